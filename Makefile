@@ -1,0 +1,32 @@
+# The project's verbs. A fresh clone with Python 3.11 and make manages each.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test test-long check bench clean
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+test-long: $(STAMP)
+	$(BIN)/pytest -m long --timeout 7200
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+demo: $(STAMP)
+	$(BIN)/python fixtures/demo.py
+
+clean:
+	rm -rf .venv .migrate .mypy_cache .ruff_cache .pytest_cache .hypothesis

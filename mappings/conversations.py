@@ -1,0 +1,132 @@
+"""conversations → conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mappings import shared
+from migrator.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
+from migrator.exact import Document
+from migrator.mapping import ABSENT, Collection, Compute, Context, Entry, Lookup, Pack, Row, first_at, imply, take
+from schema.chat import conversations
+
+
+def agent_keys(document: Document) -> tuple[str, ...]:
+    """The agent a conversation names, if any."""
+    value, _ = first_at(document, ("agentId", "agent_id"))
+    return (value,) if isinstance(value, str) and value and "\0" not in value else ()
+
+
+AGENTS = Lookup("agents", agent_keys, carry=("provider", "model"))
+
+
+def agent_of(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
+    """agent_id, and the agent's provider and model where there is such an agent."""
+    value = snake if camel is ABSENT or camel is None else camel
+    if value is ABSENT or value is None:
+        return None, None, None
+    agent_id = INDEXED_TEXT.read(value, context.note, "agent_id")
+    if agent_id is UNREADABLE:
+        context.note("wrong_type", "agent_id")
+        return None, None, None
+    found = context.find(AGENTS, agent_id)
+    if not found:
+        if agent_id:
+            context.note("dangling_agent", "agent_id")
+        return agent_id, None, None
+    return agent_id, found[0].carried["provider"], found[0].carried["model"]
+
+
+def provider_of(context: Context, endpoint: Any, model: Any, agent_provider: str | None) -> str:
+    """By endpoint; for agents the agent's; else by the model's name."""
+    name = shared.endpoint_name(context, endpoint)
+    if name is None or name == "agents":
+        return agent_provider or shared.provider_of_model(context, model)
+    return shared.provider_of_endpoint(name)
+
+
+def model_of(context: Context, model: Any, agent_model: str | None) -> str:
+    """The model; for agents the agent's; else `unknown`, with a finding."""
+    plain = UNREADABLE if model is ABSENT or model is None else TEXT.read(model, context.note, "model")
+    if isinstance(plain, str) and plain:
+        return plain
+    if agent_model is None:
+        context.note("model_unknown", "model")
+    return agent_model or "unknown"
+
+
+def endpoint_back(provider: str, agent_id: str | None) -> Any:
+    """agents where there is an agent; else the provider's usual endpoint."""
+    if agent_id is not None:
+        return "agents"
+    return ABSENT if provider == "unknown" else shared.ENDPOINTS.get(provider, provider)
+
+
+def model_back(model: str, agent_id: str | None) -> Any:
+    """An agent's conversation has no model of its own."""
+    return ABSENT if agent_id is not None or model == "unknown" else model
+
+
+def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
+    """LibreChat's conversationId is unique with its user only."""
+    return (row["user_id"],)
+
+
+mapping = Collection(
+    name="conversations",
+    table=conversations,
+    key=shared.CONVERSATIONS,
+    constants=shared.tenant,
+    owner=owner_of,
+    rules=(
+        shared.owner("user", as_text=True),
+        take("title", "title", TEXT),
+        Compute(
+            columns=("agent_id", "agent.provider", "agent.model"),
+            fields=("agentId", "agent_id"),
+            function=agent_of,
+            to="agent_id",
+            reverse=lambda agent_id: ABSENT if agent_id is None else agent_id,
+            reverse_of=("agent_id",),
+            lookups=(AGENTS,),
+        ),
+        Compute(
+            columns=("provider",),
+            fields=("endpoint", "model"),
+            after=("agent.provider",),
+            function=provider_of,
+            to="endpoint",
+            reverse=endpoint_back,
+            reverse_of=("provider", "agent_id"),
+        ),
+        Compute(
+            columns=("model",),
+            fields=("model",),
+            after=("agent.model",),
+            function=model_of,
+            to="model",
+            reverse=model_back,
+            reverse_of=("model", "agent_id"),
+        ),
+        Pack(
+            "parameters",
+            (
+                Entry("temperature", ("temperature",), NUMBER),
+                Entry("topP", ("topP", "top_p"), NUMBER, back_to="top_p"),
+                Entry("maxTokens", ("maxTokens", "max_tokens", "maxOutputTokens"), NUMBER, back_to="max_tokens"),
+                Entry("presencePenalty", ("presence_penalty", "presencePenalty"), NUMBER),
+                Entry("frequencyPenalty", ("frequency_penalty", "frequencyPenalty"), NUMBER),
+                Entry("promptPrefix", ("promptPrefix",), TEXT),
+                Entry("chatGptLabel", ("chatGptLabel",), TEXT),
+                Entry("modelLabel", ("modelLabel",), TEXT),
+            ),
+        ),
+        take("isArchived", "archived", BOOLEAN, default=False),
+        *shared.dates(),
+        imply("__v", 0),
+        imply("isTemporary", False),
+        imply("tags", []),
+        imply("files", []),
+    ),
+)

@@ -1,0 +1,134 @@
+"""files → files."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from mappings import shared
+from migrator.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
+from migrator.exact import Document
+from migrator.jsonb import normalize
+from migrator.mapping import (
+    ABSENT,
+    Collection,
+    Compute,
+    Context,
+    Lookup,
+    Rejected,
+    Row,
+    first_at,
+    imply,
+    kind_of,
+    take,
+)
+from schema.rag import files
+
+MOST_BYTES = 2**31 - 1  # the column is an integer
+BESIDE = ("context", "width", "height")  # fields that go into metadata
+
+
+def storage_of(context: Context, source: Any, file_path: Any, filepath: Any) -> tuple[str, str, str]:
+    """provider, key and url: by the first `[[storage]]` rule that matches; without one they stay as they are."""
+    address = filepath if file_path is ABSENT or file_path is None else file_path
+    provider = _text(context, "source", source)
+    path = _text(context, "filepath", address)
+    for rule in context.options.config.storage:
+        rewritten = rule.rewrite(provider, path)
+        if rewritten is not None:
+            return rule.provider, rewritten[0], rewritten[1]
+    return provider, path, path
+
+
+def _text(context: Context, path: str, value: Any) -> str:
+    if value is ABSENT or value is None:
+        raise Rejected("missing_required", f"{path} ({kind_of(value)})")
+    plain = TEXT.read(value, context.note, path)
+    if plain is UNREADABLE:
+        raise Rejected("wrong_type", f"{path} ({kind_of(value)})")
+    return str(plain)
+
+
+class SizeAndMetadata:
+    """`bytes`, clamped to the column with the exact number in metadata.sizeBytes; metadata with what stands beside it."""
+
+    columns: tuple[str, ...] = ("size", "metadata")
+    gives: tuple[str, ...] = ("bytes", "metadata", *BESIDE)
+    lookups: tuple[Lookup, ...] = ()
+
+    def forward(self, document: Document, row: Row, context: Context) -> None:
+        exact = _size(context, document.get("bytes", ABSENT))
+        metadata = _metadata(context, document)
+        if exact > MOST_BYTES:
+            context.note("clamped", "bytes")
+            metadata["sizeBytes"] = exact
+        row["size"] = min(exact, MOST_BYTES)
+        row["metadata"] = normalize(metadata) if metadata or "metadata" in document else None
+
+    def back(self, row: Row, document: Document) -> None:
+        metadata = dict(row["metadata"] or {})
+        document["bytes"] = metadata.pop("sizeBytes", row["size"])
+        for name in BESIDE:
+            if name in metadata:
+                document[name] = metadata.pop(name)
+        if metadata:
+            document["metadata"] = metadata
+
+
+def _size(context: Context, value: Any) -> int:
+    if value is ABSENT or value is None:
+        raise Rejected("missing_required", f"bytes ({kind_of(value)})")
+    number = number_of(value)
+    if number is None or number != number.to_integral_value() or number < 0 or number > Decimal(2**63):
+        raise Rejected("wrong_type", f"bytes ({kind_of(value)})")
+    if not isinstance(value, int):
+        context.note("coerced", "bytes")
+    return int(number)
+
+
+def _metadata(context: Context, document: Document) -> Document:
+    value = document.get("metadata")
+    metadata: Document = {}
+    if isinstance(value, dict):
+        metadata = JSON.read(value, context.note, "metadata")
+    elif value is not None:
+        context.note("wrong_type", f"metadata ({kind_of(value)})")
+    for name in BESIDE:
+        if document.get(name) is not None:
+            metadata[name] = JSON.read(document[name], context.note, name)
+    return metadata
+
+
+mapping = Collection(
+    name="files",
+    table=files,
+    key=shared.FILES,
+    constants=shared.tenant,
+    rules=(
+        shared.owner("user"),
+        take("filename", "filename", TEXT, required=True),
+        Compute(columns=("original_name",), after=("filename",), function=lambda context, name: name),
+        take("type", "mime_type", TEXT, required=True),
+        Compute(
+            columns=("storage_provider", "storage_key", "url"),
+            fields=("source", "file_path", "filepath"),
+            function=storage_of,
+            to="source",
+            reverse=lambda provider: provider,
+            reverse_of=("storage_provider",),
+        ),
+        imply("filepath", lambda url: url, "url"),
+        take("embedded", "embedded", BOOLEAN, default=False),
+        take("vectorStoreId", "vector_store_id", TEXT),
+        SizeAndMetadata(),
+        *shared.dates(),
+        imply("__v", 0),
+        imply("object", "file"),
+    ),
+)
+
+
+def file_ids(document: Document, paths: tuple[str, ...]) -> list[Any]:
+    """The ids in arrays of a document, in order: of the first path that is there."""
+    value, _ = first_at(document, paths)
+    return value if isinstance(value, list) else []

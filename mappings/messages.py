@@ -1,0 +1,243 @@
+"""messages → messages, with the tree of parents."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mappings import shared
+from migrator.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
+from migrator.exact import Document
+from migrator.ids import uuid_text
+from migrator.mapping import (
+    ABSENT,
+    Collection,
+    Compute,
+    Context,
+    Found,
+    Link,
+    Lookup,
+    Newest,
+    Refer,
+    Rejected,
+    Row,
+    Tree,
+    imply,
+    kind_of,
+    take,
+)
+from schema.chat import messages
+
+NO_PARENT = "00000000-0000-0000-0000-000000000000"
+
+USERS = Lookup("users", shared.asks("user", shared.USERS))
+
+
+def no_conversation(context: Context, document: Document) -> Found:
+    value = document.get("conversationId", ABSENT)
+    if value is ABSENT or value is None or value == "":
+        raise Rejected("missing_required", f"conversationId ({kind_of(value)})")
+    raise Rejected("orphan", "conversationId")
+
+
+def own_conversation(context: Context, document: Document, candidates: tuple[Found, ...]) -> Found:
+    """The conversation of the message's own user; where that user has none of the id, the one that kept the id."""
+    users = {found.id for key in USERS.keys(document) for found in context.find(USERS, key)}
+    for found in candidates:
+        if found.carried["user_id"] in users:
+            return found
+    claimed = shared.CONVERSATIONS.uuid(document["conversationId"])
+    return next((found for found in candidates if found.id == claimed), candidates[0])
+
+
+def role_of(context: Context, created_by_user: Any, sender: Any) -> str:
+    """user, system or assistant."""
+    by_user = created_by_user
+    if by_user is not True and by_user is not False:
+        by_user = False if by_user is ABSENT or by_user is None else _truth(context, by_user)
+    if by_user:
+        return "user"
+    return "system" if isinstance(sender, str) and sender.lower() == "system" else "assistant"
+
+
+def _truth(context: Context, value: Any) -> bool:
+    plain = BOOLEAN.read(value, context.note, "isCreatedByUser")
+    if plain is UNREADABLE:
+        context.note("wrong_type", f"isCreatedByUser ({kind_of(value)})")
+    return plain is True
+
+
+def content_of(context: Context, text: Any, content: Any) -> str:
+    """`text`; where it is empty, the text parts of `content`, joined by a blank line."""
+    if text.__class__ is str and text and "\0" not in text:
+        return str(text)
+    empty = text is ABSENT or text is None or text == ""
+    plain: Any = "" if empty else TEXT.read(text, context.note, "text")
+    if plain is UNREADABLE or plain == "":
+        parts = text_parts(context, content)
+        if plain is UNREADABLE:
+            if not parts:
+                raise Rejected("wrong_type", f"text ({kind_of(text)})")
+            context.note("wrong_type", f"text ({kind_of(text)})")
+        return parts
+    return str(plain)
+
+
+def text_parts(context: Context, content: Any) -> str:
+    """The texts of `[{type: "text", text: "…"}]` and of `{text: {value: "…"}}`; a plain string is one part."""
+    if isinstance(content, str):
+        context.note("coerced", "content")
+        content = [{"type": "text", "text": content}]
+    if not isinstance(content, list):
+        return ""
+    texts = [_text_of_part(part) for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    joined = "\n\n".join(text for text in texts if text)
+    if "\0" in joined:
+        context.note("nul_removed", "content")
+        joined = joined.replace("\0", "")
+    return joined
+
+
+def _text_of_part(part: Document) -> str:
+    text = part.get("text")
+    if isinstance(text, dict):
+        text = text.get("value")
+    return text if isinstance(text, str) else ""
+
+
+def parent_of(context: Context, parent: Any) -> bytes | None:
+    """The row that `parentMessageId` names; whether it exists is seen when all are loaded."""
+    if parent is ABSENT or parent is None or parent == "" or parent == NO_PARENT:
+        return None
+    return shared.MESSAGES.uuid(parent)
+
+
+def parent_back(parent: bytes | None) -> str:
+    return NO_PARENT if parent is None else uuid_text(parent)
+
+
+def provider_of(context: Context, endpoint: Any, model: Any, conversation_provider: str) -> str:
+    name = shared.endpoint_name(context, endpoint)
+    if name == "agents":
+        return conversation_provider
+    return shared.provider_of_model(context, model) if name is None else shared.provider_of_endpoint(name)
+
+
+def endpoint_back(provider: str, agent_id: str | None) -> Any:
+    if agent_id is not None:
+        return "agents"
+    return shared.ENDPOINTS.get(provider, provider)
+
+
+def tokens_of(context: Context, prompt: Any, completion: Any, count: Any, role: str) -> tuple[Any, Any]:
+    """Own fields where there are any; else `tokenCount` by role."""
+    if prompt is ABSENT and completion is ABSENT:
+        number = _whole(context, "tokenCount", count)
+        return (number if role == "user" else None), (number if role == "assistant" else None)
+    return _whole(context, "promptTokens", prompt), _whole(context, "completionTokens", completion)
+
+
+def _whole(context: Context, path: str, value: Any) -> int | None:
+    if value is ABSENT or value is None:
+        return None
+    plain = INTEGER.read(value, context.note, path)
+    if plain is UNREADABLE:
+        context.note("wrong_type", f"{path} ({kind_of(value)})")
+        return None
+    return int(plain)
+
+
+def tokens_back(prompt: int | None, completion: int | None, role: str) -> Any:
+    number = prompt if role == "user" else completion
+    return ABSENT if number is None else number
+
+
+def error_message_of(context: Context, text: Any, error: bool, content: str) -> str | None:
+    return content if error and text is not ABSENT and text is not None else None
+
+
+def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
+    """LibreChat's messageId is unique with its user only; and a message belongs to its conversation."""
+    user = document.get("user")
+    return row["conversation_id"], None if user is None else shared.USERS.uuid(user)
+
+
+mapping = Collection(
+    name="messages",
+    table=messages,
+    key=shared.MESSAGES,
+    constants=shared.tenant,
+    owner=owner_of,
+    links=(Link("children", shared.MESSAGES),),
+    tree=Tree(
+        parent="parent_id", within="conversation_id", order="created_at", field="parentMessageId", link="children"
+    ),
+    newest=(Newest(table="conversations", column="last_message_at", of="created_at", by="conversation_id"),),
+    probes={"content": "to_tsvector('english', {})"},
+    after=("users",),
+    rules=(
+        Refer(
+            path="conversationId",
+            column="conversation_id",
+            key=shared.CONVERSATIONS,
+            carry=("user_id", "provider", "agent_id"),
+            resolve=own_conversation,
+            gone=no_conversation,
+            write=uuid_text,
+        ),
+        imply("user", shared.AS_TEXT.write, "conversation_id.user_id"),
+        Compute(
+            columns=("content",),
+            fields=("text", "content"),
+            function=content_of,
+            to="text",
+            reverse=str,
+            reverse_of=("content",),
+        ),
+        Compute(
+            columns=("role",),
+            fields=("isCreatedByUser", "sender"),
+            function=role_of,
+            to="isCreatedByUser",
+            reverse=lambda role: role == "user",
+            reverse_of=("role",),
+        ),
+        Compute(
+            columns=("parent_id",),
+            fields=("parentMessageId",),
+            function=parent_of,
+            to="parentMessageId",
+            reverse=parent_back,
+            reverse_of=("parent_id",),
+        ),
+        take("model", "model", TEXT, null_back=True),
+        Compute(
+            columns=("provider",),
+            fields=("endpoint", "model"),
+            after=("conversation_id.provider",),
+            function=provider_of,
+            to="endpoint",
+            reverse=endpoint_back,
+            reverse_of=("provider", "conversation_id.agent_id"),
+        ),
+        take("finish_reason", "finish_reason", TEXT),
+        Compute(
+            columns=("prompt_tokens", "completion_tokens"),
+            fields=("promptTokens", "completionTokens", "tokenCount"),
+            after=("role",),
+            function=tokens_of,
+            to="tokenCount",
+            reverse=tokens_back,
+            reverse_of=("prompt_tokens", "completion_tokens", "role"),
+            lookups=(USERS,),
+        ),
+        take("error", "error", BOOLEAN, default=False),
+        Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),
+        *shared.dates(),
+        imply("sender", lambda role: "User" if role == "user" else ABSENT, "role"),
+        imply("__v", 0),
+        imply("unfinished", False),
+        imply("isTemporary", False),
+        imply("_meiliIndex", True),
+    ),
+)

@@ -1,0 +1,123 @@
+"""What several mappings of this migration share: keys, owners, dates, endpoints. No mapping here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from migrator.codecs import MOMENT, ObjectIdText
+from migrator.exact import Document
+from migrator.mapping import (
+    ABSENT,
+    Context,
+    Found,
+    Key,
+    Lookup,
+    Refer,
+    Rejected,
+    Row,
+    Take,
+    created_at,
+    kind_of,
+    take,
+    updated_at,
+)
+
+USERS = Key(path="_id", collection="users")
+FILES = Key(path="file_id", collection="files")
+CONVERSATIONS = Key(path="conversationId", collection="conversations")
+MESSAGES = Key(path="messageId", collection="messages")
+COURSES = Key(path="_id", collection="courses")
+MODULES = Key(path="_id", collection="modules")
+
+AS_OBJECTID, AS_TEXT = ObjectIdText(), ObjectIdText(as_text=True)
+
+
+def tenant(options: Any) -> Row:
+    """Everything goes to the one tenant."""
+    return {"tenant_id": options.tenant.bytes}
+
+
+def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Take, Take]:
+    """created_at and updated_at, with their fallbacks."""
+    return (
+        take(created, "created_at", MOMENT, otherwise=created_at),
+        take(updated, "updated_at", MOMENT, otherwise=updated_at),
+    )
+
+
+def asks(path: str, key: Key) -> Callable[[Document], Iterable[Any]]:
+    """The lookup key in a field that names a document of another collection; none where the field is empty."""
+
+    def keys(document: Document) -> Iterable[Any]:
+        value = document.get(path)
+        return () if value is None or value == "" else (key.uuid(value),)
+
+    return keys
+
+
+def adopt(context: Context, path: str, value: Any) -> Found:
+    """What becomes of a document whose owner is gone: `policies.orphan_owner`."""
+    if context.options.adopter is None:
+        raise Rejected("orphan", f"{path} ({kind_of(value)})")
+    context.note("orphan_adopted", path)
+    return Found(context.options.adopter, {})
+
+
+def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Refer:
+    """A reference to the user a document belongs to, stored as an ObjectId or as its text."""
+    return Refer(
+        path=path,
+        column=column,
+        key=USERS,
+        gone=lambda context, document: adopt(context, path, document.get(path, ABSENT)),
+        write=(AS_TEXT if as_text else AS_OBJECTID).write,
+    )
+
+
+# LibreChat's endpoint → provider; what is not here keeps its own name in lower case.
+PROVIDERS = {
+    "openAI": "openai",
+    "assistants": "openai",
+    "gptPlugins": "openai",
+    "azureOpenAI": "azure",
+    "azureAssistants": "azure",
+    "anthropic": "anthropic",
+    "google": "google",
+    "bedrock": "bedrock",
+    "xai": "xai",
+}
+ENDPOINTS = {"openai": "openAI", "azure": "azureOpenAI"}  # the way back, where it is not the provider's own name
+_PREFIXES = (
+    (("gpt-", "o1", "o3", "chatgpt"), "openai"),
+    (("claude",), "anthropic"),
+    (("gemini",), "google"),
+    (("grok",), "xai"),
+)
+
+
+def provider_of_endpoint(endpoint: str) -> str:
+    """openAI → openai, azureAssistants → azure, OpenRouter → openrouter."""
+    return PROVIDERS.get(endpoint) or endpoint.lower().replace("\0", "")
+
+
+def provider_of_model(context: Context, model: Any) -> str:
+    """The provider that a model's name begins with; `unknown`, with a finding, for any other."""
+    if isinstance(model, str):
+        for prefixes, provider in _PREFIXES:
+            if model.lower().startswith(prefixes):
+                return provider
+    context.note("provider_unknown", "endpoint")
+    return "unknown"
+
+
+def endpoint_name(context: Context, endpoint: Any) -> str | None:
+    """The endpoint where it says something; another type than a text is a finding."""
+    if endpoint is ABSENT or endpoint is None or endpoint == "":
+        return None
+    if isinstance(endpoint, str):
+        if "\0" in endpoint:
+            context.note("nul_removed", "endpoint")
+        return endpoint
+    context.note("wrong_type", f"endpoint ({kind_of(endpoint)})")
+    return None

@@ -1,0 +1,89 @@
+"""transactions → transactions; LibreChat's token credits, which have the same name, are archived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mappings import shared
+from migrator.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
+from migrator.mapping import ABSENT, Archived, Collection, Compute, Context, Guard, Key, Rejected, imply, kind_of, take
+from schema.payments import transactions
+
+# Currencies whose smallest unit is the unit (Stripe's list).
+ZERO_DECIMAL = frozenset(
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
+)
+
+
+def payments_only(context: Context, amount: Any, status: Any, type_: Any) -> None:
+    """Token credits have none of the three."""
+    if amount is ABSENT and status is ABSENT and type_ is ABSENT:
+        raise Archived("not_a_payment", "")
+
+
+def currency_of(context: Context, currency: Any) -> str:
+    if currency is ABSENT or currency is None:
+        context.note("defaulted", "currency")
+        return "usd"
+    plain = TEXT.read(currency, context.note, "currency")
+    if plain is UNREADABLE:
+        context.note("wrong_type", f"currency ({kind_of(currency)})")
+        return "usd"
+    return str(plain).lower()
+
+
+def amount_of(context: Context, amount: Any, currency: str) -> int:
+    """Cents, exactly; a fraction of a cent is nobody's to round."""
+    if amount is ABSENT or amount is None:
+        raise Rejected("missing_required", f"amount ({kind_of(amount)})")
+    number = number_of(amount)
+    if number is None:
+        raise Rejected("wrong_type", f"amount ({kind_of(amount)})")
+    major = context.options.config.transactions.amount_unit == "major"
+    cents = number * 100 if major and currency not in ZERO_DECIMAL else number
+    if cents != cents.to_integral_value():
+        raise Rejected("fractional_amount", "amount")
+    if not -(2**31) <= cents < 2**31:
+        raise Rejected("wrong_type", "amount: beyond the column's range")
+    if isinstance(amount, str):
+        context.note("coerced", "amount")
+    return int(cents)
+
+
+mapping = Collection(
+    name="transactions",
+    table=transactions,
+    key=Key(path="_id", collection="transactions"),
+    constants=shared.tenant,
+    unique={"stripe_session_id": "duplicate_key"},
+    rules=(
+        Guard(payments_only, ("amount", "status", "type")),
+        shared.owner("user"),
+        Compute(
+            columns=("currency",),
+            fields=("currency",),
+            function=currency_of,
+            to="currency",
+            reverse=str,
+            reverse_of=("currency",),
+        ),
+        Compute(
+            columns=("amount",),
+            fields=("amount",),
+            after=("currency",),
+            function=amount_of,
+            to="amount",
+            reverse=int,
+            reverse_of=("amount",),
+        ),
+        take("status", "status", TEXT, required=True),
+        take("type", "type", TEXT, required=True),
+        take("stripeSessionId", "stripe_session_id", INDEXED_TEXT),
+        take("stripeCustomerId", "stripe_customer_id", TEXT),
+        take("stripeSubscriptionId", "stripe_subscription_id", TEXT),
+        take("productId", "product_id", TEXT),
+        take("productName", "product_name", TEXT),
+        *shared.dates(),
+        imply("__v", 0),
+    ),
+)

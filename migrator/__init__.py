@@ -1,0 +1,3 @@
+"""The engine of `migrate`: knows MongoDB, PostgreSQL and mappings, nothing of a concrete migration."""
+
+__version__ = "0.1.0"

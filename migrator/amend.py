@@ -1,0 +1,68 @@
+"""Changes to rows that are loaded already, with ledger, residue and findings in step. Callers open the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from migrator.copying import copy
+from migrator.encode import finding_tuple, spell_id
+from migrator.handover import Finding
+from migrator.journal import Place
+from migrator.mapping import Collection, Row
+from migrator.readback import read_documents
+from migrator.resolve import for_sql
+from migrator.translate import residue_of
+
+Connection = psycopg.Connection[Any]
+AT_ONCE = 1000
+
+
+def ensure_ledger_index(connection: Connection, place: Place) -> None:
+    """The ways to a ledger entry, by row and by `_id`; made when first needed, because every load after pays for them."""
+    connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (collection, target_id)"))
+    connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} (collection, source_id)"))
+
+
+def change_rows(
+    connection: Connection,
+    place: Place,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    changes: Mapping[Any, Row],
+    code: str | None,
+) -> None:
+    """Gives rows (by plain id) other column values; what they no longer give back goes to the residue; one finding each,
+    where there is something to say."""
+    ids = [spell_id(row_id) for row_id in changes]
+    findings = []
+    for source_id, row, document in list(read_documents(connection, place, mappings, collection, ids)):
+        row_id = row[collection.key.column]
+        change = changes[row_id]
+        residue = residue_of(collection, document, {**row, **change})
+        update_row(connection, place, collection, row_id, change)
+        query = place.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
+        connection.execute(query, (residue, collection.name, spell_id(row_id)))
+        if code is not None:
+            findings.append(
+                Finding(collection=collection.name, code=code, source_id=source_id, detail=", ".join(change))
+            )
+    add_findings(connection, place, findings)
+
+
+def update_row(connection: Connection, place: Place, collection: Collection, row_id: Any, change: Row) -> None:
+    """Sets columns of one row; values are plain (ids and numbers)."""
+    assignments = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in change]
+    query = sql.SQL("UPDATE {} SET {} WHERE {} = %s").format(
+        place.table(collection.table.name),
+        sql.SQL(", ").join(assignments),
+        sql.Identifier(collection.key.column),
+    )
+    connection.execute(query, (*map(for_sql, change.values()), for_sql(row_id)))
+
+
+def add_findings(connection: Connection, place: Place, findings: Iterable[Finding]) -> None:
+    copy(connection, place.sql("{findings}"), [finding_tuple(finding) for finding in findings])

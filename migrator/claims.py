@@ -1,0 +1,221 @@
+"""Who keeps an id or a unique value that several documents claim (mapping-decisions.md, Identifiers).
+
+The load rejects whoever comes second; here the claimants are put in order. The smaller `_id` keeps it; a later document
+of another owner gets the UUID of its own `_id`; a later account may be merged; any other stays rejected. The outcome
+depends on the documents alone, not on the order in which they were loaded, so it can be repeated after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import bson
+import psycopg
+from psycopg import sql
+
+from migrator import ids, rawbson
+from migrator.copying import copy_records, copy_rows
+from migrator.encode import Encoder, Output, spell_id
+from migrator.exact import Document, decode, encode
+from migrator.handover import Archive, Finding, Loaded, Reject
+from migrator.journal import Place
+from migrator.mapping import Collection, Row
+from migrator.readback import read_documents
+from migrator.resolve import Resolver, for_sql
+from migrator.translate import Translation
+
+Connection = psycopg.Connection[Any]
+
+
+def id_order(source_id: bytes) -> tuple[int, Any]:
+    """A sort key over `_id`s of every BSON type, in MongoDB's order of types."""
+    value = decode(source_id).get("_id")
+    if isinstance(value, bool):
+        return 8, value
+    if isinstance(value, int | float | bson.Decimal128):
+        number = value.to_decimal() if isinstance(value, bson.Decimal128) else Decimal(value)
+        return (2, number) if number.is_finite() else (1, str(number))
+    if isinstance(value, str):
+        return 3, value.encode()
+    if isinstance(value, bson.ObjectId):
+        return 7, value.binary
+    return 9, ids.canonical_json(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A loaded row of ours that has what a document claims; `source_id` is None where the row is not ours."""
+
+    row_id: Any
+    source_id: bytes | None
+    document: Document | None
+    row: Row | None
+
+
+class Claims:
+    """Settles the claims of one collection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        place: Place,
+        mappings: Mapping[str, Collection],
+        collection: Collection,
+        options: Any,
+        resolver: Resolver,
+        merge: frozenset[str],
+    ) -> None:
+        self.connection, self.place, self.mappings, self.collection = connection, place, mappings, collection
+        self._options, self._resolver, self._merge = options, resolver, merge
+        self._encoder = Encoder(collection)
+
+    @property
+    def reasons(self) -> list[str]:
+        return ["duplicate_id", *self.collection.unique.values()]
+
+    def pending(self) -> list[tuple[bytes, int]]:
+        """(source_id, reject's number) of everything rejected for a claim, the smallest `_id` first."""
+        query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s AND reason = ANY(%s)")
+        found = self.connection.execute(query, (self.collection.name, self.reasons), binary=True).fetchall()
+        return sorted(((bytes(row[0]), row[1]) for row in found), key=lambda each: (id_order(each[0]), each[1]))
+
+    def settle(self, source_id: bytes, number: int) -> None:
+        """Decides about one rejected document, in one transaction."""
+        with self.connection.transaction():
+            query = self.place.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
+            found = self.connection.execute(query, (number,)).fetchone()
+            assert found is not None  # pending() has just named it, and nobody else writes here
+            self._forget_outcome(source_id, "rejected")
+            self._place(bytes(found[0]))
+
+    def _place(self, raw: bytes) -> None:
+        """Loads a document where nobody smaller has what it claims; else makes it the later one."""
+        document = decode(raw)
+        translation = self._translation(document)
+        result, findings = translation.translate(document)
+        if not isinstance(result, Loaded):
+            self._write(raw, document, result, findings)
+            return
+        holders = self._holders(result.row)
+        mine = id_order(rawbson.source_id(raw))
+        larger = [h for _, h in holders if h.source_id is not None and id_order(h.source_id) > mine]
+        if len(larger) < len(holders):
+            reason, holder = next((r, h) for r, h in holders if h not in larger)
+            self._place_later(raw, document, result.row, reason, holder)
+            return
+        yielding = {h.row_id: h for h in larger}.values()
+        for holder in yielding:
+            self._take_out(holder)
+        self._write(raw, document, result, findings)
+        for holder in yielding:
+            assert holder.document is not None  # ours, so it was read back
+            self._place(encode(holder.document))
+
+    def _place_later(self, raw: bytes, document: Document, row: Row, reason: str, holder: Holder) -> None:
+        if reason in self._merge and holder.source_id is not None:
+            self._merge_into(raw, document, row, holder)
+            return
+        if (
+            reason == "duplicate_id"
+            and self.collection.owner is not None
+            and self._is_other_owner(document, row, holder)
+        ):
+            self._rekey(raw, document, row)
+            return
+        detail = reason if holder.source_id is not None else f"{reason}: taken by a row that was there before"
+        self._write(raw, document, Reject(reason=reason, detail=detail), [])
+
+    def _is_other_owner(self, document: Document, row: Row, holder: Holder) -> bool:
+        owners = self._rekeyed_owners(row)
+        if holder.document is not None and holder.row is not None:
+            owners.add(self._owner(holder.document, holder.row))
+        return self._owner(document, row) not in owners
+
+    def _owner(self, document: Document, row: Row) -> str:
+        assert self.collection.owner is not None  # asked only where owners tell documents apart
+        return " ".join(spell_id(part) for part in self.collection.owner(document, row))
+
+    def _rekeyed_owners(self, row: Row) -> set[str]:
+        query = self.place.sql("SELECT owner FROM {aliases} WHERE collection = %s AND claimed = %s")
+        values = (self.collection.name, spell_id(row[self.collection.key.column]))
+        return {found[0] for found in self.connection.execute(query, values)}
+
+    def _rekey(self, raw: bytes, document: Document, row: Row) -> None:
+        claimed = row[self.collection.key.column]
+        row_id = ids.uuid_of(self.collection.name, document["_id"], objectid=True)
+        result, findings = self._translation(document).translate(document, row_id)
+        source_id = rawbson.source_id(raw)
+        note = Finding(
+            collection=self.collection.name, code="rekeyed", source_id=source_id, detail=self.collection.key.path
+        )
+        self._alias(claimed, row_id, self._owner(document, row))
+        self._write(raw, document, result, [*findings, note])
+
+    def _merge_into(self, raw: bytes, document: Document, row: Row, holder: Holder) -> None:
+        source_id = rawbson.source_id(raw)
+        note = Finding(collection=self.collection.name, code="merged", source_id=source_id, detail="")
+        self._alias(row[self.collection.key.column], holder.row_id, None)
+        self._write(raw, document, Archive(), [note])
+
+    def _alias(self, claimed: Any, target: Any, owner: str | None) -> None:
+        query = self.place.sql("INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)")
+        self.connection.execute(query, (self.collection.name, spell_id(claimed), spell_id(target), owner))
+
+    def _holders(self, row: Row) -> list[tuple[str, Holder]]:
+        """Who has the id or a unique value of this row: (reason, holder)."""
+        claims = {self.collection.key.column: "duplicate_id", **self.collection.unique}
+        holders = []
+        for column, reason in claims.items():
+            query = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(
+                sql.Identifier(self.collection.key.column),
+                self.place.table(self.collection.table.name),
+                sql.Identifier(column),
+            )
+            for (found,) in self.connection.execute(query, (for_sql(row[column]),)).fetchall():
+                holders.append((reason, self._holder(found.bytes if hasattr(found, "bytes") else found)))
+        return holders
+
+    def _holder(self, row_id: Any) -> Holder:
+        found = list(read_documents(self.connection, self.place, self.mappings, self.collection, [spell_id(row_id)]))
+        if not found:
+            return Holder(row_id, None, None, None)
+        source_id, row, document = found[0]
+        return Holder(row_id, source_id, document, row)
+
+    def _take_out(self, holder: Holder) -> None:
+        assert holder.source_id is not None  # only our own rows yield
+        table, key = self.place.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
+        self.connection.execute(sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, key), (for_sql(holder.row_id),))
+        self._forget_outcome(holder.source_id, "loaded")
+        values = (self.collection.name, holder.source_id)
+        self.connection.execute(
+            self.place.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s"), values
+        )
+        prefix, row_id = f"{self.collection.name}.", spell_id(holder.row_id)
+        query = self.place.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
+        self.connection.execute(query, (prefix, row_id))
+        query = self.place.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
+        self.connection.execute(query, (self.collection.name, row_id))
+
+    def _forget_outcome(self, source_id: bytes, outcome: str) -> None:
+        # One row only: a dump may hold an _id twice, and each copy has its own ledger row.
+        query = self.place.sql(
+            "DELETE FROM {ledger} WHERE ctid = (SELECT ctid FROM {ledger}"
+            " WHERE collection = %s AND source_id = %s AND outcome = %s LIMIT 1)"
+        )
+        self.connection.execute(query, (self.collection.name, source_id, outcome))
+
+    def _translation(self, document: Document) -> Translation:
+        references = self._resolver.references(self.collection, [document])
+        listed = self._resolver.listed(self.collection, [document])
+        return Translation(self.collection, self._options, references, listed)
+
+    def _write(self, raw: bytes, document: Document, result: Any, findings: list[Finding]) -> None:
+        output = Output()
+        self._encoder.add(output, 0, rawbson.source_id(raw), raw, result, document)
+        self._encoder.add_findings(output, 0, findings)
+        copy_rows(self.connection, self.place, self._encoder, output.rows)
+        copy_records(self.connection, self.place, output)

@@ -1,0 +1,240 @@
+"""migrate.toml as frozen values: every section with its defaults and checks, and the fingerprint of what they decide.
+
+Not here: reading the file, the environment, the wording of mistakes (config.py); hiding secrets in text (masking.py).
+Passwords and keys may be in `url` and `api_key`: these stay out of every repr.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from migrator.masking import Secrets, url_secrets
+
+DATABASE_URLS = ("postgresql://", "postgres://")
+FOLDER_URLS = ("dump:", "embedded:", "csv:", "jsonl:", "files:")  # a path follows, relative to migrate.toml
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_DOTTED_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+
+
+def _one_of(*prefixes: str) -> Callable[[str], str]:
+    """A check that a URL begins with one of these and says something after it."""
+
+    def check(url: str) -> str:
+        prefix = next((p for p in prefixes if url.startswith(p)), None)
+        if prefix is None:
+            raise ValueError(f"must begin with {', '.join(prefixes[:-1])} or {prefixes[-1]}")
+        if not url.removeprefix(prefix).strip():
+            raise ValueError(f"nothing follows {prefix}")
+        _check_port(url)
+        return url
+
+    return check
+
+
+def _check_port(url: str) -> None:
+    # Several hosts (replica sets, libpq's fallback hosts) are beyond urlsplit; the drivers check those.
+    if "://" in url and "," not in url:
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            raise ValueError("has no valid host and port; write special characters of a password as %XX") from error
+
+
+def _check_owner(value: str) -> str:
+    if value != "reject" and not _EMAIL.fullmatch(value):
+        raise ValueError('must be "reject" or the e-mail of a user')
+    return value
+
+
+def _check_executor(value: str) -> str:
+    if value != "local" and not re.fullmatch(r"dask://[^\s/:]+:\d+", value):
+        raise ValueError('must be "local" or "dask://HOST:PORT"')
+    return value
+
+
+def _compile(value: object) -> object:
+    """Compiled here, not by pydantic: its message leaves out what is wrong with the expression."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+
+
+Text = Annotated[str, Field(min_length=1)]
+SourceUrl = Annotated[str, AfterValidator(_one_of("dump:", "mongodb://", "mongodb+srv://"))]
+TargetUrl = Annotated[str, AfterValidator(_one_of("embedded:", *DATABASE_URLS))]
+RecordingsUrl = Annotated[str, AfterValidator(_one_of("csv:", *DATABASE_URLS))]
+ChunksUrl = Annotated[str, AfterValidator(_one_of("jsonl:", "files:", *DATABASE_URLS))]
+HttpUrl = Annotated[str, AfterValidator(_one_of("https://", "http://"))]
+DottedName = Annotated[str, Field(pattern=_DOTTED_NAME)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Section):
+    """Where to read. `database` is None where the source holds one only."""
+
+    url: SourceUrl = Field(repr=False)
+    database: Text | None = None
+
+
+class Target(Section):
+    url: TargetUrl = Field(repr=False)
+    rls: Literal["all", "off"] = "all"
+
+
+class Tenant(Section):
+    """The one tenant that everything goes to."""
+
+    id: UUID = UUID("0190b5a0-0000-7000-8000-000000000001")
+    name: Text = "Default"
+    subdomain: Text = "default"
+
+
+class Recordings(Section):
+    url: RecordingsUrl = Field(repr=False)
+    table: Text = "recordings"
+    prefer: Literal["module", "recording"] = "module"
+
+
+class Chunks(Section):
+    url: ChunksUrl = Field(repr=False)
+
+
+class Embedding(Section):
+    """Who computes missing embeddings. pgvector's `vector` ends at 16,000 dimensions."""
+
+    provider: Literal["openai", "local", "none"] = "none"
+    base_url: HttpUrl = Field(default="https://api.openai.com/v1", repr=False)
+    api_key: SecretStr = SecretStr("")
+    model: Text = "text-embedding-3-small"
+    dimensions: int = Field(default=1536, ge=1, le=16_000)
+    concurrency: int = Field(default=8, ge=1, le=1000)
+
+
+class Policies(Section):
+    orphan_owner: Annotated[str, AfterValidator(_check_owner)] = "reject"
+    duplicate_email: Literal["reject", "merge"] = "reject"
+    unmapped_collections: Literal["archive", "ignore"] = "archive"
+
+
+class Transactions(Section):
+    amount_unit: Literal["cents", "major"] = "cents"
+
+
+class StorageRule(Section):
+    """One rewrite of a stored file's address. `source` None: files of every source."""
+
+    source: Text | None = None
+    provider: Text
+    match: Annotated[re.Pattern[str], BeforeValidator(_compile)]
+    key: Text
+    url: Text
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        for name in ("key", "url"):
+            for reference in re.findall(r"\$(\d)", getattr(self, name)):
+                if int(reference) > self.match.groups:
+                    raise ValueError(f"{name} names ${reference}, but match has {self.match.groups} group(s)")
+        return self
+
+    def rewrite(self, source: str | None, path: str) -> tuple[str, str] | None:
+        """The file's new (key, url), or None where the rule is not for it."""
+        if self.source is not None and self.source != source:
+            return None
+        found = self.match.search(path)
+        if found is None:
+            return None
+        return self._fill(self.key, found), self._fill(self.url, found)
+
+    @staticmethod
+    def _fill(template: str, found: re.Match[str]) -> str:
+        return re.sub(r"\$(\d)", lambda reference: found[int(reference[1])] or "", template)
+
+
+class Engine(Section):
+    """How the work is spread; nothing here changes its outcome. `workers` 0: one per core."""
+
+    workers: int = Field(default=0, ge=0, le=1024)
+    batch_rows: int = Field(default=5000, ge=1, le=1_000_000)
+    executor: Annotated[str, AfterValidator(_check_executor)] = "local"
+
+
+class Migration(Section):
+    """The packages that make this migration, by dotted name."""
+
+    mappings: DottedName = "mappings"
+    # `schema` itself is a (deprecated) method of pydantic's models.
+    schema_module: DottedName = Field(default="schema", alias="schema")
+
+
+class Config(Section):
+    """migrate.toml, read and checked. Sections that are None were left out: what they switch on stays off."""
+
+    source: Source
+    target: Target
+    tenant: Tenant = Tenant()
+    recordings: Recordings | None = None
+    chunks: Chunks | None = None
+    embedding: Embedding = Embedding()
+    policies: Policies = Policies()
+    transactions: Transactions = Transactions()
+    storage: tuple[StorageRule, ...] = ()
+    engine: Engine = Engine()
+    migration: Migration = Migration()
+
+    def secrets(self) -> Secrets:
+        """What must never be printed: the passwords in all URLs, and the API key."""
+        sections = (self.source, self.target, self.recordings, self.chunks)
+        urls = [section.url for section in sections if section is not None] + [self.embedding.base_url]
+        passwords = [secret for url in urls for secret in url_secrets(url)]
+        return Secrets([*passwords, self.embedding.api_key.get_secret_value()])
+
+
+def fingerprint(config: Config) -> str:
+    """SHA-256 (hex) over the settings that decide what the target holds in the end.
+
+    Left out: the engine's section and `concurrency`, which only decide how fast; keys and passwords; the target's URL;
+    and the source's, because a dump may be moved and a server renamed: the source has a fingerprint of its own.
+    """
+    kept: dict[str, Any] = {
+        "database": config.source.database,
+        "rls": config.target.rls,
+        "tenant": config.tenant,
+        "recordings": config.recordings and (_address(config.recordings.url), config.recordings),
+        "chunks": config.chunks and _address(config.chunks.url),
+        "embedding": (_address(config.embedding.base_url), config.embedding),
+        "policies": config.policies,
+        "transactions": config.transactions,
+        "storage": config.storage,
+        "migration": config.migration,
+    }
+    return hashlib.sha256(json.dumps(kept, default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def _address(url: str) -> str:
+    """A URL without user, password and parameters: the data behind it stays the same when these change."""
+    if "://" not in url:
+        return url
+    scheme, rest = url.split("://", 1)
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _plain(value: object) -> object:
+    if not isinstance(value, BaseModel):
+        raise TypeError(f"no fingerprint for {type(value).__name__}")
+    secret_or_speed = {"url", "base_url", "api_key", "concurrency"} if not isinstance(value, StorageRule) else set()
+    return value.model_dump(mode="json", by_alias=True, exclude=secret_or_speed)

@@ -1,0 +1,41 @@
+"""Sends encoded tuples into PostgreSQL by binary COPY."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from migrator import rows
+from migrator.encode import Encoder, Output
+from migrator.journal import Place
+
+Connection = psycopg.Connection[Any]
+
+
+def copy_rows(connection: Connection, place: Place, encoder: Encoder, tuples: list[bytes]) -> None:
+    """Rows into their table; the columns are named, because a table that was there before may have another order."""
+    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
+    copy(connection, place.table(encoder.collection.table.name), tuples, names)
+
+
+def copy_records(connection: Connection, place: Place, output: Output) -> None:
+    """The records of a batch, by binary COPY."""
+    copy(connection, place.sql("{ledger}"), output.ledger + output.outcomes)
+    columns = sql.SQL(" (collection, source_id, reason, detail, document)")
+    copy(connection, place.sql("{rejects}"), output.rejects, columns)
+    copy(connection, place.sql("{archive}"), output.archive)
+    copy(connection, place.sql("{findings}"), [finding for _, finding in output.findings])
+    copy(connection, place.sql("{links}"), [link for _, link in output.links])
+
+
+def copy(
+    connection: Connection, table: sql.Composable, tuples: list[bytes], columns: sql.Composable = sql.SQL("")
+) -> None:
+    """Sends encoded tuples into a table."""
+    if not tuples:
+        return
+    statement = sql.SQL("COPY {}{} FROM STDIN (FORMAT BINARY)").format(table, columns)
+    with connection.cursor() as cursor, cursor.copy(statement) as stream:
+        stream.write(b"".join((rows.HEADER, *tuples, rows.TRAILER)))

@@ -1,0 +1,61 @@
+"""Equality of BSON values that misses nothing: types, the sign of zero, order inside values. And what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
+
+# Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
+CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+Document = dict[str, Any]
+_SIMPLE = frozenset({str, bool, type(None), bson.ObjectId})
+
+
+def decode(data: bytes) -> Document:
+    """One BSON document as a dict that encodes back to the same values. Raises bson.errors.InvalidBSON."""
+    return bson.decode(data, CODEC_OPTIONS)
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    return bson.encode(document, codec_options=CODEC_OPTIONS)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same BSON: 1 is not 1.0, Int64(1) is not 1, -0.0 is not 0.0, NaN is NaN."""
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind in _SIMPLE:
+        return bool(one == other)
+    return encode({"": one}) == encode({"": other})
+
+
+def subtract(document: Document, back: Document) -> tuple[Document, list[str]]:
+    """`document − back`: the fields that must be set and the names that must be unset to get from back to document."""
+    setting = {k: v for k, v in document.items() if k not in back or not same(v, back[k])}
+    return setting, [k for k in back if k not in document]
+
+
+def pack_residue(setting: Document, unset: list[str]) -> bytes | None:
+    """The residue as the ledger keeps it: BSON `{"set": {...}, "unset": [...]}`, each only where not empty; or None."""
+    residue: Document = {}
+    if setting:
+        residue["set"] = setting
+    if unset:
+        residue["unset"] = unset
+    return encode(residue) if residue else None
+
+
+def add_residue(back: Document, residue: bytes | None) -> Document:
+    """`back + residue`: the document as the source had it (the order of top-level fields may differ)."""
+    if residue is None:
+        return back
+    parts = decode(residue)
+    for name in parts.get("unset", ()):
+        del back[name]
+    back.update(parts.get("set", {}))
+    return back

@@ -1,0 +1,46 @@
+"""The vocabulary of findings and reject reasons: code → severity and what it means. Mappings use these codes only."""
+
+from __future__ import annotations
+
+INFO, WARNING = "info", "warning"
+
+FINDINGS: dict[str, tuple[str, str]] = {
+    "children_disagree": (WARNING, "`children` names a message that says it has another parent; parentMessageId won"),
+    "clamped": (WARNING, "a number beyond the column's range was clamped; the exact value is kept beside it"),
+    "coerced": (INFO, "a value of another type was read as the column's type"),
+    "cycle_cut": (WARNING, "a ring of messages was cut above the oldest"),
+    "dangling_agent": (WARNING, "names an agent that does not exist"),
+    "dangling_file": (WARNING, "names a file that does not exist"),
+    "dangling_parent": (WARNING, "the parent message is gone, is itself, or is in another conversation; now a root"),
+    "date_coerced": (INFO, "a date was stored as another type"),
+    "date_out_of_range": (WARNING, "a date beyond PostgreSQL's range or above the year 9999"),
+    "defaulted": (INFO, "the source had no value where the target needs one"),
+    "merged": (INFO, "an account with an e-mail that an earlier account has; its content went to that account"),
+    "model_unknown": (WARNING, "no model could be determined"),
+    "non_finite": (WARNING, "NaN or Infinity became null"),
+    "not_a_payment": (INFO, "a transaction without amount, status and type; archived"),
+    "nul_removed": (WARNING, "U+0000 was taken out of a text"),
+    "orphan_adopted": (WARNING, "the owner is gone; policies.orphan_owner took over"),
+    "parent_inferred": (INFO, "no parentMessageId; the one message whose `children` names it is its parent"),
+    "provider_unknown": (WARNING, "no provider could be determined"),
+    "rekeyed": (WARNING, "another owner's document has the same id; this one got the UUID of its own _id"),
+    "too_long": (WARNING, "a text is too long for the column's index"),
+    "unknown_enum": (WARNING, "a value outside the enum; the column's default was used"),
+    "wrong_type": (WARNING, "a value of a wrong type without an obvious reading; default or NULL was used"),
+}
+
+REASONS: dict[str, str] = {
+    "duplicate_email": "an earlier account has the same e-mail",
+    "duplicate_id": "another document has the same target id",
+    "duplicate_key": "another document has the same unique value",
+    "fractional_amount": "the amount has a fraction of a cent",
+    "missing_required": "a value the target needs is missing",
+    "orphan": "what it belongs to is gone or was rejected",
+    "too_long": "a text is too long for the column's index",
+    "undecodable": "the BSON of this document cannot be decoded",
+    "wrong_type": "a value the target needs has a wrong type",
+}
+
+
+def severity_of(code: str) -> str:
+    return FINDINGS[code][0]

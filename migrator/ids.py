@@ -1,0 +1,83 @@
+"""Identifiers: ObjectId ↔ UUIDv7, strings that are UUIDs, and UUIDv5 for everything else (mapping-decisions.md).
+
+Pure functions over bytes. Which field of a document is its id, and who refers to whom, is the mappings' business.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+from bson import ObjectId, json_util
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_HEX24 = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
+
+
+@lru_cache(maxsize=256)
+def collection_tag(collection: str) -> int:
+    """The 10 bits that tell a collection's UUIDs from another's: the first of SHA-256 of its name."""
+    return int.from_bytes(sha256(collection.encode()).digest()[:2], "big") >> 6
+
+
+def objectid_to_uuid(oid: bytes, tag: int) -> bytes:
+    """A 12-byte ObjectId and a 10-bit tag as the 16 bytes of a UUIDv7; order and every bit of the ObjectId are kept."""
+    seconds = int.from_bytes(oid[:4], "big")
+    free = int.from_bytes(oid[4:], "big") << 10 | tag
+    value = seconds * 1000 << 80 | 7 << 76 | free >> 62 << 64 | 2 << 62 | free & (1 << 62) - 1
+    return value.to_bytes(16, "big")
+
+
+def uuid_to_objectid(value: bytes) -> tuple[bytes, int] | None:
+    """The ObjectId and the tag in a UUIDv7 that `objectid_to_uuid` made; None for any other UUID."""
+    number = int.from_bytes(value, "big")
+    seconds, rest = divmod(number >> 80, 1000)
+    if number >> 76 & 15 != 7 or number >> 62 & 3 != 2 or rest or seconds >> 32:
+        return None
+    free = (number >> 64 & 0xFFF) << 62 | number & (1 << 62) - 1
+    return seconds.to_bytes(4, "big") + (free >> 10).to_bytes(8, "big"), free & 0x3FF
+
+
+@lru_cache(maxsize=256)
+def _namespace(collection: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"mongodb:{collection}")
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a string is a UUID in its usual form, in either case."""
+    return _UUID.fullmatch(text) is not None
+
+
+def is_objectid_text(text: str) -> bool:
+    """Whether a string is 24 hexadecimal digits."""
+    return _HEX24.fullmatch(text) is not None
+
+
+def uuid_of(collection: str, value: Any, *, objectid: bool = False) -> bytes:
+    """The 16 bytes of the target id of any BSON value in `collection`.
+
+    `objectid` says that the models have an ObjectId here, so that a string of 24 hex digits is read as one.
+    """
+    if isinstance(value, ObjectId):
+        return objectid_to_uuid(value.binary, collection_tag(collection))
+    if not isinstance(value, str):
+        return uuid.uuid5(_namespace(collection), canonical_json(value)).bytes
+    if is_uuid(value):
+        return bytes.fromhex(value.replace("-", ""))
+    if objectid and is_objectid_text(value):
+        return objectid_to_uuid(bytes.fromhex(value), collection_tag(collection))
+    return uuid.uuid5(_namespace(collection), value).bytes
+
+
+def canonical_json(value: Any) -> str:
+    """Canonical extended JSON of one BSON value, without white space."""
+    return json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS, separators=(",", ":"))
+
+
+def uuid_text(value: bytes) -> str:
+    """16 bytes as a UUID in canonical lower case."""
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

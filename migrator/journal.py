@@ -1,0 +1,152 @@
+"""The journal and the ledger: where a run stands, what became of every document. All SQL here is about schema migrator.
+
+A `Place` says in which schemas of a database a migration lives: `public` and `migrator`, or a pair of scratch schemas
+where `plan` and `verify` rehearse the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from migrator import __version__
+from migrator.handover import Counts
+from migrator.sources.base import Batch, SourceCollection
+
+RECORDS = (
+    "runs", "steps", "batches", "metadata", "ledger", "rejects", "archive", "findings", "aliases", "links",
+)  # fmt: skip
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The schema of the target's tables and the schema of the records."""
+
+    rows: str = "public"
+    records: str = "migrator"
+
+    def table(self, name: str) -> sql.Identifier:
+        """A table of the target."""
+        return sql.Identifier(self.rows, name)
+
+    def sql(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
+        """A statement: `{ledger}` and the other records by name, further names as given."""
+        records = {name: sql.Identifier(self.records, name) for name in RECORDS}
+        return sql.SQL(template).format(**{**records, **names})
+
+
+SCRATCH = Place("migrator_scratch", "migrator_scratch_records")
+
+
+def create_records(connection: Connection, place: Place) -> None:
+    """Creates the schema of the records and its relations where they are missing."""
+    script = files("migrator.sql").joinpath("records.sql").read_text(encoding="utf-8")
+    with connection.transaction():
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(place.records)))
+        indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
+        connection.execute(place.sql(cast(LiteralString, script), **indexes))
+
+
+def has_records(connection: Connection, place: Place) -> bool:
+    """Whether a migration has begun in this place."""
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{place.records}.runs",)).fetchone()
+    return bool(found and found[0])
+
+
+def latest_run(connection: Connection, place: Place) -> tuple[int, str, dict[str, str]] | None:
+    """Number, status and fingerprints of the newest run; None before the first."""
+    query = place.sql("SELECT run, status, fingerprints FROM {runs} ORDER BY run DESC LIMIT 1")
+    return cast("tuple[int, str, dict[str, str]] | None", connection.execute(query).fetchone())
+
+
+def begin_run(connection: Connection, place: Place, source: str, fingerprints: Mapping[str, str]) -> int:
+    """Opens a run and returns its number."""
+    query = place.sql(
+        "INSERT INTO {runs} (status, version, source, fingerprints) VALUES ('running', %s, %s, %s) RETURNING run"
+    )
+    row = connection.execute(query, (__version__, source, Jsonb(dict(fingerprints)))).fetchone()
+    assert row is not None  # INSERT … RETURNING always answers
+    return int(row[0])
+
+
+def resume_run(connection: Connection, place: Place, run: int) -> None:
+    query = place.sql("UPDATE {runs} SET status = 'running', finished = NULL WHERE run = %s")
+    connection.execute(query, (run,))
+
+
+def end_run(connection: Connection, place: Place, run: int, status: str) -> None:
+    query = place.sql("UPDATE {runs} SET status = %s, finished = clock_timestamp() WHERE run = %s")
+    connection.execute(query, (status, run))
+
+
+def finished_steps(connection: Connection, place: Place) -> set[str]:
+    return {row[0] for row in connection.execute(place.sql("SELECT step FROM {steps}"))}
+
+
+def finish_step(connection: Connection, place: Place, run: int, step: str, detail: Any = None) -> None:
+    """Records a step as done; call it inside the transaction of the step's own writes."""
+    query = place.sql("INSERT INTO {steps} (step, run, detail) VALUES (%s, %s, %s) ON CONFLICT (step) DO NOTHING")
+    connection.execute(query, (step, run, None if detail is None else Jsonb(detail)))
+
+
+def step_detail(connection: Connection, place: Place, step: str) -> Any:
+    """What a finished step left for later; None where it has not run."""
+    found = connection.execute(place.sql("SELECT detail FROM {steps} WHERE step = %s"), (step,)).fetchone()
+    return found[0] if found else None
+
+
+def positions(connection: Connection, place: Place) -> dict[str, tuple[str, bool]]:
+    """How far each collection has been read: (position, whether its end has been seen)."""
+    query = place.sql(
+        "SELECT DISTINCT ON (collection) collection, last_position, last FROM {batches}"
+        " ORDER BY collection, last DESC, committed DESC"
+    )
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+
+
+def record_batch(connection: Connection, place: Place, run: int, batch: Batch) -> None:
+    """The journal entry of a batch, in the transaction of its rows."""
+    query = place.sql(
+        "INSERT INTO {batches} (collection, first_position, last_position, documents, bytes, last, run)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+    )
+    values = (batch.collection, batch.start, batch.end, batch.count, len(batch.data), batch.last, run)
+    connection.execute(query, values)
+
+
+def record_metadata(connection: Connection, place: Place, collections: list[SourceCollection]) -> None:
+    """Options and indexes of every source collection, for the way back."""
+    query = place.sql("INSERT INTO {metadata} (collection, metadata) VALUES (%s, %s) ON CONFLICT DO NOTHING")
+    with connection.cursor() as cursor:
+        cursor.executemany(query, [(each.name, each.metadata) for each in collections])
+
+
+def count_outcomes(connection: Connection, place: Place) -> dict[str, Counts]:
+    """The accounting identity of every collection read so far, from journal and ledger."""
+    read = place.sql("SELECT collection, sum(documents)::bigint FROM {batches} GROUP BY 1 ORDER BY 1")
+    kept = place.sql("SELECT collection, outcome, count(*) FROM {ledger} GROUP BY 1, 2")
+    outcomes = {(row[0], row[1]): int(row[2]) for row in connection.execute(kept)}
+    return {
+        name: Counts(
+            source=int(documents),
+            loaded=outcomes.get((name, "loaded"), 0),
+            rejected=outcomes.get((name, "rejected"), 0),
+            archived=outcomes.get((name, "archived"), 0),
+        )
+        for name, documents in connection.execute(read).fetchall()
+    }
+
+
+def count_by(connection: Connection, place: Place, relation: str, column: str) -> dict[str, int]:
+    """Rows of `findings` by code, or of `rejects` by reason."""
+    query = sql.SQL("SELECT {column}, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1").format(
+        column=sql.Identifier(column), relation=sql.Identifier(place.records, relation)
+    )
+    return {row[0]: int(row[1]) for row in connection.execute(query)}

@@ -1,0 +1,120 @@
+"""Source → rows, in any place: what `run` does in public and what `plan` and `verify` rehearse in scratch schemas.
+
+Knows the order of loading and reconciling; nothing of schemas, indexes or reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from migrator import journal
+from migrator.claims import Claims
+from migrator.config import Config
+from migrator.errors import UsageError
+from migrator.events import Emit
+from migrator.journal import Place
+from migrator.mapping import Collection
+from migrator.resolve import Resolver
+from migrator.sources.base import Batch, Source
+from migrator.stages import load, reconcile
+from migrator.tenancy import Options, ensure_tenant
+from migrator.translator import Translator
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """One migration's data path. `adopter` is (collection, column) of `policies.orphan_owner`'s e-mail."""
+
+    source: Source
+    connection: Connection
+    place: Place
+    mappings: Mapping[str, Collection]
+    config: Config
+    adopter: tuple[str, str] | None
+    emit: Emit
+    observe: Callable[[Batch], None] | None = None
+    _translators: dict[str, Translator] = field(default_factory=dict)
+
+    def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
+        """Loads and reconciles everything that is left; with `only`, these collections."""
+        journal.record_metadata(self.connection, self.place, self.source.collections())
+        ensure_tenant(self.connection, self.place, self.config.tenant, run)
+        for level in self.levels(only):
+            self._bring_level(run, level)
+
+    def levels(self, only: frozenset[str] = frozenset()) -> list[list[str]]:
+        """Collections of the source in the order of loading; those without a mapping go with the first level."""
+        names = [each.name for each in self.source.collections()]
+        self._check_only(only, names)
+        unmapped = [name for name in names if name not in self.mappings]
+        if self.config.policies.unmapped_collections == "ignore":
+            unmapped = []
+        groups = [[name for name in group if name in names] for group in load.levels(self.mappings)]
+        groups[0] = sorted(groups[0] + unmapped)
+        return [chosen for group in groups if (chosen := [name for name in group if not only or name in only])]
+
+    def _check_only(self, only: frozenset[str], names: list[str]) -> None:
+        unknown = only - set(names)
+        if unknown:
+            raise UsageError(f"--only: the source has no collection {', '.join(sorted(unknown))}")
+        read = journal.positions(self.connection, self.place)
+        ready = {name for name, (_, last) in read.items() if last} | only
+        needed = {need for name in only & self.mappings.keys() for need in self.mappings[name].needs}
+        missing = (needed & set(names)) - ready
+        if missing:
+            raise UsageError(
+                f"--only: these collections refer to {', '.join(sorted(missing))}, which are not loaded yet",
+                hint=f"Add them: --only {','.join(sorted(only | missing))}",
+            )
+
+    def _bring_level(self, run: int, level: list[str]) -> None:
+        self._translators.clear()
+        mapped = [name for name in level if name in self.mappings]
+        options = Options(self.config, self.config.tenant.id, self._adopter_id(mapped))
+        resolver = Resolver(self.connection, self.place, self.mappings, options.tenant)
+        for name in mapped:
+            self._translators[name] = Translator(self.mappings[name], options, resolver)
+        load.load(
+            self.connection,
+            self.place,
+            self.source,
+            level,
+            self._translators.get,
+            run=run,
+            batch_rows=self.config.engine.batch_rows,
+            emit=self.emit,
+            observe=self.observe,
+        )
+        for name in mapped:
+            self._reconcile(run, name, options, resolver)
+
+    def _reconcile(self, run: int, name: str, options: Options, resolver: Resolver) -> None:
+        merge = frozenset({"duplicate_email"} if self.config.policies.duplicate_email == "merge" else ())
+        claims = Claims(self.connection, self.place, self.mappings, self.mappings[name], options, resolver, merge)
+        reconcile.reconcile(
+            self.connection, self.place, self.mappings, claims, tenant=options.tenant, run=run, emit=self.emit
+        )
+
+    def _adopter_id(self, mapped: list[str]) -> bytes | None:
+        """The id of the user who takes over what has no owner; asked once the users are there."""
+        email = self.config.policies.orphan_owner
+        if email == "reject" or self.adopter is None or self.adopter[0] in mapped or not mapped:
+            return None
+        collection, column = self.adopter
+        query = sql.SQL("SELECT id FROM {} WHERE {} = %s AND tenant_id = %s").format(
+            self.place.table(self.mappings[collection].table.name), sql.Identifier(column)
+        )
+        found = self.connection.execute(query, (email, self.config.tenant.id)).fetchone()
+        if found is None:
+            raise UsageError(
+                f"policies.orphan_owner: no user with the e-mail {email} has been loaded",
+                hint='Name a user of the source, or set orphan_owner = "reject".',
+            )
+        return bytes(found[0].bytes)

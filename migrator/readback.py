@@ -1,0 +1,73 @@
+"""Loaded documents out of PostgreSQL again: rows as plain values with what they carry, beside ledger and residue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from migrator import rows
+from migrator.exact import Document, decode
+from migrator.journal import Place
+from migrator.mapping import Collection, Row
+from migrator.translate import rebuild
+
+
+def read_loaded(
+    connection: psycopg.Connection[Any],
+    place: Place,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    ids: list[Any] | None = None,
+) -> Iterator[tuple[bytes, Row, bytes | None]]:
+    """(source_id, row, residue) of the loaded documents of a collection: all, or those with these target ids (text)."""
+    kinds = rows.kinds_of_table(collection.table)
+    names = [name for name, _ in kinds] + [key for key, *_ in collection.carried]
+    types = [kind for _, kind in kinds] + [
+        rows.kind_of_column(mappings[there].table.c[name]) for _, _, there, name in collection.carried
+    ]
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(place, mappings, collection, ids))
+    values = () if ids is None else (ids,)
+    with connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
+        for source_id, residue, *fields in stream.rows():
+            row = dict(zip(names, rows.read_row(fields, types), strict=True))
+            yield bytes(source_id), row, None if residue is None else bytes(residue)
+
+
+def _query(
+    place: Place, mappings: Mapping[str, Collection], collection: Collection, ids: list[Any] | None
+) -> sql.Composable:
+    columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
+    columns += [sql.Identifier("t", column.name) for column in collection.table.columns]
+    joins: dict[str, sql.Composable] = {}
+    for _, here, there, name in collection.carried:
+        joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.id = t.{here}").format(
+            place.table(mappings[there].table.name), alias=sql.Identifier(f"r_{here}"), here=sql.Identifier(here)
+        )
+        columns.append(sql.Identifier(f"r_{here}", name))
+    key = collection.table.c[collection.key.column]
+    cast = sql.SQL("uuid" if rows.kind_of_column(key) == "uuid" else "text")
+    query = place.sql(
+        "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{cast} {joins}"
+        " WHERE l.collection = %s AND l.outcome = 'loaded'",
+        columns=sql.SQL(", ").join(columns),
+        table=place.table(collection.table.name),
+        key=sql.Identifier(collection.key.column),
+        cast=cast,
+        joins=sql.SQL("").join(joins.values()),
+    )
+    return query if ids is None else query + sql.SQL(" AND l.target_id = ANY(%s)")
+
+
+def read_documents(
+    connection: psycopg.Connection[Any],
+    place: Place,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    ids: list[Any] | None = None,
+) -> Iterator[tuple[bytes, Row, Document]]:
+    """As `read_loaded`, with the documents rebuilt: (source_id, row, document)."""
+    for source_id, row, residue in read_loaded(connection, place, mappings, collection, ids):
+        yield source_id, row, rebuild(collection, decode(source_id), row, residue)

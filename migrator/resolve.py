@@ -1,0 +1,144 @@
+"""Answers the lookups of a batch of documents with one query each: `References` for the translation."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from migrator.exact import Document
+from migrator.ids import uuid_text
+from migrator.journal import Place
+from migrator.mapping import Collection, Found, Lookup
+from migrator.rows import kind_of_column
+
+Resolved = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
+Answers = dict[Any, list[Found]]
+
+
+class Resolver:
+    """Looks up rows of the tenant for documents. Keeps what it found for as long as the rows cannot change: one level.
+
+    `most` bounds the memory of that cache, in keys per lookup.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        place: Place,
+        mappings: Mapping[str, Collection],
+        tenant: uuid.UUID,
+        most: int = 20_000,
+    ) -> None:
+        self._connection = connection
+        self._place = place
+        self._mappings = mappings
+        self._tenant = tenant
+        self._most = most
+        self._known: Resolved = defaultdict(dict)
+
+    def references(self, collection: Collection, documents: Iterable[Document]) -> Resolved:
+        """Everything these documents may ask `Context.find` for."""
+        documents = list(documents)
+        for lookup in collection.lookups:
+            self._learn(lookup, {key for document in documents for key in lookup.keys(document)})
+        return self._known
+
+    def listed(self, collection: Collection, documents: Iterable[Document]) -> dict[Any, tuple[tuple[Any, int], ...]]:
+        """Who lists these documents, where the mapping says that somebody does: `Context.listed`."""
+        if collection.listed_by is None:
+            return {}
+        claimed = {text_of(collection.key.uuid(document.get(collection.key.path))) for document in documents}
+        query = self._place.sql(
+            "SELECT listed, lister, position FROM {links} WHERE collection = %s AND listed = ANY(%s)"
+            " ORDER BY listed, lister, position"
+        )
+        answers: dict[Any, tuple[tuple[Any, int], ...]] = {}
+        for listed, lister, position in self._connection.execute(query, (collection.listed_by, list(claimed))):
+            key = uuid.UUID(listed).bytes
+            answers[key] = (*answers.get(key, ()), (uuid.UUID(lister).bytes, position))
+        return answers
+
+    def learn(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Found, ...]]:
+        """The answers to one lookup for plain keys; every key is in the result."""
+        self._learn(lookup, keys)
+        return self._known[lookup.name]
+
+    def _learn(self, lookup: Lookup, keys: set[Any]) -> None:
+        known = self._known[lookup.name]
+        missing = keys - known.keys()
+        if not missing:
+            return
+        if len(known) + len(missing) > self._most:
+            known.clear()
+            missing = keys
+        answers = self._ask(lookup, list(missing))
+        known.update({key: tuple(answers.get(key, ())) for key in missing})
+
+    def _ask(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        if lookup.by == "_id":
+            return self._ask_ledger(lookup, keys)
+        answers = self._ask_table(lookup, keys)
+        if lookup.by == "id":
+            for key, found in self._ask_aliases(lookup, keys).items():
+                answers[key] += found
+        return answers
+
+    def _ask_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        query = self._select(lookup, sql.SQL("t.{}").format(sql.Identifier(lookup.by)))
+        query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s) AND t.tenant_id = %s ORDER BY t.id").format(
+            self._place.table(self._mappings[lookup.collection].table.name), sql.Identifier(lookup.by)
+        )
+        return self._collect(lookup, query, ([for_sql(key) for key in keys], self._tenant))
+
+    def _ask_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        table = self._mappings[lookup.collection].table
+        cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
+        query = self._select(lookup, sql.SQL("a.claimed::{}").format(cast))
+        query += self._place.sql(
+            " FROM {aliases} a JOIN {table} t ON t.id = a.target::{cast}"
+            " WHERE a.collection = %s AND a.claimed = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
+            table=self._place.table(table.name),
+            cast=cast,
+        )
+        return self._collect(lookup, query, (lookup.collection, [text_of(key) for key in keys], self._tenant))
+
+    def _ask_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        table = self._mappings[lookup.collection].table
+        query = self._select(lookup, sql.SQL("l.source_id"))
+        query += self._place.sql(
+            " FROM {ledger} l JOIN {table} t ON t.id::text = l.target_id"
+            " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.id",
+            table=self._place.table(table.name),
+        )
+        return self._collect(lookup, query, (lookup.collection, keys))
+
+    def _select(self, lookup: Lookup, key: sql.Composable) -> sql.Composed:
+        columns = [sql.SQL("t.id"), *(sql.SQL("t.{}").format(sql.Identifier(name)) for name in lookup.carry)]
+        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, *columns])
+
+    def _collect(self, lookup: Lookup, query: sql.Composed, values: tuple[Any, ...]) -> Answers:
+        answers: Answers = defaultdict(list)
+        for key, row_id, *carried in self._connection.execute(query, values, binary=True):
+            found = Found(plain(row_id), dict(zip(lookup.carry, map(plain, carried), strict=True)))
+            answers[plain(key)].append(found)
+        return answers
+
+
+def plain(value: Any) -> Any:
+    """A value as psycopg loads it → the plain value that mappings use (carried columns are uuid, text, boolean, int)."""
+    return value.bytes if isinstance(value, uuid.UUID) else value
+
+
+def for_sql(value: Any) -> Any:
+    """A plain id → a psycopg parameter."""
+    return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
+
+
+def text_of(value: Any) -> str:
+    """A plain id as the ledger and the aliases spell it."""
+    return uuid_text(value) if isinstance(value, bytes) else str(value)

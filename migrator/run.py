@@ -1,0 +1,181 @@
+"""`migrate run`: the order of the stages, nothing else. The journal says where to go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+
+import psycopg
+from psycopg import sql
+
+from migrator import journal
+from migrator.amend import ensure_ledger_index
+from migrator.concrete import Concrete
+from migrator.config import Config, fingerprint
+from migrator.errors import DifferenceError, UsageError
+from migrator.events import Emit, Notice, StepFinished, StepStarted
+from migrator.handover import RunReport
+from migrator.journal import Connection, Place
+from migrator.lock import exclusive
+from migrator.pipeline import Pipeline
+from migrator.sources.base import Source
+from migrator.stages.constrain import constrain
+from migrator.stages.prepare import prepare
+from migrator.targets.base import Target
+
+PLACE = Place()
+
+
+def run_migration(
+    config: Config,
+    concrete: Concrete,
+    source: Source,
+    target: Target,
+    emit: Emit,
+    only: frozenset[str] = frozenset(),
+) -> RunReport:
+    """Builds the schema, loads, reconciles, constrains; goes on where an earlier run stopped.
+
+    Errors: all of `migrator.errors`; whatever ends it, what is committed is consistent and the same call goes on.
+    """
+    started = time.monotonic()
+    refuse_unsupported(config)
+    with closing(target.connect()) as connection, exclusive(connection):
+        fingerprints = fingerprints_of(config, concrete, source)
+        check_fingerprints(connection, fingerprints)
+        if is_done(connection):
+            emit(Notice(text="This migration is done; nothing was left to do. `migrate verify` proves it."))
+        else:
+            prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
+            journal.create_records(connection, PLACE)
+            run = open_run(connection, source, fingerprints)
+            work(config, concrete, source, target, connection, run, emit, only)
+        return report(connection, concrete, time.monotonic() - started)
+
+
+def refuse_unsupported(config: Config) -> None:
+    """Settings this version reads but cannot act on: better no run than one that leaves something out."""
+    for name in ("recordings", "chunks"):
+        if getattr(config, name) is not None:
+            raise UsageError(
+                f"[{name}] is configured, but this version cannot migrate {name} yet",
+                hint=f"Take the section [{name}] out of migrate.toml to migrate everything else.",
+            )
+    if config.engine.executor != "local":
+        raise UsageError(
+            f"engine.executor: this version cannot run on {config.engine.executor!r} yet", hint='Set it to "local".'
+        )
+
+
+def work(
+    config: Config,
+    concrete: Concrete,
+    source: Source,
+    target: Target,
+    connection: Connection,
+    run: int,
+    emit: Emit,
+    only: frozenset[str],
+) -> None:
+    """The stages after the schema."""
+    status = "stopped"
+    try:
+        pipeline = Pipeline(
+            source=source,
+            connection=connection,
+            place=PLACE,
+            mappings=concrete.mappings,
+            config=config,
+            adopter=concrete.adopter,
+            emit=emit,
+        )
+        pipeline.bring(run, only)
+        check_identity(connection, PLACE)
+        if not only:
+            constrain(
+                target.connect,
+                concrete.metadata,
+                rls=config.target.rls == "all",
+                workers=config.engine.workers or 2,
+                emit=emit,
+            )
+            finish(connection, PLACE, concrete, emit)
+            status = "done"
+    finally:
+        # The connection may be what failed; the run then stays 'running', which `open_run` takes up just the same.
+        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            journal.end_run(connection, PLACE, run, status)
+
+
+def finish(connection: Connection, place: Place, concrete: Concrete, emit: Emit) -> None:
+    """Indexes of the ledger, and fresh statistics, so that the first queries of the application are planned well."""
+    emit(StepStarted(step="analyze", total=None, unit="tables"))
+    ensure_ledger_index(connection, place)
+    for mapping in concrete.mappings.values():
+        connection.execute(sql.SQL("ANALYZE {}").format(place.table(mapping.table.name)))
+    connection.execute(place.sql("ANALYZE {ledger}"))
+    emit(StepFinished(step="analyze"))
+
+
+def fingerprints_of(config: Config, concrete: Concrete, source: Source) -> dict[str, str]:
+    """What a resumed run must find unchanged."""
+    return {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": concrete.fingerprint}
+
+
+def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) -> None:
+    """Refuses to go on with other data, settings or rules than the run that began."""
+    latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
+    changed = [name for name, value in fingerprints.items() if latest is not None and latest[2].get(name) != value]
+    if changed:
+        raise UsageError(
+            f"changed since the migration in this target began: {', '.join(changed)}",
+            hint="Put it back as it was to go on; or `migrate revert` first, then run again.",
+        )
+
+
+def is_done(connection: Connection) -> bool:
+    """Whether a finished migration is in the target."""
+    latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
+    return latest is not None and latest[1] == "done"
+
+
+def open_run(connection: Connection, source: Source, fingerprints: Mapping[str, str]) -> int:
+    """The unfinished run, or a new one."""
+    latest = journal.latest_run(connection, PLACE)
+    if latest is None:
+        return journal.begin_run(connection, PLACE, source.label, fingerprints)
+    journal.resume_run(connection, PLACE, latest[0])
+    return latest[0]
+
+
+def check_identity(connection: Connection, place: Place) -> None:
+    """source = loaded + rejected + archived, for every collection. Raises `DifferenceError`."""
+    wrong = {name: c for name, c in journal.count_outcomes(connection, place).items() if c.remainder}
+    if wrong:
+        lines = [f"{name}: {c.source} read, remainder {c.remainder}" for name, c in wrong.items()]
+        raise DifferenceError(
+            "the accounts do not add up: " + "; ".join(lines),
+            hint="This is a defect of migrate: please report it. `migrate revert` takes the migration back.",
+        )
+
+
+def report(connection: Connection, concrete: Concrete, seconds: float) -> RunReport:
+    """Where the migration in the target stands."""
+    latest = journal.latest_run(connection, PLACE)
+    assert latest is not None  # called with a run open or done
+    collections = journal.count_outcomes(connection, PLACE)
+    tables: dict[str, int] = {}
+    for name, counts in collections.items():
+        if name in concrete.mappings:
+            table = concrete.mappings[name].table.name
+            tables[table] = tables.get(table, 0) + counts.loaded
+    return RunReport(
+        run=latest[0],
+        status=latest[1],
+        collections=collections,
+        tables=tables,
+        findings=journal.count_by(connection, PLACE, "findings", "code"),
+        rejects=journal.count_by(connection, PLACE, "rejects", "reason"),
+        seconds=seconds,
+    )

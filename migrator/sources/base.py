@@ -1,0 +1,58 @@
+"""What a source is to the engine: collections, and batches of raw BSON in a fixed order. No document is decoded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceCollection:
+    """One collection. `documents` and `bytes` (uncompressed BSON) are None where only a full read can tell."""
+
+    name: str
+    documents: int | None
+    bytes: int | None
+    metadata: bytes | None  # mongodump's <collection>.metadata.json as it is: options and indexes; None where absent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Whole documents of one collection, in the source's order.
+
+    `data` is their BSON, back to back; `count` how many; `start` and `end` are positions in the collection, opaque to
+    the engine: a read that begins at a batch's `end` continues right after it. `last` says that the collection ended
+    here, whole and checked; only then may it count as done (`data` may be empty then).
+    """
+
+    collection: str
+    data: bytes
+    count: int
+    start: str
+    end: str
+    last: bool
+
+
+class Source(Protocol):
+    """A database to migrate from. Errors: `SourceError`, `DamagedSourceError`."""
+
+    @property
+    def label(self) -> str:
+        """How to name it in output: no secrets."""
+
+    def collections(self) -> list[SourceCollection]:
+        """All collections, sorted by name; views and `system.*` left out."""
+
+    def fingerprint(self) -> str:
+        """A hex digest that changes when the source does; cheap, so not over every byte."""
+
+    def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
+        """The documents of the collections named in `positions`, each from its position ('' is the start).
+
+        A batch holds at most `documents` documents and about `size` bytes (one larger document still goes whole).
+        Batches of several collections may be interleaved; of one collection they come in order, the last one marked.
+        """
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,83 @@
+-- What the tool keeps for itself (contract.md: schema migrator). Names in braces are put in by journal.Place.
+-- No unique key on the ledger: a dump may hold one _id twice, and both copies are documents to account for.
+
+CREATE TABLE IF NOT EXISTS {runs} (
+  run integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  status text NOT NULL,                       -- running | done | stopped
+  started timestamptz NOT NULL DEFAULT clock_timestamp(),
+  finished timestamptz,
+  version text NOT NULL,
+  source text NOT NULL,                       -- a label, never a secret
+  fingerprints jsonb NOT NULL                 -- source, config, mapping: a resume that differs is refused
+);
+
+CREATE TABLE IF NOT EXISTS {steps} (
+  step text PRIMARY KEY,
+  run integer NOT NULL,
+  finished timestamptz NOT NULL DEFAULT clock_timestamp(),
+  detail jsonb
+);
+
+CREATE TABLE IF NOT EXISTS {batches} (
+  collection text NOT NULL,
+  first_position text NOT NULL,
+  last_position text NOT NULL,
+  documents integer NOT NULL,
+  bytes bigint NOT NULL,
+  last boolean NOT NULL,
+  run integer NOT NULL,
+  committed timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (collection, first_position)
+);
+
+CREATE TABLE IF NOT EXISTS {metadata} (
+  collection text PRIMARY KEY,
+  metadata bytea                              -- mongodump's <collection>.metadata.json, as it was
+);
+
+CREATE TABLE IF NOT EXISTS {ledger} (
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  target_id text,
+  outcome text NOT NULL,
+  residue bytea
+);
+
+CREATE TABLE IF NOT EXISTS {rejects} (
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  reason text NOT NULL,
+  detail text NOT NULL,
+  document bytea NOT NULL,
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY
+);
+
+CREATE TABLE IF NOT EXISTS {archive} (
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  document bytea NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS {findings} (
+  collection text NOT NULL,
+  code text NOT NULL,
+  severity text NOT NULL,
+  source_id bytea NOT NULL,
+  detail text NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS {aliases} (        -- ids that lead to another row than the one of that id
+  collection text NOT NULL,
+  claimed text NOT NULL,
+  target text NOT NULL,
+  owner text                                  -- for whose references it holds; NULL: for all
+);
+CREATE INDEX IF NOT EXISTS {aliases_idx} ON {aliases} (collection, claimed);
+
+CREATE TABLE IF NOT EXISTS {links} (          -- arrays that name rows of another collection, by target ids
+  collection text NOT NULL,
+  lister text NOT NULL,
+  listed text NOT NULL,
+  position integer NOT NULL
+);
+CREATE INDEX IF NOT EXISTS {links_idx} ON {links} (collection, listed);

@@ -1,0 +1,174 @@
+"""After the load: brings back what `prepare` put aside, adds what is missing of indexes, foreign keys, row security.
+
+What takes no time comes first, one after the other: policies, row security, and foreign keys that check nothing yet.
+What takes long follows, several at once: validating those keys, and indexes. Each change commits with its record, so a
+run that stopped goes on where it was. Nothing here knows this migration's tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psycopg
+from sqlalchemy import MetaData
+
+from migrator import catalog, ddl, objects
+from migrator.catalog import Catalog
+from migrator.crew import Crew, Graph, Task
+from migrator.ddl import Ref, Statement
+from migrator.errors import DifferenceError
+from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.objects import Record
+
+Connection = psycopg.Connection[Any]
+Act = Callable[[Connection], None]
+
+# What a byte of the table costs, a b-tree being 1: 0.7 µs a message of 1.2 KB. Full text: 63 µs, or 350 of random words.
+COSTS = {"gin": 100.0, "gist": 100.0}
+
+# An ivfflat index of 1536 dimensions over more than 10,000 rows does not build with the server's default of 64 MB
+# ("memory required is 65 MB"). Beyond 256 MB neither that nor a full-text index gets faster. Never less than is set.
+MEMORY = """
+    SELECT set_config(name, greatest(setting::bigint, 262144) || 'kB', false)
+      FROM pg_settings WHERE name = 'maintenance_work_mem'
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing to do. `ref` says to what; `checks` tells a validation from making the foreign key."""
+
+    ref: Ref
+    act: Act
+    method: str = ""
+    checks: bool = False
+
+    @property
+    def instant(self) -> bool:
+        return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.checks)
+
+
+def constrain(connect: Callable[[], Connection], metadata: MetaData, *, rls: bool, workers: int, emit: Emit) -> None:
+    """Errors: `DifferenceError` where the rows break a foreign key or fit no index; `TargetError`; `StoppedError`."""
+    with connect() as connection:
+        changes = list(find_changes(connection, metadata, rls))
+        emit(StepStarted(step="constrain", total=len(changes), unit="statements"))
+        quick = [change for change in changes if change.instant]
+        for done, change in enumerate(quick, start=1):
+            carry_out(change, connection)
+            emit(StepAdvanced(step="constrain", done=done))
+        graph = arrange([change for change in changes if not change.instant], table_sizes(connection))
+    if graph:
+        with Crew(lambda: with_memory(connect()), min(workers, len(graph))) as crew:
+            for done, _ in enumerate(crew.work(graph), start=len(quick) + 1):
+                emit(StepAdvanced(step="constrain", done=done))
+    emit(StepFinished(step="constrain", note=f"{len(changes)} statements"))
+
+
+def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
+    """What separates the target from what it should be."""
+    actual, records = catalog.read(connection), objects.read(connection)
+    aside = [record for record in records if record.action == "put_aside"]
+    for record in aside:
+        yield from changes_back(actual, record)
+    known = {(record.table_name, record.name) for record in aside}
+    for statement in ddl.statements(metadata, rls):
+        if not (statement.before_load or actual.has(statement) or (statement.table, statement.name) in known):
+            yield from changes_new(statement)
+    for record in records:
+        if record.action == "created" and record.kind == "foreign_key" and unchecked(actual, record):
+            yield check(record.ref)
+
+
+def changes_back(actual: Catalog, record: Record) -> Iterator[Change]:
+    """For what was put aside. If somebody else has made it again meanwhile, only its record has to go."""
+    found = actual.constraints.get((record.table_name, record.name)) or actual.indexes.get(record.name)
+    if found is None:
+        yield Change(ref=record.ref, act=partial(objects.restore, record=record), method=method_of(record))
+    if record.checked and (found is None or unchecked(actual, record)):
+        yield check(record.ref)
+    elif found is not None:
+        yield Change(ref=record.ref, act=partial(objects.delete, ref=record.ref))
+
+
+def changes_new(statement: Statement) -> Iterator[Change]:
+    checked = statement.kind == "foreign_key" and not statement.sql.endswith("NOT VALID")
+    act = partial(objects.create, statement=statement, suffix=" NOT VALID" if checked else "")
+    yield Change(ref=statement.ref, act=act, method=statement.method)
+    if checked:
+        yield check(statement.ref)
+
+
+def check(ref: Ref) -> Change:
+    return Change(ref=ref, act=partial(objects.validate, ref=ref), checks=True)
+
+
+def unchecked(actual: Catalog, record: Record) -> bool:
+    """Whether a run stopped between making a foreign key and checking it."""
+    found = actual.constraints.get((record.table_name, record.name))
+    return found is not None and not found.validated and not record.definition.endswith(" NOT VALID")
+
+
+def method_of(record: Record) -> str:
+    found = re.search(r" USING (\w+) ", record.definition)
+    return found.group(1) if found else ""
+
+
+def table_sizes(connection: Connection) -> dict[str, int]:
+    query = "SELECT relname, pg_table_size(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    return dict(connection.execute(query + " AND relkind = 'r'").fetchall())
+
+
+def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
+    """Which waits for which, by the locks they take.
+
+    Checking a foreign key shares its table with no other check and no index build, so the checks of a table go one
+    after the other, and its indexes, which share, after them: a row that refers to nothing is known of before the hour
+    that a full-text index may take. A vector index goes last of all, alone: it is built by all cores.
+    """
+    graph: dict[Task, set[Task]] = {}
+    last_checks: dict[str, Task] = {}
+    for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.checks)):
+        table = change.ref.table
+        cost = sizes.get(table, 0) * COSTS.get(change.method, 1.0)
+        task = Task(name=change.ref.name, act=partial(carry_out, change), cost=cost)
+        earlier = {last_checks[table]} if table in last_checks else set()
+        graph[task] = set(graph) if change.ref.kind == "vector_index" else earlier
+        if change.checks:
+            last_checks[table] = task
+    return graph
+
+
+def carry_out(change: Change, connection: Connection) -> None:
+    """One transaction: the change and its record."""
+    with objects.explained(), explained_rows(change.ref), connection.transaction():
+        objects.wait_briefly(connection)
+        with catalog.schema_first(connection, "public"):
+            change.act(connection)
+
+
+@contextmanager
+def explained_rows(ref: Ref) -> Iterator[None]:
+    """Rows that do not fit what the target must have."""
+    try:
+        yield
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise DifferenceError(
+            f"foreign key {ref.name} of {ref.table} does not hold: {error.diag.message_detail}",
+            hint="Bring back what the row refers to, or delete the row; then run the same command again.",
+        ) from error
+    except psycopg.errors.ProgramLimitExceeded as error:
+        raise DifferenceError(
+            f"index {ref.name} of {ref.table} cannot hold every row: {error.diag.message_primary}",
+            hint="A value is too long for PostgreSQL to index. Shorten it, then run the same command again.",
+        ) from error
+
+
+def with_memory(connection: Connection) -> Connection:
+    connection.execute(MEMORY)
+    return connection

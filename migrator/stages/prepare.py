@@ -1,0 +1,179 @@
+"""Makes the target ready to load: refuses a schema that does not fit, adds what lacks, puts aside what slows a load.
+
+All in one transaction: a target is ready, or as it was. Foreign keys, plain indexes and row security are `constrain`'s
+business, after the load; so is bringing back what is put aside here. What is changed is recorded by `objects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+from sqlalchemy import MetaData
+
+from migrator import catalog, ddl, objects
+from migrator.catalog import Catalog
+from migrator.comparison import Difference, compare
+from migrator.errors import PlanError, TargetError
+from migrator.events import Emit, Notice, StepFinished, StepStarted
+
+Connection = psycopg.Connection[Any]
+
+OBSTACLES = catalog.load_queries("obstacles.sql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """A foreign key or index that may be put aside. `own`: the foreign key points to its own table."""
+
+    kind: ddl.Kind
+    table: str
+    name: str
+    own: bool
+    definition: str
+    comment: str
+    commented: bool
+    validated: bool
+    drop: str
+
+    def script(self) -> str:
+        """Everything that makes it again. A valid key is added unchecked and then validated, as `restore` expects."""
+        parts = [self.definition + (" NOT VALID" if self.validated else "")]
+        parts += [self.comment] if self.commented else []
+        parts += [objects.validation(self.table, self.name)] if self.validated else []
+        return ";\n".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """How many objects were created and put aside by this call; both 0 where an earlier one had done it all."""
+
+    created: int
+    put_aside: int
+
+
+def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit) -> Prepared:
+    """Errors: `PlanError` names every difference, before anything is written; `TargetError`; `StoppedError`, a lock."""
+    emit(StepStarted(step="prepare", unit="objects"))
+    wanted = catalog.read_wanted(connection, metadata, rls)
+    with objects.explained(), explained_rows(), connection.transaction():
+        objects.wait_briefly(connection)
+        actual = catalog.read(connection)
+        refuse(connection, actual, wanted, emit)
+        objects.ensure(connection)
+        done = Prepared(
+            created=add_missing(connection, metadata, actual),
+            put_aside=put_aside(connection, [name for name in wanted.tables if name in actual.tables]),
+        )
+    emit(StepFinished(step="prepare", note=f"{done.created} objects created, {done.put_aside} put aside"))
+    return done
+
+
+@contextmanager
+def explained_rows() -> Iterator[None]:
+    """Rows of others that break a key which is still missing."""
+    try:
+        yield
+    except psycopg.IntegrityError as error:
+        raise PlanError(
+            f"rows in the target break a key that is missing there: {error.diag.message_primary}."
+            f" {error.diag.message_detail or ''}",
+            hint="Put these rows right, or create the key yourself, then run the same command again.",
+        ) from error
+
+
+def refuse(connection: Connection, actual: Catalog, wanted: Catalog, emit: Emit) -> None:
+    """Raises `PlanError` with all that is in the way; tells of policies that will stay as they are."""
+    found = compare(actual, wanted)
+    obstacles = [difference for difference in found if blocks(difference)]
+    if obstacles:
+        raise PlanError(
+            "the target's schema is not the one to migrate into:\n" + "\n".join(f"  {each}" for each in obstacles),
+            hint="Migrate into an empty database, or alter these objects; `migrate schema` prints what is wanted.",
+        )
+    for difference in found:
+        if difference.kind == "policy" and difference.actual and difference.wanted:
+            emit(Notice(text=f"left as it is: {difference}", level="warning"))
+    refuse_hidden_rows(connection, list(wanted.tables))
+
+
+def blocks(difference: Difference) -> bool:
+    """Whether the load, or a later step, could not live with it.
+
+    Not in the way: whatever is missing and can be added; tables, indexes and constraints beyond what is wanted; another
+    order of columns (COPY names them); a foreign key that its owner left NOT VALID; row security, the owner's choice.
+    """
+    differs = difference.actual is not None and difference.wanted is not None
+    match difference.kind:
+        case "column":
+            return True
+        case "constraint":
+            return differs and difference.actual != f"{difference.wanted} NOT VALID"
+        case "enum" | "table" | "index":
+            return differs
+    return False
+
+
+def refuse_hidden_rows(connection: Connection, tables: list[str]) -> None:
+    """COPY does not work under row security, and what it hides could be neither counted nor checked."""
+    query = """
+        SELECT relname FROM pg_class
+         WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) AND row_security_active(oid)
+         ORDER BY relname
+    """
+    hidden = [str(name) for (name,) in connection.execute(query, (tables,))]
+    if hidden:
+        raise TargetError(
+            f"row-level security hides rows from the target's role in {', '.join(hidden)}",
+            hint="Connect as the owner of the tables (without FORCE ROW LEVEL SECURITY), or as a role with BYPASSRLS.",
+        )
+
+
+def add_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> int:
+    """Creates what a load needs and the target lacks."""
+    # RLS makes no difference to what is needed before the load.
+    wanted = [each for each in ddl.statements(metadata, rls=False) if each.before_load]
+    missing = [statement for statement in wanted if not actual.has(statement)]
+    with catalog.schema_first(connection, "public"):
+        for statement in missing:
+            objects.create(connection, statement)
+    return len(missing)
+
+
+def put_aside(connection: Connection, tables: list[str]) -> int:
+    """Drops foreign keys and plain indexes of empty tables, and of the others the foreign keys to the table itself.
+
+    A table with rows is in use, by other tenants: without its indexes their application would crawl, and without its
+    foreign keys it could write what never comes right again. Its keys to other tables stand no load in the way, as
+    those are loaded before; a key to the table itself does, as a batch may bring a child before its parent.
+    """
+    # An empty search_path renders every name with its schema: the definitions hold wherever they are executed.
+    with catalog.search_path(connection, []):
+        aside = [obstacle for table in tables for obstacle in find_obstacles(connection, table)]
+        for obstacle in aside:
+            ref = ddl.Ref(obstacle.kind, obstacle.table, obstacle.name)
+            objects.put_aside(connection, ref, definition=obstacle.script(), drop=obstacle.drop)
+    return len(aside)
+
+
+def find_obstacles(connection: Connection, table: str) -> list[Obstacle]:
+    with connection.cursor(row_factory=class_row(Obstacle)) as cursor:
+        found = [each for query in OBSTACLES.values() for each in cursor.execute(query, {"table": table}).fetchall()]
+    if found and is_empty(connection, table):
+        return found
+    return [obstacle for obstacle in found if obstacle.own]
+
+
+def is_empty(connection: Connection, name: str) -> bool:
+    """Looks before it locks, so that a table in use is not stopped; and after, so that no row slips in between."""
+    table = sql.Identifier("public", name)
+    look, lock = sql.SQL("SELECT FROM {} LIMIT 1").format(table), sql.SQL("LOCK TABLE {}").format(table)
+    if connection.execute(look).fetchone() is not None:
+        return False
+    connection.execute(lock)
+    return connection.execute(look).fetchone() is None

@@ -1,0 +1,81 @@
+"""Puts right, after a collection is loaded, what only all of its documents together can tell.
+
+Claims on ids and unique values, the tree of rows, the newest of what belongs to a row. Each part can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from migrator import journal
+from migrator.amend import ensure_ledger_index
+from migrator.claims import Claims
+from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.journal import Place
+from migrator.mapping import Collection, Newest
+from migrator.tree import Trees
+
+Connection = psycopg.Connection[Any]
+
+
+def reconcile(
+    connection: Connection,
+    place: Place,
+    mappings: Mapping[str, Collection],
+    claims: Claims,
+    *,
+    tenant: UUID,
+    run: int,
+    emit: Emit,
+) -> None:
+    """Settles one collection, once."""
+    collection = claims.collection
+    step = f"reconcile {collection.name}"
+    if step in journal.finished_steps(connection, place):
+        return
+    pending = claims.pending()
+    if pending or collection.tree is not None:
+        ensure_ledger_index(connection, place)
+    emit(StepStarted(step=step, total=len(pending), unit="claims"))
+    for done, (source_id, number) in enumerate(pending):
+        claims.settle(source_id, number)
+        emit(StepAdvanced(step=step, done=done + 1))
+    _analyze(connection, place, collection)
+    if collection.tree is not None:
+        trees = Trees(
+            connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run
+        )
+        trees.settle()
+    with connection.transaction():
+        for newest in collection.newest:
+            set_newest(connection, place, collection, newest, tenant)
+        journal.finish_step(connection, place, run, step)
+    emit(StepFinished(step=step, note=f"{len(pending):,} claims settled"))
+
+
+def _analyze(connection: Connection, place: Place, collection: Collection) -> None:
+    # Without statistics the planner takes a table just filled by COPY for a small one, and joins it by nested loops.
+    connection.execute(sql.SQL("ANALYZE {}").format(place.table(collection.table.name)))
+    connection.execute(place.sql("ANALYZE {ledger}"))
+    connection.execute(place.sql("ANALYZE {links}"))
+
+
+def set_newest(connection: Connection, place: Place, collection: Collection, newest: Newest, tenant: UUID) -> None:
+    """Rows of another table get the newest value of a column of the rows that refer to them."""
+    query = sql.SQL(
+        "UPDATE {there} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {here}"
+        " WHERE tenant_id = %(tenant)s GROUP BY 1) n"
+        " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
+    ).format(
+        there=place.table(newest.table),
+        here=place.table(collection.table.name),
+        column=sql.Identifier(newest.column),
+        by=sql.Identifier(newest.by),
+        of=sql.Identifier(newest.of),
+    )
+    connection.execute(query, {"tenant": tenant})

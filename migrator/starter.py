@@ -1,0 +1,106 @@
+"""The text `migrate init` writes; `migrate.toml.example` at the project's root is the same, byte for byte.
+
+Not here: what the keys mean to the program (config.py).
+"""
+
+STARTER = """\
+# migrate.toml: what to migrate, where to, and by which rules.
+#
+# ${VAR} in a string is taken from the environment ($${ is a plain ${). A variable MIGRATE_SECTION__KEY overrides any
+# key below, for example MIGRATE_TARGET__URL. Relative paths start at the folder of this file. A line that is commented
+# out shows the default, unless it says otherwise.
+
+[source]
+# The MongoDB database: "dump:PATH" is a mongodump folder (.bson or .bson.gz) or a mongodump --archive file, gzip or
+# not.
+url = "dump:fixtures/demo"
+# A live server instead (mongodb:// or mongodb+srv://):
+# url = "mongodb://reader:${MONGO_PASSWORD}@localhost:27017"
+# The database to read; may be left out where the source holds one only. No default.
+# database = "LibreChat"
+
+[target]
+# The PostgreSQL database: "embedded:FOLDER" is a bundled PostgreSQL with pgvector that keeps its data in that folder.
+url = "embedded:.migrate/postgres"
+# A server instead (PostgreSQL 14 or later):
+# url = "postgresql://migrate:${PGPASSWORD}@localhost:5432/app"
+# Row-level security by tenant: "all" puts it on every table with a tenant_id, "off" on none.
+# rls = "all"
+
+[tenant]
+# The id (a UUID) of the tenant that everything migrated belongs to.
+# id = "0190b5a0-0000-7000-8000-000000000001"
+# The name of that tenant.
+# name = "Default"
+# The subdomain of that tenant.
+# subdomain = "default"
+
+# Session recordings to merge into the modules; without this section nothing is merged.
+# [recordings]
+# Where they are: "postgresql://…" is the Supabase database, "csv:FILE" the exported table. No default.
+# url = "csv:recordings.csv"
+# The table that holds them, where url is a database.
+# table = "recordings"
+# Who wins where a module and its recording both have a value: "module" or "recording".
+# prefer = "module"
+
+# Chunks of the files' texts for document_chunks; without this section there are none.
+# [chunks]
+# Where they are: "postgresql://…" is the RAG API's database, "jsonl:FILE" an export, "files:FOLDER" the files
+# themselves. No default.
+# url = "jsonl:chunks.jsonl"
+
+[embedding]
+# Who computes embeddings that are missing: "openai" (any OpenAI-compatible endpoint), "local" (offline) or "none".
+# provider = "none"
+# The endpoint for provider "openai".
+# base_url = "https://api.openai.com/v1"
+# The key for that endpoint; keep it in the environment. No default.
+# api_key = "${OPENAI_API_KEY}"
+# The model to ask for.
+# model = "text-embedding-3-small"
+# The length of its vectors.
+# dimensions = 1536
+# How many requests may be under way at once.
+# concurrency = 8
+
+[policies]
+# What happens to content whose user is gone: "reject", or the e-mail of a user who takes it over.
+# orphan_owner = "reject"
+# What happens to a second account with the same e-mail: "reject", or "merge" its content into the earlier one.
+# duplicate_email = "reject"
+# What happens to collections without a table: "archive" keeps them whole in migrator.archive, "ignore" leaves them out.
+# unmapped_collections = "archive"
+
+[transactions]
+# What `amount` counts in the source: "cents" or "major" (dollars, euros).
+# amount_unit = "cents"
+
+# How a stored file's address becomes provider, key and url: rules in order, the first match wins; without any rule all
+# three stay as they are. $1 is the first group of `match`, $0 the whole match.
+# [[storage]]
+# The files' `source` the rule is for; left out: every source. No default.
+# source = "local"
+# The provider they have in the target. No default.
+# provider = "r2"
+# A regular expression over the file's path.
+# match = "^/uploads/(.*)$"
+# The key in the new storage. No default.
+# key = "uploads/$1"
+# The address in the new storage. No default.
+# url = "https://cdn.example.com/uploads/$1"
+
+[engine]
+# How many processes translate and load; 0 is one per core.
+# workers = 0
+# How many documents make a batch, the unit that is committed and resumed.
+# batch_rows = 5000
+# Where the workers run: "local", or "dask://HOST:PORT" for a Dask cluster.
+# executor = "local"
+
+[migration]
+# The Python package with the mappings, one module a collection.
+# mappings = "mappings"
+# The Python package with the target's tables.
+# schema = "schema"
+"""

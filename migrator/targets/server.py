@@ -1,0 +1,155 @@
+"""A PostgreSQL server reached by URL: connecting, and what went wrong in words when it does not work.
+
+Not here: starting a server (embedded.py).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from migrator.errors import TargetError, UsageError
+from migrator.masking import Secrets, url_secrets
+from migrator.targets.base import OLDEST_VERSION, Connection
+
+_CONNECT_TIMEOUT = 10  # seconds, unless the URL says otherwise
+
+# A role or database may have settings of its own (ALTER ROLE … SET) that end a long COPY or index build. They are set
+# after connecting and not as startup parameters, which PgBouncer refuses.
+_SESSION = """
+    SELECT set_config(name, value, false)
+    FROM (VALUES ('TimeZone', 'UTC'), ('statement_timeout', '0'), ('lock_timeout', '0'),
+                 ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0')) AS wanted (name, value)
+    WHERE name IN (SELECT s.name FROM pg_settings AS s)
+"""
+
+# libpq gives no SQLSTATE for a failed connection, only its text: (pattern, what it means, what to do).
+_CAUSES: tuple[tuple[str, str, str], ...] = (
+    (
+        r"failed to resolve host|could not translate host name|Name or service not known",
+        "the host is unknown",
+        "check the host's name in target.url",
+    ),
+    (
+        r"no password supplied|password authentication failed|authentication failed",
+        "user or password is wrong",
+        "check both in target.url; write special characters of the password as %XX",
+    ),
+    (r"role .* does not exist", "the user does not exist", "create the role, or name another one in target.url"),
+    (r"database .* does not exist", "the database does not exist", "create it with createdb, or name another one"),
+    (
+        r"no encryption|SSL off|SSL connection is required|requires? (SSL|TLS|encryption)",
+        "the server wants TLS",
+        "add ?sslmode=require to target.url",
+    ),
+    (
+        r"server does not support SSL",
+        "the server has no TLS",
+        "take sslmode out of target.url, if the network allows that",
+    ),
+    (
+        r"certificate|SSL error",
+        "TLS could not be established",
+        "check sslmode, sslrootcert and the server's certificate",
+    ),
+    (r"no pg_hba\.conf entry", "the server lets nobody in from here", "add this host to the server's pg_hba.conf"),
+    (
+        r"timeout expired|timed out|No route to host|[Nn]etwork is unreachable",
+        "no answer in time",
+        "check host, port and firewall; ?connect_timeout=SECONDS in target.url waits longer",
+    ),
+    (
+        r"Connection refused|No such file or directory|Connection reset|closed the connection unexpectedly",
+        "the connection was refused",
+        "is PostgreSQL running there, and is the port right?",
+    ),
+    (
+        r"too many (clients|connections)|remaining connection slots",
+        "the server has no connection left",
+        "close other connections, or lower engine.workers",
+    ),
+    (r"starting up|shutting down|recovery mode", "the server is starting or stopping", "try again in a minute"),
+)
+
+
+class ServerTarget:
+    """A database on a server. Nothing is kept open between connections."""
+
+    def __init__(self, url: str) -> None:
+        self._secrets = Secrets(url_secrets(url))
+        self._parts = _parse(url, self._secrets)
+        self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | self._parts)
+        self.label = _label(self._parts)
+
+    def __repr__(self) -> str:
+        return f"ServerTarget({self.label})"
+
+    def connect(self) -> Connection:
+        return open_connection(self.dsn, self.label, self._secrets)
+
+    def psql_command(self) -> list[str]:
+        public = {key: value for key, value in self._parts.items() if key != "password"}
+        return [_find_psql(), make_conninfo("", **public)]
+
+    def psql_environment(self) -> dict[str, str]:
+        return {"PGPASSWORD": self._parts["password"]} if "password" in self._parts else {}
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def open_connection(dsn: str, label: str, secrets: Secrets) -> Connection:
+    """Connects as `Target.connect` promises; whatever goes wrong becomes a `TargetError` without secrets."""
+    try:
+        connection = psycopg.connect(dsn, autocommit=True, application_name="migrate", client_encoding="UTF8")
+    except psycopg.Error as error:
+        raise _explain(error, label, secrets) from None
+    try:
+        _check_version(connection, label)
+        connection.execute(_SESSION)
+    except psycopg.Error as error:
+        connection.close()
+        raise _explain(error, label, secrets) from None
+    except TargetError:
+        connection.close()
+        raise
+    return connection
+
+
+def _parse(url: str, secrets: Secrets) -> dict[str, str]:
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
+    except psycopg.ProgrammingError as error:
+        hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX"
+        raise UsageError(f"target.url is no connection string: {secrets.mask(str(error).strip())}", hint) from None
+
+
+def _label(parts: dict[str, str]) -> str:
+    user = f"{parts['user']}@" if "user" in parts else ""
+    port = f":{parts['port']}" if "port" in parts else ""
+    return f"postgresql://{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', parts.get('user', ''))}"
+
+
+def _check_version(connection: Connection, label: str) -> None:
+    found = connection.info.server_version // 10_000
+    if found < OLDEST_VERSION:
+        message = f"{label} runs PostgreSQL {found}; migrate needs {OLDEST_VERSION} or later"
+        raise TargetError(message, "upgrade the server, or name another one in target.url")
+
+
+def _explain(error: psycopg.Error, label: str, secrets: Secrets) -> TargetError:
+    text = secrets.mask(" ".join(str(error).split()))
+    for pattern, cause, remedy in _CAUSES:
+        if re.search(pattern, text):
+            return TargetError(f"cannot connect to {label}: {cause} ({text})", remedy)
+    return TargetError(f"cannot connect to {label}: {text}", "check target.url, and the server's log")
+
+
+def _find_psql() -> str:
+    """The machine's psql, else the bundled one: it talks to servers of any version."""
+    from migrator.targets.bundled import program_path  # on demand, see open_target
+
+    return shutil.which("psql") or str(program_path("psql"))

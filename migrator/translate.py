@@ -1,0 +1,92 @@
+"""One document to a row and back, by interpreting the rules: the reference that the compiled functions must agree with.
+
+Pure: what documents ask about other rows has been looked up before (`References`). No SQL, no encoding for PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from migrator.exact import Document, add_residue, encode, pack_residue, subtract
+from migrator.handover import Archive, Finding, Loaded, Reject, Result
+from migrator.mapping import Archived, Collection, Found, Lookup, Rejected, Row
+
+# (collection, column) of a lookup → plain key → what was found
+References = Mapping[tuple[str, str], Mapping[Any, tuple[Found, ...]]]
+Listed = Mapping[Any, tuple[tuple[Any, int], ...]]
+
+
+def source_id_of(document: Document) -> bytes:
+    """A document's `_id` as the ledger keeps it: BSON `{"_id": …}`."""
+    return encode({"_id": document["_id"]}) if "_id" in document else encode({})
+
+
+class Translation:
+    """The `Context` of one batch: its references, its options, and the findings of the document at hand."""
+
+    def __init__(
+        self, collection: Collection, options: Any, references: References, listed: Listed | None = None
+    ) -> None:
+        self.collection = collection
+        self.options = options
+        self.constants = collection.constants(options)
+        self.notes: list[tuple[str, str]] = []
+        self._references = references
+        self._listed = listed or {}
+
+    def note(self, code: str, detail: str) -> None:
+        self.notes.append((code, detail))
+
+    def find(self, lookup: Lookup, key: Any) -> tuple[Found, ...]:
+        return self._references[lookup.name].get(key, ())
+
+    def listed(self, key: Any) -> tuple[tuple[Any, int], ...]:
+        return self._listed.get(key, ())
+
+    def translate(self, document: Document, row_id: Any = None) -> tuple[Result, list[Finding]]:
+        """What becomes of one document, and the findings. `row_id` stands in for the id that its own field claims."""
+        self.notes.clear()
+        try:
+            result: Result = self._load(document, row_id)
+        except Rejected as rejected:
+            result = Reject(reason=rejected.reason, detail=rejected.detail)
+            self.notes.clear()
+        except Archived as archived:
+            result = Archive()
+            self.notes[:] = [(archived.code, archived.detail)]
+        return result, self.findings(source_id_of(document))
+
+    def findings(self, source_id: bytes) -> list[Finding]:
+        name = self.collection.name
+        return [Finding(collection=name, code=c, source_id=source_id, detail=d) for c, d in dict.fromkeys(self.notes)]
+
+    def _load(self, document: Document, row_id: Any) -> Loaded:
+        row: Row = dict(self.constants)
+        key = self.collection.key
+        key.forward(document, row, self)
+        if row_id is not None:
+            row[key.column] = row_id
+        for rule in self.collection.rules:
+            rule.forward(document, row, self)
+        return Loaded(row=row, residue=residue_of(self.collection, document, row))
+
+
+def give_back(collection: Collection, row: Row) -> Document:
+    """What the row alone says of its document, `_id` apart."""
+    document: Document = {}
+    collection.key.back(row, document)
+    for rule in collection.rules:
+        rule.back(row, document)
+    return document
+
+
+def residue_of(collection: Collection, document: Document, row: Row) -> bytes | None:
+    """`document − back(row)`, `_id` apart: the ledger has that."""
+    fields = {name: value for name, value in document.items() if name != "_id"}
+    return pack_residue(*subtract(fields, give_back(collection, row)))
+
+
+def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
+    """The document that a row, its ledger entry and its residue stand for."""
+    return {**source_id, **add_residue(give_back(collection, row), residue)}

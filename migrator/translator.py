@@ -1,0 +1,77 @@
+"""A batch of raw BSON → an `Output`, for one collection: decode, look up, translate, encode.
+
+Translators are made once per collection and level; they keep nothing of a batch but the resolver's cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+from bson.errors import InvalidBSON
+
+from migrator import rawbson
+from migrator.compile import Fast, compile_collection
+from migrator.encode import Encoder, Output, add_archived
+from migrator.exact import CODEC_OPTIONS, Document
+from migrator.handover import Reject
+from migrator.mapping import Collection
+from migrator.resolve import Resolver
+from migrator.translate import Translation, source_id_of
+
+Documents = list[tuple[bytes, Document | None]]
+
+
+def archive_batch(collection: str, data: bytes) -> Output:
+    """Every document whole: for collections without a mapping. Nothing is decoded."""
+    output = Output()
+    for raw in rawbson.split(data):
+        add_archived(output, collection, rawbson.source_id(raw), raw)
+    return output
+
+
+class Translator:
+    """Translates batches of one mapped collection."""
+
+    def __init__(self, collection: Collection, options: Any, resolver: Resolver) -> None:
+        self.collection = collection
+        self._options = options
+        self._resolver = resolver
+        self.encoder = Encoder(collection)
+        self._fast: Fast = compile_collection(collection, options)
+
+    def translate(self, data: bytes) -> tuple[Output, list[bytes]]:
+        """What becomes of a batch, and its documents' BSON one by one."""
+        output = Output()
+        raws = list(rawbson.split(data))
+        documents = self._decode(data, raws, output)
+        known = [document for document in documents if document is not None]
+        references = self._resolver.references(self.collection, known)
+        listed = self._resolver.listed(self.collection, known)
+        translation = Translation(self.collection, self._options, references, listed)
+        slow = self._fast(documents, translation, output)
+        for place in slow:
+            document = documents[place]
+            assert document is not None  # the compiled function passes over what could not be decoded
+            result, findings = translation.translate(document)
+            self.encoder.add(output, place, source_id_of(document), raws[place], result, document)
+            self.encoder.add_findings(output, place, findings)
+        return output, raws
+
+    def _decode(self, data: bytes, raws: list[bytes], output: Output) -> list[Document | None]:
+        try:
+            return list(bson.decode_all(data, CODEC_OPTIONS))
+        except InvalidBSON:
+            return [self._decode_one(raw, output) for raw in raws]
+
+    def _decode_one(self, raw: bytes, output: Output) -> Document | None:
+        try:
+            return bson.decode(raw, CODEC_OPTIONS)
+        except InvalidBSON as error:
+            reject = Reject(reason="undecodable", detail=str(error))
+            self.encoder.add_reject(output, rawbson.source_id(raw), raw, reject)
+            return None
+
+    def reject(self, output: Output, raw: bytes, reject: Reject) -> None:
+        """Accounts for a document that was translated but may not be loaded after all."""
+        self.encoder.add_reject(output, rawbson.source_id(raw), raw, reject)

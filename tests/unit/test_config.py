@@ -1,0 +1,386 @@
+"""migrate.toml: what is read, what overrides it, and what each mistake says."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from migrator.config import STARTER, Config, fingerprint, load_config, mask
+from migrator.config_models import StorageRule
+from migrator.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = """
+[source]
+url = "dump:backup"
+[target]
+url = "embedded:data"
+"""
+EVERY_SECTION = """
+[source]
+url = "mongodb://reader:s3cr3t-word@db.example:27017"
+database = "LibreChat"
+[target]
+url = "postgresql://app:0ther-word@pg.example/app"
+rls = "off"
+[tenant]
+name = "Harbour"
+[recordings]
+url = "csv:exports/recordings.csv"
+prefer = "recording"
+[chunks]
+url = "files:/var/chunks"
+[embedding]
+provider = "openai"
+api_key = "sk-abcdefghijklmnopqrst"
+[policies]
+orphan_owner = "admin@example.org"
+[transactions]
+amount_unit = "major"
+[[storage]]
+source = "local"
+provider = "r2"
+match = "^/uploads/(.*)$"
+key = "uploads/$1"
+url = "https://cdn.example.com/uploads/$1"
+[engine]
+workers = 3
+[migration]
+mappings = "other.mappings"
+schema = "other.schema"
+"""
+
+Load = Callable[..., Config]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Writes a text as migrate.toml and loads it with an environment."""
+
+    def write_and_load(text: str, environ: Mapping[str, str] | None = None) -> Config:
+        path = tmp_path / "migrate.toml"
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return load_config(path, environ or {})
+
+    return write_and_load
+
+
+def failure(load: Load, text: str, environ: Mapping[str, str] | None = None) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        load(text, environ)
+    return caught.value
+
+
+def test_defaults_are_the_contracts(load: Load) -> None:
+    """A file with nothing but source and target gets the values contract.md gives."""
+    config = load(MINIMAL)
+    assert str(config.tenant.id) == "0190b5a0-0000-7000-8000-000000000001"
+    assert (config.tenant.name, config.tenant.subdomain, config.target.rls) == ("Default", "default", "all")
+    assert (config.recordings, config.chunks, config.storage) == (None, None, ())
+    assert config.policies.model_dump() == {
+        "orphan_owner": "reject",
+        "duplicate_email": "reject",
+        "unmapped_collections": "archive",
+    }
+    assert config.transactions.amount_unit == "cents"
+    assert config.engine.model_dump() == {"workers": 0, "batch_rows": 5000, "executor": "local"}
+    assert (config.migration.mappings, config.migration.schema_module) == ("mappings", "schema")
+    assert (config.embedding.provider, config.embedding.dimensions) == ("none", 1536)
+
+
+def test_every_section_is_read(load: Load) -> None:
+    """What a file says wins over the defaults, in every section."""
+    config = load(EVERY_SECTION)
+    assert config.recordings is not None
+    assert config.recordings.prefer == "recording"
+    assert config.recordings.table == "recordings"
+    assert config.embedding.api_key.get_secret_value() == "sk-abcdefghijklmnopqrst"
+    assert config.policies.orphan_owner == "admin@example.org"
+    assert (config.migration.mappings, config.migration.schema_module) == ("other.mappings", "other.schema")
+
+
+def test_config_is_frozen(load: Load) -> None:
+    """Nobody changes the settings while a run is under way."""
+    config = load(MINIMAL)
+    with pytest.raises(ValidationError):
+        config.engine.workers = 5
+
+
+def test_relative_paths_start_at_the_file(load: Load, tmp_path: Path) -> None:
+    """`dump:`, `embedded:` and `csv:` paths do not depend on where the command was typed; absolute ones stay."""
+    config = load(MINIMAL)
+    assert config.source.url == f"dump:{tmp_path}/backup"
+    assert config.target.url == f"embedded:{tmp_path}/data"
+    every = load(EVERY_SECTION)
+    assert every.recordings is not None
+    assert every.chunks is not None
+    assert every.recordings.url == f"csv:{tmp_path}/exports/recordings.csv"
+    assert every.chunks.url == "files:/var/chunks"
+    assert every.target.url == "postgresql://app:0ther-word@pg.example/app"
+
+
+def test_relative_file_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The default `migrate.toml` in the working directory gives absolute paths, too."""
+    monkeypatch.chdir(tmp_path)
+    Path("migrate.toml").write_text(MINIMAL)
+    assert load_config(Path("migrate.toml"), {}).source.url == f"dump:{tmp_path}/backup"
+
+
+def test_variables_are_filled_in(load: Load) -> None:
+    """`${VAR}` comes from the environment, also inside lists and several times; `$${` and a lone `$` stay."""
+    text = MINIMAL.replace("dump:backup", "dump:${WHERE}/$${x}/${WHERE}$1")
+    assert load(text, {"WHERE": "/a"}).source.url == "dump:/a/${x}/a$1"
+
+
+def test_missing_variable_is_named(load: Load) -> None:
+    """Every variable that is missing is named with the key that needs it."""
+    error = failure(load, MINIMAL.replace("backup", "${NOWHERE}").replace("data", "${NEITHER}"))
+    assert "source.url names ${NOWHERE}" in error.message
+    assert "target.url names ${NEITHER}" in error.message
+    assert "environment" in error.message
+    assert error.hint
+
+
+def test_environment_overrides_any_key(load: Load) -> None:
+    """`MIGRATE_SECTION__KEY` wins, is typed like the key, and may open a section the file does not have."""
+    environ = {
+        "MIGRATE_ENGINE__WORKERS": "7",
+        "MIGRATE_TARGET__URL": "embedded:elsewhere",
+        "MIGRATE_MIGRATION__SCHEMA": "my.schema",
+        "MIGRATE_RECORDINGS__URL": "csv:/r.csv",
+        "MIGRATE_LOG": "not ours",
+    }
+    config = load(MINIMAL, environ)
+    assert config.engine.workers == 7
+    assert config.target.url.endswith("/elsewhere")
+    assert config.migration.schema_module == "my.schema"
+    assert config.recordings is not None
+
+
+def test_override_spares_the_files_variable(load: Load) -> None:
+    """A key that is overridden does not need the variable the file names for it."""
+    text = MINIMAL.replace("embedded:data", "postgresql://u:${PGPASSWORD}@h/d")
+    assert load(text, {"MIGRATE_TARGET__URL": "embedded:/d"}).target.url == "embedded:/d"
+
+
+def test_unknown_override_is_refused(load: Load) -> None:
+    """A mistyped variable is named together with the nearest one that exists."""
+    error = failure(load, MINIMAL, {"MIGRATE_ENGINE__WORKER": "7"})
+    assert "MIGRATE_ENGINE__WORKER names no key" in error.message
+    assert "MIGRATE_ENGINE__WORKERS" in error.hint
+
+
+def test_wrong_override_names_the_variable(load: Load) -> None:
+    """A value that does not fit says that it came from the environment."""
+    error = failure(load, MINIMAL, {"MIGRATE_ENGINE__WORKERS": "many"})
+    assert "engine.workers (from MIGRATE_ENGINE__WORKERS)" in error.message
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("[engine]\nworker = 1", "engine.worker: unknown key; did you mean workers?"),
+        ("[polices]", "polices: unknown section; did you mean policies?"),
+        ("[zzz]", "zzz: unknown section; known are source, target"),
+        ("[engine]\nworkers = -1", "engine.workers: should be greater than or equal to 0; it is -1 now"),
+        ("[engine]\nexecutor = 'ray'", 'engine.executor: must be "local" or "dask://HOST:PORT"'),
+        ("[tenant]\nid = 'abc'", "tenant.id: should be a valid UUID"),
+        ("[policies]\norphan_owner = 'bob'", 'policies.orphan_owner: must be "reject" or the e-mail of a user'),
+        ("[policies]\nduplicate_email = 'keep'", "policies.duplicate_email: should be 'reject' or 'merge'"),
+        ("[migration]\nschema = 'a b'", "migration.schema: "),
+        ("[recordings]\ntable = 'r'", "recordings.url: this key is missing; add it"),
+        ("[recordings]\nurl = 'jsonl:x'", "recordings.url: must begin with csv:, postgresql:// or postgres://"),
+        ("[chunks]\nurl = 'files:'", "chunks.url: nothing follows files:"),
+        ("[[storage]]\nprovider='a'\nmatch='('\nkey='k'\nurl='u'", "storage[0].match: is no regular expression: miss"),
+        ("[[storage]]\nprovider='a'\nmatch='x'\nkey='$1'\nurl='u'", "storage[0]: key names $1, but match has 0 group"),
+        ("[[storage]]\nprovidr='a'", "storage[0].providr: unknown key; did you mean provider?"),
+        ("storage = 3", "storage: "),
+        ("engine = 3", "engine: "),
+    ],
+)
+def test_mistakes_are_worded(load: Load, extra: str, expected: str) -> None:
+    """Each mistake is a line with key, problem and remedy."""
+    text = extra + MINIMAL if "=" in extra.splitlines()[0] else MINIMAL + extra
+    assert any(line.strip().startswith(expected) for line in failure(load, text).message.splitlines())
+
+
+def test_all_mistakes_at_once(load: Load) -> None:
+    """Several mistakes are one error, one a line."""
+    error = failure(load, "[source]\nurl = 'ftp://x'\n[engine]\nbatch_rows = 0")
+    lines = error.message.splitlines()
+    assert lines[0].endswith("has 3 mistake(s)")
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["source.url", "target", "engine.batch_rows"]
+    assert all(";" in line for line in lines[1:])
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """Without a file the hint is the command that writes one."""
+    with pytest.raises(UsageError, match="does not exist") as caught:
+        load_config(tmp_path / "none.toml", {})
+    assert "migrate init" in caught.value.hint
+
+
+def test_folder_instead_of_file(tmp_path: Path) -> None:
+    """A folder is no settings file."""
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config(tmp_path, {})
+
+
+def test_syntax_error_has_its_line(load: Load) -> None:
+    """A file that is not TOML says where."""
+    assert "line 3" in failure(load, "[source]\n\nurl = dump:x\n").message
+
+
+def test_other_encodings(tmp_path: Path) -> None:
+    """A byte order mark is no harm; another encoding than UTF-8 is named."""
+    path = tmp_path / "migrate.toml"
+    path.write_bytes(MINIMAL.encode("utf-8-sig"))
+    assert load_config(path, {}).target.rls == "all"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load_config(path, {})
+
+
+def test_repr_has_no_secrets(load: Load) -> None:
+    """No password or key turns up where a config is printed."""
+    shown = repr(load(EVERY_SECTION)) + str(load(EVERY_SECTION))
+    assert "word" not in shown
+    assert "sk-" not in shown
+
+
+def test_mistakes_have_no_secrets(load: Load) -> None:
+    """A URL with a mistake is not repeated with its password."""
+    text = EVERY_SECTION.replace("@pg.example", "@pg.example:port").replace('"off"', '"of"')
+    message = failure(load, text).message
+    assert "target.url" in message
+    assert "ther-word" not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://app:s3cr3t@host/db",
+        "mongodb+srv://app:s3cr3t@host",
+        "postgres://app:s3cr3t/with@signs@host/db refused",
+        "host=h user=u password=s3cr3t dbname=d",
+        "host=h password='s3cr3t word' dbname=d",
+        "postgresql://h/d?user=u&password=s3cr3t&sslmode=require",
+        "Authorization: Bearer s3cr3t",
+        "key sk-s3cr3t0123456789abc is wrong",
+    ],
+)
+def test_mask_hides(text: str) -> None:
+    """Passwords and keys go, in whatever form a message carries them."""
+    assert "s3cr3t" not in mask(text)
+    assert "***" in mask(text)
+
+
+def test_mask_leaves_the_rest() -> None:
+    """A text without secrets stays as it is."""
+    text = 'https://example.org:8080/a?b=c, mail a@b.example; password authentication failed for user "x"'
+    assert mask(text) == text
+
+
+def test_known_secrets_are_hidden_in_every_spelling(load: Load) -> None:
+    """A password of the config is found outside its URL, escaped or not, but not inside a longer word."""
+    text = MINIMAL.replace("embedded:data", "postgresql://app:a%20b%3Fcd@h/d").replace(
+        "dump:backup", "mongodb://u:postgres@h"
+    )
+    secrets = load(text).secrets()
+    assert secrets.mask("tried a b?cd and a%20b%3Fcd") == "tried *** and ***"
+    assert secrets.mask("a postgresql server") == "a postgresql server"
+    assert "a b?cd" not in repr(secrets)
+
+
+def test_storage_rule_rewrites() -> None:
+    """A rule gives key and address for files of its source whose path matches, None for others."""
+    rule = StorageRule.model_validate(
+        {"source": "local", "provider": "r2", "match": "^/up/(.*)$", "key": "k/$1", "url": "https://c/$1?all=$0"}
+    )
+    assert rule.rewrite("local", "/up/a$2.png") == ("k/a$2.png", "https://c/a$2.png?all=/up/a$2.png")
+    assert rule.rewrite("s3", "/up/a.png") is None
+    assert rule.rewrite("local", "/other") is None
+
+
+def test_fingerprint_ignores_speed_places_and_secrets(load: Load) -> None:
+    """What does not change the outcome does not change the fingerprint."""
+    first = fingerprint(load(EVERY_SECTION))
+    changed = {
+        "MIGRATE_ENGINE__WORKERS": "9",
+        "MIGRATE_ENGINE__BATCH_ROWS": "1",
+        "MIGRATE_TARGET__URL": "embedded:/other",
+        "MIGRATE_SOURCE__URL": "dump:/moved",
+        "MIGRATE_EMBEDDING__API_KEY": "other",
+        "MIGRATE_EMBEDDING__CONCURRENCY": "1",
+    }
+    assert fingerprint(load(EVERY_SECTION, changed)) == first
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MIGRATE_SOURCE__DATABASE", "other"),
+        ("MIGRATE_TARGET__RLS", "all"),
+        ("MIGRATE_TENANT__NAME", "other"),
+        ("MIGRATE_RECORDINGS__URL", "csv:/other.csv"),
+        ("MIGRATE_RECORDINGS__PREFER", "module"),
+        ("MIGRATE_CHUNKS__URL", "files:/other"),
+        ("MIGRATE_EMBEDDING__MODEL", "other"),
+        ("MIGRATE_EMBEDDING__BASE_URL", "https://other.example"),
+        ("MIGRATE_POLICIES__ORPHAN_OWNER", "reject"),
+        ("MIGRATE_TRANSACTIONS__AMOUNT_UNIT", "cents"),
+        ("MIGRATE_MIGRATION__SCHEMA", "other"),
+    ],
+)
+def test_fingerprint_sees_what_matters(load: Load, variable: str, value: str) -> None:
+    """What changes the outcome changes the fingerprint."""
+    assert fingerprint(load(EVERY_SECTION, {variable: value})) != fingerprint(load(EVERY_SECTION))
+
+
+def test_fingerprint_sees_storage_rules(load: Load) -> None:
+    """Another rewrite of the files' addresses is another outcome."""
+    other = EVERY_SECTION.replace("uploads/$1", "files/$1")
+    assert fingerprint(load(other)) != fingerprint(load(EVERY_SECTION))
+
+
+def test_example_is_the_starter() -> None:
+    """`migrate.toml.example` is what `migrate init` writes."""
+    assert (ROOT / "migrate.toml.example").read_text(encoding="utf-8") == STARTER
+
+
+def test_starter_loads_as_it_is(load: Load) -> None:
+    """The starter works without any variable set, and shows the defaults truthfully."""
+    config = load(STARTER)
+    assert config == load(MINIMAL.replace("backup", "fixtures/demo").replace("data", ".migrate/postgres"))
+
+
+def test_starter_is_true_when_uncommented(load: Load) -> None:
+    """Every commented line, taken in, is valid; those of sections that are on show the default."""
+    lines = []
+    for line in STARTER.splitlines():
+        setting = line.removeprefix("# ")
+        is_setting = setting.startswith("[") or setting.split(" = ")[0].isidentifier()
+        second_url = line.startswith(('# url = "mongodb', '# url = "postgresql'))
+        lines.append(setting if is_setting and not second_url else "")
+    config = load("\n".join(lines), {"OPENAI_API_KEY": "k"})
+    assert config.engine == load(MINIMAL).engine
+    assert config.policies == load(MINIMAL).policies
+    assert config.tenant == load(MINIMAL).tenant
+    assert config.storage[0].provider == "r2"
+    assert config.recordings is not None
+    assert config.chunks is not None
+
+
+def test_starter_has_every_key() -> None:
+    """No key is missing from the starter."""
+    from migrator.config import _keys, _model_of
+
+    for section in Config.model_fields:
+        model = _model_of(Config, section)
+        assert model is not None
+        text = STARTER.split(f"[{section}]")[1]
+        assert all(f"{key} = " in text for key in _keys(model)), section
