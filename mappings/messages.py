@@ -17,6 +17,7 @@ from migrator.mapping import (
     Found,
     Link,
     Lookup,
+    Name,
     Newest,
     Refer,
     Rejected,
@@ -105,15 +106,14 @@ def _text_of_part(part: Document) -> str:
     return text if isinstance(text, str) else ""
 
 
-def parent_of(context: Context, parent: Any) -> bytes | None:
-    """The row that `parentMessageId` names; whether it exists is seen when all are loaded."""
-    if parent is ABSENT or parent is None or parent == "" or parent == NO_PARENT:
-        return None
-    return shared.MESSAGES.uuid(parent)
+# What LibreChat calls an assistant where nothing else names it.
+SENDERS = {"openai": "GPT-4o", "anthropic": "Claude", "azure": "Azure OpenAI", "google": "Gemini"}
 
 
-def parent_back(parent: bytes | None) -> str:
-    return NO_PARENT if parent is None else uuid_text(parent)
+def sender_back(role: str, provider: str, agent_id: str | None) -> Any:
+    if role == "user":
+        return "User"
+    return "Agent" if agent_id is not None else SENDERS.get(provider, ABSENT)
 
 
 def provider_of(context: Context, endpoint: Any, model: Any, conversation_provider: str) -> str:
@@ -202,14 +202,7 @@ mapping = Collection(
             reverse=lambda role: role == "user",
             reverse_of=("role",),
         ),
-        Compute(
-            columns=("parent_id",),
-            fields=("parentMessageId",),
-            function=parent_of,
-            to="parentMessageId",
-            reverse=parent_back,
-            reverse_of=("parent_id",),
-        ),
+        Name(path="parentMessageId", column="parent_id", key=shared.MESSAGES, nobody=(NO_PARENT, "")),
         take("model", "model", TEXT, null_back=True),
         Compute(
             columns=("provider",),
@@ -234,7 +227,7 @@ mapping = Collection(
         take("error", "error", BOOLEAN, default=False),
         Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),
         *shared.dates(),
-        imply("sender", lambda role: "User" if role == "user" else ABSENT, "role"),
+        imply("sender", sender_back, "role", "provider", "conversation_id.agent_id"),
         imply("__v", 0),
         imply("unfinished", False),
         imply("isTemporary", False),

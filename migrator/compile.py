@@ -8,6 +8,7 @@ shows the code.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from migrator.mapping import (
     Compute,
     Imply,
     Key,
+    Name,
     Refer,
     Rejected,
     Rule,
@@ -38,6 +40,7 @@ from migrator.translate import Translation
 Fast = Callable[[list[Document | None], Translation, Output], list[int]]
 
 _NULL, _LENGTH = rows.NULL, struct.Struct(">i").pack
+_CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _FIXED = {"uuid": 16, "integer": 4, "boolean": 1, "timestamp": 8}
 
 
@@ -57,14 +60,17 @@ def source_of(collection: Collection, options: Any) -> str:
     return Code(collection, options).source()
 
 
-class IdMemo(dict[str, tuple[bytes, bool]]):
-    """A string that claims an id → (its UUID, whether the UUID gives the string back). One batch long."""
+class IdMemo(dict[Any, tuple[bytes, bool]]):
+    """A string or ObjectId that claims an id → (its UUID, whether that gives the string back). One batch long."""
 
     def __init__(self, key: Key) -> None:
         super().__init__()
         self._collection, self._objectid = key.collection, key.path == "_id"
 
-    def __missing__(self, text: str) -> tuple[bytes, bool]:
+    def __missing__(self, text: Any) -> tuple[bytes, bool]:
+        if text.__class__ is str and _CANONICAL(text):  # the usual case, without a detour
+            self[text] = found = (bytes.fromhex(text.replace("-", "")), True)
+            return found
         value = uuid_of(self._collection, text, objectid=self._objectid)
         self[text] = found = (value, uuid_text(value) == text)
         return found
@@ -133,15 +139,15 @@ class Code:
         return "\n".join(self.lines)
 
     def _prologue(self) -> None:
+        self.add(1, f"own = IdMemo({self.bind('key', self.collection.key)})")
         self.add(1, "left = []", "slow = left.append", "notes = translation.notes", "T = translation")
         self.add(1, "add_row = output.rows.append", "add_ledger = output.ledger.append")
         self.add(1, "add_id = output.ids.append", "add_place = output.places.append")
         for number, rule in enumerate(self.collection.rules):
-            if isinstance(rule, Refer) and rule not in self.generic:
-                memo = self.bind("key", rule.key)
-                self.add(1, f"ids{number} = IdMemo({memo})", f"found{number} = {{}}")
-        if self.collection.key.path != "_id" and not self.collection.key.text:
-            self.add(1, f"own = IdMemo({self.bind('key', self.collection.key)})")
+            if isinstance(rule, Refer | Name):
+                same_key = rule.key == self.collection.key
+                memo = "own" if same_key else f"IdMemo({self.bind('key', rule.key)})"
+                self.add(1, f"ids{number} = {memo}", f"found{number} = {{}}")
 
     # --- the id -------------------------------------------------------------------------------------------------
 
@@ -169,6 +175,15 @@ class Code:
             self._forward_compute(rule)
         elif isinstance(rule, Refer):
             self._forward_refer(rule)
+        elif isinstance(rule, Name):
+            self._forward_name(rule)
+
+    def _forward_name(self, rule: Name) -> None:
+        target, memo = self.local(rule.column), f"ids{self.collection.rules.index(rule)}"
+        self.add(3, f"v = get({rule.path!r}, A)", f"if v == {rule.nobody[0]!r}:", f"    {target} = None; k += 1")
+        self.add(3, "elif v.__class__ is str and v:", f"    {target}, exact = {memo}[v]")
+        self.add(4, "if exact:", "    k += 1", "else:", f"    x += ({rule.path!r},)")
+        self.add(3, "elif v is A:", f"    {target} = None; u += ({rule.path!r},)", "else:", "    slow(place); continue")
 
     def _row(self) -> str:
         pairs = [f"{name!r}: {local}" for name, local in self.locals_.items()]
@@ -206,19 +221,15 @@ class Code:
         number = self.collection.rules.index(rule)
         targets = [self.local(column) for column in rule.columns]
         lookup = self.bind("lookup", rule.lookup)
-        text = rule.key.path != "_id" or rule.write is None or rule.write == codecs.ObjectIdText(as_text=True).write
         self.add(3, f"v = get({rule.path!r})")
-        if text:
-            self.add(3, "if v.__class__ is not str or not v:", "    slow(place); continue", "raw = v")
-        else:
-            self.add(3, "if v.__class__ is not ObjectId:", "    slow(place); continue", "raw = str(v)")
-        self.add(3, f"f = found{number}.get(raw)", "if f is None:")
-        self.add(4, f"candidates = T.find({lookup}, ids{number}[raw][0])")
+        self.add(3, "if v.__class__ is not str and v.__class__ is not ObjectId or not v:", "    slow(place); continue")
+        self.add(3, f"f = found{number}.get(v)", "if f is None:")
+        self.add(4, f"candidates = T.find({lookup}, ids{number}[v][0])")
         self.add(4, "if len(candidates) != 1:", "    slow(place); continue", "c = candidates[0]")
         carried = "".join(f", c.carried[{name!r}]" for name in rule.carry)
         write = self.bind("write", rule.write) if rule.write else None
         exact = f"same({write}(c.id), v)" if write else "True"
-        self.add(4, f"f = found{number}[raw] = (c.id{carried}, {exact})")
+        self.add(4, f"f = found{number}[v] = (c.id{carried}, {exact})")
         self.add(3, f"{', '.join(targets)}, exact = f")
         if rule.write:
             self.add(3, "if exact:", "    k += 1", "else:", f"    x += ({rule.path!r},)")
@@ -361,7 +372,7 @@ def _has_form(rule: Rule) -> bool:
     if isinstance(rule, Take):
         simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.back_to is None
         return simple and _READINGS.get(type(rule.codec)) is not None
-    return isinstance(rule, Imply | Compute | Refer)
+    return isinstance(rule, Imply | Compute | Refer | Name)
 
 
 _READINGS: dict[type[Any], tuple[str, str, str]] = {

@@ -46,7 +46,7 @@ def pack_residue(setting: Document, unset: list[str]) -> bytes | None:
     if setting:
         residue["set"] = setting
     if unset:
-        residue["unset"] = unset
+        residue["unset"] = sorted(unset)
     return encode(residue) if residue else None
 
 

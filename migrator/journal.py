@@ -51,7 +51,7 @@ def create_records(connection: Connection, place: Place) -> None:
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(place.records)))
         indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
-        connection.execute(place.sql(cast(LiteralString, script), **indexes))
+        connection.execute(place.sql(script, **indexes))
 
 
 def has_records(connection: Connection, place: Place) -> bool:

@@ -425,6 +425,37 @@ class Refer:
             document[self.path] = value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """A column with the id of a row that a field names by `key`; whether that row exists is seen after the load.
+
+    `nobody` are values that name none (as absent and null do); NULL gives the first of them back.
+    """
+
+    path: str
+    column: str
+    key: Key
+    nobody: tuple[str, ...]
+    lookups: tuple[Lookup, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def forward(self, document: Document, row: Row, context: Context) -> None:
+        value = document.get(self.path)
+        named = value is not None and not (isinstance(value, str) and value in self.nobody)
+        row[self.column] = self.key.uuid(value) if named else None
+
+    def back(self, row: Row, document: Document) -> None:
+        value = row[self.column]
+        document[self.path] = self.nobody[0] if value is None else ids.uuid_text(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """An array in which a document lists others; kept aside while loading, for what only all documents tell."""
@@ -471,7 +502,7 @@ class Collection:
     table: sa.Table
     key: Key
     rules: tuple[Rule, ...]
-    owner: Callable[[Document, Row], Hashable] | None = field(default=None, hash=False)
+    owner: Callable[[Document, Row], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     unique: Mapping[str, str] = field(default_factory=dict, hash=False)
     constants: Callable[[Any], Row] = field(default=lambda options: {}, hash=False)
     links: tuple[Link, ...] = ()

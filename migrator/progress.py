@@ -77,7 +77,7 @@ class Lines:
         if self._beat is None:
             # A step that says nothing for minutes (an index build) must not look dead to whoever watches a log.
             self._ended = threading.Event()
-            self._beat = threading.Thread(target=self._keep_talking, args=(self._ended,), daemon=True)
+            self._beat = threading.Thread(target=self._keep_talking, args=(self._ended,), name="progress", daemon=True)
             self._beat.start()
 
     def advance(self, step: Step) -> None:

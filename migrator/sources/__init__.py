@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from migrator.errors import SourceError, UsageError
 from migrator.sources.archive import Archive
 from migrator.sources.base import Source
 from migrator.sources.dump import DumpFolder
+from migrator.sources.files import unreadable
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -27,9 +29,14 @@ def open_source(url: str, database: str | None = None) -> Source:
         )
     if found and found[1] != "dump":
         raise UsageError(f"No source is known by {found[1]}://.", 'Set `url = "dump:PATH"` under [source].')
-    path = Path(url.removeprefix("dump:")).expanduser()
-    if path.is_dir():
+    # os.path leaves a ~user that does not exist as it is, where pathlib raises.
+    path = Path(os.path.expanduser(url.removeprefix("dump:")))
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if is_folder:
         return DumpFolder(path, database)
-    if path.is_file():
+    if is_file:
         return Archive(path, database)
     raise SourceError(f"There is no dump at {path}.", "Correct `url` under [source]; relative paths count from here.")

@@ -1,7 +1,8 @@
-"""What a source is to the engine: collections, and batches of raw BSON in a fixed order. No document is decoded here."""
+"""What a source is to the engine: collections, and batches of raw BSON in a fixed order. Nothing is decoded here."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +15,7 @@ class SourceCollection:
     name: str
     documents: int | None
     bytes: int | None
-    metadata: bytes | None  # mongodump's <collection>.metadata.json as it is: options and indexes; None where absent
+    metadata: builtins.bytes | None  # mongodump's <collection>.metadata.json as it is; None where absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,10 @@ class Source(Protocol):
     @property
     def label(self) -> str:
         """How to name it in output: no secrets."""
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """What is in the source but is no collection to migrate: name → reason."""
 
     def collections(self) -> list[SourceCollection]:
         """All collections, sorted by name; views and `system.*` left out."""

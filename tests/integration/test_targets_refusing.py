@@ -1,0 +1,122 @@
+"""Servers that cannot be used: what a refusal, a silence or a wrong URL says. The server is pretended: canned bytes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from migrator.errors import TargetError, UsageError
+from migrator.targets import open_target
+
+
+def failure(url: str) -> TargetError:
+    with pytest.raises(TargetError) as caught:
+        open_target(url).connect()
+    assert caught.value.hint
+    assert caught.value.exit_code == 7
+    return caught.value
+
+
+def test_refused() -> None:
+    """A port nobody listens on."""
+    error = failure("postgresql://app:s3cr3t-word@127.0.0.1:1/db")
+    assert "the connection was refused" in error.message
+    assert "postgresql://app@127.0.0.1:1/db" in error.message
+    assert "s3cr3t" not in error.message
+
+
+def test_unknown_host() -> None:
+    """A host without an address."""
+    assert "the host is unknown" in failure("postgresql://app@no-such-host.invalid/db").message
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", no encryption', "the server wants TLS"),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", SSL encryption', "lets nobody in"),
+        ('password authentication failed for user "app"', "user or password is wrong"),
+        ("sorry, too many clients already", "no connection left"),
+        ("the database system is starting up", "starting or stopping"),
+        ("something never heard of", "something never heard of"),
+    ],
+)
+def test_what_a_server_says(reply: str, expected: str) -> None:
+    """A server's refusal is told in our words together with its own."""
+    with pretend_server(error_packet(reply)) as port:
+        error = failure(f"postgresql://app:s3cr3t-word@127.0.0.1:{port}/db?sslmode=disable")
+    assert expected in error.message
+    assert reply in error.message
+
+
+def test_too_old_a_server() -> None:
+    """A server before version 14 is refused with both versions in the message."""
+    packets = (
+        packet(b"R", struct.pack("!I", 0)) + parameter("server_version", "13.4") + parameter("client_encoding", "UTF8")
+    )
+    with pretend_server(packets + packet(b"Z", b"I")) as port:
+        error = failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=disable")
+    assert "runs PostgreSQL 13; migrate needs 14" in error.message
+
+
+def test_no_tls_at_the_server() -> None:
+    """A URL that insists on TLS, and a server that has none."""
+    with pretend_server(b"N") as port:
+        assert "has no TLS" in failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=require").message
+
+
+def test_a_silent_server() -> None:
+    """A server that accepts and never answers ends in a timeout."""
+    with pretend_server(b"") as port:
+        error = failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=disable&connect_timeout=2")
+    assert "no answer in time" in error.message
+
+
+def test_a_url_that_is_none() -> None:
+    """What libpq cannot read is a matter of configuration, and its password stays hidden."""
+    with pytest.raises(UsageError, match="no connection string") as caught:
+        open_target("postgresql://app:s3cr3t%zz@host/db")
+    assert "s3cr3t" not in caught.value.message
+    with pytest.raises(UsageError, match="is no target"):
+        open_target("mysql://app@host/db")
+
+
+def packet(kind: bytes, payload: bytes) -> bytes:
+    return kind + struct.pack("!I", len(payload) + 4) + payload
+
+
+def error_packet(message: str) -> bytes:
+    fields = {b"S": b"FATAL", b"V": b"FATAL", b"C": b"28000", b"M": message.encode()}
+    return packet(b"E", b"".join(key + value + b"\0" for key, value in fields.items()) + b"\0")
+
+
+def parameter(name: str, value: str) -> bytes:
+    return packet(b"S", f"{name}\0{value}\0".encode())
+
+
+@contextmanager
+def pretend_server(reply: bytes) -> Iterator[int]:
+    """A port that answers the first message of every connection with these bytes; empty: with silence."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        threading.Thread(target=answer, args=(listener, reply), daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def answer(listener: socket.socket, reply: bytes) -> None:
+    kept: list[socket.socket] = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the test is over
+            break
+        kept.append(connection)
+        connection.recv(4096)
+        connection.sendall(reply)
+        if reply and not reply.startswith(b"R"):
+            connection.close()
