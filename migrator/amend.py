@@ -22,7 +22,7 @@ AT_ONCE = 1000
 
 
 def ensure_ledger_index(connection: Connection, place: Place) -> None:
-    """The ways to a ledger entry, by row and by `_id`; made when first needed, because every load after pays for them."""
+    """The ways to a ledger entry, by row and by `_id`; made when first needed: every load after pays for them."""
     connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (collection, target_id)"))
     connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} (collection, source_id)"))
 
@@ -35,8 +35,9 @@ def change_rows(
     changes: Mapping[Any, Row],
     code: str | None,
 ) -> None:
-    """Gives rows (by plain id) other column values; what they no longer give back goes to the residue; one finding each,
-    where there is something to say."""
+    """Gives rows (by plain id) other column values; what these no longer give back goes to the residue.
+
+    With a `code`, each changed document gets a finding."""
     ids = [spell_id(row_id) for row_id in changes]
     findings = []
     for source_id, row, document in list(read_documents(connection, place, mappings, collection, ids)):

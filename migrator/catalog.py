@@ -200,6 +200,7 @@ def read_wanted(connection: Connection, metadata: MetaData, rls: bool) -> Catalo
     """What `metadata` would look like here, rendered by this server. Errors: `TargetError`, nothing may be made."""
     try:
         with connection.transaction(force_rollback=True):
+            require_create(connection)
             return built(connection, metadata, rls)
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
@@ -208,6 +209,17 @@ def read_wanted(connection: Connection, metadata: MetaData, rls: bool) -> Catalo
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise TargetError("the target is read-only", hint="Connect to the primary, not to a standby.") from error
+
+
+def require_create(connection: Connection) -> None:
+    """Since PostgreSQL 15 a role that may create schemas may still not create anything in `public`."""
+    query = "SELECT current_user, has_schema_privilege('public', 'CREATE')"
+    role, allowed = connection.execute(query).fetchone() or ("", False)
+    if not allowed:
+        raise TargetError(
+            f"the target's role {role} may not create anything in schema public",
+            hint=f"GRANT CREATE ON SCHEMA public TO {role};",
+        )
 
 
 def built(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:

@@ -44,7 +44,7 @@ INDEXABLE_BYTES = 2600
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """str ↔ text. Numbers and booleans are read as their usual text. `most` limits the UTF-8 length of indexed columns."""
+    """str ↔ text. Numbers and booleans are read as their usual text. `most` limits the bytes of indexed columns."""
 
     most: int | None = None
 

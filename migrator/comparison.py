@@ -62,7 +62,7 @@ def by_table(indexes: Mapping[str, Index]) -> Parts:
 
 def compare_extensions(actual: Catalog, wanted: Catalog) -> Iterator[Difference]:
     """Missing ones alone: a database's other extensions are none of a schema's business."""
-    for name in wanted.extensions.keys() - actual.extensions.keys():
+    for name in sorted(wanted.extensions.keys() - actual.extensions.keys()):
         yield Difference(kind="extension", table="", name=name, wanted=name, actual=None)
 
 

@@ -30,9 +30,10 @@ def copy_records(connection: Connection, place: Place, output: Output) -> None:
     copy(connection, place.sql("{links}"), [link for _, link in output.links])
 
 
-def copy(
-    connection: Connection, table: sql.Composable, tuples: list[bytes], columns: sql.Composable = sql.SQL("")
-) -> None:
+_ALL = sql.SQL("")
+
+
+def copy(connection: Connection, table: sql.Composable, tuples: list[bytes], columns: sql.Composable = _ALL) -> None:
     """Sends encoded tuples into a table."""
     if not tuples:
         return

@@ -34,6 +34,7 @@ from migrator.errors import UsageError
 # Row security comes first of the rest: it takes no time, and nobody should read across tenants while indexes build;
 # the policy before the switch, for without one nobody but the owner reads anything.
 # A vector index comes last of all: it is trained on the rows, and it alone can use every core.
+# No statement makes a schema; the records of `objects` know that kind, too.
 Kind = Literal[
     "schema",
     "extension",

@@ -81,3 +81,19 @@ def uuid_text(value: bytes) -> str:
     """16 bytes as a UUID in canonical lower case."""
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def convert(collection: str, value: str) -> dict[str, str]:
+    """`migrate id`: {"collection", "from", "value", "uuid"}; `value` is the ObjectId in `uuid`, where there is one."""
+    if is_uuid(value):
+        return _convert_back(collection, value)
+    kind = "objectid" if is_objectid_text(value) else "text"
+    made = uuid_of(collection, ObjectId(value) if kind == "objectid" else value)
+    return {"collection": collection, "from": kind, "value": value, "uuid": uuid_text(made)}
+
+
+def _convert_back(collection: str, value: str) -> dict[str, str]:
+    found = uuid_to_objectid(bytes.fromhex(value.replace("-", "")))
+    of_collection = found is not None and found[1] == collection_tag(collection)
+    original = found[0].hex() if found is not None and of_collection else value.lower()
+    return {"collection": collection, "from": "uuid", "value": original, "uuid": value.lower()}

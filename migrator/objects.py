@@ -27,9 +27,10 @@ TABLE = files("migrator.sql").joinpath("objects.sql").read_text()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One change. `definition` makes the object as it is or was, exactly; `undo` takes back what is left of the change:
+    """One change. `definition` makes the object as it is or was, exactly.
 
-    it drops what was created, and makes again what was put aside."""
+    `undo` takes the change back, or what is left of it: it drops what was created, makes again what was put aside.
+    """
 
     kind: Kind
     table_name: str
@@ -61,7 +62,7 @@ def explained() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target's role may not change its schema: {error.diag.message_primary}",
-            hint="Connect as the owner of the tables.",
+            hint="Connect as the owner of the tables, with CREATE on the database and on schema public.",
         ) from error
     except psycopg.errors.InsufficientResources as error:
         raise TargetError(
@@ -162,12 +163,14 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
     unless `drop_rows` says that the caller has made sure of what it holds. Errors: `RevertRefusedError`, if something
     of others depends on what must go, or no longer fits what must come back.
     """
+    settle_constraints(connection)
     for record in reversed(read(connection)):
         if record.kind == "schema":
             continue
-        if record.kind == "table" and record.action == "created" and not drop_rows:
-            refuse_rows(connection, record)
-        execute_undo(connection, record)
+        with explained():
+            if record.kind == "table" and not drop_rows:
+                refuse_rows(connection, record)
+            execute_undo(connection, record)
         delete(connection, record.ref)
 
 
@@ -180,6 +183,20 @@ def drop_records(connection: Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS migrator.objects")
     for record in records:
         execute_undo(connection, record)
+
+
+def settle_constraints(connection: Connection) -> None:
+    """A deferred foreign key of the owner's has yet to look at the rows that the caller deleted in this transaction.
+
+    Until then PostgreSQL lets nobody alter the table ("pending trigger events").
+    """
+    try:
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.IntegrityError as error:
+        raise RevertRefusedError(
+            f"rows of others refer to what the migration brought: {error.diag.message_detail}",
+            hint="Let them refer to something else, or delete them, then run the same command again.",
+        ) from error
 
 
 def refuse_rows(connection: Connection, record: Record) -> None:

@@ -130,7 +130,7 @@ class Resolver:
 
 
 def plain(value: Any) -> Any:
-    """A value as psycopg loads it → the plain value that mappings use (carried columns are uuid, text, boolean, int)."""
+    """A value as psycopg loads it → the plain value of mappings (carried columns are uuid, text, boolean, int)."""
     return value.bytes if isinstance(value, uuid.UUID) else value
 
 

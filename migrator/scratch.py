@@ -42,7 +42,7 @@ def drop(connection: Connection) -> None:
 
 
 def add_keys(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> None:
-    """Primary keys and unique values, and nothing NOT NULL beside: a seeded claim has no other columns."""
+    """Primary keys and unique values, and nothing NOT NULL beside."""
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(place.table("tenants")))
     for mapping in mappings.values():
         table = place.table(mapping.table.name)
@@ -51,10 +51,15 @@ def add_keys(connection: Connection, place: Place, mappings: Mapping[str, Collec
         )
         for column in mapping.unique:
             connection.execute(sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(table, sql.Identifier(column)))
-        for column in mapping.table.columns:
-            if not column.nullable and not column.primary_key:
-                name = sql.Identifier(column.name)
-                connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, name))
+        drop_not_null(connection, table, mapping)
+
+
+def drop_not_null(connection: Connection, table: sql.Identifier, mapping: Collection) -> None:
+    """A seeded claim has no other columns than those it is about."""
+    for column in mapping.table.columns:
+        if not column.nullable and not column.primary_key:
+            name = sql.Identifier(column.name)
+            connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, name))
 
 
 def seed_claims(connection: Connection, mapping: Collection) -> None:

@@ -45,4 +45,5 @@ def ensure_tenant(connection: Connection, place: Place, tenant: Tenant, run: int
             "INSERT INTO {} (id, name, subdomain) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id"
         ).format(table)
         created = connection.execute(insert, (tenant.id, tenant.name, tenant.subdomain)).fetchone()
-        journal.finish_step(connection, place, run, STEP, {"created": created is not None})
+        detail = {"id": str(tenant.id), "created": created is not None}
+        journal.finish_step(connection, place, run, STEP, detail)

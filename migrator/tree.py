@@ -1,4 +1,4 @@
-"""Trees of rows that name a parent in their own table: followers of rekeyed rows, inferred parents, dangling ones, rings.
+"""Trees of rows that name a parent in their own table: followers of rekeyed rows, inferred and dangling parents, rings.
 
 Every step finds what is still wrong with one query and mends it in batches, so it can be repeated after a kill.
 """

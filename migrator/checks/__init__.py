@@ -1,1 +1,1 @@
-"""Single checks of a migrated database, each a function that returns `Check` values. `stages.verify` puts them together."""
+"""Single checks of a migrated database: functions that return `Check` values. `stages.verify` puts them together."""

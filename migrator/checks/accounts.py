@@ -34,7 +34,9 @@ def check_accounts(connection: Connection, place: Place, counted: Mapping[str, i
     for name, documents in sorted(counted.items()):
         counts = outcomes.get(name)
         accounted = 0 if counts is None else counts.loaded + counts.rejected + counts.archived
-        yield equal_counts("accounting", name, documents, accounted, f"{abs(documents - accounted):,} not accounted for")
+        yield equal_counts(
+            "accounting", name, documents, accounted, f"{abs(documents - accounted):,} not accounted for"
+        )
     for name in sorted(outcomes.keys() - counted.keys()):
         yield equal_counts("accounting", name, 0, outcomes[name].source, "the source no longer has this collection")
 

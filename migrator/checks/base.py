@@ -40,6 +40,4 @@ def equal_counts(check: str, table: str, expected: int, actual: int, example: st
     """Two numbers that must be the same."""
     differences = abs(expected - actual)
     examples = (example or f"expected {expected:,}, found {actual:,}",) if differences else ()
-    return Check(
-        check=check, table=table, expected=expected, actual=actual, differences=differences, examples=examples
-    )
+    return Check(check=check, table=table, expected=expected, actual=actual, differences=differences, examples=examples)

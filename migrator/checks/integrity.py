@@ -58,15 +58,11 @@ def check_tenants(connection: Connection, place: Place, metadata: MetaData) -> I
             query = sql.SQL(
                 "SELECT count(*), (array_agg(c.id::text ORDER BY c.id))[:%s] FROM {child} c JOIN {parent} p"
                 " ON p.id = c.{here} WHERE p.tenant_id <> c.tenant_id"
-            ).format(
-                child=place.table(table.name), parent=place.table(other.name), here=sql.Identifier(column)
-            )
+            ).format(child=place.table(table.name), parent=place.table(other.name), here=sql.Identifier(column))
             yield _count(connection, query, "tenant", f"{table.name}.{column}", (EXAMPLES,))
 
 
-def _count(
-    connection: Connection, query: sql.Composed, check: str, table: str, values: tuple[object, ...]
-) -> Check:
+def _count(connection: Connection, query: sql.Composed, check: str, table: str, values: tuple[object, ...]) -> Check:
     found = connection.execute(query, values).fetchone()
     assert found is not None  # an aggregate always answers
     differences, examples = int(found[0]), found[1] or []

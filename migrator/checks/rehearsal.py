@@ -30,7 +30,8 @@ def compare_rows(
 def _compare_table(connection: Connection, place: Place, again: Place, mapping: Collection) -> Check:
     columns = [column for column in mapping.table.columns if column.name != mapping.key.column]
     query = sql.SQL(
-        "SELECT count(*) OVER (), coalesce(r.ledger_key, s.ledger_key), r.ledger_key IS NULL, s.ledger_key IS NULL, {differing}"
+        "SELECT count(*) OVER (), coalesce(r.ledger_key, s.ledger_key), r.ledger_key IS NULL, s.ledger_key IS NULL,"
+        " {differing}"
         " FROM ({real}) r FULL JOIN ({again}) s ON s.ledger_key = r.ledger_key"
         " WHERE r.ledger_key IS NULL OR s.ledger_key IS NULL OR {different} ORDER BY 2 LIMIT %(most)s"
     ).format(

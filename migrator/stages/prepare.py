@@ -96,10 +96,8 @@ def refuse(connection: Connection, actual: Catalog, wanted: Catalog, emit: Emit)
             "the target's schema is not the one to migrate into:\n" + "\n".join(f"  {each}" for each in obstacles),
             hint="Migrate into an empty database, or alter these objects; `migrate schema` prints what is wanted.",
         )
-    for difference in found:
-        if difference.kind == "policy" and difference.actual and difference.wanted:
-            emit(Notice(text=f"left as it is: {difference}", level="warning"))
     refuse_hidden_rows(connection, list(wanted.tables))
+    warn(connection, found, emit)
 
 
 def blocks(difference: Difference) -> bool:
@@ -117,6 +115,22 @@ def blocks(difference: Difference) -> bool:
         case "enum" | "table" | "index":
             return differs
     return False
+
+
+def warn(connection: Connection, found: list[Difference], emit: Emit) -> None:
+    """Of what is nobody's mistake, but may surprise the application that shares the target."""
+    for difference in found:
+        if difference.kind == "policy" and difference.actual and difference.wanted:
+            emit(Notice(text=f"left as it is: {difference}", level="warning"))
+    switched = [each.table for each in found if each.kind == "row_security" and each.actual == "off"]
+    used = [table for table in switched if has_rows(connection, table)]
+    if used:
+        text = (
+            f"row-level security will be switched on for {', '.join(used)}, which hold rows already: from then on an"
+            " application sees none of them unless it owns the tables or sets app.current_tenant_id"
+            ' (target.rls = "off" leaves everything as it is)'
+        )
+        emit(Notice(text=text, level="warning"))
 
 
 def refuse_hidden_rows(connection: Connection, tables: list[str]) -> None:
@@ -171,9 +185,12 @@ def find_obstacles(connection: Connection, table: str) -> list[Obstacle]:
 
 def is_empty(connection: Connection, name: str) -> bool:
     """Looks before it locks, so that a table in use is not stopped; and after, so that no row slips in between."""
-    table = sql.Identifier("public", name)
-    look, lock = sql.SQL("SELECT FROM {} LIMIT 1").format(table), sql.SQL("LOCK TABLE {}").format(table)
-    if connection.execute(look).fetchone() is not None:
+    if has_rows(connection, name):
         return False
-    connection.execute(lock)
-    return connection.execute(look).fetchone() is None
+    connection.execute(sql.SQL("LOCK TABLE {}").format(sql.Identifier("public", name)))
+    return not has_rows(connection, name)
+
+
+def has_rows(connection: Connection, name: str) -> bool:
+    query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier("public", name))
+    return connection.execute(query).fetchone() is not None

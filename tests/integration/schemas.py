@@ -26,6 +26,9 @@ ALTER TABLE files DROP CONSTRAINT files_user_id_users_id_fk;
 ALTER TABLE files ADD CONSTRAINT files_user_id_users_id_fk
   FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE NOT VALID;
 COMMENT ON CONSTRAINT files_user_id_users_id_fk ON files IS 'not yet';
+ALTER TABLE memories ADD CONSTRAINT "100% ""odd"" key" FOREIGN KEY (source_id) REFERENCES conversations
+  DEFERRABLE INITIALLY DEFERRED;
+CREATE INDEX "100%%s" ON files (filename) WHERE filename LIKE '%.pdf';
 CREATE INDEX courses_title_idx ON courses (title);
 ALTER TABLE courses CLUSTER ON courses_title_idx;
 CREATE TABLE "Odd ""notes" (id uuid PRIMARY KEY, "user" uuid REFERENCES users DEFERRABLE INITIALLY DEFERRED, plan tier);

@@ -165,7 +165,7 @@ def test_the_vector_index_builds_beyond_the_servers_default_memory(database: str
         index = next(each for each in ddl.statements(metadata, rls=False) if each.kind == "vector_index")
         with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="maintenance_work_mem is 64 MB"):
             connection.execute(index.sql)
-        stage.with_memory(connection).execute(index.sql)
+        stage.for_building(connection).execute(index.sql)
 
 
 def test_a_crew_stops_at_the_first_failure(database: str) -> None:

@@ -41,9 +41,11 @@ def test_drop_created_restores_the_schema_exactly(database: str, start: str, rea
             add_rows(connection, OURS)
         if reached in ("half constrained", "constrained"):
             run_constrain(database, stop_after=20 if reached == "half constrained" else None)
-        if reached != "prepared":
-            remove_rows(connection, OURS)
-        take_back(connection)
+        with connection.transaction():  # a revert deletes and drops in one transaction
+            if reached != "prepared":
+                remove_rows(connection, OURS)
+            objects.drop_created(connection)
+            objects.drop_records(connection)
         assert catalog.read(connection) == before
         assert dump(database) == dumped
 
@@ -94,6 +96,16 @@ def test_a_table_in_use_loses_only_the_key_to_itself(database: str) -> None:
         assert tables == {"messages", "agents", "courses", "document_chunks", "modules", "transactions"}
         assert len([name for table, name in gone if table == "messages"]) == 1
         assert "messages_search_idx" in catalog.read(connection).indexes
+
+
+def test_an_application_in_use_is_warned_of_row_security(database: str) -> None:
+    """Row security on tables with rows changes what others see, so the tables are named beforehand."""
+    with connected(database) as connection:
+        set_up(connection, "used")
+        heard: list[Event] = []
+        prepare(connection, metadata, rls=True, emit=heard.append)
+        (notice,) = [event.text for event in heard if isinstance(event, Notice)]
+        assert "switched on for conversations, files, memories, messages, users, which hold rows" in notice
 
 
 def test_what_a_definition_does_not_say_stays_in_place(database: str) -> None:

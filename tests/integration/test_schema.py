@@ -8,10 +8,22 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import (
+    UUID,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
 
 from migrator import catalog, ddl
 from migrator.comparison import compare
-from migrator.errors import TargetError
+from migrator.errors import TargetError, UsageError
 from migrator.targets.bundled import program_path
 from schema import metadata
 
@@ -132,17 +144,61 @@ def test_the_vector_extension_may_live_elsewhere(database: str) -> None:
         assert compare(catalog.read(connection), wanted) == []
 
 
+def test_a_role_that_may_not_create_in_public_is_told_so(database: str) -> None:
+    """CREATE on the database is not enough since PostgreSQL 15; `plan` has to know before `run` does."""
+    with connected(database) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("CREATE ROLE guest_of_tests")
+        try:
+            connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO guest_of_tests")
+            connection.execute("SET ROLE guest_of_tests")
+            with pytest.raises(TargetError, match="guest_of_tests may not create anything in schema public"):
+                catalog.read_wanted(connection, metadata, rls=False)
+        finally:
+            connection.execute("RESET ROLE; DROP OWNED BY guest_of_tests; DROP ROLE guest_of_tests")
+
+
 def test_a_role_that_may_not_create_is_told_so(database: str) -> None:
     """Without CREATE on the database there is a TargetError with a remedy, not a driver's error."""
     with connected(database) as connection:
         connection.execute("CREATE ROLE guest_of_tests")
         try:
+            connection.execute("GRANT CREATE ON SCHEMA public TO guest_of_tests")
             connection.execute("SET ROLE guest_of_tests")
-            with pytest.raises(TargetError, match="may not create") as caught:
+            with pytest.raises(TargetError, match="may not create what the migration needs") as caught:
                 catalog.read_wanted(connection, metadata, rls=False)
             assert "GRANT CREATE" in caught.value.hint
         finally:
-            connection.execute("RESET ROLE; DROP ROLE guest_of_tests")
+            connection.execute("RESET ROLE; DROP OWNED BY guest_of_tests; DROP ROLE guest_of_tests")
+
+
+def test_odd_names_and_percent_signs_survive(database: str) -> None:
+    """Another team's metadata may have any name and any literal: they are quoted, and no % is doubled."""
+    odd = MetaData()
+    parent = Table('Or"der', odd, Column("50% off", Integer), PrimaryKeyConstraint("50% off", name="100%"))
+    check = CheckConstraint("\"select\" LIKE '%x'", name='a "check"')
+    child = Table("select", odd, Column("select", Text), Column("tenant_id", UUID), Column("50% off", Integer), check)
+    child.append_constraint(ForeignKeyConstraint(["50% off"], [parent.c["50% off"]], name="%s"))
+    Index("%(index)s", child.c.select, unique=True)
+    with connected(database) as connection:
+        empty = catalog.read(connection)
+        statements = ddl.statements(odd, rls=True)
+        connection.execute(ddl.render(odd, rls=True))
+        assert compare(catalog.read(connection), catalog.read_wanted(connection, odd, rls=True)) == []
+        assert (
+            catalog.read(connection).constraints["select", 'a "check"'].definition == "CHECK (\"select\" ~~ '%x'::text)"
+        )
+        for statement in reversed(statements):
+            connection.execute(statement.undo_sql)
+        assert catalog.read(connection) == empty
+
+
+def test_a_constraint_without_a_name_is_refused() -> None:
+    """What has no name can neither be compared nor dropped: the metadata's author is told so."""
+    nameless = MetaData()
+    Table("things", nameless, Column("id", Integer, primary_key=True))
+    with pytest.raises(UsageError, match="table things: a PrimaryKeyConstraint has no name"):
+        ddl.statements(nameless, rls=False)
 
 
 CHANGES = {

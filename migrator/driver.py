@@ -1,0 +1,26 @@
+"""The one boundary where psycopg's errors become ours: cause, remedy, exit code. Nothing else knows both."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+from migrator.errors import MigrateError, StoppedError, TargetError
+
+AGAIN = "What was committed is consistent: run the same command again to go on."
+
+
+def explain(error: psycopg.Error) -> MigrateError | None:
+    """Our error for a driver error that has a cause outside; None for a defect of ours."""
+    said = error.diag.message_primary or str(error).strip()
+    if isinstance(error, errors.DiskFull):
+        return StoppedError(f"the target has no disk space left: {said}", hint=f"Free some space. {AGAIN}")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return TargetError(f"the target's role lacks a right: {said}", hint="Connect as the owner of the tables.")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return TargetError(f"the target is read-only: {said}", hint="Connect to the primary server.")
+    if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):
+        return StoppedError(f"the target ended a statement: {said}", hint=AGAIN)
+    if isinstance(error, psycopg.OperationalError):
+        return TargetError(f"the connection to the target was lost: {said}", hint=AGAIN)
+    return None

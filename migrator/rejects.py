@@ -1,0 +1,72 @@
+"""The documents that could not be loaded: a list, and one of them whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from bson import json_util
+
+from migrator import journal
+from migrator.errors import UsageError
+from migrator.exact import decode
+from migrator.journal import Connection, Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """One reject; `id` is its number in `migrator.rejects`, `document` extended JSON (None in lists)."""
+
+    id: int
+    collection: str
+    source_id: str
+    reason: str
+    detail: str
+    document: Any = None
+
+    def as_json(self) -> dict[str, Any]:
+        shown = {name: getattr(self, name) for name in ("id", "collection", "source_id", "reason", "detail")}
+        return shown if self.document is None else {**shown, "document": self.document}
+
+
+def list_rejects(connection: Connection, place: Place, limit: int) -> list[Rejected]:
+    """The first `limit` rejects, by collection and reason."""
+    _require_records(connection, place)
+    query = place.sql(
+        "SELECT id, collection, source_id, reason, detail FROM {rejects} ORDER BY collection, reason, id LIMIT %s"
+    )
+    return [_from_row(row) for row in connection.execute(query, (limit,))]
+
+
+def show_reject(connection: Connection, place: Place, number: int) -> Rejected:
+    """One reject with its document. Raises `UsageError` where there is none of this number."""
+    _require_records(connection, place)
+    query = place.sql("SELECT id, collection, source_id, reason, detail, document FROM {rejects} WHERE id = %s")
+    row = connection.execute(query, (number,)).fetchone()
+    if row is None:
+        raise UsageError(f"there is no reject {number}", hint="`migrate rejects list` shows their numbers.")
+    return _from_row(row)
+
+
+def _from_row(row: tuple[Any, ...]) -> Rejected:
+    number, collection, source_id, reason, detail, *document = row
+    return Rejected(
+        id=number,
+        collection=collection,
+        source_id=str(decode(bytes(source_id)).get("_id")),
+        reason=reason,
+        detail=detail,
+        document=_as_json(bytes(document[0])) if document else None,
+    )
+
+
+def _as_json(raw: bytes) -> Any:
+
+    text = json_util.dumps(decode(raw), json_options=json_util.CANONICAL_JSON_OPTIONS)
+    return json.loads(text)
+
+
+def _require_records(connection: Connection, place: Place) -> None:
+    if not journal.has_records(connection, place):
+        raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")
