@@ -25,8 +25,16 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m bench
 
+DEMO := $(BIN)/migrate
+WITH := -c fixtures/demo-migrate.toml
 demo: $(STAMP)
-	$(BIN)/python fixtures/demo.py
+	@rm -rf .migrate/demo
+	@echo "== plan: what will happen (nothing is written)" && $(DEMO) plan -q $(WITH)
+	@echo "== run" && $(DEMO) run $(WITH)
+	@echo "== verify: every document rebuilt from PostgreSQL and compared" && $(DEMO) verify -q --level roundtrip $(WITH)
+	@echo "== what came out: a conversation, and a full-text query"
+	@$(DEMO) psql $(WITH) -- -q -f fixtures/demo-queries.sql
+	@echo "Look around:  $(DEMO) psql $(WITH)     Take it back:  $(DEMO) revert $(WITH)"
 
 clean:
 	rm -rf .venv .migrate .mypy_cache .ruff_cache .pytest_cache .hypothesis

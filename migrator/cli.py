@@ -275,14 +275,16 @@ def rejects_show(
     here.console.print_json(found.as_json())
 
 
-@app.command(epilog="Example: migrate psql")
+@app.command(epilog="Example: migrate psql -- -c 'SELECT count(*) FROM messages'")
 def psql(
+    arguments: Annotated[list[str] | None, typer.Argument(help="For psql itself, after --.")] = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Open psql on the target."""
     here = session(config, json, verbose, quiet)
     with here.target() as target:
-        command, environment = target.psql_command(), {**os.environ, **target.psql_environment()}
+        command = [*target.psql_command(), *(arguments or [])]
+        environment = {**os.environ, **target.psql_environment()}
         here.console.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
