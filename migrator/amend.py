@@ -10,12 +10,13 @@ from psycopg import sql
 
 from migrator.copying import copy
 from migrator.encode import finding_tuple, spell_id
+from migrator.exact import decode, whole_of
 from migrator.handover import Finding
 from migrator.journal import Place
 from migrator.mapping import Collection, Row
-from migrator.readback import read_documents
+from migrator.readback import read_loaded
 from migrator.resolve import for_sql
-from migrator.translate import residue_of
+from migrator.translate import rebuild, residue_of
 
 Connection = psycopg.Connection[Any]
 AT_ONCE = 1000
@@ -40,10 +41,11 @@ def change_rows(
     With a `code`, each changed document gets a finding."""
     ids = [spell_id(row_id) for row_id in changes]
     findings = []
-    for source_id, row, document in list(read_documents(connection, place, mappings, collection, ids)):
+    for source_id, row, kept in list(read_loaded(connection, place, mappings, collection, ids)):
         row_id = row[collection.key.column]
         change = changes[row_id]
-        residue = residue_of(collection, document, {**row, **change})
+        document = rebuild(collection, decode(source_id), row, kept)
+        residue = residue_of(collection, document, {**row, **change}) if whole_of(kept) is None else kept
         update_row(connection, place, collection, row_id, change)
         query = place.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
         connection.execute(query, (residue, collection.name, spell_id(row_id)))

@@ -19,13 +19,13 @@ from psycopg import sql
 from migrator import ids, rawbson
 from migrator.copying import copy_records, copy_rows
 from migrator.encode import Encoder, Output, spell_id
-from migrator.exact import Document, decode, encode
+from migrator.exact import Document, decode, is_faithful
 from migrator.handover import Archive, Finding, Loaded, Reject
 from migrator.journal import Place
 from migrator.mapping import Collection, Row
-from migrator.readback import read_documents
+from migrator.readback import read_loaded
 from migrator.resolve import Resolver, for_sql
-from migrator.translate import Translation
+from migrator.translate import Translation, rebuild_bson
 
 Connection = psycopg.Connection[Any]
 
@@ -51,7 +51,7 @@ class Holder:
 
     row_id: Any
     source_id: bytes | None
-    document: Document | None
+    raw: bytes | None
     row: Row | None
 
 
@@ -95,7 +95,7 @@ class Claims:
         """Loads a document where nobody smaller has what it claims; else makes it the later one."""
         document = decode(raw)
         translation = self._translation(document)
-        result, findings = translation.translate(document)
+        result, findings = translation.translate(document, raw=self._raw(document, raw))
         if not isinstance(result, Loaded):
             self._write(raw, document, result, findings)
             return
@@ -111,8 +111,8 @@ class Claims:
             self._take_out(holder)
         self._write(raw, document, result, findings)
         for holder in yielding:
-            assert holder.document is not None  # ours, so it was read back
-            self._place(encode(holder.document))
+            assert holder.raw is not None  # ours, so it was read back
+            self._place(holder.raw)
 
     def _place_later(self, raw: bytes, document: Document, row: Row, reason: str, holder: Holder) -> None:
         if reason in self._merge and holder.source_id is not None:
@@ -130,8 +130,8 @@ class Claims:
 
     def _is_other_owner(self, document: Document, row: Row, holder: Holder) -> bool:
         owners = self._rekeyed_owners(row)
-        if holder.document is not None and holder.row is not None:
-            owners.add(self._owner(holder.document, holder.row))
+        if holder.raw is not None and holder.row is not None:
+            owners.add(self._owner(decode(holder.raw), holder.row))
         return self._owner(document, row) not in owners
 
     def _owner(self, document: Document, row: Row) -> str:
@@ -146,7 +146,7 @@ class Claims:
     def _rekey(self, raw: bytes, document: Document, row: Row) -> None:
         claimed = row[self.collection.key.column]
         row_id = ids.uuid_of(self.collection.name, document["_id"], objectid=True)
-        result, findings = self._translation(document).translate(document, row_id)
+        result, findings = self._translation(document).translate(document, row_id, self._raw(document, raw))
         source_id = rawbson.source_id(raw)
         note = Finding(
             collection=self.collection.name, code="rekeyed", source_id=source_id, detail=self.collection.key.path
@@ -179,11 +179,11 @@ class Claims:
         return holders
 
     def _holder(self, row_id: Any) -> Holder:
-        found = list(read_documents(self.connection, self.place, self.mappings, self.collection, [spell_id(row_id)]))
+        found = list(read_loaded(self.connection, self.place, self.mappings, self.collection, [spell_id(row_id)]))
         if not found:
             return Holder(row_id, None, None, None)
-        source_id, row, document = found[0]
-        return Holder(row_id, source_id, document, row)
+        source_id, row, residue = found[0]
+        return Holder(row_id, source_id, rebuild_bson(self.collection, source_id, row, residue), row)
 
     def _take_out(self, holder: Holder) -> None:
         assert holder.source_id is not None  # only our own rows yield
@@ -212,6 +212,9 @@ class Claims:
         references = self._resolver.references(self.collection, [document])
         listed = self._resolver.listed(self.collection, [document])
         return Translation(self.collection, self._options, references, listed)
+
+    def _raw(self, document: Document, raw: bytes) -> bytes | None:
+        return None if is_faithful(document, raw) else raw
 
     def _write(self, raw: bytes, document: Document, result: Any, findings: list[Finding]) -> None:
         output = Output()

@@ -35,6 +35,7 @@ from migrator.plan_file import read_plan, require_fit, write_plan
 from migrator.run import fingerprints_of, refuse_unsupported, run_migration
 from migrator.sources import open_source
 from migrator.sources.base import Source
+from migrator.stages.export import export as rebuild
 from migrator.stages.plan import examine_target
 from migrator.stages.plan import plan as make_plan
 from migrator.stages.revert import revert as take_back
@@ -221,6 +222,19 @@ def confirm(console: Console, rows: int) -> None:
         raise UsageError("revert asks before it removes anything, and nobody is here to answer", hint="Add --yes.")
     if not typer.confirm(f"Remove {rows:,} migrated rows and everything else that migrate made in this target?"):
         raise StoppedError("nothing was changed")
+
+
+@app.command(epilog="Example: migrate export rebuilt && mongorestore rebuilt")
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the dump.")],
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Rebuild the MongoDB database as a mongodump folder, from PostgreSQL alone."""
+    here = session(config, json, verbose, quiet)
+    with here.connection() as connection, exclusive(connection):
+        report = rebuild(connection, Place(), here.concrete.mappings, folder, here.console.emit)
+    told = f"{sum(report.collections.values()):,} documents of {len(report.collections)} collections in {report.folder}"
+    answer(here.console, report.as_json(), lambda: here.console.print(told))
 
 
 @app.command(epilog="Example: migrate schema > schema.sql")

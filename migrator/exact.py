@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import bson
+from bson.binary import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
 
 # Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -22,6 +24,18 @@ def decode(data: bytes) -> Document:
 
 def encode(document: Mapping[str, Any]) -> bytes:
     return bson.encode(document, codec_options=CODEC_OPTIONS)
+
+
+def is_faithful(document: Document, raw: bytes) -> bool:
+    """Whether a decoded document encodes to the very bytes it came from.
+
+    It does not where BSON has something that Python's driver does not tell: a name twice in one document, deprecated
+    types (undefined, symbol, DBPointer), a DBRef in an unusual order, unknown flags of a regular expression.
+    """
+    try:
+        return encode(document) == raw
+    except (BSONError, ValueError, OverflowError, TypeError, RecursionError):
+        return False
 
 
 def same(one: Any, other: Any) -> bool:
@@ -48,6 +62,17 @@ def pack_residue(setting: Document, unset: list[str]) -> bytes | None:
     if unset:
         residue["unset"] = sorted(unset)
     return encode(residue) if residue else None
+
+
+def whole_residue(raw: bytes) -> bytes:
+    """The residue of a document that only its own bytes can give back: BSON `{"raw": …}`."""
+    return encode({"raw": Binary(raw)})
+
+
+def whole_of(residue: bytes | None) -> bytes | None:
+    """The document's bytes in a `whole_residue`; None for any other residue."""
+    raw = None if residue is None else decode(residue).get("raw")
+    return None if raw is None else bytes(raw)
 
 
 def add_residue(back: Document, residue: bytes | None) -> Document:

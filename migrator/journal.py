@@ -6,7 +6,7 @@ where `plan` and `verify` rehearse the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, LiteralString, cast
@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from migrator import __version__
 from migrator.handover import Counts
-from migrator.sources.base import Batch, SourceCollection
+from migrator.sources.base import Batch, Source, SourceCollection
 
 RECORDS = (
     "runs", "steps", "batches", "metadata", "ledger", "rejects", "archive", "findings", "aliases", "links",
@@ -66,12 +66,14 @@ def latest_run(connection: Connection, place: Place) -> tuple[int, str, dict[str
     return cast("tuple[int, str, dict[str, str]] | None", connection.execute(query).fetchone())
 
 
-def begin_run(connection: Connection, place: Place, source: str, fingerprints: Mapping[str, str]) -> int:
+def begin_run(connection: Connection, place: Place, source: Source, fingerprints: Mapping[str, str]) -> int:
     """Opens a run and returns its number."""
     query = place.sql(
-        "INSERT INTO {runs} (status, version, source, fingerprints) VALUES ('running', %s, %s, %s) RETURNING run"
+        "INSERT INTO {runs} (status, version, source, database, fingerprints)"
+        " VALUES ('running', %s, %s, %s, %s) RETURNING run"
     )
-    row = connection.execute(query, (__version__, source, Jsonb(dict(fingerprints)))).fetchone()
+    values = (__version__, source.label, source.database, Jsonb(dict(fingerprints)))
+    row = connection.execute(query, values).fetchone()
     assert row is not None  # INSERT … RETURNING always answers
     return int(row[0])
 
@@ -126,6 +128,29 @@ def record_metadata(connection: Connection, place: Place, collections: list[Sour
     query = place.sql("INSERT INTO {metadata} (collection, metadata) VALUES (%s, %s) ON CONFLICT DO NOTHING")
     with connection.cursor() as cursor:
         cursor.executemany(query, [(each.name, each.metadata) for each in collections])
+
+
+def read_metadata(connection: Connection, place: Place) -> dict[str, bytes | None]:
+    """What `record_metadata` kept."""
+    found = connection.execute(place.sql("SELECT collection, metadata FROM {metadata}"), binary=True)
+    return {name: None if data is None else bytes(data) for name, data in found}
+
+
+def database_name(connection: Connection, place: Place) -> str:
+    """The source's database."""
+    found = connection.execute(place.sql("SELECT database FROM {runs} ORDER BY run DESC LIMIT 1")).fetchone()
+    assert found is not None  # there are records, so there is a run
+    return str(found[0])
+
+
+def read_kept(connection: Connection, place: Place, relation: str, collection: str) -> Iterator[bytes]:
+    """The documents of a collection that are whole in `rejects` or `archive`, streamed."""
+    query = sql.SQL("COPY (SELECT document FROM {} WHERE collection = %s) TO STDOUT (FORMAT BINARY)").format(
+        sql.Identifier(place.records, relation)
+    )
+    with connection.cursor() as cursor, cursor.copy(query, (collection,)) as stream:
+        for (document,) in stream.rows():
+            yield bytes(document)
 
 
 def count_outcomes(connection: Connection, place: Place) -> dict[str, Counts]:

@@ -12,7 +12,7 @@ from migrator import rows
 from migrator.exact import Document, decode
 from migrator.journal import Place
 from migrator.mapping import Collection, Row
-from migrator.translate import rebuild
+from migrator.translate import rebuild, rebuild_bson
 
 
 def read_loaded(
@@ -71,3 +71,15 @@ def read_documents(
     """As `read_loaded`, with the documents rebuilt: (source_id, row, document)."""
     for source_id, row, residue in read_loaded(connection, place, mappings, collection, ids):
         yield source_id, row, rebuild(collection, decode(source_id), row, residue)
+
+
+def read_bson(
+    connection: psycopg.Connection[Any],
+    place: Place,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    ids: list[Any] | None = None,
+) -> Iterator[tuple[bytes, bytes]]:
+    """The loaded documents as BSON: (source_id, document)."""
+    for source_id, row, residue in read_loaded(connection, place, mappings, collection, ids):
+        yield source_id, rebuild_bson(collection, source_id, row, residue)

@@ -144,7 +144,7 @@ def open_run(connection: Connection, source: Source, fingerprints: Mapping[str, 
     """The unfinished run, or a new one."""
     latest = journal.latest_run(connection, PLACE)
     if latest is None:
-        return journal.begin_run(connection, PLACE, source.label, fingerprints)
+        return journal.begin_run(connection, PLACE, source, fingerprints)
     journal.resume_run(connection, PLACE, latest[0])
     return latest[0]
 

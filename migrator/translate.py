@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from migrator.exact import Document, add_residue, encode, pack_residue, subtract
+from migrator import rawbson
+from migrator.exact import Document, add_residue, decode, encode, pack_residue, subtract, whole_of, whole_residue
 from migrator.handover import Archive, Finding, Loaded, Reject, Result
 from migrator.mapping import Archived, Collection, Found, Lookup, Rejected, Row
 
@@ -44,24 +45,29 @@ class Translation:
     def listed(self, key: Any) -> tuple[tuple[Any, int], ...]:
         return self._listed.get(key, ())
 
-    def translate(self, document: Document, row_id: Any = None) -> tuple[Result, list[Finding]]:
-        """What becomes of one document, and the findings. `row_id` stands in for the id that its own field claims."""
+    def translate(
+        self, document: Document, row_id: Any = None, raw: bytes | None = None
+    ) -> tuple[Result, list[Finding]]:
+        """What becomes of one document, and the findings. `row_id` stands in for the id that its own field claims.
+
+        `raw` is given for a document that does not encode to the bytes it came from (`exact.is_faithful`).
+        """
         self.notes.clear()
         try:
-            result: Result = self._load(document, row_id)
+            result: Result = self._load(document, row_id, raw)
         except Rejected as rejected:
             result = Reject(reason=rejected.reason, detail=rejected.detail)
             self.notes.clear()
         except Archived as archived:
             result = Archive()
             self.notes[:] = [(archived.code, archived.detail)]
-        return result, self.findings(source_id_of(document))
+        return result, self.findings(source_id_of(document) if raw is None else rawbson.source_id(raw))
 
     def findings(self, source_id: bytes) -> list[Finding]:
         name = self.collection.name
         return [Finding(collection=name, code=c, source_id=source_id, detail=d) for c, d in dict.fromkeys(self.notes)]
 
-    def _load(self, document: Document, row_id: Any) -> Loaded:
+    def _load(self, document: Document, row_id: Any, raw: bytes | None) -> Loaded:
         row: Row = dict(self.constants)
         key = self.collection.key
         key.forward(document, row, self)
@@ -69,7 +75,8 @@ class Translation:
             row[key.column] = row_id
         for rule in self.collection.rules:
             rule.forward(document, row, self)
-        return Loaded(row=row, residue=residue_of(self.collection, document, row))
+        residue = residue_of(self.collection, document, row) if raw is None else whole_residue(raw)
+        return Loaded(row=row, residue=residue)
 
 
 def give_back(collection: Collection, row: Row) -> Document:
@@ -89,4 +96,12 @@ def residue_of(collection: Collection, document: Document, row: Row) -> bytes | 
 
 def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
     """The document that a row, its ledger entry and its residue stand for."""
+    whole = whole_of(residue)
+    if whole is not None:
+        return decode(whole)
     return {**source_id, **add_residue(give_back(collection, row), residue)}
+
+
+def rebuild_bson(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:
+    """The same as BSON; a document that was kept by its bytes comes back by its bytes."""
+    return whole_of(residue) or encode(rebuild(collection, decode(source_id), row, residue))

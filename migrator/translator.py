@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 import bson
-from bson.errors import InvalidBSON
+from bson.errors import BSONError, InvalidBSON
 
 from migrator import rawbson
 from migrator.compile import Fast, compile_collection
 from migrator.encode import Encoder, Output, add_archived
-from migrator.exact import CODEC_OPTIONS, Document
+from migrator.exact import CODEC_OPTIONS, Document, is_faithful
 from migrator.handover import Reject
 from migrator.mapping import Collection
 from migrator.resolve import Resolver
-from migrator.translate import Translation, source_id_of
+from migrator.translate import Translation
 
-Documents = list[tuple[bytes, Document | None]]
+Documents = list[Document | None]
 
 
 def archive_batch(collection: str, data: bytes) -> Output:
@@ -28,6 +28,17 @@ def archive_batch(collection: str, data: bytes) -> Output:
     for raw in rawbson.split(data):
         add_archived(output, collection, rawbson.source_id(raw), raw)
     return output
+
+
+def find_unfaithful(data: bytes, raws: list[bytes], documents: Documents) -> frozenset[int]:
+    """The places of documents that do not encode to the bytes they came from: hardly ever any, so all at once first."""
+    try:
+        if b"".join([bson.encode(each, False, CODEC_OPTIONS) for each in documents if each is not None]) == data:
+            return frozenset()
+    except (BSONError, ValueError, OverflowError, TypeError, RecursionError):
+        pass  # one of them cannot even be encoded; the next line tells which
+    pairs = enumerate(zip(documents, raws, strict=True))
+    return frozenset(n for n, (document, raw) in pairs if document is not None and not is_faithful(document, raw))
 
 
 class Translator:
@@ -46,19 +57,20 @@ class Translator:
         raws = list(rawbson.split(data))
         documents = self._decode(data, raws, output)
         known = [document for document in documents if document is not None]
+        unfaithful = find_unfaithful(data, raws, documents)
         references = self._resolver.references(self.collection, known)
         listed = self._resolver.listed(self.collection, known)
         translation = Translation(self.collection, self._options, references, listed)
-        slow = self._fast(documents, translation, output)
-        for place in slow:
-            document = documents[place]
+        usual = [None if place in unfaithful else each for place, each in enumerate(documents)]
+        for place in sorted([*self._fast(usual if unfaithful else documents, translation, output), *unfaithful]):
+            document, raw = documents[place], raws[place]
             assert document is not None  # the compiled function passes over what could not be decoded
-            result, findings = translation.translate(document)
-            self.encoder.add(output, place, source_id_of(document), raws[place], result, document)
+            result, findings = translation.translate(document, raw=raw if place in unfaithful else None)
+            self.encoder.add(output, place, rawbson.source_id(raw), raw, result, document)
             self.encoder.add_findings(output, place, findings)
         return output, raws
 
-    def _decode(self, data: bytes, raws: list[bytes], output: Output) -> list[Document | None]:
+    def _decode(self, data: bytes, raws: list[bytes], output: Output) -> Documents:
         try:
             return list(bson.decode_all(data, CODEC_OPTIONS))
         except InvalidBSON:

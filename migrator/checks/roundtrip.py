@@ -9,10 +9,10 @@ from typing import Any
 from migrator import rawbson
 from migrator.checks.base import EXAMPLES, Check
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.exact import Document, decode, encode, same
+from migrator.exact import Document, decode, same
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.readback import read_documents
+from migrator.readback import read_bson
 from migrator.sources.base import Source
 
 BATCH = 2000
@@ -64,8 +64,8 @@ def _kept(
             "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
         )
         ids = [row[0] for row in connection.execute(query, (name, asked))]
-        for source_id, _, document in read_documents(connection, place, mappings, mappings[name], ids):
-            kept[source_id].append(encode(document))
+        for source_id, document in read_bson(connection, place, mappings, mappings[name], ids):
+            kept[source_id].append(document)
     return kept
 
 

@@ -43,6 +43,10 @@ class Source(Protocol):
         """How to name it in output: no secrets."""
 
     @property
+    def database(self) -> str:
+        """The database's name."""
+
+    @property
     def left_out(self) -> Mapping[str, str]:
         """What is in the source but is no collection to migrate: name → reason."""
 

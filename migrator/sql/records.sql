@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS {runs} (
   finished timestamptz,
   version text NOT NULL,
   source text NOT NULL,                       -- a label, never a secret
+  database text NOT NULL,                     -- the source's
   fingerprints jsonb NOT NULL                 -- source, config, mapping: a resume that differs is refused
 );
 

@@ -102,7 +102,7 @@ def plan(
             observe=lambda batch: statistics[batch.collection].observe(batch),
         )
         try:
-            pipeline.bring(journal.begin_run(connection, place, source.label, {}))
+            pipeline.bring(journal.begin_run(connection, place, source, {}))
         except PlanError as error:
             blockers.append(error.message)
         if not seeded:
@@ -252,7 +252,7 @@ class Sample:
 
     def __init__(self, source: Source, documents: int) -> None:
         self._source, self._documents = source, documents
-        self.label, self.left_out = source.label, source.left_out
+        self.label, self.database, self.left_out = source.label, source.database, source.left_out
         self.collections, self.fingerprint, self.close = source.collections, source.fingerprint, source.close
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:

@@ -110,7 +110,7 @@ def _rows(
             adopter=concrete.adopter,
             emit=emit,
         )
-        pipeline.bring(journal.begin_run(connection, again, source.label, {}))
+        pipeline.bring(journal.begin_run(connection, again, source, {}))
         emit(StepStarted(step="compare", unit="tables"))
         checks = [
             *rehearsal.compare_rows(connection, place, again, concrete.mappings),

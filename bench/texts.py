@@ -1,0 +1,93 @@
+"""Texts of messages, cut out of one long text, and what else a message holds: parts, files, attachments, errors."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+Document = dict[str, Any]
+
+WORDS = """the of and to in is that it for as with was on be at by this have from or had an they which one you were all
+her she there would their we him been has when who will no more if out so up said what its about than into them can only
+other time new some could these two may first then do any like my now over such our man me even most made after also did
+many off before must well back through years where much your way down should because long each just state people those
+too still water air river harbour winter ferry bridge morning letter engine query index table tree branch leaf answer
+Straße naïve café données größer über señal Привет мир データ 世界 🙂""".split()
+
+FAILURES = (
+    '{"type":"token_balance","balance":0,"tokenCost":123,"promptTokens":41,"prev_count":0,"violation_count":1}',
+    "Something went wrong. Here's the specific error message we encountered: 429 You exceeded your current quota",
+    "terminated",
+)
+
+
+class Texts:
+    """Cuts texts and makes what messages hold; all from one source of chance."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._all = self._write(200_000)
+
+    def _write(self, words: int) -> str:
+        chosen = self._chance.choices(WORDS, k=words)
+        ends = self._chance.choices((" ", ". ", ", ", ".\n\n"), (84, 8, 6, 2), k=words)
+        return "".join(word + end for word, end in zip(chosen, ends, strict=True))
+
+    def cut(self, median: int, spread: float, most: int = 20_000) -> str:
+        """A text whose length is log-normal around `median` characters."""
+        length = min(most, 1 + int(self._chance.lognormvariate(math.log(median), spread)))
+        start = self._chance.randrange(len(self._all) - length)
+        return self._all[start : start + length].strip() or "?"
+
+    def parts(self) -> list[Document]:
+        """`content` of an answer. The kinds and their shares are those of the real data's newer generation."""
+        kinds = self._chance.choices(("text", "think", "tool", "think tool"), (50, 22, 20, 8))[0].split()
+        parts = [{"type": "think", "think": self.cut(300, 0.7)}] if "think" in kinds else []
+        for _ in range(self._chance.choice((1, 1, 1, 2)) if "tool" in kinds else 0):
+            parts.append({"type": "tool_call", "tool_call": self._tool_call()})
+        return [*parts, {"type": "text", "text": self.cut(450, 0.9)}]
+
+    def _tool_call(self) -> Document:
+        return {
+            "id": f"call_{self._chance.getrandbits(96):024x}",
+            "name": self._chance.choice(("web_search", "execute_code", "read_file_mcp_filesystem")),
+            "args": f'{{"query":"{self.cut(60, 0.4)}"}}',
+            "type": "tool_call",
+            "progress": 1,
+            "output": self.cut(500, 0.8),
+        }
+
+    def file(self, file_id: str, user: str) -> Document:
+        """One entry of a question's `files`."""
+        return {
+            "type": "image/png",
+            "file_id": file_id,
+            "filepath": f"/images/{user}/{file_id}__notes.png",
+            "filename": "notes.png",
+            "height": self._chance.randrange(100, 3000),
+            "width": self._chance.randrange(100, 3000),
+            "source": "local",
+            "bytes": self._chance.randrange(10_000, 9_000_000),
+            "object": "file",
+            "usage": 1,
+            "user": user,
+            "context": "message_attachment",
+        }
+
+    def attachment(self, message: Document) -> Document:
+        """One entry of an answer's `attachments`: what a search found."""
+        found = [
+            {"position": place, "title": self.cut(25, 0.3), "link": "https://example.com/", "snippet": self.cut(90, 0.4)}
+            for place in range(1, 4)
+        ]
+        return {
+            "type": "web_search",
+            "web_search": {"turn": 0, "organic": found},
+            "toolCallId": f"call_{self._chance.getrandbits(96):024x}",
+            "messageId": message["messageId"],
+            "conversationId": message["conversationId"],
+        }
+
+    def failure(self) -> str:
+        return self._chance.choice(FAILURES)

@@ -1,0 +1,105 @@
+"""Rebuilds the source as a mongodump folder from PostgreSQL alone: rows and residue, rejects, archive, metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote_plus
+
+from migrator import journal
+from migrator.errors import DifferenceError, UsageError
+from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.journal import Connection, Place
+from migrator.mapping import Collection
+from migrator.readback import read_bson
+
+EVERY = 1000  # documents between two events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """Where the dump is, and how many documents each of its collections has."""
+
+    folder: str
+    collections: dict[str, int]
+
+    def as_json(self) -> dict[str, object]:
+        return {"folder": self.folder, "collections": self.collections}
+
+
+def export(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], folder: Path, emit: Emit
+) -> ExportReport:
+    """Writes `folder/<database>/<collection>.bson` and `.metadata.json`, as mongorestore takes them.
+
+    Errors: `UsageError` for a folder that is not empty or cannot be written; `DifferenceError` where what was written
+    is not what the ledger counts.
+    """
+    if not journal.has_records(connection, place):
+        raise UsageError("there is no migration in this target to export", hint="Start with `migrate run`.")
+    counts = journal.count_outcomes(connection, place)
+    metadata = journal.read_metadata(connection, place)
+    home = make_folder(folder, journal.database_name(connection, place))
+    emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
+    written: dict[str, int] = {}
+    for name in sorted(metadata):
+        if name not in counts and metadata[name] is None:
+            continue  # listed, but never read: policies.unmapped_collections is "ignore"
+        done = sum(written.values())
+        written[name] = write_collection(
+            home, name, metadata[name], documents_of(connection, place, mappings, name), emit, done
+        )
+        expected = counts[name].source if name in counts else 0
+        if written[name] != expected:
+            raise DifferenceError(
+                f"{name}: {written[name]:,} documents could be rebuilt, the journal counts {expected:,}",
+                hint="`migrate verify` tells what has changed in the target.",
+            )
+    emit(StepFinished(step="export", note=f"{sum(written.values()):,} documents"))
+    return ExportReport(folder=str(home), collections=written)
+
+
+def make_folder(folder: Path, database: str) -> Path:
+    """The database's folder, newly made; anything that is there already is not ours to overwrite."""
+    home = folder / quote_plus(database)
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty", hint="Name a new folder.")
+        home.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{home} cannot be made: {error.strerror}") from error
+    return home
+
+
+def write_collection(
+    home: Path, name: str, metadata: bytes | None, documents: Iterator[bytes], emit: Emit, done: int
+) -> int:
+    """Writes one collection; the file gets its name only when it is whole. Returns the number of documents."""
+    # mongodump's own way to write names that are no file names; it also keeps `../x` inside the folder.
+    stem = quote_plus(name)
+    partial, count = home / f"{stem}.bson.partial", 0
+    try:
+        with partial.open("wb") as file:
+            for count, document in enumerate(documents, start=1):
+                file.write(document)
+                if count % EVERY == 0:
+                    emit(StepAdvanced(step="export", done=done + count))
+        partial.rename(home / f"{stem}.bson")
+        if metadata is not None:
+            (home / f"{stem}.metadata.json").write_bytes(metadata)
+    except OSError as error:
+        raise UsageError(f"{partial} cannot be written: {error.strerror}", hint="Free some space.") from error
+    emit(StepAdvanced(step="export", done=done + count))
+    return count
+
+
+def documents_of(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], name: str
+) -> Iterator[bytes]:
+    """The BSON of every document of a collection: loaded ones rebuilt, the others as they were kept."""
+    if name in mappings:
+        for _, document in read_bson(connection, place, mappings, mappings[name]):
+            yield document
+    for relation in ("rejects", "archive"):
+        yield from journal.read_kept(connection, place, relation, name)
