@@ -138,6 +138,8 @@ def tokens_of(context: Context, prompt: Any, completion: Any, count: Any, role: 
 
 
 def _whole(context: Context, path: str, value: Any) -> int | None:
+    if value.__class__ is int and 0 <= value < 2**31:
+        return int(value)
     if value is ABSENT or value is None:
         return None
     plain = INTEGER.read(value, context.note, path)
@@ -174,6 +176,7 @@ mapping = Collection(
     ),
     newest=(Newest(table="conversations", column="last_message_at", of="created_at", by="conversation_id"),),
     probes={"content": "to_tsvector('english', {})"},
+    few=frozenset({"isCreatedByUser", "sender", "model", "endpoint", "finish_reason"}),
     after=("users",),
     rules=(
         Refer(

@@ -7,13 +7,14 @@ depends on the documents alone, not on the order in which they were loaded, so i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import bson
 import psycopg
+from bson.errors import InvalidBSON
 from psycopg import sql
 
 from migrator import ids, rawbson
@@ -43,6 +44,11 @@ def id_order(source_id: bytes) -> tuple[int, Any]:
     if isinstance(value, bson.ObjectId):
         return 7, value.binary
     return 9, ids.canonical_json(value)
+
+
+def in_order(rejects: Iterable[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+    """(source_id, number) by `_id`, then number."""
+    return sorted(rejects, key=lambda each: (id_order(each[0]), each[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,13 @@ class Claims:
         """(source_id, reject's number) of everything rejected for a claim, the smallest `_id` first."""
         query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s AND reason = ANY(%s)")
         found = self.connection.execute(query, (self.collection.name, self.reasons), binary=True).fetchall()
-        return sorted(((bytes(row[0]), row[1]) for row in found), key=lambda each: (id_order(each[0]), each[1]))
+        return in_order((bytes(row[0]), row[1]) for row in found)
+
+    def rejected(self) -> list[tuple[bytes, int]]:
+        """The same of everything rejected, whatever the reason."""
+        query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s")
+        found = self.connection.execute(query, (self.collection.name,), binary=True).fetchall()
+        return in_order((bytes(row[0]), row[1]) for row in found)
 
     def settle(self, source_id: bytes, number: int) -> None:
         """Decides about one rejected document, in one transaction."""
@@ -93,7 +105,11 @@ class Claims:
 
     def _place(self, raw: bytes) -> None:
         """Loads a document where nobody smaller has what it claims; else makes it the later one."""
-        document = decode(raw)
+        try:
+            document = decode(raw)
+        except InvalidBSON as error:
+            self._write(raw, {}, Reject(reason="undecodable", detail=str(error)), [])
+            return
         translation = self._translation(document)
         result, findings = translation.translate(document, raw=self._raw(document, raw))
         if not isinstance(result, Loaded):

@@ -32,7 +32,7 @@ from migrator.errors import DifferenceError, MigrateError, PlanError, StoppedErr
 from migrator.journal import Place
 from migrator.lock import exclusive
 from migrator.plan_file import read_plan, require_fit, write_plan
-from migrator.run import fingerprints_of, refuse_unsupported, run_migration
+from migrator.run import fingerprints_of, refuse_unsupported, retry_rejects, run_migration
 from migrator.sources import open_source
 from migrator.sources.base import Source
 from migrator.stages.export import export as rebuild
@@ -287,6 +287,30 @@ def rejects_show(
     with here.connection() as connection:
         found = rejects.show_reject(connection, Place(), number)
     here.console.print_json(found.as_json())
+
+
+@rejects_app.command("retry", epilog="Example: migrate rejects retry")
+def rejects_retry(
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Try rejected documents again, with the settings and the source as they are now."""
+    here = session(config, json, verbose, quiet)
+    with here.source() as source, here.target() as target:
+        retried, report = retry_rejects(here.config, here.concrete, source, target, here.console.emit)
+    answer(here.console, {**retried.as_json(), **report.as_json()}, lambda: render.show_run(here.console, report))
+
+
+@rejects_app.command("export", epilog="Example: migrate rejects export rejects.jsonl")
+def rejects_export(
+    file: Annotated[Path, typer.Argument(help="A new file: one JSON document a line.")],
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write all rejected documents as canonical extended JSON, with reasons."""
+    here = session(config, json, verbose, quiet)
+    with here.connection() as connection:
+        count = rejects.export_rejects(connection, Place(), file)
+    told = {"file": str(file), "rejects": count}
+    answer(here.console, told, lambda: here.console.print(f"{count:,} rejected documents in {file}"))
 
 
 @app.command(epilog="Example: migrate psql -- -c 'SELECT count(*) FROM messages'")

@@ -83,6 +83,12 @@ def resume_run(connection: Connection, place: Place, run: int) -> None:
     connection.execute(query, (run,))
 
 
+def renew_fingerprints(connection: Connection, place: Place, run: int, fingerprints: Mapping[str, str]) -> None:
+    """What later calls must find unchanged, from now on."""
+    query = place.sql("UPDATE {runs} SET fingerprints = %s WHERE run = %s")
+    connection.execute(query, (Jsonb(dict(fingerprints)), run))
+
+
 def end_run(connection: Connection, place: Place, run: int, status: str) -> None:
     query = place.sql("UPDATE {runs} SET status = %s, finished = clock_timestamp() WHERE run = %s")
     connection.execute(query, (status, run))

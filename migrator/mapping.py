@@ -495,7 +495,8 @@ class Collection:
     `owner(document, row)` tells whether two documents with the same id belong to different owners, so that the later
     one gets an id of its own; without it any later duplicate is rejected. `unique` maps columns to the reason of
     rejection where two documents have the same value. `probes` are SQL expressions over a column, `{}` being its value,
-    that must not fail for long texts (an index will compute them).
+    that must not fail for long texts (an index will compute them). `few` names fields that hold few distinct values:
+    what rules without lookups make of them alone is computed once for every combination. It changes the speed only.
     """
 
     name: str
@@ -510,6 +511,7 @@ class Collection:
     tree: Tree | None = None
     newest: tuple[Newest, ...] = ()
     probes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    few: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
 
     @property

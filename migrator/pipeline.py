@@ -6,7 +6,7 @@ Knows the order of loading and reconciling; nothing of schemas, indexes or repor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -40,7 +40,6 @@ class Pipeline:
     adopter: tuple[str, str] | None
     emit: Emit
     observe: Callable[[Batch], None] | None = None
-    _translators: dict[str, Translator] = field(default_factory=dict)
 
     def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Loads and reconciles everything that is left; with `only`, these collections."""
@@ -75,31 +74,57 @@ class Pipeline:
             )
 
     def _bring_level(self, run: int, level: list[str]) -> None:
-        self._translators.clear()
-        mapped = [name for name in level if name in self.mappings]
-        options = Options(self.config, self.config.tenant.id, self._adopter_id(mapped))
-        resolver = Resolver(self.connection, self.place, self.mappings, options.tenant)
-        for name in mapped:
-            self._translators[name] = Translator(self.mappings[name], options, resolver)
+        options, resolver = self._open_level(level)
+        translators = {
+            name: Translator(self.mappings[name], options, resolver) for name in level if name in self.mappings
+        }
         load.load(
             self.connection,
             self.place,
             self.source,
             level,
-            self._translators.get,
+            translators.get,
             run=run,
             batch_rows=self.config.engine.batch_rows,
             emit=self.emit,
             observe=self.observe,
         )
-        for name in mapped:
-            self._reconcile(run, name, options, resolver)
+        for name in translators:
+            reconcile.reconcile(
+                self.connection,
+                self.place,
+                self.mappings,
+                self._claims(name, options, resolver),
+                tenant=options.tenant,
+                run=run,
+                emit=self.emit,
+            )
 
-    def _reconcile(self, run: int, name: str, options: Options, resolver: Resolver) -> None:
+    def _open_level(self, level: list[str]) -> tuple[Options, Resolver]:
+        """Settings, and a resolver that knows nothing yet of what the levels before have brought."""
+        tenant = self.config.tenant.id
+        mapped = [name for name in level if name in self.mappings]
+        options = Options(self.config, tenant, self._adopter_id(mapped))
+        return options, Resolver(self.connection, self.place, self.mappings, tenant)
+
+    def _claims(self, name: str, options: Options, resolver: Resolver) -> Claims:
         merge = frozenset({"duplicate_email"} if self.config.policies.duplicate_email == "merge" else ())
-        claims = Claims(self.connection, self.place, self.mappings, self.mappings[name], options, resolver, merge)
-        reconcile.reconcile(
-            self.connection, self.place, self.mappings, claims, tenant=options.tenant, run=run, emit=self.emit
+        return Claims(self.connection, self.place, self.mappings, self.mappings[name], options, resolver, merge)
+
+    def claims_of(self, level: list[str]) -> list[Claims]:
+        """What settles the rejects of a level's mapped collections."""
+        options, resolver = self._open_level(level)
+        return [self._claims(name, options, resolver) for name in level if name in self.mappings]
+
+    def settle_again(self, run: int, claims: Claims) -> None:
+        """Reconciles a collection that got more rows."""
+        reconcile.reconcile_again(
+            self.connection,
+            self.place,
+            self.mappings,
+            claims.collection,
+            tenant=self.config.tenant.id,
+            run=run,
         )
 
     def _adopter_id(self, mapped: list[str]) -> bytes | None:

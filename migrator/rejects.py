@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bson import json_util
@@ -47,6 +48,22 @@ def show_reject(connection: Connection, place: Place, number: int) -> Rejected:
     if row is None:
         raise UsageError(f"there is no reject {number}", hint="`migrate rejects list` shows their numbers.")
     return _from_row(row)
+
+
+def export_rejects(connection: Connection, place: Place, path: Path) -> int:
+    """Writes all rejects, one JSON document a line, into a new file; returns how many."""
+    _require_records(connection, place)
+    query = place.sql(
+        "SELECT id, collection, source_id, reason, detail, document FROM {rejects} ORDER BY collection, id"
+    )
+    count = 0
+    try:
+        with path.open("x", encoding="utf-8") as file, connection.cursor("rejects", withhold=True) as cursor:
+            for count, row in enumerate(cursor.execute(query), start=1):
+                file.write(json.dumps(_from_row(row).as_json(), ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Name a new file.") from error
+    return count
 
 
 def _from_row(row: tuple[Any, ...]) -> Rejected:

@@ -22,6 +22,7 @@ from migrator.pipeline import Pipeline
 from migrator.sources.base import Source
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare
+from migrator.stages.retry import RetryReport, require_finished, retry
 from migrator.targets.base import Target
 
 PLACE = Place()
@@ -54,6 +55,44 @@ def run_migration(
         return report(connection, concrete, time.monotonic() - started)
 
 
+def retry_rejects(
+    config: Config, concrete: Concrete, source: Source, target: Target, emit: Emit
+) -> tuple[RetryReport, RunReport]:
+    """Tries the rejected documents again, with settings and source as they are now; both are then the run's."""
+    started = time.monotonic()
+    refuse_unsupported(config)
+    with closing(target.connect()) as connection, exclusive(connection):
+        run = require_finished(connection, PLACE)
+        journal.resume_run(connection, PLACE, run)
+        journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, concrete, source))
+        prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
+        pipeline = make_pipeline(config, concrete, source, connection, emit)
+        retried = retry(pipeline, run, emit)
+        complete(config, concrete, target, connection, emit)
+        journal.end_run(connection, PLACE, run, "done")
+        return retried, report(connection, concrete, time.monotonic() - started)
+
+
+def make_pipeline(config: Config, concrete: Concrete, source: Source, connection: Connection, emit: Emit) -> Pipeline:
+    return Pipeline(
+        source=source,
+        connection=connection,
+        place=PLACE,
+        mappings=concrete.mappings,
+        config=config,
+        adopter=concrete.adopter,
+        emit=emit,
+    )
+
+
+def complete(config: Config, concrete: Concrete, target: Target, connection: Connection, emit: Emit) -> None:
+    """What follows the rows: the accounts, indexes and keys, statistics."""
+    check_identity(connection, PLACE)
+    rls, workers = config.target.rls == "all", config.engine.workers or 2
+    constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit)
+    finish(connection, PLACE, concrete, emit)
+
+
 def refuse_unsupported(config: Config) -> None:
     """Settings this version reads but cannot act on: better no run than one that leaves something out."""
     for name in ("recordings", "chunks"):
@@ -81,26 +120,11 @@ def work(
     """The stages after the schema."""
     status = "stopped"
     try:
-        pipeline = Pipeline(
-            source=source,
-            connection=connection,
-            place=PLACE,
-            mappings=concrete.mappings,
-            config=config,
-            adopter=concrete.adopter,
-            emit=emit,
-        )
-        pipeline.bring(run, only)
-        check_identity(connection, PLACE)
-        if not only:
-            constrain(
-                target.connect,
-                concrete.metadata,
-                rls=config.target.rls == "all",
-                workers=config.engine.workers or 2,
-                emit=emit,
-            )
-            finish(connection, PLACE, concrete, emit)
+        make_pipeline(config, concrete, source, connection, emit).bring(run, only)
+        if only:
+            check_identity(connection, PLACE)
+        else:
+            complete(config, concrete, target, connection, emit)
             status = "done"
     finally:
         # The connection may be what failed; the run then stays 'running', which `open_run` takes up just the same.

@@ -43,6 +43,31 @@ class Trees:
         for step in (self.follow, self.infer_parents, self.report_disagreements, self.cut_dangling, self.cut_rings):
             step(self.collection.tree)
 
+    def reattach(self) -> None:
+        """Rows that were cut from their parent name it again: it may be there by now. `settle` cuts what dangles."""
+        tree = self.collection.tree
+        assert tree is not None  # asked only of collections that have one
+        found = self._query(
+            tree,
+            "SELECT m.id, f.source_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
+            " JOIN {table} m ON m.id = g.target_id::uuid WHERE f.collection = %(collection)s"
+            " AND f.code = 'dangling_parent' AND m.tenant_id = %(tenant)s ORDER BY m.id",
+        )
+        for batch in batches(found, AT_ONCE):
+            with self.connection.transaction():
+                self._name_again(tree, [row[0].bytes for row in batch])
+                query = self.place.sql(
+                    "DELETE FROM {findings} WHERE collection = %s AND code = 'dangling_parent' AND source_id = ANY(%s)"
+                )
+                self.connection.execute(query, (self.collection.name, [bytes(row[1]) for row in batch]))
+
+    def _name_again(self, tree: Tree, row_ids: list[bytes]) -> None:
+        key, named = self.collection.key, {}
+        spelled = [spell_id(row_id) for row_id in row_ids]
+        for _, row, document in read_documents(self.connection, self.place, self.mappings, self.collection, spelled):
+            named[row[key.column]] = {tree.parent: key.uuid(document[tree.field])}
+        change_rows(self.connection, self.place, self.mappings, self.collection, named, None)
+
     def follow(self, tree: Tree) -> None:
         """Children of a row that got another id, within what they share and of the same owner, follow it."""
         found = self._query(
@@ -100,6 +125,14 @@ class Trees:
         with self.connection.transaction():
             add_findings(self.connection, self.place, findings)
             journal.finish_step(self.connection, self.place, self.run, step)
+
+    def forget_disagreements(self) -> None:
+        """So that `report_disagreements` says anew what is so now."""
+        step = f"reconcile {self.collection.name}: disagreements"
+        with self.connection.transaction():
+            query = self.place.sql("DELETE FROM {findings} WHERE collection = %s AND code = 'children_disagree'")
+            self.connection.execute(query, (self.collection.name,))
+            self.connection.execute(self.place.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
 
     def cut_dangling(self, tree: Tree) -> None:
         """A parent that is gone, elsewhere, or the row itself: the row becomes a root."""

@@ -58,6 +58,27 @@ def reconcile(
     emit(StepFinished(step=step, note=f"{len(pending):,} claims settled"))
 
 
+def reconcile_again(
+    connection: Connection,
+    place: Place,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    *,
+    tenant: UUID,
+    run: int,
+) -> None:
+    """The same for a collection that got more rows after it was settled."""
+    if collection.tree is not None:
+        trees = Trees(
+            connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run
+        )
+        trees.reattach()
+        trees.forget_disagreements()
+        trees.settle()
+    for newest in collection.newest:
+        set_newest(connection, place, collection, newest, tenant)
+
+
 def _analyze(connection: Connection, place: Place, collection: Collection) -> None:
     # Without statistics the planner takes a table just filled by COPY for a small one, and joins it by nested loops.
     connection.execute(sql.SQL("ANALYZE {}").format(place.table(collection.table.name)))

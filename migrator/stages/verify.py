@@ -115,6 +115,7 @@ def _rows(
         checks = [
             *rehearsal.compare_rows(connection, place, again, concrete.mappings),
             *rehearsal.compare_records(connection, place, again),
+            *rehearsal.compare_unordered(connection, place, again),
         ]
         emit(StepFinished(step="compare", note=f"{len(checks)} relations"))
         return checks
