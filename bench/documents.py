@@ -5,7 +5,7 @@ counted, without their planted dirt; what depends on the installation is what it
 
 - half are questions (`model` null, plain `text`), half answers; a talk has about 9 messages; 6 % of the questions have
   a second answer and 2 % were edited, so that trees branch;
-- 82 % of the answers hold `content` parts and the text '' (0.0.71 writes them so), the others plain text; questions never;
+- 82 % of the answers hold `content` parts and the text '' (0.0.71 writes them so), the others plain text;
 - 19 % of the answers have `attachments`, 6 % of the questions `files`, 15 % of the answers a `finish_reason`, 5 % each
   `contextMeta` and `metadata`, 3 % `feedback`; 1 % are errors (without content), 1 % unfinished;
 - `tokenCount` is missing in 13 %; ids that are no UUID: 6 % (librechat-fields.md); a string `tenantId`: none, because a
@@ -22,7 +22,6 @@ import random
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import bson
 from bson import DatetimeMS, ObjectId
@@ -129,7 +128,13 @@ class Maker:
         return message | expiry | self._dates()
 
     def _answer(self, head: Document, parent: str, voice: Document, expiry: Document) -> Document:
-        fields = {**voice, "isCreatedByUser": False, "text": "", "error": self._chosen(1), "unfinished": self._chosen(1)}
+        fields = {
+            **voice,
+            "isCreatedByUser": False,
+            "text": "",
+            "error": self._chosen(1),
+            "unfinished": self._chosen(1),
+        }
         parts = not fields["error"] and self._chosen(82 / 0.99)
         if not parts:
             fields["text"] = self._texts.failure() if fields["error"] else self._texts.cut(600, 0.9)

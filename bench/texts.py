@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 Document = dict[str, Any]
 
-WORDS = """the of and to in is that it for as with was on be at by this have from or had an they which one you were all
-her she there would their we him been has when who will no more if out so up said what its about than into them can only
-other time new some could these two may first then do any like my now over such our man me even most made after also did
-many off before must well back through years where much your way down should because long each just state people those
-too still water air river harbour winter ferry bridge morning letter engine query index table tree branch leaf answer
-Straße naïve café données größer über señal Привет мир データ 世界 🙂""".split()
+WORDS = tuple(
+    """the of and to in is that it for as with was on be at by this have from or had an they which one you were all
+    her she there would their we him been has when who will no more if out so up said what its about than into them
+    only other time new some could these two may first then do any like my now over such our man me even most made
+    also did many off before must well back through years where much your way down should because long each just can
+    state people those too still water air river harbour winter ferry bridge morning engine query index table tree
+    answer""".split()  # noqa: SIM905
+)
+OTHERS = (*WORDS, "Straße", "naïve", "größer", "señal", "Привет", "мир", "データ", "世界", "🙂", "“so”", "—")
 
 FAILURES = (
     '{"type":"token_balance","balance":0,"tokenCost":123,"promptTokens":41,"prev_count":0,"violation_count":1}',
@@ -27,23 +31,24 @@ class Texts:
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
-        self._all = self._write(200_000)
+        self._plain, self._other = self._write(WORDS, 150_000), self._write(OTHERS, 50_000)
 
-    def _write(self, words: int) -> str:
-        chosen = self._chance.choices(WORDS, k=words)
-        ends = self._chance.choices((" ", ". ", ", ", ".\n\n"), (84, 8, 6, 2), k=words)
+    def _write(self, words: Sequence[str], count: int) -> str:
+        chosen = self._chance.choices(words, k=count)
+        ends = self._chance.choices((" ", ". ", ", ", ".\n\n"), (84, 8, 6, 2), k=count)
         return "".join(word + end for word, end in zip(chosen, ends, strict=True))
 
     def cut(self, median: int, spread: float, most: int = 20_000) -> str:
-        """A text whose length is log-normal around `median` characters."""
+        """A text whose length is log-normal around `median` characters; 13 % are not ASCII, as in the real data."""
+        source = self._other if self._chance.random() < 0.13 else self._plain
         length = min(most, 1 + int(self._chance.lognormvariate(math.log(median), spread)))
-        start = self._chance.randrange(len(self._all) - length)
-        return self._all[start : start + length].strip() or "?"
+        start = self._chance.randrange(len(source) - length)
+        return source[start : start + length].strip() or "?"
 
     def parts(self) -> list[Document]:
         """`content` of an answer. The kinds and their shares are those of the real data's newer generation."""
         kinds = self._chance.choices(("text", "think", "tool", "think tool"), (50, 22, 20, 8))[0].split()
-        parts = [{"type": "think", "think": self.cut(300, 0.7)}] if "think" in kinds else []
+        parts: list[Document] = [{"type": "think", "think": self.cut(300, 0.7)}] if "think" in kinds else []
         for _ in range(self._chance.choice((1, 1, 1, 2)) if "tool" in kinds else 0):
             parts.append({"type": "tool_call", "tool_call": self._tool_call()})
         return [*parts, {"type": "text", "text": self.cut(450, 0.9)}]
@@ -78,7 +83,12 @@ class Texts:
     def attachment(self, message: Document) -> Document:
         """One entry of an answer's `attachments`: what a search found."""
         found = [
-            {"position": place, "title": self.cut(25, 0.3), "link": "https://example.com/", "snippet": self.cut(90, 0.4)}
+            {
+                "position": place,
+                "title": self.cut(25, 0.3),
+                "link": "https://example.com/",
+                "snippet": self.cut(90, 0.4),
+            }
             for place in range(1, 4)
         ]
         return {

@@ -11,7 +11,7 @@ from bson import ObjectId
 from mappings import shared
 from mappings.files import file_ids
 from mappings.users import TIER
-from migrator.codecs import BOOLEAN, JSON, NUMBER, TEXT, UNREADABLE
+from migrator.codecs import BOOLEAN, INTEGER, JSON, NUMBER, TEXT, UNREADABLE
 from migrator.exact import Document, encode
 from migrator.ids import is_objectid_text, uuid_text
 from migrator.jsonb import normalize
@@ -34,12 +34,12 @@ def _is_id(item: Any) -> bool:
     return isinstance(item, str | ObjectId) and item != ""
 
 
-def by_file_id(document: Document) -> Iterable[Any]:
-    return [shared.FILES.uuid(item) for item in _named_files(document)]
+def by_file_id(documents: Iterable[Document]) -> set[Any]:
+    return {shared.FILES.uuid(item) for document in documents for item in _named_files(document)}
 
 
-def by_object_id(document: Document) -> Iterable[Any]:
-    return [key for item in _named_files(document) if (key := _own_id(item)) is not None]
+def by_object_id(documents: Iterable[Document]) -> set[Any]:
+    return {key for document in documents for item in _named_files(document) if (key := _own_id(item)) is not None}
 
 
 def _own_id(item: Any) -> bytes | None:
@@ -49,8 +49,12 @@ def _own_id(item: Any) -> bytes | None:
     return encode({"_id": ObjectId(item)}) if isinstance(item, str) and is_objectid_text(item) else None
 
 
-def by_store(document: Document) -> Iterable[Any]:
-    return [item for item in file_ids(document, STORES) if isinstance(item, str) and "\0" not in item]
+def by_store(documents: Iterable[Document]) -> set[Any]:
+    return {store for document in documents for store in _stores(document)}
+
+
+def _stores(document: Document) -> list[str]:
+    return [item for item in file_ids(document, STORES) if type(item) is str and "\0" not in item]
 
 
 FILES = Lookup("files", by_file_id)
@@ -59,7 +63,7 @@ FILES_BY_STORE = Lookup("files", by_store, by="vector_store_id")
 
 
 def resources_of(context: Context, resources: Any) -> Any:
-    """fileSearch and codeInterpreter with the UUIDs of files that exist; whatever else there is stays in the residue."""
+    """fileSearch and codeInterpreter with the UUIDs of files that exist; whatever else there is, is residue."""
     if resources is ABSENT or resources is None:
         return None
     document = {"tool_resources": resources}
@@ -74,21 +78,21 @@ def resources_of(context: Context, resources: Any) -> Any:
 
 def _existing(context: Context, document: Document, paths: tuple[str, ...]) -> list[str]:
     ids = []
-    for item in file_ids(document, paths):
+    for place, item in enumerate(file_ids(document, paths)):
         if not _is_id(item):
-            context.note("dangling_file", f"{paths[0]} ({kind_of(item)})")
+            context.note("dangling_file", f"{paths[0]}.{place} ({kind_of(item)})")
             continue
         own = _own_id(item)
         found = context.find(FILES, shared.FILES.uuid(item)) or (own and context.find(FILES_BY_ID, own))
         if found:
             ids.append(uuid_text(found[0].id))
         else:
-            context.note("dangling_file", f"{paths[0]}: {item}")
+            context.note("dangling_file", f"{paths[0]}.{place}")
     return ids
 
 
 def _of_stores(context: Context, document: Document) -> list[str]:
-    return [uuid_text(found.id) for store in by_store(document) for found in context.find(FILES_BY_STORE, store)]
+    return [uuid_text(found.id) for store in _stores(document) for found in context.find(FILES_BY_STORE, store)]
 
 
 def parameters_of(context: Context, parameters: Any) -> Any:
@@ -122,8 +126,8 @@ def parameters_back(parameters: Any) -> Any:
 def version_of(context: Context, version: Any, versions: Any) -> int:
     """`version`; else the number of `versions`; else 1."""
     if version is not ABSENT and version is not None:
-        number = NUMBER.read(version, context.note, "version")
-        if isinstance(number, int) and 0 <= number < 2**31:
+        number = INTEGER.read(version, context.note, "version")
+        if isinstance(number, int):
             return number
         context.note("wrong_type", f"version ({kind_of(version)})")
     return len(versions) if isinstance(versions, list) and versions else 1

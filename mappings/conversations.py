@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from mappings import shared
 from migrator.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
 from migrator.exact import Document
-from migrator.mapping import ABSENT, Collection, Compute, Context, Entry, Lookup, Pack, Row, first_at, imply, take
+from migrator.mapping import ABSENT, Collection, Compute, Context, Entry, Lookup, Pack, Row, Why, first_at, imply, take
 from schema.chat import conversations
 
 
-def agent_keys(document: Document) -> tuple[str, ...]:
-    """The agent a conversation names, if any."""
-    value, _ = first_at(document, ("agentId", "agent_id"))
-    return (value,) if isinstance(value, str) and value and "\0" not in value else ()
+def agent_keys(documents: Iterable[Document]) -> set[str]:
+    """The agents that conversations name."""
+    named = (first_at(document, ("agentId", "agent_id"))[0] for document in documents)
+    return {value for value in named if type(value) is str and value and "\0" not in value}
 
 
 AGENTS = Lookup("agents", agent_keys, carry=("provider", "model"))
@@ -26,9 +26,10 @@ def agent_of(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
     value = snake if camel is ABSENT or camel is None else camel
     if value is ABSENT or value is None:
         return None, None, None
-    agent_id = INDEXED_TEXT.read(value, context.note, "agent_id")
+    why = Why(context.note)
+    agent_id = INDEXED_TEXT.read(value, why, "agent_id")
     if agent_id is UNREADABLE:
-        context.note("wrong_type", "agent_id")
+        why.explain("agent_id", value)
         return None, None, None
     found = context.find(AGENTS, agent_id)
     if not found:

@@ -50,7 +50,7 @@ def _text(context: Context, path: str, value: Any) -> str:
 
 
 class SizeAndMetadata:
-    """`bytes`, clamped to the column with the exact number in metadata.sizeBytes; metadata with what stands beside it."""
+    """`bytes`, clamped to the column, exact in metadata.sizeBytes; metadata, with what stands beside it."""
 
     columns: tuple[str, ...] = ("size", "metadata")
     gives: tuple[str, ...] = ("bytes", "metadata", *BESIDE)

@@ -15,7 +15,6 @@ from migrator.mapping import (
     Entry,
     Found,
     Link,
-    Lookup,
     Pack,
     Refer,
     Rejected,

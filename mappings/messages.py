@@ -23,6 +23,7 @@ from migrator.mapping import (
     Rejected,
     Row,
     Tree,
+    asks,
     imply,
     kind_of,
     take,
@@ -31,7 +32,7 @@ from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
 
-USERS = Lookup("users", shared.asks("user", shared.USERS))
+USERS = Lookup("users", asks("user", shared.USERS))
 
 
 def no_conversation(context: Context, document: Document) -> Found:
@@ -43,7 +44,7 @@ def no_conversation(context: Context, document: Document) -> Found:
 
 def own_conversation(context: Context, document: Document, candidates: tuple[Found, ...]) -> Found:
     """The conversation of the message's own user; where that user has none of the id, the one that kept the id."""
-    users = {found.id for key in USERS.keys(document) for found in context.find(USERS, key)}
+    users = {found.id for key in USERS.keys((document,)) for found in context.find(USERS, key)}
     for found in candidates:
         if found.carried["user_id"] in users:
             return found
@@ -72,8 +73,9 @@ def content_of(context: Context, text: Any, content: Any) -> str:
     """`text`; where it is empty, the text parts of `content`, joined by a blank line."""
     if text.__class__ is str and text and "\0" not in text:
         return str(text)
-    empty = text is ABSENT or text is None or text == ""
-    plain: Any = "" if empty else TEXT.read(text, context.note, "text")
+    if text is ABSENT or text is None or text == "":
+        return text_parts(context, content)
+    plain = TEXT.read(text, context.note, "text")
     if plain is UNREADABLE or plain == "":
         parts = text_parts(context, content)
         if plain is UNREADABLE:
@@ -91,19 +93,19 @@ def text_parts(context: Context, content: Any) -> str:
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         return ""
-    texts = [_text_of_part(part) for part in content if isinstance(part, dict) and part.get("type") == "text"]
-    joined = "\n\n".join(text for text in texts if text)
+    texts = []
+    for part in content:
+        if isinstance(part, dict) and part.get("type") == "text":
+            text = part.get("text")
+            if isinstance(text, dict):
+                text = text.get("value")
+            if isinstance(text, str) and text:
+                texts.append(text)
+    joined = "\n\n".join(texts)
     if "\0" in joined:
         context.note("nul_removed", "content")
         joined = joined.replace("\0", "")
     return joined
-
-
-def _text_of_part(part: Document) -> str:
-    text = part.get("text")
-    if isinstance(text, dict):
-        text = text.get("value")
-    return text if isinstance(text, str) else ""
 
 
 # What LibreChat calls an assistant where nothing else names it.
@@ -131,9 +133,11 @@ def endpoint_back(provider: str, agent_id: str | None) -> Any:
 
 def tokens_of(context: Context, prompt: Any, completion: Any, count: Any, role: str) -> tuple[Any, Any]:
     """Own fields where there are any; else `tokenCount` by role."""
-    if prompt is ABSENT and completion is ABSENT:
+    if (prompt is ABSENT or prompt is None) and (completion is ABSENT or completion is None):
         number = _whole(context, "tokenCount", count)
-        return (number if role == "user" else None), (number if role == "assistant" else None)
+        if role == "user":
+            return number, None
+        return None, number if role == "assistant" else None
     return _whole(context, "promptTokens", prompt), _whole(context, "completionTokens", completion)
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from migrator.codecs import MOMENT, ObjectIdText
-from migrator.exact import Document
 from migrator.mapping import (
     ABSENT,
     Context,
     Found,
     Key,
-    Lookup,
     Refer,
     Rejected,
     Row,
@@ -44,16 +41,6 @@ def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Take,
         take(created, "created_at", MOMENT, otherwise=created_at),
         take(updated, "updated_at", MOMENT, otherwise=updated_at),
     )
-
-
-def asks(path: str, key: Key) -> Callable[[Document], Iterable[Any]]:
-    """The lookup key in a field that names a document of another collection; none where the field is empty."""
-
-    def keys(document: Document) -> Iterable[Any]:
-        value = document.get(path)
-        return () if value is None or value == "" else (key.uuid(value),)
-
-    return keys
 
 
 def adopt(context: Context, path: str, value: Any) -> Found:
@@ -103,7 +90,7 @@ def provider_of_endpoint(endpoint: str) -> str:
 
 def provider_of_model(context: Context, model: Any) -> str:
     """The provider that a model's name begins with; `unknown`, with a finding, for any other."""
-    if isinstance(model, str):
+    if type(model) is str:
         for prefixes, provider in _PREFIXES:
             if model.lower().startswith(prefixes):
                 return provider
@@ -115,7 +102,7 @@ def endpoint_name(context: Context, endpoint: Any) -> str | None:
     """The endpoint where it says something; another type than a text is a finding."""
     if endpoint is ABSENT or endpoint is None or endpoint == "":
         return None
-    if isinstance(endpoint, str):
+    if type(endpoint) is str:  # bson.Code is a str without a hash
         if "\0" in endpoint:
             context.note("nul_removed", "endpoint")
         return endpoint

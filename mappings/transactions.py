@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from typing import Any
 
 from mappings import shared
@@ -13,6 +14,9 @@ from schema.payments import transactions
 ZERO_DECIMAL = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
+
+# Python's own context keeps 28 digits; a Decimal128 has 34, a text of a number up to 80.
+_EXACT = decimal.Context(prec=100)
 
 
 def payments_only(context: Context, amount: Any, status: Any, type_: Any) -> None:
@@ -40,7 +44,7 @@ def amount_of(context: Context, amount: Any, currency: str) -> int:
     if number is None:
         raise Rejected("wrong_type", f"amount ({kind_of(amount)})")
     major = context.options.config.transactions.amount_unit == "major"
-    cents = number * 100 if major and currency not in ZERO_DECIMAL else number
+    cents = _EXACT.multiply(number, 100) if major and currency not in ZERO_DECIMAL else number
     if cents != cents.to_integral_value():
         raise Rejected("fractional_amount", "amount")
     if not -(2**31) <= cents < 2**31:

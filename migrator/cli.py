@@ -352,19 +352,21 @@ def main() -> None:
     sys.exit(code)
 
 
+# What typer makes of a KeyboardInterrupt before we see it.
+INTERRUPTED = 130
+STOPPED = StoppedError("stopped", hint="What was committed is consistent: the same command goes on.")
+
+
 def _stop(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def run_app() -> int:
     try:
-        return int(app(standalone_mode=False) or 0)
-    except typer.Exit as ended:
-        return ended.exit_code
-    except typer.Abort:
-        return fail(StoppedError("stopped before anything was changed"))
-    except KeyboardInterrupt:
-        return fail(StoppedError("stopped", hint="What was committed is consistent: the same command goes on."))
+        code = int(app(standalone_mode=False) or 0)
+        return fail(STOPPED) if code == INTERRUPTED else code
+    except (typer.Abort, KeyboardInterrupt):
+        return fail(STOPPED)
     except MigrateError as error:
         return fail(error)
     except psycopg.Error as error:

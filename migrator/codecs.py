@@ -44,7 +44,7 @@ INDEXABLE_BYTES = 2600
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """str ↔ text. Numbers and booleans are read as their usual text. `most` limits the bytes of indexed columns."""
+    """str ↔ text. Numbers, booleans and code are read as their usual text. `most`: bytes that an index can take."""
 
     most: int | None = None
 
@@ -52,7 +52,7 @@ class Text:
         text = _text_of(value)
         if text is None:
             return UNREADABLE
-        if not isinstance(value, str):
+        if type(value) is not str:
             note("coerced", path)
         text = jsonb.remove_nul(text, note, path)
         if self.most is not None and len(text.encode()) > self.most:
@@ -66,7 +66,7 @@ class Text:
 
 def _text_of(value: Any) -> str | None:
     if isinstance(value, str):
-        return value
+        return str(value)  # bson.Code is a str too, and must not pass for one
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal128 | ObjectId):
@@ -132,7 +132,7 @@ class Boolean:
 
 
 # What a PostgreSQL timestamp can hold, and the end of the year 9999, in microseconds since 1970.
-EARLIEST = -210_866_803_200_000_000 + 946_684_800_000_000
+EARLIEST = -210_866_803_200_000_000
 LATEST = 253_402_300_799_999_999
 
 

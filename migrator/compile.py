@@ -1,16 +1,19 @@
 """A mapping → one specialised function that turns decoded documents into tuples of binary COPY.
 
-The function is generated from the rules. It does in line what documents nearly always need, and calls the rule for the
-rest; a document with anything unusual in it (another type, NUL, a date out of range, an `_id` that is no ObjectId …) is
-left to `translate`, which it must agree with to the byte: tests compare the two on arbitrary documents. `source_of`
-shows the code.
+The function is generated from the rules. It does in line what documents nearly always need, asks a memo for what
+follows from familiar fields (familiar.py), and calls the rule for the rest; a document with anything unusual in it
+(another type, NUL, a date out of range, an `_id` that is no ObjectId …) is left to `translate`, which it must agree
+with to the byte: tests compare the two on arbitrary documents. `source_of` shows the code.
+
+In the code, `f…` are fields of the document `d` (`A` where absent), `p…` plain values of columns, `a` counts the
+fields that rules give back and `d` lacks, `x` are those with another value, `u` those to unset.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,29 +22,19 @@ from bson.datetime_ms import DatetimeMS
 
 from migrator import codecs, rows
 from migrator.codecs import UNREADABLE
-from migrator.encode import PROBED_BYTES, Encoder, Output, spell_id
-from migrator.exact import Document, pack_residue, same
-from migrator.ids import collection_tag, objectid_to_uuid, uuid_of, uuid_text
-from migrator.mapping import (
-    ABSENT,
-    Archived,
-    Collection,
-    Compute,
-    Imply,
-    Key,
-    Name,
-    Refer,
-    Rejected,
-    Rule,
-    Take,
-)
+from migrator.encode import PROBED_BYTES, Encoder, Output
+from migrator.exact import Document, same
+from migrator.familiar import NOTHING, Group, Memo, group_of
+from migrator.ids import canonical_uuids, collection_tag, objectid_to_uuid, uuid_of, uuid_text
+from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, Refer, Rejected, Rule, Take
+from migrator.packing import Packing, Run, runs_of
+from migrator.residues import Residues, settle
 from migrator.translate import Translation
 
 Fast = Callable[[list[Document | None], Translation, Output], list[int]]
 
-_NULL, _LENGTH = rows.NULL, struct.Struct(">i").pack
+_LENGTH = struct.Struct(">i").pack
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
-_FIXED = {"uuid": 16, "integer": 4, "boolean": 1, "timestamp": 8}
 
 
 def compile_collection(collection: Collection, options: Any) -> Fast:
@@ -78,30 +71,45 @@ class IdMemo(dict[Any, tuple[bytes, bool]]):
 
 @dataclass
 class Code:
-    """The code of one collection, while it is written. Plain values of columns live in locals `p0`, `p1` …"""
+    """The code of one collection, while it is written."""
 
     collection: Collection
     options: Any
     lines: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
     locals_: dict[str, str] = field(default_factory=dict)  # row key → local
+    fields: dict[str, str] = field(default_factory=dict)  # document field → local
 
     def __post_init__(self) -> None:
+        given = self.collection.gives | {"_id"}
         self.names.update(
             A=ABSENT, U=UNREADABLE, ObjectId=ObjectId, DatetimeMS=DatetimeMS, Rejected=Rejected, Archived=Archived,
-            same=same, pack_residue=pack_residue, I=_LENGTH, Q=struct.Struct(">q").pack, IdMemo=IdMemo,
-            to_v7=objectid_to_uuid, spell=spell_id, uuid_text=uuid_text, encoder=Encoder(self.collection),
-            SIMPLE=frozenset({str, bool, int, type(None), ObjectId}), GIVEN=self.collection.gives | {"_id"},
-            LO=codecs.EARLIEST, HI=codecs.LATEST, join=b"".join, rule_of=self.collection.rules,
+            same=same, I=_LENGTH, I2=struct.Struct(">ii").pack, Q=struct.Struct(">q").pack, IdMemo=IdMemo,
+            to_v7=objectid_to_uuid, uuid_text=uuid_text, encoder=Encoder(self.collection), NULL=rows.NULL,
+            SIMPLE=frozenset({str, bool, int, type(None), ObjectId}), LO=codecs.EARLIEST, HI=codecs.LATEST,
+            join=b"".join, rule_of=self.collection.rules, canonical_uuids=canonical_uuids,
+            residue_of=Residues(given).find, settle=settle, ALL=len(given), known=_known,
         )  # fmt: skip
         self.constants = self.collection.constants(self.options)
-        self.generic = self._generic_rules()
+        self.fragments: list[str] = []
+        self._sort_rules()
 
-    def _generic_rules(self) -> list[Rule]:
-        """Rules without a form in line: of an unknown kind, or sharing a field they give back with another rule."""
+    def _sort_rules(self) -> None:
+        """Every rule has one of five places: the memo, a reference, a field that a reference leads to, in line, or as
+        it is (it shares a field it gives back with another rule, or is of a kind without a form in line)."""
         rules = self.collection.rules
-        shared = [name for rule in rules for name in rule.gives]
-        return [rule for rule in rules if not _has_form(rule) or any(shared.count(name) > 1 for name in rule.gives)]
+        shared = [name for rule in (self.collection.key, *rules) for name in rule.gives]
+        alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.gives)]
+        self.group: Group = group_of(self.collection, alone)
+        rest = [rule for rule in rules if rule not in self.group.rules]
+        self.generic = [rule for rule in rest if rule not in alone or not _has_form(rule)]
+        inline = [rule for rule in rest if rule not in self.generic]
+        self.refers = [rule for rule in inline if isinstance(rule, Refer)]
+        self.led = [
+            [rule for rule in inline if isinstance(rule, Imply) and _is_led(rule, refer)] for refer in self.refers
+        ]
+        elsewhere = [*self.refers, *(rule for led in self.led for rule in led)]
+        self.inline = [rule for rule in inline if rule not in elsewhere]
 
     def add(self, depth: int, *lines: str) -> None:
         self.lines += ["    " * depth + line for line in lines]
@@ -109,6 +117,13 @@ class Code:
     def local(self, column: str) -> str:
         """The local for a row key, made up on first use."""
         return self.locals_.setdefault(column, f"p{len(self.locals_)}")
+
+    def value(self, name: str) -> str:
+        """The local with a field of the document, read on first use."""
+        if name not in self.fields:
+            self.fields[name] = f"f{len(self.fields)}"
+            self.add(3, f"{self.fields[name]} = get({name!r}, A)")
+        return self.fields[name]
 
     def bind(self, prefix: str, value: Any) -> str:
         """A name in the function's globals for a value."""
@@ -125,29 +140,117 @@ class Code:
         self.add(1, "for place, d in enumerate(documents):")
         self.add(2, "if d is None:", "    continue", "if notes:", "    notes.clear()")
         self.add(2, "try:")
-        self.add(3, "get = d.get", "k = 1", "x = u = ()", "oid = get('_id')")
+        self.add(3, "get = d.get", "oid = get('_id')")
         self.add(3, "if oid.__class__ is not ObjectId:", "    slow(place); continue", "oid = oid.binary")
-        self._key()
-        for rule in self.collection.rules:
-            self._forward(rule)
-        for rule in self.collection.rules:
-            self._back(rule)
-        self._back_generic()
+        self._translate()
         self.add(2, "except (Rejected, Archived):", "    slow(place); continue")
         self._emit()
-        self.add(1, "return left")
+        self.add(1, "settle(ledger, debts)", "return left")
         return "\n".join(self.lines)
 
+    def memo_of(self, rule: Refer | Name) -> str:
+        """The local with the ids that a rule's field has claimed in this batch."""
+        return "own" if rule.key == self.collection.key else f"ids{self.collection.rules.index(rule)}"
+
     def _prologue(self) -> None:
-        self.add(1, f"own = IdMemo({self.bind('key', self.collection.key)})")
+        key = self.collection.key
         self.add(1, "left = []", "slow = left.append", "notes = translation.notes", "T = translation")
-        self.add(1, "add_row = output.rows.append", "add_ledger = output.ledger.append")
+        self.add(1, "ledger = output.ledger", "debts = []", "owe = debts.append")
+        self.add(1, "add_row = output.rows.append", "add_ledger = ledger.append")
         self.add(1, "add_id = output.ids.append", "add_place = output.places.append")
-        for number, rule in enumerate(self.collection.rules):
-            if isinstance(rule, Refer | Name):
-                same_key = rule.key == self.collection.key
-                memo = "own" if same_key else f"IdMemo({self.bind('key', rule.key)})"
-                self.add(1, f"ids{number} = {memo}", f"found{number} = {{}}")
+        self.add(1, f"own = IdMemo({self.bind('key', key)})")
+        claimed = (
+            "()" if key.text or key.path == "_id" else f"[d.get({key.path!r}) for d in documents if d is not None]"
+        )
+        self.add(1, f"uuid_of = canonical_uuids({claimed}).get")
+        for rule in self.collection.rules:
+            if isinstance(rule, Refer | Name) and rule.key != key:
+                self.add(1, f"{self.memo_of(rule)} = IdMemo({self.bind('key', rule.key)})")
+        self.add(1, *(f"found{number} = {{}}" for number in range(len(self.refers))))
+
+    def _translate(self) -> None:
+        for number in range(len(self.refers)):
+            self._forward_refer(number)
+        self._recall()
+        self._key()
+        for rule in self.collection.rules:
+            if rule in self.generic:
+                self._forward_generic(rule)
+            elif rule in self.inline:
+                self._forward(rule)
+        for number in range(len(self.refers)):
+            self._back_refer(number)
+        for rule in self.inline:
+            self._back(rule)
+        self._back_generic()
+
+    # --- references, and what is familiar -----------------------------------------------------------------------
+
+    def _forward_refer(self, number: int) -> None:
+        """Looks up what a field refers to: columns, and the fields that follow from these alone."""
+        rule = self.refers[number]
+        targets = [self.local(column) for column in rule.columns]
+        known = [*targets, f"exact{number}", *(f"b{number}_{place}" for place in range(len(self.led[number])))]
+        v = self.value(rule.path)
+        self.add(3, f"if {v}.__class__ is not str and {v}.__class__ is not ObjectId or not {v}:")
+        self.add(3, "    slow(place); continue")
+        self.add(3, f"r = found{number}.get({v})", "if r is None:")
+        self.add(4, f"candidates = T.find({self.bind('lookup', rule.lookup)}, {self.memo_of(rule)}[{v}][0])")
+        self.add(4, "if len(candidates) != 1:", "    slow(place); continue", "c = candidates[0]")
+        carried = [f"c.carried[{name!r}]" for name in rule.carry]
+        self.add(4, *(f"{target} = {each}" for target, each in zip(targets, ["c.id", *carried], strict=True)))
+        exact = f"same({self.bind('write', rule.write)}({targets[0]}), {v})" if rule.write else "True"
+        implied = [f"known({self._implied(each)})" for each in self.led[number]]
+        self.add(4, f"r = found{number}[{v}] = ({', '.join([*targets, exact, *implied])},)")
+        self.add(3, f"{', '.join(known)}, = r")
+
+    def _back_refer(self, number: int) -> None:
+        rule = self.refers[number]
+        if rule.write:
+            self.add(3, f"if not exact{number}:", f"    x += ({rule.path!r},)")
+        for place, each in enumerate(self.led[number]):
+            self._compare(each.path, f"b{number}_{place}")
+
+    def _implied(self, rule: Imply) -> str:
+        if not rule.of:
+            return self.bind("implied", rule.value)
+        return f"{self.bind('imply', rule.value)}({', '.join(self.locals_[name] for name in rule.of)})"
+
+    def _recall(self) -> None:
+        """What follows from familiar fields: out of the memo, which learns it from the rules where it has to."""
+        group, generic = self.group, bool(self.generic)
+        if not group.rules:
+            self.add(3, f"m = {self.bind('nothing', NOTHING)}", "a, x, u, known_tail = m")
+            return
+        columns = [name for name in group.columns if generic or name in self._needed()]
+        self.fragments = [f"g{place}" for place, run in enumerate(self._familiar_runs())]
+        memo = Memo(group, columns, [run.columns for run in self._familiar_runs()])
+        self.names.update(learn=memo.learn, recall=memo.entries.get)
+        fields = [self.value(name) for name in group.fields]
+        values = [*fields, *(self.locals_[name] for name in group.inputs), *(f"{v}.__class__" for v in fields)]
+        self.add(3, f"values = ({', '.join(values)},)", "try:", "    m = recall(values)")
+        self.add(3, "except TypeError:  # an array or a document", "    m = None", "if m is None:")
+        self.add(4, "m = learn(values, T)", "if m is None:", "    slow(place); continue")
+        targets = [self.local(name) for name in columns] + self.fragments
+        self.add(3, f"{', '.join(['a, x, u, known_tail', *targets])} = m")
+
+    def _needed(self) -> set[str]:
+        """Row keys that the code uses beside the row itself."""
+        needed = {*self.collection.probes, *self.collection.unique}
+        for rule in self.inline:
+            if isinstance(rule, Compute):
+                needed.update(rule.after + rule.reverse_of)
+            elif isinstance(rule, Imply):
+                needed.update(rule.of)
+        return needed
+
+    def _runs(self) -> list[Run]:
+        filled = {name for rule in (self.collection.key, *self.collection.rules) for name in rule.columns}
+        literal = {column.name for column in self.collection.table.columns} - filled | self.constants.keys()
+        return runs_of(self.collection.table, literal, self.group.columns)
+
+    def _familiar_runs(self) -> list[Run]:
+        return [run for run in self._runs() if run.known == "familiar"]
 
     # --- the id -------------------------------------------------------------------------------------------------
 
@@ -156,34 +259,55 @@ class Code:
         if key.path == "_id":
             self.add(3, f"{target} = to_v7(oid, {collection_tag(key.collection)})", f"tid = uuid_text({target})")
             return
-        self.add(3, f"v = get({key.path!r})", "if v.__class__ is not str or not v:", "    slow(place); continue")
+        v = self.value(key.path)
+        self.add(3, f"if {v}.__class__ is not str or not {v}:", "    slow(place); continue")
         if key.text:
-            self.add(3, f"if len(v) > {key.most // 4} or '\\0' in v:", "    slow(place); continue")
-            self.add(3, f"{target} = tid = v", "k += 1")
+            self.add(3, f"if len({v}) > {key.most // 4} or '\\0' in {v}:", "    slow(place); continue")
+            self.add(3, f"{target} = tid = {v}")
             return
-        self.add(3, f"{target}, exact = own[v]", "if exact:", "    k += 1; tid = v", "else:")
-        self.add(4, f"x += ({key.path!r},); tid = uuid_text({target})")
+        self.add(3, f"tid = {v}", f"{target} = uuid_of({v})", f"if {target} is None:")
+        self.add(4, f"{target}, exact = own[{v}]", "if not exact:")
+        self.add(5, f"x += ({key.path!r},); tid = uuid_text({target})")
 
     # --- the way there ------------------------------------------------------------------------------------------
 
     def _forward(self, rule: Rule) -> None:
-        if rule in self.generic:
-            self._forward_generic(rule)
-        elif isinstance(rule, Take):
+        if isinstance(rule, Take):
             self._forward_take(rule)
         elif isinstance(rule, Compute):
             self._forward_compute(rule)
-        elif isinstance(rule, Refer):
-            self._forward_refer(rule)
         elif isinstance(rule, Name):
             self._forward_name(rule)
 
     def _forward_name(self, rule: Name) -> None:
-        target, memo = self.local(rule.column), f"ids{self.collection.rules.index(rule)}"
-        self.add(3, f"v = get({rule.path!r}, A)", f"if v == {rule.nobody[0]!r}:", f"    {target} = None; k += 1")
-        self.add(3, "elif v.__class__ is str and v:", f"    {target}, exact = {memo}[v]")
-        self.add(4, "if exact:", "    k += 1", "else:", f"    x += ({rule.path!r},)")
-        self.add(3, "elif v is A:", f"    {target} = None; u += ({rule.path!r},)", "else:", "    slow(place); continue")
+        target, v = self.local(rule.column), self.value(rule.path)
+        self.add(3, f"if {v}.__class__ is str:", f"    if {v} in {self.bind('nobody', rule.nobody)}:")
+        self.add(5, f"{target} = None", f"if {v} != {rule.nobody[0]!r}:", f"    x += ({rule.path!r},)")
+        self.add(4, "else:", f"    {target} = uuid_of({v})", f"    if {target} is None:")
+        self.add(6, f"{target}, exact = {self.memo_of(rule)}[{v}]", "if not exact:", f"    x += ({rule.path!r},)")
+        self.add(3, f"elif {v} is A:", f"    {target} = None; a += 1; u += ({rule.path!r},)")
+        self.add(3, "else:", "    slow(place); continue")
+
+    def _forward_take(self, rule: Take) -> None:
+        path, target = rule.paths[0], self.local(rule.column)
+        v = self.value(path)
+        self.add(3, *_reading(rule, target, v))
+        if rule.required or rule.otherwise is not None:
+            self.add(3, "else:", "    slow(place); continue")
+            return
+        default = self.bind("default", rule.default)
+        null_is_exact = rule.null_back and rule.default is None
+        unset = f"; u += ({path!r},)" if rule.default is not None or rule.null_back else ""
+        self.add(3, f"elif {v} is A:", f"    {target} = {default}; a += 1{unset}")
+        self.add(
+            3, f"elif {v} is None:", f"    {target} = {default}" + ("" if null_is_exact else f"; x += ({path!r},)")
+        )
+        self.add(3, "else:", "    slow(place); continue")
+
+    def _forward_compute(self, rule: Compute) -> None:
+        arguments = ["T", *(self.value(name) for name in rule.fields), *(self.locals_[name] for name in rule.after)]
+        targets = ", ".join(self.local(column) for column in rule.columns)
+        self.add(3, f"{targets} = {self.bind('compute', rule.function)}({', '.join(arguments)})")
 
     def _row(self) -> str:
         pairs = [f"{name!r}: {local}" for name, local in self.locals_.items()]
@@ -196,78 +320,21 @@ class Code:
         for column in rule.columns:
             self.add(3, f"{self.local(column)} = row[{column!r}]")
 
-    def _forward_take(self, rule: Take) -> None:
-        path, target = rule.paths[0], self.local(rule.column)
-        self.add(3, f"v = get({path!r}, A)")
-        for line in _reading(rule, target):
-            self.add(3, line)
-        if rule.required or rule.otherwise is not None:
-            self.add(3, "else:", "    slow(place); continue")
-            return
-        default = self.bind("default", rule.default)
-        there = "k += 1" if rule.null_back and rule.default is None else f"x += ({path!r},)"
-        given = rule.default is not None or rule.null_back
-        absent = f"; u += ({path!r},)" if given else ""
-        self.add(3, "elif v is A:", f"    {target} = {default}{absent}")
-        self.add(3, "elif v is None:", f"    {target} = {default}; {there}")
-        self.add(3, "else:", "    slow(place); continue")
-
-    def _forward_compute(self, rule: Compute) -> None:
-        arguments = [f"get({name!r}, A)" for name in rule.fields] + [self.locals_[name] for name in rule.after]
-        targets = ", ".join(self.local(column) for column in rule.columns)
-        self.add(3, f"{targets} = {self.bind('compute', rule.function)}({', '.join(['T', *arguments])})")
-
-    def _forward_refer(self, rule: Refer) -> None:
-        number = self.collection.rules.index(rule)
-        targets = [self.local(column) for column in rule.columns]
-        lookup = self.bind("lookup", rule.lookup)
-        self.add(3, f"v = get({rule.path!r})")
-        self.add(3, "if v.__class__ is not str and v.__class__ is not ObjectId or not v:", "    slow(place); continue")
-        self.add(3, f"f = found{number}.get(v)", "if f is None:")
-        self.add(4, f"candidates = T.find({lookup}, ids{number}[v][0])")
-        self.add(4, "if len(candidates) != 1:", "    slow(place); continue", "c = candidates[0]")
-        carried = "".join(f", c.carried[{name!r}]" for name in rule.carry)
-        write = self.bind("write", rule.write) if rule.write else None
-        exact = f"same({write}(c.id), v)" if write else "True"
-        self.add(4, f"f = found{number}[v] = (c.id{carried}, {exact})")
-        self.add(3, f"{', '.join(targets)}, exact = f")
-        if rule.write:
-            self.add(3, "if exact:", "    k += 1", "else:", f"    x += ({rule.path!r},)")
-
     # --- the way back -------------------------------------------------------------------------------------------
 
     def _back(self, rule: Rule) -> None:
-        if rule in self.generic:
-            return
         if isinstance(rule, Imply):
-            self._back_imply(rule)
-        elif isinstance(rule, Compute) and rule.to is not None and rule.reverse is not None:
+            self._compare(rule.path, f"known({self._implied(rule)})")
+        elif isinstance(rule, Compute) and rule.to is not None:
             arguments = ", ".join(self.locals_[name] for name in rule.reverse_of)
-            self.add(3, f"b = {self.bind('reverse', rule.reverse)}({arguments})", f"w = get({rule.to!r}, A)")
-            self._compare(rule.to)
+            self._compare(rule.to, f"{self.bind('reverse', rule.reverse)}({arguments})" if rule.reverse else "A")
 
-    def _back_imply(self, rule: Imply) -> None:
-        self.add(3, f"w = get({rule.path!r}, A)")
-        if rule.of:
-            arguments = ", ".join(self.locals_[name] for name in rule.of)
-            self.add(3, f"b = {self.bind('imply', rule.value)}({arguments})")
-            self.add(3, "if b is U:", "    b = A")
-            self._compare(rule.path)
-        elif rule.value is True or rule.value is False or rule.value is None:
-            self.add(3, f"if w is {rule.value}:", "    k += 1", "elif w is A:", f"    u += ({rule.path!r},)")
-            self.add(3, "else:", f"    x += ({rule.path!r},)")
-        else:
-            self.add(3, f"b = {self.bind('implied', rule.value)}")
-            self._compare(rule.path)
-
-    def _compare(self, name: str) -> None:
-        self.add(3, "if b is w:", "    if b is not A:", "        k += 1")
-        self.add(3, "elif w is A:", f"    u += ({name!r},)")
-        self.add(
-            3, "elif b is not A and b.__class__ is w.__class__ and (b == w if b.__class__ in SIMPLE else same(b, w)):"
-        )
-        self.add(4, "k += 1")
-        self.add(3, "else:", f"    x += ({name!r},)")
+    def _compare(self, name: str, back: str) -> None:
+        """A field of the document against what the row gives back for it."""
+        w = self.value(name)
+        self.add(3, f"b = {back}", f"if {w} is A:", "    a += 1", "    if b is not A:", f"        u += ({name!r},)")
+        unequal = f"(b != {w} if b.__class__ in SIMPLE else not same(b, {w}))"
+        self.add(3, f"elif b is not {w} and (b.__class__ is not {w}.__class__ or {unequal}):", f"    x += ({name!r},)")
 
     def _back_generic(self) -> None:
         names = sorted({name for rule in self.generic for name in rule.gives})
@@ -276,10 +343,9 @@ class Code:
         self.add(3, f"row = {self._row()}", "given = {}")
         for rule in self.generic:
             self.add(3, f"rule_of[{self.collection.rules.index(rule)}].back(row, given)")
-        self.add(3, f"for name in {self.bind('gives', tuple(names))}:")
-        self.add(4, "b = given.get(name, A); w = get(name, A)")
-        self.add(4, "if b is A:", "    if w is not A:", "        x += (name,)")
-        self.add(4, "elif w is A:", "    u += (name,)", "elif same(b, w):", "    k += 1", "else:", "    x += (name,)")
+        self.add(3, f"for name in {self.bind('gives', tuple(names))}:", "    b = given.get(name, A); w = get(name, A)")
+        self.add(4, "if w is A:", "    a += 1", "    if b is not A:", "        u += (name,)")
+        self.add(4, "elif b is A or not same(b, w):", "    x += (name,)")
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -287,9 +353,7 @@ class Code:
         for column in self.collection.probes:
             local = self.locals_[column]
             self.add(2, f"if {local} is not None and len({local}) > {PROBED_BYTES // 4}:", "    slow(place); continue")
-        self._emit_residue()
-        parts = list(self._parts())
-        self.add(2, f"add_row(join(({', '.join(parts)},)))")
+        self._emit_row()
         self._emit_ledger()
         key = self.locals_[self.collection.key.column]
         self.add(2, f"add_id({key})", "add_place(place)")
@@ -298,21 +362,21 @@ class Code:
             self.add(2, f"output.uniques.append(({values},))")
         self._emit_rest(key)
 
-    def _emit_residue(self) -> None:
-        self.add(2, "if k == len(d) and not u:", "    residue = None", "else:")
-        self.add(3, "setting = {name: value for name, value in d.items() if name not in GIVEN or name in x}")
-        self.add(3, "residue = pack_residue(setting, list(u))")
+    def _emit_row(self) -> None:
+        packing = Packing(self.collection.table, self.constants, self.locals_, self.bind)
+        parts = ", ".join(packing.parts(self._runs(), iter(self.fragments)))
+        self.add(2, *packing.lines, f"add_row(join(({parts},)))")
 
     def _emit_ledger(self) -> None:
+        self.add(2, "if a + len(d) == ALL and x is m[1] and u is m[2] and known_tail is not None:")
+        self.add(2, "    tail = known_tail", "else:")
+        self.add(2, "    tail = b''; owe((len(ledger), residue_of(d, x, u)))")
         name = self.collection.name.encode()
         head = struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0"
         loaded = _LENGTH(6) + b"loaded"
-        self.add(2, "tid = tid.encode()")
-        self.add(2, "tail = NULL if residue is None else I(len(residue)) + residue")
-        self.names["NULL"] = _NULL
         parts = f"{self.bind('head', head)}, oid, ZERO, I(len(tid)), tid, {self.bind('loaded', loaded)}, tail"
         self.names["ZERO"] = b"\0"
-        self.add(2, f"add_ledger(join(({parts})))")
+        self.add(2, "tid = tid.encode()", f"add_ledger(join(({parts})))")
 
     def _emit_rest(self, key: str) -> None:
         if self.collection.links:
@@ -324,48 +388,6 @@ class Code:
         self.add(3, "source_id = b'\\x16\\0\\0\\0\\x07_id\\0' + oid + ZERO")
         self.add(3, "encoder.add_findings(output, place, translation.findings(source_id))")
 
-    def _parts(self) -> Iterator[str]:
-        """Expressions for the bytes of the row, literal bytes joined where they stand next to each other."""
-        literal = struct.pack(">h", len(self.collection.table.columns))
-        for name, kind in rows.kinds_of_table(self.collection.table):
-            if name in self.constants:
-                literal += rows.write_row((self.constants[name],), (kind,))[2:]
-                continue
-            local = self.locals_.get(name)
-            if local is None:
-                literal += _NULL
-                continue
-            nullable = bool(self.collection.table.c[name].nullable)
-            size = b"" if nullable or kind not in _FIXED else _LENGTH(_FIXED[kind])
-            if literal + size:
-                yield self.bind("bytes", literal + size)
-            literal = b""
-            yield from self._value(name, local, kind, nullable)
-        if literal:
-            yield self.bind("bytes", literal)
-
-    def _value(self, name: str, local: str, kind: str, nullable: bool) -> Iterator[str]:
-        plain = {
-            "uuid": local,
-            "integer": f"I({local})",
-            "boolean": f"(b'\\x01' if {local} else b'\\x00')",
-            "timestamp": f"Q({local} - {rows.EPOCH_SHIFT})",
-        }.get(kind)
-        if plain is not None:
-            whole = f"NULL if {local} is None else {_LENGTH(_FIXED[kind])!r} + {plain}"
-            yield f"({whole})" if nullable else plain
-            return
-        encoded = f"e{local}"
-        write = f"{local}.encode()" if kind == "text" else f"{self.bind('write', rows.writer(kind))}({local})"
-        if nullable:
-            self.add(2, f"if {local} is None:", f"    {encoded} = b''; l{encoded} = NULL", "else:")
-            self.add(3, f"{encoded} = {write}; l{encoded} = I(len({encoded}))")
-            yield f"l{encoded}"
-        else:
-            self.add(2, f"{encoded} = {write}")
-            yield f"I(len({encoded}))"
-        yield encoded
-
 
 def _has_form(rule: Rule) -> bool:
     """Whether a rule can be written in line."""
@@ -375,22 +397,31 @@ def _has_form(rule: Rule) -> bool:
     return isinstance(rule, Imply | Compute | Refer | Name)
 
 
+def _is_led(rule: Imply, refer: Refer) -> bool:
+    """Whether a field follows from what a reference leads to, and from nothing else."""
+    return bool(rule.of) and set(rule.of) <= set(refer.columns)
+
+
+def _known(value: Any) -> Any:
+    return ABSENT if value is UNREADABLE else value
+
+
 _READINGS: dict[type[Any], tuple[str, str, str]] = {
-    # codec → (condition, value, what rules it out)
-    codecs.Text: ("v.__class__ is str", "v", "'\\0' in v"),
-    codecs.Boolean: ("v is True or v is False", "v", ""),
-    codecs.Integer: ("v.__class__ is int", "v", "not -2147483648 <= v <= 2147483647"),
-    codecs.Moment: ("v.__class__ is DatetimeMS", "v._value * 1000", "not LO <= {0} <= HI"),
+    # codec → (condition, plain value, what rules it out) of the field {v} and its column {p}
+    codecs.Text: ("{v}.__class__ is str", "{v}", "'\\0' in {v}"),
+    codecs.Boolean: ("{v} is True or {v} is False", "{v}", ""),
+    codecs.Integer: ("{v}.__class__ is int", "{v}", "not -2147483648 <= {v} <= 2147483647"),
+    codecs.Moment: ("{v}.__class__ is DatetimeMS", "{v}._value * 1000", "not LO <= {p} <= HI"),
 }
 
 
-def _reading(rule: Take, target: str) -> list[str]:
+def _reading(rule: Take, p: str, v: str) -> list[str]:
     """Code that reads the usual type; anything odd about the value leaves the document to `translate`."""
-    condition, value, odd = _READINGS[type(rule.codec)]
-    lines = [f"if {condition}:", f"    {target} = {value}; k += 1"]
-    checks = [odd.format(target)] if odd else []
+    condition, value, odd = (form.format(p=p, v=v) for form in _READINGS[type(rule.codec)])
+    lines = [f"if {condition}:", f"    {p} = {value}"]
+    checks = [odd] if odd else []
     if isinstance(rule.codec, codecs.Text) and rule.codec.most is not None:
-        checks.append(f"len(v) > {rule.codec.most // 4}")
+        checks.append(f"len({v}) > {rule.codec.most // 4}")
     if checks:
         lines += [f"    if {' or '.join(checks)}:", "        slow(place); continue"]
     return lines

@@ -72,6 +72,7 @@ class Console:
                 case StepAdvanced() if event.step in self._steps:
                     step = self._steps[event.step]
                     step.done = event.done
+                    step.total = event.total or step.total
                     self._view.advance(step)
                 case StepFinished() if event.step in self._steps:
                     self._view.finish(self._steps.pop(event.step), _clean(event.note, self.mask))
@@ -212,7 +213,7 @@ class _Bars:
 
     def advance(self, step: Step) -> None:
         if self._progress is not None:
-            self._progress.update(self._tasks[step.name], completed=step.done)
+            self._progress.update(self._tasks[step.name], completed=step.done, total=step.total)
 
     def finish(self, step: Step, note: str) -> None:
         if self._progress is not None and step.name in self._tasks:

@@ -18,10 +18,11 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAdvanced:
-    """`done` of the step's total so far (absolute, not a delta)."""
+    """`done` of the step's total so far (absolute, not a delta); `total` where it is known better by now."""
 
     step: str
     done: int
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 import bson
 from bson.binary import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.errors import BSONError
+from bson.errors import BSONError, InvalidDocument
 
 # Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -45,7 +45,10 @@ def same(one: Any, other: Any) -> bool:
         return False
     if kind in _SIMPLE:
         return bool(one == other)
-    return encode({"": one}) == encode({"": other})
+    try:
+        return encode({"": one}) == encode({"": other})
+    except (InvalidDocument, OverflowError):
+        return False  # numbers of jsonb that BSON has no type for: one of the two came out of a document
 
 
 def subtract(document: Document, back: Document) -> tuple[Document, list[str]]:
@@ -82,5 +85,12 @@ def add_residue(back: Document, residue: bytes | None) -> Document:
     parts = decode(residue)
     for name in parts.get("unset", ()):
         del back[name]
-    back.update(parts.get("set", {}))
+    if "set" in parts:
+        back.update(decode(_inner_document(residue, b"set")))
     return back
+
+
+def _inner_document(data: bytes, name: bytes) -> bytes:
+    """The bytes of the sub-document that comes first. Read by itself: inside another, $ref and $id make it a DBRef."""
+    start = 4 + 1 + len(name) + 1
+    return data[start : start + int.from_bytes(data[start : start + 4], "little")]

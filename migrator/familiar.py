@@ -21,7 +21,7 @@ from migrator.translate import Translation
 # Values whose equality and type tell them apart for good: 1 is True and 0.0 is -0.0 to a dictionary.
 _PLAIN = frozenset({str, bool, int, type(None), Absent, bytes})
 _MOST = 10_000  # combinations
-_LONGEST = 200  # characters of a text that is kept
+_LONGEST = 1000  # characters of a combination's texts
 
 Entry = tuple[Any, ...]
 NOTHING: Entry = (0, (), (), rows.NULL)
@@ -96,19 +96,20 @@ class Memo:
     runs: Sequence[Sequence[tuple[str, str]]]
     entries: dict[Any, Entry] = field(default_factory=dict)
 
-    def learn(self, values: tuple[Any, ...], context: Translation) -> Entry | None:
+    def learn(self, key: tuple[Any, ...], context: Translation) -> Entry | None:
         """A combination met for the first time; None where there is a finding, which is `translate`'s business.
-        Raises what rules raise."""
+        `key` holds values of the fields (ABSENT: not there), of the inputs, and the types of the first. Raises what
+        rules raise."""
         count = len(self.group.fields)
-        document = {n: v for n, v in zip(self.group.fields, values, strict=False) if v is not ABSENT}
-        row = {**context.constants, **dict(zip(self.group.inputs, values[count:], strict=True))}
+        document = {name: value for name, value in zip(self.group.fields, key, strict=False) if value is not ABSENT}
+        row = {**context.constants, **dict(zip(self.group.inputs, key[count:], strict=False))}
         for rule in self.group.rules:
             rule.forward(document, row, context)
         if context.notes:
             return None
         fragments = [rows.write_row([row.get(n) for n, _ in run], [kind for _, kind in run])[2:] for run in self.runs]
         entry = (*self._residue(document, row), *(row[name] for name in self.columns), *fragments)
-        self._keep(values, entry)
+        self._keep(key, entry)
         return entry
 
     def _residue(self, document: dict[str, Any], row: dict[str, Any]) -> Entry:
@@ -121,10 +122,12 @@ class Memo:
         tail = as_field(pack_residue(setting, unset)) if len(setting) < 2 else None
         return len(gives - document.keys()), tuple(setting), tuple(sorted(unset)), tail
 
-    def _keep(self, values: tuple[Any, ...], entry: Entry) -> None:
-        kinds = tuple(map(type, values))
-        if not _PLAIN.issuperset(kinds) or any(len(v) > _LONGEST for v in values if isinstance(v, str | bytes)):
+    def _keep(self, key: tuple[Any, ...], entry: Entry) -> None:
+        values = key[: len(self.group.fields) + len(self.group.inputs)]
+        if not _PLAIN.issuperset(map(type, values)):
+            return
+        if sum(len(value) for value in values if isinstance(value, str | bytes)) > _LONGEST:
             return
         if len(self.entries) >= _MOST:
             self.entries.clear()
-        self.entries[values, kinds] = entry
+        self.entries[key] = entry

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from bson import Decimal128, ObjectId, json_util
+from bson import Code, Decimal128, ObjectId, json_util
 from bson.datetime_ms import DatetimeMS
 
 Note = Callable[[str, str], None]
@@ -26,7 +26,7 @@ def clean(value: Any, note: Note, path: str) -> Any:
     """A BSON value as JSON: str, int, float, Decimal, bool, None, list, dict; findings for what had to change."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, Code):
         return remove_nul(value, note, path)
     if isinstance(value, int):
         return int(value)
@@ -51,7 +51,8 @@ def remove_nul(text: str, note: Note, path: str) -> str:
 
 def _clean_number(value: float | Decimal128, note: Note, path: str) -> Any:
     number = value if isinstance(value, float) else value.to_decimal()
-    if not math.isfinite(number):
+    # Not math.isfinite() for both: it makes doubles of Decimals, and 1E+400 is none.
+    if not (math.isfinite(number) if isinstance(number, float) else number.is_finite()):
         note("non_finite", path)
         return None
     if isinstance(number, Decimal) and not _fits_numeric(number):

@@ -17,7 +17,8 @@ from bson import ObjectId
 from migrator import ids
 from migrator.codecs import JSON, MOMENT, UNREADABLE, Codec
 from migrator.exact import Document
-from migrator.jsonb import normalize, remove_nul
+from migrator.findings import REASONS
+from migrator.jsonb import Note, normalize, remove_nul
 
 Row = dict[str, Any]
 
@@ -60,12 +61,12 @@ class Found:
 class Lookup:
     """A question that documents of one collection ask about rows of another, put once for a whole batch.
 
-    `keys(document)` gives the plain values asked for; they are compared with column `by` (aliases included where it is
+    `keys(documents)` gives the plain values asked for; they are compared with column `by` (aliases included where it is
     the id), or with the document's own `_id` where `by` is "_id" (the key is then the ledger's source_id).
     """
 
     collection: str
-    keys: Callable[[Document], Iterable[Any]] = field(hash=False)
+    keys: Callable[[Iterable[Document]], set[Any]] = field(hash=False)
     by: str = "id"
     carry: tuple[str, ...] = ()
 
@@ -130,6 +131,22 @@ def _put(document: Document, path: str, value: Any) -> None:
     document[name] = value
 
 
+class Why:
+    """A `Note` that remembers what a codec said, so that `wrong_type` is said only where that was nothing."""
+
+    def __init__(self, note: Note) -> None:
+        self._note, self.code = note, ""
+
+    def __call__(self, code: str, detail: str) -> None:
+        self.code = code
+        self._note(code, detail)
+
+    def explain(self, path: str, value: Any) -> None:
+        """Says why a value was not read, unless that has been said."""
+        if not self.code:
+            self("wrong_type", f"{path} ({kind_of(value)})")
+
+
 Otherwise = Callable[[Document, Row, Context], Any]
 
 
@@ -166,16 +183,22 @@ class Take:
 
     def forward(self, document: Document, row: Row, context: Context) -> None:
         value, path = first_at(document, self.paths)
-        plain = UNREADABLE if value is ABSENT else self.codec.read(value, context.note, path)
-        row[self.column] = self._instead(document, row, context, value) if plain is UNREADABLE else plain
+        if value is ABSENT:
+            row[self.column] = self._instead(document, row, context, "missing_required", value)
+            return
+        why = Why(context.note)
+        plain = self.codec.read(value, why, path)
+        if plain is UNREADABLE:
+            why.explain(path, value)
+            plain = self._instead(document, row, context, why.code, value)
+        row[self.column] = plain
 
-    def _instead(self, document: Document, row: Row, context: Context, value: Any) -> Any:
-        missing = value is ABSENT
-        if self.otherwise is None and self.required:
-            raise Rejected("missing_required" if missing else "wrong_type", f"{self.paths[0]} ({kind_of(value)})")
-        if not missing:
-            context.note("wrong_type", f"{self.paths[0]} ({kind_of(value)})")
-        return self.default if self.otherwise is None else self.otherwise(document, row, context)
+    def _instead(self, document: Document, row: Row, context: Context, reason: str, value: Any) -> Any:
+        if self.otherwise is not None:
+            return self.otherwise(document, row, context)
+        if self.required:
+            raise Rejected(reason if reason in REASONS else "wrong_type", f"{self.paths[0]} ({kind_of(value)})")
+        return self.default
 
     def back(self, row: Row, document: Document) -> None:
         plain = row[self.column]
@@ -294,11 +317,14 @@ class Pack:
         packed = {}
         for entry in self.entries:
             value, path = first_at(document, entry.paths)
-            plain = UNREADABLE if value is ABSENT else entry.codec.read(value, context.note, path)
-            if plain is not UNREADABLE:
+            if value is ABSENT:
+                continue
+            why = Why(context.note)
+            plain = entry.codec.read(value, why, path)
+            if plain is UNREADABLE:
+                why.explain(path, value)
+            else:
                 packed[entry.key] = plain
-            elif value is not ABSENT:
-                context.note("wrong_type", f"{path} ({kind_of(value)})")
         row[self.column] = normalize(packed) if packed else None
 
     def back(self, row: Row, document: Document) -> None:
@@ -354,7 +380,7 @@ class Key:
         return ids.uuid_of(self.collection, value, objectid=self.path == "_id")
 
     def _text(self, value: Any, context: Context) -> str:
-        if not isinstance(value, str):
+        if type(value) is not str:
             raise Rejected("wrong_type", f"{self.path} ({kind_of(value)})")
         if len(value.encode()) > self.most:
             raise Rejected("too_long", self.path)
@@ -363,6 +389,17 @@ class Key:
     def back(self, row: Row, document: Document) -> None:
         if self.path != "_id":
             document[self.path] = row[self.column] if self.text else ids.uuid_text(row[self.column])
+
+
+def asks(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
+    """The ids that a field of documents claims; none where it is empty. Many documents name few others."""
+
+    def keys(documents: Iterable[Document]) -> set[Any]:
+        values = [value for document in documents if (value := document.get(path)) is not None and value != ""]
+        texts = {value for value in values if type(value) is str}  # bson.Code is a str without a hash
+        return {key.uuid(text) for text in texts} | {key.uuid(v) for v in values if type(v) is not str}
+
+    return keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,23 +426,19 @@ class Refer:
 
     @property
     def lookup(self) -> Lookup:
-        return Lookup(self.key.collection, self.asks, carry=self.carry)
+        return Lookup(self.key.collection, asks(self.path, self.key), carry=self.carry)
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
         return (self.lookup,)
-
-    def asks(self, document: Document) -> Iterable[Any]:
-        """The id that the field claims; none where it is empty."""
-        value = document.get(self.path)
-        return () if value is None or value == "" else (self.key.uuid(value),)
 
     @property
     def gives(self) -> tuple[str, ...]:
         return (self.path,) if self.write else ()
 
     def forward(self, document: Document, row: Row, context: Context) -> None:
-        candidates = [found for key in self.asks(document) for found in context.find(self.lookup, key)]
+        lookup = self.lookup
+        candidates = [found for key in lookup.keys((document,)) for found in context.find(lookup, key)]
         found = self._choose(context, document, tuple(candidates))
         row[self.column] = found.id
         for name in self.carry:

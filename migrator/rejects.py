@@ -59,8 +59,9 @@ def export_rejects(connection: Connection, place: Place, path: Path) -> int:
     count = 0
     try:
         with path.open("x", encoding="utf-8") as file, connection.cursor("rejects", withhold=True) as cursor:
-            for count, row in enumerate(cursor.execute(query), start=1):
+            for row in cursor.execute(query):
                 file.write(json.dumps(_from_row(row).as_json(), ensure_ascii=False) + "\n")
+                count += 1
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Name a new file.") from error
     return count

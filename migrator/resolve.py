@@ -45,7 +45,7 @@ class Resolver:
         """Everything these documents may ask `Context.find` for."""
         documents = list(documents)
         for lookup in collection.lookups:
-            self._learn(lookup, {key for document in documents for key in lookup.keys(document)})
+            self._learn(lookup, lookup.keys(documents))
         return self._known
 
     def listed(self, collection: Collection, documents: Iterable[Document]) -> dict[Any, tuple[tuple[Any, int], ...]]:

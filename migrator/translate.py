@@ -58,6 +58,9 @@ class Translation:
         except Rejected as rejected:
             result = Reject(reason=rejected.reason, detail=rejected.detail)
             self.notes.clear()
+        except RecursionError:
+            result = Reject(reason="undecodable", detail="nested too deeply")
+            self.notes.clear()
         except Archived as archived:
             result = Archive()
             self.notes[:] = [(archived.code, archived.detail)]

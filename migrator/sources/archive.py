@@ -27,7 +27,7 @@ from migrator.sources.catalog import (
     parse_metadata,
     reason_to_leave_out,
 )
-from migrator.sources.files import fingerprint_files, read_chunks, unreadable
+from migrator.sources.files import Meter, fingerprint_files, read_chunks, unreadable
 
 _MAGIC: Final = struct.pack("<I", 0x8199E26D)
 _GZIP: Final = b"\x1f\x8b"
@@ -94,7 +94,12 @@ class Archive:
         """Nothing to do: each read closes its own file."""
 
     def _open(self, start: int) -> Stream:
-        return Stream(read_chunks(self._path, gzipped=self._gzipped, start=start), str(self._path), start)
+        self._meter = Meter([self._path])
+        chunks = read_chunks(self._path, gzipped=self._gzipped, start=start, meter=self._meter)
+        return Stream(chunks, str(self._path), start)
+
+    def share_read(self) -> float | None:
+        return self._meter.share
 
 
 def _detect_gzip(path: Path) -> bool:

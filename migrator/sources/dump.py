@@ -28,7 +28,7 @@ from migrator.sources.catalog import (
     parse_metadata,
     reason_to_leave_out,
 )
-from migrator.sources.files import AGAIN, fingerprint_files, read_chunks, read_small, unreadable
+from migrator.sources.files import AGAIN, Meter, fingerprint_files, read_chunks, read_small, unreadable
 
 _METADATA: Final = (".metadata.json", ".metadata.json.gz")
 _DATA: Final = (".bson", ".bson.gz")
@@ -71,6 +71,7 @@ class DumpFolder:
         """
         self._path = path
         self.left_out: dict[str, str] = {}
+        self._meter: Meter | None = None
         stems = _list_stems(path, path)
         if _is_own_folder(path, stems, database):
             self.database = database or path.resolve().name
@@ -109,13 +110,17 @@ class DumpFolder:
             raise SourceError(f"{self.label} holds no collection {name!r}.", "Has the dump been exchanged?")
         return self._read(starts, documents, size)
 
+    def share_read(self) -> float | None:
+        return None if self._meter is None else self._meter.share
+
     def close(self) -> None:
         """Nothing to do: each read closes its own file."""
 
     def _read(self, starts: dict[str, int], documents: int, size: int) -> Iterator[Batch]:
+        self._meter = Meter([self._entries[name].data for name in starts])
         for name, start in starts.items():
             entry = self._entries[name]
-            chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start)
+            chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, meter=self._meter)
             yield from read_batches(Stream(chunks, str(entry.data), start), name, documents, size)
 
     def _pick_entries(self, stems: dict[str, _Files]) -> dict[str, _Entry]:

@@ -35,7 +35,28 @@ class BrokenFileError(Exception):
         self.offset = offset
 
 
-def read_chunks(path: Path, *, gzipped: bool, start: int = 0) -> Iterator[bytes]:
+class Meter:
+    """How much of the files of one pass has been read, in bytes as they lie on disk: for progress, not for positions."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        # A file that has gone meanwhile is reported by whoever reads it.
+        self._total = sum(path.stat().st_size for path in paths if path.exists())
+        self._before = self._here = 0
+
+    def follow(self, file: BinaryIO, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The chunks of one file, metered."""
+        for chunk in chunks:
+            self._here = file.tell()
+            yield chunk
+        self._before, self._here = self._before + file.tell(), 0
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return min((self._before + self._here) / self._total, 1.0) if self._total else 1.0
+
+
+def read_chunks(path: Path, *, gzipped: bool, start: int = 0, meter: Meter | None = None) -> Iterator[bytes]:
     """The file's uncompressed bytes from `start` on, at most `CHUNK` at once.
 
     Raises `BrokenFileError` where the file is shorter than `start`, or is gzip and damaged or followed by something
@@ -43,7 +64,8 @@ def read_chunks(path: Path, *, gzipped: bool, start: int = 0) -> Iterator[bytes]
     """
     try:
         with path.open("rb", buffering=0) as file:
-            yield from _inflate(file, start) if gzipped else _read_plain(file, start)
+            chunks = _inflate(file, start) if gzipped else _read_plain(file, start)
+            yield from chunks if meter is None else meter.follow(file, chunks)
     except OSError as error:
         raise unreadable(path, error) from error
 

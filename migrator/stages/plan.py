@@ -254,6 +254,7 @@ class Sample:
         self._source, self._documents = source, documents
         self.label, self.database, self.left_out = source.label, source.database, source.left_out
         self.collections, self.fingerprint, self.close = source.collections, source.fingerprint, source.close
+        self.share_read = source.share_read
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
         """The first batch of each collection, as its last."""

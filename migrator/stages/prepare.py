@@ -123,7 +123,9 @@ def warn(connection: Connection, found: list[Difference], emit: Emit) -> None:
         if difference.kind == "policy" and difference.actual and difference.wanted:
             emit(Notice(text=f"left as it is: {difference}", level="warning"))
     switched = [each.table for each in found if each.kind == "row_security" and each.actual == "off"]
-    used = [table for table in switched if has_rows(connection, table)]
+    # Tables of an earlier, unfinished run hold nothing but what it brought.
+    ours = {record.name for record in objects.read(connection) if record.kind == "table"}
+    used = [table for table in switched if table not in ours and has_rows(connection, table)]
     if used:
         text = (
             f"row-level security will be switched on for {', '.join(used)}, which hold rows already: from then on an"

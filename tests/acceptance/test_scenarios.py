@@ -1,0 +1,145 @@
+"""Every scenario through its whole life: plan → run → verify → revert → run, with what must come out of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.driving import Answer, call, digest_database, dump_database, hurried
+from tests.scenarios import ExpectedRow, Scenario, read_scenario, scenario_names, write_config, write_dump
+
+KNOWN: dict[str, str] = {}  # scenario → what is not yet as mapping-decisions.md wants it
+
+SCENARIOS = [
+    pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=KNOWN[name])] if name in KNOWN else [])
+    for name in scenario_names()
+]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(name: str, database: str, server_url: str, tmp_path: Path) -> None:
+    """What plan foretells happens, is as expected, is proven, can be taken back, and happens again just so."""
+    scenario = read_scenario(name)
+    with hurried(server_url):
+        live(scenario, database, prepare(scenario, database, tmp_path))
+
+
+def live(scenario: Scenario, database: str, config: Path) -> None:
+    before = dump_database(database)
+    planned = call("plan", "-c", config, "--json")
+    check_plan(scenario, planned)
+    assert dump_database(database) == before
+
+    outcome = run(config)
+    check_outcome(scenario, outcome, planned.json)
+    check_records(scenario, database)
+    for row in scenario.expect.rows:
+        check_row(database, row)
+    check_absent(database, scenario.expect.absent)
+    check_verified(call("verify", "-c", config, "--level", "roundtrip", "--json"), scenario)
+    first = digest_database(database)
+
+    assert call("revert", "-c", config, "--yes", "--json").code == 0
+    assert dump_database(database) == before
+    run(config)
+    assert digest_database(database) == first
+
+
+def prepare(scenario: Scenario, database: str, folder: Path) -> Path:
+    """The dump, the configuration, and what stands in the target before."""
+    source = write_dump(scenario, folder / "dump")
+    config = write_config(folder / "migrate.toml", f"dump:{source}", database, scenario.settings)
+    if scenario.before is not None:
+        schema = call("schema", "-c", config)
+        assert schema.code == 0, schema.told
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(schema.out.encode())
+            connection.execute(scenario.before.encode())
+    return config
+
+
+def run(config: Path) -> dict[str, Any]:
+    answer = call("run", "-c", config, "--json")
+    assert answer.code == 0, answer.told
+    report: dict[str, Any] = answer.json
+    return report
+
+
+def check_plan(scenario: Scenario, planned: Answer) -> None:
+    assert planned.code == (3 if scenario.expect.blockers else 0), planned.told
+    assert planned.json["blockers"] == scenario.expect.blockers
+
+
+def check_outcome(scenario: Scenario, outcome: dict[str, Any], planned: dict[str, Any]) -> None:
+    """Expected, foretold and reported are one; nothing is left over."""
+    reported = {name: pick(counts) for name, counts in outcome["collections"].items()}
+    foretold = {each["name"]: pick(each["predicted"]) for each in planned["source"]["collections"]}
+    assert reported == scenario.expect.outcomes
+    assert {name: counts for name, counts in foretold.items() if name in reported} == reported
+    for name, counts in outcome["collections"].items():
+        assert counts["source"] == len(scenario.documents[name]) == sum(reported[name].values())
+
+
+def pick(counts: dict[str, int]) -> dict[str, int]:
+    return {outcome: counts[outcome] for outcome in ("loaded", "rejected", "archived")}
+
+
+def check_records(scenario: Scenario, database: str) -> None:
+    assert count_records(database, "rejects", "reason") == scenario.expect.rejects
+    assert count_records(database, "findings", "code") == scenario.expect.findings
+
+
+def count_records(database: str, relation: str, column: str) -> dict[str, dict[str, int]]:
+    query = sql.SQL("SELECT collection, {column}, count(*) FROM migrator.{relation} GROUP BY 1, 2").format(
+        column=sql.Identifier(column), relation=sql.Identifier(relation)
+    )
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    with psycopg.connect(database, autocommit=True) as connection:
+        for collection, name, count in connection.execute(query):
+            found[collection][name] = count
+    return dict(found)
+
+
+def check_row(database: str, expected: ExpectedRow) -> None:
+    """Values are compared as PostgreSQL itself writes them, each cast to its column's type."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        types = dict(
+            connection.execute(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass",
+                (f"public.{expected.table}",),
+            ).fetchall()
+        )
+        names = list(expected.columns)
+        query = sql.SQL("SELECT {} FROM {} WHERE id::text = %s").format(
+            sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in names),
+            sql.Identifier(expected.table),
+        )
+        found = connection.execute(query, (expected.id,)).fetchone()
+        assert found is not None, f"{expected.table} has no row {expected.id}"
+        wanted = connection.execute(
+            sql.SQL("SELECT {}").format(
+                sql.SQL(", ").join(sql.SQL("{}::{}::text").format(v, sql.SQL(types[n])) for n, v in
+                                   ((n, sql.Literal(expected.columns[n])) for n in names))
+            )
+        ).fetchone()  # fmt: skip
+        assert wanted is not None
+    assert dict(zip(names, found, strict=True)) == dict(zip(names, wanted, strict=True)), expected.id
+
+
+def check_absent(database: str, absent: dict[str, list[str]]) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        for table, ids in absent.items():
+            query = sql.SQL("SELECT id::text FROM {} WHERE id::text = ANY(%s)").format(sql.Identifier(table))
+            assert connection.execute(query, (ids,)).fetchall() == []
+
+
+def check_verified(answer: Answer, scenario: Scenario) -> None:
+    assert answer.code == 0, answer.told
+    report = answer.json
+    assert report["ok"]
+    assert {name: pick(counts) for name, counts in report["collections"].items()} == scenario.expect.outcomes

@@ -1,0 +1,147 @@
+"""Driving the command line in tests: calls in this process or another, what a database holds, as text and as digests."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import MetaData
+
+from migrator import catalog, cli
+from migrator.catalog import Catalog
+from migrator.targets.base import Target
+from migrator.targets.bundled import program_path
+from migrator.targets.server import ServerTarget
+from tests.conftest import administer, with_database
+
+COMMAND = Path(sys.executable).with_name("migrate")
+RECORDS = {
+    "ledger": "collection, source_id, target_id, outcome, residue",
+    "rejects": "collection, source_id, reason, detail, document",
+    "archive": "collection, source_id, document",
+    "findings": "collection, code, severity, source_id, detail",
+    "aliases": "collection, claimed, target, owner",
+    "links": "collection, lister, listed, position",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+    @property
+    def told(self) -> str:
+        return self.out + self.err
+
+
+def call(*arguments: object) -> Answer:
+    """Runs a command in this process, as the entry point would."""
+    out, err = io.StringIO(), io.StringIO()
+    cli._consoles.clear()  # a console is made once for a process; here each call is one
+    with patch.object(sys, "argv", ["migrate", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        code = cli.run_app()
+        for console in cli._consoles:
+            console.close()
+    return Answer(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+def spawn(*arguments: object, environment: Mapping[str, str] | None = None) -> Answer:
+    """Runs a command in a process of its own, to its end."""
+    done = subprocess.run(
+        [str(COMMAND), *map(str, arguments)],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return Answer(code=done.returncode, out=done.stdout, err=done.stderr)
+
+
+@contextmanager
+def hurried(server_url: str) -> Iterator[None]:
+    """Saves what every scenario would pay for again: `plan` rehearses in a throw-away database of a server that runs,
+    and what the schema looks like when this server renders it is asked once."""
+    known: dict[tuple[int, bool], Catalog] = _WANTED.setdefault(server_url, {})
+    read = catalog.read_wanted
+
+    def read_once(connection: Any, metadata: MetaData, rls: bool) -> Catalog:
+        key = (id(metadata), rls)
+        if key not in known:
+            known[key] = read(connection, metadata, rls)
+        return known[key]
+
+    with (
+        patch("migrator.catalog.read_wanted", read_once),
+        patch("migrator.stages.plan.scratch_target", lambda: _rehearsal(server_url)),
+    ):
+        yield
+
+
+_WANTED: dict[str, dict[tuple[int, bool], Catalog]] = {}
+
+
+@contextmanager
+def _rehearsal(server_url: str) -> Iterator[Target]:
+    name = f"rehearsal_{os.getpid()}"
+    administer(server_url, "CREATE DATABASE {}", name)
+    try:
+        yield ServerTarget(with_database(server_url, name))
+    finally:
+        administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def dump_database(url: str) -> str:
+    """Everything in a database, as pg_dump writes it (its random \\restrict keys left out)."""
+    parts = urlsplit(url)
+    environment = {**os.environ, "PGPASSWORD": parts.password or ""}
+    done = subprocess.run(
+        [str(program_path("pg_dump")), "--dbname", url], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return "\n".join(line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+def digest_database(url: str) -> dict[str, str]:
+    """A digest of every table's rows and of every record that must not depend on how a run went."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        tables = [str(row[0]) for row in connection.execute(query)]
+        # The tenant's own dates are when it was made.
+        digests = {
+            name: _digest(connection, "public", name, "id, subdomain" if name == "tenants" else "*") for name in tables
+        }
+        for name, columns in RECORDS.items():
+            digests[f"migrator.{name}"] = _digest(connection, "migrator", name, columns)
+    return digests
+
+
+def _digest(connection: psycopg.Connection[Any], schema: str, table: str, columns: str) -> str:
+    query = sql.SQL("SELECT t::text FROM (SELECT {} FROM {}) t").format(
+        sql.SQL(columns),  # type: ignore[arg-type]
+        sql.Identifier(schema, table),
+    )
+    lines = sorted(row[0] for row in connection.execute(query))
+    return f"{len(lines)} rows, {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"

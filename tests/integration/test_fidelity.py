@@ -1,0 +1,139 @@
+"""Nothing is lost: arbitrary documents of every mapping through the real pipeline, and out of PostgreSQL again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from bson import ObjectId
+from hypothesis import HealthCheck, Phase, given, settings
+
+from migrator import journal, rawbson
+from migrator.concrete import Concrete, load_concrete
+from migrator.config import load_config
+from migrator.exact import Document, decode, encode
+from migrator.journal import Connection
+from migrator.readback import read_documents
+from migrator.run import PLACE, run_migration
+from migrator.sources import open_source
+from migrator.targets import open_target
+from tests import strategies
+from tests.archive_writer import write_folder
+from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, USERS
+
+Collections = dict[str, list[bytes]]
+
+
+def make_roots() -> dict[str, list[Document]]:
+    """What the strategies' ids name, so that most documents have a home."""
+    return {
+        "users": [{"_id": user, "email": f"user{number}@example.org"} for number, user in enumerate(USERS)],
+        "courses": [{"_id": course, "title": "A course"} for course in COURSES],
+        "agents": [{"_id": ObjectId(), "id": AGENT, "author": USERS[0], "provider": "openai", "model": "gpt-4o"}],
+        "files": [
+            {"_id": FILE_OID, "file_id": FILES[0], "user": USERS[0], "filename": "a", "type": "t", "bytes": 1, "source": "s3",
+             "filepath": "/a", "vectorStoreId": "vs"}
+        ],
+        "conversations": [
+            {"_id": ObjectId(), "conversationId": each, "user": str(USERS[0]), "endpoint": "openAI", "model": "o1"}
+            for each in CONVERSATIONS
+        ],
+    }  # fmt: skip
+
+
+def gather(name: str, count: int) -> list[Document]:
+    """So many documents of a collection, as Hypothesis thinks of them."""
+    found: list[Document] = []
+
+    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(strategies.documents(name))
+    def collect(document: Document) -> None:
+        found.append(document)
+
+    collect()
+    return found
+
+
+def make_source(count: int) -> Collections:
+    """Every collection with its roots and `count` documents; ids of their own for half of what claims an id."""
+    roots = make_roots()
+    collections: Collections = {}
+    for name in strategies.USUAL:
+        documents = roots.get(name, []) + [spread(name, each, n) for n, each in enumerate(gather(name, count))]
+        collections[name] = [encode(document) for document in documents]
+    return collections
+
+
+CLAIMS = {"users": "email", "files": "file_id", "agents": "id", "conversations": "conversationId",
+          "messages": "messageId", "transactions": "stripeSessionId"}  # fmt: skip
+
+
+def spread(name: str, document: Document, number: int) -> Document:
+    claim = CLAIMS.get(name)
+    if claim in document and isinstance(document[claim], str) and number % 3:
+        document[claim] = f"{document[claim]}-{number}"
+    return document
+
+
+def migrate(folder: Path, database: str, collections: Collections) -> Concrete:
+    """Writes the dump and runs the migration; the accounts add up or `run_migration` raises."""
+    write_folder(folder / "dump" / "LibreChat", collections)
+    path = folder / "migrate.toml"
+    path.write_text(f'[source]\nurl = "dump:dump"\n[target]\nurl = "{database}"\n[engine]\nbatch_rows = 50\n')
+    config = load_config(path, {})
+    concrete = load_concrete("mappings", "schema")
+    with closing(open_source(config)) as source, closing(open_target(database)) as target:
+        run_migration(config, concrete, source, target, lambda event: None)
+    return concrete
+
+
+def kept_documents(connection: Connection, concrete: Concrete, name: str) -> Iterator[Document]:
+    """Everything that PostgreSQL has of a collection."""
+    for _, _, document in read_documents(connection, PLACE, concrete.mappings, concrete.mappings[name]):
+        yield document
+    for query in (
+        PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),
+        PLACE.sql("SELECT document FROM {archive} WHERE collection = %s"),
+    ):
+        for (document,) in connection.execute(query, (name,)):
+            yield decode(bytes(document))
+
+
+def canonical(document: Document) -> bytes:
+    """BSON with the top-level fields in one order: theirs alone may change."""
+    return encode({name: document[name] for name in sorted(document)})
+
+
+def check_nothing_lost(folder: Path, database: str, collections: Collections) -> None:
+    concrete = migrate(folder, database, collections)
+    with closing(open_target(database)) as target, closing(target.connect()) as connection:
+        counts = journal.count_outcomes(connection, PLACE)
+        for name, raws in collections.items():
+            assert counts[name].source == len(raws)
+            assert counts[name].remainder == 0
+            source = Counter(canonical(decode(raw)) for raw in raws)
+            kept = Counter(canonical(document) for document in kept_documents(connection, concrete, name))
+            lost, made_up = list((source - kept).elements()), list((kept - source).elements())
+            assert (list(map(decode, lost)), list(map(decode, made_up))) == ([], []), name
+            check_ledger(connection, name, raws)
+
+
+def check_ledger(connection: Connection, name: str, raws: list[bytes]) -> None:
+    query = PLACE.sql("SELECT source_id FROM {ledger} WHERE collection = %s")
+    found = Counter(bytes(row[0]) for row in connection.execute(query, (name,)))
+    assert found == Counter(map(rawbson.source_id, raws))
+
+
+def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
+    """What goes in comes out of rows and residue, or is kept whole, and every document has its ledger row."""
+    check_nothing_lost(tmp_path, database, make_source(60))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("attempt", range(20))
+def test_nothing_is_lost_at_length(attempt: int, tmp_path: Path, new_database: Callable[[], str]) -> None:
+    """The same with many more documents."""
+    check_nothing_lost(tmp_path, new_database(), make_source(1500))
