@@ -70,8 +70,8 @@ def model_back(model: str, agent_id: str | None) -> Any:
 
 
 def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
-    """LibreChat's conversationId is unique with its user only."""
-    return (row["user_id"],)
+    """LibreChat's conversationId is unique with its user only: the source's, whoever took over from whom."""
+    return (shared.source_user(document),)
 
 
 mapping = Collection(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import chain
 from typing import Any
 
 from mappings import shared
@@ -16,14 +17,12 @@ from migrator.mapping import (
     Context,
     Found,
     Link,
-    Lookup,
     Name,
     Newest,
     Refer,
     Rejected,
     Row,
     Tree,
-    asks,
     imply,
     kind_of,
     take,
@@ -31,8 +30,6 @@ from migrator.mapping import (
 from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
-
-USERS = Lookup("users", asks("user", shared.USERS))
 
 
 def no_conversation(context: Context, document: Document) -> Found:
@@ -44,12 +41,10 @@ def no_conversation(context: Context, document: Document) -> Found:
 
 def own_conversation(context: Context, document: Document, candidates: tuple[Found, ...]) -> Found:
     """The conversation of the message's own user; where that user has none of the id, the one that kept the id."""
-    users = {found.id for key in USERS.keys((document,)) for found in context.find(USERS, key)}
-    for found in candidates:
-        if found.carried["user_id"] in users:
-            return found
-    claimed = shared.CONVERSATIONS.uuid(document["conversationId"])
-    return next((found for found in candidates if found.id == claimed), candidates[0])
+    user = shared.source_user(document)
+    own = (found for found in candidates if user is not None and found.owner == uuid_text(user))
+    kept = (found for found in candidates if found.owner is None)
+    return next(chain(own, kept), candidates[0])
 
 
 def role_of(context: Context, created_by_user: Any, sender: Any) -> str:
@@ -164,8 +159,7 @@ def error_message_of(context: Context, text: Any, error: bool, content: str) -> 
 
 def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
     """LibreChat's messageId is unique with its user only; and a message belongs to its conversation."""
-    user = document.get("user")
-    return row["conversation_id"], None if user is None else shared.USERS.uuid(user)
+    return row["conversation_id"], shared.source_user(document)
 
 
 mapping = Collection(
@@ -229,7 +223,6 @@ mapping = Collection(
             to="tokenCount",
             reverse=tokens_back,
             reverse_of=("prompt_tokens", "completion_tokens", "role"),
-            lookups=(USERS,),
         ),
         take("error", "error", BOOLEAN, default=False),
         Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),

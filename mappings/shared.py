@@ -51,6 +51,12 @@ def adopt(context: Context, path: str, value: Any) -> Found:
     return Found(context.options.adopter, {})
 
 
+def source_user(document: Document) -> bytes | None:
+    """Who owns a conversation or message in the source, as the target would call that user."""
+    user = document.get("user")
+    return None if user is None else USERS.uuid(user)
+
+
 def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Refer:
     """A reference to the user a document belongs to, stored as an ObjectId or as its text."""
     return Refer(

@@ -7,9 +7,10 @@ depends on the documents alone, not on the order in which they were loaded, so i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import bson
@@ -94,41 +95,61 @@ class Claims:
         found = self.connection.execute(query, (self.collection.name,), binary=True).fetchall()
         return in_order((bytes(row[0]), row[1]) for row in found)
 
-    def settle(self, source_id: bytes, number: int) -> None:
-        """Decides about one rejected document, in one transaction."""
+    def settle_all(self, rejects: Iterable[tuple[bytes, int]]) -> Iterator[None]:
+        """Settles (source_id, number) and what has to give way meanwhile, the smallest `_id` first; yields after each.
+
+        In this order, whoever has an id or a rekeyed row already is smaller than who comes."""
+        queue = [(id_order(source_id), number, source_id) for source_id, number in rejects]
+        heapify(queue)
+        while queue:
+            _, number, source_id = heappop(queue)
+            for displaced, its_number in self.settle(source_id, number):
+                heappush(queue, (id_order(displaced), its_number, displaced))
+            yield
+
+    def settle(self, source_id: bytes, number: int) -> list[tuple[bytes, int]]:
+        """Decides about one rejected document, in one transaction; returns the larger ones that gave way to it."""
         with self.connection.transaction():
             query = self.place.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
             found = self.connection.execute(query, (number,)).fetchone()
             assert found is not None  # pending() has just named it, and nobody else writes here
             self._forget_outcome(source_id, "rejected")
-            self._place(bytes(found[0]))
+            return [(holder, self._set_back(raw, reason)) for holder, raw, reason in self._place(bytes(found[0]))]
 
-    def _place(self, raw: bytes) -> None:
-        """Loads a document where nobody smaller has what it claims; else makes it the later one."""
+    def _set_back(self, raw: bytes, reason: str) -> int:
+        """Rejects a document that gave way, for the time being; returns the reject's number."""
+        self._write(raw, {}, Reject(reason=reason, detail=reason), [])
+        query = self.place.sql("SELECT max(id) FROM {rejects}")  # nobody else writes here
+        found = self.connection.execute(query).fetchone()
+        assert found is not None  # an aggregate always answers
+        return int(found[0])
+
+    def _place(self, raw: bytes) -> list[tuple[bytes, bytes, str]]:
+        """Loads a document where nobody smaller has what it claims; else makes it the later one.
+
+        Returns who gave way: (source_id, BSON, reason)."""
         try:
             document = decode(raw)
         except InvalidBSON as error:
             self._write(raw, {}, Reject(reason="undecodable", detail=str(error)), [])
-            return
+            return []
         translation = self._translation(document)
         result, findings = translation.translate(document, raw=self._raw(document, raw))
         if not isinstance(result, Loaded):
             self._write(raw, document, result, findings)
-            return
+            return []
         holders = self._holders(result.row)
         mine = id_order(rawbson.source_id(raw))
         larger = [h for _, h in holders if h.source_id is not None and id_order(h.source_id) > mine]
         if len(larger) < len(holders):
             reason, holder = next((r, h) for r, h in holders if h not in larger)
             self._place_later(raw, document, result.row, reason, holder)
-            return
-        yielding = {h.row_id: h for h in larger}.values()
-        for holder in yielding:
+            return []
+        yielding = {h.row_id: (h, reason) for reason, h in reversed(holders)}.values()
+        for holder, _ in yielding:
             self._take_out(holder)
         self._write(raw, document, result, findings)
-        for holder in yielding:
-            assert holder.raw is not None  # ours, so it was read back
-            self._place(holder.raw)
+        return [(h.source_id, h.raw, reason) for h, reason in yielding if h.source_id is not None and h.raw is not None]
 
     def _place_later(self, raw: bytes, document: Document, row: Row, reason: str, holder: Holder) -> None:
         if reason in self._merge and holder.source_id is not None:

@@ -12,29 +12,38 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psycopg
 import typer
 
-from migrator import __version__, ddl, ids, rejects, render, status
+from migrator import __version__, ddl, ids, render, status
 from migrator.checks.junit import write_junit
-from migrator.concrete import Concrete, load_concrete
-from migrator.config import STARTER, Config, load_config
+from migrator.cli_rejects import rejects_app
+from migrator.cli_session import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Session,
+    Verbose,
+    answer,
+    current_console,
+    session,
+)
+from migrator.cli_session import _consoles as _consoles
+from migrator.config import STARTER
 from migrator.console import Console
 from migrator.driver import explain
 from migrator.errors import DifferenceError, MigrateError, PlanError, StoppedError, UsageError
 from migrator.journal import Place
 from migrator.lock import exclusive
 from migrator.plan_file import read_plan, require_fit, write_plan
-from migrator.run import fingerprints_of, refuse_unsupported, retry_rejects, run_migration
-from migrator.sources import open_source
-from migrator.sources.base import Source
+from migrator.run import fingerprints_of, refuse_unsupported, run_migration
 from migrator.stages.export import export as rebuild
 from migrator.stages.plan import examine_target
 from migrator.stages.plan import plan as make_plan
@@ -42,63 +51,11 @@ from migrator.stages.revert import revert as take_back
 from migrator.stages.revert import survey
 from migrator.stages.verify import LEVELS, Level
 from migrator.stages.verify import verify as prove
-from migrator.targets import open_target
 from migrator.targets.base import Target
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Move a MongoDB application to PostgreSQL without losing a byte.")  # fmt: skip
-rejects_app = typer.Typer(no_args_is_help=True, help="The documents that could not be loaded, with reasons.")
 app.add_typer(rejects_app, name="rejects")
-
-ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON document on standard output; messages on standard error.")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks, and more words.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")]
-DEFAULT = Path("migrate.toml")
-
-
-@dataclass(frozen=True)
-class Session:
-    """What every command starts from: the console, the configuration, the concrete migration."""
-
-    console: Console
-    config: Config
-    concrete: Concrete
-
-    @contextmanager
-    def source(self) -> Iterator[Source]:
-        with closing(open_source(self.config.source.url, self.config.source.database)) as source:
-            yield source
-
-    @contextmanager
-    def target(self, *, create: bool = False) -> Iterator[Target]:
-        with closing(open_target(self.config.target.url, create=create)) as target:
-            yield target
-
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        with self.target() as target, closing(target.connect()) as connection:
-            yield connection
-
-
-def session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
-    console = current_console(json, quiet, verbose)
-    settings = load_config(config, os.environ)
-    console.mask = settings.secrets().mask
-    concrete = load_concrete(settings.migration.mappings, settings.migration.schema_module)
-    return Session(console, settings, concrete)
-
-
-_consoles: list[Console] = []
-
-
-def current_console(json: bool = False, quiet: bool = False, verbose: bool = False) -> Console:
-    """The console of this process; the first call decides how it talks."""
-    if not _consoles:
-        _consoles.append(Console(json=json, quiet=quiet, verbose=verbose))
-    return _consoles[0]
 
 
 @app.command(epilog="Example: migrate init migrate.toml")
@@ -263,56 +220,6 @@ def id_command(
     answer(console, found, lambda: console.print(str(found["uuid"] if found["from"] != "uuid" else found["value"])))
 
 
-@rejects_app.command("list", epilog="Example: migrate rejects list --limit 20")
-def rejects_list(
-    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 100,
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """List rejected documents with their reasons."""
-    here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
-        found = rejects.list_rejects(connection, Place(), limit)
-    shown = [(each.id, each.collection, each.source_id, each.reason, each.detail) for each in found]
-    columns = ("id", "collection", "_id", "reason", "detail")
-    answer(here.console, {"rejects": [e.as_json() for e in found]}, lambda: here.console.table(columns, shown))
-
-
-@rejects_app.command("show", epilog="Example: migrate rejects show 17")
-def rejects_show(
-    number: Annotated[int, typer.Argument(help="The number that `rejects list` shows.")],
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Show one rejected document whole, as extended JSON."""
-    here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
-        found = rejects.show_reject(connection, Place(), number)
-    here.console.print_json(found.as_json())
-
-
-@rejects_app.command("retry", epilog="Example: migrate rejects retry")
-def rejects_retry(
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Try rejected documents again, with the settings and the source as they are now."""
-    here = session(config, json, verbose, quiet)
-    with here.source() as source, here.target() as target:
-        retried, report = retry_rejects(here.config, here.concrete, source, target, here.console.emit)
-    answer(here.console, {**retried.as_json(), **report.as_json()}, lambda: render.show_run(here.console, report))
-
-
-@rejects_app.command("export", epilog="Example: migrate rejects export rejects.jsonl")
-def rejects_export(
-    file: Annotated[Path, typer.Argument(help="A new file: one JSON document a line.")],
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Write all rejected documents as canonical extended JSON, with reasons."""
-    here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
-        count = rejects.export_rejects(connection, Place(), file)
-    told = {"file": str(file), "rejects": count}
-    answer(here.console, told, lambda: here.console.print(f"{count:,} rejected documents in {file}"))
-
-
 @app.command(epilog="Example: migrate psql -- -c 'SELECT count(*) FROM messages'")
 def psql(
     arguments: Annotated[list[str] | None, typer.Argument(help="For psql itself, after --.")] = None,
@@ -332,15 +239,6 @@ def psql(
 def version() -> None:
     """Print the version."""
     current_console().print(__version__)
-
-
-def answer(console: Console, value: object, show: Callable[[], object]) -> None:
-    """The result: one JSON document, or words."""
-    if console.json:
-        console.print_json(value)
-    else:
-        console.close()
-        show()
 
 
 def main() -> None:

@@ -51,10 +51,15 @@ class Archived(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row that a reference leads to: its id as a plain value, and the columns that were asked for."""
+    """A row that a reference leads to: its id as a plain value, and the columns that were asked for.
+
+    `owner` is set where the row has another id than the one asked for, because it is another owner's: as the aliases
+    spell what `Collection.owner` says.
+    """
 
     id: Any
     carried: Mapping[str, Any]
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Resolver:
     def _ask_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._mappings[lookup.collection].table
         cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
-        query = self._select(lookup, sql.SQL("a.claimed::{}").format(cast))
+        query = self._select(lookup, sql.SQL("a.claimed::{}").format(cast), owner=sql.SQL("a.owner"))
         query += self._place.sql(
             " FROM {aliases} a JOIN {table} t ON t.id = a.target::{cast}"
             " WHERE a.collection = %s AND a.claimed = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
@@ -117,14 +117,14 @@ class Resolver:
         )
         return self._collect(lookup, query, (lookup.collection, keys))
 
-    def _select(self, lookup: Lookup, key: sql.Composable) -> sql.Composed:
-        columns = [sql.SQL("t.id"), *(sql.SQL("t.{}").format(sql.Identifier(name)) for name in lookup.carry)]
-        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, *columns])
+    def _select(self, lookup: Lookup, key: sql.Composable, owner: sql.Composable = sql.NULL) -> sql.Composed:
+        columns = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in ("id", *lookup.carry)]
+        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, *columns])
 
     def _collect(self, lookup: Lookup, query: sql.Composed, values: tuple[Any, ...]) -> Answers:
         answers: Answers = defaultdict(list)
-        for key, row_id, *carried in self._connection.execute(query, values, binary=True):
-            found = Found(plain(row_id), dict(zip(lookup.carry, map(plain, carried), strict=True)))
+        for key, owner, row_id, *carried in self._connection.execute(query, values, binary=True):
+            found = Found(plain(row_id), dict(zip(lookup.carry, map(plain, carried), strict=True)), owner)
             answers[plain(key)].append(found)
         return answers
 

@@ -36,7 +36,7 @@ class BrokenFileError(Exception):
 
 
 class Meter:
-    """How much of the files of one pass has been read, in bytes as they lie on disk: for progress, not for positions."""
+    """How much of the files of one pass has been read, in bytes as they lie on disk: for progress only."""
 
     def __init__(self, paths: list[Path]) -> None:
         # A file that has gone meanwhile is reported by whoever reads it.

