@@ -11,7 +11,7 @@ from bson import ObjectId
 from mappings import shared
 from mappings.files import file_ids
 from mappings.users import TIER
-from migrator.codecs import BOOLEAN, INTEGER, JSON, NUMBER, TEXT, UNREADABLE
+from migrator.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, TEXT, UNREADABLE
 from migrator.exact import Document, encode
 from migrator.ids import is_objectid_text, uuid_text
 from migrator.jsonb import normalize
@@ -66,14 +66,24 @@ def resources_of(context: Context, resources: Any) -> Any:
     """fileSearch and codeInterpreter with the UUIDs of files that exist; whatever else there is, is residue."""
     if resources is ABSENT or resources is None:
         return None
+    if not isinstance(resources, dict):
+        context.note("wrong_type", f"tool_resources ({kind_of(resources)})")
+        return None
     document = {"tool_resources": resources}
     packed: Document = {}
-    if first_at(document, SEARCH + STORES)[0] is not ABSENT:
+    if any([_are_listed(context, document, paths) for paths in (SEARCH, STORES)]):
         ids = _existing(context, document, SEARCH) + _of_stores(context, document)
         packed["fileSearch"] = {"fileIds": list(dict.fromkeys(ids)) if _of_stores(context, document) else ids}
-    if first_at(document, CODE)[0] is not ABSENT:
+    if _are_listed(context, document, CODE):
         packed["codeInterpreter"] = {"fileIds": _existing(context, document, CODE)}
     return normalize(packed)
+
+
+def _are_listed(context: Context, document: Document, paths: tuple[str, ...]) -> bool:
+    value, path = first_at(document, paths)
+    if value is not ABSENT and not isinstance(value, list):
+        context.note("wrong_type", f"{path} ({kind_of(value)})")
+    return isinstance(value, list)
 
 
 def _existing(context: Context, document: Document, paths: tuple[str, ...]) -> list[str]:
@@ -155,7 +165,7 @@ mapping = Collection(
         take("instructions", "instructions", TEXT, otherwise=no_instructions),
         take("provider", "provider", TEXT, required=True),
         take("model", "model", TEXT, required=True),
-        take("tools", "tools", JSON, default=[]),
+        take("tools", "tools", JSON_ARRAY, default=[]),
         Compute(
             columns=("tool_resources",),
             fields=("tool_resources",),

@@ -15,7 +15,7 @@ from schema.chat import conversations
 def agent_keys(documents: Iterable[Document]) -> set[str]:
     """The agents that conversations name."""
     named = (first_at(document, ("agentId", "agent_id"))[0] for document in documents)
-    return {value for value in named if type(value) is str and value and "\0" not in value}
+    return {value.replace("\0", "") for value in named if type(value) is str and value}
 
 
 AGENTS = Lookup("agents", agent_keys, carry=("provider", "model"))

@@ -63,7 +63,7 @@ class SizeAndMetadata:
             context.note("clamped", "bytes")
             metadata["sizeBytes"] = exact
         row["size"] = min(exact, MOST_BYTES)
-        row["metadata"] = normalize(metadata) if metadata or "metadata" in document else None
+        row["metadata"] = normalize(metadata) if metadata or isinstance(document.get("metadata"), dict) else None
 
     def back(self, row: Row, document: Document) -> None:
         metadata = dict(row["metadata"] or {})

@@ -6,7 +6,7 @@ from typing import Any
 
 from mappings import shared
 from mappings.users import TIER
-from migrator.codecs import BOOLEAN, INTEGER, JSON, TEXT, UNREADABLE
+from migrator.codecs import BOOLEAN, INTEGER, JSON_MOMENT, TEXT, UNREADABLE
 from migrator.exact import Document
 from migrator.mapping import (
     ABSENT,
@@ -95,7 +95,7 @@ modules = Collection(
             "recording_metadata",
             (
                 Entry("streamRecordingId", ("streamRecordingId",), TEXT),
-                Entry("recordingDate", ("videoMetadata.recordingDate",), JSON),
+                Entry("recordingDate", ("videoMetadata.recordingDate",), JSON_MOMENT),
                 Entry("isEvergreen", ("videoMetadata.isEvergreen",), BOOLEAN),
             ),
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.codecs import MOMENT, ObjectIdText
+from migrator.exact import Document
 from migrator.mapping import (
     ABSENT,
     Context,

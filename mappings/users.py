@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mappings import shared
-from migrator.codecs import BOOLEAN, INDEXED_TEXT, JSON, MOMENT, TEXT, Enum
+from migrator.codecs import BOOLEAN, INDEXED_TEXT, JSON_OBJECT, MOMENT, TEXT, Enum
 from migrator.exact import Document
 from migrator.mapping import ABSENT, Collection, Context, Lookup, Row, first_at, imply, take
 from schema.users import users
@@ -62,7 +62,7 @@ mapping = Collection(
         take("role", "role", ROLE, default="user"),
         take("provider", "provider", TEXT),
         ProviderId(),
-        take("preferences", "preferences", JSON),
+        take("preferences", "preferences", JSON_OBJECT),
         *shared.dates(),
         take(("lastLogin", "lastLoginAt"), "last_login_at", MOMENT),
         imply("__v", 0),

@@ -15,13 +15,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
 
-from migrator import __version__, ddl, ids, render, status
+from migrator import __version__, ddl, ids, page, render, status
 from migrator.checks.junit import write_junit
 from migrator.cli_rejects import rejects_app
 from migrator.cli_session import (
@@ -42,8 +43,11 @@ from migrator.driver import explain
 from migrator.errors import DifferenceError, MigrateError, PlanError, StoppedError, UsageError
 from migrator.journal import Place
 from migrator.lock import exclusive
+from migrator.page_content import content_of_plan, mask_content
+from migrator.page_journal import content_of_run
 from migrator.plan_file import read_plan, require_fit, write_plan
 from migrator.run import fingerprints_of, refuse_unsupported, run_migration
+from migrator.sources.base import Source
 from migrator.stages.export import export as rebuild
 from migrator.stages.plan import examine_target
 from migrator.stages.plan import plan as make_plan
@@ -79,19 +83,32 @@ def init(
 def plan_command(
     out: Annotated[Path | None, typer.Option(help="Save the plan; `run --plan` executes exactly that.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Read only so many documents of each collection.")] = None,
+    details: Annotated[str, typer.Option(help="Show this collection's fields and findings, with examples.")] = "",
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Foretell what `run` will do, by rehearsing it; writes nothing in source or target."""
     here = session(config, json, verbose, quiet)
     refuse_unsupported(here.config)
     with here.source() as source, existing_target(here) as target:
+        require_collection(source, details)
         fingerprints = fingerprints_of(here.config, here.concrete, source)
         report = make_plan(here.config, here.concrete, source, target, fingerprints, here.console.emit, sample)
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
-    answer(here.console, report.as_json(), lambda: render.show_plan(here.console, report))
+    if details:
+        answer(here.console, report.as_json(), lambda: render.show_details(here.console, report, details))
+    else:
+        answer(here.console, report.as_json(), lambda: render.show_plan(here.console, report))
     if report.blockers:
         raise typer.Exit(PlanError.exit_code)
+
+
+def require_collection(source: Source, name: str) -> None:
+    """Raises `UsageError` for a name that the source does not have, before the work; '' is no name."""
+    names = [each.name for each in source.collections()]
+    if name and name not in names:
+        near = ", ".join(get_close_matches(name, names)) or "migrate plan --json names them all"
+        raise UsageError(f"the source has no collection {name!r}", hint=f"Did you mean: {near}?")
 
 
 @contextmanager
@@ -179,6 +196,29 @@ def confirm(console: Console, rows: int) -> None:
         raise UsageError("revert asks before it removes anything, and nobody is here to answer", hint="Add --yes.")
     if not typer.confirm(f"Remove {rows:,} migrated rows and everything else that migrate made in this target?"):
         raise StoppedError("nothing was changed")
+
+
+@app.command(epilog="Example: migrate report --plan plan.json --html plan.html")
+def report(
+    plan: Annotated[Path | None, typer.Option(help="A saved plan; without it, the run in the target.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Where to write the page; default: report.html, with --json none.")
+    ] = None,
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write one self-contained page on a plan, or on a run, finished or not."""
+    if plan is not None:
+        console = current_console(json, quiet, verbose)
+        found = content_of_plan(read_plan(plan))
+    else:
+        here = session(config, json, verbose, quiet)
+        console = here.console
+        with here.connection() as connection:
+            found = content_of_run(connection, Place(), here.concrete.mappings)
+    content, path = mask_content(found, console.mask), html or Path("report.html")
+    if html is not None or not json:
+        page.save_page(path, page.render_page(content))
+    answer(console, content, lambda: console.print(f"{content['verdict']}\nThe whole story is in {path}."))
 
 
 @app.command(epilog="Example: migrate export rebuilt && mongorestore rebuilt")

@@ -227,13 +227,33 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Any document or array ↔ jsonb."""
+    """Any value ↔ jsonb; with a `shape` only documents, or only arrays."""
+
+    shape: type[dict[str, Any]] | type[list[Any]] | None = None
 
     def read(self, value: Any, note: Note, path: str) -> Any:
+        if self.shape is not None and not isinstance(value, self.shape):
+            return UNREADABLE
         return jsonb.normalize(jsonb.clean(value, note, path))
 
     def write(self, plain: Any) -> Any:
         return plain
+
+
+@dataclass(frozen=True, slots=True)
+class JsonMoment:
+    """Date ↔ its ISO text inside jsonb, as JavaScript writes it. Other spellings of a date are read so."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        micros = MOMENT.read(value, note, path)
+        text = UNREADABLE if micros is UNREADABLE else jsonb.iso_text(micros // 1000)
+        if text is None:
+            note("date_out_of_range", path)
+        return UNREADABLE if text is None else text
+
+    def write(self, plain: str) -> Any:
+        micros = _micros_of_text(plain)
+        return UNREADABLE if micros is None else DatetimeMS(micros // 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,5 +295,5 @@ def _objectid_of(plain: bytes, as_text: bool) -> Any:
 
 
 TEXT, INTEGER, BOOLEAN, MOMENT, JSON = Text(), Integer(), Boolean(), Moment(), Json()
-NUMBER = JsonNumber()
+NUMBER, JSON_MOMENT, JSON_OBJECT, JSON_ARRAY = JsonNumber(), JsonMoment(), Json(dict), Json(list)
 INDEXED_TEXT = Text(most=INDEXABLE_BYTES)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from bson import ObjectId
@@ -22,13 +21,15 @@ from bson.datetime_ms import DatetimeMS
 
 from migrator import codecs, rows
 from migrator.codecs import UNREADABLE
+from migrator.draft import Draft
 from migrator.encode import PROBED_BYTES, Encoder, Output
 from migrator.exact import Document, same
 from migrator.familiar import NOTHING, Group, Memo, group_of
+from migrator.forms import has_form, write_back, write_forward, write_implied
 from migrator.ids import canonical_uuids, collection_tag, objectid_to_uuid, uuid_of, uuid_text
-from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, Refer, Rejected, Rule, Take
+from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, Refer, Rejected, Rule
 from migrator.packing import Packing, Run, runs_of
-from migrator.residues import Residues, settle
+from migrator.residues import TOGETHER, Residues, settle
 from migrator.translate import Translation
 
 Fast = Callable[[list[Document | None], Translation, Output], list[int]]
@@ -69,18 +70,11 @@ class IdMemo(dict[Any, tuple[bytes, bool]]):
         return found
 
 
-@dataclass
-class Code:
+class Code(Draft):
     """The code of one collection, while it is written."""
 
-    collection: Collection
-    options: Any
-    lines: list[str] = field(default_factory=list)
-    names: dict[str, Any] = field(default_factory=dict)
-    locals_: dict[str, str] = field(default_factory=dict)  # row key → local
-    fields: dict[str, str] = field(default_factory=dict)  # document field → local
-
-    def __post_init__(self) -> None:
+    def __init__(self, collection: Collection, options: Any) -> None:
+        super().__init__(collection, collection.constants(options))
         given = self.collection.gives | {"_id"}
         self.names.update(
             A=ABSENT, U=UNREADABLE, ObjectId=ObjectId, DatetimeMS=DatetimeMS, Rejected=Rejected, Archived=Archived,
@@ -90,7 +84,6 @@ class Code:
             join=b"".join, rule_of=self.collection.rules, canonical_uuids=canonical_uuids,
             residue_of=Residues(given).find, settle=settle, ALL=len(given), known=_known,
         )  # fmt: skip
-        self.constants = self.collection.constants(self.options)
         self.fragments: list[str] = []
         self._sort_rules()
 
@@ -102,7 +95,7 @@ class Code:
         alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.gives)]
         self.group: Group = group_of(self.collection, alone)
         rest = [rule for rule in rules if rule not in self.group.rules]
-        self.generic = [rule for rule in rest if rule not in alone or not _has_form(rule)]
+        self.generic = [rule for rule in rest if rule not in alone or not has_form(rule)]
         inline = [rule for rule in rest if rule not in self.generic]
         self.refers = [rule for rule in inline if isinstance(rule, Refer)]
         self.led = [
@@ -110,26 +103,6 @@ class Code:
         ]
         elsewhere = [*self.refers, *(rule for led in self.led for rule in led)]
         self.inline = [rule for rule in inline if rule not in elsewhere]
-
-    def add(self, depth: int, *lines: str) -> None:
-        self.lines += ["    " * depth + line for line in lines]
-
-    def local(self, column: str) -> str:
-        """The local for a row key, made up on first use."""
-        return self.locals_.setdefault(column, f"p{len(self.locals_)}")
-
-    def value(self, name: str) -> str:
-        """The local with a field of the document, read on first use."""
-        if name not in self.fields:
-            self.fields[name] = f"f{len(self.fields)}"
-            self.add(3, f"{self.fields[name]} = get({name!r}, A)")
-        return self.fields[name]
-
-    def bind(self, prefix: str, value: Any) -> str:
-        """A name in the function's globals for a value."""
-        name = f"{prefix}{len(self.names)}"
-        self.names[name] = value
-        return name
 
     def source(self) -> str:
         """The whole function."""
@@ -143,14 +116,10 @@ class Code:
         self.add(3, "get = d.get", "oid = get('_id')")
         self.add(3, "if oid.__class__ is not ObjectId:", "    slow(place); continue", "oid = oid.binary")
         self._translate()
-        self.add(2, "except (Rejected, Archived):", "    slow(place); continue")
+        self.add(2, "except (Rejected, Archived, RecursionError):", "    slow(place); continue")
         self._emit()
         self.add(1, "settle(ledger, debts)", "return left")
         return "\n".join(self.lines)
-
-    def memo_of(self, rule: Refer | Name) -> str:
-        """The local with the ids that a rule's field has claimed in this batch."""
-        return "own" if rule.key == self.collection.key else f"ids{self.collection.rules.index(rule)}"
 
     def _prologue(self) -> None:
         key = self.collection.key
@@ -177,11 +146,11 @@ class Code:
             if rule in self.generic:
                 self._forward_generic(rule)
             elif rule in self.inline:
-                self._forward(rule)
+                write_forward(self, rule)
         for number in range(len(self.refers)):
             self._back_refer(number)
         for rule in self.inline:
-            self._back(rule)
+            write_back(self, rule)
         self._back_generic()
 
     # --- references, and what is familiar -----------------------------------------------------------------------
@@ -200,7 +169,7 @@ class Code:
         carried = [f"c.carried[{name!r}]" for name in rule.carry]
         self.add(4, *(f"{target} = {each}" for target, each in zip(targets, ["c.id", *carried], strict=True)))
         exact = f"same({self.bind('write', rule.write)}({targets[0]}), {v})" if rule.write else "True"
-        implied = [f"known({self._implied(each)})" for each in self.led[number]]
+        implied = [f"known({write_implied(self, each)})" for each in self.led[number]]
         self.add(4, f"r = found{number}[{v}] = ({', '.join([*targets, exact, *implied])},)")
         self.add(3, f"{', '.join(known)}, = r")
 
@@ -209,12 +178,7 @@ class Code:
         if rule.write:
             self.add(3, f"if not exact{number}:", f"    x += ({rule.path!r},)")
         for place, each in enumerate(self.led[number]):
-            self._compare(each.path, f"b{number}_{place}")
-
-    def _implied(self, rule: Imply) -> str:
-        if not rule.of:
-            return self.bind("implied", rule.value)
-        return f"{self.bind('imply', rule.value)}({', '.join(self.locals_[name] for name in rule.of)})"
+            self.compare(each.path, f"b{number}_{place}")
 
     def _recall(self) -> None:
         """What follows from familiar fields: out of the memo, which learns it from the rules where it has to."""
@@ -271,76 +235,19 @@ class Code:
 
     # --- the way there ------------------------------------------------------------------------------------------
 
-    def _forward(self, rule: Rule) -> None:
-        if isinstance(rule, Take):
-            self._forward_take(rule)
-        elif isinstance(rule, Compute):
-            self._forward_compute(rule)
-        elif isinstance(rule, Name):
-            self._forward_name(rule)
-
-    def _forward_name(self, rule: Name) -> None:
-        target, v = self.local(rule.column), self.value(rule.path)
-        self.add(3, f"if {v}.__class__ is str:", f"    if {v} in {self.bind('nobody', rule.nobody)}:")
-        self.add(5, f"{target} = None", f"if {v} != {rule.nobody[0]!r}:", f"    x += ({rule.path!r},)")
-        self.add(4, "else:", f"    {target} = uuid_of({v})", f"    if {target} is None:")
-        self.add(6, f"{target}, exact = {self.memo_of(rule)}[{v}]", "if not exact:", f"    x += ({rule.path!r},)")
-        self.add(3, f"elif {v} is A:", f"    {target} = None; a += 1; u += ({rule.path!r},)")
-        self.add(3, "else:", "    slow(place); continue")
-
-    def _forward_take(self, rule: Take) -> None:
-        path, target = rule.paths[0], self.local(rule.column)
-        v = self.value(path)
-        self.add(3, *_reading(rule, target, v))
-        if rule.required or rule.otherwise is not None:
-            self.add(3, "else:", "    slow(place); continue")
-            return
-        default = self.bind("default", rule.default)
-        null_is_exact = rule.null_back and rule.default is None
-        unset = f"; u += ({path!r},)" if rule.default is not None or rule.null_back else ""
-        self.add(3, f"elif {v} is A:", f"    {target} = {default}; a += 1{unset}")
-        self.add(
-            3, f"elif {v} is None:", f"    {target} = {default}" + ("" if null_is_exact else f"; x += ({path!r},)")
-        )
-        self.add(3, "else:", "    slow(place); continue")
-
-    def _forward_compute(self, rule: Compute) -> None:
-        arguments = ["T", *(self.value(name) for name in rule.fields), *(self.locals_[name] for name in rule.after)]
-        targets = ", ".join(self.local(column) for column in rule.columns)
-        self.add(3, f"{targets} = {self.bind('compute', rule.function)}({', '.join(arguments)})")
-
-    def _row(self) -> str:
-        pairs = [f"{name!r}: {local}" for name, local in self.locals_.items()]
-        pairs += [f"{name!r}: {self.bind('const', value)}" for name, value in self.constants.items()]
-        return "{" + ", ".join(pairs) + "}"
-
     def _forward_generic(self, rule: Rule) -> None:
         number = self.collection.rules.index(rule)
-        self.add(3, f"row = {self._row()}", f"rule_of[{number}].forward(d, row, T)")
+        self.add(3, f"row = {self.row()}", f"rule_of[{number}].forward(d, row, T)")
         for column in rule.columns:
             self.add(3, f"{self.local(column)} = row[{column!r}]")
 
     # --- the way back -------------------------------------------------------------------------------------------
 
-    def _back(self, rule: Rule) -> None:
-        if isinstance(rule, Imply):
-            self._compare(rule.path, f"known({self._implied(rule)})")
-        elif isinstance(rule, Compute) and rule.to is not None:
-            arguments = ", ".join(self.locals_[name] for name in rule.reverse_of)
-            self._compare(rule.to, f"{self.bind('reverse', rule.reverse)}({arguments})" if rule.reverse else "A")
-
-    def _compare(self, name: str, back: str) -> None:
-        """A field of the document against what the row gives back for it."""
-        w = self.value(name)
-        self.add(3, f"b = {back}", f"if {w} is A:", "    a += 1", "    if b is not A:", f"        u += ({name!r},)")
-        unequal = f"(b != {w} if b.__class__ in SIMPLE else not same(b, {w}))"
-        self.add(3, f"elif b is not {w} and (b.__class__ is not {w}.__class__ or {unequal}):", f"    x += ({name!r},)")
-
     def _back_generic(self) -> None:
         names = sorted({name for rule in self.generic for name in rule.gives})
         if not names:
             return
-        self.add(3, f"row = {self._row()}", "given = {}")
+        self.add(3, f"row = {self.row()}", "given = {}")
         for rule in self.generic:
             self.add(3, f"rule_of[{self.collection.rules.index(rule)}].back(row, given)")
         self.add(3, f"for name in {self.bind('gives', tuple(names))}:", "    b = given.get(name, A); w = get(name, A)")
@@ -370,7 +277,8 @@ class Code:
     def _emit_ledger(self) -> None:
         self.add(2, "if a + len(d) == ALL and x is m[1] and u is m[2] and known_tail is not None:")
         self.add(2, "    tail = known_tail", "else:")
-        self.add(2, "    tail = b''; owe((len(ledger), residue_of(d, x, u)))")
+        self.add(3, f"if len(debts) == {TOGETHER}:", "    settle(ledger, debts)")
+        self.add(3, "tail = b''; owe((len(ledger), residue_of(d, x, u)))")
         name = self.collection.name.encode()
         head = struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0"
         loaded = _LENGTH(6) + b"loaded"
@@ -389,14 +297,6 @@ class Code:
         self.add(3, "encoder.add_findings(output, place, translation.findings(source_id))")
 
 
-def _has_form(rule: Rule) -> bool:
-    """Whether a rule can be written in line."""
-    if isinstance(rule, Take):
-        simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.back_to is None
-        return simple and _READINGS.get(type(rule.codec)) is not None
-    return isinstance(rule, Imply | Compute | Refer | Name)
-
-
 def _is_led(rule: Imply, refer: Refer) -> bool:
     """Whether a field follows from what a reference leads to, and from nothing else."""
     return bool(rule.of) and set(rule.of) <= set(refer.columns)
@@ -404,24 +304,3 @@ def _is_led(rule: Imply, refer: Refer) -> bool:
 
 def _known(value: Any) -> Any:
     return ABSENT if value is UNREADABLE else value
-
-
-_READINGS: dict[type[Any], tuple[str, str, str]] = {
-    # codec → (condition, plain value, what rules it out) of the field {v} and its column {p}
-    codecs.Text: ("{v}.__class__ is str", "{v}", "'\\0' in {v}"),
-    codecs.Boolean: ("{v} is True or {v} is False", "{v}", ""),
-    codecs.Integer: ("{v}.__class__ is int", "{v}", "not -2147483648 <= {v} <= 2147483647"),
-    codecs.Moment: ("{v}.__class__ is DatetimeMS", "{v}._value * 1000", "not LO <= {p} <= HI"),
-}
-
-
-def _reading(rule: Take, p: str, v: str) -> list[str]:
-    """Code that reads the usual type; anything odd about the value leaves the document to `translate`."""
-    condition, value, odd = (form.format(p=p, v=v) for form in _READINGS[type(rule.codec)])
-    lines = [f"if {condition}:", f"    {p} = {value}"]
-    checks = [odd] if odd else []
-    if isinstance(rule.codec, codecs.Text) and rule.codec.most is not None:
-        checks.append(f"len({v}) > {rule.codec.most // 4}")
-    if checks:
-        lines += [f"    if {' or '.join(checks)}:", "        slow(place); continue"]
-    return lines

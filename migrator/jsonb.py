@@ -123,7 +123,14 @@ def _key_order(key: str) -> tuple[int, bytes]:
 
 
 def _number_from_text(text: str) -> int | float | Decimal:
-    return float(text) if "." in text else _integer_from_text(text)
+    return _fraction_from_text(text) if "." in text else _integer_from_text(text)
+
+
+def _fraction_from_text(text: str) -> float | Decimal:
+    number = float(text)
+    spelled = repr(number)
+    # A Decimal128 has 34 digits; and a double from 1e16 on would be written without its point.
+    return number if "e+" not in spelled and Decimal(spelled) == Decimal(text) else Decimal(text)
 
 
 def _integer_from_text(text: str) -> int | Decimal:
@@ -132,5 +139,7 @@ def _integer_from_text(text: str) -> int | Decimal:
 
 
 def from_text(text: str | bytes) -> Any:
-    """jsonb's text as Python values: a number with a point is a float (the double it was), one without an int."""
-    return json.loads(text, parse_int=_integer_from_text)
+    """jsonb's text as Python values: a number with a point is a float, one without an int.
+
+    Where a float is not the exact number, it is a Decimal."""
+    return json.loads(text, parse_int=_integer_from_text, parse_float=_fraction_from_text)

@@ -1,19 +1,22 @@
-"""Residues of many documents: what `exact.pack_residue` gives for each, encoded together, which is cheaper."""
+"""Residues of many documents: what `exact.pack_residue` gives for each, encoded together, which is cheaper.
+
+Cutting the fields out of the document's own bytes, after a search for their names, was slower by 0.6 µs a document.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 import bson
 
-from migrator.exact import CODEC_OPTIONS, Document
+from migrator.exact import CODEC_OPTIONS, Document, encode
 from migrator.rows import NULL
 
 _length = struct.Struct(">i").pack
 _size = struct.Struct("<i").unpack_from
-_TOGETHER = 32  # documents of 16 MiB are still a fourth of what BSON can hold
+TOGETHER = 32  # documents of 16 MiB are still a fourth of what BSON can hold
 _MOST = 1000  # combinations of names that are kept
 
 Names = tuple[str, ...]
@@ -37,9 +40,7 @@ class Residues:
 
         `other` are fields that the rules give with another value, `unset` those that the document lacks.
         """
-        exact = self._exact.get(other)
-        if exact is None:
-            exact = self._learn(other)
+        exact = self._exact.get(other) or self._learn(other)
         setting = {name: value for name, value in document.items() if name not in exact}
         if not unset:
             return {"set": setting}
@@ -51,13 +52,16 @@ class Residues:
         return self._exact.setdefault(other, self._given.difference(other))
 
 
-def settle(ledger: list[bytes], debts: Sequence[Debt]) -> None:
-    """Completes ledger tuples with their residues."""
-    for start in range(0, len(debts), _TOGETHER):
-        some = debts[start : start + _TOGETHER]
-        residues = encode_all([residue for _, residue in some])
-        for (place, _), residue in zip(some, residues, strict=True):
-            ledger[place] += _length(len(residue)) + residue
+def settle(ledger: list[bytes], debts: list[Debt]) -> None:
+    """Completes ledger tuples with their residues; the debts are paid then. `TOGETHER` at most."""
+    documents = [residue for _, residue in debts]
+    try:
+        residues = list(encode_all(documents))
+    except RecursionError:  # being in an array is one level more than BSON's recursion allows
+        residues = [encode(document) for document in documents]
+    for (place, _), residue in zip(debts, residues, strict=True):
+        ledger[place] += _length(len(residue)) + residue
+    debts.clear()
 
 
 def encode_all(documents: list[Document]) -> Iterator[bytes]:

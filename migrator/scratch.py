@@ -64,17 +64,26 @@ def drop_not_null(connection: Connection, table: sql.Identifier, mapping: Collec
 
 def seed_claims(connection: Connection, mapping: Collection) -> None:
     """Ids and unique values of rows that are not this migration's."""
-    real = Place()
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in claimed_columns(mapping))
-    query = real.sql(
-        "INSERT INTO {scratch} ({columns}) SELECT {columns} FROM {table} t WHERE NOT EXISTS (SELECT FROM {ledger} l"
-        " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = t.{key}::text)",
-        scratch=SCRATCH.table(mapping.table.name),
-        table=real.table(mapping.table.name),
-        columns=columns,
+    query = sql.SQL("INSERT INTO {} ({}) SELECT {} {}").format(
+        SCRATCH.table(mapping.table.name), columns, columns, strangers(connection, mapping)
+    )
+    connection.execute(query)
+
+
+def strangers(connection: Connection, mapping: Collection) -> sql.Composed:
+    """`FROM … WHERE …`: the rows of a table of the target that no document of this migration became."""
+    real = Place()
+    everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
+    if not journal.has_records(connection, real):
+        return everything
+    ours = real.sql(
+        " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
+        " AND l.target_id = t.{key}::text)",
+        name=sql.Literal(mapping.name),
         key=sql.Identifier(mapping.key.column),
     )
-    connection.execute(query, (mapping.name,))
+    return everything + ours
 
 
 def claimed_columns(mapping: Collection) -> list[str]:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for BSON: values of every type, and documents as the mappings know them, with odd things in them.
+"""Hypothesis strategies for BSON: values of every type, and documents as the mappings know them, odd things included.
 
 `documents(name)` starts from the fields an application writes, then puts weird values, unknown fields and gaps in. Ids
 are taken from the few below, so that references meet.
@@ -33,9 +33,12 @@ texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
     st.sampled_from(
         [
-            "", "\0", "a\0b", "\0\0", "é", "é", "𝔘𝔫𝔦", "\ufeff", "\uffff", "\u202e", " ", "\r\n", "true", "FALSE", "1", "-0", "1.50", "1e5",
-            "1e999", "Infinity", "NaN", "ADMIN", " pro ", "Straße", "ı", "2024-02-30", "2024-05-01T12:00:00.123Z", "20240501", "0000-01-01",
-            "+012345-01-01T00:00:00.000Z", "Wed May 01 2024 12:00:00 GMT+0200 (CEST)", "null", "undefined", "[]", "{}", "System",
+            "", "\0", "a\0b", "\0\0", "é", "é", "𝔘𝔫𝔦", "\ufeff", "\uffff", "\u202e", " ", "\r\n", "true", "FALSE",
+            "1", "-0", "1.50", "1e5",
+            "1e999", "Infinity", "NaN", "ADMIN", " pro ", "Straße", "ı", "2024-02-30", "2024-05-01T12:00:00.123Z",
+            "20240501", "0000-01-01",
+            "+012345-01-01T00:00:00.000Z", "Wed May 01 2024 12:00:00 GMT+0200 (CEST)", "null", "undefined", "[]",
+            "{}", "System",
             "65f0c0de0000000000000000", "65F0C0DE0000000000000001", CONVERSATIONS[0].upper(), NO_PARENT,
         ]
     ),
@@ -51,7 +54,7 @@ keys = st.one_of(
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """A BSON value that is yet to be made: Hypothesis takes Code for a str and Int64 for an int, and shrinking fails."""
+    """A BSON value that is yet to be made: to Hypothesis Code is a str and Int64 an int, and shrinking fails."""
 
     make: Callable[..., Any]
     parts: tuple[Any, ...]
@@ -81,8 +84,10 @@ doubles = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 5.0, 0.1, 1e15, 1e16, 1e22, 1.5e300, 5e-324, math.nan, math.inf, -math.inf]),
 )
 DECIMALS = [
-    "0", "-0", "0.00", "-0E+3", "0E+6111", "0E-6176", "1", "1.0", "1.10", "1E+3", "1E+400", "1E-400", "NaN", "sNaN", "-Infinity",
-    "9.999999999999999999999999999999999E+6144", "1E-6176", "12345678901234567890", "0.1000000000000000000000000000000001",
+    "0", "-0", "0.00", "-0E+3", "0E+6111", "0E-6176", "1", "1.0", "1.10", "1E+3", "1E+400", "1E-400", "NaN", "sNaN",
+    "-Infinity",
+    "9.999999999999999999999999999999999E+6144", "1E-6176", "12345678901234567890",
+    "0.1000000000000000000000000000000001",
 ]  # fmt: skip
 MILLISECONDS = [
     0, 1, -1, 253_402_300_799_999, 253_402_300_800_000, -62_135_596_800_000, -62_135_596_800_001, -210_866_803_200_000,
@@ -156,7 +161,8 @@ ENDPOINTS = st.sampled_from(
     ["openAI", "azureOpenAI", "anthropic", "google", "agents", "OpenRouter", "assistants", "", None]
 )
 PARTS = st.lists(
-    st.sampled_from([{"type": "text", "text": "part"}, {"type": "text", "text": {"value": "v"}}, {"type": "think"}, "x"]),
+    st.sampled_from([{"type": "text", "text": "part"}, {"type": "text", "text": {"value": "v"}}, {"type": "think"},
+    "x"]),
     max_size=3,
 )  # fmt: skip
 FILE_LISTS = st.lists(st.sampled_from([*FILES, FILE_OID, str(FILE_OID), "gone", "", 5]), max_size=3)
@@ -164,23 +170,30 @@ FILE_LISTS = st.lists(st.sampled_from([*FILES, FILE_OID, str(FILE_OID), "gone", 
 # What the application writes, by collection. Names that are not in `MAY_LACK` are nearly always there.
 USUAL: dict[str, dict[str, Values]] = {
     "users": {
-        "email": st.sampled_from(["a@example.org", "B@example.org"]), "emailVerified": truths, "password": words, "name": words,
+        "email": st.sampled_from(["a@example.org", "B@example.org"]), "emailVerified": truths, "password": words,
+        "name": words,
         "username": words, "avatar": words, "tier": st.sampled_from(["free", "pro", "PRO", "gold"]),
         "role": st.sampled_from(["USER", "ADMIN", "user"]), "provider": st.sampled_from(["local", "google", "github"]),
         "googleId": words, "githubId": words, "preferences": st.dictionaries(words, numbers, max_size=2),
         "lastLogin": moments, "lastLoginAt": moments, **DATES,
     },
     "files": {
-        "file_id": st.sampled_from(FILES), "user": users, "filename": words, "filepath": words, "file_path": words, "type": words,
-        "bytes": st.sampled_from([0, 10, 5.0, Int64(2**40)]), "source": st.sampled_from(["local", "s3"]), "embedded": truths,
+        "file_id": st.sampled_from(FILES), "user": users, "filename": words, "filepath": words, "file_path": words,
+        "type": words,
+        "bytes": st.sampled_from([0, 10, 5.0, Int64(2**40)]), "source": st.sampled_from(["local", "s3"]),
+        "embedded": truths,
         "vectorStoreId": words, "context": words, "width": numbers, "height": numbers, "object": st.just("file"),
-        "metadata": st.dictionaries(st.sampled_from(["fileIdentifier", "sizeBytes", "context", "x"]), numbers, max_size=2), **DATES,
+        "metadata": st.dictionaries(st.sampled_from(["fileIdentifier", "sizeBytes", "context", "x"]), numbers,
+        max_size=2), **DATES,
     },
     "agents": {
-        "id": st.just(AGENT), "author": users, "name": words, "description": words, "instructions": words, "provider": words,
-        "model": words, "tools": st.lists(words, max_size=2), "avatar": st.sampled_from([None, "a", {"filepath": "/a", "source": "s3"}, {}]),
+        "id": st.just(AGENT), "author": users, "name": words, "description": words, "instructions": words,
+        "provider": words,
+        "model": words, "tools": st.lists(words, max_size=2), "avatar": st.sampled_from([None, "a", {"filepath": "/a",
+        "source": "s3"}, {}]),
         "tool_resources": st.fixed_dictionaries({}, optional={
-            "file_search": st.fixed_dictionaries({}, optional={"file_ids": FILE_LISTS, "vector_store_ids": st.just(["vs"])}),
+            "file_search": st.fixed_dictionaries({}, optional={"file_ids": FILE_LISTS,
+            "vector_store_ids": st.just(["vs"])}),
             "code_interpreter": st.fixed_dictionaries({"file_ids": FILE_LISTS}),
             "execute_code": st.fixed_dictionaries({"file_ids": FILE_LISTS}),
         }),
@@ -192,32 +205,43 @@ USUAL: dict[str, dict[str, Values]] = {
     },
     "conversations": {
         "conversationId": st.sampled_from(CONVERSATIONS), "user": user_texts, "title": words, "endpoint": ENDPOINTS,
-        "model": MODELS, "agentId": st.just(AGENT), "agent_id": st.sampled_from([AGENT, "agent_gone"]), "temperature": numbers,
+        "model": MODELS, "agentId": st.just(AGENT), "agent_id": st.sampled_from([AGENT, "agent_gone"]),
+        "temperature": numbers,
         "topP": numbers, "top_p": numbers, "maxTokens": numbers, "max_tokens": numbers, "presence_penalty": numbers,
-        "frequencyPenalty": numbers, "promptPrefix": words, "chatGptLabel": words, "modelLabel": words, "isArchived": truths,
+        "frequencyPenalty": numbers, "promptPrefix": words, "chatGptLabel": words, "modelLabel": words,
+        "isArchived": truths,
         "isTemporary": st.just(False), "tags": st.just([]), "files": st.just([]), **DATES,
     },
     "messages": {
         "messageId": st.sampled_from(MESSAGES), "conversationId": st.sampled_from(CONVERSATIONS), "user": user_texts,
         "text": words, "content": PARTS, "sender": st.sampled_from(["User", "Claude", "System", "Agent", "GPT-4o"]),
-        "isCreatedByUser": truths, "parentMessageId": st.sampled_from([*MESSAGES, NO_PARENT, "", None]), "model": MODELS,
-        "endpoint": ENDPOINTS, "finish_reason": words, "tokenCount": numbers, "promptTokens": numbers, "completionTokens": numbers,
+        "isCreatedByUser": truths, "parentMessageId": st.sampled_from([*MESSAGES, NO_PARENT, "", None]),
+        "model": MODELS,
+        "endpoint": ENDPOINTS, "finish_reason": words, "tokenCount": numbers, "promptTokens": numbers,
+        "completionTokens": numbers,
         "error": truths, "unfinished": st.just(False), "isTemporary": st.just(False), "_meiliIndex": st.just(True),
         "children": st.lists(st.sampled_from(MESSAGES), max_size=2), **DATES,
     },
-    "memoryentries": {"userId": users, "key": words, "value": words, "updated_at": moments, "createdAt": moments, "__v": st.just(0)},
+    "memoryentries": {"userId": users, "key": words, "value": words, "updated_at": moments, "createdAt": moments,
+        "__v": st.just(0)},
     "transactions": {
-        "user": users, "amount": st.sampled_from([999, 1999.0, "1999", 19.99]), "currency": st.sampled_from(["usd", "EUR", "JPY"]),
-        "status": words, "type": words, "stripeSessionId": words, "stripeCustomerId": words, "productId": words, **DATES,
+        "user": users, "amount": st.sampled_from([999, 1999.0, "1999", 19.99]), "currency": st.sampled_from(["usd",
+        "EUR", "JPY"]),
+        "status": words, "type": words, "stripeSessionId": words, "stripeCustomerId": words, "productId": words,
+        **DATES,
     },
     "courses": {
         "title": words, "description": words, "instructor": words, "instructorBio": words, "thumbnailUrl": words,
-        "tier": st.sampled_from(["free", "pro"]), "published": truths, "order": numbers, "modules": st.lists(objectids, max_size=2), **DATES,
+        "tier": st.sampled_from(["free", "pro"]), "published": truths, "order": numbers,
+        "modules": st.lists(objectids, max_size=2), **DATES,
     },
     "modules": {
-        "courseId": st.sampled_from(COURSES), "title": words, "description": words, "videoUrl": words, "videoProvider": words,
-        "streamRecordingId": words, "duration": numbers, "thumbnail": words, "transcript": words, "transcriptUrl": words,
-        "videoMetadata": st.fixed_dictionaries({}, optional={"recordingDate": moments, "isEvergreen": truths, "storage": words}),
+        "courseId": st.sampled_from(COURSES), "title": words, "description": words, "videoUrl": words,
+        "videoProvider": words,
+        "streamRecordingId": words, "duration": numbers, "thumbnail": words, "transcript": words,
+        "transcriptUrl": words,
+        "videoMetadata": st.fixed_dictionaries({}, optional={"recordingDate": moments, "isEvergreen": truths,
+        "storage": words}),
         "published": truths, "order": numbers, **DATES,
     },
 }  # fmt: skip

@@ -19,15 +19,23 @@ BATCH = 2000
 
 
 def check_roundtrip(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], source: Source, emit: Emit
+    connection: Connection,
+    place: Place,
+    mappings: Mapping[str, Collection],
+    source: Source,
+    emit: Emit,
+    *,
+    unmapped: bool = True,
 ) -> Iterator[Check]:
-    """Every document of the source, batch by batch, against row + residue, or the whole document that was kept."""
+    """Every document of the source, batch by batch, against row + residue, or the whole document that was kept.
+
+    Without `unmapped`, only those of collections with a mapping."""
     step = "round trip"
     emit(StepStarted(step=step))
     read: dict[str, int] = defaultdict(int)
     different: dict[str, list[str]] = defaultdict(list)
     wrong: dict[str, int] = defaultdict(int)
-    names = [each.name for each in source.collections()]
+    names = [each.name for each in source.collections() if unmapped or each.name in mappings]
     for batch in source.read(dict.fromkeys(names, ""), documents=BATCH, size=4 << 20):
         raws = list(rawbson.split(batch.data))
         kept = _kept(connection, place, mappings, batch.collection, raws)

@@ -153,12 +153,13 @@ def _copy_claims(real: Connection, connection: Connection, mapping: Collection) 
     names = scratch.claimed_columns(mapping)
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     table = Place().table(mapping.table.name)
-    found = real.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
+    strangers = scratch.strangers(real, mapping)
+    found = real.execute(sql.SQL("SELECT EXISTS (SELECT {})").format(strangers)).fetchone()
     if not (found and found[0]):
         return 0
     scratch.drop_not_null(connection, table, mapping)
     with (
-        real.cursor().copy(sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, table)) as taken,
+        real.cursor().copy(sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, strangers)) as taken,
         connection.cursor().copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)) as given,
     ):
         for data in taken:

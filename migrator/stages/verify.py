@@ -63,7 +63,8 @@ def verify(
     if level in ("rows", "roundtrip"):
         checks += _rows(config, concrete, source, connection, place, emit)
     if level == "roundtrip":
-        checks += roundtrip.check_roundtrip(connection, place, concrete.mappings, source, emit)
+        unmapped = config.policies.unmapped_collections == "archive"
+        checks += roundtrip.check_roundtrip(connection, place, concrete.mappings, source, emit, unmapped=unmapped)
     return VerifyReport(
         level=level,
         checks=tuple(checks),

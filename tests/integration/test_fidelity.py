@@ -35,7 +35,8 @@ def make_roots() -> dict[str, list[Document]]:
         "courses": [{"_id": course, "title": "A course"} for course in COURSES],
         "agents": [{"_id": ObjectId(), "id": AGENT, "author": USERS[0], "provider": "openai", "model": "gpt-4o"}],
         "files": [
-            {"_id": FILE_OID, "file_id": FILES[0], "user": USERS[0], "filename": "a", "type": "t", "bytes": 1, "source": "s3",
+            {"_id": FILE_OID, "file_id": FILES[0], "user": USERS[0], "filename": "a", "type": "t", "bytes": 1,
+            "source": "s3",
              "filepath": "/a", "vectorStoreId": "vs"}
         ],
         "conversations": [
@@ -89,9 +90,13 @@ CLAIMS = {"users": "email", "files": "file_id", "agents": "id", "conversations":
 
 
 def spread(name: str, document: Document, number: int) -> Document:
+    """Two of three documents claim what nobody else does; the others, and only they, have an ObjectId for certain."""
     claim = CLAIMS.get(name)
-    if claim in document and isinstance(document[claim], str) and (number % 3 or "_id" not in document):
-        document[claim] = f"{document[claim]}-{number}"
+    if claim in document and isinstance(document[claim], str):
+        if number % 3:
+            document[claim] = f"{document[claim]}-{number}"
+        else:
+            document["_id"] = ObjectId()
     return document
 
 

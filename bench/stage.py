@@ -1,0 +1,72 @@
+"""The scene of the measurements: a dump, and a scratch PostgreSQL in which its users and conversations are loaded."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.documents import write_dump
+from migrator import rawbson
+from migrator.concrete import Concrete, load_concrete
+from migrator.config import load_config
+from migrator.resolve import Resolver
+from migrator.run import PLACE, run_migration
+from migrator.sources import open_source
+from migrator.targets import open_target
+from migrator.tenancy import Options
+
+TABLES = """
+CREATE SCHEMA bench;
+CREATE TABLE bench.messages (LIKE messages);
+CREATE TABLE bench.ledger (LIKE migrator.ledger);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is measured: batches of raw BSON; and what that takes."""
+
+    batches: list[bytes]
+    connection: psycopg.Connection[Any]
+    concrete: Concrete
+    options: Options
+
+    def resolver(self) -> Resolver:
+        """One that knows nothing yet."""
+        return Resolver(self.connection, PLACE, self.concrete.mappings, self.options.tenant)
+
+
+@contextmanager
+def set_scene(documents: int, batch: int) -> Iterator[Scene]:
+    """Makes the documents, loads what messages refer to, and takes all of it away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="migrate-bench-") as name:
+        folder = Path(name)
+        write_dump(folder / "dump" / "LibreChat", documents)
+        shutil.move(folder / "dump" / "LibreChat" / "messages.bson", folder / "messages.bson")
+        (folder / "migrate.toml").write_text(
+            f'[source]\nurl = "dump:{folder}/dump/LibreChat"\n[target]\nurl = "embedded:{folder}/postgres"\n'
+        )
+        config, concrete = load_config(folder / "migrate.toml", {}), load_concrete("mappings", "schema")
+        target = open_target(config.target.url)
+        try:
+            run_migration(config, concrete, open_source(config.source.url), target, lambda event: None)
+            with closing(target.connect()) as connection:
+                connection.autocommit = True
+                connection.execute(TABLES)
+                batches = cut_batches((folder / "messages.bson").read_bytes(), batch)
+                yield Scene(batches, connection, concrete, Options(config, config.tenant.id))
+        finally:
+            target.close()
+
+
+def cut_batches(data: bytes, documents: int) -> list[bytes]:
+    """The documents of a .bson file, so many at a time."""
+    raws = list(rawbson.split(data))
+    return [b"".join(raws[start : start + documents]) for start in range(0, len(raws), documents)]

@@ -1,0 +1,144 @@
+"""A run that is stopped, killed or not alone: the same command ends with the tables of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.archive_writer import write_folder
+from tests.driving import COMMAND, Answer, call, digest_database, spawn
+from tests.scenarios import write_config
+from tests.talks import make_talks
+
+GAP = 0.05
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some thousand documents in which every claim, tree and reject is to be found."""
+    return write_folder(tmp_path_factory.mktemp("talks") / "dump", make_talks())
+
+
+@pytest.fixture
+def configure(dump: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Writes the migrate.toml of a migration into a database, in many small batches."""
+
+    def write(database: str) -> Path:
+        return write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, {"engine": {"batch_rows": 100}})
+
+    return write
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGTERM), (signal.SIGKILL, signal.SIGKILL)])
+def test_stopped_run_goes_on(
+    signals: tuple[signal.Signals, ...], new_database: Callable[[], str], configure: Callable[[str], Path]
+) -> None:
+    """Stopped or killed at random moments, the same command goes on and ends as if nothing had happened."""
+    check_interruptions(signals, new_database, configure, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_many_stops(seed: int, new_database: Callable[[], str], configure: Callable[[str], Path]) -> None:
+    """The same with many signals at many moments."""
+    chosen = random.Random(seed).choices([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], k=8)
+    check_interruptions(tuple(chosen), new_database, configure, seed=seed)
+
+
+def check_interruptions(
+    signals: tuple[signal.Signals, ...], new_database: Callable[[], str], configure: Callable[[str], Path], seed: int
+) -> None:
+    whole, broken = new_database(), new_database()
+    assert call("run", "-c", configure(whole)).code == 0
+    committed = count_commits(whole)
+    config = configure(broken)
+    moments = sorted(random.Random(seed).sample(range(1, committed), len(signals)))
+    for number, moment in zip(signals, moments, strict=True):
+        code = interrupt(config, broken, number, moment)
+        assert code == (-number if number == signal.SIGKILL else 5), (seed, number, moment)
+    check_left_over(broken)
+    answer = finish(config)
+    assert answer.code == 0, answer.told
+    assert digest_database(broken) == digest_database(whole), (seed, signals, moments)
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+
+def interrupt(config: Path, database: str, number: signal.Signals, moment: int) -> int:
+    """Runs until so many batches and steps are committed, and sends the signal; returns the exit code."""
+    wait_for_the_lock(database)
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while count_commits(database) < moment and process.poll() is None:
+        time.sleep(GAP / 10)
+    os.kill(process.pid, number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode != 0, "the run ended before it was stopped"
+    assert process.returncode in (-number, 5), told.decode()
+    assert b"Traceback" not in told
+    return process.returncode
+
+
+def count_commits(database: str) -> int:
+    """Batches and steps in the journal."""
+    query = "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)"
+    with psycopg.connect(database, autocommit=True) as connection:
+        try:
+            found = connection.execute(query).fetchone()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return 0
+        assert found is not None
+        return int(found[0])
+
+
+def check_left_over(database: str) -> None:
+    """The accounts of what was read so far add up, at whatever moment."""
+    query = (
+        "SELECT b.collection, b.n, l.n FROM"
+        " (SELECT collection, sum(documents) AS n FROM migrator.batches GROUP BY 1) b FULL JOIN"
+        " (SELECT collection, count(*) AS n FROM migrator.ledger GROUP BY 1) l USING (collection) WHERE b.n <> l.n"
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert connection.execute(query).fetchall() == []
+
+
+def wait_for_the_lock(database: str) -> None:
+    """A server notices only after a while that a killed client is gone."""
+    query = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"  # noqa: E501
+    with psycopg.connect(database, autocommit=True) as connection:
+        for _ in range(600):
+            if connection.execute(query).fetchone() is None:
+                return
+            time.sleep(GAP)
+    raise AssertionError("the lock was never given back")
+
+
+def finish(config: Path) -> Answer:
+    return spawn("run", "-c", config, "--json")
+
+
+def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) -> None:
+    """Two runs at once: the second ends with exit code 5 and says who holds the target; the first is not disturbed."""
+    config = configure(database)
+    first = subprocess.Popen(
+        [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while count_commits(database) < 3 and first.poll() is None:
+        time.sleep(GAP / 10)
+    os.kill(first.pid, signal.SIGSTOP)  # so that it cannot end meanwhile
+    try:
+        second = call("run", "-c", config, "--json")
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    first.communicate(timeout=60)
+    assert (first.returncode, second.code) == (0, 5)
+    assert "another migrate is at work" in second.json["error"]["message"]
+    assert "session " in second.json["error"]["message"]

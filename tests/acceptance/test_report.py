@@ -1,0 +1,128 @@
+"""`migrate report` and `migrate plan --details`, through the command line: a plan, a run, and one that is not done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson import ObjectId
+
+from migrator.page_parts import MARKER
+from tests.archive_writer import write_folder
+from tests.driving import call, hurried
+from tests.scenarios import write_config
+
+OWNER, STRANGER = ObjectId("64baaaafd882a3fac3fb6a01"), ObjectId("64baaaafd882a3fac3fb6aff")
+SECRET = "open-sesame-4711"
+
+
+def make_user(number: int, **more: Any) -> dict[str, Any]:
+    id_ = OWNER if number == 0 else ObjectId()
+    return {"_id": id_, "name": SECRET, "email": f"{SECRET}{number}@example.org", "provider": "local", **more}
+
+
+def make_conversation(number: int, user: ObjectId) -> dict[str, Any]:
+    return {
+        "_id": ObjectId(),
+        "conversationId": f"c-{number}",
+        "title": SECRET,
+        "user": str(user),
+        "endpoint": "openAI",
+    }
+
+
+@pytest.fixture
+def config(database: str, tmp_path: Path) -> Path:
+    """A source with an owner, an orphan, and a collection that has no table."""
+    documents = {
+        "users": [make_user(0), make_user(1)],
+        "conversations": [make_conversation(1, OWNER), make_conversation(2, STRANGER)],
+        "<b>odd</b>": [{"_id": 1, "text": SECRET}],
+    }
+    dump = {name: [bson.encode(each) for each in several] for name, several in documents.items()}
+    source = write_folder(tmp_path / "dump", dump)
+    return write_config(tmp_path / "migrate.toml", f"dump:{source}", database)
+
+
+def test_report_on_a_plan(config: Path, server_url: str, tmp_path: Path) -> None:
+    """A saved plan becomes a page, without a target and without a value of any document."""
+    plan, html = tmp_path / "plan.json", tmp_path / "plan.html"
+    with hurried(server_url):
+        assert call("plan", "-c", config, "--out", plan).code == 0
+    answer = call("report", "--plan", plan, "--html", html)
+    assert answer.code == 0, answer.told
+    assert str(html) in answer.out
+    page = html.read_text(encoding="utf-8")
+    assert page.startswith(MARKER)
+    assert "what it belongs to is gone or was rejected" in page
+    assert "&lt;b&gt;odd&lt;/b&gt;" in page
+    assert "<b>odd</b>" not in page
+    assert SECRET not in page
+
+
+def test_report_on_a_run(config: Path, tmp_path: Path) -> None:
+    """A finished run: figures of the journal, ids of what was rejected, no values; the same as JSON."""
+    assert call("run", "-c", config).code == 0
+    html = tmp_path / "run.html"
+    assert call("report", "-c", config, "--html", html).code == 0
+    assert call("report", "-c", config, "--html", html).code == 0  # over the earlier one
+    answer = call("report", "-c", config, "--json")
+    assert answer.code == 0, answer.told
+    content = answer.json
+    assert content["kind"] == "run"
+    figures = {name: content["figures"][name] for name in ("documents", "loaded", "rejected", "archived")}
+    assert figures == {"documents": 5, "loaded": 3, "rejected": 1, "archived": 1}
+    spots = [spot for code in content["rejects"] for spot in code["spots"]]
+    assert [(each["collection"], each["count"]) for each in spots] == [("conversations", 1)]
+    page = html.read_text(encoding="utf-8")
+    assert spots[0]["examples"][0] in page
+    assert "no document is lost" in page
+    assert SECRET not in page + answer.out
+
+
+def test_report_on_an_unfinished_run(config: Path, tmp_path: Path) -> None:
+    """A run that brought only some collections says that it is not done, and how it goes on."""
+    assert call("run", "-c", config, "--only", "users").code == 0
+    html = tmp_path / "run.html"
+    answer = call("report", "-c", config, "--html", html)
+    assert answer.code == 0, answer.told
+    assert "not done" in answer.out
+    assert "goes on where it stopped" in html.read_text(encoding="utf-8")
+
+
+def test_report_refuses(config: Path, tmp_path: Path) -> None:
+    """No run, no plan, a plan that is none, and a file that is not ours: each is a usage error."""
+    html, other = tmp_path / "run.html", tmp_path / "other.html"
+    other.write_text("mine", encoding="utf-8")
+    assert call("report", "-c", config, "--html", html).code == 2
+    assert call("report", "--plan", tmp_path / "none.json", "--html", html).code == 2
+    (tmp_path / "plan.json").write_text('{"fingerprints": {}}', encoding="utf-8")
+    assert call("report", "--plan", tmp_path / "plan.json", "--html", html).code == 2
+    assert not html.exists()
+    assert call("run", "-c", config).code == 0
+    assert call("report", "-c", config, "--html", other).code == 2
+    assert other.read_text(encoding="utf-8") == "mine"
+
+
+def test_plan_on_the_screen(config: Path, server_url: str) -> None:
+    """The plan says first whether it can run, then what is rejected and why; nothing is wider than it must be."""
+    with hurried(server_url):
+        told = call("plan", "-c", config, "-q").out
+    lines = told.splitlines()
+    assert lines[0] == "✓ Can run: 3 of 5 documents load, 1 rejected, 1 archived."
+    assert "      1  orphan  what it belongs to is gone or was rejected" in lines
+    assert lines[-1].endswith("0 blockers. Look closer: migrate plan --details conversations")
+
+
+def test_plan_with_details(config: Path, server_url: str) -> None:
+    """Details of one collection on demand: fields with their fate, findings with ids; a wrong name gets a remedy."""
+    with hurried(server_url):
+        told = call("plan", "-c", config, "-q", "--details", "conversations").out
+        wrong = call("plan", "-c", config, "--details", "conversation")
+    assert any(line.split()[:3] == ["title", "string", "2"] for line in told.splitlines())
+    assert "reject  orphan: what it belongs to is gone or was rejected" in told
+    assert SECRET not in told
+    assert wrong.code == 2
+    assert "conversations" in wrong.err

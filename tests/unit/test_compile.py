@@ -1,0 +1,247 @@
+"""The compiled functions do what the interpreter does, to the byte: rows, ledger, findings, links, in that order."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import bson
+import pytest
+from bson import DatetimeMS, Int64, ObjectId
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.documents import Maker
+from mappings import MAPPINGS
+from migrator import rawbson
+from migrator.compile import Fast, compile_collection, source_of
+from migrator.config import load_config
+from migrator.encode import Encoder, Output
+from migrator.exact import CODEC_OPTIONS, Document, is_faithful, pack_residue
+from migrator.ids import canonical_uuids, is_uuid, uuid_text
+from migrator.mapping import (
+    Collection,
+    Found,
+    Lookup,
+    Row,
+)
+from migrator.residues import Residues, encode_all, settle
+from migrator.tenancy import Options
+from migrator.translate import Translation
+from tests import strategies
+from tests.toys import IDS, VARIANTS, things
+
+BY_NAME = {mapping.name: mapping for mapping in MAPPINGS}
+ROOT = Path(__file__).parents[2]
+REAL = Path("/work/shared/data/librechat")
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+
+COMPILED: dict[int, Fast] = {}  # one function for all examples, so that they meet what its memo has learnt
+References = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    path = tmp_path_factory.mktemp("config") / "migrate.toml"
+    path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
+    config = load_config(path, {})
+    return Options(config, config.tenant.id)
+
+
+def answer(collection: Collection, documents: Sequence[Document], lost: int = 0) -> References:
+    """Something for every question: by the key's last bits one row, no row (one in `lost`) or two rows."""
+    references: References = {}
+    for lookup in collection.lookups:
+        keys = sorted(lookup.keys(documents), key=repr)
+        references[lookup.name] = {key: tuple(found_rows(lookup, key, number, lost)) for number, key in enumerate(keys)}
+    return references
+
+
+def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Found]:
+    owner = bytes(15) + bytes([number % 3])
+    carried: Row = {"user_id": owner, "provider": ("openai", "azure", "x")[number % 3], "model": "gpt-4o"}
+    carried["agent_id"] = "agent" if number % 5 == 4 else None
+    times = 1 if not lost or number % lost else number % 2 * 2
+    row_id = key if lookup.by == "id" else bytes(16)
+    return [Found(row_id, {name: carried.get(name) for name in lookup.carry}) for _ in range(times)]
+
+
+def compare(collection: Collection, options: Options, documents: list[Document], lost: int = 0) -> list[int]:
+    """Runs both ways over one batch; the places that the compiled function left over."""
+    raws = [bson.encode(document, codec_options=CODEC_OPTIONS) for document in documents]
+    decoded = [bson.decode(raw, CODEC_OPTIONS) for raw in raws]
+    kept = [n for n, each in enumerate(decoded) if is_faithful(each, raws[n])]
+    translation = Translation(collection, options, answer(collection, [decoded[n] for n in kept], lost))
+    if id(collection) not in COMPILED:
+        COMPILED[id(collection)] = compile_collection(collection, options)
+    fast, output = COMPILED[id(collection)], Output()
+    usual = [each if n in kept else None for n, each in enumerate(decoded)]
+    slow = fast(usual, translation, output)
+    again = Output()
+    assert fast(usual, translation, again) == slow  # with everything in the memo
+    encoder, expected = Encoder(collection), Output()
+    for place in (n for n in kept if n not in slow):
+        source_id = rawbson.source_id(raws[place])
+        result, findings = translation.translate(decoded[place])
+        encoder.add(expected, place, source_id, raws[place], result, decoded[place])
+        encoder.add_findings(expected, place, findings)
+    for name in Output.__slots__:
+        assert getattr(output, name) == getattr(expected, name), name
+        assert getattr(again, name) == getattr(expected, name), name
+    return slow
+
+
+# --- the mappings there are ---------------------------------------------------------------------------------------
+
+
+def check_mapping(data: st.DataObject, name: str, options: Options) -> None:
+    documents = data.draw(st.lists(strategies.documents(name), min_size=1, max_size=6))
+    compare(BY_NAME[name], options, documents, data.draw(st.sampled_from([0, 3])))
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@FEW
+@given(data=st.data())
+def test_any_documents_come_out_alike(data: st.DataObject, name: str, options: Options) -> None:
+    """Whatever stands in the fields of a collection, known and unknown, both ways give the same bytes."""
+    check_mapping(data, name, options)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BY_NAME)
+@MANY
+@given(data=st.data())
+def test_very_many_documents_come_out_alike(data: st.DataObject, name: str, options: Options) -> None:
+    """The same, at length."""
+    check_mapping(data, name, options)
+
+
+def read_dump(folder: Path, name: str) -> list[Document]:
+    plain, packed = folder / f"{name}.bson", folder / f"{name}.bson.gz"
+    data = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+    return [bson.decode(raw, CODEC_OPTIONS) for raw in rawbson.split(data)]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_demo_comes_out_alike(name: str, options: Options) -> None:
+    """The demo's documents."""
+    compare(BY_NAME[name], options, read_dump(ROOT / "fixtures" / "demo", name))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real data is not here")
+@pytest.mark.parametrize("name", ["users", "conversations", "messages", "files", "agents", "memoryentries"])
+def test_real_data_comes_out_alike(name: str, options: Options) -> None:
+    """The real documents, where every question has its answer; few of them need the interpreter."""
+    documents = read_dump(REAL, name)
+    slow = compare(BY_NAME[name], options, documents)
+    assert len(slow) <= len(documents) / 3
+
+
+def test_usual_messages_need_no_interpreter(options: Options) -> None:
+    """No message as a current LibreChat writes them is left over."""
+    documents = [message for _, said in Maker(7).talks(2000) for message in said]
+    assert compare(BY_NAME["messages"], options, documents) == []
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_source_can_be_read(name: str, options: Options) -> None:
+    """The generated code is Python, and short enough to read."""
+    text = source_of(BY_NAME[name], options)
+    compile(text, name, "exec")
+    assert len(text.splitlines()) < 400
+
+
+# --- every kind of rule ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(FEW, max_examples=40)
+@given(documents=st.lists(things(), min_size=1, max_size=4), lost=st.sampled_from([0, 3]))
+def test_every_kind_of_rule_comes_out_alike(
+    documents: list[Document], lost: int, variant: str, options: Options
+) -> None:
+    """A collection with all kinds of rules, each in more than one spelling, and with parts of them."""
+    compare(VARIANTS[variant], options, documents, lost)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("variant", VARIANTS)
+@MANY
+@given(documents=st.lists(things(), min_size=1, max_size=4), lost=st.sampled_from([0, 3]))
+def test_very_many_rules_come_out_alike(documents: list[Document], lost: int, variant: str, options: Options) -> None:
+    """The same, at length."""
+    compare(VARIANTS[variant], options, documents, lost)
+
+
+ALIKE = [1, True, 1.0, Int64(1), 0, False, 0.0, -0.0, Int64(0), None, "1", b"1", DatetimeMS(0), UUID(int=1).bytes]
+
+
+@pytest.mark.parametrize("name", ["kind", "zero", "yes", "known", "flag"])
+def test_values_that_equal_each_other_are_kept_apart(name: str, options: Options) -> None:
+    """What Python holds for equal is not equal in BSON: no value gets another's entry of the memo."""
+    base = {"other": str(strategies.USERS[0]), "started": DatetimeMS(5)}
+    documents: list[Document] = [
+        {"_id": ObjectId(), "thing": f"{number}-{turn}", **base, name: value}
+        for turn in range(2)
+        for number, value in enumerate(ALIKE)
+    ]
+    compare(VARIANTS["without generic rules"], options, documents)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+@FEW
+@given(st.lists(st.one_of(st.uuids().map(str), st.sampled_from(IDS), strategies.values, strategies.texts), max_size=20))
+def test_ids_are_read_together_as_one_by_one(values: list[Any]) -> None:
+    """Only UUIDs in canonical form are found among many values, and each with its own bytes."""
+    found = canonical_uuids(values)
+    assert all(is_uuid(text) and uuid_text(value) == text for text, value in found.items())
+    alone = [v for v in values if type(v) is str and canonical_uuids([v])]
+    assert canonical_uuids(alone).keys() == set(alone) == {t for t in alone if is_uuid(t) and t == t.lower()}
+
+
+@FEW
+@given(st.lists(st.dictionaries(strategies.keys, strategies.values, max_size=3), max_size=12))
+def test_documents_encoded_together_are_what_each_is(documents: list[Document]) -> None:
+    """`encode_all` gives the bytes that each document has by itself."""
+    kept = [each for each in documents if "_id" not in each]
+    assert list(encode_all(kept)) == [bson.encode(each, codec_options=CODEC_OPTIONS) for each in kept]
+
+
+@FEW
+@given(
+    document=st.dictionaries(st.sampled_from("abcdef"), strategies.values),
+    other=st.sets(st.sampled_from("abc")).map(tuple),
+    unset=st.sets(st.sampled_from("xyz")).map(tuple),
+)
+def test_residues_are_packed_as_the_reference_packs_them(
+    document: Document, other: tuple[str, ...], unset: tuple[str, ...]
+) -> None:
+    """`Residues` and `settle` together are `pack_residue`."""
+    setting = {name: value for name, value in document.items() if name not in "abc" or name in other}
+    expected = pack_residue(setting, list(unset))
+    if expected is not None:
+        ledger = [b"head"]
+        settle(ledger, [(0, Residues(frozenset("abc")).find(document, other, unset))])
+        assert ledger == [b"head" + len(expected).to_bytes(4) + expected]
+
+
+def test_nesting_beyond_the_stack_is_left_over(options: Options) -> None:
+    """A document nested too deeply for the rules does not end the batch."""
+    nested: Any = "x"
+    for _ in range(600):
+        nested = [nested]
+    document = {
+        "_id": ObjectId(),
+        "user": strategies.USERS[0],
+        "key": "k",
+        "value": "v",
+        "tier": "free",
+        "preferences": nested,
+    }
+    compare(BY_NAME["users"], options, [{**document, "email": "a@example.org"}])

@@ -1,0 +1,115 @@
+"""Exactness: equality of BSON values, what differs, and how that is kept."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from bson import Binary, Code, DBRef, Decimal128, Int64, Regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator.exact import add_residue, decode, encode, is_faithful, pack_residue, same, subtract
+from tests.strategies import keys, values
+
+fields = st.dictionaries(keys.filter(lambda key: key != "_id"), values, max_size=4)
+
+
+@given(values)
+def test_values_come_back(value: Any) -> None:
+    """What is decoded encodes to the same bytes, and is the same as itself."""
+    raw = encode({"a": value})
+    again = decode(raw)["a"]
+    assert encode({"a": again}) == encode({"a": decode(encode({"a": again}))["a"]})
+    assert same(again, decode(encode({"a": again}))["a"])
+
+
+@given(values, values)
+def test_same_is_same_bytes(one: Any, other: Any) -> None:
+    """Two values are the same where their BSON is."""
+    one, other = decode(encode({"a": one}))["a"], decode(encode({"a": other}))["a"]
+    assert same(one, other) == (encode({"a": one}) == encode({"a": other}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, Int64(1)), (1, 1.0), (1, True), (0.0, -0.0), (0, False), ("1", 1), (None, 0), (Decimal128("1"),
+        Decimal128("1.0")),
+        (Decimal128("1"), Decimal("1")), ("a", Code("a")), (Code("a"), Code("a", {})), (b"a", Binary(b"a", 5)), ("a",
+        Regex("a")),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ([1, 2], [2, 1]), ({}, []), ({"a": Decimal128("1E+20")}, {"a": 10**20}),
+        ([Decimal128("1")], [Decimal(1)]), ({"$ref": "a", "$id": 1}, DBRef("a", 1)), (math.nan, math.inf),
+    ],
+)  # fmt: skip
+def test_different(one: Any, other: Any) -> None:
+    """Types, signs and the order inside values make values different; what BSON cannot hold is different, no error."""
+    assert not same(one, other)
+    assert not same(other, one)
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, [math.nan], -0.0, Decimal128("NaN"), {"a": []}, Regex("a", "i"), DBRef("a", 1)]
+)
+def test_same(value: Any) -> None:
+    """A value is the same as itself, NaN too."""
+    assert same(value, decode(encode({"": value}))[""])
+
+
+@given(fields, fields)
+def test_residue_gives_back(document: dict[str, Any], back: dict[str, Any]) -> None:
+    """What the row gives back and the residue make the document, whatever both are."""
+    document, back = decode(encode(document)), decode(encode(back))
+    rebuilt = add_residue(dict(back), pack_residue(*subtract(document, back)))
+    assert rebuilt.keys() == document.keys()
+    assert all(same(rebuilt[name], value) for name, value in document.items())
+
+
+def test_no_residue() -> None:
+    """Where nothing differs there is no residue at all, and the order of fields is no difference."""
+    assert pack_residue(*subtract({"a": 1, "b": 2}, {"b": 2, "a": 1})) is None
+    assert add_residue({"a": 1}, None) == {"a": 1}
+
+
+def test_residue_is_bson() -> None:
+    """The residue says what to set and what to unset, in BSON."""
+    residue = pack_residue(*subtract({"a": None, "b": 1}, {"b": 2, "d": 1, "c": 0}))
+    assert residue is not None
+    assert decode(residue) == {"set": {"a": None, "b": 1}, "unset": ["c", "d"]}
+
+
+def element(kind: int, value: bytes) -> bytes:
+    """A document of one field `a`."""
+    return enclose(bytes([kind]) + b"a\0" + value)
+
+
+def enclose(elements: bytes) -> bytes:
+    return (len(elements) + 5).to_bytes(4, "little") + elements + b"\0"
+
+
+ONE, TWO = b"\x10%s\0\1\0\0\0", b"\x10%s\0\2\0\0\0"
+ID, REF, DB = b"\x10$id\0\1\0\0\0", b"\x02$ref\0\2\0\0\0c\0", b"\x02$db\0\2\0\0\0d\0"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        enclose(ONE % b"a" + TWO % b"a"), element(0x03, enclose(ONE % b"a" + ONE % b"a")), element(0x06, b""),
+        element(0x0C, b"\2\0\0\0c\0" + bytes(12)), element(0x0E, b"\2\0\0\0s\0"), element(0x0B, b"x\0xi\0"),
+        element(0x0B, b"x\0q\0"), element(0x04, enclose(ONE % b"5")), element(0x03, enclose(ID + REF)),
+        element(0x03, enclose(REF + DB + ID)), element(0x03, enclose(ONE % b"x" + REF + ID)),
+        element(0x03, enclose(REF + ID + b"\x0a$db\0")), enclose(ONE % b"b" + ONE % b"_id"),
+    ],
+)  # fmt: skip
+def test_unfaithful(raw: bytes) -> None:
+    """Documents that the driver does not give back to the byte are known."""
+    assert not is_faithful(decode(raw), raw)
+
+
+@given(fields)
+def test_faithful(document: dict[str, Any]) -> None:
+    """What the driver itself wrote and read is given back to the byte."""
+    raw = encode(decode(encode(document)))
+    assert is_faithful(decode(raw), raw)

@@ -1,0 +1,271 @@
+"""The page on a plan or a run: nothing gets through as markup, nothing comes from elsewhere, and it stays quick."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrator.errors import UsageError
+from migrator.page import format_share, format_size, render_page, save_page
+from migrator.page_content import Content, Lane, content_of_plan, mask_content
+from migrator.page_drawings import draw_flow, draw_timeline
+from migrator.page_journal import judge_run, lay_out
+from migrator.page_parts import MARKER, STYLE, clean
+
+NASTY = "</script><img src=x onerror=\"alert('1')\">&amp;<b>]]>"
+VOID = {"meta", "br"}
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Reader(HTMLParser):
+    """Reads a page strictly: every element is closed where it should be."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))  # in SVG
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def make_plan(names: list[str], findings: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A plan as `migrate plan --out` saves it: every collection alike."""
+    field = {"path": f"{names[0]}.a[]", "types": {names[0]: 3}, "present": 3, "fate": names[0]}
+    collections = [
+        {"name": name, "documents": 10, "bytes": 1000, "mapping": name, "fields_beyond": 1, "fields": [field],
+         "predicted": {"loaded": 7, "rejected": 2, "archived": 1}, "findings": findings}
+        for name in names
+    ]  # fmt: skip
+    return {
+        "fingerprint": "f" * 64,
+        "fingerprints": {},
+        "source": {"collections": collections, "left_out": {names[0]: names[0]}},
+        "tables": dict.fromkeys(names, 7),
+        "steps": [{"name": f"load {name}", "needs": ["prepare", name]} for name in names],
+        "blockers": 1,
+        "blocking": [names[0]],
+        "estimate": {"seconds": 12.5, "target_bytes": 10**9, "embedding": {"chunks": 4, "tokens": 900, "usd": 0.0}},
+        **more,
+    }
+
+
+def make_finding(code: str = "orphan", severity: str = "reject", count: int = 2, example: str = "1") -> dict[str, Any]:
+    return {"code": code, "severity": severity, "count": count, "examples": [example, f"{example}b", f"{example}c"]}
+
+
+def as_run(content: Content, name: str) -> Content:
+    """The same as a run would tell it."""
+    lanes = [Lane(name=f"load {name}", kind="load", began=0.0, ended=7200.0, documents=10)]
+    run = Content(**{**content, "kind": "run", "about": {"Run": name, name: name}})
+    return Content(**{**run, "lanes": lanes, "pauses": [(10.0, 3600.0)], "steps": []})
+
+
+def test_names_full_of_markup_stay_text() -> None:
+    """Whatever comes from the data, from collection names to ids, is text on the page and nothing else."""
+    plan = make_plan([NASTY, f"{NASTY}2"], [make_finding(NASTY, NASTY, 9, NASTY), make_finding(example=NASTY)])
+    content = content_of_plan(plan)
+    for page in (render_page(content), render_page(as_run(content, NASTY))):
+        read = Reader(page)
+        names = {tag for tag, _ in read.elements}
+        assert not names & {"script", "img", "iframe", "link", "object", "form"}
+        assert not [name for _, attributes in read.elements for name in attributes if name.startswith("on")]
+        assert NASTY in read.text
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    """No address leads out of the file, and the policy in it forbids what might."""
+    read = Reader(render_page(content_of_plan(make_plan(["users"], [make_finding()]))))
+    for _, attributes in read.elements:
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+    assert not re.search(r"url\(|@import|https?:", STYLE)
+    policies = [a["content"] for _, a in read.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert [policy is not None and policy.startswith("default-src 'none'") for policy in policies] == [True]
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link within the page has its target."""
+    read = Reader(render_page(content_of_plan(make_plan(["users", "files"], [make_finding()]))))
+    targets = {f"#{attributes['id']}" for _, attributes in read.elements if "id" in attributes}
+    links = {attributes["href"] for _, attributes in read.elements if "href" in attributes}
+    assert links == {"#fields-0", "#fields-1"} <= targets
+
+
+def test_odd_characters_are_spelt_out() -> None:
+    """Control characters would not be HTML, and those that turn text around could make a name lie."""
+    assert clean("a\x00\x1b\x85\u202e\u2066b\tc") == "a\\x00\\x1b\\x85\\u202e\\u2066b\tc"
+
+
+def test_ten_thousand_findings_are_quick() -> None:
+    """A page with 10,000 findings is made within a second and stays below 3 MB, with few elements a finding."""
+    findings = [
+        make_finding(f"code_{number:03}", "warning", 7, f"64baaaafd882a3fac3fb{number:04}") for number in range(100)
+    ]
+    content = content_of_plan(make_plan([f"collection{number}" for number in range(100)], findings))
+    began = time.perf_counter()
+    page = render_page(content)
+    assert time.perf_counter() - began < 1
+    assert len(page) < 3_000_000
+    read = Reader(page)
+    assert len(read.elements) < 6 * 10_000
+    assert sum(tag == "details" for tag, _ in read.elements) < 250
+
+
+def test_light_dark_and_print() -> None:
+    """The style follows the reader's preference, fits narrow screens, and has rules for paper."""
+    for rule in ("color-scheme:light dark", "@media (prefers-color-scheme:dark)", "@media print", "max-width:600px"):
+        assert rule in STYLE
+    assert STYLE.count("{") == STYLE.count("}")
+    used = set(re.findall(r"var\((--\w+)\)", STYLE)) - {"--fill", "--tone"}
+    light, dark = STYLE.split("@media (prefers-color-scheme:dark)")[:2]
+    assert all(f"{name}:" in light for name in used)
+    assert all(f"{name}:" in dark.split("}}")[0] for name in used)
+
+
+def test_plan_says_what_matters_first() -> None:
+    """Verdict, what is in the way and what will be rejected stand before the figures by collection."""
+    text = Reader(render_page(content_of_plan(make_plan(["users"], [make_finding()], blocking=["too old"])))).text
+    places = [text.index(part) for part in ("cannot run: 1 blocker", "too old", "Rejected, and why", "Collections")]
+    assert places == sorted(places)
+    for part in ("12 s", "1.0 GB", "7 of 10 documents", "what it belongs to is gone", "users.a[]", "30.0 %"):
+        assert part in text
+
+
+def test_one_code_may_be_finding_and_reason() -> None:
+    """`too_long` is a finding where the text was cut and a reason where the document went: both are told."""
+    content = content_of_plan(make_plan(["a"], [make_finding("too_long"), make_finding("too_long", "warning", 5)]))
+    assert [(each["severity"], each["count"]) for each in (*content["rejects"], *content["findings"])] == [
+        ("reject", 2),
+        ("warning", 5),
+    ]
+
+
+def test_examples_say_whether_they_are_all() -> None:
+    """Three examples of two findings are all there are; of nine they are the first."""
+    content = content_of_plan(make_plan(["a"], [make_finding(count=2), make_finding("defaulted", "info", 9)]))
+    assert [each["spots"][0]["complete"] for each in (*content["rejects"], *content["findings"])] == [True, False]
+    assert render_page(content).count("(the first 3)") == 1
+
+
+def test_empty_source() -> None:
+    """Nothing to migrate is a page, too."""
+    plan = make_plan(["a"], [], blocking=[], tables={}, source={"collections": [], "left_out": {}})
+    content = content_of_plan(plan)
+    assert content["level"] == "good"
+    assert draw_flow(content["collections"]) == ""
+    Reader(render_page(content))
+
+
+@pytest.mark.parametrize("lacking", ["source", "estimate", "blocking", "steps"])
+def test_incomplete_plan(lacking: str) -> None:
+    """A file that is a plan in name only is refused with a remedy, not with a traceback."""
+    plan = make_plan(["a"], [])
+    del plan[lacking]
+    with pytest.raises(UsageError, match="not complete"):
+        content_of_plan(plan)
+
+
+def test_secrets_are_masked_by_value() -> None:
+    """Masking goes value by value, names too, and leaves figures and shape alone."""
+    content = content_of_plan(make_plan(["hunter2"], [make_finding(example="hunter2")]))
+    masked = mask_content(content, lambda text: text.replace("hunter2", "***"))
+    assert "hunter2" not in render_page(masked)
+    assert masked["figures"] == content["figures"]
+
+
+@pytest.mark.parametrize(
+    ("status", "loaded", "level", "said"),
+    [
+        ("done", 10, "good", "no document is lost"),
+        ("stopped", 10, "warning", "not done"),
+        ("running", 10, "warning", "under way"),
+        ("done", 9, "bad", "do not add up: 1 "),
+    ],
+)
+def test_verdict_of_a_run(status: str, loaded: int, level: str, said: str) -> None:
+    """A run is good only if it is done and every document is accounted for."""
+    totals = {"documents": 10, "bytes": 1, "loaded": loaded, "rejected": 0, "archived": 0}
+    judged = judge_run(status, totals, 3)
+    assert judged[0] == level
+    assert said in judged[1]
+
+
+def at(seconds: float) -> datetime:
+    return BEGAN + timedelta(seconds=seconds)
+
+
+def test_timeline_tells_pauses_from_work() -> None:
+    """A night between two batches is a pause; an index that takes as long is work."""
+    events = [(at(5), "load a", "load", 10), (at(30_005), "load a", "load", 10), (at(30_008), "reconcile a", "step", 0)]
+    lanes, pauses = lay_out(BEGAN, events, at(40_008))
+    assert pauses == [(5.0, 30_000.0)]
+    assert [(each["name"], each["began"], each["ended"], each["documents"]) for each in lanes] == [
+        ("load a", 0.0, 30_005.0, 20),
+        ("reconcile a", 30_005.0, 30_008.0, 0),
+        ("indexes, keys, statistics", 30_008.0, 40_008.0, 0),
+    ]
+    drawn = draw_timeline(lanes, pauses)
+    assert "paused 8 h 20 min" in drawn
+    assert max(float(x) for x in re.findall(r' x="([\d.]+)"', drawn)) <= 1000
+    assert min(float(wide) for wide in re.findall(r'width="([\d.]+)"', drawn)) > 0
+
+
+def test_flow_joins_what_is_small() -> None:
+    """Many collections do not make many ribbons: the smaller ones share one, and nothing is left out of the sums."""
+    content = content_of_plan(make_plan([f"c{number}" for number in range(40)], []))
+    drawn = draw_flow(content["collections"])
+    assert "28 smaller" in drawn
+    assert drawn.count("<path") == 13 * 3
+    assert ">80<" in drawn  # rejected, all together
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"),
+    [(0, 9, "0 %"), (9, 9, "100 %"), (1, 10**6, "0.1 %"), (999_999, 10**6, "99.9 %"), (0, 0, "0 %")],
+)
+def test_shares_do_not_round_to_all_or_none(part: int, whole: int, shown: str) -> None:
+    """One missing in a million is not 100 per cent."""
+    assert format_share(part, whole) == shown
+
+
+@pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (5e13, "50.0 TB")])
+def test_sizes(size: float, shown: str) -> None:
+    """Sizes are in the unit that fits."""
+    assert format_size(size) == shown
+
+
+def test_a_page_replaces_only_a_page(tmp_path: Path) -> None:
+    """An earlier report is replaced; any other file, and a folder, is left alone."""
+    path, other = tmp_path / "report.html", tmp_path / "notes.html"
+    page = render_page(content_of_plan(make_plan(["a"], [])))
+    save_page(path, page)
+    save_page(path, f"{MARKER}\nnewer")
+    assert path.read_text(encoding="utf-8") == f"{MARKER}\nnewer"
+    assert page.startswith(f"{MARKER}\n<!doctype html>")
+    other.write_text("<!doctype html>mine", encoding="utf-8")
+    for taken in (other, tmp_path, tmp_path / "missing" / "report.html"):
+        with pytest.raises(UsageError):
+            save_page(taken, page)
+    assert other.read_text(encoding="utf-8") == "<!doctype html>mine"

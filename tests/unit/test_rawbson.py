@@ -1,0 +1,72 @@
+"""Raw BSON: the documents of a batch, and their `_id`s, without decoding."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from bson import ObjectId, Regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator import rawbson
+from migrator.exact import encode
+from tests.strategies import keys, values
+
+EMPTY = encode({})
+fields = st.dictionaries(keys.filter(lambda key: key != "_id"), values, max_size=4)
+
+
+def place_id(before: dict[str, Any], value: Any, after: dict[str, Any]) -> bytes:
+    """A document with its `_id` where the driver would not put it."""
+    return encode({"": {**before, "_id": value, **after}})[6:-1]
+
+
+@given(fields, values, fields)
+def test_source_id_is_the_id(before: dict[str, Any], value: Any, after: dict[str, Any]) -> None:
+    """The `_id` is found wherever it stands and whatever it is, byte for byte."""
+    assert rawbson.source_id(place_id(before, value, after)) == encode({"_id": value})
+
+
+@given(fields)
+def test_source_id_of_none(document: dict[str, Any]) -> None:
+    """Without an `_id` it is the empty document; one inside a value does not count."""
+    assert rawbson.source_id(encode({**document, "a": {"_id": 1}})) == EMPTY
+
+
+@pytest.mark.parametrize("value", [None, [1], Regex("a", "i"), {"_id": 2}, "", b"", -0.0])
+def test_source_id_of_odd_ids(value: Any) -> None:
+    """Types that a server refuses as `_id` are found too."""
+    assert rawbson.source_id(encode({"a": "_id", "_id": value})) == encode({"_id": value})
+
+
+@given(st.lists(fields.map(encode), max_size=5))
+def test_split(documents: list[bytes]) -> None:
+    """A batch falls into its documents."""
+    assert list(rawbson.split(b"".join(documents))) == documents
+
+
+@given(fields, values, st.data())
+def test_damage_raises_nothing(before: dict[str, Any], value: Any, data: st.DataObject) -> None:
+    """Whatever bytes are wrong, the answer is a document of its own length."""
+    damaged = bytearray(place_id(before, value, {}))
+    for place in data.draw(st.lists(st.integers(4, len(damaged) - 1), max_size=4)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    found = rawbson.source_id(bytes(damaged[: data.draw(st.integers(5, len(damaged)))]))
+    assert int.from_bytes(found[:4], "little") == len(found)
+
+
+@given(st.binary(max_size=60))
+def test_noise_raises_nothing(data: bytes) -> None:
+    """Neither do bytes that never were a document."""
+    found = rawbson.source_id(data)
+    assert int.from_bytes(found[:4], "little") == len(found)
+
+
+def test_every_single_damage() -> None:
+    """Every byte of a document set to a few values: nothing raised, nothing endless."""
+    raw = encode({"a": "text", "r": Regex("a"), "d": {"x": [1]}, "_id": ObjectId()})
+    for place in range(4, len(raw)):
+        for byte in (0, 1, 2, 3, 5, 0x0B, 0x0C, 0x7F, 0x80, 0xFF, random.randrange(256)):
+            rawbson.source_id(raw[:place] + bytes([byte]) + raw[place + 1 :])
