@@ -71,7 +71,8 @@ def resources_of(context: Context, resources: Any) -> Any:
         return None
     document = {"tool_resources": resources}
     packed: Document = {}
-    if any([_are_listed(context, document, paths) for paths in (SEARCH, STORES)]):
+    listed = [_are_listed(context, document, paths) for paths in (SEARCH, STORES)]  # each may note a finding
+    if any(listed):
         ids = _existing(context, document, SEARCH) + _of_stores(context, document)
         packed["fileSearch"] = {"fileIds": list(dict.fromkeys(ids)) if _of_stores(context, document) else ids}
     if _are_listed(context, document, CODE):

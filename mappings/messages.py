@@ -19,6 +19,7 @@ from migrator.mapping import (
     Link,
     Name,
     Newest,
+    OneOf,
     Refer,
     Rejected,
     Row,
@@ -157,6 +158,21 @@ def error_message_of(context: Context, text: Any, error: bool, content: str) -> 
     return content if error and text is not ABSENT and text is not None else None
 
 
+# An assistant of today writes parts and leaves `text` empty; one of yesterday wrote `text`, as users do.
+TEXT_FORMS = (
+    lambda content, role: "" if role == "assistant" else content,
+    lambda content, role: content,
+    lambda content, role: "",
+    lambda content, role: ABSENT,
+)
+CONTENT_FORMS = (
+    lambda content, role: [{"type": "text", "text": content}] if role == "assistant" else ABSENT,
+    lambda content, role: ABSENT,
+    lambda content, role: [{"type": "text", "text": content}],
+    lambda content, role: [{"type": "text", "text": {"value": content, "annotations": []}}],
+)
+
+
 def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
     """LibreChat's messageId is unique with its user only; and a message belongs to its conversation."""
     return row["conversation_id"], shared.source_user(document)
@@ -187,14 +203,7 @@ mapping = Collection(
             write=uuid_text,
         ),
         imply("user", shared.AS_TEXT.write, "conversation_id.user_id"),
-        Compute(
-            columns=("content",),
-            fields=("text", "content"),
-            function=content_of,
-            to="text",
-            reverse=str,
-            reverse_of=("content",),
-        ),
+        Compute(columns=("content",), fields=("text", "content"), function=content_of),
         Compute(
             columns=("role",),
             fields=("isCreatedByUser", "sender"),
@@ -227,6 +236,8 @@ mapping = Collection(
         take("error", "error", BOOLEAN, default=False),
         Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),
         *shared.dates(),
+        OneOf("text", TEXT_FORMS, ("content", "role")),
+        OneOf("content", CONTENT_FORMS, ("content", "role")),
         imply("sender", sender_back, "role", "provider", "conversation_id.agent_id"),
         imply("__v", 0),
         imply("unfinished", False),

@@ -26,7 +26,7 @@ from migrator.handover import Archive, Finding, Loaded, Reject
 from migrator.journal import Place
 from migrator.mapping import Collection, Row
 from migrator.readback import read_loaded
-from migrator.resolve import Resolver, for_sql
+from migrator.resolve import Resolver, for_sql, plain
 from migrator.translate import Translation, rebuild_bson
 
 Connection = psycopg.Connection[Any]
@@ -182,7 +182,11 @@ class Claims:
 
     def _rekey(self, raw: bytes, document: Document, row: Row) -> None:
         claimed = row[self.collection.key.column]
-        row_id = ids.uuid_of(self.collection.name, document["_id"], objectid=True)
+        row_id = ids.uuid_of(self.collection.name, document.get("_id"), objectid=True)
+        if "_id" not in document or self._is_taken(self.collection.key.column, row_id):
+            # A dump may hold an _id twice; and any id may be a row's that was there before.
+            self._write(raw, document, Reject(reason="duplicate_id", detail="_id"), [])
+            return
         result, findings = self._translation(document).translate(document, row_id, self._raw(document, raw))
         source_id = rawbson.source_id(raw)
         note = Finding(
@@ -206,14 +210,20 @@ class Claims:
         claims = {self.collection.key.column: "duplicate_id", **self.collection.unique}
         holders = []
         for column, reason in claims.items():
-            query = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(
-                sql.Identifier(self.collection.key.column),
-                self.place.table(self.collection.table.name),
-                sql.Identifier(column),
-            )
-            for (found,) in self.connection.execute(query, (for_sql(row[column]),)).fetchall():
-                holders.append((reason, self._holder(found.bytes if hasattr(found, "bytes") else found)))
+            holders += [(reason, self._holder(row_id)) for row_id in self._having(column, row[column])]
         return holders
+
+    def _having(self, column: str, value: Any) -> list[Any]:
+        """The ids of rows that have this value."""
+        query = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(
+            sql.Identifier(self.collection.key.column),
+            self.place.table(self.collection.table.name),
+            sql.Identifier(column),
+        )
+        return [plain(found) for (found,) in self.connection.execute(query, (for_sql(value),)).fetchall()]
+
+    def _is_taken(self, column: str, value: Any) -> bool:
+        return bool(self._having(column, value))
 
     def _holder(self, row_id: Any) -> Holder:
         found = list(read_loaded(self.connection, self.place, self.mappings, self.collection, [spell_id(row_id)]))
@@ -226,7 +236,7 @@ class Claims:
         assert holder.source_id is not None  # only our own rows yield
         table, key = self.place.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
         self.connection.execute(sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, key), (for_sql(holder.row_id),))
-        self._forget_outcome(holder.source_id, "loaded")
+        self._forget_outcome(holder.source_id, "loaded", spell_id(holder.row_id))
         values = (self.collection.name, holder.source_id)
         self.connection.execute(
             self.place.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s"), values
@@ -237,13 +247,13 @@ class Claims:
         query = self.place.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
         self.connection.execute(query, (self.collection.name, row_id))
 
-    def _forget_outcome(self, source_id: bytes, outcome: str) -> None:
-        # One row only: a dump may hold an _id twice, and each copy has its own ledger row.
+    def _forget_outcome(self, source_id: bytes, outcome: str, target_id: str | None = None) -> None:
+        # One row only, and the right one: a dump may hold an _id twice, and each copy has its own ledger row.
         query = self.place.sql(
-            "DELETE FROM {ledger} WHERE ctid = (SELECT ctid FROM {ledger}"
-            " WHERE collection = %s AND source_id = %s AND outcome = %s LIMIT 1)"
+            "DELETE FROM {ledger} WHERE ctid = (SELECT ctid FROM {ledger} WHERE collection = %s AND source_id = %s"
+            " AND outcome = %s AND target_id IS NOT DISTINCT FROM %s LIMIT 1)"
         )
-        self.connection.execute(query, (self.collection.name, source_id, outcome))
+        self.connection.execute(query, (self.collection.name, source_id, outcome, target_id))
 
     def _translation(self, document: Document) -> Translation:
         references = self._resolver.references(self.collection, [document])

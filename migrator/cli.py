@@ -6,6 +6,7 @@ its traceback goes to a log.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -284,6 +285,7 @@ def version() -> None:
 def main() -> None:
     """The entry point: runs a command and turns whatever happens into an exit code."""
     signal.signal(signal.SIGTERM, _stop)
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it logs, it raises, too
     code = run_app()
     if _consoles:
         _consoles[0].close()
@@ -308,6 +310,8 @@ def run_app() -> int:
     except MigrateError as error:
         return fail(error)
     except psycopg.Error as error:
+        if was_stopped(error):
+            return fail(STOPPED)
         known = explain(error)
         return crash(error) if known is None else fail(known)
     except BrokenPipeError:
@@ -318,6 +322,12 @@ def run_app() -> int:
             error.show()
             return int(error.exit_code)
         return crash(error)
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Whether Ctrl-C came first: a connection stopped in the middle of a statement refuses what ends a block."""
+    context = error.__context__
+    return context is not None and (isinstance(context, KeyboardInterrupt) or was_stopped(context))
 
 
 def fail(error: MigrateError) -> int:

@@ -27,7 +27,7 @@ from migrator.exact import Document, same
 from migrator.familiar import NOTHING, Group, Memo, group_of
 from migrator.forms import has_form, write_back, write_forward, write_implied
 from migrator.ids import canonical_uuids, collection_tag, objectid_to_uuid, uuid_of, uuid_text
-from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, Refer, Rejected, Rule
+from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, OneOf, Refer, Rejected, Rule
 from migrator.packing import Packing, Run, runs_of
 from migrator.residues import TOGETHER, Residues, settle
 from migrator.translate import Translation
@@ -113,7 +113,7 @@ class Code(Draft):
         self.add(1, "for place, d in enumerate(documents):")
         self.add(2, "if d is None:", "    continue", "if notes:", "    notes.clear()")
         self.add(2, "try:")
-        self.add(3, "get = d.get", "oid = get('_id')")
+        self.add(3, "get = d.get", "oid = get('_id')", *(["forms = ()"] if self.collection.choices else []))
         self.add(3, "if oid.__class__ is not ObjectId:", "    slow(place); continue", "oid = oid.binary")
         self._translate()
         self.add(2, "except (Rejected, Archived, RecursionError):", "    slow(place); continue")
@@ -204,7 +204,7 @@ class Code(Draft):
         for rule in self.inline:
             if isinstance(rule, Compute):
                 needed.update(rule.after + rule.reverse_of)
-            elif isinstance(rule, Imply):
+            elif isinstance(rule, Imply | OneOf):
                 needed.update(rule.of)
         return needed
 
@@ -275,10 +275,11 @@ class Code(Draft):
         self.add(2, *packing.lines, f"add_row(join(({parts},)))")
 
     def _emit_ledger(self) -> None:
-        self.add(2, "if a + len(d) == ALL and x is m[1] and u is m[2] and known_tail is not None:")
+        usual = " and not forms" if self.collection.choices else ""
+        self.add(2, f"if a + len(d) == ALL and x is m[1] and u is m[2] and known_tail is not None{usual}:")
         self.add(2, "    tail = known_tail", "else:")
         self.add(3, f"if len(debts) == {TOGETHER}:", "    settle(ledger, debts)")
-        self.add(3, "tail = b''; owe((len(ledger), residue_of(d, x, u)))")
+        self.add(3, f"tail = b''; owe((len(ledger), residue_of(d, x, u{', forms' if usual else ''})))")
         name = self.collection.name.encode()
         head = struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0"
         loaded = _LENGTH(6) + b"loaded"

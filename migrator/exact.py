@@ -14,7 +14,7 @@ from bson.errors import BSONError, InvalidDocument
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 Document = dict[str, Any]
-_SIMPLE = frozenset({str, bool, type(None), bson.ObjectId})
+_SIMPLE = frozenset({str, bool, int, type(None), bson.ObjectId})
 
 
 def decode(data: bytes) -> Document:
@@ -45,6 +45,10 @@ def same(one: Any, other: Any) -> bool:
         return False
     if kind in _SIMPLE:
         return bool(one == other)
+    if kind is list:
+        return len(one) == len(other) and all(map(same, one, other))
+    if kind is dict:
+        return list(one) == list(other) and all(map(same, one.values(), other.values()))
     try:
         return encode({"": one}) == encode({"": other})
     except (InvalidDocument, OverflowError):
@@ -57,14 +61,24 @@ def subtract(document: Document, back: Document) -> tuple[Document, list[str]]:
     return setting, [k for k in back if k not in document]
 
 
-def pack_residue(setting: Document, unset: list[str]) -> bytes | None:
-    """The residue as the ledger keeps it: BSON `{"set": {...}, "unset": [...]}`, each only where not empty; or None."""
+def pack_residue(setting: Document, unset: list[str], forms: Mapping[str, int] | None = None) -> bytes | None:
+    """The residue as the ledger keeps it: BSON `{"set": {...}, "unset": [...], "form": {...}}`, or None for nothing.
+
+    `form` tells which of its forms a field has (`mapping.OneOf`).
+    """
     residue: Document = {}
     if setting:
         residue["set"] = setting
     if unset:
         residue["unset"] = sorted(unset)
+    if forms:
+        residue["form"] = dict(forms)
     return encode(residue) if residue else None
+
+
+def forms_of(residue: bytes | None) -> dict[str, int]:
+    """The fields of a residue's document that have another form than the first."""
+    return {} if residue is None else decode(residue).get("form", {})
 
 
 def whole_residue(raw: bytes) -> bytes:

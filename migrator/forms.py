@@ -9,7 +9,7 @@ from typing import Any
 
 from migrator import codecs
 from migrator.draft import Draft
-from migrator.mapping import Compute, Imply, Name, Refer, Rule, Take
+from migrator.mapping import Compute, Imply, Name, OneOf, Refer, Rule, Take
 
 
 def has_form(rule: Rule) -> bool:
@@ -17,7 +17,7 @@ def has_form(rule: Rule) -> bool:
     if isinstance(rule, Take):
         simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.back_to is None
         return simple and _READINGS.get(type(rule.codec)) is not None
-    return isinstance(rule, Imply | Compute | Refer | Name)
+    return isinstance(rule, Imply | OneOf | Compute | Refer | Name)
 
 
 def write_forward(draft: Draft, rule: Rule) -> None:
@@ -63,11 +63,24 @@ def _forward_compute(draft: Draft, rule: Compute) -> None:
 
 def write_back(draft: Draft, rule: Rule) -> None:
     """The way back: the field that the columns give, against the document's."""
-    if isinstance(rule, Imply):
+    if isinstance(rule, OneOf):
+        _back_one_of(draft, rule)
+    elif isinstance(rule, Imply):
         draft.compare(rule.path, f"known({write_implied(draft, rule)})")
     elif isinstance(rule, Compute) and rule.to is not None:
         arguments = ", ".join(draft.locals_[name] for name in rule.reverse_of)
         draft.compare(rule.to, f"{draft.bind('reverse', rule.reverse)}({arguments})" if rule.reverse else "A")
+
+
+def _back_one_of(draft: Draft, rule: OneOf) -> None:
+    """The first form is nothing to tell; another one is told by its number."""
+    w, columns = draft.value(rule.path), ", ".join(draft.locals_[name] for name in rule.of)
+    draft.add(3, f"if {w} is A:", "    a += 1")
+    draft.add(3, f"b = {draft.bind('form', rule.forms[0])}({columns})")
+    draft.add(3, f"if b is not {w} and (b is A or {w} is A or not same(b, {w})):")
+    draft.add(4, f"number = {draft.bind('find', rule.find)}({w}, {columns})", "if number:")
+    draft.add(5, f"forms += (({rule.path!r}, number),)")
+    draft.add(4, f"elif {w} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
 
 
 def write_implied(draft: Draft, rule: Imply) -> str:

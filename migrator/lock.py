@@ -29,7 +29,8 @@ def exclusive(connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        if not connection.closed:
+        # Stopped in the middle of a statement, the connection can only be closed; the lock goes with it.
+        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             connection.execute("SELECT pg_advisory_unlock(%s)", (KEY,))
 
 

@@ -16,7 +16,7 @@ from bson import ObjectId
 
 from migrator import ids
 from migrator.codecs import JSON, MOMENT, UNREADABLE, Codec
-from migrator.exact import Document
+from migrator.exact import Document, same
 from migrator.findings import REASONS
 from migrator.jsonb import Note, normalize, remove_nul
 
@@ -252,6 +252,45 @@ class Imply:
 def imply(path: str, value: Any, *of: str) -> Imply:
     """`path` is `value`, or `value(*columns)` where columns are named."""
     return Imply(path, value, of)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A field that has one of a few forms, all of which follow from the row: functions of plain columns.
+
+    The first form is given back by the row; where the document has another one, the residue tells its number.
+    """
+
+    path: str
+    forms: tuple[Callable[..., Any], ...] = field(hash=False)
+    of: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def forward(self, document: Document, row: Row, context: Context) -> None:
+        """Nothing goes this way."""
+
+    def back(self, row: Row, document: Document) -> None:
+        self.put(0, row, document)
+
+    def put(self, number: int, row: Row, document: Document) -> None:
+        """Gives the field its form of this number."""
+        value = self.forms[number](*(row[name] for name in self.of))
+        document.pop(self.path, None)
+        if value is not ABSENT:
+            document[self.path] = value
+
+    def find(self, value: Any, *columns: Any) -> int:
+        """The number of the form, other than the first, that a document's value (or ABSENT) has; 0 for none."""
+        for number in range(1, len(self.forms)):
+            form = self.forms[number](*columns)
+            if form is value or (form is not ABSENT and value is not ABSENT and same(form, value)):
+                return number
+        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -555,6 +594,11 @@ class Collection:
     @property
     def lookups(self) -> tuple[Lookup, ...]:
         return tuple({lookup.name: lookup for rule in self.rules for lookup in rule.lookups}.values())
+
+    @property
+    def choices(self) -> tuple[OneOf, ...]:
+        """The rules whose fields have several forms."""
+        return tuple(rule for rule in self.rules if isinstance(rule, OneOf))
 
     @property
     def needs(self) -> frozenset[str]:

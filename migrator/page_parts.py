@@ -66,7 +66,8 @@ main{padding:14px 10px 40px}.verdict{font-size:17px}th,td{padding:5px 8px}}
 @media print{:root{color-scheme:light;--ground:#fff;--card:#fff;--text:#000;--soft:#444;--line:#bbb;--link:#000;
 --loaded:#2f6fde;--rejected:#d9480f;--archived:#8791a0;--good:#0b7a4b;--warning:#8a4f00;--bad:#b01722;--step:#7c4dbd}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{font-size:11px}main{max-width:none;padding:0}
-h2{break-after:avoid}tr,svg,.verdict{break-inside:avoid}thead{display:table-header-group}a{text-decoration:none}
+h2{font-size:14px;margin-top:20px}h2,.key,section>p{break-after:avoid}.verdict,.figures dd{font-size:14px}
+code,.ids{font-size:10px}.figures{grid-template-columns:repeat(7,1fr)}tr,svg,.verdict{break-inside:avoid}thead{display:table-header-group}a{text-decoration:none}
 .scroll,.ids{overflow:visible;max-height:none}svg,.ids{min-width:0}table{font-size:10px}@page{margin:14mm}}
 """.strip()
 

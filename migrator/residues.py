@@ -20,6 +20,7 @@ TOGETHER = 32  # documents of 16 MiB are still a fourth of what BSON can hold
 _MOST = 1000  # combinations of names that are kept
 
 Names = tuple[str, ...]
+Forms = tuple[tuple[str, int], ...]  # (field, number of its form)
 Debt = tuple[int, Document]  # place of a ledger tuple that still lacks its residue, and the residue
 
 
@@ -35,16 +36,20 @@ class Residues:
         self._given = frozenset(given)
         self._exact: dict[Names, frozenset[str]] = {}  # other → the fields that the row gives back as they were
 
-    def find(self, document: Document, other: Names, unset: Names) -> Document:
-        """The residue: every field that no rule gives, those of `other`, and the names in `unset`.
+    def find(self, document: Document, other: Names, unset: Names, forms: Forms = ()) -> Document:
+        """The residue: every field that no rule gives, those of `other`, the names in `unset`, the numbers of forms.
 
-        `other` are fields that the rules give with another value, `unset` those that the document lacks.
+        `other` are fields that the rules give with another value, `unset` those that the document lacks, `forms` those
+        that have another of their forms.
         """
         exact = self._exact.get(other) or self._learn(other)
         setting = {name: value for name, value in document.items() if name not in exact}
-        if not unset:
-            return {"set": setting}
-        return {"set": setting, "unset": sorted(unset)} if setting else {"unset": sorted(unset)}
+        residue: Document = {"set": setting} if setting else {}
+        if unset:
+            residue["unset"] = sorted(unset)
+        if forms:
+            residue["form"] = dict(forms)
+        return residue
 
     def _learn(self, other: Names) -> frozenset[str]:
         if len(self._exact) >= _MOST:

@@ -9,9 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from migrator import rawbson
-from migrator.exact import Document, add_residue, decode, encode, pack_residue, subtract, whole_of, whole_residue
+from migrator.exact import (
+    Document,
+    add_residue,
+    decode,
+    encode,
+    forms_of,
+    pack_residue,
+    subtract,
+    whole_of,
+    whole_residue,
+)
 from migrator.handover import Archive, Finding, Loaded, Reject, Result
-from migrator.mapping import Archived, Collection, Found, Lookup, Rejected, Row
+from migrator.mapping import ABSENT, Archived, Collection, Found, Lookup, Rejected, Row
 
 # (collection, column) of a lookup → plain key → what was found
 References = Mapping[tuple[str, str], Mapping[Any, tuple[Found, ...]]]
@@ -94,7 +104,15 @@ def give_back(collection: Collection, row: Row) -> Document:
 def residue_of(collection: Collection, document: Document, row: Row) -> bytes | None:
     """`document − back(row)`, `_id` apart: the ledger has that."""
     fields = {name: value for name, value in document.items() if name != "_id"}
-    return pack_residue(*subtract(fields, give_back(collection, row)))
+    setting, unset = subtract(fields, give_back(collection, row))
+    forms: dict[str, int] = {}
+    for rule in collection.choices:
+        if rule.path in setting or rule.path in unset:
+            number = rule.find(document.get(rule.path, ABSENT), *(row[name] for name in rule.of))
+            if number:
+                forms[rule.path] = number
+    setting = {name: value for name, value in setting.items() if name not in forms}
+    return pack_residue(setting, [name for name in unset if name not in forms], forms)
 
 
 def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
@@ -102,7 +120,12 @@ def rebuild(collection: Collection, source_id: Document, row: Row, residue: byte
     whole = whole_of(residue)
     if whole is not None:
         return decode(whole)
-    return {**source_id, **add_residue(give_back(collection, row), residue)}
+    back = give_back(collection, row)
+    forms = forms_of(residue)
+    for rule in collection.choices:
+        if rule.path in forms:
+            rule.put(forms[rule.path], row, back)
+    return {**source_id, **add_residue(back, residue)}
 
 
 def rebuild_bson(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:

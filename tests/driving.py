@@ -1,4 +1,4 @@
-"""Driving the command line in tests: calls in this process or another, what a database holds, as text and as digests."""
+"""Driving the command line in tests: calls in this process or another; what a database holds, as text and digests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +21,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import catalog, cli
+from migrator import catalog, cli, ddl
 from migrator.catalog import Catalog
 from migrator.targets.base import Target
 from migrator.targets.bundled import program_path
@@ -82,9 +83,9 @@ def spawn(*arguments: object, environment: Mapping[str, str] | None = None) -> A
 
 @contextmanager
 def hurried(server_url: str) -> Iterator[None]:
-    """Saves what every scenario would pay for again: `plan` rehearses in a throw-away database of a server that runs,
-    and what the schema looks like when this server renders it is asked once."""
-    known: dict[tuple[int, bool], Catalog] = _WANTED.setdefault(server_url, {})
+    """Saves what every scenario would pay for again, and what others test: `plan` rehearses in a throw-away database of
+    a server that runs, without indexes and keys at the end; the wanted schema is rendered once."""
+    known = _WANTED.setdefault(server_url, {})
     read = catalog.read_wanted
 
     def read_once(connection: Any, metadata: MetaData, rls: bool) -> Catalog:
@@ -95,22 +96,38 @@ def hurried(server_url: str) -> Iterator[None]:
 
     with (
         patch("migrator.catalog.read_wanted", read_once),
+        patch("migrator.ddl.statements", _STATEMENTS),
         patch("migrator.stages.plan.scratch_target", lambda: _rehearsal(server_url)),
+        patch("migrator.stages.plan.finish", lambda *arguments: None),
     ):
         yield
 
 
 _WANTED: dict[str, dict[tuple[int, bool], Catalog]] = {}
+_STATEMENTS = lru_cache(ddl.statements)
 
 
 @contextmanager
 def _rehearsal(server_url: str) -> Iterator[Target]:
+    """A database that every plan finds empty."""
     name = f"rehearsal_{os.getpid()}"
-    administer(server_url, "CREATE DATABASE {}", name)
+    url = with_database(server_url, name)
     try:
-        yield ServerTarget(with_database(server_url, name))
-    finally:
-        administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+        clear(url)
+    except psycopg.OperationalError:
+        administer(server_url, "CREATE DATABASE {}", name)
+    yield ServerTarget(url)
+
+
+def clear(url: str) -> None:
+    """Takes everything out of a database that a migration may have made in it."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute("DROP SCHEMA IF EXISTS migrator CASCADE")
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+        connection.execute("COMMENT ON SCHEMA public IS 'standard public schema'")
+        connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
 
 
 def dump_database(url: str) -> str:
@@ -140,7 +157,7 @@ def digest_database(url: str) -> dict[str, str]:
 
 def _digest(connection: psycopg.Connection[Any], schema: str, table: str, columns: str) -> str:
     query = sql.SQL("SELECT t::text FROM (SELECT {} FROM {}) t").format(
-        sql.SQL(columns),  # type: ignore[arg-type]
+        sql.SQL(columns),
         sql.Identifier(schema, table),
     )
     lines = sorted(row[0] for row in connection.execute(query))

@@ -33,6 +33,12 @@ def quick(server_url: str) -> Iterator[None]:
 
 
 @pytest.fixture
+def chdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that commands write by a relative name go to the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def migrated(database: str, tmp_path: Path) -> Path:
     """A finished migration of a small scenario, with rejects and findings; its migrate.toml."""
     config = configure(database, tmp_path)
@@ -110,7 +116,7 @@ def test_unreachable_server_is_7(tmp_path: Path) -> None:
 @contextmanager
 def refusing_server() -> Iterator[int]:
     """Speaks just enough of PostgreSQL's protocol to refuse every password."""
-    error = b"SFATAL\0C28P01\0Mpassword authentication failed for user \"app\"\0\0"
+    error = b'SFATAL\0C28P01\0Mpassword authentication failed for user "app"\0\0'
 
     def refuse(server: socket.socket) -> None:
         while True:
@@ -225,9 +231,8 @@ def test_revert_without_yes_asks(migrated: Path, database: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("verify",), ("revert", "--yes"), ("export", "out"), ("rejects", "list")])
-def test_no_migration_is_2(command: tuple[str, ...], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_migration_is_2(command: tuple[str, ...], database: str, tmp_path: Path, chdir: None) -> None:
     """A command about a migration that is not there says so."""
-    monkeypatch.chdir(tmp_path)
     answer = call(*command, "-c", configure(database, tmp_path))
     assert answer.code == 2
     assert "no migration" in answer.err
@@ -275,6 +280,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 COMMANDS = dict(leaves(typer.main.get_command(cli.app)))
+WITHOUT_CONFIG = {("init",), ("id",)}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -284,6 +290,14 @@ def test_help_ends_with_an_example(path: tuple[str, ...]) -> None:
     assert answer.code == 0
     last = " ".join(answer.out.rstrip().rpartition("Example:")[2].split())
     assert last.startswith("migrate " + " ".join(path))
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path != ("version",)], ids=" ".join)
+def test_options_of_every_command(path: tuple[str, ...]) -> None:
+    """Every command takes --json, --verbose and --quiet, and --config where there is anything to configure."""
+    options = {spelling for parameter in COMMANDS[path].params for spelling in parameter.opts}
+    assert options >= {"--json", "--verbose", "-v", "--quiet", "-q"}
+    assert path in WITHOUT_CONFIG or options >= {"--config", "-c"}
 
 
 ASKED: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -301,12 +315,10 @@ ASKED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("rejects", "export"): ("rejects.jsonl",),
     ("revert",): ("--yes",),
 }
-WITHOUT_CONFIG = {("init",), ("id",)}
 
 
-def test_json_is_one_document(migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_one_document(migrated: Path, chdir: None) -> None:
     """With --json, stdout carries exactly one JSON document, whatever the command; failures likewise."""
-    monkeypatch.chdir(tmp_path)
     for path, arguments in ASKED.items():
         config = () if path in WITHOUT_CONFIG else ("-c", str(migrated))
         answer = call(*path, *arguments, *config, "--json")
@@ -338,12 +350,11 @@ def test_run_again_does_nothing(migrated: Path, database: str) -> None:
     assert digest_database(database) == before
 
 
-def test_no_secret_in_any_output(server_url: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_in_any_output(server_url: str, database: str, tmp_path: Path, chdir: None) -> None:
     """A password in the target's URL is in no output, verbose or not, in no plan and in no record."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS secretive")
         connection.execute(f"CREATE ROLE secretive LOGIN SUPERUSER PASSWORD '{SECRET}'".encode())
-    monkeypatch.chdir(tmp_path)
     parts = urlsplit(database)
     url = urlunsplit(parts._replace(netloc=f"secretive:{SECRET}@" + parts.netloc.rpartition("@")[2]))
     config, told = configure(url, tmp_path), []

@@ -15,7 +15,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 @pytest.mark.parametrize(("first", "second"), [("demo", "demo"), ("librechat", "librechat.archive.gz")])
 def test_whole_life(first: str, second: str, database: str, server_url: str, tmp_path: Path) -> None:
-    """What plan foretells happens, is proven, can be taken back, and happens again just so from another form of dump."""
+    """What plan foretells happens, is proven, taken back, and happens again just so from another form of dump."""
     before = dump_database(database)
     digests = []
     with hurried(server_url):
@@ -33,7 +33,7 @@ def test_whole_life(first: str, second: str, database: str, server_url: str, tmp
 
 
 def test_demo_by_processes(database: str, tmp_path: Path) -> None:
-    """The same commands as processes of their own, the rehearsal on a server of its own: nothing of the demo is lost."""
+    """The same commands as processes of their own, the rehearsal on a server of its own: nothing is lost."""
     config = write_config(tmp_path / "migrate.toml", f"dump:{FIXTURES / 'demo'}", database)
     planned = done(spawn("plan", "-c", config, "--json"))
     outcome = done(spawn("run", "-c", config, "--json"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.driving import Answer, call, digest_database, dump_database, hurried
+from tests.conftest import administer, with_database
+from tests.driving import Answer, call, clear, digest_database, dump_database, hurried
 from tests.scenarios import ExpectedRow, Scenario, read_scenario, scenario_names, write_config, write_dump
 
 KNOWN: dict[str, str] = {}  # scenario → what is not yet as mapping-decisions.md wants it
@@ -21,12 +24,24 @@ SCENARIOS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def place(server_url: str) -> Iterator[str]:
+    """The URL of a database that the scenarios share: each leaves it as it was, which is part of what it shows."""
+    name = f"scenarios_{uuid.uuid4().hex}"
+    administer(server_url, "CREATE DATABASE {}", name)
+    yield with_database(server_url, name)
+    administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(name: str, database: str, server_url: str, tmp_path: Path) -> None:
+def test_scenario(name: str, place: str, server_url: str, tmp_path: Path) -> None:
     """What plan foretells happens, is as expected, is proven, can be taken back, and happens again just so."""
     scenario = read_scenario(name)
-    with hurried(server_url):
-        live(scenario, database, prepare(scenario, database, tmp_path))
+    try:
+        with hurried(server_url):
+            live(scenario, place, prepare(scenario, place, tmp_path))
+    finally:
+        clear(place)
 
 
 def live(scenario: Scenario, database: str, config: Path) -> None:
@@ -38,8 +53,7 @@ def live(scenario: Scenario, database: str, config: Path) -> None:
     outcome = run(config)
     check_outcome(scenario, outcome, planned.json)
     check_records(scenario, database)
-    for row in scenario.expect.rows:
-        check_row(database, row)
+    check_rows(database, scenario.expect.rows)
     check_absent(database, scenario.expect.absent)
     check_verified(call("verify", "-c", config, "--level", "roundtrip", "--json"), scenario)
     first = digest_database(database)
@@ -105,30 +119,26 @@ def count_records(database: str, relation: str, column: str) -> dict[str, dict[s
     return dict(found)
 
 
-def check_row(database: str, expected: ExpectedRow) -> None:
+def check_rows(database: str, rows: tuple[ExpectedRow, ...]) -> None:
     """Values are compared as PostgreSQL itself writes them, each cast to its column's type."""
     with psycopg.connect(database, autocommit=True) as connection:
-        types = dict(
-            connection.execute(
-                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass",
-                (f"public.{expected.table}",),
-            ).fetchall()
-        )
-        names = list(expected.columns)
-        query = sql.SQL("SELECT {} FROM {} WHERE id::text = %s").format(
-            sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in names),
-            sql.Identifier(expected.table),
-        )
-        found = connection.execute(query, (expected.id,)).fetchone()
-        assert found is not None, f"{expected.table} has no row {expected.id}"
-        wanted = connection.execute(
-            sql.SQL("SELECT {}").format(
-                sql.SQL(", ").join(sql.SQL("{}::{}::text").format(v, sql.SQL(types[n])) for n, v in
-                                   ((n, sql.Literal(expected.columns[n])) for n in names))
-            )
-        ).fetchone()  # fmt: skip
-        assert wanted is not None
-    assert dict(zip(names, found, strict=True)) == dict(zip(names, wanted, strict=True)), expected.id
+        for row in rows:
+            found = connection.execute(*select_columns(connection, row)).fetchone()
+            assert found is not None, f"{row.table} has no row {row.id}"
+            actual, wanted = (dict(zip(row.columns, values, strict=True)) for values in found)
+            assert actual == wanted, f"{row.table} {row.id}"
+
+
+def select_columns(connection: psycopg.Connection[Any], row: ExpectedRow) -> tuple[sql.Composed, dict[str, str | None]]:
+    """One row of two arrays: what there is and what is expected."""
+    types = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass"
+    kinds: dict[str, str] = dict(connection.execute(types, (f"public.{row.table}",)).fetchall())
+    actual = [sql.SQL("{}::text").format(sql.Identifier(name)) for name in row.columns]
+    wanted = [sql.SQL("{}::{}::text").format(sql.Placeholder(n), sql.SQL(kinds[n])) for n in row.columns]
+    query = sql.SQL("SELECT ARRAY[{}], ARRAY[{}] FROM {} WHERE id::text = {}").format(
+        sql.SQL(", ").join(actual), sql.SQL(", ").join(wanted), sql.Identifier(row.table), sql.Literal(row.id)
+    )
+    return query, row.columns
 
 
 def check_absent(database: str, absent: dict[str, list[str]]) -> None:

@@ -158,4 +158,4 @@ def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
 @pytest.mark.parametrize("attempt", range(20))
 def test_nothing_is_lost_at_length(attempt: int, tmp_path: Path, new_database: Callable[[], str]) -> None:
     """The same with many more documents."""
-    check_nothing_lost(tmp_path, new_database(), make_source(1500))
+    check_nothing_lost(tmp_path, new_database(), make_source(400))

@@ -79,7 +79,7 @@ def test_a_connection_is_as_promised(embedded: Target) -> None:
 def test_the_roles_own_settings_do_not_matter(embedded: Target) -> None:
     """A time limit or time zone the administrator gave the role does not reach the migration."""
     with embedded.connect() as connection:
-        connection.execute("ALTER ROLE postgres SET statement_timeout = '5ms'")
+        connection.execute("ALTER ROLE postgres SET statement_timeout = '500ms'")
         connection.execute("ALTER ROLE postgres SET TimeZone = 'Asia/Tokyo'")
     assert ask(embedded, "SELECT current_setting('statement_timeout') || current_setting('TimeZone')") == "0UTC"
     with embedded.connect() as connection:

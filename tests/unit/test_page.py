@@ -30,7 +30,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
+        self.parts: list[str] = []
         self.feed(page)
         self.close()
         assert self.open == []
@@ -47,7 +47,11 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.parts.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
 
 
 def make_plan(names: list[str], findings: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
