@@ -22,25 +22,27 @@ from bson.datetime_ms import DatetimeMS
 from migrator import codecs, rows
 from migrator.codecs import UNREADABLE
 from migrator.draft import Draft
-from migrator.encode import PROBED_BYTES, Encoder, Output
-from migrator.exact import Document, same
+from migrator.encode import PROBED_BYTES, Encoder
+from migrator.exact import same
 from migrator.familiar import NOTHING, Group, Memo, group_of
 from migrator.forms import has_form, write_back, write_forward, write_implied
 from migrator.ids import canonical_uuids, collection_tag, objectid_to_uuid, uuid_of, uuid_text
 from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, OneOf, Refer, Rejected, Rule
 from migrator.packing import Packing, Run, runs_of
 from migrator.residues import TOGETHER, Residues, settle
-from migrator.translate import Translation
 
-Fast = Callable[[list[Document | None], Translation, Output], list[int]]
+Fast = Callable[..., list[int]]
 
 _LENGTH = struct.Struct(">i").pack
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 
 def compile_collection(collection: Collection, options: Any) -> Fast:
-    """The function for one collection: `fast(documents, translation, output)` fills `output` and returns the places of
-    the documents it leaves to `translate`. Documents that are None are passed over."""
+    """The function for one collection: `fast(documents, translation, output, first=0)`.
+
+    It fills `output` and returns the places of the documents that it leaves to `translate`; documents that are None are
+    passed over, and places are counted from `first`.
+    """
     code = Code(collection, options)
     text = code.source()
     namespace = dict(code.names)
@@ -108,9 +110,9 @@ class Code(Draft):
         """The whole function."""
         if self.lines:
             return "\n".join(self.lines)
-        self.add(0, "def fast(documents, translation, output):")
+        self.add(0, "def fast(documents, translation, output, first=0):")
         self._prologue()
-        self.add(1, "for place, d in enumerate(documents):")
+        self.add(1, "for place, d in enumerate(documents, first):")
         self.add(2, "if d is None:", "    continue", "if notes:", "    notes.clear()")
         self.add(2, "try:")
         self.add(3, "get = d.get", "oid = get('_id')", *(["forms = ()"] if self.collection.choices else []))
