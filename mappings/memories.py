@@ -6,14 +6,27 @@ from typing import Any
 
 from mappings import shared
 from migrator.codecs import INDEXED_TEXT, MOMENT, TEXT, UNREADABLE
-from migrator.mapping import ABSENT, Collection, Compute, Context, Key, created_at, imply, take
+from migrator.exact import Document
+from migrator.mapping import ABSENT, Collection, Compute, Context, Key, Row, created_at, imply, kind_of, take
 from schema.users import memories
 
 
 def created_of(context: Context, created: Any, changed: int) -> int:
     """createdAt; LibreChat has none here, so that updated_at stands for both."""
-    plain = UNREADABLE if created is ABSENT or created is None else MOMENT.read(created, context.note, "createdAt")
-    return plain if isinstance(plain, int) else changed
+    if created is ABSENT or created is None:
+        return changed
+    plain = MOMENT.read(created, context.note, "createdAt")
+    if isinstance(plain, int):
+        return plain
+    context.note("wrong_type", f"createdAt ({kind_of(created)})")
+    return changed
+
+
+def changed_at(document: Document, row: Row, context: Context) -> int:
+    """The fallback for the change date: the creation date, as everywhere."""
+    created = document.get("createdAt")
+    plain = UNREADABLE if created is None else MOMENT.read(created, lambda code, detail: None, "createdAt")
+    return plain if isinstance(plain, int) else created_at(document, row, context)
 
 
 def created_back(created: int, changed: int) -> Any:
@@ -30,7 +43,7 @@ mapping = Collection(
         shared.owner("userId"),
         take("key", "key", INDEXED_TEXT, required=True),
         take("value", "value", TEXT, required=True),
-        take("updated_at", "updated_at", MOMENT, otherwise=created_at),
+        take("updated_at", "updated_at", MOMENT, otherwise=changed_at),
         Compute(
             columns=("created_at",),
             fields=("createdAt",),

@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from bson import ObjectId, json_util
+from bson import Code, ObjectId, json_util
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _HEX24 = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
@@ -64,7 +64,7 @@ def uuid_of(collection: str, value: Any, *, objectid: bool = False) -> bytes:
     """
     if isinstance(value, ObjectId):
         return objectid_to_uuid(value.binary, collection_tag(collection))
-    if not isinstance(value, str):
+    if not isinstance(value, str) or isinstance(value, Code):  # Code is a str to Python
         return uuid.uuid5(_namespace(collection), canonical_json(value)).bytes
     if is_uuid(value):
         return bytes.fromhex(value.replace("-", ""))
