@@ -12,10 +12,13 @@ from mappings import shared
 from mappings.files import file_ids
 from mappings.users import TIER
 from migrator.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, TEXT, UNREADABLE
+from migrator.context import ABSENT, Context, Lookup, Row, first_at, kind_of
 from migrator.exact import Document, encode
 from migrator.ids import is_objectid_text, uuid_text
 from migrator.jsonb import normalize
-from migrator.mapping import ABSENT, Collection, Compute, Context, Key, Lookup, Row, first_at, imply, kind_of, take
+from migrator.mapping import Collection
+from migrator.references import Key
+from migrator.rules import Compute, imply, take
 from schema.chat import agents
 
 SEARCH = ("tool_resources.file_search.file_ids",)

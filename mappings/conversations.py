@@ -7,8 +7,10 @@ from typing import Any
 
 from mappings import shared
 from migrator.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
+from migrator.context import ABSENT, Context, Lookup, Row, first_at
 from migrator.exact import Document
-from migrator.mapping import ABSENT, Collection, Compute, Context, Entry, Lookup, Pack, Row, Why, first_at, imply, take
+from migrator.mapping import Collection
+from migrator.rules import Compute, Entry, Pack, Why, imply, take
 from schema.chat import conversations
 
 

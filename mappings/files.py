@@ -7,21 +7,11 @@ from typing import Any
 
 from mappings import shared
 from migrator.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
+from migrator.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
 from migrator.exact import Document
 from migrator.jsonb import normalize
-from migrator.mapping import (
-    ABSENT,
-    Collection,
-    Compute,
-    Context,
-    Lookup,
-    Rejected,
-    Row,
-    first_at,
-    imply,
-    kind_of,
-    take,
-)
+from migrator.mapping import Collection
+from migrator.rules import Compute, imply, take
 from schema.rag import files
 
 MOST_BYTES = 2**31 - 1  # the column is an integer

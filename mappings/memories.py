@@ -6,8 +6,11 @@ from typing import Any
 
 from mappings import shared
 from migrator.codecs import INDEXED_TEXT, MOMENT, TEXT, UNREADABLE
+from migrator.context import ABSENT, Context, Row, kind_of
 from migrator.exact import Document
-from migrator.mapping import ABSENT, Collection, Compute, Context, Key, Row, created_at, imply, kind_of, take
+from migrator.mapping import Collection
+from migrator.references import Key
+from migrator.rules import Compute, created_at, imply, take
 from schema.users import memories
 
 

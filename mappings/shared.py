@@ -5,21 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.codecs import MOMENT, ObjectIdText
+from migrator.context import ABSENT, Context, Found, Rejected, Row, kind_of
 from migrator.exact import Document
-from migrator.mapping import (
-    ABSENT,
-    Context,
-    Found,
-    Key,
-    Refer,
-    Rejected,
-    Row,
-    Take,
-    created_at,
-    kind_of,
-    take,
-    updated_at,
-)
+from migrator.references import Key, Refer
+from migrator.rules import Take, created_at, take, updated_at
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")

@@ -7,7 +7,10 @@ from typing import Any
 
 from mappings import shared
 from migrator.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
-from migrator.mapping import ABSENT, Archived, Collection, Compute, Context, Guard, Key, Rejected, imply, kind_of, take
+from migrator.context import ABSENT, Archived, Context, Rejected, kind_of
+from migrator.mapping import Collection
+from migrator.references import Key
+from migrator.rules import Compute, Guard, imply, take
 from schema.payments import transactions
 
 # Currencies whose smallest unit is the unit (Stripe's list).

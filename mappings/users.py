@@ -6,8 +6,10 @@ from typing import Any
 
 from mappings import shared
 from migrator.codecs import BOOLEAN, INDEXED_TEXT, JSON_OBJECT, MOMENT, TEXT, Enum
+from migrator.context import ABSENT, Context, Lookup, Row, first_at
 from migrator.exact import Document
-from migrator.mapping import ABSENT, Collection, Context, Lookup, Row, first_at, imply, take
+from migrator.mapping import Collection
+from migrator.rules import imply, take
 from schema.users import users
 
 PROVIDER_IDS = {

@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from migrator.context import Row
 from migrator.copying import copy
 from migrator.encode import finding_tuple, spell_id
 from migrator.exact import decode, whole_of
 from migrator.handover import Finding
 from migrator.journal import Place
-from migrator.mapping import Collection, Row
+from migrator.mapping import Collection
 from migrator.readback import read_loaded
 from migrator.resolve import for_sql
 from migrator.translate import rebuild, residue_of

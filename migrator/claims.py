@@ -19,12 +19,13 @@ from bson.errors import InvalidBSON
 from psycopg import sql
 
 from migrator import ids, rawbson
+from migrator.context import Row
 from migrator.copying import copy_records, copy_rows
 from migrator.encode import Encoder, Output, spell_id
 from migrator.exact import Document, decode, is_faithful
 from migrator.handover import Archive, Finding, Loaded, Reject
 from migrator.journal import Place
-from migrator.mapping import Collection, Row
+from migrator.mapping import Collection
 from migrator.readback import read_loaded
 from migrator.resolve import Resolver, for_sql, plain
 from migrator.translate import Translation, rebuild_bson

@@ -21,15 +21,18 @@ from bson.datetime_ms import DatetimeMS
 
 from migrator import codecs, rows
 from migrator.codecs import UNREADABLE
+from migrator.context import ABSENT, Archived, Rejected, Rule
 from migrator.draft import Draft
 from migrator.encode import PROBED_BYTES, Encoder
 from migrator.exact import same
 from migrator.familiar import NOTHING, Group, Memo, group_of
 from migrator.forms import has_form, write_back, write_forward, write_implied
 from migrator.ids import canonical_uuids, collection_tag, objectid_to_uuid, uuid_of, uuid_text
-from migrator.mapping import ABSENT, Archived, Collection, Compute, Imply, Key, Name, OneOf, Refer, Rejected, Rule
+from migrator.mapping import Collection
 from migrator.packing import Packing, Run, runs_of
+from migrator.references import Key, Name, Refer
 from migrator.residues import TOGETHER, Residues, settle
+from migrator.rules import Compute, Imply, OneOf
 
 Fast = Callable[..., list[int]]
 

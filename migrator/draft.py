@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.mapping import Collection, Name, Refer, Row
+from migrator.context import Row
+from migrator.mapping import Collection
+from migrator.references import Name, Refer
 
 
 @dataclass

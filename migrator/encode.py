@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator import rows
+from migrator.context import Row
 from migrator.exact import Document
 from migrator.findings import severity_of
 from migrator.handover import Archive, Finding, Loaded, Reject
 from migrator.ids import uuid_text
-from migrator.mapping import Collection, Key, Row
+from migrator.mapping import Collection
+from migrator.references import Key
 
 LEDGER_KINDS = ("text", "bytea", "text", "text", "bytea")
 REJECT_KINDS = ("text", "bytea", "text", "text", "bytea")

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator import codecs, rows
+from migrator.context import ABSENT, Absent, Rule
 from migrator.exact import pack_residue, subtract
-from migrator.mapping import ABSENT, Absent, Collection, Compute, Imply, Refer, Rule, Take
+from migrator.mapping import Collection
+from migrator.references import Refer
 from migrator.residues import as_field
+from migrator.rules import Compute, Imply, Take
 from migrator.translate import Translation
 
 # Values whose equality and type tell them apart for good: 1 is True and 0.0 is -0.0 to a dictionary.

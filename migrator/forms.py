@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from migrator import codecs
+from migrator.context import Rule
 from migrator.draft import Draft
-from migrator.mapping import Compute, Imply, Name, OneOf, Refer, Rule, Take
+from migrator.references import Name, Refer
+from migrator.rules import Compute, Imply, OneOf, Take
 
 
 def has_form(rule: Rule) -> bool:

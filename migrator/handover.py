@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from migrator.mapping import Row
+from migrator.context import Row
 
 Outcome = Literal["loaded", "rejected", "archived"]
 

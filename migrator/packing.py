@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrator import rows
-from migrator.mapping import Row
+from migrator.context import Row
 
 _length = struct.Struct(">i").pack
 _FIXED = {"uuid": 16, "integer": 4, "boolean": 1, "timestamp": 8}

@@ -9,9 +9,10 @@ import psycopg
 from psycopg import sql
 
 from migrator import rows
+from migrator.context import Row
 from migrator.exact import Document, decode
 from migrator.journal import Place
-from migrator.mapping import Collection, Row
+from migrator.mapping import Collection
 from migrator.translate import rebuild, rebuild_bson
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from migrator.context import Found, Lookup
 from migrator.exact import Document
 from migrator.ids import uuid_text
 from migrator.journal import Place
-from migrator.mapping import Collection, Found, Lookup
+from migrator.mapping import Collection
 from migrator.rows import kind_of_column
 
 Resolved = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]

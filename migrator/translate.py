@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from migrator import rawbson
+from migrator.context import ABSENT, Archived, Found, Lookup, Rejected, Row
 from migrator.exact import (
     Document,
     add_residue,
@@ -21,7 +22,7 @@ from migrator.exact import (
     whole_residue,
 )
 from migrator.handover import Archive, Finding, Loaded, Reject, Result
-from migrator.mapping import ABSENT, Archived, Collection, Found, Lookup, Rejected, Row
+from migrator.mapping import Collection
 
 # (collection, column) of a lookup → plain key → what was found
 References = Mapping[tuple[str, str], Mapping[Any, tuple[Found, ...]]]

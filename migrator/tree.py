@@ -16,10 +16,11 @@ from psycopg import sql
 
 from migrator import journal
 from migrator.amend import AT_ONCE, add_findings, change_rows
+from migrator.context import Row
 from migrator.encode import spell_id
 from migrator.handover import Finding
 from migrator.journal import Place
-from migrator.mapping import Collection, Row, Tree
+from migrator.mapping import Collection, Tree
 from migrator.readback import read_documents
 
 Connection = psycopg.Connection[Any]

@@ -19,15 +19,11 @@ from mappings import MAPPINGS
 from migrator import rawbson
 from migrator.compile import Fast, compile_collection, source_of
 from migrator.config import load_config
+from migrator.context import Found, Lookup, Row
 from migrator.encode import Encoder, Output
 from migrator.exact import CODEC_OPTIONS, Document, is_faithful, pack_residue
 from migrator.ids import canonical_uuids, is_uuid, uuid_text
-from migrator.mapping import (
-    Collection,
-    Found,
-    Lookup,
-    Row,
-)
+from migrator.mapping import Collection
 from migrator.residues import Residues, encode_all, settle
 from migrator.tenancy import Options
 from migrator.translate import Translation

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from mappings import MAPPINGS, shared
 from migrator import jsonb, rows
 from migrator.config import load_config
+from migrator.context import ABSENT, Found
 from migrator.exact import Document, decode, encode, same
 from migrator.findings import FINDINGS, REASONS
 from migrator.handover import Archive, Finding, Loaded, Reject, Result
-from migrator.mapping import ABSENT, Collection, Found
+from migrator.mapping import Collection
 from migrator.tenancy import Options
 from migrator.translate import References, Translation, rebuild, source_id_of
 from tests import strategies
