@@ -65,11 +65,12 @@ app.add_typer(rejects_app, name="rejects")
 
 @app.command(epilog="Example: migrate init migrate.toml")
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT,
-    json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+    path: Annotated[Path | None, typer.Argument(help="Where to write it; default: what --config names.")] = None,
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write a commented starter configuration; never over an existing file."""
     console = current_console(json, quiet, verbose)
+    path = path or config
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(STARTER)
@@ -253,9 +254,9 @@ def schema(
 def id_command(
     collection: Annotated[str, typer.Argument(help="The MongoDB collection.")],
     value: Annotated[str, typer.Argument(help="An ObjectId, a UUID, or any other id.")],
-    json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Convert an ObjectId to its UUID, and back."""
+    """Convert an ObjectId to its UUID, and back; needs no configuration."""
     console = current_console(json, quiet, verbose)
     found = ids.convert(collection, value)
     answer(console, found, lambda: console.print(str(found["uuid"] if found["from"] != "uuid" else found["value"])))

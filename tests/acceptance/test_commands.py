@@ -280,7 +280,6 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 COMMANDS = dict(leaves(typer.main.get_command(cli.app)))
-WITHOUT_CONFIG = {("init",), ("id",)}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -294,10 +293,9 @@ def test_help_ends_with_an_example(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path != ("version",)], ids=" ".join)
 def test_options_of_every_command(path: tuple[str, ...]) -> None:
-    """Every command takes --json, --verbose and --quiet, and --config where there is anything to configure."""
+    """Every command takes --config, --json, --verbose and --quiet."""
     options = {spelling for parameter in COMMANDS[path].params for spelling in parameter.opts}
-    assert options >= {"--json", "--verbose", "-v", "--quiet", "-q"}
-    assert path in WITHOUT_CONFIG or options >= {"--config", "-c"}
+    assert options >= {"--config", "-c", "--json", "--verbose", "-v", "--quiet", "-q"}
 
 
 ASKED: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -320,7 +318,7 @@ ASKED: dict[tuple[str, ...], tuple[str, ...]] = {
 def test_json_is_one_document(migrated: Path, chdir: None) -> None:
     """With --json, stdout carries exactly one JSON document, whatever the command; failures likewise."""
     for path, arguments in ASKED.items():
-        config = () if path in WITHOUT_CONFIG else ("-c", str(migrated))
+        config = ("-c", str(migrated))
         answer = call(*path, *arguments, *config, "--json")
         assert (path, answer.code) == (path, 0), answer.told
         assert isinstance(answer.json, dict)
@@ -359,7 +357,7 @@ def test_no_secret_in_any_output(server_url: str, database: str, tmp_path: Path,
     url = urlunsplit(parts._replace(netloc=f"secretive:{SECRET}@" + parts.netloc.rpartition("@")[2]))
     config, told = configure(url, tmp_path), []
     for path, arguments in {**ASKED, ("plan",): ("--out", "plan.json")}.items():
-        if path not in WITHOUT_CONFIG:
+        if path not in {("init",), ("id",)}:  # they read no configuration
             told.append(call(*path, *arguments, "-c", config, "-v"))
             assert (path, told[-1].code) == (path, 0)
             if path == ("run",):
