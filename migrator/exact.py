@@ -78,7 +78,10 @@ def pack_residue(setting: Document, unset: list[str], forms: Mapping[str, int] |
 
 def forms_of(residue: bytes | None) -> dict[str, int]:
     """The fields of a residue's document that have another form than the first."""
-    return {} if residue is None else decode(residue).get("form", {})
+    return {} if residue is None or _FORM not in residue else decode(residue).get("form", {})
+
+
+_RAW, _FORM = b"\x05raw\0", b"\x03form\0"  # BSON's type and name of these elements
 
 
 def whole_residue(raw: bytes) -> bytes:
@@ -88,8 +91,9 @@ def whole_residue(raw: bytes) -> bytes:
 
 def whole_of(residue: bytes | None) -> bytes | None:
     """The document's bytes in a `whole_residue`; None for any other residue."""
-    raw = None if residue is None else decode(residue).get("raw")
-    return None if raw is None else bytes(raw)
+    if residue is None or not residue.startswith(_RAW, 4):  # asked of every document that is rebuilt: no decoding
+        return None
+    return bytes(decode(residue)["raw"])
 
 
 def add_residue(back: Document, residue: bytes | None) -> Document:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from migrator.context import Row
-
-Outcome = Literal["loaded", "rejected", "archived"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

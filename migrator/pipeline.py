@@ -14,6 +14,7 @@ from psycopg import sql
 
 from migrator import journal
 from migrator.claims import Claims
+from migrator.concrete import Concrete
 from migrator.config import Config
 from migrator.errors import UsageError
 from migrator.events import Emit
@@ -40,6 +41,29 @@ class Pipeline:
     adopter: tuple[str, str] | None
     emit: Emit
     observe: Callable[[Batch], None] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        concrete: Concrete,
+        source: Source,
+        connection: Connection,
+        place: Place,
+        emit: Emit,
+        observe: Callable[[Batch], None] | None = None,
+    ) -> Pipeline:
+        """The path of a concrete migration into a place. `observe` sees every batch before it is loaded."""
+        return cls(
+            source=source,
+            connection=connection,
+            place=place,
+            mappings=concrete.mappings,
+            config=config,
+            adopter=concrete.adopter,
+            emit=emit,
+            observe=observe,
+        )
 
     def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Loads and reconciles everything that is left; with `only`, these collections."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator import ids
-from migrator.codecs import UNREADABLE
+from migrator.codecs import INDEXABLE_BYTES, UNREADABLE
 from migrator.context import ABSENT, Context, Found, Lookup, Rejected, Row, kind_of
 from migrator.exact import Document
 from migrator.jsonb import remove_nul
@@ -21,7 +21,7 @@ class Key:
     collection: str
     text: bool = False
     column: str = "id"
-    most: int = 2600
+    most: int = INDEXABLE_BYTES
     lookups: tuple[Lookup, ...] = ()
 
     @property

@@ -11,8 +11,8 @@ import psycopg
 from psycopg import sql
 
 from migrator.context import Found, Lookup
+from migrator.encode import spell_id
 from migrator.exact import Document
-from migrator.ids import uuid_text
 from migrator.journal import Place
 from migrator.mapping import Collection
 from migrator.rows import kind_of_column
@@ -53,7 +53,7 @@ class Resolver:
         """Who lists these documents, where the mapping says that somebody does: `Context.listed`."""
         if collection.listed_by is None:
             return {}
-        claimed = {text_of(collection.key.uuid(document.get(collection.key.path))) for document in documents}
+        claimed = {spell_id(collection.key.uuid(document.get(collection.key.path))) for document in documents}
         query = self._place.sql(
             "SELECT listed, lister, position FROM {links} WHERE collection = %s AND listed = ANY(%s)"
             " ORDER BY listed, lister, position"
@@ -63,11 +63,6 @@ class Resolver:
             key = uuid.UUID(listed).bytes
             answers[key] = (*answers.get(key, ()), (uuid.UUID(lister).bytes, position))
         return answers
-
-    def learn(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Found, ...]]:
-        """The answers to one lookup for plain keys; every key is in the result."""
-        self._learn(lookup, keys)
-        return self._known[lookup.name]
 
     def _learn(self, lookup: Lookup, keys: set[Any]) -> None:
         known = self._known[lookup.name]
@@ -106,7 +101,7 @@ class Resolver:
             table=self._place.table(table.name),
             cast=cast,
         )
-        return self._collect(lookup, query, (lookup.collection, [text_of(key) for key in keys], self._tenant))
+        return self._collect(lookup, query, (lookup.collection, [spell_id(key) for key in keys], self._tenant))
 
     def _ask_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._mappings[lookup.collection].table
@@ -138,8 +133,3 @@ def plain(value: Any) -> Any:
 def for_sql(value: Any) -> Any:
     """A plain id → a psycopg parameter."""
     return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
-
-
-def text_of(value: Any) -> str:
-    """A plain id as the ledger and the aliases spell it."""
-    return uuid_text(value) if isinstance(value, bytes) else str(value)

@@ -66,23 +66,11 @@ def retry_rejects(
         journal.resume_run(connection, PLACE, run)
         journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, concrete, source))
         prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
-        pipeline = make_pipeline(config, concrete, source, connection, emit)
+        pipeline = Pipeline.of(config, concrete, source, connection, PLACE, emit)
         retried = retry(pipeline, run, emit)
         complete(config, concrete, target, connection, emit)
         journal.end_run(connection, PLACE, run, "done")
         return retried, report(connection, concrete, time.monotonic() - started)
-
-
-def make_pipeline(config: Config, concrete: Concrete, source: Source, connection: Connection, emit: Emit) -> Pipeline:
-    return Pipeline(
-        source=source,
-        connection=connection,
-        place=PLACE,
-        mappings=concrete.mappings,
-        config=config,
-        adopter=concrete.adopter,
-        emit=emit,
-    )
 
 
 def complete(config: Config, concrete: Concrete, target: Target, connection: Connection, emit: Emit) -> None:
@@ -120,7 +108,7 @@ def work(
     """The stages after the schema."""
     status = "stopped"
     try:
-        make_pipeline(config, concrete, source, connection, emit).bring(run, only)
+        Pipeline.of(config, concrete, source, connection, PLACE, emit).bring(run, only)
         if only:
             check_identity(connection, PLACE)
         else:

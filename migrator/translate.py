@@ -123,7 +123,7 @@ def rebuild(collection: Collection, source_id: Document, row: Row, residue: byte
         return decode(whole)
     back = give_back(collection, row)
     forms = forms_of(residue)
-    for rule in collection.choices:
+    for rule in collection.choices if forms else ():
         if rule.path in forms:
             rule.put(forms[rule.path], row, back)
     return {**source_id, **add_residue(back, residue)}

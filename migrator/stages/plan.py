@@ -91,15 +91,9 @@ def plan(
         journal.create_records(connection, place)
         seeded = target is not None and seed(target, connection, concrete.mappings)
         started = time.monotonic()
-        pipeline = Pipeline(
-            source=source if sample is None else Sample(source, sample),
-            connection=connection,
-            place=place,
-            mappings=concrete.mappings,
-            config=config,
-            adopter=concrete.adopter,
-            emit=emit,
-            observe=lambda batch: statistics[batch.collection].observe(batch),
+        read = source if sample is None else Sample(source, sample)
+        pipeline = Pipeline.of(
+            config, concrete, read, connection, place, emit, lambda batch: statistics[batch.collection].observe(batch)
         )
         try:
             pipeline.bring(journal.begin_run(connection, place, source, {}))

@@ -102,15 +102,7 @@ def _rows(
     config: Config, concrete: Concrete, source: Source, connection: Connection, place: Place, emit: Emit
 ) -> list[Check]:
     with scratch.beside(connection, concrete.mappings) as again:
-        pipeline = Pipeline(
-            source=source,
-            connection=connection,
-            place=again,
-            mappings=concrete.mappings,
-            config=config,
-            adopter=concrete.adopter,
-            emit=emit,
-        )
+        pipeline = Pipeline.of(config, concrete, source, connection, again, emit)
         pipeline.bring(journal.begin_run(connection, again, source, {}))
         emit(StepStarted(step="compare", unit="tables"))
         checks = [
