@@ -23,8 +23,8 @@ class Batch:
     """Whole documents of one collection, in the source's order.
 
     `data` is their BSON, back to back; `count` how many; `start` and `end` are positions in the collection, opaque to
-    the engine: a read that begins at a batch's `end` continues right after it. `last` says that the collection ended
-    here, whole and checked; only then may it count as done (`data` may be empty then).
+    the engine: a read that begins at a batch's `end` continues right after it. `last` says that the collection (or the
+    part that is read) ended here, whole and checked; only then may it count as done (`data` may be empty then).
     """
 
     collection: str
@@ -33,6 +33,19 @@ class Batch:
     start: str
     end: str
     last: bool
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a collection that can be read by itself: from position `start` ('' the collection's begin) up to, and
+    without, position `stop` ('' its end). Parts of a collection are numbered from 0, cover it whole, and never overlap.
+    """
+
+    collection: str
+    number: int
+    start: str
+    stop: str
 
 
 class Source(Protocol):
@@ -61,6 +74,20 @@ class Source(Protocol):
 
         A batch holds at most `documents` documents and about `size` bytes (one larger document still goes whole).
         Batches of several collections may be interleaved; of one collection they come in order, the last one marked.
+        """
+        ...
+
+    def split(self, collection: str, size: int) -> list[Part] | None:
+        """Parts of about `size` bytes, or None where the collection can only be read as a stream (`read`).
+
+        The engine keeps the parts in its journal: they are asked for once, and read later, perhaps in other processes.
+        """
+        ...
+
+    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+        """The documents of a part from `position` on: its `start`, or the `end` of one of its batches.
+
+        Batches as from `read`, with the part's number; the last of the part is marked `last`, and may be empty.
         """
         ...
 
