@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -168,8 +168,13 @@ def verify(
     if chosen is None:
         raise UsageError(f"there is no level {level!r}", hint=f"Choose one of {', '.join(LEVELS)}.")
     here = session(config, json, verbose, quiet)
-    with here.source() as source, here.connection() as connection, exclusive(connection):
-        report = prove(here.config, here.concrete, source, connection, chosen, here.console.emit)
+    with (
+        here.source() as source,
+        here.target() as target,
+        closing(target.connect()) as connection,
+        exclusive(connection),
+    ):
+        report = prove(here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit)
     if junit is not None:
         write_junit(junit, report.checks)
     answer(here.console, report.as_json(), lambda: render.show_verify(here.console, report))

@@ -18,12 +18,16 @@ from migrator.mapping import Collection
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
-    """Mappings by collection, the target's tables, and a digest over the code of both."""
+    """Mappings by collection, the target's tables, a digest over the code of both, and the packages they came from.
+
+    `packages` is None where they came from no package that another process could import.
+    """
 
     mappings: Mapping[str, Collection]
     metadata: MetaData
     adopter: tuple[str, str] | None
     fingerprint: str
+    packages: tuple[str, str] | None = None
 
 
 def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
@@ -39,6 +43,7 @@ def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),
         fingerprint=digest.hexdigest(),
+        packages=(mappings_name, schema_name),
     )
 
 

@@ -16,6 +16,8 @@ Bad documents are not errors: they are values (`handover.Reject`, `handover.Find
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MigrateError(Exception):
     """Base of all. `message` says what happened and why, `hint` what to do about it."""
@@ -26,6 +28,10 @@ class MigrateError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers hand errors to the process that started them, whatever arguments a subclass wants.
+        return _revive, (type(self), self.__dict__)
 
 
 class UsageError(MigrateError):
@@ -67,3 +73,9 @@ class DamagedSourceError(SourceError):
 
 class TargetError(AccessError):
     """The target cannot be reached, or lacks something the migration needs."""
+
+
+def _revive(kind: type[MigrateError], state: dict[str, Any]) -> MigrateError:
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error

@@ -16,11 +16,13 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from migrator import __version__
+from migrator.errors import StoppedError
 from migrator.handover import Counts
 from migrator.sources.base import Batch, Source, SourceCollection
 
 RECORDS = (
-    "runs", "steps", "batches", "metadata", "ledger", "rejects", "archive", "findings", "aliases", "links",
+    "runs", "steps", "parts", "batches", "activity", "metadata",
+    "ledger", "rejects", "archive", "findings", "aliases", "links",
 )  # fmt: skip
 Connection = psycopg.Connection[Any]
 
@@ -83,6 +85,21 @@ def resume_run(connection: Connection, place: Place, run: int) -> None:
     connection.execute(query, (run,))
 
 
+def next_attempt(connection: Connection, place: Place, run: int) -> int:
+    """Numbers an attempt at a run; from now on nothing of the attempts before is committed (`hold_attempt`)."""
+    query = place.sql("UPDATE {runs} SET attempt = attempt + 1 WHERE run = %s RETURNING attempt")
+    row = connection.execute(query, (run,)).fetchone()
+    assert row is not None  # the run is open
+    return int(row[0])
+
+
+def hold_attempt(connection: Connection, place: Place, run: int, attempt: int) -> None:
+    """Within a transaction: no later attempt begins before it ends. Raises `StoppedError` where one has begun."""
+    query = place.sql("SELECT FROM {runs} WHERE run = %s AND attempt = %s FOR SHARE")
+    if connection.execute(query, (run, attempt)).fetchone() is None:
+        raise StoppedError("another process has taken this run over", hint="`migrate status` shows how far it is.")
+
+
 def renew_fingerprints(connection: Connection, place: Place, run: int, fingerprints: Mapping[str, str]) -> None:
     """What later calls must find unchanged, from now on."""
     query = place.sql("UPDATE {runs} SET fingerprints = %s WHERE run = %s")
@@ -110,23 +127,28 @@ def step_detail(connection: Connection, place: Place, step: str) -> Any:
     return found[0] if found else None
 
 
-def positions(connection: Connection, place: Place) -> dict[str, tuple[str, bool]]:
-    """How far each collection has been read: (position, whether its end has been seen)."""
-    query = place.sql(
-        "SELECT DISTINCT ON (collection) collection, last_position, last FROM {batches}"
-        " ORDER BY collection, last DESC, committed DESC"
-    )
-    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+def pin(connection: Connection, place: Place, run: int, step: str, value: Any) -> Any:
+    """The value that a setting had when the run began, whatever it is now."""
+    finish_step(connection, place, run, step, value)
+    return step_detail(connection, place, step)
 
 
 def record_batch(connection: Connection, place: Place, run: int, batch: Batch) -> None:
     """The journal entry of a batch, in the transaction of its rows."""
     query = place.sql(
-        "INSERT INTO {batches} (collection, first_position, last_position, documents, bytes, last, run)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+        "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
     )
-    values = (batch.collection, batch.start, batch.end, batch.count, len(batch.data), batch.last, run)
+    values = (
+        batch.collection, batch.part, batch.start, batch.end, batch.count, len(batch.data), batch.last, run,
+    )  # fmt: skip
     connection.execute(query, values)
+
+
+def has_batch(connection: Connection, place: Place, batch: Batch) -> bool:
+    """Whether a batch is committed."""
+    query = place.sql("SELECT FROM {batches} WHERE collection = %s AND part = %s AND first_position = %s")
+    return connection.execute(query, (batch.collection, batch.part, batch.start)).fetchone() is not None
 
 
 def record_metadata(connection: Connection, place: Place, collections: list[SourceCollection]) -> None:

@@ -6,13 +6,14 @@ Knows the order of loading and reconciling; nothing of schemas, indexes or repor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from migrator import journal
+from migrator import journal, parts
 from migrator.claims import Claims
 from migrator.concrete import Concrete
 from migrator.config import Config
@@ -24,23 +25,28 @@ from migrator.resolve import Resolver
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
 from migrator.tenancy import Options, ensure_tenant
-from migrator.translator import Translator
+from migrator.work import Desk, Job
+from migrator.workers import Alone, Pool, Several, Workers
 
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """One migration's data path. `adopter` is (collection, column) of `policies.orphan_owner`'s e-mail."""
+    """One migration's data path. `dsn` is how workers reach the database of `connection`; they see no `observe`."""
 
     source: Source
     connection: Connection
+    dsn: str
     place: Place
-    mappings: Mapping[str, Collection]
+    concrete: Concrete
     config: Config
-    adopter: tuple[str, str] | None
     emit: Emit
     observe: Callable[[Batch], None] | None = None
+
+    @property
+    def mappings(self) -> Mapping[str, Collection]:
+        return self.concrete.mappings
 
     @classmethod
     def of(
@@ -49,6 +55,7 @@ class Pipeline:
         concrete: Concrete,
         source: Source,
         connection: Connection,
+        dsn: str,
         place: Place,
         emit: Emit,
         observe: Callable[[Batch], None] | None = None,
@@ -57,10 +64,10 @@ class Pipeline:
         return cls(
             source=source,
             connection=connection,
+            dsn=dsn,
             place=place,
-            mappings=concrete.mappings,
+            concrete=concrete,
             config=config,
-            adopter=concrete.adopter,
             emit=emit,
             observe=observe,
         )
@@ -69,8 +76,12 @@ class Pipeline:
         """Loads and reconciles everything that is left; with `only`, these collections."""
         journal.record_metadata(self.connection, self.place, self.source.collections())
         ensure_tenant(self.connection, self.place, self.config.tenant, run)
-        for level in self.levels(only):
-            self._bring_level(run, level)
+        attempt = journal.next_attempt(self.connection, self.place, run)
+        batch_rows = journal.pin(self.connection, self.place, run, "batch_rows", self.config.engine.batch_rows)
+        with closing(Pool(self.config.engine.executor, self.config.engine.workers)) as pool:
+            for number, level in enumerate(self.levels(only)):
+                job = self._job(number, level, run, attempt, batch_rows)
+                self._bring_level(job, pool)
 
     def levels(self, only: frozenset[str] = frozenset()) -> list[list[str]]:
         """Collections of the source in the order of loading; those without a mapping go with the first level."""
@@ -87,8 +98,7 @@ class Pipeline:
         unknown = only - set(names)
         if unknown:
             raise UsageError(f"--only: the source has no collection {', '.join(sorted(unknown))}")
-        read = journal.positions(self.connection, self.place)
-        ready = {name for name, (_, last) in read.items() if last} | only
+        ready = parts.complete(parts.readings(self.connection, self.place)) | only
         needed = {need for name in only & self.mappings.keys() for need in self.mappings[name].needs}
         missing = (needed & set(names)) - ready
         if missing:
@@ -97,32 +107,48 @@ class Pipeline:
                 hint=f"Add them: --only {','.join(sorted(only | missing))}",
             )
 
-    def _bring_level(self, run: int, level: list[str]) -> None:
-        options, resolver = self._open_level(level)
-        translators = {
-            name: Translator(self.mappings[name], options, resolver) for name in level if name in self.mappings
-        }
+    def _job(self, number: int, level: list[str], run: int, attempt: int, batch_rows: int) -> Job:
+        mapped = [name for name in level if name in self.mappings]
+        return Job(
+            number=number,
+            config=self.config,
+            packages=self.concrete.packages or ("", ""),
+            dsn=self.dsn,
+            place=self.place,
+            run=run,
+            attempt=attempt,
+            batch_rows=batch_rows,
+            collections=tuple(level),
+            adopter=self._adopter_id(mapped),
+        )
+
+    def _bring_level(self, job: Job, pool: Pool) -> None:
+        level = list(job.collections)
+        desk = Desk(job, self.concrete, self.source, self.connection)
         load.load(
             self.connection,
             self.place,
             self.source,
             level,
-            translators.get,
-            run=run,
-            batch_rows=self.config.engine.batch_rows,
+            self._workers(job, desk, pool),
+            batch_rows=job.batch_rows,
             emit=self.emit,
-            observe=self.observe,
         )
-        for name in translators:
+        for claims in self.claims_of(level):
             reconcile.reconcile(
                 self.connection,
                 self.place,
                 self.mappings,
-                self._claims(name, options, resolver),
-                tenant=options.tenant,
-                run=run,
+                claims,
+                tenant=self.config.tenant.id,
+                run=job.run,
                 emit=self.emit,
             )
+
+    def _workers(self, job: Job, desk: Desk, pool: Pool) -> Workers:
+        if pool.alone or self.observe is not None or self.concrete.packages is None:
+            return Alone(desk, self.observe)
+        return Several(desk, job, pool.executor, pool.count)
 
     def _open_level(self, level: list[str]) -> tuple[Options, Resolver]:
         """Settings, and a resolver that knows nothing yet of what the levels before have brought."""
@@ -154,9 +180,10 @@ class Pipeline:
     def _adopter_id(self, mapped: list[str]) -> bytes | None:
         """The id of the user who takes over what has no owner; asked once the users are there."""
         email = self.config.policies.orphan_owner
-        if email == "reject" or self.adopter is None or self.adopter[0] in mapped or not mapped:
+        adopter = self.concrete.adopter
+        if email == "reject" or adopter is None or adopter[0] in mapped or not mapped:
             return None
-        collection, column = self.adopter
+        collection, column = adopter
         query = sql.SQL("SELECT id FROM {} WHERE {} = %s AND tenant_id = %s").format(
             self.place.table(self.mappings[collection].table.name), sql.Identifier(column)
         )

@@ -66,7 +66,7 @@ def retry_rejects(
         journal.resume_run(connection, PLACE, run)
         journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, concrete, source))
         prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
-        pipeline = Pipeline.of(config, concrete, source, connection, PLACE, emit)
+        pipeline = Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit)
         retried = retry(pipeline, run, emit)
         complete(config, concrete, target, connection, emit)
         journal.end_run(connection, PLACE, run, "done")
@@ -108,7 +108,7 @@ def work(
     """The stages after the schema."""
     status = "stopped"
     try:
-        Pipeline.of(config, concrete, source, connection, PLACE, emit).bring(run, only)
+        Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit).bring(run, only)
         if only:
             check_identity(connection, PLACE)
         else:

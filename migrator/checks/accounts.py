@@ -13,7 +13,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.sources.base import Source
-from migrator.stages.load import BATCH_BYTES
+from migrator.work import BATCH_BYTES
 
 
 def count_source(source: Source, emit: Emit) -> Counter[str]:

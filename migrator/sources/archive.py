@@ -16,7 +16,7 @@ from typing import Final
 
 from migrator.errors import SourceError
 from migrator.sources.archive_blocks import TERMINATOR, Pass, read_fields, read_string
-from migrator.sources.base import Batch, SourceCollection
+from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import LARGEST, Stream, parse_position
 from migrator.sources.catalog import (
     BUCKETS,
@@ -89,6 +89,13 @@ class Archive:
                 raise SourceError(f"{self.label} holds no collection {name!r}.", "Has the dump been exchanged?")
         hollow = {name: bool(entry.metadata and entry.metadata.is_view) for name, entry in self._listed.items()}
         return Pass(self._open(self._body), self.database, starts, hollow, documents, size).run()
+
+    def split(self, collection: str, size: int) -> list[Part] | None:
+        """An archive is one stream of all its collections."""
+        return None
+
+    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+        raise NotImplementedError("an archive has no parts")
 
     def close(self) -> None:
         """Nothing to do: each read closes its own file."""

@@ -5,13 +5,16 @@ This is in the hot path: large reads, one `unpack_from` a document, and bytes ar
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from migrator.errors import DamagedSourceError, SourceError
-from migrator.sources.base import Batch
-from migrator.sources.files import AGAIN, BrokenFileError
+from migrator.sources.base import Batch, Part
+from migrator.sources.files import AGAIN, BrokenFileError, unreadable
 
 SMALLEST: Final = 5  # an empty document: its length and the closing zero
 # mongod stores 16 MiB and passes 16 KiB more internally; mongo-tools and drivers have had looser limits. Four times
@@ -21,7 +24,7 @@ LARGEST: Final = 64 << 20
 _unpack_length = struct.Struct("<i").unpack_from
 
 
-def walk(data: bytearray, start: int, stop: int, most: int) -> tuple[int, int]:
+def walk(data: bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int]:
     """Steps from `start` over whole documents, at most `most`, none beyond `stop`: where that ends, and how many.
 
     Stops short of anything that is no document; why is for the caller to find out, once, not here for each.
@@ -38,6 +41,41 @@ def walk(data: bytearray, start: int, stop: int, most: int) -> tuple[int, int]:
             return position, count
         position = end
     return position, most
+
+
+def split_file(path: Path, collection: str, size: int) -> list[Part]:
+    """Parts of a plain file of documents, each about `size` bytes: by walking over their lengths, decoding nothing.
+
+    What is no document is left to the last part, whose reader says what is wrong with it.
+    """
+    starts = [0]
+    try:
+        with path.open("rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            if total > size:  # an empty file cannot be mapped
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    starts += _cut(data, total, size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    stops = [*map(spell, starts[1:]), ""]
+    return [
+        Part(collection=collection, number=number, start=spell(start), stop=stop)
+        for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
+    ]
+
+
+def _cut(data: mmap.mmap, total: int, size: int) -> Iterator[int]:
+    """Where parts after the first begin."""
+    position = 0
+    while total - position > size:
+        end, count = walk(data, position, min(position + size, total), total)
+        if not count:  # one document larger than a part; or damage
+            end, count = walk(data, position, min(position + LARGEST, total), 1)
+        if not count or end == total:
+            return
+        position = end
+        data.madvise(mmap.MADV_DONTNEED)  # what was walked over is no longer ours to hold
+        yield position
 
 
 class Stream:
@@ -175,7 +213,9 @@ class OpenBatch:
         start, end, count = self._start, self._start + self._filled, self.count
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._start, self._parts, self._filled, self.count = end, [], 0, 0
-        return Batch(collection=self._collection, data=data, count=count, start=str(start), end=str(end), last=last)
+        return Batch(
+            collection=self._collection, data=data, count=count, start=spell(start), end=spell(end), last=last
+        )
 
 
 def read_batches(stream: Stream, collection: str, documents: int, size: int) -> Iterator[Batch]:
@@ -198,6 +238,11 @@ def count_whole(documents: int, begin: int = 0) -> str:
     """'1,234 whole documents', and from where on they were counted."""
     noun = "document" if documents == 1 else "documents"
     return f"{documents:,} whole {noun}" + (f" from byte {begin:,} on" if begin else "")
+
+
+def spell(offset: int) -> str:
+    """An offset as a position."""
+    return str(offset) if offset else ""
 
 
 def parse_position(position: str, collection: str) -> int:

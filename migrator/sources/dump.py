@@ -17,8 +17,8 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.sources.base import Batch, SourceCollection
-from migrator.sources.bson_stream import Stream, parse_position, read_batches
+from migrator.sources.base import Batch, Part, SourceCollection
+from migrator.sources.bson_stream import Stream, parse_position, read_batches, split_file
 from migrator.sources.catalog import (
     BUCKETS,
     OPLOG,
@@ -109,6 +109,18 @@ class DumpFolder:
         for name in starts.keys() - self._entries.keys():
             raise SourceError(f"{self.label} holds no collection {name!r}.", "Has the dump been exchanged?")
         return self._read(starts, documents, size)
+
+    def split(self, collection: str, size: int) -> list[Part] | None:
+        """Parts of a plain file end between documents; gzip can only be read from its beginning."""
+        entry = self._entries[collection]
+        return None if entry.gzipped else split_file(entry.data, collection, size)
+
+    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+        entry, start = self._entries[part.collection], parse_position(position, part.collection)
+        stop = parse_position(part.stop, part.collection) if part.stop else None
+        chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, stop=stop)
+        for batch in read_batches(Stream(chunks, str(entry.data), start), part.collection, documents, size):
+            yield replace(batch, part=part.number)
 
     def share_read(self) -> float | None:
         return None if self._meter is None else self._meter.share

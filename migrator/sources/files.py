@@ -56,15 +56,17 @@ class Meter:
         return min((self._before + self._here) / self._total, 1.0) if self._total else 1.0
 
 
-def read_chunks(path: Path, *, gzipped: bool, start: int = 0, meter: Meter | None = None) -> Iterator[bytes]:
-    """The file's uncompressed bytes from `start` on, at most `CHUNK` at once.
+def read_chunks(
+    path: Path, *, gzipped: bool, start: int = 0, stop: int | None = None, meter: Meter | None = None
+) -> Iterator[bytes]:
+    """The file's uncompressed bytes from `start` on, at most `CHUNK` at once; of a plain file those before `stop`.
 
     Raises `BrokenFileError` where the file is shorter than `start`, or is gzip and damaged or followed by something
     else; `SourceError` where the system refuses.
     """
     try:
         with path.open("rb", buffering=0) as file:
-            chunks = _inflate(file, start) if gzipped else _read_plain(file, start)
+            chunks = _inflate(file, start) if gzipped else _read_plain(file, start, stop)
             yield from chunks if meter is None else meter.follow(file, chunks)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -104,12 +106,13 @@ def fingerprint_files(labels: list[str], paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _read_plain(file: BinaryIO, start: int) -> Iterator[bytes]:
+def _read_plain(file: BinaryIO, start: int, stop: int | None = None) -> Iterator[bytes]:
     size = os.fstat(file.fileno()).st_size
-    if start > size:
-        raise _shorter_than(start, size)
+    if max(start, stop or 0) > size:
+        raise _shorter_than(max(start, stop or 0), size)
     file.seek(start)
-    while chunk := file.read(CHUNK):
+    while chunk := file.read(CHUNK if stop is None else min(CHUNK, stop - start)):
+        start += len(chunk)
         yield chunk
 
 

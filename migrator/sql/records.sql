@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS {runs} (
   version text NOT NULL,
   source text NOT NULL,                       -- a label, never a secret
   database text NOT NULL,                     -- the source's
-  fingerprints jsonb NOT NULL                 -- source, config, mapping: a resume that differs is refused
+  fingerprints jsonb NOT NULL,                -- source, config, mapping: a resume that differs is refused
+  attempt integer NOT NULL DEFAULT 1          -- workers of an earlier attempt that still live may not commit
 );
 
 CREATE TABLE IF NOT EXISTS {steps} (
@@ -19,8 +20,18 @@ CREATE TABLE IF NOT EXISTS {steps} (
   detail jsonb
 );
 
+CREATE TABLE IF NOT EXISTS {parts} (          -- pieces of collections that are read each by itself
+  collection text NOT NULL,
+  part integer NOT NULL,
+  start text NOT NULL,
+  stop text NOT NULL,
+  streamed boolean NOT NULL,                  -- read only as a stream: one part
+  PRIMARY KEY (collection, part)
+);
+
 CREATE TABLE IF NOT EXISTS {batches} (
   collection text NOT NULL,
+  part integer NOT NULL,
   first_position text NOT NULL,
   last_position text NOT NULL,
   documents integer NOT NULL,
@@ -28,7 +39,18 @@ CREATE TABLE IF NOT EXISTS {batches} (
   last boolean NOT NULL,
   run integer NOT NULL,
   committed timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (collection, first_position)
+  PRIMARY KEY (collection, part, first_position)
+);
+
+CREATE UNLOGGED TABLE IF NOT EXISTS {activity} (  -- who does what right now, for `status`; nothing depends on it
+  name text PRIMARY KEY,
+  step text NOT NULL,
+  done bigint,
+  total bigint,
+  unit text,
+  waiting text,                               -- what for; NULL while working
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 CREATE TABLE IF NOT EXISTS {metadata} (

@@ -1,33 +1,24 @@
-"""Loads collections: each batch's rows, ledger, rejects, archive, findings and journal entry in one transaction.
+"""Loads the collections of a level: hands out what is left of them, part by part, and gathers what has been done.
 
 Collections are read in levels, so that what a document refers to is in its table before. Documents that claim an id or
-a unique value that is taken are rejected here; `reconcile` decides between the claimants once all have been seen.
+a unique value that is taken are rejected meanwhile; `reconcile` decides between the claimants once all have been seen.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
-from typing import Any, LiteralString
+from itertools import chain
 
-import psycopg
-from psycopg import sql
-
-from migrator import journal
-from migrator.copying import copy_records, copy_rows
-from migrator.encode import Output, drop
+from migrator import parts
+from migrator.errors import DamagedSourceError, SourceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.handover import Reject
-from migrator.journal import Place
+from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.resolve import plain
+from migrator.parts import Reading
 from migrator.sources.base import Batch, Source
-from migrator.translator import Translator, archive_batch
-
-Connection = psycopg.Connection[Any]
-BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
+from migrator.work import BATCH_BYTES, Task
+from migrator.workers import Workers
 
 
 def levels(mappings: Mapping[str, Collection]) -> list[list[str]]:
@@ -47,110 +38,71 @@ def load(
     place: Place,
     source: Source,
     collections: list[str],
-    translators: Callable[[str], Translator | None],
+    workers: Workers,
     *,
-    run: int,
     batch_rows: int,
     emit: Emit,
-    observe: Callable[[Batch], None] | None = None,
 ) -> None:
-    """Loads what is left of `collections`; a collection without a translator is archived."""
-    read = journal.positions(connection, place)
-    left = {name: read.get(name, ("", False))[0] for name in collections if not read.get(name, ("", False))[1]}
+    """Loads what is left of `collections`."""
+    parts.ensure_parts(connection, place, source, collections)
+    left = [
+        reading
+        for reading in parts.readings(connection, place)
+        if reading.part.collection in collections and not reading.done
+    ]
     if not left:
         return
     step = "load " + (collections[0] if len(collections) == 1 else f"{len(collections)} collections")
     emit(StepStarted(step=step))
-    done = 0
-    with without_collector():
-        for batch in source.read(left, documents=batch_rows, size=BATCH_BYTES):
-            if observe is not None:
-                observe(batch)
-            write_batch(connection, place, run, batch, translators(batch.collection))
-            done += batch.count
-            share = source.share_read()
-            emit(StepAdvanced(step=step, done=done, total=round(done / share) if share else None))
-    emit(StepFinished(step=step, note=f"{done:,} documents"))
+    documents, size, total = 0, 0, total_bytes(source, left)
+    for done in workers.work(tasks(source, left, batch_rows)):
+        documents, size = documents + done.documents, size + done.bytes
+        share = source.share_read() if total is None else size / total if total else None
+        emit(StepAdvanced(step=step, done=documents, total=round(documents / share) if share else None))
+    check_complete(connection, place, source, collections)
+    emit(StepFinished(step=step, note=f"{documents:,} documents"))
 
 
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Documents are trees: reference counts free them. The collector finds nothing, and takes 5 µs of 12 a document."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+def tasks(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Task]:
+    """Parts as they are, for who takes them to read; the batches of streams, which are read here."""
+    whole = (reading.part for reading in left if not reading.streamed)
+    return chain(whole, stream(source, [reading for reading in left if reading.streamed], batch_rows))
 
 
-def write_batch(connection: Connection, place: Place, run: int, batch: Batch, translator: Translator | None) -> None:
-    """One batch, one transaction."""
-    with connection.transaction():
-        if translator is None:
-            output = archive_batch(batch.collection, batch.data)
-        else:
-            output, raws = translator.translate(batch.data)
-            set_aside(connection, place, translator, output, raws)
-            copy_rows(connection, place, translator.encoder, output.rows)
-        copy_records(connection, place, output)
-        journal.record_batch(connection, place, run, batch)
+def stream(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Batch]:
+    """The batches that are not committed yet. They begin and end where they did when the run began."""
+    if not left:
+        return
+    ahead = {reading.part.collection: dict(reading.ahead) for reading in left}
+    starts = {reading.part.collection: reading.position for reading in left}
+    for batch in source.read(starts, documents=batch_rows, size=BATCH_BYTES):
+        end = ahead[batch.collection].pop(batch.start, None)
+        if end is None:
+            yield batch
+        elif end != batch.end:
+            raise SourceError(
+                f"{batch.collection} is not what an earlier attempt read: {batch.start} to {batch.end}, then to {end}",
+                hint="Has the dump been exchanged? `migrate revert`, then run again.",
+            )
 
 
-def set_aside(connection: Connection, place: Place, translator: Translator, output: Output, raws: list[bytes]) -> None:
-    """Rejects what claims an id or a unique value that is taken, and what an index could not take."""
-    refused: dict[int, Reject] = {}
-    for index, reject in _taken(connection, place, translator.collection, output):
-        refused.setdefault(index, reject)
-    for index, column, text in output.probes:
-        if index not in refused and not _passes(connection, translator.collection.probes[column], text):
-            refused[index] = Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
-    for index, reject in refused.items():
-        translator.reject(output, raws[output.places[index]], reject)
-    if refused:
-        drop(output, refused.keys())
+def total_bytes(source: Source, left: Iterable[Reading]) -> int | None:
+    """The bytes of BSON that are left, where the source can tell."""
+    sizes = {each.name: each.bytes for each in source.collections()}
+    numbers = [(reading, sizes.get(reading.part.collection)) for reading in left]
+    if any(size is None or reading.streamed for reading, size in numbers):
+        return None
+    of_collections = {reading.part.collection: size for reading, size in numbers}
+    counts: dict[str, int] = {}
+    for reading, _ in numbers:
+        counts[reading.part.collection] = max(counts.get(reading.part.collection, 0), reading.part.number + 1)
+    return round(sum((of_collections[r.part.collection] or 0) / counts[r.part.collection] for r, _ in numbers))
 
 
-def _taken(
-    connection: Connection, place: Place, collection: Collection, output: Output
-) -> Iterator[tuple[int, Reject]]:
-    claims: list[tuple[str, str, list[Any]]] = [(collection.key.column, "duplicate_id", output.ids)]
-    for number, (column, reason) in enumerate(collection.unique.items()):
-        claims.append((column, reason, [values[number] for values in output.uniques]))
-    for column, reason, values in claims:
-        taken = _existing(connection, place.table(collection.table.name), column, values)
-        for index, value in enumerate(values):
-            if value is None:
-                continue
-            if value in taken:
-                yield index, Reject(reason=reason, detail=column)
-            taken.add(value)
-
-
-def _existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:
-    asked = [value for value in values if value is not None]
-    if not asked:
-        return set()
-    uuids = isinstance(asked[0], bytes)
-    query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY(%s{cast})").format(
-        column=sql.Identifier(column), table=table, cast=sql.SQL("::uuid[]" if uuids else "::text[]")
-    )
-    # 5,000 UUID objects take psycopg longer to write than the server takes to look them up: one literal instead.
-    parameter = "{" + ",".join([value.hex() for value in asked]) + "}" if uuids else asked
-    return {plain(value) for (value,) in connection.execute(query, (parameter,), binary=True)}
-
-
-def _passes(connection: Connection, probe: str, text: str) -> bool:
-    query = sql.SQL("SELECT {} IS NULL").format(sql.SQL(_literal(probe)).format(sql.Placeholder()))
-    try:
-        with connection.transaction():
-            connection.execute(query, (text,))
-    except psycopg.errors.ProgramLimitExceeded:
-        return False
-    return True
-
-
-def _literal(text: str) -> LiteralString:
-    # Probes are written in mappings, by the engineer who writes the schema; they are code, not data.
-    return text
+def check_complete(connection: Connection, place: Place, source: Source, collections: list[str]) -> None:
+    """Nothing may be left: a source that ends early without saying so is damaged."""
+    missing = set(collections) - parts.complete(parts.readings(connection, place))
+    if missing:
+        raise DamagedSourceError(
+            f"ended before the end of {', '.join(sorted(missing))}", file=source.label, offset=0, hint="Run again."
+        )

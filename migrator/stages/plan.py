@@ -26,7 +26,7 @@ from migrator.handover import Counts
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.pipeline import Pipeline
-from migrator.sources.base import Batch, Source
+from migrator.sources.base import Batch, Part, Source
 from migrator.stages import load
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare, refuse
@@ -92,9 +92,11 @@ def plan(
         seeded = target is not None and seed(target, connection, concrete.mappings)
         started = time.monotonic()
         read = source if sample is None else Sample(source, sample)
-        pipeline = Pipeline.of(
-            config, concrete, read, connection, place, emit, lambda batch: statistics[batch.collection].observe(batch)
-        )
+
+        def observe(batch: Batch) -> None:
+            statistics[batch.collection].observe(batch)
+
+        pipeline = Pipeline.of(config, concrete, read, connection, rehearsal.dsn, place, emit, observe)
         try:
             pipeline.bring(journal.begin_run(connection, place, source, {}))
         except PlanError as error:
@@ -250,6 +252,12 @@ class Sample:
         self.label, self.database, self.left_out = source.label, source.database, source.left_out
         self.collections, self.fingerprint, self.close = source.collections, source.fingerprint, source.close
         self.share_read = source.share_read
+
+    def split(self, collection: str, size: int) -> list[Part] | None:
+        return None
+
+    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+        raise NotImplementedError("a sample has no parts")
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
         """The first batch of each collection, as its last."""

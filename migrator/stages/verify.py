@@ -51,17 +51,18 @@ def verify(
     concrete: Concrete,
     source: Source,
     connection: Connection,
+    dsn: str,
     level: Level,
     emit: Emit,
 ) -> VerifyReport:
-    """Runs the checks of a level and of those below it. Writes nothing that stays."""
+    """Runs the checks of a level and of those below it. Writes nothing that stays. `dsn` is for worker processes."""
     started = time.monotonic()
     place = Place()
     if not journal.has_records(connection, place):
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
     checks = list(_counts(config, concrete, source, connection, place, emit))
     if level in ("rows", "roundtrip"):
-        checks += _rows(config, concrete, source, connection, place, emit)
+        checks += _rows(config, concrete, source, connection, dsn, place, emit)
     if level == "roundtrip":
         unmapped = config.policies.unmapped_collections == "archive"
         checks += roundtrip.check_roundtrip(connection, place, concrete.mappings, source, emit, unmapped=unmapped)
@@ -99,10 +100,10 @@ def _counts(
 
 
 def _rows(
-    config: Config, concrete: Concrete, source: Source, connection: Connection, place: Place, emit: Emit
+    config: Config, concrete: Concrete, source: Source, connection: Connection, dsn: str, place: Place, emit: Emit
 ) -> list[Check]:
     with scratch.beside(connection, concrete.mappings) as again:
-        pipeline = Pipeline.of(config, concrete, source, connection, again, emit)
+        pipeline = Pipeline.of(config, concrete, source, connection, dsn, again, emit)
         pipeline.bring(journal.begin_run(connection, again, source, {}))
         emit(StepStarted(step="compare", unit="tables"))
         checks = [

@@ -119,6 +119,12 @@ def open_connection(dsn: str, label: str, secrets: Secrets) -> Connection:
     return connection
 
 
+def connect_worker(dsn: str) -> Connection:
+    """A further connection to a target that is known by its `dsn`."""
+    parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+    return open_connection(dsn, _label(parts), Secrets([parts["password"]] if "password" in parts else []))
+
+
 def _parse(url: str, secrets: Secrets) -> dict[str, str]:
     try:
         return {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}

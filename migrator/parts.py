@@ -1,0 +1,69 @@
+"""Which parts of collections are still to be read, and from where on: out of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from migrator.journal import Connection, Place
+from migrator.sources.base import Part, Source
+
+PART_BYTES = 16 << 20  # half a second's work: small enough to spread evenly, and many more than workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How far a part has been read without a gap. `ahead` are batches committed beyond: where each begins and ends."""
+
+    part: Part
+    streamed: bool
+    position: str
+    done: bool
+    ahead: Mapping[str, str]
+
+
+def ensure_parts(connection: Connection, place: Place, source: Source, names: Iterable[str]) -> None:
+    """Records the parts of collections that have none yet: all of a collection's at once."""
+    found = connection.execute(place.sql("SELECT DISTINCT collection FROM {parts}"))
+    known = {name for (name,) in found}
+    for name in names:
+        if name in known:
+            continue
+        split = source.split(name, PART_BYTES)
+        parts = split or [Part(collection=name, number=0, start="", stop="")]
+        query = place.sql("INSERT INTO {parts} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)")
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(query, [(name, part.number, part.start, part.stop, split is None) for part in parts])
+
+
+def readings(connection: Connection, place: Place) -> list[Reading]:
+    """Every part that is known, in the order of its collection."""
+    batches: dict[tuple[str, int], dict[str, tuple[str, bool]]] = {}
+    query = place.sql("SELECT collection, part, first_position, last_position, last FROM {batches}")
+    for collection, number, first, last_position, last in connection.execute(query):
+        batches.setdefault((collection, number), {})[first] = (last_position, last)
+    query = place.sql("SELECT collection, part, start, stop, streamed FROM {parts} ORDER BY collection, part")
+    return [
+        follow(Part(collection=name, number=number, start=start, stop=stop), streamed, batches.get((name, number), {}))
+        for name, number, start, stop, streamed in connection.execute(query).fetchall()
+    ]
+
+
+def follow(part: Part, streamed: bool, batches: Mapping[str, tuple[str, bool]]) -> Reading:
+    """Batch by batch from the part's start; `batches` are (end, whether the last) by their beginning."""
+    left, position = dict(batches), part.start
+    while position in left:
+        position, last = left.pop(position)
+        if last:
+            return Reading(part=part, streamed=streamed, position=position, done=True, ahead={})
+    ahead = {start: end for start, (end, _) in left.items()}
+    return Reading(part=part, streamed=streamed, position=position, done=False, ahead=ahead)
+
+
+def complete(found: Iterable[Reading]) -> set[str]:
+    """The collections that have been read to their end."""
+    by_name: dict[str, bool] = {}
+    for reading in found:
+        name = reading.part.collection
+        by_name[name] = by_name.get(name, True) and reading.done
+    return {name for name, done in by_name.items() if done}

@@ -1,0 +1,187 @@
+"""A unit of work, from the source to committed rows: a pure function of job and task, for any process on any machine.
+
+`carry_out` is what executors call. A process keeps one `Desk`, with its connections, while the job is the same.
+Batches commit each with its rows, ledger and journal entry, so a task that is begun again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from migrator import journal
+from migrator.concrete import Concrete, load_concrete
+from migrator.config import Config
+from migrator.copying import copy_records, copy_rows
+from migrator.journal import Place
+from migrator.parts import follow
+from migrator.resolve import Resolver
+from migrator.sources import open_source
+from migrator.sources.base import Batch, Part, Source
+from migrator.taken import set_aside
+from migrator.targets.server import connect_worker
+from migrator.tenancy import Options
+from migrator.translator import Translator, archive_batch
+
+Connection = psycopg.Connection[Any]
+Task = Part | Batch
+BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What tasks of one level have in common. Picklable; holds secrets, so it is never shown.
+
+    `number` tells jobs apart: what was looked up for one may not hold for the next.
+    """
+
+    number: int
+    config: Config
+    packages: tuple[str, str]
+    dsn: str
+    place: Place
+    run: int
+    attempt: int
+    batch_rows: int
+    collections: tuple[str, ...]
+    adopter: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Job({self.number}, {', '.join(self.collections)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a task came to: documents and bytes of BSON read by it."""
+
+    documents: int
+    bytes: int
+
+
+class Desk:
+    """What a process has at hand for a job: source, connection, translators."""
+
+    def __init__(self, job: Job, concrete: Concrete, source: Source, connection: Connection) -> None:
+        self.job, self.source, self.connection = job, source, connection
+        options = Options(job.config, job.config.tenant.id, job.adopter)
+        resolver = Resolver(connection, job.place, concrete.mappings, job.config.tenant.id)
+        self.translators = {
+            name: Translator(concrete.mappings[name], options, resolver)
+            for name in job.collections
+            if name in concrete.mappings
+        }
+        self._pace = Pace(job.config.engine.max_rows_per_second, job.config.engine.workers)
+
+    def carry_out(self, task: Task, observe: Callable[[Batch], None] | None = None) -> Done:
+        documents = size = 0
+        with without_collector():
+            for batch in self._batches(task):
+                if observe is not None:
+                    observe(batch)
+                self.write(batch)
+                documents, size = documents + batch.count, size + len(batch.data)
+                self._pace.keep(batch.count)
+        return Done(documents=documents, bytes=size)
+
+    def _batches(self, task: Task) -> Iterator[Batch]:
+        if isinstance(task, Batch):
+            return iter((task,))
+        query = self.job.place.sql(
+            "SELECT first_position, last_position, last FROM {batches} WHERE collection = %s AND part = %s"
+        )
+        found = self.connection.execute(query, (task.collection, task.number))
+        reading = follow(task, False, {first: (end, last) for first, end, last in found})
+        if reading.done:
+            return iter(())
+        return self.source.read_part(task, reading.position, documents=self.job.batch_rows, size=BATCH_BYTES)
+
+    # Two workers may claim the same id: the later one finds it taken when it tries again. Both wait for the other's: so
+    # does the one that the server chose to fail.
+    @retry(
+        retry=retry_if_exception_type((psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)),
+        stop=stop_after_attempt(20),
+        wait=wait_random(0, 0.2),
+        reraise=True,
+    )
+    def write(self, batch: Batch) -> None:
+        """One batch, one transaction; nothing where it has been committed before."""
+        job, translator = self.job, self.translators.get(batch.collection)
+        with self.connection.transaction():
+            journal.hold_attempt(self.connection, job.place, job.run, job.attempt)
+            if journal.has_batch(self.connection, job.place, batch):
+                return
+            if translator is None:
+                output = archive_batch(batch.collection, batch.data)
+            else:
+                output, raws = translator.translate(batch.data)
+                set_aside(self.connection, job.place, translator, output, raws)
+                copy_rows(self.connection, job.place, translator.encoder, output.rows)
+            copy_records(self.connection, job.place, output)
+            journal.record_batch(self.connection, job.place, job.run, batch)
+
+
+class Pace:
+    """Holds a worker back to its share of `engine.max_rows_per_second`."""
+
+    def __init__(self, most: int, workers: int) -> None:
+        self._seconds = max(workers, 1) / most if most else 0.0
+        self._next = time.monotonic()
+
+    def keep(self, documents: int) -> None:
+        """Sleeps until so many documents may have been written."""
+        if self._seconds:
+            now = time.monotonic()
+            self._next = max(self._next, now - 1) + documents * self._seconds
+            time.sleep(max(0.0, self._next - now))
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Documents are trees: reference counts free them. The collector finds nothing, and takes 5 µs of 12 a document."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+_desks: list[Desk] = []  # of this process; one at most
+
+
+def carry_out(job: Job, task: Task) -> Done:
+    """Does a task wherever it is called. Errors: all of `migrator.errors`, and psycopg's."""
+    return _desk(job).carry_out(task)
+
+
+def _desk(job: Job) -> Desk:
+    if not _desks or _desks[0].job != job or _desks[0].connection.closed:
+        clear_desk()
+        source = open_source(job.config.source.url, job.config.source.database)
+        connection = prepare_session(connect_worker(job.dsn))
+        _desks.append(Desk(job, load_concrete(*job.packages), source, connection))
+    return _desks[0]
+
+
+def clear_desk() -> None:
+    """Closes what the process has open."""
+    for desk in _desks:
+        desk.source.close()
+        desk.connection.close()
+    _desks.clear()
+
+
+def prepare_session(connection: Connection) -> Connection:
+    """Settings for loading, safe on a managed server."""
+    # A crash may take the last transactions, and their journal entries with them: the run does them again. The last
+    # commit of a run waits for the disk (`run.complete`), and so for all before it.
+    connection.execute("SET synchronous_commit = off")
+    return connection
