@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -23,10 +23,16 @@ Connection = psycopg.Connection[Any]
 AT_ONCE = 1000
 
 
+LEDGER_INDEXES: tuple[LiteralString, ...] = (
+    "CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (collection, target_id)",
+    "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} (collection, source_id)",
+)
+
+
 def ensure_ledger_index(connection: Connection, place: Place) -> None:
     """The ways to a ledger entry, by row and by `_id`; made when first needed: every load after pays for them."""
-    connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (collection, target_id)"))
-    connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} (collection, source_id)"))
+    for statement in LEDGER_INDEXES:
+        connection.execute(place.sql(statement))
 
 
 def change_rows(

@@ -29,6 +29,7 @@ from migrator.work import Desk, Job
 from migrator.workers import Alone, Pool, Several, Workers
 
 Connection = psycopg.Connection[Any]
+LARGE = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,10 @@ class Pipeline:
         ensure_tenant(self.connection, self.place, self.config.tenant, run)
         attempt = journal.next_attempt(self.connection, self.place, run)
         batch_rows = journal.pin(self.connection, self.place, run, "batch_rows", self.config.engine.batch_rows)
-        with closing(Pool(self.config.engine.executor, self.config.engine.workers)) as pool:
+        engine = self.config.engine
+        with closing(Pool(engine.executor, engine.workers, self.concrete.packages or ())) as pool:
+            if self._is_large():
+                pool.warm_up()
             for number, level in enumerate(self.levels(only)):
                 job = self._job(number, level, run, attempt, batch_rows)
                 self._bring_level(job, pool)
@@ -144,6 +148,11 @@ class Pipeline:
                 run=job.run,
                 emit=self.emit,
             )
+
+    def _is_large(self) -> bool:
+        """Whether workers are certainly needed."""
+        shared = self.observe is None and self.concrete.packages is not None
+        return shared and sum(each.bytes or 0 for each in self.source.collections()) > LARGE
 
     def _workers(self, job: Job, desk: Desk, pool: Pool) -> Workers:
         if pool.alone or self.observe is not None or self.concrete.packages is None:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from migrator import journal
-from migrator.amend import AT_ONCE, add_findings, change_rows
+from migrator.amend import AT_ONCE, add_findings, change_rows, ensure_ledger_index
 from migrator.context import Row
 from migrator.encode import spell_id
 from migrator.handover import Finding
@@ -105,6 +105,8 @@ class Trees:
         self._change(((row_id, {tree.parent: parents[row_id]}) for row_id in silent), "parent_inferred")
 
     def _without(self, row_ids: list[bytes], name: str) -> list[bytes]:
+        if row_ids:
+            ensure_ledger_index(self.connection, self.place)
         spelled = [spell_id(row_id) for row_id in row_ids]
         rows = read_documents(self.connection, self.place, self.mappings, self.collection, spelled)
         return [row[self.collection.key.column] for _, row, document in rows if name not in document]
@@ -172,6 +174,7 @@ class Trees:
 
     def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
         for batch in batches(changes, AT_ONCE):
+            ensure_ledger_index(self.connection, self.place)
             with self.connection.transaction():
                 change_rows(self.connection, self.place, self.mappings, self.collection, dict(batch), code)
 

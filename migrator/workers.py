@@ -28,13 +28,17 @@ class WorkersLostError(StoppedError):
 
 
 class Workers(Protocol):
-    """Carries out tasks, in any order, several at once. The first error ends the work."""
+    """Carries out tasks, in any order, several (`count`) at once. The first error ends the work."""
+
+    count: int
 
     def work(self, tasks: Iterator[Task]) -> Iterator[Done]: ...
 
 
 class Alone:
     """One task after the other, in this process. `observe` sees every batch before it is written."""
+
+    count = 1
 
     def __init__(self, desk: Desk, observe: Callable[[Batch], None] | None = None) -> None:
         self._desk, self._observe = desk, observe
@@ -48,7 +52,7 @@ class Several:
     """The workers of an executor; a few tasks are done at the own desk instead."""
 
     def __init__(self, desk: Desk, job: Job, executor: Callable[[], Executor], count: int) -> None:
-        self._desk, self._job, self._executor, self._count = desk, job, executor, count
+        self._desk, self._job, self._executor, self.count = desk, job, executor, count
 
     def work(self, tasks: Iterator[Task]) -> Iterator[Done]:
         first = list(islice(tasks, ALONE + 1))
@@ -60,7 +64,7 @@ class Several:
             executor = self._executor()
             for task in chain(first, tasks):
                 running.add(executor.submit(carry_out, self._job, task))
-                if len(running) >= AHEAD * self._count:
+                if len(running) >= AHEAD * self.count:
                     finished, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in finished)
             while running:
@@ -79,8 +83,9 @@ class Several:
 class Pool:
     """The executor that engine.executor and engine.workers ask for, started when first needed."""
 
-    def __init__(self, executor: str, workers: int) -> None:
+    def __init__(self, executor: str, workers: int, packages: tuple[str, ...] = ()) -> None:
         self._kind = executor
+        self._packages = packages
         self.count = workers or os.cpu_count() or 1
         self._executor: Executor | None = None
         self._close: Callable[[], None] = lambda: None
@@ -99,6 +104,13 @@ class Pool:
         assert self._executor is not None  # both set it
         return self._executor
 
+    def warm_up(self) -> None:
+        """Starts the workers before there is something to do: importing takes them half a second."""
+        if not self.alone:
+            executor = self.executor()
+            for _ in range(self.count):
+                executor.submit(os.getpid)
+
     def close(self) -> None:
         """Ends the workers at once: what they are at is rolled back, and none of it has to be waited for."""
         self._close()
@@ -107,7 +119,7 @@ class Pool:
 
     def _start_processes(self) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["migrator.work"])
+        context.set_forkserver_preload(["migrator.work", *self._packages])
         pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
         self._executor = pool
 

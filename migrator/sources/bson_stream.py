@@ -213,9 +213,7 @@ class OpenBatch:
         start, end, count = self._start, self._start + self._filled, self.count
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._start, self._parts, self._filled, self.count = end, [], 0, 0
-        return Batch(
-            collection=self._collection, data=data, count=count, start=spell(start), end=spell(end), last=last
-        )
+        return Batch(collection=self._collection, data=data, count=count, start=spell(start), end=spell(end), last=last)
 
 
 def read_batches(stream: Stream, collection: str, documents: int, size: int) -> Iterator[Batch]:

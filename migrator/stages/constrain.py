@@ -8,7 +8,7 @@ run that stopped goes on where it was. Nothing here knows this migration's table
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -53,21 +53,33 @@ class Change:
         return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.checks)
 
 
-def constrain(connect: Callable[[], Connection], metadata: MetaData, *, rls: bool, workers: int, emit: Emit) -> None:
-    """Errors: `DifferenceError` where the rows break a foreign key or fit no index; `TargetError`; `StoppedError`."""
+def constrain(
+    connect: Callable[[], Connection],
+    metadata: MetaData,
+    *,
+    rls: bool,
+    workers: int,
+    emit: Emit,
+    beside: Sequence[Task] = (),
+) -> None:
+    """`beside` are tasks to do meanwhile, that wait for nothing here.
+
+    Errors: `DifferenceError` where the rows break a foreign key or fit no index; `TargetError`; `StoppedError`."""
     with connect() as connection:
         changes = list(find_changes(connection, metadata, rls))
-        emit(StepStarted(step="constrain", total=len(changes), unit="statements"))
+        total = len(changes) + len(beside)
+        emit(StepStarted(step="constrain", total=total, unit="statements"))
         quick = [change for change in changes if change.instant]
         for done, change in enumerate(quick, start=1):
             carry_out(change, connection)
             emit(StepAdvanced(step="constrain", done=done))
         graph = arrange([change for change in changes if not change.instant], table_sizes(connection))
+        graph = {**graph, **{task: set() for task in beside}}
     if graph:
         with Crew(lambda: for_building(connect()), min(workers, len(graph))) as crew:
             for done, _ in enumerate(crew.work(graph), start=len(quick) + 1):
                 emit(StepAdvanced(step="constrain", done=done))
-    emit(StepFinished(step="constrain", note=f"{len(changes)} statements"))
+    emit(StepFinished(step="constrain", note=f"{total} statements"))
 
 
 def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:

@@ -44,7 +44,7 @@ def load(
     emit: Emit,
 ) -> None:
     """Loads what is left of `collections`."""
-    parts.ensure_parts(connection, place, source, collections)
+    parts.ensure_parts(connection, place, source, collections, workers.count)
     left = [
         reading
         for reading in parts.readings(connection, place)

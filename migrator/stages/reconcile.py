@@ -39,7 +39,7 @@ def reconcile(
     if step in journal.finished_steps(connection, place):
         return
     pending = claims.pending()
-    if pending or collection.tree is not None:
+    if pending:
         ensure_ledger_index(connection, place)
     emit(StepStarted(step=step, total=len(pending), unit="claims"))
     done = 0

@@ -87,7 +87,12 @@ def test_defaults_are_the_contracts(load: Load) -> None:
         "unmapped_collections": "archive",
     }
     assert config.transactions.amount_unit == "cents"
-    assert config.engine.model_dump() == {"workers": 0, "batch_rows": 5000, "executor": "local"}
+    assert config.engine.model_dump() == {
+        "workers": 0,
+        "batch_rows": 5000,
+        "executor": "local",
+        "max_rows_per_second": 0,
+    }
     assert (config.migration.mappings, config.migration.schema_module) == ("mappings", "schema")
     assert (config.embedding.provider, config.embedding.dimensions) == ("none", 1536)
 

@@ -43,7 +43,7 @@ def read_until_damage(
         if not any(each.name == "c" for each in source.collections()):
             return b"", False, None
         for batch in source.read({"c": ""}, documents=documents, size=size):
-            assert batch.start == str(len(delivered))
+            assert int(batch.start or 0) == len(delivered)
             delivered += batch.data
             complete = batch.last
     except MigrateError as error:
