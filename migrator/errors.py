@@ -5,6 +5,7 @@
     ├── PlanError           3   the plan found blockers, or no longer fits
     ├── DifferenceError     4   the target does not equal what the source says, or a count does not add up
     ├── StoppedError        5   stopped before the end; the same command goes on
+    │   └── LockedError         another migrate is at work on the target
     ├── RevertRefusedError  6   a revert would lose what the migration did not bring
     └── AccessError         7   a system outside cannot be reached, refuses access, or hands out damaged data
         ├── SourceError
@@ -23,6 +24,7 @@ class MigrateError(Exception):
     """Base of all. `message` says what happened and why, `hint` what to do about it."""
 
     exit_code = 1
+    transient = False  # whether the same may well succeed a moment later
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -48,6 +50,10 @@ class DifferenceError(MigrateError):
 
 class StoppedError(MigrateError):
     exit_code = 5
+
+
+class LockedError(StoppedError):
+    """Another migrate is at work on the target."""
 
 
 class RevertRefusedError(MigrateError):

@@ -151,6 +151,14 @@ def has_batch(connection: Connection, place: Place, batch: Batch) -> bool:
     return connection.execute(query, (batch.collection, batch.part, batch.start)).fetchone() is not None
 
 
+def count_entries(connection: Connection, place: Place) -> int:
+    """Batches and steps that are done."""
+    query = place.sql("SELECT (SELECT count(*) FROM {batches}) + (SELECT count(*) FROM {steps})")
+    row = connection.execute(query).fetchone()
+    assert row is not None  # a SELECT of counts always answers
+    return int(row[0])
+
+
 def record_metadata(connection: Connection, place: Place, collections: list[SourceCollection]) -> None:
     """Options and indexes of every source collection, for the way back."""
     query = place.sql("INSERT INTO {metadata} (collection, metadata) VALUES (%s, %s) ON CONFLICT DO NOTHING")

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from migrator.errors import StoppedError
+from migrator.errors import LockedError
 
 Connection = psycopg.Connection[Any]
 KEY = int.from_bytes(b"migrate", "big") % 2**31  # any fixed number; pg_locks shows it as objid
@@ -18,11 +18,11 @@ KEY = int.from_bytes(b"migrate", "big") % 2**31  # any fixed number; pg_locks sh
 def exclusive(connection: Connection) -> Iterator[None]:
     """Holds the lock within the block; the server gives it back when the connection ends, however that happens.
 
-    Errors: `StoppedError` that names the session which has it.
+    Errors: `LockedError` that names the session which has it.
     """
     found = connection.execute("SELECT pg_try_advisory_lock(%s)", (KEY,)).fetchone()
     if not (found and found[0]):
-        raise StoppedError(
+        raise LockedError(
             f"another migrate is at work on this target: {_holder(connection)}",
             hint="Wait until it has finished (`migrate status` shows how far it is), then run the same command again.",
         )

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from migrator.journal import Connection, Place
 from migrator.sources.base import Part, Source
 
-LARGEST = 16 << 20  # bytes of a part: half a second's work
-SMALLEST = 1 << 20
+SMALLEST = 1 << 20  # bytes of a part
 SHARES = 4  # parts a worker where a collection is small
 
 
@@ -24,15 +23,17 @@ class Reading:
     ahead: Mapping[str, str]
 
 
-def ensure_parts(connection: Connection, place: Place, source: Source, names: Iterable[str], workers: int) -> None:
-    """Records the parts of collections that have none yet: all of a collection's at once."""
+def ensure_parts(
+    connection: Connection, place: Place, source: Source, names: Iterable[str], workers: int, largest: int
+) -> None:
+    """Records the parts of collections that have none yet: all of a collection's at once, of `largest` bytes."""
     sizes = {each.name: each.bytes or 0 for each in source.collections()}
     found = connection.execute(place.sql("SELECT DISTINCT collection FROM {parts}"))
     known = {name for (name,) in found}
     for name in names:
         if name in known:
             continue
-        split = source.split(name, min(LARGEST, max(SMALLEST, sizes[name] // (SHARES * workers))))
+        split = source.split(name, min(largest, max(SMALLEST, sizes[name] // (SHARES * workers))))
         parts = split or [Part(collection=name, number=0, start="", stop="")]
         query = place.sql("INSERT INTO {parts} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)")
         with connection.transaction(), connection.cursor() as cursor:

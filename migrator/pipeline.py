@@ -136,6 +136,7 @@ class Pipeline:
             level,
             self._workers(job, desk, pool),
             batch_rows=job.batch_rows,
+            part_bytes=self.config.engine.part_bytes,
             emit=self.emit,
         )
         for claims in self.claims_of(level):

@@ -16,11 +16,12 @@ from migrator.amend import LEDGER_INDEXES
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
 from migrator.crew import Task
-from migrator.errors import DifferenceError, UsageError
+from migrator.errors import DifferenceError, TargetError, UsageError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
 from migrator.handover import RunReport
 from migrator.journal import Connection, Place
 from migrator.lock import exclusive
+from migrator.persevere import persevere
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Source
 from migrator.stages.constrain import constrain
@@ -45,17 +46,31 @@ def run_migration(
     """
     started = time.monotonic()
     refuse_unsupported(config)
-    with closing(target.connect()) as connection, exclusive(connection):
+    with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
         fingerprints = fingerprints_of(config, concrete, source)
-        check_fingerprints(connection, fingerprints)
-        if is_done(connection):
-            emit(Notice(text="This migration is done; nothing was left to do. `migrate verify` proves it."))
-        else:
-            prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
-            journal.create_records(connection, PLACE)
-            run = open_run(connection, source, fingerprints)
-            work(config, concrete, source, target, connection, run, emit, only)
-        return report(connection, concrete, time.monotonic() - started)
+
+    def attempt(number: int) -> RunReport:
+        with closing(target.connect()) as connection, exclusive(connection):
+            check_fingerprints(connection, fingerprints)
+            if is_done(connection):
+                emit(Notice(text="This migration is done; nothing was left to do. `migrate verify` proves it."))
+            else:
+                prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
+                journal.create_records(connection, PLACE)
+                run = open_run(connection, source, fingerprints)
+                work(config, concrete, source, target, connection, run, emit, only)
+            return report(connection, concrete, time.monotonic() - started)
+
+    return persevere(attempt, partial(count_entries, target), emit)
+
+
+def count_entries(target: Target) -> int | None:
+    """How much the journal holds, if the target can be asked: whether there was any progress."""
+    try:
+        with closing(target.connect()) as connection:
+            return journal.count_entries(connection, PLACE) if journal.has_records(connection, PLACE) else 0
+    except (TargetError, psycopg.Error):
+        return None
 
 
 def retry_rejects(

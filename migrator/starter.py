@@ -95,6 +95,8 @@ url = "embedded:.migrate/postgres"
 # workers = 0
 # How many documents make a batch, the unit that is committed and resumed.
 # batch_rows = 5000
+# How many bytes of a collection make a part, the unit that is handed to a worker.
+# part_bytes = 16777216
 # No more documents a second than this, all workers together; 0 is as fast as it goes.
 # max_rows_per_second = 0
 # Where the workers run: "local", or "dask://HOST:PORT" for a Dask cluster.

@@ -26,6 +26,8 @@ ALONE = 2  # so few tasks are sooner done than workers are started
 class WorkersLostError(StoppedError):
     """A worker process is gone. What it had not committed is to be done again."""
 
+    transient = True
+
 
 class Workers(Protocol):
     """Carries out tasks, in any order, several (`count`) at once. The first error ends the work."""

@@ -41,10 +41,11 @@ def load(
     workers: Workers,
     *,
     batch_rows: int,
+    part_bytes: int,
     emit: Emit,
 ) -> None:
     """Loads what is left of `collections`."""
-    parts.ensure_parts(connection, place, source, collections, workers.count)
+    parts.ensure_parts(connection, place, source, collections, workers.count, part_bytes)
     left = [
         reading
         for reading in parts.readings(connection, place)

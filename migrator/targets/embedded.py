@@ -41,6 +41,8 @@ class EmbeddedTarget:
         return f"EmbeddedTarget({self.label})"
 
     def connect(self) -> Connection:
+        """Starts the server again where it is gone: nobody else would."""
+        self._postmaster.ensure_running()
         return open_connection(self.dsn, self.label, Secrets([]))
 
     def psql_command(self) -> list[str]:

@@ -70,6 +70,15 @@ class Postmaster:
             undo.pop_all()
             return address
 
+    def ensure_running(self) -> None:
+        """Starts the server again if it has been killed since we joined; it recovers by itself."""
+        address = _read_address(self._folder)
+        if address is not None and _name_process(address.pid) == "postgres":
+            return
+        with _exclusive():
+            if _find_running(self._folder) is None:
+                _start(self._folder, bundled.choose_account(self._folder))
+
     def leave(self) -> None:
         if self._joined_in != os.getpid():
             return

@@ -75,13 +75,24 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 )
 
 
+_PASSING = {
+    "no answer in time",
+    "the connection was refused",
+    "the server has no connection left",
+    "the server is starting or stopping",
+}
+
+# A network that stalls is noticed after some two minutes instead of hours; libpq ignores these on a socket.
+_STALLED = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6", "tcp_user_timeout": "120000"}
+
+
 class ServerTarget:
     """A database on a server. Nothing is kept open between connections."""
 
     def __init__(self, url: str) -> None:
         self._secrets = Secrets(url_secrets(url))
         self._parts = _parse(url, self._secrets)
-        self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | self._parts)
+        self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | _STALLED | self._parts)
         self.label = _label(self._parts)
 
     def __repr__(self) -> str:
@@ -150,7 +161,9 @@ def _explain(error: psycopg.Error, label: str, secrets: Secrets) -> TargetError:
     text = secrets.mask(" ".join(str(error).split()))
     for pattern, cause, remedy in _CAUSES:
         if re.search(pattern, text):
-            return TargetError(f"cannot connect to {label}: {cause} ({text})", remedy)
+            failure = TargetError(f"cannot connect to {label}: {cause} ({text})", remedy)
+            failure.transient = cause in _PASSING
+            return failure
     return TargetError(f"cannot connect to {label}: {text}", "check target.url, and the server's log")
 
 

@@ -91,6 +91,7 @@ def test_defaults_are_the_contracts(load: Load) -> None:
         "workers": 0,
         "batch_rows": 5000,
         "executor": "local",
+        "part_bytes": 16 << 20,
         "max_rows_per_second": 0,
     }
     assert (config.migration.mappings, config.migration.schema_module) == ("mappings", "schema")
