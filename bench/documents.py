@@ -92,7 +92,11 @@ class Maker:
         said = list(self._turns(head, endpoint, model, sender, temporary))[:most]
         named = {"agent_id": model} if endpoint == "agents" else {"model": model}
         rest = {"title": "A talk", "endpoint": endpoint, **named, "isArchived": False, "isTemporary": temporary}
-        return {**head, **rest, "messages": [each["_id"] for each in said], "tags": [], **self._dates()}, said
+        new: Document = {
+            "files": [],
+            "chatProjectId": None,
+        }  # as every conversation of the real data's newer generation has
+        return {**head, **rest, "messages": [each["_id"] for each in said], "tags": [], **new, **self._dates()}, said
 
     def _turns(self, head: Document, endpoint: str, model: str, sender: str, temporary: bool) -> Iterator[Document]:
         parent = NO_PARENT

@@ -147,6 +147,8 @@ def weigh_residues(scene: Scene, translator: Translator, documents: int) -> tupl
     for residue in interpreted_residues(scene, scene.batches[0]):
         for name, value in residue.get("set", {}).items():
             weights[name] += len(encode({name: value})) - 5
+        for name, rest in residue.get("cut", {}).items():
+            weights[f"{name} without texts"] += len(encode({name: rest})) - 5
         weights.update({f"unset {name}": 3 + len(name) for name in residue.get("unset", ())})
     first = len(bson.decode_all(scene.batches[0]))
     return empty / documents, {name: weight / first for name, weight in weights.most_common(8)}

@@ -131,5 +131,6 @@ mapping = Collection(
         imply("isTemporary", False),
         imply("tags", []),
         imply("files", []),
+        imply("chatProjectId", None),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 
 from mappings import shared
@@ -91,7 +91,13 @@ def text_parts(context: Context, content: Any) -> str:
 
 
 # What LibreChat calls an assistant where nothing else names it.
-SENDERS = {"openai": "GPT-4o", "anthropic": "Claude", "azure": "Azure OpenAI", "google": "Gemini"}
+SENDERS = {
+    **shared.ENDPOINTS,
+    "openai": "GPT-4o",
+    "anthropic": "Claude",
+    "azure": "Azure OpenAI",
+    "google": "Gemini",
+}
 
 
 def sender_back(role: str, provider: str, agent_id: str | None) -> Any:
@@ -159,6 +165,34 @@ CONTENT_FORMS = (
 )
 
 
+def cut_texts(value: Any, content: str, role: str) -> Document | None:
+    """The parts of `content` without the texts that the column has: `in` the parts, `at` where texts were cut out.
+
+    `at` names the place of each such part, and between the places how long each text was: the last goes to the end.
+    """
+    if type(value) is not list:
+        return None
+    parts, at, texts = [], [], []
+    for place, part in enumerate(value):
+        text = part.get("text") if type(part) is dict and part.get("type") == "text" else None
+        if type(text) is str and text:
+            at += [place, len(text)]
+            texts.append(text)
+            part = {**part, "text": None}
+        parts.append(part)
+    return {"in": parts, "at": at[:-1]} if texts and "\n\n".join(texts) == content else None
+
+
+def mend_texts(rest: Document, content: str, role: str) -> Any:
+    """The parts with their texts."""
+    parts, at, start = list(rest["in"]), rest["at"], 0
+    for place, length in zip_longest(at[::2], at[1::2]):
+        end = None if length is None else start + length
+        parts[place] = {**parts[place], "text": content[start:end]}
+        start = (end or 0) + 2
+    return parts
+
+
 def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
     """LibreChat's messageId is unique with its user only; and a message belongs to its conversation."""
     return row["conversation_id"], shared.source_user(document)
@@ -223,7 +257,7 @@ mapping = Collection(
         Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),
         *shared.dates(),
         OneOf("text", TEXT_FORMS, ("content", "role")),
-        OneOf("content", CONTENT_FORMS, ("content", "role")),
+        OneOf("content", CONTENT_FORMS, ("content", "role"), cut_texts, mend_texts),
         imply("sender", sender_back, "role", "provider", "conversation_id.agent_id"),
         imply("__v", 0),
         imply("unfinished", False),

@@ -70,7 +70,12 @@ PROVIDERS = {
     "bedrock": "bedrock",
     "xai": "xai",
 }
-ENDPOINTS = {"openai": "openAI", "azure": "azureOpenAI"}  # the way back, where it is not the provider's own name
+# The way back, where it is not the provider's own name: LibreChat's own endpoints, then the custom ones of its guide.
+ENDPOINTS = {
+    "openai": "openAI",
+    "azure": "azureOpenAI",
+    **{name.lower(): name for name in ("OpenRouter", "Mistral", "Perplexity", "Deepseek", "Anyscale", "Ollama")},
+}
 _PREFIXES = (
     (("gpt-", "o1", "o3", "chatgpt"), "openai"),
     (("claude",), "anthropic"),

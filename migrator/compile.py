@@ -118,7 +118,7 @@ class Code(Draft):
         self.add(1, "for place, d in enumerate(documents, first):")
         self.add(2, "if d is None:", "    continue", "if notes:", "    notes.clear()")
         self.add(2, "try:")
-        self.add(3, "get = d.get", "oid = get('_id')", *(["forms = ()"] if self.collection.choices else []))
+        self.add(3, "get = d.get", "oid = get('_id')", *(["forms = cuts = ()"] if self.collection.choices else []))
         self.add(3, "if oid.__class__ is not ObjectId:", "    slow(place); continue", "oid = oid.binary")
         self._translate()
         self.add(2, "except (Rejected, Archived, RecursionError):", "    slow(place); continue")
@@ -280,11 +280,11 @@ class Code(Draft):
         self.add(2, *packing.lines, f"add_row(join(({parts},)))")
 
     def _emit_ledger(self) -> None:
-        usual = " and not forms" if self.collection.choices else ""
+        usual = " and not forms and not cuts" if self.collection.choices else ""
         self.add(2, f"if a + len(d) == ALL and x is m[1] and u is m[2] and known_tail is not None{usual}:")
         self.add(2, "    tail = known_tail", "else:")
         self.add(3, f"if len(debts) == {TOGETHER}:", "    settle(ledger, debts)")
-        self.add(3, f"tail = b''; owe((len(ledger), residue_of(d, x, u{', forms' if usual else ''})))")
+        self.add(3, f"tail = b''; owe((len(ledger), residue_of(d, x, u{', forms, cuts' if usual else ''})))")
         name = self.collection.name.encode()
         head = struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0"
         loaded = _LENGTH(6) + b"loaded"

@@ -61,10 +61,15 @@ def subtract(document: Document, back: Document) -> tuple[Document, list[str]]:
     return setting, [k for k in back if k not in document]
 
 
-def pack_residue(setting: Document, unset: list[str], forms: Mapping[str, int] | None = None) -> bytes | None:
-    """The residue as the ledger keeps it: BSON `{"set": {...}, "unset": [...], "form": {...}}`, or None for nothing.
+def pack_residue(
+    setting: Document,
+    unset: list[str],
+    forms: Mapping[str, int] | None = None,
+    cuts: Mapping[str, Document] | None = None,
+) -> bytes | None:
+    """The residue as the ledger keeps it: BSON `{"set": …, "unset": […], "form": …, "cut": …}`, or None for nothing.
 
-    `form` tells which of its forms a field has (`mapping.OneOf`).
+    `form` tells which of its forms a field has, `cut` what is left of one without what the row gives (`OneOf`).
     """
     residue: Document = {}
     if setting:
@@ -73,6 +78,8 @@ def pack_residue(setting: Document, unset: list[str], forms: Mapping[str, int] |
         residue["unset"] = sorted(unset)
     if forms:
         residue["form"] = dict(forms)
+    if cuts:
+        residue["cut"] = dict(cuts)
     return encode(residue) if residue else None
 
 
@@ -81,7 +88,12 @@ def forms_of(residue: bytes | None) -> dict[str, int]:
     return {} if residue is None or _FORM not in residue else decode(residue).get("form", {})
 
 
-_RAW, _FORM = b"\x05raw\0", b"\x03form\0"  # BSON's type and name of these elements
+def cuts_of(residue: bytes | None) -> dict[str, Document]:
+    """What is left of the fields of a residue's document that were cut."""
+    return {} if residue is None or _CUT not in residue else decode(residue).get("cut", {})
+
+
+_RAW, _FORM, _CUT = b"\x05raw\0", b"\x03form\0", b"\x03cut\0"  # BSON's type and name of these elements
 
 
 def whole_residue(raw: bytes) -> bytes:

@@ -82,6 +82,9 @@ def _back_one_of(draft: Draft, rule: OneOf) -> None:
     draft.add(3, f"if b is not {w} and (b is A or {w} is A or not same(b, {w})):")
     draft.add(4, f"number = {draft.bind('find', rule.find)}({w}, {columns})", "if number:")
     draft.add(5, f"forms += (({rule.path!r}, number),)")
+    if rule.cut is not None:
+        draft.add(4, f"elif (rest := {draft.bind('cut', rule.cut)}({w}, {columns})) is not None:")
+        draft.add(5, f"cuts += (({rule.path!r}, rest),)")
     draft.add(4, f"elif {w} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
 
 

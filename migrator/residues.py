@@ -21,6 +21,7 @@ _MOST = 1000  # combinations of names that are kept
 
 Names = tuple[str, ...]
 Forms = tuple[tuple[str, int], ...]  # (field, number of its form)
+Cuts = tuple[tuple[str, Document], ...]  # (field, what is left of it)
 Debt = tuple[int, Document]  # place of a ledger tuple that still lacks its residue, and the residue
 
 
@@ -36,11 +37,11 @@ class Residues:
         self._given = frozenset(given)
         self._exact: dict[Names, frozenset[str]] = {}  # other → the fields that the row gives back as they were
 
-    def find(self, document: Document, other: Names, unset: Names, forms: Forms = ()) -> Document:
+    def find(self, document: Document, other: Names, unset: Names, forms: Forms = (), cuts: Cuts = ()) -> Document:
         """The residue: every field that no rule gives, those of `other`, the names in `unset`, the numbers of forms.
 
         `other` are fields that the rules give with another value, `unset` those that the document lacks, `forms` those
-        that have another of their forms.
+        that have another of their forms, `cuts` what is left of fields without what the row gives.
         """
         exact = self._exact.get(other) or self._learn(other)
         setting = {name: value for name, value in document.items() if name not in exact}
@@ -49,6 +50,8 @@ class Residues:
             residue["unset"] = sorted(unset)
         if forms:
             residue["form"] = dict(forms)
+        if cuts:
+            residue["cut"] = dict(cuts)
         return residue
 
     def _learn(self, other: Names) -> frozenset[str]:

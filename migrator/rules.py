@@ -143,12 +143,16 @@ def imply(path: str, value: Any, *of: str) -> Imply:
 class OneOf:
     """A field that has one of a few forms, all of which follow from the row: functions of plain columns.
 
-    The first form is given back by the row; where the document has another one, the residue tells its number.
+    The first form is given back by the row; where the document has another one, the residue tells its number. A value
+    of no form may still hold what the row gives: `cut(value, *columns)` takes that out (None: it cannot), and
+    `mend(rest, *columns)` puts it in again, exactly.
     """
 
     path: str
     forms: tuple[Callable[..., Any], ...] = field(hash=False)
     of: tuple[str, ...]
+    cut: Callable[..., Document | None] | None = field(default=None, hash=False)
+    mend: Callable[..., Any] | None = field(default=None, hash=False)
     columns: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
@@ -161,6 +165,11 @@ class OneOf:
 
     def back(self, row: Row, document: Document) -> None:
         self.put(0, row, document)
+
+    def put_cut(self, rest: Document, row: Row, document: Document) -> None:
+        """Gives the field what `cut` left of it and what the row has."""
+        assert self.mend is not None  # what was cut can be mended
+        document[self.path] = self.mend(rest, *(row[name] for name in self.of))
 
     def put(self, number: int, row: Row, document: Document) -> None:
         """Gives the field its form of this number."""

@@ -13,6 +13,7 @@ from migrator.context import ABSENT, Archived, Found, Lookup, Rejected, Row
 from migrator.exact import (
     Document,
     add_residue,
+    cuts_of,
     decode,
     encode,
     forms_of,
@@ -107,13 +108,18 @@ def residue_of(collection: Collection, document: Document, row: Row) -> bytes | 
     fields = {name: value for name, value in document.items() if name != "_id"}
     setting, unset = subtract(fields, give_back(collection, row))
     forms: dict[str, int] = {}
+    cuts: dict[str, Document] = {}
     for rule in collection.choices:
         if rule.path in setting or rule.path in unset:
-            number = rule.find(document.get(rule.path, ABSENT), *(row[name] for name in rule.of))
+            value, columns = document.get(rule.path, ABSENT), [row[name] for name in rule.of]
+            number = rule.find(value, *columns)
             if number:
                 forms[rule.path] = number
-    setting = {name: value for name, value in setting.items() if name not in forms}
-    return pack_residue(setting, [name for name in unset if name not in forms], forms)
+            elif rule.cut is not None and (rest := rule.cut(value, *columns)) is not None:
+                cuts[rule.path] = rest
+    told = forms.keys() | cuts.keys()
+    setting = {name: value for name, value in setting.items() if name not in told}
+    return pack_residue(setting, [name for name in unset if name not in told], forms, cuts)
 
 
 def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
@@ -126,6 +132,10 @@ def rebuild(collection: Collection, source_id: Document, row: Row, residue: byte
     for rule in collection.choices if forms else ():
         if rule.path in forms:
             rule.put(forms[rule.path], row, back)
+    cuts = cuts_of(residue)
+    for rule in collection.choices if cuts else ():
+        if rule.path in cuts:
+            rule.put_cut(cuts[rule.path], row, back)
     return {**source_id, **add_residue(back, residue)}
 
 

@@ -38,7 +38,7 @@ class Server:
         self.databases += 1
         name = f"killed_{self.databases}"
         with self.target.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql://{self.address['user']}@/{name}?host={self.address['host']}&port={self.address['port']}"
 
     def revive(self) -> None:
@@ -138,9 +138,7 @@ class Killer:
             for child in psutil.Process(process.pid).children(recursive=True):
                 yield "worker", child.pid
         with suppress(psycopg.Error), psycopg.connect(database, autocommit=True, connect_timeout=5) as connection:
-            query = (
-                "SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'"
-            )
+            query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'"
             sessions = [row[0] for row in connection.execute(query)]
             yield from (("session", pid) for pid in sessions)
             if sessions:
