@@ -10,6 +10,7 @@ from migrator.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
 from migrator.context import ABSENT, Context, Lookup, Row, first_at
 from migrator.exact import Document
 from migrator.mapping import Collection
+from migrator.references import Members
 from migrator.rules import Compute, Entry, Pack, Why, imply, take
 from schema.chat import conversations
 
@@ -127,6 +128,7 @@ mapping = Collection(
         ),
         take("isArchived", "archived", BOOLEAN, default=False),
         *shared.dates(),
+        Members(path="messages", collection="messages", by="conversation_id"),
         imply("__v", 0),
         imply("isTemporary", False),
         imply("tags", []),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bson
@@ -124,3 +124,14 @@ def _inner_document(data: bytes, name: bytes) -> bytes:
     """The bytes of the sub-document that comes first. Read by itself: inside another, $ref and $id make it a DBRef."""
     start = 4 + 1 + len(name) + 1
     return data[start : start + int.from_bytes(data[start : start + 4], "little")]
+
+
+def change_set(residue: bytes | None, change: Callable[[Document], None]) -> bytes | None:
+    """A residue whose fields to set have been changed; as it is where these cannot be told apart from a DBRef."""
+    parts = {} if residue is None else decode(residue)
+    setting = parts.pop("set", {})
+    if "raw" in parts or not isinstance(setting, dict):
+        return residue
+    change(setting)
+    parts = {"set": setting, **parts} if setting else parts
+    return encode(parts) if parts else None

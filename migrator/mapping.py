@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from migrator.context import Lookup, Row, Rule
 from migrator.exact import Document
-from migrator.references import Key, Refer
+from migrator.references import Key, Members, Refer
 from migrator.rules import OneOf
 
 
@@ -83,6 +83,11 @@ class Collection:
     def choices(self) -> tuple[OneOf, ...]:
         """The rules whose fields have several forms."""
         return tuple(rule for rule in self.rules if isinstance(rule, OneOf))
+
+    @property
+    def members(self) -> tuple[Members, ...]:
+        """The rules whose fields list rows of other collections."""
+        return tuple(rule for rule in self.rules if isinstance(rule, Members))
 
     @property
     def needs(self) -> frozenset[str]:

@@ -13,6 +13,8 @@ from migrator.context import Row
 from migrator.exact import Document, decode
 from migrator.journal import Place
 from migrator.mapping import Collection
+from migrator.members import members_query, read_list
+from migrator.references import Members
 from migrator.translate import rebuild, rebuild_bson
 
 
@@ -26,6 +28,7 @@ def read_loaded(
     """(source_id, row, residue) of the loaded documents of a collection: all, or those with these target ids (text)."""
     kinds = rows.kinds_of_table(collection.table)
     names = [name for name, _ in kinds] + [key for key, *_ in collection.carried]
+    members = collection.members
     types = [kind for _, kind in kinds] + [
         rows.kind_of_column(mappings[there].table.c[name]) for _, _, there, name in collection.carried
     ]
@@ -33,7 +36,9 @@ def read_loaded(
     values = () if ids is None else (ids,)
     with connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
         for source_id, residue, *fields in stream.rows():
-            row = dict(zip(names, rows.read_row(fields, types), strict=True))
+            row = dict(zip(names, rows.read_row(fields[: len(names)], types), strict=True))
+            for rule, listed in zip(members, fields[len(names) :], strict=True):
+                row[rule.row_key] = read_list(listed)
             yield bytes(source_id), row, None if residue is None else bytes(residue)
 
 
@@ -48,6 +53,9 @@ def _query(
             place.table(mappings[there].table.name), alias=sql.Identifier(f"r_{here}"), here=sql.Identifier(here)
         )
         columns.append(sql.Identifier(f"r_{here}", name))
+    for rule in collection.members:
+        columns.append(sql.Identifier(f"k_{rule.path}", "members"))
+        joins[rule.row_key] = _join_members(place, mappings, collection, rule, ids is None)
     key = collection.table.c[collection.key.column]
     cast = sql.SQL("uuid" if rows.kind_of_column(key) == "uuid" else "text")
     query = place.sql(
@@ -60,6 +68,18 @@ def _query(
         joins=sql.SQL("").join(joins.values()),
     )
     return query if ids is None else query + sql.SQL(" AND l.target_id = ANY(%s)")
+
+
+def _join_members(
+    place: Place, mappings: Mapping[str, Collection], collection: Collection, rule: Members, all_of_them: bool
+) -> sql.Composable:
+    """All members of all rows at once, or one row's at a time: by indexes, where only some rows are read."""
+    alias, key = sql.Identifier(f"k_{rule.path}"), sql.Identifier("t", collection.key.column)
+    gathered = members_query(place, mappings, rule)
+    if all_of_them:
+        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}").format(gathered, key, a=alias)
+    one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.by), key)
+    return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
 
 
 def read_documents(

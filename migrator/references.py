@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from migrator import ids
 from migrator.codecs import INDEXABLE_BYTES, UNREADABLE
@@ -149,3 +149,40 @@ class Name:
     def back(self, row: Row, document: Document) -> None:
         value = row[self.column]
         document[self.path] = self.nobody[0] if value is None else ids.uuid_text(value)
+
+
+class Unlike:
+    """Equal to no value of a document: what a field gets whose value is not known yet."""
+
+
+UNLIKE: Final = Unlike()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """A field that lists the `_id`s of a row's own rows: those of `collection` whose column `by` names it.
+
+    In the order of `_id`, and ObjectIds all. What they are is known when these are loaded; until then the field stays
+    in the residue, and `members.settle` takes it out where the ledger can give it back.
+    """
+
+    path: str
+    collection: str
+    by: str
+    columns: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def row_key(self) -> str:
+        """Where a row that was read back has its members."""
+        return f"{self.path}.members"
+
+    def forward(self, document: Document, row: Row, context: Context) -> None:
+        """Nothing goes this way."""
+
+    def back(self, row: Row, document: Document) -> None:
+        document[self.path] = row.get(self.row_key, UNLIKE)

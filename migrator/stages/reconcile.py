@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from migrator import journal
+from migrator import journal, members
 from migrator.amend import ensure_ledger_index
 from migrator.claims import Claims
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
@@ -51,6 +51,7 @@ def reconcile(
             connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run
         )
         trees.settle()
+    members.settle(connection, place, mappings, collection.name)
     with connection.transaction():
         for newest in collection.newest:
             set_newest(connection, place, collection, newest, tenant)
@@ -77,6 +78,7 @@ def reconcile_again(
         trees.settle()
     for newest in collection.newest:
         set_newest(connection, place, collection, newest, tenant)
+    members.settle(connection, place, mappings, collection.name)
 
 
 def _analyze(connection: Connection, place: Place, collection: Collection) -> None:

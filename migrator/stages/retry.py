@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 
-from migrator import journal, rawbson
+from migrator import journal, members, rawbson
 from migrator.errors import UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Connection, Place
@@ -36,6 +36,8 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     step = "retry"
     emit(StepStarted(step=step, total=sum(tried.values())))
     done = 0
+    for name in pipeline.mappings:
+        members.withdraw(connection, place, pipeline.mappings, name)
     for level in pipeline.levels():
         for claims in pipeline.claims_of(level):
             for _ in claims.settle_all(claims.rejected()):

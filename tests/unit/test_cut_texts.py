@@ -11,7 +11,7 @@ from mappings.messages import cut_texts, mend_texts, text_parts
 from migrator.exact import decode, encode, same
 from tests.strategies import values
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 PARTS = st.lists(
     st.one_of(
         st.builds(lambda text: {"type": "text", "text": text}, TEXTS),
