@@ -104,7 +104,8 @@ def run_to_the_end(
             killer.kill_one(process, database, chance)
             server.revive()
         out, told = process.communicate(timeout=240)
-        assert b"Traceback" not in told, told.decode()
+        # multiprocessing's own resource tracker, when killed, complains on its way back; ours must not.
+        assert b"migrator/" not in told, told.decode()
         if process.returncode == 0:
             return
         assert process.returncode in (-signal.SIGKILL, 5, 7), (out.decode(), told.decode())
