@@ -71,7 +71,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "the server has no connection left",
         "close other connections, or lower engine.workers",
     ),
-    (r"starting up|shutting down|recovery mode|not yet accepting", "the server is starting or stopping", "try again in a minute"),
+    (
+        r"starting up|shutting down|recovery mode|not yet accepting",
+        "the server is starting or stopping",
+        "try again in a minute",
+    ),
 )
 
 
