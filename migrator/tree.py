@@ -152,8 +152,9 @@ class Trees:
             tree,
             "WITH suspects AS (SELECT DISTINCT m.{within} AS within FROM {table} m JOIN {table} p ON p.id = m.{parent}"
             " WHERE m.tenant_id = %(tenant)s AND (p.{order}, p.id) >= (m.{order}, m.id))"
-            " SELECT m.{within}, m.id, m.{parent}, m.{order} FROM {table} m JOIN suspects s ON s.within = m.{within}"
-            " ORDER BY 1, 2",
+            # Ranks, not the values: PostgreSQL has dates that Python has not.
+            " SELECT m.{within}, m.id, m.{parent}, rank() OVER (PARTITION BY m.{within} ORDER BY m.{order})"
+            " FROM {table} m JOIN suspects s ON s.within = m.{within} ORDER BY 1, 2",
         )
         groups = groupby(found, key=lambda row: row[0])
         edges = ([(r[1].bytes, r[2] and r[2].bytes, r[3]) for r in rows] for _, rows in groups)
