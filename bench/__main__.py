@@ -10,6 +10,7 @@ import json
 import statistics
 
 from bench.measure import Figures, measure
+from bench.residues import Weights
 from bench.stage import set_scene
 
 STEPS = {
@@ -47,8 +48,14 @@ def as_json(figures: Figures) -> dict[str, object]:
             for step in STEPS
         },
         "ratios": {step: round(figures.ratio("compiled", step), 3) for step in BASES},
-        "empty_residue": round(figures.empty, 4),
-        "residue_bytes": {name: round(size, 1) for name, size in figures.residue.items()},
+        "residues": {
+            name: {
+                "empty": round(weights.empty, 4),
+                "smallest": round(weights.smallest, 4),
+                "bytes": {field: round(size, 1) for field, size in weights.bytes.items()},
+            }
+            for name, weights in figures.weights.items()
+        },
     }
 
 
@@ -62,10 +69,18 @@ def as_table(figures: Figures) -> str:
         "",
         "map + ledger + encode ÷ bson.decode_all:",
         *(f"  {STEPS[step]:50}{figures.ratio('compiled', step):9.2f}" for step in BASES),
-        f"{'documents without residue':52}{figures.empty:9.1%}",
-        "residue, bytes a document: " + ", ".join(f"{name} {size:.1f}" for name, size in figures.residue.items()),
+        *(line for name, weights in figures.weights.items() for line in residue_lines(name, weights)),
     ]
     return "\n".join(lines)
+
+
+def residue_lines(name: str, weights: Weights) -> list[str]:
+    return [
+        "",
+        f"{name + ' without residue':52}{weights.empty:9.1%}",
+        f"{'  or with the smallest that does':52}{weights.smallest:9.1%}",
+        "  bytes a document: " + ", ".join(f"{field} {size:.1f}" for field, size in weights.bytes.items()),
+    ]
 
 
 if __name__ == "__main__":

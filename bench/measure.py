@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,13 +15,12 @@ from typing import Any
 import bson
 from psycopg import sql
 
+from bench.residues import Weights, weigh
 from bench.stage import Scene
 from migrator.copying import copy
 from migrator.encode import Output
-from migrator.exact import CODEC_OPTIONS, Document, decode, encode
-from migrator.handover import Loaded
+from migrator.exact import CODEC_OPTIONS, Document
 from migrator.resolve import Resolver
-from migrator.rows import NULL
 from migrator.translate import Translation
 from migrator.translator import Translator
 
@@ -38,8 +37,7 @@ class Figures:
     size: float
     cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     wall: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    empty: float = 0.0
-    residue: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Weights] = field(default_factory=dict)
 
     def median(self, step: str) -> float:
         return statistics.median(self.cpu[step])
@@ -71,7 +69,8 @@ def measure(scene: Scene, repetitions: int) -> Figures:
     documents = sum(counts)
     figures = Figures(documents, sum(map(len, scene.batches)) / documents)
     translator = Translator(scene.concrete.mappings[COLLECTION], scene.options, scene.resolver())
-    figures.empty, figures.residue = weigh_residues(scene, translator, documents)
+    mappings = scene.concrete.mappings
+    figures.weights = {name: weigh(scene.connection, mappings[name]) for name in (COLLECTION, "conversations")}
     for _ in range(repetitions):
         watch = Watch()
         with_collector(scene, watch)
@@ -136,27 +135,3 @@ def copy_output(scene: Scene, output: Output, columns: list[str]) -> None:
     names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
     copy(scene.connection, sql.SQL("bench.messages"), output.rows, names)
     copy(scene.connection, sql.SQL("bench.ledger"), output.ledger)
-
-
-def weigh_residues(scene: Scene, translator: Translator, documents: int) -> tuple[float, dict[str, float]]:
-    """The share of documents without residue, and bytes a document of each field in residues, the heaviest first."""
-    empty, weights = 0, Counter[str]()
-    for batch in scene.batches:
-        output, _ = translator.translate(batch)
-        empty += sum(each.endswith(NULL) for each in output.ledger)
-    for residue in interpreted_residues(scene, scene.batches[0]):
-        for name, value in residue.get("set", {}).items():
-            weights[name] += len(encode({name: value})) - 5
-        for name, rest in residue.get("cut", {}).items():
-            weights[f"{name} without texts"] += len(encode({name: rest})) - 5
-        weights.update({f"unset {name}": 3 + len(name) for name in residue.get("unset", ())})
-    first = len(bson.decode_all(scene.batches[0]))
-    return empty / documents, {name: weight / first for name, weight in weights.most_common(8)}
-
-
-def interpreted_residues(scene: Scene, batch: bytes) -> list[Document]:
-    collection = scene.concrete.mappings[COLLECTION]
-    documents = bson.decode_all(batch, CODEC_OPTIONS)
-    translation = Translation(collection, scene.options, scene.resolver().references(collection, documents))
-    results = [translation.translate(document)[0] for document in documents]
-    return [decode(each.residue) for each in results if isinstance(each, Loaded) and each.residue is not None]

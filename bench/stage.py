@@ -1,8 +1,7 @@
-"""The scene of the measurements: a dump, and a scratch PostgreSQL in which its users and conversations are loaded."""
+"""The scene of the measurements: a dump, and a scratch PostgreSQL into which it has been migrated."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -45,11 +44,10 @@ class Scene:
 
 @contextmanager
 def set_scene(documents: int, batch: int) -> Iterator[Scene]:
-    """Makes the documents, loads what messages refer to, and takes all of it away afterwards."""
+    """Makes the documents, migrates them, and takes all of it away afterwards."""
     with tempfile.TemporaryDirectory(prefix="migrate-bench-") as name:
         folder = Path(name)
         write_dump(folder / "dump" / "LibreChat", documents)
-        shutil.move(folder / "dump" / "LibreChat" / "messages.bson", folder / "messages.bson")
         (folder / "migrate.toml").write_text(
             f'[source]\nurl = "dump:{folder}/dump/LibreChat"\n[target]\nurl = "embedded:{folder}/postgres"\n'
         )
@@ -60,7 +58,7 @@ def set_scene(documents: int, batch: int) -> Iterator[Scene]:
             with closing(target.connect()) as connection:
                 connection.autocommit = True
                 connection.execute(TABLES)
-                batches = cut_batches((folder / "messages.bson").read_bytes(), batch)
+                batches = cut_batches((folder / "dump" / "LibreChat" / "messages.bson").read_bytes(), batch)
                 yield Scene(batches, connection, concrete, Options(config, config.tenant.id))
         finally:
             target.close()

@@ -10,6 +10,7 @@ import pytest
 from bench.__main__ import BASES, STEPS, as_json, as_table
 from bench.documents import NO_PARENT, Maker, write_dump
 from bench.measure import Figures, takewhile_bytes
+from bench.residues import Weights
 from bench.stage import cut_batches
 from migrator.exact import CODEC_OPTIONS, Document, is_faithful
 
@@ -95,7 +96,7 @@ def test_batches_are_cut_between_documents(messages: list[Document]) -> None:
 
 def test_table_and_json_say_the_ratio() -> None:
     """Both ways of printing give the bar's figure for every base, out of the repetitions' own ratios."""
-    figures = Figures(10, 1200.0, empty=0.5, residue={"content": 12.0})
+    figures = Figures(10, 1200.0, weights={"messages": Weights(0.5, 0.75, {"content": 12.0})})
     for step in STEPS:
         figures.cpu[step], figures.wall[step] = [10.0, 20.0, 30.0], [11.0, 21.0, 31.0]
     figures.cpu["compiled"] = [5.0, 20.0, 15.0]
