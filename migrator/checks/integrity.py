@@ -90,7 +90,8 @@ def check_trees(connection: Connection, place: Place, mappings: Mapping[str, Col
 def _rings(connection: Connection, place: Place, mapping: Collection, tree: Tree) -> Check:
     # Only a ring has an edge on which the parent is not older; such edges are few, so the groups they are in are.
     query = sql.SQL(
-        "SELECT m.id, m.{parent}, m.{order} FROM {table} m WHERE m.{within} IN (SELECT c.{within} FROM {table} c"
+        # Ranks, not the values: PostgreSQL has dates that Python has not.
+        "SELECT m.id, m.{parent}, rank() OVER (ORDER BY m.{order}) FROM {table} m WHERE m.{within} IN (SELECT c.{within} FROM {table} c"
         " JOIN {table} p ON p.id = c.{parent} WHERE (p.{order}, p.id) >= (c.{order}, c.id))"
     ).format(
         table=place.table(mapping.table.name),
