@@ -91,7 +91,8 @@ def _rings(connection: Connection, place: Place, mapping: Collection, tree: Tree
     # Only a ring has an edge on which the parent is not older; such edges are few, so the groups they are in are.
     query = sql.SQL(
         # Ranks, not the values: PostgreSQL has dates that Python has not.
-        "SELECT m.id, m.{parent}, rank() OVER (ORDER BY m.{order}) FROM {table} m WHERE m.{within} IN (SELECT c.{within} FROM {table} c"
+        "SELECT m.id, m.{parent}, rank() OVER (ORDER BY m.{order}) FROM {table} m"
+        " WHERE m.{within} IN (SELECT c.{within} FROM {table} c"
         " JOIN {table} p ON p.id = c.{parent} WHERE (p.{order}, p.id) >= (c.{order}, c.id))"
     ).format(
         table=place.table(mapping.table.name),
