@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bson.errors import InvalidBSON
+
 from migrator import rawbson
 from migrator.checks.base import EXAMPLES, Check
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
@@ -81,12 +83,22 @@ def _difference(raw: bytes, candidates: list[bytes]) -> str | None:
     """None where one of the candidates is this document; else what is wrong, without values."""
     if raw in candidates:
         return None
-    document = decode(raw)
+    document = _decode(raw)
+    if document is None:  # such a document is equal to its bytes alone
+        return f"{rawbson.source_id(raw).hex()}: its bytes are not in the target"
     name = str(document.get("_id"))
-    if not candidates:
+    others = [other for other in map(_decode, candidates) if other is not None]
+    if not others:
         return f"{name}: nothing in the target"
-    paths = [first_difference(document, decode(candidate)) for candidate in candidates]
+    paths = [first_difference(document, other) for other in others]
     return None if None in paths else f"{name}: differs at {paths[0]}"
+
+
+def _decode(raw: bytes) -> Document | None:
+    try:
+        return decode(raw)
+    except InvalidBSON:
+        return None
 
 
 def first_difference(one: Document, other: Document) -> str | None:
