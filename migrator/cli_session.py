@@ -18,6 +18,7 @@ import typer
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config, load_config
 from migrator.console import Console
+from migrator.events import Notice
 from migrator.sources import open_source
 from migrator.sources.base import Source
 from migrator.targets import open_target
@@ -42,7 +43,11 @@ class Session:
 
     @contextmanager
     def source(self) -> Iterator[Source]:
-        with closing(open_source(self.config.source.url, self.config.source.database)) as source:
+
+        def notify(text: str) -> None:
+            self.console.emit(Notice(text=text, level="warning"))
+
+        with closing(open_source(self.config.source.url, self.config.source.database, notify)) as source:
             yield source
 
     @contextmanager

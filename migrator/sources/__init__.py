@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from migrator.errors import SourceError, UsageError
@@ -15,20 +16,21 @@ from migrator.sources.files import unreadable
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-def open_source(url: str, database: str | None = None) -> Source:
-    """The source at `dump:PATH` (a mongodump folder or an archive file), or at a bare path.
+def open_source(url: str, database: str | None = None, notify: Callable[[str], None] | None = None) -> Source:
+    """The source at `dump:PATH` (a mongodump folder or an archive file), a bare path, or a live `mongodb://`.
 
-    `database` may be left out where there is only one. Errors: `UsageError` for what the configuration has wrong,
+    `notify` is told what of a live source is tried again. `database` may be left out where there is only one. Errors: `UsageError` for what the configuration has wrong,
     `SourceError` where nothing usable is found there, `DamagedSourceError` where its list of collections is damaged.
     """
     found = _SCHEME.match(url)
     if found and found[1] in ("mongodb", "mongodb+srv"):
-        raise UsageError(
-            f"This version does not read from a live server yet ({found[1]}://).",
-            'Dump the database with mongodump, and set `url = "dump:PATH"` under [source].',
-        )
+        from migrator.sources.live import LiveSource  # pymongo's client is 150 ms that a dump need not pay
+
+        return LiveSource(url, database, notify)
     if found and found[1] != "dump":
-        raise UsageError(f"No source is known by {found[1]}://.", 'Set `url = "dump:PATH"` under [source].')
+        raise UsageError(
+            f"No source is known by {found[1]}://.", 'Set `url = "dump:PATH"` or "mongodb://…" under [source].'
+        )
     # os.path leaves a ~user that does not exist as it is, where pathlib raises.
     path = Path(os.path.expanduser(url.removeprefix("dump:")))
     try:

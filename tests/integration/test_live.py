@@ -1,0 +1,146 @@
+"""A live MongoDB as a source: ids of every type, in parts, while documents come and the server goes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from bson.datetime_ms import DatetimeMS
+from pymongo import MongoClient
+
+from migrator import rawbson
+from migrator.errors import SourceError, UsageError
+from migrator.sources import open_source
+from migrator.sources.base import Batch, Part
+from migrator.sources.live import LiveSource
+from tests.archive_writer import write_folder
+from tests.driving import call, digest_database
+from tests.mongo import fill, mongo, server_in
+from tests.scenarios import write_config
+from tests.talks import make_talks
+
+IDS: list[Any] = [
+    MinKey(), None, 1, 2.5, Int64(2**40), float("nan"), float("-inf"), Decimal128("3.1"), "", "a", "é", {"x": 1},
+    {"x": {"y": None}}, {}, Binary(b""), Binary(b"a", 128), Binary(b"1" * 16, 4), ObjectId(), ObjectId(), True, False,
+    DatetimeMS(0), DatetimeMS(-1), Timestamp(1, 1), MaxKey(),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mongo(tmp_path_factory.mktemp("mongo")) as found:
+        yield found
+
+
+def read_parts(source: LiveSource, parts: list[Part], *, documents: int = 3) -> Iterator[Batch]:
+    for part in parts:
+        yield from source.read_part(part, part.start, documents=documents, size=1 << 20)
+
+
+def ids_of(batches: Iterator[Batch]) -> Counter[bytes]:
+    return Counter(rawbson.source_id(raw) for batch in batches for raw in rawbson.split(batch.data))
+
+
+def make_parts(ids: list[Any], chance: random.Random) -> list[Part]:
+    """Parts that begin at some of the ids, in the server's order."""
+    places = sorted(chance.sample(range(len(ids)), chance.randrange(len(ids))))
+    cuts = [bson.encode({"_id": ids[place]}).hex() for place in places]
+    bounds = zip(["", *cuts], [*cuts, ""], strict=True)
+    return [Part(collection="odd", number=n, start=start, stop=stop) for n, (start, stop) in enumerate(bounds)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_cover_ids_of_every_type(url: str, seed: int) -> None:
+    """Whatever ids the parts begin with, of whatever types: each document is in exactly one."""
+    fill(url, "types", {"odd": [bson.encode({"_id": each, "n": number}) for number, each in enumerate(IDS)]})
+    source = LiveSource(url, "types")
+    with MongoClient[dict[str, Any]](url, datetime_conversion="DATETIME_MS") as client:
+        in_order = [each["_id"] for each in client["types"]["odd"].find(sort=[("_id", 1)])]
+    expected = Counter(bson.encode({"_id": each}) for each in IDS)
+    assert ids_of(read_parts(source, make_parts(in_order, random.Random(seed)))) == expected
+    source.close()
+
+
+def test_a_read_goes_on_anywhere(url: str) -> None:
+    """From the end of any batch the rest is read, no document twice, none left out."""
+    fill(url, "types", {"odd": [bson.encode({"_id": each}) for each in IDS]})
+    source = LiveSource(url, "types")
+    whole = Part(collection="odd", number=0, start="", stop="")
+    batches = list(source.read_part(whole, "", documents=2, size=1 << 20))
+    assert [batch.last for batch in batches] == [False] * (len(batches) - 1) + [True]
+    for number, batch in enumerate(batches):
+        rest = ids_of(source.read_part(whole, batch.end, documents=4, size=1 << 20))
+        assert rest == ids_of(iter(batches[number + 1 :]))
+    source.close()
+
+
+def test_documents_may_come_while_parts_are_read(url: str) -> None:
+    """Parts are planned once: what is inserted after falls into one of them, and what was there is read once."""
+    chance = random.Random(1)
+    old = [bson.encode({"_id": chance.random(), "text": "x" * 2000}) for _ in range(2000)]
+    fill(url, "moving", {"odd": old})
+    source = LiveSource(url, "moving")
+    parts = source.split("odd", 500_000)
+    assert parts is not None
+    assert len(parts) > 3
+    with MongoClient[dict[str, Any]](url) as client:
+        client["moving"]["odd"].insert_many([{"_id": chance.random() * 3 - 1} for _ in range(200)])
+    found = ids_of(read_parts(source, parts, documents=300))
+    assert found.total() == 2200
+    assert max(found.values()) == 1
+    source.close()
+
+
+def test_a_server_that_is_killed_comes_back(tmp_path: Path) -> None:
+    """A lost cursor is opened again after the last document that was handed out, and that is said."""
+    with server_in(tmp_path / "mongo") as server:
+        made = [bson.encode({"_id": number, "text": "x" * 500}) for number in range(3000)]
+        fill(server.url, "chat", {"notes": made})
+        told: list[str] = []
+        source = LiveSource(server.url + "/?serverSelectionTimeoutMS=2000", "chat", told.append)
+        batches = source.read({"notes": ""}, documents=100, size=1 << 20)
+        first = [next(batches) for _ in range(5)]
+        server.kill()
+        threading.Thread(target=lambda: (time.sleep(1), server.start())).start()
+        found = ids_of(iter([*first, *batches]))
+        assert found == Counter(map(rawbson.source_id, made))
+        assert any("trying again" in each for each in told)
+        source.close()
+
+
+def test_what_is_wrong_is_said(url: str, tmp_path: Path) -> None:
+    """No server, an unknown host, a URL that is none: cause and remedy, and never the password."""
+    for wrong in ("mongodb://u:hidden-secret@127.0.0.1:1/chat", "mongodb://u:hidden-secret@no.such.host.example/chat"):
+        source = open_source(wrong + "?serverSelectionTimeoutMS=300")
+        with pytest.raises(SourceError) as failed:
+            source.collections()
+        assert failed.value.exit_code == 7
+        assert "hidden-secret" not in str(failed.value) + failed.value.hint + source.label
+    with pytest.raises(UsageError):
+        open_source("mongodb://u:p@:x")
+    with pytest.raises((UsageError, SourceError)):
+        LiveSource(url, "types").read({"gone": ""}, documents=1, size=1).__next__()
+
+
+def test_live_and_dump_are_the_same(url: str, new_database: Any, tmp_path: Path) -> None:
+    """The same database read live, by workers, and as a dump gives identical tables; every document comes back."""
+    made = make_talks()
+    fill(url, "talks", made)
+    dump = write_folder(tmp_path / "dump", made)
+    from_dump, live = new_database(), new_database()
+    assert call("run", "-c", write_config(tmp_path / "dump.toml", f"dump:{dump}", from_dump)).code == 0
+    settings = {"engine": {"workers": 2, "part_bytes": 100_000}}
+    config = write_config(tmp_path / "live.toml", f"{url}/talks", live, settings)
+    answer = call("run", "-c", config)
+    assert answer.code == 0, answer.told
+    assert digest_database(live) == digest_database(from_dump)
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+    assert call("revert", "--yes", "-c", config).code == 0
