@@ -34,11 +34,11 @@ class Server:
         return f"mongodb://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [Path(sys.executable).with_name("secantusd-py"), "--port", str(self.port)]
+        command = [str(Path(sys.executable).with_name("secantusd-py")), "--port", str(self.port)]
         self._folder.mkdir(exist_ok=True)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--storage-path", self._folder / "data"], stdout=log, stderr=log, cwd=self._folder
+                [*command, "--storage-path", str(self._folder / "data")], stdout=log, stderr=log, cwd=self._folder
             )
         wait_for(self.url)
 

@@ -19,8 +19,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 def open_source(url: str, database: str | None = None, notify: Callable[[str], None] | None = None) -> Source:
     """The source at `dump:PATH` (a mongodump folder or an archive file), a bare path, or a live `mongodb://`.
 
-    `notify` is told what of a live source is tried again. `database` may be left out where there is only one. Errors: `UsageError` for what the configuration has wrong,
-    `SourceError` where nothing usable is found there, `DamagedSourceError` where its list of collections is damaged.
+    `database` may be left out where there is only one. `notify` is told what of a live source is tried again. Errors:
+    `UsageError` for what the configuration has wrong, `SourceError` where nothing usable is found there,
+    `DamagedSourceError` where its list of collections is damaged.
     """
     found = _SCHEME.match(url)
     if found and found[1] in ("mongodb", "mongodb+srv"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +108,7 @@ def test_a_server_that_is_killed_comes_back(tmp_path: Path) -> None:
         batches = source.read({"notes": ""}, documents=100, size=1 << 20)
         first = [next(batches) for _ in range(5)]
         server.kill()
-        threading.Thread(target=lambda: (time.sleep(1), server.start())).start()
+        threading.Timer(1, server.start).start()
         found = ids_of(iter([*first, *batches]))
         assert found == Counter(map(rawbson.source_id, made))
         assert any("trying again" in each for each in told)
