@@ -47,6 +47,7 @@ def weigh_fields(residue: Document) -> dict[str, int]:
     """Bytes of each field's part of a residue."""
     weights = {name: len(encode({name: value})) - 5 for name, value in residue.get("set", {}).items()}
     weights |= {f"{name}, cut": len(encode({name: rest})) - 5 for name, rest in residue.get("cut", {}).items()}
+    weights |= {f"{name}, first": 6 + len(name) for name in residue.get("first", {})}
     weights |= {f"{name}, form": 6 + len(name) for name in residue.get("form", {})}
     return weights | {f"no {name}": 8 + len(name) for name in residue.get("unset", ())}
 
@@ -54,8 +55,10 @@ def weigh_fields(residue: Document) -> dict[str, int]:
 def is_smallest(collection: Collection, residue: Document) -> bool:
     """Whether a residue holds whole values only of fields that no column holds.
 
-    Of these are ids that are no UUID (the target's id is a digest of them), and fields that a rule takes for constant.
+    Of these are ids that are no UUID (the target's id is a digest of them), fields that a rule takes for constant, and
+    empty lists.
     """
     ids = {collection.key.path, *(rule.path for rule in collection.rules if isinstance(rule, Name))}
     constant = {rule.path for rule in collection.rules if isinstance(rule, Imply) and not rule.of}
-    return not (residue.get("set", {}).keys() & (collection.gives - ids - constant))
+    setting = {name for name, value in residue.get("set", {}).items() if value != []}
+    return not (setting & (collection.gives - ids - constant))

@@ -62,14 +62,22 @@ def model_of(context: Context, model: Any, agent_model: str | None) -> str:
 
 def endpoint_back(provider: str, agent_id: str | None) -> Any:
     """agents where there is an agent; else the provider's usual endpoint."""
-    if agent_id is not None:
-        return "agents"
-    return ABSENT if provider == "unknown" else shared.ENDPOINTS.get(provider, provider)
+    return "agents" if agent_id is not None else shared.endpoint_of_provider(provider)
 
 
 def model_back(model: str, agent_id: str | None) -> Any:
     """An agent's conversation has no model of its own."""
     return ABSENT if agent_id is not None or model == "unknown" else model
+
+
+# By provider and agent: where a conversation is with one of these providers, LibreChat spells two parameters in that
+# provider's way; where it is with an agent, in OpenAI's.
+TOP_P = {("anthropic", None): "topP", ("google", None): "topP", ("bedrock", None): "topP"}
+MAX_TOKENS = {
+    ("anthropic", None): "maxOutputTokens",
+    ("google", None): "maxOutputTokens",
+    ("bedrock", None): "maxTokens",
+}
 
 
 def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
@@ -117,14 +125,21 @@ mapping = Collection(
             "parameters",
             (
                 Entry("temperature", ("temperature",), NUMBER),
-                Entry("topP", ("topP", "top_p"), NUMBER, back_to="top_p"),
-                Entry("maxTokens", ("maxTokens", "max_tokens", "maxOutputTokens"), NUMBER, back_to="max_tokens"),
+                Entry("topP", ("topP", "top_p"), NUMBER, back_to="top_p", back_by=TOP_P),
+                Entry(
+                    "maxTokens",
+                    ("maxTokens", "max_tokens", "maxOutputTokens"),
+                    NUMBER,
+                    back_to="max_tokens",
+                    back_by=MAX_TOKENS,
+                ),
                 Entry("presencePenalty", ("presence_penalty", "presencePenalty"), NUMBER),
                 Entry("frequencyPenalty", ("frequency_penalty", "frequencyPenalty"), NUMBER),
                 Entry("promptPrefix", ("promptPrefix",), TEXT),
                 Entry("chatGptLabel", ("chatGptLabel",), TEXT),
                 Entry("modelLabel", ("modelLabel",), TEXT),
             ),
+            by=("provider", "agent_id"),
         ),
         take("isArchived", "archived", BOOLEAN, default=False),
         *shared.dates(),

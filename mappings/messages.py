@@ -97,13 +97,23 @@ SENDERS = {
     "anthropic": "Claude",
     "azure": "Azure OpenAI",
     "google": "Gemini",
+    "groq": "Groq",
+    "unknown": "Agent",  # as its endpoint is agents: see endpoint_back
 }
 
 
-def sender_back(role: str, provider: str, agent_id: str | None) -> Any:
+def is_agents(provider: str, model: str | None, talk_provider: str, agent_id: str | None) -> bool:
+    """Whether a message is an agent's or to one: its provider is its talk's then, its model the agent's id or null."""
+    return agent_id is not None and provider == talk_provider and (model is None or model.startswith("agent_"))
+
+
+OF_TALK = ("model", "conversation_id.provider", "conversation_id.agent_id")  # what `is_agents` asks beside the provider
+
+
+def sender_back(role: str, provider: str, *talk: Any) -> Any:
     if role == "user":
         return "User"
-    return "Agent" if agent_id is not None else SENDERS.get(provider, ABSENT)
+    return "Agent" if is_agents(provider, *talk) else SENDERS.get(provider, ABSENT)
 
 
 def provider_of(context: Context, endpoint: Any, model: Any, conversation_provider: str) -> str:
@@ -113,10 +123,8 @@ def provider_of(context: Context, endpoint: Any, model: Any, conversation_provid
     return shared.provider_of_model(context, model) if name is None else shared.provider_of_endpoint(name)
 
 
-def endpoint_back(provider: str, agent_id: str | None) -> Any:
-    if agent_id is not None:
-        return "agents"
-    return shared.ENDPOINTS.get(provider, provider)
+def endpoint_back(provider: str, *talk: Any) -> Any:
+    return "agents" if is_agents(provider, *talk) else shared.endpoint_of_provider(provider)
 
 
 def tokens_of(context: Context, prompt: Any, completion: Any, count: Any, role: str) -> tuple[Any, Any]:
@@ -241,7 +249,7 @@ mapping = Collection(
             function=provider_of,
             to="endpoint",
             reverse=endpoint_back,
-            reverse_of=("provider", "conversation_id.agent_id"),
+            reverse_of=("provider", *OF_TALK),
         ),
         take("finish_reason", "finish_reason", TEXT),
         Compute(
@@ -258,7 +266,7 @@ mapping = Collection(
         *shared.dates(),
         OneOf("text", TEXT_FORMS, ("content", "role")),
         OneOf("content", CONTENT_FORMS, ("content", "role"), cut_texts, mend_texts),
-        imply("sender", sender_back, "role", "provider", "conversation_id.agent_id"),
+        imply("sender", sender_back, "role", "provider", *OF_TALK),
         imply("__v", 0),
         imply("unfinished", False),
         imply("isTemporary", False),

@@ -76,6 +76,8 @@ ENDPOINTS = {
     "azure": "azureOpenAI",
     **{name.lower(): name for name in ("OpenRouter", "Mistral", "Perplexity", "Deepseek", "Anyscale", "Ollama")},
 }
+# A provider is unknown where the endpoint is agents and the agent is not to be found; hardly ever for another reason.
+UNKNOWN = "unknown"
 _PREFIXES = (
     (("gpt-", "o1", "o3", "chatgpt"), "openai"),
     (("claude",), "anthropic"),
@@ -89,6 +91,11 @@ def provider_of_endpoint(endpoint: str) -> str:
     return PROVIDERS.get(endpoint) or endpoint.lower().replace("\0", "")
 
 
+def endpoint_of_provider(provider: str) -> str:
+    """The endpoint that a provider's documents usually name."""
+    return "agents" if provider == UNKNOWN else ENDPOINTS.get(provider, provider)
+
+
 def provider_of_model(context: Context, model: Any) -> str:
     """The provider that a model's name begins with; `unknown`, with a finding, for any other."""
     if type(model) is str:
@@ -96,7 +103,7 @@ def provider_of_model(context: Context, model: Any) -> str:
             if model.lower().startswith(prefixes):
                 return provider
     context.note("provider_unknown", "endpoint")
-    return "unknown"
+    return UNKNOWN
 
 
 def endpoint_name(context: Context, endpoint: Any) -> str | None:

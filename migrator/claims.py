@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -22,7 +23,7 @@ from migrator import ids, rawbson
 from migrator.context import Row
 from migrator.copying import copy_records, copy_rows
 from migrator.encode import Encoder, Output, spell_id
-from migrator.exact import Document, decode, is_faithful
+from migrator.exact import Document, decode, encode, is_faithful
 from migrator.handover import Archive, Finding, Loaded, Reject
 from migrator.journal import Place
 from migrator.mapping import Collection
@@ -48,9 +49,13 @@ def id_order(source_id: bytes) -> tuple[int, Any]:
     return 9, ids.canonical_json(value)
 
 
-def in_order(rejects: Iterable[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-    """(source_id, number) by `_id`, then number."""
-    return sorted(rejects, key=lambda each: (id_order(each[0]), each[1]))
+def tie(raw: bytes) -> bytes:
+    """What puts documents of one `_id` (a dump may hold such) in order: the same for a document that was rebuilt."""
+    try:
+        document = decode(raw)
+    except InvalidBSON:
+        return sha256(raw).digest()
+    return sha256(encode(dict(sorted(document.items()))) if is_faithful(document, raw) else raw).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,14 @@ class Holder:
     source_id: bytes | None
     raw: bytes | None
     row: Row | None
+
+    def is_larger(self, source_id: bytes, raw: bytes) -> bool:
+        """Whether this row has to give way to a document."""
+        if self.source_id is None or self.raw is None:
+            return False
+        if self.source_id == source_id:
+            return tie(self.raw) > tie(raw)
+        return id_order(self.source_id) > id_order(source_id)
 
 
 class Claims:
@@ -85,37 +98,53 @@ class Claims:
         return ["duplicate_id", *self.collection.unique.values()]
 
     def pending(self) -> list[tuple[bytes, int]]:
-        """(source_id, reject's number) of everything rejected for a claim, the smallest `_id` first."""
+        """(source_id, reject's number) of everything rejected for a claim."""
         query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s AND reason = ANY(%s)")
         found = self.connection.execute(query, (self.collection.name, self.reasons), binary=True).fetchall()
-        return in_order((bytes(row[0]), row[1]) for row in found)
+        return [(bytes(row[0]), row[1]) for row in found]
 
     def rejected(self) -> list[tuple[bytes, int]]:
         """The same of everything rejected, whatever the reason."""
         query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s")
         found = self.connection.execute(query, (self.collection.name,), binary=True).fetchall()
-        return in_order((bytes(row[0]), row[1]) for row in found)
+        return [(bytes(row[0]), row[1]) for row in found]
 
     def settle_all(self, rejects: Iterable[tuple[bytes, int]]) -> Iterator[None]:
         """Settles (source_id, number) and what has to give way meanwhile, the smallest `_id` first; yields after each.
 
         In this order, whoever has an id or a rekeyed row already is smaller than who comes."""
-        queue = [(id_order(source_id), number, source_id) for source_id, number in rejects]
+        rejects = list(rejects)
+        ties = self._ties(rejects)
+        queue = [(id_order(source_id), ties.get(number, b""), number, source_id) for source_id, number in rejects]
         heapify(queue)
         while queue:
-            _, number, source_id = heappop(queue)
-            for displaced, its_number in self.settle(source_id, number):
-                heappush(queue, (id_order(displaced), its_number, displaced))
+            *_, number, source_id = heappop(queue)
+            for displaced, raw, its_number in self.settle(source_id, number):
+                heappush(queue, (id_order(displaced), tie(raw), its_number, displaced))
             yield
 
-    def settle(self, source_id: bytes, number: int) -> list[tuple[bytes, int]]:
-        """Decides about one rejected document, in one transaction; returns the larger ones that gave way to it."""
+    def _ties(self, rejects: list[tuple[bytes, int]]) -> dict[int, bytes]:
+        """What decides between documents of one `_id`, by the reject's number."""
+        query = self.place.sql(
+            "SELECT source_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)"
+            " GROUP BY 1 HAVING count(*) > 1"
+        )
+        found = self.connection.execute(query, (self.collection.name, [source_id for source_id, _ in rejects]))
+        shared = {bytes(row[0]) for row in found}
+        numbers = [number for source_id, number in rejects if source_id in shared]
+        query = self.place.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
+        return {row[0]: tie(bytes(row[1])) for row in self.connection.execute(query, (numbers,))}
+
+    def settle(self, source_id: bytes, number: int) -> list[tuple[bytes, bytes, int]]:
+        """Decides about one rejected document, in one transaction; returns the larger ones that gave way to it:
+        (source_id, BSON, reject's number)."""
         with self.connection.transaction():
             query = self.place.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
             found = self.connection.execute(query, (number,)).fetchone()
             assert found is not None  # pending() has just named it, and nobody else writes here
             self._forget_outcome(source_id, "rejected")
-            return [(holder, self._set_back(raw, reason)) for holder, raw, reason in self._place(bytes(found[0]))]
+            yielding = self._place(bytes(found[0]))
+            return [(holder, raw, self._set_back(raw, reason)) for holder, raw, reason in yielding]
 
     def _set_back(self, raw: bytes, reason: str) -> int:
         """Rejects a document that gave way, for the time being; returns the reject's number."""
@@ -140,8 +169,8 @@ class Claims:
             self._write(raw, document, result, findings)
             return []
         holders = self._holders(result.row)
-        mine = id_order(rawbson.source_id(raw))
-        larger = [h for _, h in holders if h.source_id is not None and id_order(h.source_id) > mine]
+        mine = rawbson.source_id(raw)
+        larger = [h for _, h in holders if h.is_larger(mine, raw)]
         if len(larger) < len(holders):
             reason, holder = next((r, h) for r, h in holders if h not in larger)
             self._place_later(raw, document, result.row, reason, holder)
@@ -238,15 +267,29 @@ class Claims:
         table, key = self.place.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
         self.connection.execute(sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, key), (for_sql(holder.row_id),))
         self._forget_outcome(holder.source_id, "loaded", spell_id(holder.row_id))
-        values = (self.collection.name, holder.source_id)
-        self.connection.execute(
-            self.place.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s"), values
-        )
+        self._forget_findings(holder)
         prefix, row_id = f"{self.collection.name}.", spell_id(holder.row_id)
         query = self.place.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
         self.connection.execute(query, (prefix, row_id))
         query = self.place.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
         self.connection.execute(query, (self.collection.name, row_id))
+
+    def _forget_findings(self, holder: Holder) -> None:
+        """Those of the row's document; where others have its `_id`, no more than it had."""
+        values = (self.collection.name, holder.source_id)
+        shared = self.place.sql("SELECT FROM {ledger} WHERE collection = %s AND source_id = %s LIMIT 1")
+        if holder.raw is None or self.connection.execute(shared, values).fetchone() is None:
+            query = self.place.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s")
+            self.connection.execute(query, values)
+            return
+        document = decode(holder.raw)
+        _, findings = self._translation(document).translate(document, raw=self._raw(document, holder.raw))
+        one = self.place.sql(
+            "DELETE FROM {findings} WHERE ctid = (SELECT ctid FROM {findings} WHERE collection = %s AND source_id = %s"
+            " AND code = %s AND detail = %s LIMIT 1)"
+        )
+        for finding in findings:
+            self.connection.execute(one, (*values, finding.code, finding.detail))
 
     def _forget_outcome(self, source_id: bytes, outcome: str, target_id: str | None = None) -> None:
         # One row only, and the right one: a dump may hold an _id twice, and each copy has its own ledger row.

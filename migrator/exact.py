@@ -69,7 +69,8 @@ def pack_residue(
 ) -> bytes | None:
     """The residue as the ledger keeps it: BSON `{"set": …, "unset": […], "form": …, "cut": …}`, or None for nothing.
 
-    `form` tells which of its forms a field has, `cut` what is left of one without what the row gives (`OneOf`).
+    `form` tells which of its forms a field has, `cut` what is left of one without what the row gives (`OneOf`). Once
+    all is loaded there may be a `first`: how many of a row's members a field lists, if not all (members.py).
     """
     residue: Document = {}
     if setting:
@@ -93,7 +94,13 @@ def cuts_of(residue: bytes | None) -> dict[str, Document]:
     return {} if residue is None or _CUT not in residue else decode(residue).get("cut", {})
 
 
-_RAW, _FORM, _CUT = b"\x05raw\0", b"\x03form\0", b"\x03cut\0"  # BSON's type and name of these elements
+def firsts_of(residue: bytes | None) -> dict[str, int]:
+    """How many members the fields list that do not list all."""
+    return {} if residue is None or _FIRST not in residue else decode(residue).get("first", {})
+
+
+# BSON's type and name of these elements
+_RAW, _FORM, _CUT, _FIRST = b"\x05raw\0", b"\x03form\0", b"\x03cut\0", b"\x03first\0"
 
 
 def whole_residue(raw: bytes) -> bytes:
@@ -126,12 +133,15 @@ def _inner_document(data: bytes, name: bytes) -> bytes:
     return data[start : start + int.from_bytes(data[start : start + 4], "little")]
 
 
-def change_set(residue: bytes | None, change: Callable[[Document], None]) -> bytes | None:
-    """A residue whose fields to set have been changed; as it is where these cannot be told apart from a DBRef."""
+def open_residue(residue: bytes | None) -> Document:
+    """The parts of a residue, to be changed."""
     parts = {} if residue is None else decode(residue)
-    setting = parts.pop("set", {})
-    if "raw" in parts or not isinstance(setting, dict):
-        return residue
-    change(setting)
-    parts = {"set": setting, **parts} if setting else parts
-    return encode(parts) if parts else None
+    if residue is not None and "set" in parts:
+        parts["set"] = decode(_inner_document(residue, b"set"))
+    return parts
+
+
+def close_residue(parts: Document) -> bytes | None:
+    """The residue of changed parts; those that became empty are left out."""
+    kept = {name: parts[name] for name in ("raw", "set", "unset", "form", "cut", "first") if parts.get(name)}
+    return encode(kept) if kept else None

@@ -1,6 +1,7 @@
 """Fields that list the `_id`s of a row's own rows (`references.Members`): out of the residue, and into it again.
 
-The ledger gives the list back while it is what the document had. So whoever loads or takes out members of finished rows
+The ledger gives the list back while it is what the document had, or begins with that: LibreChat rewrites the list when
+it saves a conversation, which need not be after the last message. So whoever loads or takes out members of finished rows
 calls `withdraw` before and `settle` after: in between, the lists stand in the residues.
 """
 
@@ -14,14 +15,14 @@ import psycopg
 from bson import ObjectId
 from psycopg import sql
 
-from migrator.exact import Document, change_set, decode
+from migrator.exact import Document, close_residue, open_residue
 from migrator.journal import Place
 from migrator.mapping import Collection
 from migrator.references import Members
 
 Connection = psycopg.Connection[Any]
 Entry = tuple[str, bytes | None, bytes | None]  # target_id, residue, members
-Change = Callable[[Members, bytes | None, list[ObjectId]], bytes | None]
+Change = Callable[[Members, Document, list[ObjectId]], None]  # of a residue's parts
 AT_ONCE = 5000
 _OBJECTID = 22  # bytes of the BSON document {"_id": ObjectId}
 
@@ -55,14 +56,6 @@ def members_query(place: Place, mappings: Mapping[str, Collection], rule: Member
 
 def settle(connection: Connection, place: Place, mappings: Mapping[str, Collection], name: str) -> None:
     """Takes out of the residues the lists that the ledger gives back. Can be repeated."""
-
-    def take_out(rule: Members, residue: bytes | None, members: list[ObjectId]) -> bytes | None:
-        def change(setting: Document) -> None:
-            if setting.get(rule.path) == members:
-                del setting[rule.path]
-
-        return change_set(residue, change)
-
     for mapping, rule in owners_of(mappings, name):
         kept = sql.SQL(" AND position({} IN l.residue) > 0").format(b"\x04" + rule.path.encode() + b"\0")
         _change_all(
@@ -72,23 +65,29 @@ def settle(connection: Connection, place: Place, mappings: Mapping[str, Collecti
 
 def withdraw(connection: Connection, place: Place, mappings: Mapping[str, Collection], name: str) -> None:
     """Puts the lists into the residues again. Can be repeated."""
-
-    def put_in(rule: Members, residue: bytes | None, members: list[ObjectId]) -> bytes | None:
-        if not is_given(rule, residue):
-            return residue
-        return change_set(residue, lambda setting: setting.update({rule.path: members}))
-
     for mapping, rule in owners_of(mappings, name):
         found = _entries(connection, place, mappings, mapping, rule, sql.SQL(""))
         _change_all(connection, place, mapping, rule, found, put_in)
 
 
-def is_given(rule: Members, residue: bytes | None) -> bool:
-    """Whether the residue leaves a field to the ledger."""
-    if residue is None:
-        return True
-    parts = decode(residue)
-    return not ("raw" in parts or rule.path in parts.get("unset", ()) or rule.path in parts.get("set", {}))
+def take_out(rule: Members, parts: Document, members: list[ObjectId]) -> None:
+    """Leaves a list to the ledger, where that has it: all of it, or as many of the first as the list holds."""
+    listed = parts.get("set", {}).get(rule.path)
+    if type(listed) is not list or listed != members[: len(listed)]:
+        return
+    if len(listed) < len(members):
+        if not listed:
+            return  # an empty list is shorter than the number that would tell it
+        parts.setdefault("first", {})[rule.path] = len(listed)
+    del parts["set"][rule.path]
+
+
+def put_in(rule: Members, parts: Document, members: list[ObjectId]) -> None:
+    """The way back from `take_out`."""
+    if "raw" in parts or rule.path in parts.get("unset", ()) or rule.path in parts.get("set", {}):
+        return
+    count = parts.get("first", {}).pop(rule.path, None)
+    parts.setdefault("set", {})[rule.path] = members[:count]
 
 
 def _change_all(
@@ -98,9 +97,15 @@ def _change_all(
         changed = [
             (target_id, kept)
             for target_id, residue, members in batch
-            if (kept := change(rule, residue, read_list(members))) != residue
+            if (kept := _changed(rule, residue, read_list(members), change)) != residue
         ]
         _write(connection, place, mapping, changed)
+
+
+def _changed(rule: Members, residue: bytes | None, members: list[ObjectId], change: Change) -> bytes | None:
+    parts = open_residue(residue)
+    change(rule, parts, members)
+    return close_residue(parts)
 
 
 def _entries(

@@ -80,7 +80,7 @@ class Pipeline:
         attempt = journal.next_attempt(self.connection, self.place, run)
         batch_rows = journal.pin(self.connection, self.place, run, "batch_rows", self.config.engine.batch_rows)
         engine = self.config.engine
-        with closing(Pool(engine.executor, engine.workers, self.concrete.packages or ())) as pool:
+        with closing(Pool(engine.workers, self.concrete.packages or ())) as pool:
             if self._is_large():
                 pool.warm_up()
             for number, level in enumerate(self.levels(only)):

@@ -6,7 +6,7 @@ data; `translate` interprets them, `compile` makes one function of them. Ids and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,24 +223,37 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a `Pack`: its paths in order, the path that the way back writes (the first, if None), its codec."""
+    """One key of a `Pack`: its paths in order, the path that the way back writes (the first, if None), its codec.
+
+    `back_by` has other paths to write, by the values of the columns that the `Pack` names.
+    """
 
     key: str
     paths: tuple[str, ...]
     codec: Codec = JSON
     back_to: str | None = None
+    back_by: Mapping[tuple[Any, ...], str] = field(default_factory=dict, hash=False)
 
     @property
     def back_path(self) -> str:
         return self.back_to or self.paths[0]
 
+    @property
+    def back_paths(self) -> tuple[str, ...]:
+        """All that the way back may write."""
+        return (self.back_path, *self.back_by.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Fields gathered into one jsonb object; absent and unreadable ones are left out, an empty object is NULL."""
+    """Fields gathered into one jsonb object; absent and unreadable ones are left out, an empty object is NULL.
+
+    `by` are earlier columns on which the fields' names depend (`Entry.back_by`).
+    """
 
     column: str
     entries: tuple[Entry, ...]
+    by: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
@@ -249,7 +262,8 @@ class Pack:
 
     @property
     def gives(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(entry.back_path.split(".")[0] for entry in self.entries))
+        paths = (path for entry in self.entries for path in entry.back_paths)
+        return tuple(dict.fromkeys(path.split(".")[0] for path in paths))
 
     def forward(self, document: Document, row: Row, context: Context) -> None:
         packed = {}
@@ -267,9 +281,10 @@ class Pack:
 
     def back(self, row: Row, document: Document) -> None:
         packed = row[self.column] or {}
+        by = tuple(row[name] for name in self.by) if packed else ()
         for entry in self.entries:
             if entry.key in packed:
-                _put(document, entry.back_path, entry.codec.write(packed[entry.key]))
+                _put(document, entry.back_by.get(by, entry.back_path), entry.codec.write(packed[entry.key]))
 
 
 @dataclass(frozen=True, slots=True)

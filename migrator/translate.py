@@ -16,6 +16,7 @@ from migrator.exact import (
     cuts_of,
     decode,
     encode,
+    firsts_of,
     forms_of,
     pack_residue,
     subtract,
@@ -136,6 +137,8 @@ def rebuild(collection: Collection, source_id: Document, row: Row, residue: byte
     for rule in collection.choices if cuts else ():
         if rule.path in cuts:
             rule.put_cut(cuts[rule.path], row, back)
+    for name, count in firsts_of(residue).items():
+        back[name] = back[name][:count]
     return {**source_id, **add_residue(back, residue)}
 
 

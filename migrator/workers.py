@@ -1,6 +1,6 @@
-"""Who carries out tasks: this process alone, worker processes of this machine, or a Dask cluster.
+"""Who carries out tasks: this process alone, or worker processes of this machine.
 
-All three do the same (`work.carry_out`); which of them does it changes nothing but the time it takes.
+Both do the same (`work.carry_out`); which of them does it changes nothing but the time it takes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import Protocol
 
-from migrator.errors import MigrateError, StoppedError, UsageError
+from migrator.errors import StoppedError
 from migrator.sources.base import Batch
 from migrator.work import Desk, Done, Job, Task, carry_out, clear_desk
 
@@ -83,10 +83,9 @@ class Several:
 
 
 class Pool:
-    """The executor that engine.executor and engine.workers ask for, started when first needed."""
+    """The executor with as many processes as engine.workers asks for, started when first needed."""
 
-    def __init__(self, executor: str, workers: int, packages: tuple[str, ...] = ()) -> None:
-        self._kind = executor
+    def __init__(self, workers: int, packages: tuple[str, ...] = ()) -> None:
         self._packages = packages
         self.count = workers or os.cpu_count() or 1
         self._executor: Executor | None = None
@@ -95,15 +94,11 @@ class Pool:
     @property
     def alone(self) -> bool:
         """Whether there is nobody to hand work to."""
-        return self._kind == "local" and self.count == 1
+        return self.count == 1
 
     def executor(self) -> Executor:
         if self._executor is None:
-            if self._kind == "local":
-                self._start_processes()
-            else:
-                self._join_cluster()
-        assert self._executor is not None  # both set it
+            self._executor = self._start_processes()
         return self._executor
 
     def warm_up(self) -> None:
@@ -119,11 +114,10 @@ class Pool:
         self._executor = None
         self._close = lambda: None
 
-    def _start_processes(self) -> None:
+    def _start_processes(self) -> Executor:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["migrator.work", *self._packages])
         pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
-        self._executor = pool
 
         def close() -> None:
             processes = list((getattr(pool, "_processes", None) or {}).values())
@@ -132,31 +126,7 @@ class Pool:
             pool.shutdown(wait=True, cancel_futures=True)
 
         self._close = close
-
-    def _join_cluster(self) -> None:
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise UsageError(
-                f"engine.executor = {self._kind!r} needs the package distributed",
-                hint="Install it here and on every worker: pip install 'migrate[dask]'.",
-            ) from error
-        address = "tcp://" + self._kind.removeprefix("dask://")
-        try:
-            client = Client(address, timeout=10, set_as_default=False)
-        except (OSError, TimeoutError) as error:
-            raise ClusterError(
-                f"no Dask scheduler answers at {address}: {error}", hint="Is it running, and is the port right?"
-            ) from error
-        self.count = max(1, len(client.scheduler_info()["workers"]))
-        self._executor = client.get_executor(pure=False, retries=3)
-        self._close = client.close
-
-
-class ClusterError(MigrateError):
-    """The Dask cluster cannot be reached."""
-
-    exit_code = 7
+        return pool
 
 
 def _begin() -> None:
