@@ -1,8 +1,8 @@
 """Fields that list the `_id`s of a row's own rows (`references.Members`): out of the residue, and into it again.
 
 The ledger gives the list back while it is what the document had, or begins with that: LibreChat rewrites the list when
-it saves a conversation, which need not be after the last message. So whoever loads or takes out members of finished rows
-calls `withdraw` before and `settle` after: in between, the lists stand in the residues.
+it saves a conversation, which need not be after the last message. So whoever loads or takes out members of finished
+rows calls `withdraw` before and `settle` after: in between, the lists stand in the residues.
 """
 
 from __future__ import annotations

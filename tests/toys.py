@@ -86,6 +86,7 @@ RULES = (
     take("x.deep", "deep", TEXT, back_to="x.shallow"),
     take("json", "json", JSON),
     Pack("packed", (Entry("a", ("a",)), Entry("b", ("b.c", "bee"), NUMBER, back_to="b.d"))),
+    Pack("spelt", (Entry("s", ("s_1", "s1"), back_by={("high", True): "s1"}),), by=("level", "flag")),
     named(),
     Name(path="parent", column="parent", key=THINGS, nobody=("nobody", "", strategies.NO_PARENT)),
     Compute(columns=("size",), fields=("label",), after=("count",), function=size_of),

@@ -1,0 +1,71 @@
+"""A conversation's list of messages, out of its residue and back, when messages are loaded later (`rejects retry`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bson
+import psycopg
+from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from tests.archive_writer import write_folder
+from tests.driving import call, digest_database
+from tests.scenarios import write_config
+
+DATES = {"createdAt": DatetimeMS(1_704_067_200_000), "updatedAt": DatetimeMS(1_704_067_200_000)}
+OWNER = ObjectId("65a000000000000000000001")
+LISTS = ((1, 2), (1,), (2, 3), (1, 2, 3), (), None)  # what each conversation lists of its three messages
+
+
+def oid(talk: int, number: int) -> ObjectId:
+    return ObjectId(f"65a00000000000000000{talk:02x}{number:02x}")
+
+
+def make_dump(folder: Path, *, mended: bool) -> Path:
+    """Conversations of three messages; until it is mended, the second message of each has no id."""
+    talks, said = [], []
+    for talk, listed in enumerate(LISTS, start=1):
+        claimed = {"conversationId": f"11111111-1111-4111-8111-1111111111{talk:02x}", "user": str(OWNER)}
+        lists = {} if listed is None else {"messages": [oid(talk, number) for number in listed]}
+        talks.append({"_id": oid(talk, 0), **claimed, **lists, **DATES})
+        for number in (1, 2, 3):
+            own = {"messageId": f"22222222-2222-4222-8222-22222222{talk:02x}{number:02x}"}
+            usual = own if mended or number != 2 else {}
+            said.append({"_id": oid(talk, number), **usual, **claimed, "text": "Hello", **DATES})
+    made = {"users": [{"_id": OWNER, "email": "owner@example.com", **DATES}], "conversations": talks, "messages": said}
+    return write_folder(folder, {name: [bson.encode(each) for each in some] for name, some in made.items()})
+
+
+def kept_lists(database: str) -> list[Any]:
+    """What the residue of each conversation says of its list: the list itself, a number, "none", or nothing."""
+    query = "SELECT residue FROM migrator.ledger WHERE collection = 'conversations' ORDER BY source_id"
+    with psycopg.connect(database) as connection:
+        residues = [bson.decode(row[0]) for row in connection.execute(query)]
+    return [
+        "none"
+        if "messages" in each.get("unset", ())
+        else each.get("first", {}).get("messages", each.get("set", {}).get("messages"))
+        for each in residues
+    ]
+
+
+def test_messages_that_come_later(database: str, tmp_path: Path) -> None:
+    """What is left of a list follows from the messages that are there; the documents stay as they were."""
+    folder = tmp_path / "dump"
+    config = write_config(tmp_path / "migrate.toml", f"dump:{make_dump(folder, mended=False)}", database)
+    assert call("run", "-c", config).code == 0
+    whole = [[oid(1, 1), oid(1, 2)], 1, [oid(3, 2), oid(3, 3)], [oid(4, 1), oid(4, 2), oid(4, 3)], [], "none"]
+    assert kept_lists(database) == whole
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+    make_dump(folder, mended=True)
+    answer = call("rejects", "retry", "-c", config, "--json")
+    assert (answer.code, answer.json["loaded"]) == (0, len(LISTS)), answer.told
+    assert kept_lists(database) == [2, 1, [oid(3, 2), oid(3, 3)], None, [], "none"]
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+    before = digest_database(database)
+    assert call("rejects", "retry", "-c", config).code == 0
+    assert digest_database(database) == before

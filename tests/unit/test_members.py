@@ -1,0 +1,86 @@
+"""Lists of a row's own: left to the ledger where it has them, and back again, whatever else a residue holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mappings import conversations
+from migrator.exact import add_residue, close_residue, decode, encode, firsts_of, open_residue, pack_residue, same
+from migrator.exact import whole_residue as whole
+from migrator.members import put_in, take_out
+from migrator.translate import rebuild
+from tests import strategies
+
+(RULE,) = conversations.mapping.members
+IDS = [ObjectId(f"65a0000000000000000000{number:02d}") for number in range(5)]
+MEMBERS = st.integers(0, 5).map(lambda count: IDS[:count])
+LISTS = st.one_of(MEMBERS, st.lists(st.sampled_from(IDS), max_size=5), strategies.values)
+FIELDS = st.dictionaries(st.sampled_from(["title", "$ref", "$id", "x"]), strategies.values, max_size=3)
+
+
+def taken(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
+    parts = open_residue(residue)
+    take_out(RULE, parts, members)
+    return close_residue(parts)
+
+
+def put(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
+    parts = open_residue(residue)
+    put_in(RULE, parts, members)
+    return close_residue(parts)
+
+
+@given(FIELDS, LISTS, MEMBERS, st.sampled_from([[], ["gone"], ["gone", "more"]]))
+def test_list_comes_back(fields: dict[str, Any], listed: Any, members: list[ObjectId], unset: list[str]) -> None:
+    """A field is given back to the byte; taken out twice it is as taken out once, and put in it stands there again."""
+    residue = pack_residue(decode(encode(fields)) | {"messages": listed}, unset)
+    kept = taken(residue, members)
+    assert taken(kept, members) == kept
+    given_back = list(members)
+    for count in firsts_of(kept).values():
+        given_back = given_back[:count]
+    back = dict.fromkeys(unset, 1)
+    document = add_residue({**back, "messages": given_back}, kept)
+    assert same(document["messages"], decode(encode({"": listed}))[""])
+    again = add_residue({**back, "messages": None}, put(kept, members))
+    assert {name: encode({"": again[name]}) for name in again} == {
+        name: encode({"": value}) for name, value in document.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("listed", "left"),
+    [
+        (IDS[:3], None),
+        (IDS[:2], {"first": {"messages": 2}}),
+        ([], {"set": {"messages": []}}),
+        (IDS[:4], {"set": {"messages": IDS[:4]}}),
+        (IDS[1:3], {"set": {"messages": IDS[1:3]}}),
+        (IDS[2::-1], {"set": {"messages": IDS[2::-1]}}),
+        (None, {"set": {"messages": None}}),
+    ],
+)
+def test_what_is_left(listed: Any, left: Any) -> None:
+    """Nothing of a list of all members; a number of one that begins so; any other list is kept."""
+    kept = taken(pack_residue({"messages": listed}, []), IDS[:3])
+    assert (None if kept is None else decode(kept)) == left
+
+
+def test_first_of_the_members_are_rebuilt() -> None:
+    """`rebuild` gives as many members as the residue says."""
+    row = {column.name: None for column in conversations.mapping.table.columns}
+    row |= {"id": bytes(16), "user_id": bytes(16), "provider": "openai", "model": "m", "archived": False}
+    row |= {"created_at": 0, "updated_at": 0, RULE.row_key: IDS[:3]}
+    for residue, expected in ((None, IDS[:3]), (encode({"first": {"messages": 2}}), IDS[:2])):
+        assert rebuild(conversations.mapping, {"_id": 1}, row, residue)["messages"] == expected
+
+
+def test_documents_kept_by_their_bytes_are_left_alone() -> None:
+    """A whole document has its list in it."""
+    raw = encode({"_id": 1, "messages": IDS})
+    assert taken(whole(raw), IDS) == put(whole(raw), IDS) == whole(raw)
