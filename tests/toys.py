@@ -24,7 +24,7 @@ COLUMNS = {
     "label": sa.Text, "short": sa.Text, "known": sa.Text, "count": sa.Integer, "flag": sa.Boolean, "at": TIMESTAMP,
     "level": sa.Text, "either": sa.Text, "deep": sa.Text, "json": JSONB, "packed": JSONB, "other": UUID_TYPE,
     "parent": UUID_TYPE, "size": sa.Text, "kind": sa.Text, "mark": sa.Text, "unfilled": sa.Text, "started": TIMESTAMP,
-    "sure": sa.Boolean, "mode": sa.Text,
+    "sure": sa.Boolean, "mode": sa.Text, "spelt": JSONB,
 }  # fmt: skip
 
 
@@ -173,6 +173,8 @@ USUAL: dict[str, st.SearchStrategy[Any]] = {
     "a": strategies.values,
     "b": st.fixed_dictionaries({}, optional={"c": st.integers(0, 9), "d": st.just(5)}),
     "bee": st.just(2.5),
+    "s_1": st.just("one"),
+    "s1": st.just("one"),
     "x": st.fixed_dictionaries({}, optional={"deep": st.just("d"), "shallow": st.just("d")}),
     "either": st.just("e"),
     "or": st.just("o"),

@@ -73,7 +73,7 @@ def test_what_is_left(listed: Any, left: Any) -> None:
 
 def test_first_of_the_members_are_rebuilt() -> None:
     """`rebuild` gives as many members as the residue says."""
-    row = {column.name: None for column in conversations.mapping.table.columns}
+    row: dict[str, Any] = {column.name: None for column in conversations.mapping.table.columns}
     row |= {"id": bytes(16), "user_id": bytes(16), "provider": "openai", "model": "m", "archived": False}
     row |= {"created_at": 0, "updated_at": 0, RULE.row_key: IDS[:3]}
     for residue, expected in ((None, IDS[:3]), (encode({"first": {"messages": 2}}), IDS[:2])):
