@@ -1,6 +1,6 @@
 """What every command starts from: its common options, the console, the configuration, the concrete migration.
 
-Not here: the commands themselves (cli.py, cli_rejects.py).
+Not here: the commands themselves (its neighbours).
 """
 
 from __future__ import annotations

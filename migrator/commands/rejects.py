@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from migrator import rejects, render
-from migrator.cli_session import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
+from migrator.commands.session import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
 from migrator.journal import Place
 from migrator.run import retry_rejects
 

@@ -1,0 +1,90 @@
+"""`verify`, `report`, `export`: what can be shown of a migration."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from migrator import page, render
+from migrator.checks.junit import write_junit
+from migrator.commands.session import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Verbose,
+    answer,
+    current_console,
+    session,
+)
+from migrator.commands.session import _consoles as _consoles
+from migrator.errors import DifferenceError, UsageError
+from migrator.journal import Place
+from migrator.lock import exclusive
+from migrator.page_content import content_of_plan, mask_content
+from migrator.page_journal import content_of_run
+from migrator.plan_file import read_plan
+from migrator.stages.export import export as rebuild
+from migrator.stages.verify import LEVELS, Level
+from migrator.stages.verify import verify as prove
+
+
+def verify(
+    level: Annotated[str, typer.Option(help=f"How deep: {', '.join(LEVELS)}.")] = "rows",
+    junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML.")] = None,
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Prove the target against the source; writes nothing that stays."""
+    chosen: Level | None = next((each for each in LEVELS if each == level), None)
+    if chosen is None:
+        raise UsageError(f"there is no level {level!r}", hint=f"Choose one of {', '.join(LEVELS)}.")
+    here = session(config, json, verbose, quiet)
+    with (
+        here.source() as source,
+        here.target() as target,
+        closing(target.connect()) as connection,
+        exclusive(connection),
+    ):
+        report = prove(here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit)
+    if junit is not None:
+        write_junit(junit, report.checks)
+    answer(here.console, report.as_json(), lambda: render.show_verify(here.console, report))
+    if not report.ok:
+        raise typer.Exit(DifferenceError.exit_code)
+
+
+def report(
+    plan: Annotated[Path | None, typer.Option(help="A saved plan; without it, the run in the target.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Where to write the page; default: report.html, with --json none.")
+    ] = None,
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write one self-contained page on a plan, or on a run, finished or not."""
+    if plan is not None:
+        console = current_console(json, quiet, verbose)
+        found = content_of_plan(read_plan(plan))
+    else:
+        here = session(config, json, verbose, quiet)
+        console = here.console
+        with here.connection() as connection:
+            found = content_of_run(connection, Place(), here.concrete.mappings)
+    content, path = mask_content(found, console.mask), html or Path("report.html")
+    if html is not None or not json:
+        page.save_page(path, page.render_page(content))
+    answer(console, content, lambda: console.print(f"{content['verdict']}\nThe whole story is in {path}."))
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the dump.")],
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Rebuild the MongoDB database as a mongodump folder, from PostgreSQL alone."""
+    here = session(config, json, verbose, quiet)
+    with here.connection() as connection, exclusive(connection):
+        report = rebuild(connection, Place(), here.concrete.mappings, folder, here.console.emit)
+    told = f"{sum(report.collections.values()):,} documents of {len(report.collections)} collections in {report.folder}"
+    answer(here.console, report.as_json(), lambda: here.console.print(told))
