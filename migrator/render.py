@@ -12,7 +12,7 @@ from migrator.checks.base import Check
 from migrator.console import Console
 from migrator.findings import FINDINGS, INFO, REASONS
 from migrator.handover import Counts, RunReport
-from migrator.page_content import Content, Entry, content_of_plan, meaning_of
+from migrator.page.content import Content, Entry, content_of_plan, meaning_of
 from migrator.progress import format_duration
 from migrator.stages.plan import PlanReport
 from migrator.stages.revert import RevertReport

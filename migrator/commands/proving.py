@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from migrator import page, render
+from migrator import render
 from migrator.checks.junit import write_junit
 from migrator.commands.session import (
     DEFAULT,
@@ -24,8 +24,9 @@ from migrator.commands.session import _consoles as _consoles
 from migrator.errors import DifferenceError, UsageError
 from migrator.journal import Place
 from migrator.lock import exclusive
-from migrator.page_content import content_of_plan, mask_content
-from migrator.page_journal import content_of_run
+from migrator.page import layout
+from migrator.page.content import content_of_plan, mask_content
+from migrator.page.journal import content_of_run
 from migrator.plan_file import read_plan
 from migrator.stages.export import export as rebuild
 from migrator.stages.verify import LEVELS, Level
@@ -74,7 +75,7 @@ def report(
             found = content_of_run(connection, Place(), here.concrete.mappings)
     content, path = mask_content(found, console.mask), html or Path("report.html")
     if html is not None or not json:
-        page.save_page(path, page.render_page(content))
+        layout.save_page(path, layout.render_page(content))
     answer(console, content, lambda: console.print(f"{content['verdict']}\nThe whole story is in {path}."))
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from migrator.errors import UsageError
-from migrator.page import format_share, format_size, render_page, save_page
-from migrator.page_content import Content, Lane, content_of_plan, mask_content
-from migrator.page_drawings import draw_flow, draw_timeline
-from migrator.page_journal import judge_run, lay_out
-from migrator.page_parts import MARKER, STYLE, clean
+from migrator.page.content import Content, Lane, content_of_plan, mask_content
+from migrator.page.drawings import draw_flow, draw_timeline
+from migrator.page.journal import judge_run, lay_out
+from migrator.page.layout import format_share, format_size, render_page, save_page
+from migrator.page.parts import MARKER, STYLE, clean
 
 NASTY = "</script><img src=x onerror=\"alert('1')\">&amp;<b>]]>"
 VOID = {"meta", "br"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from migrator.page_content import Entry, Lane
-from migrator.page_parts import clean
+from migrator.page.content import Entry, Lane
+from migrator.page.parts import clean
 from migrator.progress import format_duration
 
 WIDTH = 1000

@@ -17,7 +17,7 @@ from migrator.errors import UsageError
 from migrator.exact import decode
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.page_content import Code, Content, Entry, Lane, Spot, group, shorten, tell_outcome, total
+from migrator.page.content import Code, Content, Entry, Lane, Spot, group, shorten, tell_outcome, total
 
 EXAMPLES = 1000  # `_id`s of each code in each collection: enough to work through, little enough to open at once
 DETAILS = 5

@@ -1,6 +1,6 @@
 """What a page says, as one JSON document of one shape for plans and runs; here: from a saved plan.
 
-Not here: reading a run from the journal (page_journal.py), and how a page looks (page.py). Names, paths and `_id`s
+Not here: reading a run from the journal (journal.py), and how a page looks (layout.py). Names, paths and `_id`s
 only: no value of a document gets in.
 """
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page on a plan or a run: what it says is in page_content.py, its parts in page_parts.py.
+"""One self-contained HTML page on a plan or a run: what it says is in content.py, its parts in parts.py.
 
 For a reader who has no tool and no network, on a screen in the light or in the dark, or on paper.
 """
@@ -11,9 +11,9 @@ from typing import Any
 
 from migrator import __version__
 from migrator.errors import UsageError
-from migrator.page_content import Code, Content, Entry, Spot
-from migrator.page_drawings import draw_bar, draw_flow, draw_timeline
-from migrator.page_parts import MARKER, chip, clean, fill_skeleton, fold, key, name, section, table
+from migrator.page.content import Code, Content, Entry, Spot
+from migrator.page.drawings import draw_bar, draw_flow, draw_timeline
+from migrator.page.parts import MARKER, chip, clean, fill_skeleton, fold, key, name, section, table
 from migrator.progress import format_duration
 
 OUTCOMES = ("loaded", "rejected", "archived")
