@@ -27,6 +27,7 @@ from migrator.lock import exclusive
 from migrator.page import layout
 from migrator.page.content import content_of_plan, mask_content
 from migrator.page.journal import content_of_run
+from migrator.page.verified import attach, read_verification
 from migrator.plan_file import read_plan
 from migrator.stages.export import export as rebuild
 from migrator.stages.verify import LEVELS, Level
@@ -62,9 +63,13 @@ def report(
     html: Annotated[
         Path | None, typer.Option(help="Where to write the page; default: report.html, with --json none.")
     ] = None,
+    verified: Annotated[
+        Path | None, typer.Option("--verify", help="What `verify --json` printed, to show with the run.")
+    ] = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write one self-contained page on a plan, or on a run, finished or not."""
+    proof = None if verified is None else read_verification(verified)
     if plan is not None:
         console = current_console(json, quiet, verbose)
         found = content_of_plan(read_plan(plan))
@@ -73,6 +78,8 @@ def report(
         console = here.console
         with here.connection() as connection:
             found = content_of_run(connection, Place(), here.concrete.mappings)
+    if proof is not None:
+        found = attach(found, proof)
     content, path = mask_content(found, console.mask), html or Path("report.html")
     if html is not None or not json:
         layout.save_page(path, layout.render_page(content))

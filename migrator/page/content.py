@@ -60,6 +60,30 @@ class Lane(TypedDict):
     documents: int
 
 
+class Verified(TypedDict):
+    """One check of a verification, in words."""
+
+    check: str
+    table: str
+    ok: bool
+    expected: str
+    actual: str
+    differences: int
+    examples: list[str]
+
+
+class Verification(TypedDict):
+    """What `verify` found. `level` is good or bad; `depth` is the level of the command, `meaning` what that is."""
+
+    level: str
+    verdict: str
+    depth: str
+    meaning: str
+    seconds: float
+    failed: list[Verified]
+    passed: list[Verified]
+
+
 class Content(TypedDict):
     """The whole page. `level` is good, warning or bad; a pause is (seconds since the run began, seconds it lasted)."""
 
@@ -77,6 +101,28 @@ class Content(TypedDict):
     steps: list[dict[str, Any]]
     lanes: list[Lane]
     pauses: list[tuple[float, float]]
+    verification: Verification | None
+
+
+def blank_content(kind: str, level: str, verdict: str) -> Content:
+    """A page that says nothing yet but its verdict. `kind`: plan, run or verify."""
+    return Content(
+        kind=kind,
+        level=level,
+        verdict=verdict,
+        about={},
+        figures={},
+        blockers=[],
+        collections=[],
+        tables={},
+        left_out={},
+        rejects=[],
+        findings=[],
+        steps=[],
+        lanes=[],
+        pauses=[],
+        verification=None,
+    )
 
 
 def content_of_plan(plan: Mapping[str, Any]) -> Content:
@@ -95,22 +141,17 @@ def _content_of_plan(plan: Mapping[str, Any]) -> Content:
     level, verdict = judge_plan(totals, len(blockers))
     figures = {**totals, "seconds": float(estimate["seconds"]), "target_bytes": int(estimate["target_bytes"])}
     figures |= {f"embedding_{name}": value for name, value in estimate["embedding"].items() if value}
-    return Content(
-        kind="plan",
-        level=level,
-        verdict=verdict,
-        about={"Fingerprint": str(plan["fingerprint"])[:16]},
-        figures=figures,
-        blockers=blockers,
-        collections=entries,
-        tables=dict(plan["tables"]),
-        left_out=dict(source.get("left_out", {})),
-        rejects=group((name, _spot(name, each), each) for name, each in told if each["severity"] == "reject"),
-        findings=group((name, _spot(name, each), each) for name, each in told if each["severity"] != "reject"),
-        steps=list(plan["steps"]),
-        lanes=[],
-        pauses=[],
-    )
+    content = blank_content("plan", level, verdict)
+    content["about"] = {"Fingerprint": str(plan["fingerprint"])[:16]}
+    content["figures"] = figures
+    content["blockers"] = blockers
+    content["collections"] = entries
+    content["tables"] = dict(plan["tables"])
+    content["left_out"] = dict(source.get("left_out", {}))
+    content["rejects"] = group((name, _spot(name, each), each) for name, each in told if each["severity"] == "reject")
+    content["findings"] = group((name, _spot(name, each), each) for name, each in told if each["severity"] != "reject")
+    content["steps"] = list(plan["steps"])
+    return content
 
 
 def _entry(collection: Mapping[str, Any]) -> Entry:

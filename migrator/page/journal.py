@@ -17,7 +17,7 @@ from migrator.errors import UsageError
 from migrator.exact import decode
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.page.content import Code, Content, Entry, Lane, Spot, group, shorten, tell_outcome, total
+from migrator.page.content import Code, Content, Entry, Lane, Spot, blank_content, group, shorten, tell_outcome, total
 
 EXAMPLES = 1000  # `_id`s of each code in each collection: enough to work through, little enough to open at once
 DETAILS = 5
@@ -43,22 +43,15 @@ def _read(connection: Connection, place: Place, mappings: Mapping[str, Collectio
     ended = run["finished"] if run["status"] == "done" else None
     lanes, pauses = lay_out(run["started"], events, ended)
     seconds = max((lane["ended"] for lane in lanes), default=0.0) - sum(lasted for _, lasted in pauses)
-    return Content(
-        kind="run",
-        level=level,
-        verdict=verdict,
-        about=_about(run),
-        figures={**totals, "seconds": round(seconds, 3)},
-        blockers=[],
-        collections=entries,
-        tables=count_rows(entries),
-        left_out={},
-        rejects=read_codes(connection, place, "rejects"),
-        findings=read_codes(connection, place, "findings"),
-        steps=[],
-        lanes=lanes,
-        pauses=pauses,
-    )
+    content = blank_content("run", level, verdict)
+    content["about"] = _about(run)
+    content["figures"] = {**totals, "seconds": round(seconds, 3)}
+    content["collections"] = entries
+    content["tables"] = count_rows(entries)
+    content["rejects"] = read_codes(connection, place, "rejects")
+    content["findings"] = read_codes(connection, place, "findings")
+    content["lanes"], content["pauses"] = lanes, pauses
+    return content
 
 
 def read_run(connection: Connection, place: Place) -> dict[str, Any]:

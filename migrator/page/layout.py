@@ -14,6 +14,7 @@ from migrator.errors import UsageError
 from migrator.page.content import Code, Content, Entry, Spot
 from migrator.page.drawings import draw_bar, draw_flow, draw_timeline
 from migrator.page.parts import MARKER, chip, clean, fill_skeleton, fold, key, name, section, table
+from migrator.page.proof import count_verification, tell_verification
 from migrator.progress import format_duration
 
 OUTCOMES = ("loaded", "rejected", "archived")
@@ -47,13 +48,15 @@ def _is_page(path: Path) -> bool:
 
 def render_page(content: Content) -> str:
     """The whole file. `content` is free of secrets already (`mask_content`)."""
-    title = "Migration plan" if content["kind"] == "plan" else f"Migration run {content['about'].get('Run', '')}"
+    run = f"Migration run {content['about'].get('Run', '')}"
+    title = {"plan": "Migration plan", "verify": "Verification of a migration"}.get(content["kind"], run)
     return fill_skeleton(f"{title}: {content['verdict']}", _sections(content, title))
 
 
 def _sections(content: Content, title: str) -> Iterator[str]:
     yield from _header(content, title)
     yield from _blockers(content)
+    yield from _verification(content)
     yield from _rejects(content)
     yield from _flow(content)
     yield from _collections(content)
@@ -70,10 +73,13 @@ def _header(content: Content, title: str) -> Iterator[str]:
     figures = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in _figures(content))
     yield f'<dl class="figures">{figures}</dl>'
     about = " · ".join(f"<b>{clean(label)}</b> {name(value)}" for label, value in content["about"].items())
-    yield f'<p class="about">{about}</p></header>'
+    yield f'<p class="about">{about}</p></header>' if about else "</header>"
 
 
 def _figures(content: Content) -> Iterator[tuple[str, str]]:
+    if content["kind"] == "verify" and content["verification"] is not None:
+        yield from count_verification(content["verification"])
+        return
     figures = content["figures"]
     yield "documents", f"{figures['documents']:,}"
     yield from ((outcome, f"{figures[outcome]:,}") for outcome in OUTCOMES)
@@ -101,6 +107,11 @@ def _blockers(content: Content) -> Iterator[str]:
         items = "".join(f"<li>{name(each)}</li>" for each in content["blockers"])
         yield section("What is in the way", "A run refuses to start until this is mended.",
                       f'<ol class="blockers">{items}</ol>')  # fmt: skip
+
+
+def _verification(content: Content) -> Iterator[str]:
+    if content["verification"] is not None:
+        yield from tell_verification(content["verification"], alone=content["kind"] == "verify")
 
 
 def _rejects(content: Content) -> Iterator[str]:
@@ -142,6 +153,8 @@ def _flow(content: Content) -> Iterator[str]:
 
 def _collections(content: Content) -> Iterator[str]:
     entries = content["collections"]
+    if not entries and content["kind"] == "verify":
+        return
     mapped = [(index, each) for index, each in enumerate(entries) if each["table"]]
     others = [(index, each) for index, each in enumerate(entries) if not each["table"]]
     parts = [_entries(mapped)] if mapped else []

@@ -28,7 +28,10 @@ h2{font-size:18px;margin:36px 0 4px}
 p{margin:4px 0 12px}.soft,small{color:var(--soft)}a{color:var(--link)}
 .verdict,.scroll{background:var(--card);border:1px solid var(--line);border-radius:8px}
 .verdict{border-left:6px solid var(--tone);padding:14px 18px;font-size:19px;line-height:1.4;font-weight:600;margin:0}
-.good{--tone:var(--good)}.warning{--tone:var(--warning)}.bad,.reject{--tone:var(--bad)}.info{--tone:var(--soft)}
+.good,.equal{--tone:var(--good)}.warning{--tone:var(--warning)}.bad,.reject,.difference{--tone:var(--bad)}
+.info{--tone:var(--soft)}.said{color:var(--tone);font-weight:600}
+.examples{margin:0;padding:2px 14px 10px 34px;font:13px/1.6 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;
+overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:8px;margin:12px 0 0}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px 12px}
 .figures dt{color:var(--soft);font-size:13px}.figures dd{margin:0;font-size:19px;font-variant-numeric:tabular-nums}
@@ -124,9 +127,10 @@ def section(title: str, words: str, *parts: str) -> str:
     return "\n".join((f"<section><h2>{clean(title)}</h2>", said, *parts, "</section>"))
 
 
-def fold(summary: str, *parts: str) -> str:
+def fold(summary: str, *parts: str, opened: bool = False) -> str:
     """Details on demand."""
-    return f"<details><summary>{summary}</summary>" + "\n".join(parts) + "</details>"
+    opening = "<details open>" if opened else "<details>"
+    return f"{opening}<summary>{summary}</summary>" + "\n".join(parts) + "</details>"
 
 
 def chip(severity: str) -> str:
