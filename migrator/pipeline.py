@@ -15,6 +15,7 @@ from psycopg import sql
 
 from migrator import journal, parts
 from migrator.claims import Claims
+from migrator.cluster import Cluster
 from migrator.concrete import Concrete
 from migrator.config import Config
 from migrator.errors import UsageError
@@ -25,8 +26,8 @@ from migrator.resolve import Resolver
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
 from migrator.tenancy import Options, ensure_tenant
-from migrator.work import Desk, Job
-from migrator.workers import Alone, Pool, Several, Workers
+from migrator.work import Desk, Job, fingerprints_of
+from migrator.workers import Alone, Pool, Processes, Several, Workers
 
 Connection = psycopg.Connection[Any]
 LARGE = 32 << 20
@@ -79,8 +80,7 @@ class Pipeline:
         ensure_tenant(self.connection, self.place, self.config.tenant, run)
         attempt = journal.next_attempt(self.connection, self.place, run)
         batch_rows = journal.pin(self.connection, self.place, run, "batch_rows", self.config.engine.batch_rows)
-        engine = self.config.engine
-        with closing(Pool(engine.workers, self.concrete.packages or ())) as pool:
+        with closing(self._open_pool()) as pool:
             if self._is_large():
                 pool.warm_up()
             for number, level in enumerate(self.levels(only)):
@@ -124,11 +124,23 @@ class Pipeline:
             batch_rows=batch_rows,
             collections=tuple(level),
             adopter=self._adopter_id(mapped),
+            fingerprints=fingerprints_of(self.source, self.concrete) if self._far else None,
         )
+
+    @property
+    def _far(self) -> bool:
+        """Whether the work goes to a cluster. Rehearsals stay here: they are in databases that only we reach."""
+        return self.config.engine.executor != "local" and self.place == Place() and self.observe is None
+
+    def _open_pool(self) -> Pool:
+        engine = self.config.engine
+        if self._far:
+            return Cluster(engine.executor, engine.workers, self.emit)
+        return Processes(engine.workers, self.concrete.packages or ())
 
     def _bring_level(self, job: Job, pool: Pool) -> None:
         level = list(job.collections)
-        desk = Desk(job, self.concrete, self.source, self.connection)
+        desk = Desk(job, self.concrete, lambda: self.source, self.connection)
         load.load(
             self.connection,
             self.place,
@@ -158,7 +170,7 @@ class Pipeline:
     def _workers(self, job: Job, desk: Desk, pool: Pool) -> Workers:
         if pool.alone or self.observe is not None or self.concrete.packages is None:
             return Alone(desk, self.observe)
-        return Several(desk, job, pool.executor, pool.count)
+        return Several(desk, job, pool)
 
     def _open_level(self, level: list[str]) -> tuple[Options, Resolver]:
         """Settings, and a resolver that knows nothing yet of what the levels before have brought."""

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from migrator import journal
 from migrator.amend import LEDGER_INDEXES
+from migrator.cluster import check_cluster
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
 from migrator.crew import Task
@@ -28,6 +29,7 @@ from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare
 from migrator.stages.retry import RetryReport, require_finished, retry
 from migrator.targets.base import Target
+from migrator.work import fingerprints_of as work_fingerprints
 
 PLACE = Place()
 
@@ -48,6 +50,7 @@ def run_migration(
     refuse_unsupported(config)
     with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
         fingerprints = fingerprints_of(config, concrete, source)
+    check_executor(config, concrete, source, target)
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
@@ -108,10 +111,17 @@ def refuse_unsupported(config: Config) -> None:
                 f"[{name}] is configured, but this version cannot migrate {name} yet",
                 hint=f"Take the section [{name}] out of migrate.toml to migrate everything else.",
             )
-    if config.engine.executor != "local":
-        raise UsageError(
-            f"engine.executor: this version cannot run on {config.engine.executor!r} yet", hint='Set it to "local".'
-        )
+
+
+def check_executor(config: Config, concrete: Concrete, source: Source, target: Target) -> None:
+    """Whether the workers of a cluster can do their part, before anything is written."""
+    if config.engine.executor == "local":
+        return
+    if concrete.packages is None:
+        raise UsageError("engine.executor: these mappings are in no package that a worker could import")
+    # What cannot be split is read here, and handed out.
+    reads = config.source.url.startswith("mongodb") or any(each.bytes is not None for each in source.collections())
+    check_cluster(config, target.dsn, concrete.packages, work_fingerprints(source, concrete), reads)
 
 
 def work(

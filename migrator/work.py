@@ -7,10 +7,13 @@ Batches commit each with its rows, ledger and journal entry, so a task that is b
 from __future__ import annotations
 
 import gc
+import platform
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -20,6 +23,7 @@ from migrator import journal
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config
 from migrator.copying import copy_records, copy_rows
+from migrator.errors import SourceError, UsageError
 from migrator.journal import Place
 from migrator.parts import follow
 from migrator.resolve import Resolver
@@ -33,6 +37,14 @@ from migrator.translator import Translator, archive_batch
 Connection = psycopg.Connection[Any]
 Task = Part | Batch
 BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprints:
+    """What source and mappings must be the same as where the run began."""
+
+    source: str
+    mappings: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +64,7 @@ class Job:
     batch_rows: int
     collections: tuple[str, ...]
     adopter: bytes | None = None
+    fingerprints: Fingerprints | None = None  # what workers elsewhere must find there; None: they share all with us
 
     def __repr__(self) -> str:
         return f"Job({self.number}, {', '.join(self.collections)})"
@@ -66,10 +79,11 @@ class Done:
 
 
 class Desk:
-    """What a process has at hand for a job: source, connection, translators."""
+    """What a process has at hand for a job: source, connection, translators. The source is opened when first read."""
 
-    def __init__(self, job: Job, concrete: Concrete, source: Source, connection: Connection) -> None:
-        self.job, self.source, self.connection = job, source, connection
+    def __init__(self, job: Job, concrete: Concrete, opened: Callable[[], Source], connection: Connection) -> None:
+        self.job, self.connection = job, connection
+        self._opened = opened
         options = Options(job.config, job.config.tenant.id, job.adopter)
         resolver = Resolver(connection, job.place, concrete.mappings, job.config.tenant.id)
         self.translators = {
@@ -79,15 +93,27 @@ class Desk:
         }
         self._pace = Pace(job.config.engine.max_rows_per_second, job.config.engine.workers)
 
+    @cached_property
+    def source(self) -> Source:
+        return self._opened()
+
     def carry_out(self, task: Task, observe: Callable[[Batch], None] | None = None) -> Done:
+        """All of a task that is not committed yet; what was done of it here."""
         documents = size = 0
+        overtaken = True
         with without_collector():
-            for batch in self._batches(task):
-                if observe is not None:
-                    observe(batch)
-                self.write(batch)
-                documents, size = documents + batch.count, size + len(batch.data)
-                self._pace.keep(batch.count)
+            while overtaken:
+                overtaken = False
+                for batch in self._batches(task):
+                    if observe is not None:
+                        observe(batch)
+                    if not self.write(batch) and isinstance(task, Part):
+                        # Somebody else is at this part, too (a worker that was taken for dead), and may have read a
+                        # live source at another moment, to another end: what goes on is what the journal says.
+                        overtaken = True
+                        break
+                    documents, size = documents + batch.count, size + len(batch.data)
+                    self._pace.keep(batch.count)
         return Done(documents=documents, bytes=size)
 
     def _batches(self, task: Task) -> Iterator[Batch]:
@@ -110,13 +136,13 @@ class Desk:
         wait=wait_random(0, 0.2),
         reraise=True,
     )
-    def write(self, batch: Batch) -> None:
-        """One batch, one transaction; nothing where it has been committed before."""
+    def write(self, batch: Batch) -> bool:
+        """One batch, one transaction; false, and nothing done, where one from its start has been committed before."""
         job, translator = self.job, self.translators.get(batch.collection)
         with self.connection.transaction():
             journal.hold_attempt(self.connection, job.place, job.run, job.attempt)
             if journal.has_batch(self.connection, job.place, batch):
-                return
+                return False
             if translator is None:
                 output = archive_batch(batch.collection, batch.data)
             else:
@@ -125,6 +151,7 @@ class Desk:
                 copy_rows(self.connection, job.place, translator.encoder, output.rows)
             copy_records(self.connection, job.place, output)
             journal.record_batch(self.connection, job.place, job.run, batch)
+        return True
 
 
 class Pace:
@@ -154,7 +181,14 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-_desks: list[Desk] = []  # of this process; one at most
+class _Mine(threading.local):
+    """The desk of a thread: processes of ours have one thread for tasks, workers of a cluster may have several."""
+
+    desk: Desk | None = None
+
+
+_mine = _Mine()
+_desks: list[Desk] = []  # of all threads
 
 
 def carry_out(job: Job, task: Task) -> Done:
@@ -163,20 +197,57 @@ def carry_out(job: Job, task: Task) -> Done:
 
 
 def _desk(job: Job) -> Desk:
-    if not _desks or _desks[0].job != job or _desks[0].connection.closed:
-        clear_desk()
-        source = open_source(job.config.source.url, job.config.source.database)
-        connection = prepare_session(connect_worker(job.dsn))
-        _desks.append(Desk(job, load_concrete(*job.packages), source, connection))
-    return _desks[0]
+    desk = _mine.desk
+    if desk is None or desk.job != job or desk.connection.closed:
+        if desk is not None:
+            _close(desk)
+        _mine.desk = desk = open_desk(job)
+        _desks.append(desk)
+    return desk
+
+
+def open_desk(job: Job) -> Desk:
+    """Connects, and opens the source when it is needed. Where the job came from elsewhere, all must be as there."""
+    concrete = load_concrete(*job.packages)
+    if job.fingerprints is not None and job.fingerprints.mappings != concrete.fingerprint:
+        raise UsageError(
+            f"the mappings on worker {platform.node()} are not those of this run",
+            hint="Install the same packages on every worker, and start the workers again.",
+        )
+    return Desk(
+        job, concrete, lambda: open_same_source(job.config, job.fingerprints), prepare_session(connect_worker(job.dsn))
+    )
+
+
+def fingerprints_of(source: Source, concrete: Concrete) -> Fingerprints:
+    """What workers elsewhere must find."""
+    return Fingerprints(source=source.fingerprint(), mappings=concrete.fingerprint)
+
+
+def open_same_source(config: Config, fingerprints: Fingerprints | None) -> Source:
+    """The source. Errors: `SourceError` where it is another one here than where the run began."""
+    source = open_source(config.source.url, config.source.database)
+    if fingerprints is not None and source.fingerprint() != fingerprints.source:
+        raise SourceError(
+            f"{source.label} on worker {platform.node()} is not the source of this run",
+            hint="Workers on other machines need the very dump at the very path: put it on a shared file system.",
+        )
+    return source
+
+
+def _close(desk: Desk) -> None:
+    if desk in _desks:
+        _desks.remove(desk)
+    if "source" in desk.__dict__:
+        desk.source.close()
+    desk.connection.close()
 
 
 def clear_desk() -> None:
     """Closes what the process has open."""
-    for desk in _desks:
-        desk.source.close()
-        desk.connection.close()
-    _desks.clear()
+    _mine.desk = None
+    for desk in list(_desks):
+        _close(desk)
 
 
 def prepare_session(connection: Connection) -> Connection:

@@ -1,6 +1,7 @@
 """Who carries out tasks: this process alone, or worker processes of this machine.
 
-Both do the same (`work.carry_out`); which of them does it changes nothing but the time it takes.
+All do the same (`work.carry_out`); which of them does it changes nothing but the time it takes. The workers of a Dask
+cluster are in cluster.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from migrator.work import Desk, Done, Job, Task, carry_out, clear_desk
 
 AHEAD = 2  # tasks a worker, the one it is at included: enough never to wait, and few documents in memory
 ALONE = 2  # so few tasks are sooner done than workers are started
+CHECKED = 5  # seconds without a result after which a pool is asked whether there will be one
 
 
 class WorkersLostError(StoppedError):
@@ -50,11 +52,34 @@ class Alone:
             yield self._desk.carry_out(task, self._observe)
 
 
-class Several:
-    """The workers of an executor; a few tasks are done at the own desk instead."""
+class Pool(Protocol):
+    """Worker processes behind an executor. `count` how many; `losses` the errors that say that some are gone."""
 
-    def __init__(self, desk: Desk, job: Job, executor: Callable[[], Executor], count: int) -> None:
-        self._desk, self._job, self._executor, self.count = desk, job, executor, count
+    count: int
+    losses: tuple[type[BaseException], ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to hand work to."""
+        ...
+
+    def warm_up(self) -> None:
+        """Starts what is not started yet, before there is something to do."""
+
+    def submit(self, job: Job, task: Task) -> Future[Done]: ...
+
+    def check(self) -> None:
+        """Called while nothing comes back: raises `WorkersLostError` where nothing will."""
+
+    def close(self) -> None:
+        """Ends the work at once: what is not committed is rolled back, and none of it has to be waited for."""
+
+
+class Several:
+    """The workers of a pool; a few tasks are done at the own desk instead."""
+
+    def __init__(self, desk: Desk, job: Job, pool: Pool) -> None:
+        self._desk, self._job, self._pool, self.count = desk, job, pool, pool.count
 
     def work(self, tasks: Iterator[Task]) -> Iterator[Done]:
         first = list(islice(tasks, ALONE + 1))
@@ -63,16 +88,15 @@ class Several:
             return
         running: set[Future[Done]] = set()
         try:
-            executor = self._executor()
             for task in chain(first, tasks):
-                running.add(executor.submit(carry_out, self._job, task))
+                running.add(self._pool.submit(self._job, task))
                 if len(running) >= AHEAD * self.count:
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    finished, running = self._wait(running)
                     yield from (future.result() for future in finished)
             while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                finished, running = self._wait(running)
                 yield from (future.result() for future in finished)
-        except BrokenProcessPool as error:
+        except self._pool.losses as error:
             raise WorkersLostError(
                 "a worker process ended without a word (killed, or out of memory)",
                 hint="The same command goes on; with fewer engine.workers less memory is needed.",
@@ -81,9 +105,18 @@ class Several:
             for future in running:
                 future.cancel()
 
+    def _wait(self, running: set[Future[Done]]) -> tuple[set[Future[Done]], set[Future[Done]]]:
+        while True:
+            finished, left = wait(running, timeout=CHECKED, return_when=FIRST_COMPLETED)
+            if finished:
+                return finished, left
+            self._pool.check()
 
-class Pool:
-    """The executor with as many processes as engine.workers asks for, started when first needed."""
+
+class Processes:
+    """As many processes of this machine as engine.workers asks for, started when first needed."""
+
+    losses: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
     def __init__(self, workers: int, packages: tuple[str, ...] = ()) -> None:
         self._packages = packages
@@ -93,23 +126,27 @@ class Pool:
 
     @property
     def alone(self) -> bool:
-        """Whether there is nobody to hand work to."""
         return self.count == 1
 
-    def executor(self) -> Executor:
+    def submit(self, job: Job, task: Task) -> Future[Done]:
+        return self._start().submit(carry_out, job, task)
+
+    def check(self) -> None:
+        """A process that is gone breaks the executor by itself."""
+
+    def warm_up(self) -> None:
+        """Importing takes them half a second."""
+        if not self.alone:
+            executor = self._start()
+            for _ in range(self.count):
+                executor.submit(os.getpid)
+
+    def _start(self) -> Executor:
         if self._executor is None:
             self._executor = self._start_processes()
         return self._executor
 
-    def warm_up(self) -> None:
-        """Starts the workers before there is something to do: importing takes them half a second."""
-        if not self.alone:
-            executor = self.executor()
-            for _ in range(self.count):
-                executor.submit(os.getpid)
-
     def close(self) -> None:
-        """Ends the workers at once: what they are at is rolled back, and none of it has to be waited for."""
         self._close()
         self._executor = None
         self._close = lambda: None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -25,13 +25,14 @@ class Batch:
     `data` is their BSON, back to back; `count` how many; `start` and `end` are positions in the collection, opaque to
     the engine: a read that begins at a batch's `end` continues right after it. `last` says that the collection (or the
     part that is read) ended here, whole and checked; only then may it count as done (`data` may be empty then).
+    Documents, and positions, which may be ids of persons, stay out of its repr: it may end up in somebody's log.
     """
 
     collection: str
-    data: bytes
+    data: bytes = field(repr=False)
     count: int
-    start: str
-    end: str
+    start: str = field(repr=False)
+    end: str = field(repr=False)
     last: bool
     part: int = 0
 
@@ -44,8 +45,8 @@ class Part:
 
     collection: str
     number: int
-    start: str
-    stop: str
+    start: str = field(repr=False)
+    stop: str = field(repr=False)
 
 
 class Source(Protocol):
