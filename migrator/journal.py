@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from typing import Any, LiteralString, cast
 
@@ -115,10 +116,22 @@ def finished_steps(connection: Connection, place: Place) -> set[str]:
     return {row[0] for row in connection.execute(place.sql("SELECT step FROM {steps}"))}
 
 
-def finish_step(connection: Connection, place: Place, run: int, step: str, detail: Any = None) -> None:
-    """Records a step as done; call it inside the transaction of the step's own writes."""
-    query = place.sql("INSERT INTO {steps} (step, run, detail) VALUES (%s, %s, %s) ON CONFLICT (step) DO NOTHING")
-    connection.execute(query, (step, run, None if detail is None else Jsonb(detail)))
+def finish_step(
+    connection: Connection, place: Place, run: int, step: str, detail: Any = None, began: datetime | None = None
+) -> None:
+    """Records a step as done; call it inside the transaction of the step's own writes. `began`: if not with that."""
+    query = place.sql(
+        "INSERT INTO {steps} (step, run, detail, began) VALUES (%s, %s, %s, coalesce(%s, now()))"
+        " ON CONFLICT (step) DO NOTHING"
+    )
+    connection.execute(query, (step, run, None if detail is None else Jsonb(detail), began))
+
+
+def read_clock(connection: Connection) -> datetime:
+    """The server's: all moments in the journal are its."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None  # a SELECT of one value always answers
+    return cast("datetime", row[0])
 
 
 def step_detail(connection: Connection, place: Place, step: str) -> Any:

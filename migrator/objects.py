@@ -131,6 +131,8 @@ def validate(connection: Connection, ref: Ref) -> None:
     connection.execute(validation(ref.table, ref.name))
     query = "DELETE FROM migrator.objects WHERE (kind, table_name, name) = (%s, %s, %s) AND action = 'put_aside'"
     connection.execute(query, ref)
+    took = "UPDATE migrator.objects SET checking = now(), checked = clock_timestamp()"
+    connection.execute(f"{took} WHERE (kind, table_name, name) = (%s, %s, %s)", ref)
 
 
 def validation(table: str, name: str) -> str:

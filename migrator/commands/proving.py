@@ -77,7 +77,7 @@ def report(
         here = session(config, json, verbose, quiet)
         console = here.console
         with here.connection() as connection:
-            found = content_of_run(connection, Place(), here.concrete.mappings)
+            found = content_of_run(connection, Place(), here.concrete)
     if proof is not None:
         found = attach(found, proof)
     content, path = mask_content(found, console.mask), html or Path("report.html")

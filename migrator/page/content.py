@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
+from migrator.entities import Entity
 from migrator.errors import UsageError
 from migrator.findings import FINDINGS, REASONS
 
@@ -60,6 +61,48 @@ class Lane(TypedDict):
     documents: int
 
 
+class Piece(TypedDict):
+    """What one session was at, without a break: seconds since the run began."""
+
+    name: str
+    kind: str
+    began: float
+    ended: float
+    documents: int
+
+
+class Pace(TypedDict):
+    """Documents and bytes read in each of equal bins (`bin` seconds) of the time worked."""
+
+    bin: float
+    documents: list[float]
+    bytes: list[int]
+
+
+class History(TypedDict):
+    """What was done when. `seconds` of work; a pause is (seconds since the run began, seconds it lasted)."""
+
+    seconds: float
+    lanes: list[Lane]
+    workers: list[list[Piece]]
+    pace: Pace
+    pauses: list[tuple[float, float]]
+
+
+class Size(TypedDict):
+    """One table as it lies on disk, in bytes: its rows, long values and maps `beside`, its indexes.
+
+    `rows` are the server's estimate, None where it has none.
+    """
+
+    name: str
+    of_tool: bool
+    rows: int | None
+    table: int
+    beside: int
+    indexes: dict[str, int]
+
+
 class Verified(TypedDict):
     """One check of a verification, in words."""
 
@@ -85,7 +128,7 @@ class Verification(TypedDict):
 
 
 class Content(TypedDict):
-    """The whole page. `level` is good, warning or bad; a pause is (seconds since the run began, seconds it lasted)."""
+    """The whole page. `level` is good, warning or bad."""
 
     kind: str
     level: str
@@ -99,8 +142,9 @@ class Content(TypedDict):
     rejects: list[Code]
     findings: list[Code]
     steps: list[dict[str, Any]]
-    lanes: list[Lane]
-    pauses: list[tuple[float, float]]
+    history: History | None
+    sizes: list[Size]
+    entities: list[Entity]
     verification: Verification | None
 
 
@@ -119,8 +163,9 @@ def blank_content(kind: str, level: str, verdict: str) -> Content:
         rejects=[],
         findings=[],
         steps=[],
-        lanes=[],
-        pauses=[],
+        history=None,
+        sizes=[],
+        entities=[],
         verification=None,
     )
 
@@ -151,6 +196,7 @@ def _content_of_plan(plan: Mapping[str, Any]) -> Content:
     content["rejects"] = group((name, _spot(name, each), each) for name, each in told if each["severity"] == "reject")
     content["findings"] = group((name, _spot(name, each), each) for name, each in told if each["severity"] != "reject")
     content["steps"] = list(plan["steps"])
+    content["entities"] = list(plan.get("entities", []))
     return content
 
 
@@ -208,6 +254,11 @@ def judge_plan(totals: Mapping[str, int], blockers: int) -> tuple[str, str]:
         some = "1 blocker" if blockers == 1 else f"{blockers:,} blockers"
         return "bad", f"This plan cannot run: {some}. Otherwise, {outcome}"
     return ("warning" if totals["rejected"] else "good"), f"Nothing is in the way. {outcome}"
+
+
+def total_size(size: Size) -> int:
+    """Bytes of a table with all that belongs to it."""
+    return size["table"] + size["beside"] + sum(size["indexes"].values())
 
 
 def tell_outcome(totals: Mapping[str, int], become_rows: str) -> str:

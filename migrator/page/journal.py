@@ -13,44 +13,59 @@ from typing import Any
 from psycopg import sql
 
 from migrator import journal
+from migrator.concrete import Concrete
+from migrator.entities import describe_tables
 from migrator.errors import UsageError
 from migrator.exact import decode
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.page.content import Code, Content, Entry, Lane, Spot, blank_content, group, shorten, tell_outcome, total
+from migrator.page.content import (
+    Code,
+    Content,
+    Entry,
+    Spot,
+    blank_content,
+    group,
+    shorten,
+    tell_outcome,
+    total,
+    total_size,
+)
+from migrator.page.history import Activity, lay_out
+from migrator.page.storage import read_sizes
 
 EXAMPLES = 1000  # `_id`s of each code in each collection: enough to work through, little enough to open at once
 DETAILS = 5
-PAUSE = 600.0  # seconds without a commit; less is work
-Event = tuple[datetime, str, str, int]  # committed, lane, kind, documents
+BUILT = {"index": "indexes", "vector_index": "vector index"}  # lanes of what is built after the rows
 
 
-def content_of_run(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> Content:
+def content_of_run(connection: Connection, place: Place, concrete: Concrete) -> Content:
     """The newest run in this target, done or not. Raises `UsageError` where there is none."""
     if not journal.has_records(connection, place):
         raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return _read(connection, place, mappings)
+        return _read(connection, place, concrete)
 
 
-def _read(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> Content:
+def _read(connection: Connection, place: Place, concrete: Concrete) -> Content:
+    mappings = concrete.mappings
     run = read_run(connection, place)
     entries = list(read_entries(connection, place, mappings))
     totals = total(entries)
     level, verdict = judge_run(run["status"], totals, run["run"])
-    events = [*read_events(connection, place, mappings)]
-    ended = run["finished"] if run["status"] == "done" else None
-    lanes, pauses = lay_out(run["started"], events, ended)
-    seconds = max((lane["ended"] for lane in lanes), default=0.0) - sum(lasted for _, lasted in pauses)
+    history = lay_out(read_activities(connection, place, mappings, run))
     content = blank_content("run", level, verdict)
     content["about"] = _about(run)
-    content["figures"] = {**totals, "seconds": round(seconds, 3)}
+    content["figures"] = {**totals, "seconds": round(history["seconds"], 3)}
     content["collections"] = entries
     content["tables"] = count_rows(entries)
     content["rejects"] = read_codes(connection, place, "rejects")
     content["findings"] = read_codes(connection, place, "findings")
-    content["lanes"], content["pauses"] = lanes, pauses
+    content["history"] = history
+    content["sizes"] = read_sizes(connection, place, list(concrete.metadata.tables))
+    content["figures"]["target_bytes"] = sum(total_size(each) for each in content["sizes"])
+    content["entities"] = describe_tables(concrete.metadata)
     return content
 
 
@@ -162,35 +177,59 @@ def _read_examples(connection: Connection, names: Mapping[str, sql.Composable]) 
     return found
 
 
-def read_events(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> Iterator[Event]:
-    """Every commit of the run, oldest first; collections without a table share one lane."""
-    query = place.sql(
-        "SELECT committed, 'load ' || collection, 'load', documents, collection FROM {batches}"
-        " UNION ALL SELECT finished, step, 'step', 0, NULL FROM {steps} ORDER BY 1"
-    )
-    for moment, lane, kind, documents, name in connection.execute(query):
-        yield moment, lane if name is None or name in mappings else "load into the archive", kind, documents
+def read_activities(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], run: Mapping[str, Any]
+) -> list[Activity]:
+    """What the journal knows moments of: batches, steps, changes to the schema, and the end of the run."""
+    began = run["started"]
+    found = [*_read_batches(connection, place, mappings, began), *_read_steps(connection, place, began)]
+    first = min((each.began for each in found if each.kind == "load"), default=0.0)
+    found += _read_objects(connection, began, first)
+    if run["status"] == "done" and run["finished"] is not None and found:
+        last, end = max(each.ended for each in found), _seconds(run["finished"], began)
+        found.append(Activity(began=last, ended=max(end, last), lane="statistics", kind="build"))
+    return found
 
 
-def lay_out(
-    began: datetime, events: list[Event], finished: datetime | None
-) -> tuple[list[Lane], list[tuple[float, float]]]:
-    """Lanes of a timeline from moments of commit: work on something began, at the latest, with the commit before it.
+def _seconds(moment: datetime, began: datetime) -> float:
+    return (moment - began).total_seconds()
 
-    Longer than `PAUSE` between two batches is a pause (stopped in the evening, resumed in the morning), not work: it is
-    told apart, and what follows begins after it. Before a step it cannot be told from an index that takes long.
-    """
-    ends = [*events, (finished, "indexes, keys, statistics", "finish", 0)] if finished and events else events
-    lanes: dict[str, Lane] = {}
-    pauses: list[tuple[float, float]] = []
-    before = 0.0
-    for moment, name, kind, documents in ends:
-        at = max((moment - began).total_seconds(), before)
-        if kind == "load" and at - before > PAUSE:
-            pauses.append((before, at - before))
-            before = at
-        lane = lanes.setdefault(name, Lane(name=name, kind=kind, began=before, ended=at, documents=0))
-        lane["ended"] = at
-        lane["documents"] += documents
-        before = at
-    return list(lanes.values()), pauses
+
+def _read_batches(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], began: datetime
+) -> Iterator[Activity]:
+    """Collections without a table share one lane."""
+    query = place.sql("SELECT began, committed, worker, collection, documents, bytes FROM {batches}")
+    for start, end, worker, name, documents, size in connection.execute(query):
+        yield Activity(
+            began=_seconds(start, began),
+            ended=_seconds(end, began),
+            lane=f"load {name}" if name in mappings else "load into the archive",
+            kind="load",
+            worker=worker,
+            documents=documents,
+            bytes=size,
+        )
+
+
+def _read_steps(connection: Connection, place: Place, began: datetime) -> Iterator[Activity]:
+    """Those with a detail are settings that the run was pinned to, no work."""
+    query = place.sql("SELECT began, finished, step FROM {steps} WHERE detail IS NULL")
+    for start, end, step in connection.execute(query):
+        yield Activity(
+            began=_seconds(start, began), ended=_seconds(end, began), lane=step.partition(":")[0], kind="step"
+        )
+
+
+def _read_objects(connection: Connection, began: datetime, first: float) -> Iterator[Activity]:
+    """What was built in the target's schema; what came before the first row is of one lane."""
+    if connection.execute("SELECT to_regclass('migrator.objects') IS NULL").fetchone() == (True,):
+        return
+    query = "SELECT at, done, checking, checked, worker, kind FROM migrator.objects WHERE kind <> 'schema'"
+    for start, end, checking, checked, worker, kind in connection.execute(query):
+        begins = _seconds(start, began)
+        lane = "schema" if begins < first else BUILT.get(kind, "keys and policies")
+        yield Activity(began=begins, ended=_seconds(end, began), lane=lane, kind="build", worker=worker)
+        if checked is not None:
+            start, end = _seconds(checking, began), _seconds(checked, began)
+            yield Activity(began=start, ended=end, lane="check foreign keys", kind="build", worker=worker)

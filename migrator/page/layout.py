@@ -12,9 +12,25 @@ from typing import Any
 from migrator import __version__
 from migrator.errors import UsageError
 from migrator.page.content import Code, Content, Entry, Spot
-from migrator.page.drawings import draw_bar, draw_flow, draw_timeline
-from migrator.page.parts import MARKER, chip, clean, fill_skeleton, fold, key, name, section, table
+from migrator.page.diagram import draw_diagram, find_hubs
+from migrator.page.flow import draw_flow
+from migrator.page.parts import (
+    MARKER,
+    chip,
+    clean,
+    draw_bar,
+    fill_skeleton,
+    fold,
+    format_share,
+    format_size,
+    key,
+    name,
+    section,
+    table,
+)
 from migrator.page.proof import count_verification, tell_verification
+from migrator.page.sizes import tell_sizes
+from migrator.page.timeline import draw_timeline
 from migrator.progress import format_duration
 
 OUTCOMES = ("loaded", "rejected", "archived")
@@ -62,6 +78,8 @@ def _sections(content: Content, title: str) -> Iterator[str]:
     yield from _collections(content)
     yield from _findings(content)
     yield from _timeline(content)
+    yield from tell_sizes(content["sizes"])
+    yield from _diagram(content)
     yield from _steps(content)
     yield from _fields(content)
     yield f'<p class="about">Made by migrate {clean(__version__)}. Names, paths and ids only, no values.</p>'
@@ -91,15 +109,6 @@ def _figures(content: Content) -> Iterator[tuple[str, str]]:
     for label, figure in figures.items():
         if label.startswith("embedding_"):
             yield clean(label.replace("_", ", ")), f"{figure:,}"
-
-
-def format_size(size: float) -> str:
-    """In the unit that leaves one to three digits before the point."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
 
 
 def _blockers(content: Content) -> Iterator[str]:
@@ -182,10 +191,21 @@ def _entry(index: int, entry: Entry) -> tuple[str | int, ...]:
 
 
 def _timeline(content: Content) -> Iterator[str]:
-    drawn = draw_timeline(content["lanes"], content["pauses"])
+    drawn = "" if content["history"] is None else draw_timeline(content["history"])
     if drawn:
-        words = "From the journal's commits; work on something began with the commit before its first."
-        yield section("What was worked on when", words, drawn)
+        yield section("What was done when", "By the server's clock.", key("load", "step", "build"), drawn)
+
+
+def _diagram(content: Content) -> Iterator[str]:
+    drawn = draw_diagram(content["entities"])
+    if drawn:
+        hubs = find_hubs(content["entities"])
+        words = (
+            f"Columns that may be NULL are pale. Lines to {clean(', '.join(sorted(hubs)))} are left out."
+            if hubs
+            else ""
+        )
+        yield section("The target", words, drawn)
 
 
 def _steps(content: Content) -> Iterator[str]:
@@ -214,10 +234,3 @@ def _field(field: dict[str, Any], documents: int) -> tuple[str | int, ...]:
     types = ", ".join(f"{clean(kind)} {count:,}" for kind, count in field["types"].items())
     share = format_share(field["present"], documents)
     return f"<code>{clean(field['path'])}</code>", types, int(field["present"]), share, name(field["fate"])
-
-
-def format_share(part: int, whole: int) -> str:
-    """A percentage that says 100 only for all and 0 only for none."""
-    if not whole or part in (0, whole):
-        return f"{100 if whole and part else 0} %"
-    return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"

@@ -5,9 +5,17 @@ Everything is in the file itself: no script, no font, no picture from elsewhere,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+# What a colour stands for, where its name does not say it.
+KINDS = {
+    "load": "loading",
+    "step": "reconciling",
+    "build": "schema, indexes, keys",
+    "rows": "rows",
+    "values": "long values",
+}
 MARKER = "<!-- migrate report -->"
 
 # Control characters have no business in HTML, and those that turn the direction of text could make it lie.
@@ -16,10 +24,10 @@ _ODD |= {code: f"\\u{code:04x}" for code in (0x200E, 0x200F, *range(0x202A, 0x20
 
 STYLE = """
 :root{color-scheme:light dark;--ground:#f6f7f9;--card:#fff;--text:#1a2029;--soft:#5b6573;--line:#dfe3e8;--link:#1d4ed8;
---loaded:#2f6fde;--rejected:#d9480f;--archived:#8791a0;--good:#0b7a4b;--warning:#a15c00;--bad:#c01c28;--step:#7c4dbd}
+--loaded:#2f6fde;--rejected:#d9480f;--archived:#8791a0;--good:#0b7a4b;--warning:#a15c00;--bad:#c01c28;--step:#7c4dbd;--build:#0c8f83}
 @media (prefers-color-scheme:dark){:root{--ground:#12161c;--card:#1a2028;--text:#e4e8ee;--soft:#98a3b3;--line:#2e3641;
 --link:#8db4ff;--loaded:#5b93f5;--rejected:#ff8a50;--archived:#75808f;--good:#4cc38a;--warning:#f0b040;--bad:#ff7b72;
---step:#b794f6}}
+--step:#b794f6;--build:#35b8aa}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--text);font:15px/1.5 system-ui,"Segoe UI",Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:24px 20px 64px}
@@ -50,24 +58,32 @@ summary{cursor:pointer;padding:8px 14px}
 summary b{display:inline-block;min-width:3.6em;text-align:right;font-variant-numeric:tabular-nums}
 summary code{display:inline-block;min-width:12.5em;margin-left:12px}
 summary:hover{background:color-mix(in srgb,var(--line) 40%,transparent)}
+.inner{padding:0 14px 8px}
 details>.scroll{border-width:1px 0 0;border-radius:0;margin:0}details>p{padding:0 14px}
 .chip{display:inline-block;min-width:5.4em;text-align:center;font-size:12px;border-radius:99px;padding:0 8px;
 color:var(--tone);border:1px solid var(--tone);margin-right:6px}
 .bar{display:flex;height:9px;width:100%;min-width:90px;margin-top:7px;border-radius:2px;overflow:hidden}
+.track{min-width:220px}.share{min-width:3px}.share .bar{min-width:0;margin-top:6px}
 .bar i,.key i{background:var(--fill)}.bar i{min-width:2px}
 .loaded{--fill:var(--loaded)}.rejected{--fill:var(--rejected)}.archived{--fill:var(--archived)}.step{--fill:var(--step)}
-.source{--fill:var(--soft)}
+.source{--fill:var(--soft)}.load,.rows{--fill:var(--loaded)}.build,.indexes{--fill:var(--build)}
+.values{--fill:var(--step)}
 .key{font-size:13px;color:var(--soft);display:flex;flex-wrap:wrap;gap:2px 18px}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px}
 svg{display:block;width:100%;min-width:640px;height:auto;padding:12px}
 svg text{fill:var(--text);font-size:13px}svg .soft{fill:var(--soft);font-size:12px}
 svg rect{fill:var(--fill)}svg .flow{fill:none;stroke:var(--fill);stroke-opacity:.42}svg .flow:hover{stroke-opacity:.8}
 svg .on{fill:var(--card);font-size:12px;font-weight:600}
+svg .pace{fill:var(--loaded);fill-opacity:.25;stroke:var(--loaded);stroke-width:1.2}
+svg .box{fill:var(--card);stroke:var(--line);rx:5px}svg .head{font-weight:600}svg .pk,svg .row{font-size:11.5px}
+svg .pk{font-weight:600}svg .optional{fill:var(--soft)}svg .type{fill:var(--soft);font-size:10.5px}
+svg .link{fill:none;stroke:var(--soft);stroke-width:1.2;stroke-opacity:.75}svg .link:hover{stroke:var(--loaded)}
+svg .end{fill:var(--soft)}
 svg .rule{stroke:var(--line);stroke-width:1}svg .pause{stroke:var(--warning);stroke-dasharray:3 3}
 @media (max-width:600px){summary code,summary b{min-width:0}
 main{padding:14px 10px 40px}.verdict{font-size:17px}th,td{padding:5px 8px}}
 @media print{:root{color-scheme:light;--ground:#fff;--card:#fff;--text:#000;--soft:#444;--line:#bbb;--link:#000;
---loaded:#2f6fde;--rejected:#d9480f;--archived:#8791a0;--good:#0b7a4b;--warning:#8a4f00;--bad:#b01722;--step:#7c4dbd}
+--loaded:#2f6fde;--rejected:#d9480f;--archived:#8791a0;--good:#0b7a4b;--warning:#8a4f00;--bad:#b01722;--step:#7c4dbd;--build:#0c8f83}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{font-size:11px}main{max-width:none;padding:0}
 h2{font-size:14px;margin-top:20px}h2,.key,section>p{break-after:avoid}.verdict,.figures dd{font-size:14px}
 code,.ids{font-size:10px}.figures{grid-template-columns:repeat(7,1fr)}tr,svg,.verdict{break-inside:avoid}thead{display:table-header-group}a{text-decoration:none}
@@ -139,4 +155,30 @@ def chip(severity: str) -> str:
 
 def key(*kinds: str) -> str:
     """What the colours mean."""
-    return '<div class="key">' + "".join(f'<span><i class="{each}"></i>{each}</span>' for each in kinds) + "</div>"
+    told = (f'<span><i class="{each}"></i>{KINDS.get(each, each)}</span>' for each in kinds)
+    return f'<div class="key">{"".join(told)}</div>'
+
+
+def draw_bar(counts: Mapping[str, int]) -> str:
+    """Shares of one collection, side by side."""
+    whole = sum(counts.values())
+    if not whole:
+        return ""
+    parts = (f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in counts.items() if count)
+    return f'<div class="bar">{"".join(parts)}</div>'
+
+
+def format_size(size: float) -> str:
+    """In the unit that leaves one to three digits before the point."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def format_share(part: int, whole: int) -> str:
+    """A percentage that says 100 only for all and 0 only for none."""
+    if not whole or part in (0, whole):
+        return f"{100 if whole and part else 0} %"
+    return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"

@@ -16,11 +16,14 @@ def tell_verification(found: Verification, *, alone: bool) -> Iterator[str]:
     words = f"Level {clean(found['depth'])}: {clean(found['meaning'])}; in {format_duration(found['seconds'])}."
     verdict = "" if alone else f'<p class="said {found["level"]}">{clean(found["verdict"])}</p>'
     failed = [_failed(each, opened=place < OPEN) for place, each in enumerate(found["failed"])]
+    passed = _passed(found["passed"])
     if failed:
         yield section("What does not agree", words, verdict, *failed)
-        yield section("What agrees", "", *_passed(found["passed"]))
+        yield section("What agrees", "", *passed)
+    elif alone:
+        yield section("What agrees", words, *passed)
     else:
-        yield section("Verification" if not alone else "What agrees", words, verdict, *_passed(found["passed"]))
+        yield section("Verification", words, verdict, fold("All checks", '<div class="inner">', *passed, "</div>"))
 
 
 def count_verification(found: Verification) -> Iterator[tuple[str, str]]:

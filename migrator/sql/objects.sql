@@ -8,6 +8,10 @@ CREATE TABLE IF NOT EXISTS migrator.objects (
   action text NOT NULL CHECK (action IN ('created', 'put_aside')),
   definition text NOT NULL,
   undo text NOT NULL,
-  at timestamptz NOT NULL DEFAULT now(),
+  at timestamptz NOT NULL DEFAULT now(),                     -- began, and the next two: when it was done, by which session
+  done timestamptz NOT NULL DEFAULT clock_timestamp(),
+  worker integer NOT NULL DEFAULT pg_backend_pid(),
+  checking timestamptz,                                      -- a foreign key: from when to when its rows were checked
+  checked timestamptz,
   UNIQUE (kind, table_name, name)
 )

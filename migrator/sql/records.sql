@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS {runs} (
 CREATE TABLE IF NOT EXISTS {steps} (
   step text PRIMARY KEY,
   run integer NOT NULL,
+  began timestamptz NOT NULL DEFAULT now(),   -- of the transaction, where the step says nothing else
   finished timestamptz NOT NULL DEFAULT clock_timestamp(),
   detail jsonb
 );
@@ -38,7 +39,9 @@ CREATE TABLE IF NOT EXISTS {batches} (
   bytes bigint NOT NULL,
   last boolean NOT NULL,
   run integer NOT NULL,
+  began timestamptz NOT NULL DEFAULT now(),   -- of the transaction: translating is within
   committed timestamptz NOT NULL DEFAULT clock_timestamp(),
+  worker integer NOT NULL DEFAULT pg_backend_pid(),
   PRIMARY KEY (collection, part, first_position)
 );
 

@@ -18,6 +18,7 @@ from psycopg import sql
 from migrator import catalog, journal, scratch
 from migrator.concrete import Concrete
 from migrator.config import Config
+from migrator.entities import Entity, describe_tables
 from migrator.errors import MigrateError, PlanError
 from migrator.events import Emit, Notice, silent
 from migrator.exact import decode
@@ -45,6 +46,7 @@ class PlanReport:
     steps: list[dict[str, Any]]
     blockers: list[str]
     tables: dict[str, int]
+    entities: list[Entity]
     left_out: Mapping[str, str]
     seconds: float
     target_bytes: int
@@ -60,6 +62,7 @@ class PlanReport:
             "fingerprints": self.fingerprints,
             "source": {"collections": self.collections, "left_out": dict(self.left_out)},
             "tables": self.tables,
+            "entities": self.entities,
             "steps": self.steps,
             "blockers": len(self.blockers),
             "blocking": self.blockers,
@@ -113,6 +116,7 @@ def plan(
             steps=list(describe_steps(concrete.mappings)),
             blockers=blockers,
             tables=count_tables(concrete.mappings, outcomes),
+            entities=describe_tables(concrete.metadata),
             left_out=source.left_out,
             seconds=seconds,
             target_bytes=measure(connection),

@@ -38,6 +38,7 @@ def reconcile(
     step = f"reconcile {collection.name}"
     if step in journal.finished_steps(connection, place):
         return
+    began = journal.read_clock(connection)
     pending = claims.pending()
     if pending:
         ensure_ledger_index(connection, place)
@@ -55,7 +56,7 @@ def reconcile(
     with connection.transaction():
         for newest in collection.newest:
             set_newest(connection, place, collection, newest, tenant)
-        journal.finish_step(connection, place, run, step)
+        journal.finish_step(connection, place, run, step, began=began)
     emit(StepFinished(step=step, note=f"{done:,} claims settled"))
 
 

@@ -74,12 +74,38 @@ def test_report_on_a_run(config: Path, tmp_path: Path) -> None:
     assert content["kind"] == "run"
     figures = {name: content["figures"][name] for name in ("documents", "loaded", "rejected", "archived")}
     assert figures == {"documents": 5, "loaded": 3, "rejected": 1, "archived": 1}
+    history = content["history"]
+    assert [each["name"] for each in history["lanes"] if each["kind"] == "load"] == [
+        "load into the archive", "load users", "load conversations",
+    ]  # fmt: skip
+    assert {"schema", "reconcile users", "indexes", "check foreign keys"} <= {each["name"] for each in history["lanes"]}
+    assert all(0 <= each["began"] <= each["ended"] <= history["seconds"] for each in history["lanes"])
+    assert round(sum(history["pace"]["documents"])) == 5
+    assert {"users", "conversations", "ledger"} <= {each["name"] for each in content["sizes"]}
+    assert figures_add_up(content)
+    assert {"users", "conversations", "messages"} <= {each["name"] for each in content["entities"]}
     spots = [spot for code in content["rejects"] for spot in code["spots"]]
     assert [(each["collection"], each["count"]) for each in spots] == [("conversations", 1)]
     page = html.read_text(encoding="utf-8")
     assert spots[0]["examples"][0] in page
     assert "no document is lost" in page
     assert SECRET not in page + answer.out
+
+
+def figures_add_up(content: Any) -> bool:
+    sizes = (size["table"] + size["beside"] + sum(size["indexes"].values()) for size in content["sizes"])
+    return bool(content["figures"]["target_bytes"] == sum(sizes))
+
+
+def test_report_with_a_verification(config: Path, tmp_path: Path) -> None:
+    """What `verify --json` printed is shown with the run; another file is refused before anything is asked."""
+    assert call("run", "-c", config).code == 0
+    verified, html = tmp_path / "verify.json", tmp_path / "run.html"
+    verified.write_text(call("verify", "-c", config, "--json").out, encoding="utf-8")
+    assert call("report", "-c", config, "--verify", verified, "--html", html).code == 0
+    assert "Verified: no difference in" in html.read_text(encoding="utf-8")
+    verified.write_text("{}", encoding="utf-8")
+    assert call("report", "-c", config, "--verify", verified, "--html", html).code == 2
 
 
 def test_report_on_an_unfinished_run(config: Path, tmp_path: Path) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from migrator.entities import Attribute, Entity
 from migrator.errors import UsageError
-from migrator.page.content import Content, Lane, content_of_plan, mask_content
-from migrator.page.drawings import draw_flow, draw_timeline
-from migrator.page.journal import judge_run, lay_out
-from migrator.page.layout import format_share, format_size, render_page, save_page
-from migrator.page.parts import MARKER, STYLE, clean
+from migrator.page.content import Content, Size, content_of_plan, mask_content
+from migrator.page.flow import draw_flow
+from migrator.page.history import Activity, lay_out
+from migrator.page.journal import judge_run
+from migrator.page.layout import render_page, save_page
+from migrator.page.parts import MARKER, STYLE, clean, format_share, format_size
 
 NASTY = "</script><img src=x onerror=\"alert('1')\">&amp;<b>]]>"
 VOID = {"meta", "br"}
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Reader(HTMLParser):
@@ -81,9 +81,23 @@ def make_finding(code: str = "orphan", severity: str = "reject", count: int = 2,
 
 def as_run(content: Content, name: str) -> Content:
     """The same as a run would tell it."""
-    lanes = [Lane(name=f"load {name}", kind="load", began=0.0, ended=7200.0, documents=10)]
     run = Content(**{**content, "kind": "run", "about": {"Run": name, name: name}})
-    return Content(**{**run, "lanes": lanes, "pauses": [(10.0, 3600.0)], "steps": []})
+    run["history"] = lay_out(
+        Activity(began=at, ended=at + 60, lane=f"load {name}", kind="load", worker=at // 2000, documents=10, bytes=99)
+        for at in range(0, 7200, 1000)
+    )
+    run["sizes"] = [
+        Size(name=name, of_tool=tool, rows=5, table=9, beside=8, indexes={name: 7}) for tool in (False, True)
+    ]
+    run["entities"] = [make_entity(name, name), make_entity(f"{name}2", name)]
+    run["steps"] = []
+    return run
+
+
+def make_entity(name: str, refers: str) -> Entity:
+    columns = [Attribute(name=name, type=name, key=True, required=True, refers=None)]
+    columns.append(Attribute(name=f"{name}_of", type=name, key=False, required=False, refers=f"{refers}.{refers}"))
+    return Entity(name=name, columns=columns)
 
 
 def test_names_full_of_markup_stay_text() -> None:
@@ -214,26 +228,6 @@ def test_verdict_of_a_run(status: str, loaded: int, level: str, said: str) -> No
     judged = judge_run(status, totals, 3)
     assert judged[0] == level
     assert said in judged[1]
-
-
-def at(seconds: float) -> datetime:
-    return BEGAN + timedelta(seconds=seconds)
-
-
-def test_timeline_tells_pauses_from_work() -> None:
-    """A night between two batches is a pause; an index that takes as long is work."""
-    events = [(at(5), "load a", "load", 10), (at(30_005), "load a", "load", 10), (at(30_008), "reconcile a", "step", 0)]
-    lanes, pauses = lay_out(BEGAN, events, at(40_008))
-    assert pauses == [(5.0, 30_000.0)]
-    assert [(each["name"], each["began"], each["ended"], each["documents"]) for each in lanes] == [
-        ("load a", 0.0, 30_005.0, 20),
-        ("reconcile a", 30_005.0, 30_008.0, 0),
-        ("indexes, keys, statistics", 30_008.0, 40_008.0, 0),
-    ]
-    drawn = draw_timeline(lanes, pauses)
-    assert "paused 8 h 20 min" in drawn
-    assert max(float(x) for x in re.findall(r' x="([\d.]+)"', drawn)) <= 1000
-    assert min(float(wide) for wide in re.findall(r'width="([\d.]+)"', drawn)) > 0
 
 
 def test_flow_joins_what_is_small() -> None:

@@ -1,0 +1,53 @@
+"""The target's tables as plain values, from SQLAlchemy's metadata: what a diagram needs to know of them."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from sqlalchemy import Column, MetaData, Table
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+DIALECT: PGDialect = PGDialect()  # type: ignore[no-untyped-call]
+SHORT = {
+    "timestamp without time zone": "timestamp",
+    "timestamp with time zone": "timestamptz",
+    "double precision": "float8",
+}
+
+
+class Attribute(TypedDict):
+    """One column. `refers` is 'table.column', or None; `key`: part of the primary key; `required`: NOT NULL."""
+
+    name: str
+    type: str
+    key: bool
+    required: bool
+    refers: str | None
+
+
+class Entity(TypedDict):
+    """One table."""
+
+    name: str
+    columns: list[Attribute]
+
+
+def describe_tables(metadata: MetaData) -> list[Entity]:
+    """In the order in which they can be built: what a table refers to comes before it."""
+    return [_entity(table) for table in metadata.sorted_tables]
+
+
+def _entity(table: Table) -> Entity:
+    return Entity(name=table.name, columns=[_attribute(column) for column in table.columns])
+
+
+def _attribute(column: Column[object]) -> Attribute:
+    kind = column.type.compile(dialect=DIALECT).lower()
+    refers = next((f"{key.column.table.name}.{key.column.name}" for key in column.foreign_keys), None)
+    return Attribute(
+        name=column.name,
+        type=SHORT.get(kind, kind),
+        key=column.primary_key,
+        required=not column.nullable,
+        refers=refers,
+    )
