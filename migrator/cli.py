@@ -35,7 +35,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("init", planning.init, "migrate init migrate.toml"),
     ("plan", planning.plan_command, "migrate plan --out plan.json"),
     ("run", running.run, "migrate run --plan plan.json"),
-    ("status", running.status_command, "migrate status --json"),
+    ("status", running.status_command, "migrate status --watch"),
     ("verify", proving.verify, "migrate verify --level roundtrip --junit verify.xml"),
     ("revert", reverting.revert, "migrate revert --yes"),
     ("report", proving.report, "migrate report --plan plan.json --html plan.html"),

@@ -172,6 +172,8 @@ class Engine(Section):
     batch_rows: int = Field(default=5000, ge=1, le=1_000_000)
     part_bytes: int = Field(default=16 << 20, ge=1)
     max_rows_per_second: int = Field(default=0, ge=0)  # 0: as fast as it goes
+    max_replication_lag_seconds: int = Field(default=0, ge=0)  # 0: no matter how far
+    max_source_latency_ms: int = Field(default=0, ge=0)  # 0: no matter how slow
     executor: Annotated[str, AfterValidator(_check_executor)] = "local"
 
 

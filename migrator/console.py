@@ -10,12 +10,16 @@ import json as jsonlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
 from rich import box
 from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -23,10 +27,21 @@ from rich.text import Text
 from migrator.errors import MigrateError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.masking import mask
-from migrator.progress import Lines, Step, View, format_duration
+from migrator.progress import Lines, Step, Throttled, View, format_duration
 
 # A document's text may end up in a message, and must not drive the terminal.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table without a title."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Block = str | Grid
 
 
 class Console:
@@ -97,15 +112,47 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
         """A result in columns: numbers to the right, with thousands separated; None is empty."""
-        values = [list(row) for row in rows]
+        table = self._make_table(columns, [list(row) for row in rows], title)
+        with self._lock:
+            self._talk.print(table)
+
+    def _make_table(self, columns: Sequence[str], values: Sequence[Sequence[object]], title: str = "") -> Table:
         table = Table(title=_clean(title, self.mask) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for index, column in enumerate(columns):
             numeric = any(_is_number(row[index]) for row in values)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in values:
             table.add_row(*(Text(_clean(_cell(value), self.mask)) for value in row))
-        with self._lock:
-            self._talk.print(table)
+        return table
+
+    def show(self, blocks: Iterable[Block]) -> None:
+        """Sentences and tables, one after the other."""
+        for block in blocks:
+            if isinstance(block, str):
+                self.print(block)
+            else:
+                self.table(block.columns, block.rows)
+
+    @contextmanager
+    def screen(self) -> Iterator[Callable[[Sequence[Block]], None]]:
+        """What it yields shows blocks in place of those before. Without a terminal: their first line every few seconds.
+
+        The last blocks stay on show.
+        """
+        if not _is_terminal(self._talk):
+            lines = Throttled(lambda blocks: self.print(next(each for each in blocks if isinstance(each, str))))
+            try:
+                yield lines
+            finally:
+                lines.flush()
+            return
+        with Live(console=self._talk, auto_refresh=False, vertical_overflow="ellipsis") as live:
+            yield lambda blocks: live.update(Group(*map(self._make_block, blocks)), refresh=True)
+
+    def _make_block(self, block: Block) -> Text | Table:
+        if isinstance(block, str):
+            return Text(_clean(block, self.mask))
+        return self._make_table(block.columns, block.rows)
 
     def error(self, error: BaseException, *, verbose: bool | None = None) -> None:
         """What happened, why, and what to do; with `verbose` the traceback, too."""

@@ -173,10 +173,13 @@ def count_entries(connection: Connection, place: Place) -> int:
 
 
 def record_metadata(connection: Connection, place: Place, collections: list[SourceCollection]) -> None:
-    """Options and indexes of every source collection, for the way back."""
-    query = place.sql("INSERT INTO {metadata} (collection, metadata) VALUES (%s, %s) ON CONFLICT DO NOTHING")
+    """Options and indexes of every source collection, for the way back; sizes, for who wants to know how far it is."""
+    query = place.sql(
+        "INSERT INTO {metadata} (collection, metadata, documents, bytes) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (collection) DO UPDATE SET documents = excluded.documents, bytes = excluded.bytes"
+    )
     with connection.cursor() as cursor:
-        cursor.executemany(query, [(each.name, each.metadata) for each in collections])
+        cursor.executemany(query, [(each.name, each.metadata, each.documents, each.bytes) for each in collections])
 
 
 def read_metadata(connection: Connection, place: Place) -> dict[str, bytes | None]:

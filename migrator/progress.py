@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 QUIET_SECONDS = 5.0  # a line at least this often while a step is under way
 
@@ -106,3 +106,22 @@ class Lines:
     def _line(self, text: str) -> None:
         self._last = time.monotonic()
         self._say(text)
+
+
+class Throttled:
+    """Calls on at most every `QUIET_SECONDS`; `flush` makes up for what was last left out."""
+
+    def __init__(self, act: Callable[[Any], None]) -> None:
+        self._act, self._last = act, float("-inf")
+        self._left: list[Any] = []
+
+    def __call__(self, value: Any) -> None:
+        self._left = [value]
+        if time.monotonic() - self._last >= QUIET_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._last = time.monotonic()
+        for value in self._left:
+            self._act(value)
+        self._left = []

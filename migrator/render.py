@@ -186,23 +186,3 @@ def _meaning(finding: Mapping[str, Any]) -> str:
 def show_revert(console: Console, report: RevertReport) -> None:
     rows = [(name, count) for name, count in report.tables.items()]
     console.table(("table", "rows"), rows, title=f"Run {report.run}: {report.status}")
-
-
-def show_status(console: Console, found: Mapping[str, Any]) -> None:
-    """Where a run stands."""
-    if found["run"] is None:
-        console.print("There is no migration in this target yet.")
-        return
-    rows = [
-        (
-            each["name"],
-            each["documents"],
-            f"{each['bytes'] / 1e6:,.1f} MB",
-            "complete" if each["complete"] else "reading",
-        )
-        for each in found["collections"]
-    ]
-    console.table(("collection", "documents", "read", ""), rows)
-    rate = found["documents_per_second"]
-    pace = f", {rate:,} documents a second in the last minute" if rate and found["status"] == "running" else ""
-    console.print(f"Run {found['run']}: {found['status']}{pace}.")

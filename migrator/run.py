@@ -22,13 +22,15 @@ from migrator.events import Emit, Notice, StepFinished, StepStarted
 from migrator.handover import RunReport
 from migrator.journal import Connection, Place
 from migrator.lock import exclusive
+from migrator.monitor import monitored
 from migrator.persevere import persevere
 from migrator.pipeline import Pipeline
-from migrator.sources.base import Source
+from migrator.sources.base import Answering, Source
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare
 from migrator.stages.retry import RetryReport, require_finished, retry
 from migrator.targets.base import Target
+from migrator.throttle import Gauge
 from migrator.work import fingerprints_of as work_fingerprints
 
 PLACE = Place()
@@ -51,6 +53,7 @@ def run_migration(
     with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
         fingerprints = fingerprints_of(config, concrete, source)
     check_executor(config, concrete, source, target)
+    gauge = Gauge(config.engine, source.latency if isinstance(source, Answering) else None)
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
@@ -61,7 +64,8 @@ def run_migration(
                 prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
                 journal.create_records(connection, PLACE)
                 run = open_run(connection, source, fingerprints)
-                work(config, concrete, source, target, connection, run, emit, only)
+                with monitored(target.connect, PLACE, gauge, emit) as watched:
+                    work(config, concrete, source, target, connection, run, watched, only)
             return report(connection, concrete, time.monotonic() - started)
 
     return persevere(attempt, partial(count_entries, target), emit)

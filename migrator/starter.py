@@ -99,7 +99,12 @@ url = "embedded:.migrate/postgres"
 # part_bytes = 16777216
 # No more documents a second than this, all workers together; 0 is as fast as it goes.
 # max_rows_per_second = 0
-# Where the workers run: "local", or "dask://HOST:PORT" for a Dask cluster.
+# Loading waits while a replica of the target is more seconds behind than this; 0 is never.
+# max_replication_lag_seconds = 0
+# Loading waits while a live source takes more milliseconds than this to answer a small question; 0 is never.
+# max_source_latency_ms = 0
+# Where the workers run: "local", or "dask://HOST:PORT" for the workers of a Dask cluster (pip install 'migrate[dask]';
+# the same packages on all of them, and source and target within their reach; start them with --nthreads 1).
 # executor = "local"
 
 [migration]

@@ -7,9 +7,9 @@ Batches commit each with its rows, ledger and journal entry, so a task that is b
 from __future__ import annotations
 
 import gc
+import os
 import platform
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from migrator import journal
+from migrator import activity, journal
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config
 from migrator.copying import copy_records, copy_rows
@@ -32,10 +32,12 @@ from migrator.sources.base import Batch, Part, Source
 from migrator.taken import set_aside
 from migrator.targets.server import connect_worker
 from migrator.tenancy import Options
+from migrator.throttle import Brake
 from migrator.translator import Translator, archive_batch
 
 Connection = psycopg.Connection[Any]
 Task = Part | Batch
+WORKER = f"worker {os.getpid()} on {platform.node()}"
 BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
 
 
@@ -91,7 +93,8 @@ class Desk:
             for name in job.collections
             if name in concrete.mappings
         }
-        self._pace = Pace(job.config.engine.max_rows_per_second, job.config.engine.workers)
+        self._waits = False
+        self._brake = Brake(connection, job.place, job.config.engine)
 
     @cached_property
     def source(self) -> Source:
@@ -105,6 +108,8 @@ class Desk:
             while overtaken:
                 overtaken = False
                 for batch in self._batches(task):
+                    self._go_on()
+                    self._brake.hold()
                     if observe is not None:
                         observe(batch)
                     if not self.write(batch) and isinstance(task, Part):
@@ -113,8 +118,18 @@ class Desk:
                         overtaken = True
                         break
                     documents, size = documents + batch.count, size + len(batch.data)
-                    self._pace.keep(batch.count)
+                    self._brake.keep_pace(batch.count)
         return Done(documents=documents, bytes=size)
+
+    def wait(self, text: str) -> None:
+        """Tells what this worker waits for: it has no terminal (see monitor.py)."""
+        self._waits = True
+        activity.write_waiting(self.connection, self.job.place, "worker", WORKER, text)
+
+    def _go_on(self) -> None:
+        if self._waits:
+            self._waits = False
+            activity.write_waiting(self.connection, self.job.place, "worker", WORKER, None)
 
     def _batches(self, task: Task) -> Iterator[Batch]:
         if isinstance(task, Batch):
@@ -152,21 +167,6 @@ class Desk:
             copy_records(self.connection, job.place, output)
             journal.record_batch(self.connection, job.place, job.run, batch)
         return True
-
-
-class Pace:
-    """Holds a worker back to its share of `engine.max_rows_per_second`."""
-
-    def __init__(self, most: int, workers: int) -> None:
-        self._seconds = max(workers, 1) / most if most else 0.0
-        self._next = time.monotonic()
-
-    def keep(self, documents: int) -> None:
-        """Sleeps until so many documents may have been written."""
-        if self._seconds:
-            now = time.monotonic()
-            self._next = max(self._next, now - 1) + documents * self._seconds
-            time.sleep(max(0.0, self._next - now))
 
 
 @contextmanager
@@ -224,9 +224,11 @@ def fingerprints_of(source: Source, concrete: Concrete) -> Fingerprints:
     return Fingerprints(source=source.fingerprint(), mappings=concrete.fingerprint)
 
 
-def open_same_source(config: Config, fingerprints: Fingerprints | None) -> Source:
+def open_same_source(
+    config: Config, fingerprints: Fingerprints | None, notify: Callable[[str], None] | None = None
+) -> Source:
     """The source. Errors: `SourceError` where it is another one here than where the run began."""
-    source = open_source(config.source.url, config.source.database)
+    source = open_source(config.source.url, config.source.database, notify)
     if fingerprints is not None and source.fingerprint() != fingerprints.source:
         raise SourceError(
             f"{source.label} on worker {platform.node()} is not the source of this run",

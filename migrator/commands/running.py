@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import psycopg
 import typer
 
 from migrator import render, status
@@ -18,10 +21,16 @@ from migrator.commands.session import (
     session,
 )
 from migrator.commands.session import _consoles as _consoles
+from migrator.console import Console
+from migrator.errors import TargetError
 from migrator.journal import Place
 from migrator.plan_file import read_plan, require_fit
+from migrator.render_status import blocks_of
 from migrator.run import fingerprints_of, run_migration
 from migrator.stages.plan import examine_target
+from migrator.targets.base import Target
+
+WATCH = 1.0  # seconds
 
 
 def run(
@@ -46,10 +55,48 @@ def run(
 
 
 def status_command(
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until the run is done or Ctrl-C.")] = False,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Show where a run stands."""
     here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
-        found = status.read_status(connection, Place())
-    answer(here.console, found, lambda: render.show_status(here.console, found))
+    with here.target() as target:
+        found = watch_status(here.console, target) if watch else read_once(target)
+    if here.console.json or not watch:
+        answer(here.console, found, lambda: here.console.show(blocks_of(found)))
+
+
+def read_once(target: Target) -> status.Status:
+    with closing(target.connect()) as connection:
+        return status.read_status(connection, Place())
+
+
+def watch_status(console: Console, target: Target) -> status.Status:
+    """Shows the status every second until the run is done, or Ctrl-C: that ends the watching, not the run. The last
+    status. A server that is away for a while is waited for."""
+    found = read_once(target)
+    connection = target.connect()
+    with ExitStack() as shown:
+        show = (lambda blocks: None) if console.json else shown.enter_context(console.screen())
+        try:
+            while True:
+                show(blocks_of(found))
+                if found["status"] == "done":
+                    return found
+                time.sleep(WATCH)
+                try:
+                    found = status.read_status(connection, Place())
+                except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+                    connection = connect_again(target, connection)
+        except KeyboardInterrupt:
+            return found
+        finally:
+            connection.close()
+
+
+def connect_again(target: Target, lost: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """The next connection, or the lost one where there is none yet."""
+    try:
+        return target.connect()
+    except TargetError:
+        return lost

@@ -10,9 +10,12 @@ Not here: connecting, and what errors mean (live_client.py).
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+import pymongo
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
@@ -28,6 +31,7 @@ from migrator.sources.live_client import CANNOT_READ, connect, explain, is_trans
 
 AFTER: Final = "+"
 PATIENCE: Final = 300  # seconds for which a server that does not answer is tried again
+LATENCY_ENDS: Final = 5  # seconds after which it is slow, and no more is to be known
 MOST_PARTS: Final = 2000
 SAMPLED: Final = 20  # ids that are looked at for each part: its size is then right within a third, nearly always
 _ID = [("_id", 1)]
@@ -85,6 +89,14 @@ class LiveSource:
 
     def share_read(self) -> float | None:
         return min(1.0, self._read / self._total) if self._total else None
+
+    def latency(self) -> float:
+        """Of one `_id` of the smallest collection; some seconds where there is no answer."""
+        name = min(self.collections(), key=lambda each: each.documents or 0).name if self.collections() else "none"
+        began = time.monotonic()
+        with suppress(PyMongoError), pymongo.timeout(LATENCY_ENDS):
+            self._database[name].find_one({}, {"_id": 1})
+        return time.monotonic() - began
 
     def split(self, collection: str, size: int) -> list[Part] | None:
         """Between `_id`s of a sample: as many parts as the collection's size asks for, one where that is not known."""

@@ -45,20 +45,23 @@ CREATE TABLE IF NOT EXISTS {batches} (
   PRIMARY KEY (collection, part, first_position)
 );
 
-CREATE UNLOGGED TABLE IF NOT EXISTS {activity} (  -- who does what right now, for `status`; nothing depends on it
+CREATE UNLOGGED TABLE IF NOT EXISTS {activity} (  -- who does what right now, for `status` and for holding back
   name text PRIMARY KEY,
-  step text NOT NULL,
+  kind text NOT NULL,                         -- step | worker | throttle | pace
   done bigint,
   total bigint,
   unit text,
   waiting text,                               -- what for; NULL while working
   since timestamptz NOT NULL DEFAULT clock_timestamp(),
-  at timestamptz NOT NULL DEFAULT clock_timestamp()
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ended timestamptz
 );
 
 CREATE TABLE IF NOT EXISTS {metadata} (
   collection text PRIMARY KEY,
-  metadata bytea                              -- mongodump's <collection>.metadata.json, as it was
+  metadata bytea,                             -- mongodump's <collection>.metadata.json, as it was
+  documents bigint,                           -- how many, and bytes of BSON, as far as the source can tell beforehand
+  bytes bigint
 );
 
 CREATE TABLE IF NOT EXISTS {ledger} (

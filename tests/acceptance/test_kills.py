@@ -139,7 +139,7 @@ class Killer:
             for child in psutil.Process(process.pid).children(recursive=True):
                 yield "worker", child.pid
         with suppress(psycopg.Error), psycopg.connect(database, autocommit=True, connect_timeout=5) as connection:
-            query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'"
+            query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'migrate%'"
             sessions = [row[0] for row in connection.execute(query)]
             yield from (("session", pid) for pid in sessions)
             if sessions:

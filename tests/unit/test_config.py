@@ -93,6 +93,8 @@ def test_defaults_are_the_contracts(load: Load) -> None:
         "executor": "local",
         "part_bytes": 16 << 20,
         "max_rows_per_second": 0,
+        "max_replication_lag_seconds": 0,
+        "max_source_latency_ms": 0,
     }
     assert (config.migration.mappings, config.migration.schema_module) == ("mappings", "schema")
     assert (config.embedding.provider, config.embedding.dimensions) == ("none", 1536)
