@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from migrator import journal
 from migrator.context import Row
 from migrator.copying import copy
 from migrator.encode import finding_tuple, spell_id
@@ -46,6 +47,7 @@ def change_rows(
     """Gives rows (by plain id) other column values; what these no longer give back goes to the residue.
 
     With a `code`, each changed document gets a finding."""
+    journal.sign(connection, place)
     ids = [spell_id(row_id) for row_id in changes]
     findings = []
     for source_id, row, kept in list(read_loaded(connection, place, mappings, collection, ids)):

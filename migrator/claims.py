@@ -19,7 +19,7 @@ import psycopg
 from bson.errors import InvalidBSON
 from psycopg import sql
 
-from migrator import ids, rawbson
+from migrator import ids, journal, rawbson
 from migrator.context import Row
 from migrator.copying import copy_records, copy_rows
 from migrator.encode import Encoder, Output, spell_id
@@ -143,6 +143,7 @@ class Claims:
             found = self.connection.execute(query, (number,)).fetchone()
             assert found is not None  # pending() has just named it, and nobody else writes here
             self._forget_outcome(source_id, "rejected")
+            journal.sign(self.connection, self.place)
             yielding = self._place(bytes(found[0]))
             return [(holder, raw, self._set_back(raw, reason)) for holder, raw, reason in yielding]
 

@@ -103,7 +103,8 @@ def fail(error: MigrateError) -> int:
     console.close()
     console.error(error)
     if console.json:
-        console.print_json({"error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}})
+        told = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code, **error.details}
+        console.print_json({"error": told})
     return error.exit_code
 
 

@@ -21,15 +21,16 @@ from typing import Any
 
 
 class MigrateError(Exception):
-    """Base of all. `message` says what happened and why, `hint` what to do about it."""
+    """Base of all. `message` says what happened and why, `hint` what to do about it, `details` more for --json."""
 
     exit_code = 1
     transient = False  # whether the same may well succeed a moment later
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = details or {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers hand errors to the process that started them, whatever arguments a subclass wants.

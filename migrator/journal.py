@@ -23,7 +23,7 @@ from migrator.sources.base import Batch, Source, SourceCollection
 
 RECORDS = (
     "runs", "steps", "parts", "batches", "activity", "metadata",
-    "ledger", "rejects", "archive", "findings", "aliases", "links",
+    "ledger", "rejects", "archive", "findings", "aliases", "links", "writes", "touched",
 )  # fmt: skip
 Connection = psycopg.Connection[Any]
 
@@ -99,6 +99,14 @@ def hold_attempt(connection: Connection, place: Place, run: int, attempt: int) -
     query = place.sql("SELECT FROM {runs} WHERE run = %s AND attempt = %s FOR SHARE")
     if connection.execute(query, (run, attempt)).fetchone() is None:
         raise StoppedError("another process has taken this run over", hint="`migrate status` shows how far it is.")
+
+
+def sign(connection: Connection, place: Place) -> None:
+    """Within the transaction, not a savepoint, of whatever writes rows of the target: says that it was ours.
+
+    A row whose last writer has not signed is somebody else's, or has been changed since (`belongings`).
+    """
+    connection.execute(place.sql("INSERT INTO {writes} DEFAULT VALUES ON CONFLICT DO NOTHING"))
 
 
 def renew_fingerprints(connection: Connection, place: Place, run: int, fingerprints: Mapping[str, str]) -> None:

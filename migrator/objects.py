@@ -176,6 +176,19 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
         delete(connection, record.ref)
 
 
+def drop_tables(connection: Connection) -> None:
+    """Takes back the tables that were made, with all that was made on them, and the foreign keys: whatever rows are in
+    these tables need not be deleted one by one, and who deletes others is not held up by our keys."""
+    records = read(connection)
+    made = {record.name for record in records if record.kind == "table" and record.action == "created"}
+    for record in reversed(records):
+        ours = record.table_name in made or (record.kind == "table" and record.name in made)
+        if record.action == "created" and (ours or record.kind == "foreign_key"):
+            with explained():
+                execute_undo(connection, record)
+            delete(connection, record.ref)
+
+
 def drop_records(connection: Connection) -> None:
     """Drops `migrator.objects`, and schema `migrator` if it is ours. Last of all: nothing else may be in it by then."""
     records = read(connection)

@@ -15,7 +15,6 @@ from migrator.handover import Counts, RunReport
 from migrator.page.content import Content, Entry, content_of_plan, meaning_of
 from migrator.progress import format_duration
 from migrator.stages.plan import PlanReport
-from migrator.stages.revert import RevertReport
 from migrator.stages.verify import VerifyReport
 
 Told = tuple[str, int, str]  # code, how often, meaning
@@ -181,8 +180,3 @@ def show_details(console: Console, report: PlanReport, name: str) -> None:
 
 def _meaning(finding: Mapping[str, Any]) -> str:
     return meaning_of(finding["code"], finding["severity"])
-
-
-def show_revert(console: Console, report: RevertReport) -> None:
-    rows = [(name, count) for name, count in report.tables.items()]
-    console.table(("table", "rows"), rows, title=f"Run {report.run}: {report.status}")

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from migrator import journal
 from migrator.amend import LEDGER_INDEXES
+from migrator.belongings import remember_changes
 from migrator.cluster import check_cluster
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
@@ -63,6 +64,7 @@ def run_migration(
             else:
                 prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
                 journal.create_records(connection, PLACE)
+                remember_changes(connection, PLACE, concrete)
                 run = open_run(connection, source, fingerprints)
                 with monitored(target.connect, PLACE, gauge, emit) as watched:
                     work(config, concrete, source, target, connection, run, watched, only)
@@ -91,6 +93,7 @@ def retry_rejects(
         journal.resume_run(connection, PLACE, run)
         journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, concrete, source))
         prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
+        remember_changes(connection, PLACE, concrete)
         pipeline = Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit)
         retried = retry(pipeline, run, emit)
         complete(config, concrete, target, connection, emit)

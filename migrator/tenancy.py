@@ -44,6 +44,7 @@ def ensure_tenant(connection: Connection, place: Place, tenant: Tenant, run: int
         insert = sql.SQL(
             "INSERT INTO {} (id, name, subdomain) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id"
         ).format(table)
+        journal.sign(connection, place)
         created = connection.execute(insert, (tenant.id, tenant.name, tenant.subdomain)).fetchone()
         detail = {"id": str(tenant.id), "created": created is not None}
         journal.finish_step(connection, place, run, STEP, detail)

@@ -165,6 +165,7 @@ class Desk:
                 set_aside(self.connection, job.place, translator, output, raws)
                 copy_rows(self.connection, job.place, translator.encoder, output.rows)
             copy_records(self.connection, job.place, output)
+            journal.sign(self.connection, job.place)
             journal.record_batch(self.connection, job.place, job.run, batch)
         return True
 

@@ -57,6 +57,16 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {activity} (  -- who does what right now, fo
   ended timestamptz
 );
 
+CREATE TABLE IF NOT EXISTS {writes} (         -- our transactions: with a row's xmin they tell who wrote it last
+  xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id()
+);
+
+CREATE TABLE IF NOT EXISTS {touched} (        -- migrated rows that others had changed when we went on
+  table_name text NOT NULL,
+  id text NOT NULL,
+  PRIMARY KEY (table_name, id)
+);
+
 CREATE TABLE IF NOT EXISTS {metadata} (
   collection text PRIMARY KEY,
   metadata bytea,                             -- mongodump's <collection>.metadata.json, as it was

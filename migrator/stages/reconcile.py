@@ -77,8 +77,9 @@ def reconcile_again(
         trees.reattach()
         trees.forget_disagreements()
         trees.settle()
-    for newest in collection.newest:
-        set_newest(connection, place, collection, newest, tenant)
+    with connection.transaction():
+        for newest in collection.newest:
+            set_newest(connection, place, collection, newest, tenant)
     members.settle(connection, place, mappings, collection.name)
 
 
@@ -90,7 +91,8 @@ def _analyze(connection: Connection, place: Place, collection: Collection) -> No
 
 
 def set_newest(connection: Connection, place: Place, collection: Collection, newest: Newest, tenant: UUID) -> None:
-    """Rows of another table get the newest value of a column of the rows that refer to them."""
+    """Rows of another table get the newest value of a column of the rows that refer to them. In a transaction only."""
+    journal.sign(connection, place)
     query = sql.SQL(
         "UPDATE {there} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {here}"
         " WHERE tenant_id = %(tenant)s GROUP BY 1) n"

@@ -1,143 +1,164 @@
 """Takes a migration back, and only the migration: its rows, its tenant, what it changed in the schema, its records.
 
-One transaction: either the target is as it was before, or nothing has happened.
+One transaction: either the target is as it was before, or nothing has happened. Until it ends nobody else writes in the
+tables, so that what was found before (rows of others that depend on ours, rows changed since) is all there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from psycopg import sql
-from sqlalchemy import ForeignKeyConstraint, MetaData, Table
 
-from migrator import journal, objects
+from migrator import journal, keepsakes, keys, objects, scratch
+from migrator.belongings import MEANINGS, TABLE, Belongings, Loss, concerned
 from migrator.concrete import Concrete
 from migrator.errors import RevertRefusedError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import RECORDS, Connection, Place
-from migrator.mapping import Collection
-from migrator.tenancy import STEP as TENANT_STEP
 
 PLACE = Place()
+STEP = "revert"
+SHOWN = 10  # ids of one kind in one table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevertReport:
-    """What `migrate revert` prints: see contract.md, JSON shapes."""
+    """What `migrate revert` shows before and prints after: see contract.md, JSON shapes.
+
+    `tables`: rows to remove, or removed. `objects`: the same of the schema, by kind; `restored`: what was put aside.
+    `tenant`: the one that goes. `records`: documents that the ledger accounts for, by outcome.
+    """
 
     run: int
     status: str
     tables: dict[str, int]
+    objects: dict[str, int] = field(default_factory=dict)
+    restored: dict[str, int] = field(default_factory=dict)
+    tenant: str | None = None
+    records: dict[str, int] = field(default_factory=dict)
+    losses: tuple[Loss, ...] = ()
+    saved: dict[str, int] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, object]:
-        return {"run": self.run, "status": self.status, "tables": self.tables}
+    def as_json(self) -> dict[str, Any]:
+        told = {name: getattr(self, name) for name in self.__slots__}
+        return {**told, "losses": [loss.as_json() for loss in self.losses]}
 
 
 def survey(connection: Connection, concrete: Concrete) -> RevertReport:
-    """What a revert would remove. Raises `UsageError` where there is no migration."""
+    """What a revert would do, and lose; changes nothing. Raises `UsageError` where there is no migration."""
     latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
-    if latest is None and not objects.read(connection):
+    changes = objects.read(connection)
+    if latest is None and not changes:
         raise UsageError("there is no migration in this target to take back", hint="Check [target] url.")
-    counts = journal.count_outcomes(connection, PLACE) if latest else {}
-    tables: dict[str, int] = {}
-    for name, outcome in counts.items():
-        if name in concrete.mappings:
-            table = concrete.mappings[name].table.name
-            tables[table] = tables.get(table, 0) + outcome.loaded
-    return RevertReport(run=latest[0] if latest else 0, status=latest[1] if latest else "stopped", tables=tables)
-
-
-def revert(connection: Connection, concrete: Concrete, *, force: bool, emit: Emit) -> RevertReport:
-    """Removes everything the migration brought.
-
-    Errors: `RevertRefusedError` where rows of others would go with it (unless `force`), or where objects of others
-    depend on what must go.
-    """
-    report = survey(connection, concrete)
-    emit(StepStarted(step="revert", total=len(report.tables), unit="tables"))
-    with connection.transaction():
-        if journal.has_records(connection, PLACE):
-            if not force:
-                refuse_losses(connection, concrete)
-            remove_rows(connection, concrete, emit)
-        # What is left in tables of ours was let go by `force`; without it there is nothing left.
-        objects.drop_created(connection, drop_rows=force)
-        for name in RECORDS:
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(PLACE.records, name)))
-        objects.drop_records(connection)
-    emit(StepFinished(step="revert", note=f"{sum(report.tables.values()):,} rows removed"))
-    return RevertReport(run=report.run, status="reverted", tables=report.tables)
-
-
-def refuse_losses(connection: Connection, concrete: Concrete) -> None:
-    """Rows that the migration did not bring, but that a revert would delete or leave without what they refer to."""
-    lines = list(find_losses(connection, concrete.metadata, concrete.mappings))
-    if lines:
-        raise RevertRefusedError(
-            "rows written since the migration depend on it:\n" + "\n".join(f"  {line}" for line in lines),
-            hint="Move these rows elsewhere first; `--force` removes them with the migration.",
+    outcomes = journal.count_outcomes(connection, PLACE).values() if latest else ()
+    with transaction(connection, keep=False):
+        belongings = Belongings(connection, PLACE, concrete)
+        return RevertReport(
+            run=latest[0] if latest else 0,
+            status=latest[1] if latest else "stopped",
+            tables=count_rows(belongings),
+            objects=dict(Counter(each.kind for each in changes if each.action == "created")),
+            restored=dict(Counter(each.kind for each in changes if each.action == "put_aside")),
+            tenant=belongings.tenant,
+            records={
+                name: sum(getattr(each, name) for each in outcomes) for name in ("loaded", "rejected", "archived")
+            },
+            losses=tuple(belongings.losses()),
         )
 
 
-def find_losses(connection: Connection, metadata: MetaData, mappings: Mapping[str, Collection]) -> Iterator[str]:
-    brought = {mapping.table.name: name for name, mapping in mappings.items()}
-    for table in metadata.sorted_tables:
-        for constraint in table.foreign_key_constraints:
-            parent = constraint.elements[0].column.table
-            if parent.name in brought and _exists(connection, table) and _exists(connection, parent):
-                found = connection.execute(*_dependants(table, constraint, brought)).fetchone()
-                if found and found[0]:
-                    column = constraint.elements[0].parent.name
-                    yield f"{table.name}.{column} → {parent.name}: {found[0]:,} rows, e.g. {found[1]}"
+def revert(
+    connection: Connection, concrete: Concrete, found: RevertReport, *, force: bool, save: Path | None, emit: Emit
+) -> RevertReport:
+    """Removes everything the migration brought. `found` is what `survey` said; it is looked up again.
+
+    With `force` also rows of others that depend on it; `save` is where these are written to first.
+    Errors: `RevertRefusedError` where rows would be lost (unless `force`), or where objects of others depend on what
+    must go; `StoppedError` where somebody else holds a lock.
+    """
+    emit(StepStarted(step=STEP, total=5, unit="steps"))
+    with objects.explained(), transaction(connection):
+        keys.lock(connection, concerned(connection, PLACE, concrete))
+        emit(StepAdvanced(step=STEP, done=1))
+        belongings = Belongings(connection, PLACE, concrete)
+        losses = belongings.losses()
+        if not force:
+            refuse_losses(losses)
+        saved = keepsakes.save(belongings, losses, save) if save is not None and losses else {}
+        emit(StepAdvanced(step=STEP, done=2))
+        removed = count_rows(belongings)
+        objects.drop_tables(connection)
+        emit(StepAdvanced(step=STEP, done=3))
+        remove_rows(connection, belongings)
+        emit(StepAdvanced(step=STEP, done=4))
+        objects.drop_created(connection, drop_rows=True)
+        drop_records(connection)
+    emit(StepFinished(step=STEP, note=f"{sum(removed.values()):,} rows removed"))
+    return replace(found, status="reverted", tables=removed, losses=tuple(losses), saved=saved)
 
 
-def _exists(connection: Connection, table: Table) -> bool:
-    query = "SELECT to_regclass(quote_ident(%s) || '.' || quote_ident(%s)) IS NOT NULL"
-    return connection.execute(query, (PLACE.rows, table.name)).fetchone() == (True,)
+@contextmanager
+def transaction(connection: Connection, *, keep: bool = True) -> Iterator[None]:
+    """Waits for no lock for long; rows that row security would hide are an error, not overlooked."""
+    with connection.transaction(force_rollback=not keep):
+        objects.wait_briefly(connection)
+        connection.execute("SET LOCAL row_security = off")
+        yield
 
 
-def _dependants(
-    table: Table, constraint: ForeignKeyConstraint, brought: Mapping[str, str]
-) -> tuple[sql.Composed, dict[str, str]]:
-    """Rows of others that refer to rows of ours."""
-    parent = constraint.elements[0].column.table.name
-    query = PLACE.sql(
-        "SELECT count(*), min(c.id::text) FROM {child} c JOIN {parent} p ON p.id = c.{column}"
-        " WHERE EXISTS (SELECT FROM {ledger} l WHERE l.collection = %(parent)s AND l.target_id = p.id::text)"
-        " AND NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = %(child)s AND l.target_id = c.id::text)",
-        child=PLACE.table(table.name),
-        parent=PLACE.table(parent),
-        column=sql.Identifier(constraint.elements[0].parent.name),
-    )
-    return query, {"parent": brought[parent], "child": brought.get(table.name, "")}
+def refuse_losses(losses: Sequence[Loss]) -> None:
+    """Errors: `RevertRefusedError` that names tables, ids and reasons."""
+    if losses:
+        raise RevertRefusedError(
+            "rows would be lost that the migration did not bring:\n" + "\n".join(f"  {each}" for each in tell(losses)),
+            hint="`--force --save DIR` writes them to files and goes on; or move them elsewhere first.",
+            details={"losses": [loss.as_json() for loss in losses]},
+        )
 
 
-def remove_rows(connection: Connection, concrete: Concrete, emit: Emit) -> None:
-    """Deletes what the ledger says was loaded, children before parents; and the tenant, if it was made here."""
-    order = [table.name for table in reversed(concrete.metadata.sorted_tables)]
-    mappings = sorted(concrete.mappings.values(), key=lambda mapping: order.index(mapping.table.name))
-    for done, mapping in enumerate(mappings, start=1):
-        if _exists(connection, mapping.table):
-            query = PLACE.sql(
-                "DELETE FROM {table} t USING {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'"
-                " AND l.target_id = t.{key}::text",
-                table=PLACE.table(mapping.table.name),
-                key=sql.Identifier(mapping.key.column),
-            )
-            connection.execute(query, (mapping.name,))
-        emit(StepAdvanced(step="revert", done=done))
-    remove_tenant(connection, concrete.metadata)
+def tell(losses: Sequence[Loss]) -> Iterator[str]:
+    """A line for each table and reason, with the first ids."""
+    for loss in losses:
+        more = f" and {loss.count - SHOWN:,} more" if loss.count > SHOWN else ""
+        yield f"{loss.relation.label}: {loss.count:,} {MEANINGS[loss.kind]}: {', '.join(loss.ids[:SHOWN])}{more}"
 
 
-def remove_tenant(connection: Connection, metadata: MetaData) -> None:
-    """The tenant's row, unless it was there before or rows of others belong to it by now."""
-    detail = journal.step_detail(connection, PLACE, TENANT_STEP)
-    if not detail or not detail["created"]:
+def count_rows(belongings: Belongings) -> dict[str, int]:
+    """Rows that go, by table, the emptied tables of the target among them."""
+    counts = {relation.label: 0 for relation in belongings.tables if relation.name in _mapped(belongings)}
+    for relation, kinds in belongings.count().items():
+        counts[relation.label] = sum(count for kind, count in kinds.items() if kind != "spared")
+    return counts
+
+
+def _mapped(belongings: Belongings) -> set[str]:
+    return {mapping.table.name for mapping in belongings.concrete.mappings.values()}
+
+
+def remove_rows(connection: Connection, belongings: Belongings) -> None:
+    """Deletes what goes from tables that stay; all in one statement, for foreign keys look at its end only."""
+    relations = [relation for relation in belongings.count() if relation not in belongings.made]
+    if not relations:
         return
-    tables = [table for table in metadata.sorted_tables if "tenant_id" in table.c and _exists(connection, table)]
-    used = sql.SQL(" OR ").join(
-        sql.SQL("EXISTS (SELECT FROM {} WHERE tenant_id = t.id)").format(PLACE.table(table.name)) for table in tables
-    )
-    query = sql.SQL("DELETE FROM {} t WHERE t.id = %s AND NOT ({})").format(PLACE.table("tenants"), used)
-    connection.execute(query, (detail["id"],))
+    deletions = [
+        sql.SQL(
+            "{} AS (DELETE FROM {} t USING {} b"
+            " WHERE b.relation = t.tableoid AND b.place = t.ctid AND b.kind <> 'spared')"
+        ).format(sql.Identifier(f"d{number}"), relation.identifier, TABLE)
+        for number, relation in enumerate(relations)
+    ]
+    connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions)))
+
+
+def drop_records(connection: Connection) -> None:
+    """All that is the tool's own, what a killed `verify` left behind, too."""
+    scratch.drop(connection)
+    for name in RECORDS:
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(PLACE.records, name)))
+    objects.drop_records(connection)

@@ -1,0 +1,24 @@
+-- name: foreign_keys
+-- Every foreign key of the database. `spares`: the referring row stays when what it refers to goes.
+SELECT cn.nspname AS child_schema, c.relname AS child_table,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (number, place)
+               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS child_columns,
+       pn.nspname AS parent_schema, p.relname AS parent_table,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u (number, place)
+               JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns,
+       k.confdeltype IN ('n', 'd') AS spares
+  FROM pg_constraint k
+  JOIN pg_class c ON c.oid = k.conrelid
+  JOIN pg_namespace cn ON cn.oid = c.relnamespace
+  JOIN pg_class p ON p.oid = k.confrelid
+  JOIN pg_namespace pn ON pn.oid = p.relnamespace
+ WHERE k.contype = 'f' AND k.conparentid = 0
+ ORDER BY 1, 2, k.conname;
+
+-- name: primary_key
+SELECT a.attname::text
+  FROM pg_index i
+ CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS u (number, place)
+  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number
+ WHERE i.indisprimary AND i.indrelid = %(relation)s::regclass
+ ORDER BY u.place;
