@@ -26,7 +26,8 @@ AT_ONCE = 1000
 
 LEDGER_INDEXES: tuple[LiteralString, ...] = (
     "CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (collection, target_id)",
-    "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} (collection, source_id)",
+    # A hash, for an `_id` may be of any length, and no B-tree takes more than 2,704 bytes.
+    "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} USING hash (source_id)",
 )
 
 

@@ -9,6 +9,8 @@ from migrator.errors import MigrateError, StoppedError, TargetError
 
 AGAIN = "What was committed is consistent: run the same command again to go on."
 
+LOST = ("08", "57")  # classes of SQLSTATE that say that the connection failed, not what was asked for
+
 
 def explain(error: psycopg.Error) -> MigrateError | None:
     """Our error for a driver error that has a cause outside; None for a defect of ours."""
@@ -19,8 +21,10 @@ def explain(error: psycopg.Error) -> MigrateError | None:
         return TargetError(f"the target's role lacks a right: {said}", hint="Connect as the owner of the tables.")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return TargetError(f"the target is read-only: {said}", hint="Connect to the primary server.")
+    if (error.sqlstate or "")[:2] in ("53", "58"):
+        return TargetError(f"the target's server is in trouble: {said}", hint=f"Its log says more. {AGAIN}")
     if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):
         return StoppedError(f"the target ended a statement: {said}", hint=AGAIN)
-    if isinstance(error, psycopg.OperationalError):
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in LOST:
         return TargetError(f"the connection to the target was lost: {said}", hint=AGAIN)
     return None

@@ -8,7 +8,9 @@ from typing import Any
 import bson
 from bson.binary import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.errors import BSONError, InvalidDocument
+from bson.errors import BSONError, InvalidBSON, InvalidDocument
+
+from migrator.rawbson import DEEPEST, is_too_deep
 
 # Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -20,6 +22,21 @@ _SIMPLE = frozenset({str, bool, int, type(None), bson.ObjectId})
 def decode(data: bytes) -> Document:
     """One BSON document as a dict that encodes back to the same values. Raises bson.errors.InvalidBSON."""
     return bson.decode(data, CODEC_OPTIONS)
+
+
+def decode_shallow(data: bytes) -> Document:
+    """The same for a document of whoever's making: one that is nested too deep is not decoded, either."""
+    if is_too_deep(data):
+        raise InvalidBSON(f"nested deeper than {DEEPEST} levels")
+    return decode(data)
+
+
+def show_id(source_id: bytes) -> str:
+    """The `_id` in a ledger's `{"_id": …}`, for people; its bytes where it cannot be decoded."""
+    try:
+        return str(decode_shallow(source_id).get("_id"))
+    except InvalidBSON:
+        return f"\\x{source_id.hex()}"
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

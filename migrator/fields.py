@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +12,13 @@ import bson
 from bson.errors import InvalidBSON
 
 from migrator import rawbson
-from migrator.exact import CODEC_OPTIONS
+from migrator.exact import CODEC_OPTIONS, decode_shallow
 from migrator.mapping import Collection
 from migrator.sources.base import Batch
 
 # A field whose names are data (a map by user, say) would fill the list; what is beyond is counted, not listed.
 MOST_PATHS = 400
+LONGEST_PATH = 500  # characters; names may be data, too, and each level repeats those above it
 
 _NAMES = {
     "str": "string", "int": "int", "Int64": "long", "float": "double", "bool": "bool", "NoneType": "null",
@@ -40,11 +42,7 @@ class FieldStatistics:
         """Counts the documents of a batch."""
         self.documents += batch.count
         self.bytes += len(batch.data)
-        try:
-            documents: Iterable[Any] = bson.decode_all(batch.data, CODEC_OPTIONS)
-        except InvalidBSON:
-            documents = [each for raw in rawbson.split(batch.data) if (each := _decodable(raw)) is not None]
-        for document in documents:
+        for document in _decode(batch.data):
             found: dict[str, set[str]] = {}
             _collect(document, "", found)
             for path, kinds in found.items():
@@ -72,9 +70,17 @@ class FieldStatistics:
         ]
 
 
+def _decode(data: bytes) -> Iterable[Any]:
+    """What can be decoded of a batch."""
+    if not any(map(rawbson.is_too_deep, rawbson.split(data))):
+        with suppress(InvalidBSON):
+            return bson.decode_all(data, CODEC_OPTIONS)
+    return [each for raw in rawbson.split(data) if (each := _decodable(raw)) is not None]
+
+
 def _decodable(raw: bytes) -> Any:
     try:
-        return bson.decode(raw, CODEC_OPTIONS)
+        return decode_shallow(raw)
     except InvalidBSON:
         return None
 
@@ -87,6 +93,7 @@ def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
         items = here.items() if isinstance(here, dict) else ((None, item) for item in here)
         for name, item in items:
             below = f"{prefix}[]" if name is None else f"{prefix}.{name}" if prefix else str(name)
+            below = below if len(below) <= LONGEST_PATH else f"{below[: LONGEST_PATH - 1]}…"
             found.setdefault(below, set()).add(_NAMES.get(type(item).__name__, type(item).__name__))
             if isinstance(item, dict | list):
                 left.append((item, below))

@@ -1,4 +1,7 @@
-"""A document's `_id` out of its raw BSON, without decoding the rest: for what is archived or cannot be decoded."""
+"""What can be told of a document by its raw BSON, undecoded: its `_id`, how deep it is nested.
+
+For what is archived or cannot be decoded, and for what must not be decoded at all.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ _int32 = struct.Struct("<i").unpack_from
 _FIXED = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0xFF: 0, 0x7F: 0}
 _PREFIXED = {0x02: 4, 0x0D: 4, 0x0E: 4, 0x05: 5, 0x0C: 16}  # bytes beside the announced ones
 _WHOLE = {0x03, 0x04, 0x0F}  # the length counts itself
+
+# MongoDB stores 100 levels and passes on 200. Python's own limit depends on who calls: what one function decodes,
+# another could not. Deeper documents are therefore decoded by nobody, and kept whole.
+DEEPEST = 200
 
 
 def split(data: bytes) -> Iterator[bytes]:
@@ -34,6 +41,32 @@ def source_id(document: bytes) -> bytes:
             return struct.pack("<i", end - position + 5) + document[position:end] + b"\0"
         position = end
     return b"\x05\0\0\0\0"
+
+
+def is_too_deep(document: bytes) -> bool:
+    """Whether documents and arrays in it are nested deeper than `DEEPEST`; so far as it is BSON at all.
+
+    Asked of every document: one that has not so many bytes of the two types, as nearly all, costs 0.1 µs a kilobyte.
+    """
+    if document.count(0x03) + document.count(0x04) <= DEEPEST:
+        return False
+    ends, position = [len(document) - 1], 4
+    while ends:
+        if position >= ends[-1]:  # the zero byte at the end
+            position = ends.pop() + 1
+            continue
+        kind, name_end = document[position], document.find(b"\0", position + 1)
+        end = _value_end(document, kind, name_end + 1)
+        if name_end < 0 or end is None or not position < end <= ends[-1]:
+            return False
+        if kind in (0x03, 0x04):
+            if len(ends) > DEEPEST:
+                return True
+            ends.append(end - 1)
+            position = name_end + 5
+        else:
+            position = end
+    return False
 
 
 def _value_end(document: bytes, kind: int, start: int) -> int | None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bson import json_util
+from bson.binary import Binary
+from bson.errors import InvalidBSON
 
 from migrator import journal
 from migrator.errors import UsageError
-from migrator.exact import decode
+from migrator.exact import decode_shallow, show_id
 from migrator.journal import Connection, Place
 
 
@@ -72,7 +74,7 @@ def _from_row(row: tuple[Any, ...]) -> Rejected:
     return Rejected(
         id=number,
         collection=collection,
-        source_id=str(decode(bytes(source_id)).get("_id")),
+        source_id=show_id(bytes(source_id)),
         reason=reason,
         detail=detail,
         document=_as_json(bytes(document[0])) if document else None,
@@ -80,9 +82,13 @@ def _from_row(row: tuple[Any, ...]) -> Rejected:
 
 
 def _as_json(raw: bytes) -> Any:
-
-    text = json_util.dumps(decode(raw), json_options=json_util.CANONICAL_JSON_OPTIONS)
-    return json.loads(text)
+    """Canonical extended JSON; of what cannot be decoded, its bytes in that form."""
+    document: Any
+    try:
+        document = decode_shallow(raw)
+    except InvalidBSON:
+        document = Binary(raw)
+    return json.loads(json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS))
 
 
 def _require_records(connection: Connection, place: Place) -> None:

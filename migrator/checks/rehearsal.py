@@ -8,7 +8,7 @@ from bson.errors import InvalidBSON
 from psycopg import sql
 
 from migrator.checks.base import EXAMPLES, Check
-from migrator.exact import decode, encode, is_faithful
+from migrator.exact import decode, encode, is_faithful, show_id
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.rows import kind_of_column
@@ -115,7 +115,7 @@ def compare_unordered(connection: Connection, place: Place, again: Place) -> Ite
             column=sql.Identifier(column),
         )
         different = [
-            f"{collection} {decode(bytes(source_id)).get('_id')!s}"
+            f"{collection} {show_id(bytes(source_id))}"
             for collection, source_id, one, other in connection.execute(query, binary=True)
             if _canonical(one) != _canonical(other)
         ]

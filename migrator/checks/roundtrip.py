@@ -11,7 +11,7 @@ from bson.errors import InvalidBSON
 from migrator import rawbson
 from migrator.checks.base import EXAMPLES, Check
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.exact import Document, decode, same
+from migrator.exact import Document, decode_shallow, same, show_id
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_bson
@@ -85,7 +85,7 @@ def _difference(raw: bytes, candidates: list[bytes]) -> str | None:
         return None
     document = _decode(raw)
     if document is None:  # such a document is equal to its bytes alone
-        return f"{rawbson.source_id(raw).hex()}: its bytes are not in the target"
+        return f"{show_id(rawbson.source_id(raw))}: its bytes are not in the target"
     name = str(document.get("_id"))
     others = [other for other in map(_decode, candidates) if other is not None]
     if not others:
@@ -96,7 +96,7 @@ def _difference(raw: bytes, candidates: list[bytes]) -> str | None:
 
 def _decode(raw: bytes) -> Document | None:
     try:
-        return decode(raw)
+        return decode_shallow(raw)
     except InvalidBSON:
         return None
 

@@ -10,8 +10,10 @@ import typer
 from migrator import rejects, render
 from migrator.commands.session import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
 from migrator.journal import Place
+from migrator.page.content import shorten
 from migrator.run import retry_rejects
 
+SHOWN = 60  # characters of an `_id` in a table
 rejects_app = typer.Typer(no_args_is_help=True, help="The documents that could not be loaded, with reasons.")
 
 
@@ -24,7 +26,7 @@ def rejects_list(
     here = session(config, json, verbose, quiet)
     with here.connection() as connection:
         found = rejects.list_rejects(connection, Place(), limit)
-    shown = [(each.id, each.collection, each.source_id, each.reason, each.detail) for each in found]
+    shown = [(each.id, each.collection, shorten(each.source_id, SHOWN), each.reason, each.detail) for each in found]
     columns = ("id", "collection", "_id", "reason", "detail")
     answer(here.console, {"rejects": [e.as_json() for e in found]}, lambda: here.console.table(columns, shown))
 

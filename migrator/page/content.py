@@ -268,8 +268,8 @@ def tell_outcome(totals: Mapping[str, int], become_rows: str) -> str:
     return "; ".join(told) + "."
 
 
-def shorten(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+def shorten(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def mask_content(content: Content, mask: Callable[[str], str]) -> Content:

@@ -16,7 +16,7 @@ from migrator import journal
 from migrator.concrete import Concrete
 from migrator.entities import describe_tables
 from migrator.errors import UsageError
-from migrator.exact import decode
+from migrator.exact import show_id
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.page.content import (
@@ -173,7 +173,7 @@ def _read_examples(connection: Connection, names: Mapping[str, sql.Composable]) 
     ).format(**names)
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, code, source_id in connection.execute(query, (EXAMPLES,)):
-        found[name, code].append(shorten(str(decode(bytes(source_id)).get("_id"))))
+        found[name, code].append(shorten(show_id(bytes(source_id))))
     return found
 
 

@@ -21,7 +21,7 @@ from migrator.config import Config
 from migrator.entities import Entity, describe_tables
 from migrator.errors import MigrateError, PlanError
 from migrator.events import Emit, Notice, silent
-from migrator.exact import decode
+from migrator.exact import show_id
 from migrator.fields import FieldStatistics
 from migrator.handover import Counts
 from migrator.journal import Connection, Place
@@ -191,7 +191,7 @@ def collect_findings(connection: Connection, place: Place) -> dict[str, list[dic
     )
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for name, code, severity, count, ids in connection.execute(query, {"n": EXAMPLES}):
-        examples = [str(decode(bytes(each)).get("_id")) for each in ids]
+        examples = [show_id(bytes(each)) for each in ids]
         found[name].append({"code": code, "severity": severity, "count": count, "examples": examples})
     return found
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import struct
 from typing import Any
 
+import bson
 import pytest
 from bson import ObjectId, Regex
 from hypothesis import given
@@ -70,3 +72,37 @@ def test_every_single_damage() -> None:
     for place in range(4, len(raw)):
         for byte in (0, 1, 2, 3, 5, 0x0B, 0x0C, 0x7F, 0x80, 0xFF, random.randrange(256)):
             rawbson.source_id(raw[:place] + bytes([byte]) + raw[place + 1 :])
+
+
+def nest(levels: int, kind: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A document with `levels` documents or arrays below it, each between two other elements."""
+    inner = b"\x05\0\0\0\0"
+    for _ in range(levels):
+        body = before + kind + b"0\0" + inner + after
+        inner = struct.pack("<i", len(body) + 5) + body + b"\0"
+    return inner
+
+
+@pytest.mark.parametrize("kind", [b"\x03", b"\x04"])
+@pytest.mark.parametrize("beside", [b"", b"\x10n\0\x03\x04\x03\x04", b"\x02s\0\x03\0\0\0\x03\x04\0"])
+def test_depth_is_counted_below_the_document(kind: bytes, beside: bytes) -> None:
+    """200 levels are decoded, 201 are not, whatever else stands in them."""
+    assert not rawbson.is_too_deep(nest(rawbson.DEEPEST, kind, beside, beside))
+    assert rawbson.is_too_deep(nest(rawbson.DEEPEST + 1, kind, beside, beside))
+    assert rawbson.is_too_deep(nest(50_000, kind))
+
+
+def test_width_is_not_depth() -> None:
+    """Many documents beside each other, and texts full of the two bytes, are as shallow as they look."""
+    assert not rawbson.is_too_deep(bson.encode({"many": [{"a": [1]} for _ in range(1000)]}))
+    assert not rawbson.is_too_deep(bson.encode({"text": "\x03\x04" * 1000, "data": b"\x03\x04" * 1000}))
+
+
+@given(st.binary(max_size=400), st.integers(0, 1 << 12))
+def test_depth_of_anything_ends(noise: bytes, place: int) -> None:
+    """Bytes that are no BSON at all are not deep, and do no harm."""
+    whole = bytearray(nest(300, b"\x03"))
+    place %= len(whole)
+    whole[place : place + len(noise)] = noise
+    rawbson.is_too_deep(bytes(whole))
+    rawbson.is_too_deep(noise)
