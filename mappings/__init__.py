@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mappings import agents, conversations, files, lms, memories, messages, transactions, users
+from mappings import agents, chunks, conversations, files, lms, memories, messages, recordings, transactions, users
 
 MAPPINGS = (
     users.mapping,
@@ -14,7 +14,11 @@ MAPPINGS = (
     transactions.mapping,
     lms.courses,
     lms.modules,
+    chunks.mapping,
 )
+
+# Documents without a row of their own, which fill what rows of another collection lack.
+MERGES = (recordings.mapping,)
 
 # Where `policies.orphan_owner` looks for its e-mail: (collection, column).
 ADOPTER = ("users", "email")

@@ -42,10 +42,10 @@ def by_file_id(documents: Iterable[Document]) -> set[Any]:
 
 
 def by_object_id(documents: Iterable[Document]) -> set[Any]:
-    return {key for document in documents for item in _named_files(document) if (key := _own_id(item)) is not None}
+    return {key for document in documents for item in _named_files(document) if (key := own_id(item)) is not None}
 
 
-def _own_id(item: Any) -> bytes | None:
+def own_id(item: Any) -> bytes | None:
     """A reference to a file by its `_id`, as the ledger spells that."""
     if isinstance(item, ObjectId):
         return encode({"_id": item})
@@ -96,7 +96,7 @@ def _existing(context: Context, document: Document, paths: tuple[str, ...]) -> l
         if not _is_id(item):
             context.note("dangling_file", f"{paths[0]}.{place} ({kind_of(item)})")
             continue
-        own = _own_id(item)
+        own = own_id(item)
         found = context.find(FILES, shared.FILES.uuid(item)) or (own and context.find(FILES_BY_ID, own))
         if found:
             ids.append(uuid_text(found[0].id))

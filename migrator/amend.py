@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, LiteralString
 
 import psycopg
@@ -15,12 +15,15 @@ from migrator.encode import finding_tuple, spell_id
 from migrator.exact import decode, whole_of
 from migrator.handover import Finding
 from migrator.journal import Place
+from migrator.jsonb import to_text
 from migrator.mapping import Collection
 from migrator.readback import read_loaded
 from migrator.resolve import for_sql
+from migrator.rows import kind_of_column
 from migrator.translate import rebuild, residue_of
 
 Connection = psycopg.Connection[Any]
+Loaded = tuple[bytes, Row, bytes | None]  # source_id, row, residue
 AT_ONCE = 1000
 
 
@@ -50,31 +53,50 @@ def change_rows(
     With a `code`, each changed document gets a finding."""
     journal.sign(connection, place)
     ids = [spell_id(row_id) for row_id in changes]
-    findings = []
-    for source_id, row, kept in list(read_loaded(connection, place, mappings, collection, ids)):
-        row_id = row[collection.key.column]
-        change = changes[row_id]
-        document = rebuild(collection, decode(source_id), row, kept)
-        residue = residue_of(collection, document, {**row, **change}) if whole_of(kept) is None else kept
-        update_row(connection, place, collection, row_id, change)
-        query = place.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
-        connection.execute(query, (residue, collection.name, spell_id(row_id)))
-        if code is not None:
-            findings.append(
-                Finding(collection=collection.name, code=code, source_id=source_id, detail=", ".join(change))
-            )
-    add_findings(connection, place, findings)
+    found = list(read_loaded(connection, place, mappings, collection, ids))
+    write_changes(connection, place, collection, found, changes)
+    if code is not None:
+        add_findings(connection, place, _findings(collection, code, found, changes))
+
+
+def _findings(
+    collection: Collection, code: str, found: Iterable[Loaded], changes: Mapping[Any, Row]
+) -> Iterator[Finding]:
+    for source_id, row, _ in found:
+        detail = ", ".join(changes[row[collection.key.column]])
+        yield Finding(collection=collection.name, code=code, source_id=source_id, detail=detail)
+
+
+def write_changes(
+    connection: Connection, place: Place, collection: Collection, found: Iterable[Loaded], changes: Mapping[Any, Row]
+) -> None:
+    """Gives rows that were read (`read_loaded`) other column values; the residues follow."""
+    query = place.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
+    with connection.pipeline():  # two statements a row, and nobody waits for their answers
+        for source_id, row, kept in found:
+            row_id = row[collection.key.column]
+            change = changes[row_id]
+            document = rebuild(collection, decode(source_id), row, kept)
+            residue = residue_of(collection, document, {**row, **change}) if whole_of(kept) is None else kept
+            update_row(connection, place, collection, row_id, change)
+            connection.execute(query, (residue, collection.name, spell_id(row_id)))
 
 
 def update_row(connection: Connection, place: Place, collection: Collection, row_id: Any, change: Row) -> None:
-    """Sets columns of one row; values are plain (ids and numbers)."""
-    assignments = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in change]
+    """Sets columns of one row; values are plain: ids, numbers, texts, jsonb."""
+    kinds = {name: kind_of_column(collection.table.c[name]) for name in change}
+    assignments = [
+        sql.SQL("{} = %s{}").format(sql.Identifier(name), sql.SQL("::jsonb" if kind == "jsonb" else ""))
+        for name, kind in kinds.items()
+    ]
     query = sql.SQL("UPDATE {} SET {} WHERE {} = %s").format(
         place.table(collection.table.name),
         sql.SQL(", ").join(assignments),
         sql.Identifier(collection.key.column),
     )
-    connection.execute(query, (*map(for_sql, change.values()), for_sql(row_id)))
+    values = [to_text(value) if kinds[name] == "jsonb" and value is not None else for_sql(value)
+              for name, value in change.items()]  # fmt: skip
+    connection.execute(query, (*values, for_sql(row_id)))
 
 
 def add_findings(connection: Connection, place: Place, findings: Iterable[Finding]) -> None:

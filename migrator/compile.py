@@ -46,12 +46,19 @@ def compile_collection(collection: Collection, options: Any) -> Fast:
     It fills `output` and returns the places of the documents that it leaves to `translate`; documents that are None are
     passed over, and places are counted from `first`.
     """
+    if any(collection.key.column in rule.columns for rule in collection.rules):
+        return leave_all  # the id is known only when other columns are
     code = Code(collection, options)
     text = code.source()
     namespace = dict(code.names)
     exec(compile(text, f"<compiled {collection.name}>", "exec"), namespace)
     function: Fast = namespace["fast"]
     return function
+
+
+def leave_all(documents: Any, translation: Any, output: Any, first: int = 0) -> list[int]:
+    """What stands in for a compiled function where nothing can be compiled."""
+    return [place for place, document in enumerate(documents, first) if document is not None]
 
 
 def source_of(collection: Collection, options: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +14,15 @@ from sqlalchemy import MetaData
 
 from migrator.errors import UsageError
 from migrator.mapping import Collection
+from migrator.merge import Merge
 
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
     """Mappings by collection, the target's tables, a digest over the code of both, and the packages they came from.
 
-    `packages` is None where they came from no package that another process could import.
+    `packages` is None where they came from no package that another process could import. `merges`: by the collection
+    whose documents go into rows of another.
     """
 
     mappings: Mapping[str, Collection]
@@ -28,6 +30,12 @@ class Concrete:
     adopter: tuple[str, str] | None
     fingerprint: str
     packages: tuple[str, str] | None = None
+    merges: Mapping[str, Merge] = field(default_factory=dict)
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The collections that the mappings have rules for."""
+        return frozenset(self.mappings) | frozenset(self.merges)
 
 
 def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
@@ -44,6 +52,7 @@ def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
         adopter=getattr(mappings, "ADOPTER", None),
         fingerprint=digest.hexdigest(),
         packages=(mappings_name, schema_name),
+        merges={merge.name: merge for merge in getattr(mappings, "MERGES", ())},
     )
 
 

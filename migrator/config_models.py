@@ -104,13 +104,28 @@ class Tenant(Section):
 
 
 class Recordings(Section):
+    """Where recordings are. `columns`: our name of a column → the name it has there, where it has another one."""
+
     url: RecordingsUrl = Field(repr=False)
     table: Text = "recordings"
     prefer: Literal["module", "recording"] = "module"
+    columns: dict[Text, Text] = Field(default_factory=dict)
 
 
 class Chunks(Section):
+    """Where chunks are. `collection`: of the RAG API's store, None for all; `size` and `overlap`: characters, of the
+    chunks that are cut out of files."""
+
     url: ChunksUrl = Field(repr=False)
+    collection: Text | None = None
+    size: int = Field(default=1500, ge=50, le=100_000)
+    overlap: int = Field(default=100, ge=0)
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> Self:
+        if self.overlap >= self.size:
+            raise ValueError("overlap must be smaller than size")
+        return self
 
 
 class Embedding(Section):
@@ -219,7 +234,7 @@ def fingerprint(config: Config) -> str:
         "rls": config.target.rls,
         "tenant": config.tenant,
         "recordings": config.recordings and (_address(config.recordings.url), config.recordings),
-        "chunks": config.chunks and _address(config.chunks.url),
+        "chunks": config.chunks and (_address(config.chunks.url), config.chunks),
         "embedding": (_address(config.embedding.base_url), config.embedding),
         "policies": config.policies,
         "transactions": config.transactions,

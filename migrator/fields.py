@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from bson.errors import InvalidBSON
 from migrator import rawbson
 from migrator.exact import CODEC_OPTIONS, decode_shallow
 from migrator.mapping import Collection
+from migrator.merge import Merge
 from migrator.sources.base import Batch
 
 # A field whose names are data (a map by user, say) would fill the list; what is beyond is counted, not listed.
@@ -55,9 +56,9 @@ class FieldStatistics:
         self.present[path] += 1
         self.types.setdefault(path, Counter()).update(kinds)
 
-    def as_json(self, mapping: Collection | None) -> list[dict[str, Any]]:
-        """Fields as the plan lists them."""
-        fates = {} if mapping is None else fates_of(mapping)
+    def as_json(self, mapping: Collection | None, merged: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Fields as the plan lists them; `merged` are the fates of fields without a mapping."""
+        fates = dict(merged or {}) if mapping is None else fates_of(mapping)
         kept = "archive" if mapping is None else "residue"
         return [
             {
@@ -110,6 +111,16 @@ def fates_of(mapping: Collection) -> dict[str, str]:
         for path in rule.gives:
             fates.setdefault(path, "implied")
     fates["_id"] = fates.get("_id", "ledger")
+    return fates
+
+
+def fates_of_merge(merge: Merge) -> dict[str, str]:
+    """Field → the columns elsewhere that it may fill."""
+    fates: dict[str, str] = {}
+    for fill in merge.fills:
+        target = f"{merge.into}.{fill.column}" + (f".{fill.name}" if fill.name is not None else "")
+        for name in fill.fields:
+            fates[name] = f"{fates[name]}, {target}" if name in fates else target
     return fates
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 INFO, WARNING = "info", "warning"
 
 FINDINGS: dict[str, tuple[str, str]] = {
+    "chunks_missing": (WARNING, "a file is marked as embedded, but no chunk of its text was found"),
     "children_disagree": (WARNING, "`children` names a message that says it has another parent; parentMessageId won"),
     "clamped": (WARNING, "a number beyond the column's range was clamped; the exact value is kept beside it"),
     "coerced": (INFO, "a value of another type was read as the column's type"),
@@ -23,6 +24,10 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "orphan_adopted": (WARNING, "the owner is gone; policies.orphan_owner took over"),
     "parent_inferred": (INFO, "no parentMessageId; the one message whose `children` names it is its parent"),
     "provider_unknown": (WARNING, "no provider could be determined"),
+    "recording_ambiguous": (WARNING, "several modules name this recording; it went to the one with the smallest _id"),
+    "recording_conflict": (WARNING, "module and recording have different values; recordings.prefer decided"),
+    "recording_superseded": (INFO, "a newer recording is that of the module; archived"),
+    "recording_unmatched": (WARNING, "no module was loaded that this recording belongs to; archived"),
     "rekeyed": (WARNING, "another owner's document has the same id; this one got the UUID of its own _id"),
     "too_long": (WARNING, "a text is too long for the column's index"),
     "unknown_enum": (WARNING, "a value outside the enum; the column's default was used"),

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from migrator import __version__
 from migrator.errors import StoppedError
+from migrator.exact import whole_of
 from migrator.handover import Counts
 from migrator.sources.base import Batch, Source, SourceCollection
 
@@ -183,17 +184,23 @@ def count_entries(connection: Connection, place: Place) -> int:
 def record_metadata(connection: Connection, place: Place, collections: list[SourceCollection]) -> None:
     """Options and indexes of every source collection, for the way back; sizes, for who wants to know how far it is."""
     query = place.sql(
-        "INSERT INTO {metadata} (collection, metadata, documents, bytes) VALUES (%s, %s, %s, %s)"
+        "INSERT INTO {metadata} (collection, metadata, documents, bytes, origin) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT (collection) DO UPDATE SET documents = excluded.documents, bytes = excluded.bytes"
     )
+    values = [(each.name, each.metadata, each.documents, each.bytes, each.origin) for each in collections]
     with connection.cursor() as cursor:
-        cursor.executemany(query, [(each.name, each.metadata, each.documents, each.bytes) for each in collections])
+        cursor.executemany(query, values)
 
 
 def read_metadata(connection: Connection, place: Place) -> dict[str, bytes | None]:
     """What `record_metadata` kept."""
     found = connection.execute(place.sql("SELECT collection, metadata FROM {metadata}"), binary=True)
     return {name: None if data is None else bytes(data) for name, data in found}
+
+
+def read_origins(connection: Connection, place: Place) -> dict[str, str]:
+    """Where the collections come from that are none of the database."""
+    return dict(connection.execute(place.sql("SELECT collection, origin FROM {metadata} WHERE origin IS NOT NULL")))
 
 
 def database_name(connection: Connection, place: Place) -> str:
@@ -211,6 +218,18 @@ def read_kept(connection: Connection, place: Place, relation: str, collection: s
     with connection.cursor() as cursor, cursor.copy(query, (collection,)) as stream:
         for (document,) in stream.rows():
             yield bytes(document)
+
+
+def read_whole(connection: Connection, place: Place, collection: str) -> Iterator[bytes]:
+    """The loaded documents of a collection that has no rows of its own (`merging`): the ledger keeps them, streamed."""
+    query = place.sql(
+        "COPY (SELECT residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded') TO STDOUT (FORMAT BINARY)"
+    )
+    with connection.cursor() as cursor, cursor.copy(query, (collection,)) as stream:
+        for (residue,) in stream.rows():
+            whole = whole_of(bytes(residue))
+            assert whole is not None  # how they are written
+            yield whole
 
 
 def count_outcomes(connection: Connection, place: Place) -> dict[str, Counts]:

@@ -50,6 +50,18 @@ class Newest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Rows of another `collection` that say by a boolean column, `says`, that rows here name them by the column `by`.
+
+    Where they are missing, the other document gets the finding `code`."""
+
+    collection: str
+    says: str
+    by: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
     """How documents of `name` become rows of `table` and come back.
 
@@ -58,6 +70,8 @@ class Collection:
     rejection where two documents have the same value. `probes` are SQL expressions over a column, `{}` being its value,
     that must not fail for long texts (an index will compute them). `few` names fields that hold few distinct values:
     what rules without lookups make of them alone is computed once for every combination. It changes the speed only.
+    `section` names the section of migrate.toml that brings the documents, where that is not MongoDB; `later` are
+    columns that no document fills, but a later stage; `expected` says which rows elsewhere want rows here.
     """
 
     name: str
@@ -74,6 +88,9 @@ class Collection:
     probes: Mapping[str, str] = field(default_factory=dict, hash=False)
     few: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
+    section: str | None = None
+    later: frozenset[str] = frozenset()
+    expected: tuple[Expected, ...] = ()
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:

@@ -22,6 +22,7 @@ from migrator.errors import UsageError
 from migrator.events import Emit
 from migrator.journal import Place
 from migrator.mapping import Collection
+from migrator.merging import Merging
 from migrator.resolve import Resolver
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
@@ -86,6 +87,26 @@ class Pipeline:
             for number, level in enumerate(self.levels(only)):
                 job = self._job(number, level, run, attempt, batch_rows)
                 self._bring_level(job, pool)
+        self.merge(run)
+
+    def merge(self, run: int) -> None:
+        """Merges what is there to be merged, once both it and the rows it goes into have been read to their end."""
+        names = {each.name for each in self.source.collections()}
+        complete = parts.complete(parts.readings(self.connection, self.place))
+        for merging in self.mergings(run):
+            if merging.merge.name in complete and merging.merge.into in complete | (self.mappings.keys() - names):
+                merging.settle(self.emit)
+
+    def mergings(self, run: int) -> list[Merging]:
+        """The merges that are configured."""
+        return [
+            Merging(
+                connection=self.connection, place=self.place, mappings=self.mappings, merge=merge,
+                config=self.config, run=run,
+            )
+            for merge in self.concrete.merges.values()
+            if getattr(self.config, merge.section) is not None
+        ]  # fmt: skip
 
     def levels(self, only: frozenset[str] = frozenset()) -> list[list[str]]:
         """Collections of the source in the order of loading; those without a mapping go with the first level."""
@@ -93,7 +114,7 @@ class Pipeline:
         self._check_only(only, names)
         unmapped = [name for name in names if name not in self.mappings]
         if self.config.policies.unmapped_collections == "ignore":
-            unmapped = []
+            unmapped = [name for name in unmapped if name in self.concrete.merges]
         groups = [[name for name in group if name in names] for group in load.levels(self.mappings)]
         groups[0] = sorted(groups[0] + unmapped)
         return [chosen for group in groups if (chosen := [name for name in group if not only or name in only])]

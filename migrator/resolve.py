@@ -40,14 +40,13 @@ class Resolver:
         self._mappings = mappings
         self._tenant = tenant
         self._most = most
-        self._known: Resolved = defaultdict(dict)
+        # By what was asked for, too: collections of one level may ask the same for different columns.
+        self._known: dict[tuple[str, ...], dict[Any, tuple[Found, ...]]] = defaultdict(dict)
 
     def references(self, collection: Collection, documents: Iterable[Document]) -> Resolved:
         """Everything these documents may ask `Context.find` for."""
         documents = list(documents)
-        for lookup in collection.lookups:
-            self._learn(lookup, lookup.keys(documents))
-        return self._known
+        return {lookup.name: self._learn(lookup, lookup.keys(documents)) for lookup in collection.lookups}
 
     def listed(self, collection: Collection, documents: Iterable[Document]) -> dict[Any, tuple[tuple[Any, int], ...]]:
         """Who lists these documents, where the mapping says that somebody does: `Context.listed`."""
@@ -64,16 +63,17 @@ class Resolver:
             answers[key] = (*answers.get(key, ()), (uuid.UUID(lister).bytes, position))
         return answers
 
-    def _learn(self, lookup: Lookup, keys: set[Any]) -> None:
-        known = self._known[lookup.name]
+    def _learn(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Found, ...]]:
+        known = self._known[*lookup.name, *lookup.carry]
         missing = keys - known.keys()
         if not missing:
-            return
+            return known
         if len(known) + len(missing) > self._most:
             known.clear()
             missing = keys
         answers = self._ask(lookup, list(missing))
         known.update({key: tuple(answers.get(key, ())) for key in missing})
+        return known
 
     def _ask(self, lookup: Lookup, keys: list[Any]) -> Answers:
         if lookup.by == "_id":
@@ -114,8 +114,15 @@ class Resolver:
         return self._collect(lookup, query, (lookup.collection, keys))
 
     def _select(self, lookup: Lookup, key: sql.Composable, owner: sql.Composable = sql.NULL) -> sql.Composed:
-        columns = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in ("id", *lookup.carry)]
+        columns = [self._column(lookup, name) for name in ("id", *lookup.carry)]
         return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, *columns])
+
+    def _column(self, lookup: Lookup, name: str) -> sql.Composed:
+        column = sql.SQL("t.{}").format(sql.Identifier(name))
+        if kind_of_column(self._mappings[lookup.collection].table.c[name]) == "timestamp":
+            # A plain value, as everywhere; and PostgreSQL has dates that Python has not.
+            return sql.SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(column)
+        return column
 
     def _collect(self, lookup: Lookup, query: sql.Composed, values: tuple[Any, ...]) -> Answers:
         answers: Answers = defaultdict(list)
@@ -126,7 +133,8 @@ class Resolver:
 
 
 def plain(value: Any) -> Any:
-    """A value as psycopg loads it → the plain value of mappings (carried columns are uuid, text, boolean, int)."""
+    """A value as psycopg loads it → the plain value of mappings (carried columns are uuid, text, boolean, int; and
+    timestamps, which come as numbers)."""
     return value.bytes if isinstance(value, uuid.UUID) else value
 
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from migrator import journal
 from migrator.amend import LEDGER_INDEXES
 from migrator.belongings import remember_changes
+from migrator.beside.base import Combined
 from migrator.cluster import check_cluster
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
@@ -50,7 +51,6 @@ def run_migration(
     Errors: all of `migrator.errors`; whatever ends it, what is committed is consistent and the same call goes on.
     """
     started = time.monotonic()
-    refuse_unsupported(config)
     with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
         fingerprints = fingerprints_of(config, concrete, source)
     check_executor(config, concrete, source, target)
@@ -87,7 +87,6 @@ def retry_rejects(
 ) -> tuple[RetryReport, RunReport]:
     """Tries the rejected documents again, with settings and source as they are now; both are then the run's."""
     started = time.monotonic()
-    refuse_unsupported(config)
     with closing(target.connect()) as connection, exclusive(connection):
         run = require_finished(connection, PLACE)
         journal.resume_run(connection, PLACE, run)
@@ -108,16 +107,6 @@ def complete(config: Config, concrete: Concrete, target: Target, connection: Con
     beside = [Task(name="ledger", act=partial(execute, place=PLACE, statement=each)) for each in LEDGER_INDEXES]
     constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
     finish(connection, PLACE, concrete, emit)
-
-
-def refuse_unsupported(config: Config) -> None:
-    """Settings this version reads but cannot act on: better no run than one that leaves something out."""
-    for name in ("recordings", "chunks"):
-        if getattr(config, name) is not None:
-            raise UsageError(
-                f"[{name}] is configured, but this version cannot migrate {name} yet",
-                hint=f"Take the section [{name}] out of migrate.toml to migrate everything else.",
-            )
 
 
 def check_executor(config: Config, concrete: Concrete, source: Source, target: Target) -> None:
@@ -174,7 +163,9 @@ def finish(connection: Connection, place: Place, concrete: Concrete, emit: Emit)
 
 def fingerprints_of(config: Config, concrete: Concrete, source: Source) -> dict[str, str]:
     """What a resumed run must find unchanged."""
-    return {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": concrete.fingerprint}
+    beside = source.fingerprints() if isinstance(source, Combined) else {}
+    own = {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": concrete.fingerprint}
+    return {**own, **beside}
 
 
 def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) -> None:

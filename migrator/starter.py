@@ -37,18 +37,27 @@ url = "embedded:.migrate/postgres"
 
 # Session recordings to merge into the modules; without this section nothing is merged.
 # [recordings]
-# Where they are: "postgresql://…" is the Supabase database, "csv:FILE" the exported table. No default.
+# Where they are: "postgresql://…" is the Supabase database (a user who may read is enough), "csv:FILE" the exported
+# table. No default.
 # url = "csv:recordings.csv"
-# The table that holds them, where url is a database.
+# The table that holds them, where url is a database: "recordings" or "schema.recordings".
 # table = "recordings"
 # Who wins where a module and its recording both have a value: "module" or "recording".
 # prefer = "module"
+# Columns that have another name there, by the names that the mapping knows: { id = "uuid" }.
+# columns = {}
 
 # Chunks of the files' texts for document_chunks; without this section there are none.
 # [chunks]
-# Where they are: "postgresql://…" is the RAG API's database, "jsonl:FILE" an export, "files:FOLDER" the files
-# themselves. No default.
+# Where they are: "postgresql://…" is the RAG API's database, "jsonl:FILE" an export (one JSON object a line, with
+# file_id and content), "files:FOLDER" the files themselves (needs: pip install "migrate[files]"). No default.
 # url = "jsonl:chunks.jsonl"
+# Which collection of the RAG API's store to read (COLLECTION_NAME there); left out: all. No default.
+# collection = "testcollection"
+# How many characters a chunk has that is cut out of a file.
+# size = 1500
+# How many of them it repeats from the chunk before.
+# overlap = 100
 
 [embedding]
 # Who computes embeddings that are missing: "openai" (any OpenAI-compatible endpoint), "local" (offline) or "none".

@@ -244,6 +244,12 @@ USUAL: dict[str, dict[str, Values]] = {
         "storage": words}),
         "published": truths, "order": numbers, **DATES,
     },
+    "document_chunks": {
+        "file_id": st.sampled_from([*FILES, FILE_OID, str(FILE_OID), "gone", "", None]),
+        "position": st.sampled_from([0, 1, 2, 3, 4, 5, -1, 1.0, "1", Int64(6)]), "content": words,
+        "metadata": st.fixed_dictionaries({}, optional={"page": numbers, "section": words, "start_index": numbers,
+        "endIndex": numbers, "user_id": words}), "created_at": moments, "custom_id": words,
+    },
 }  # fmt: skip
 
 

@@ -32,7 +32,8 @@ def compare_rows(
 
 
 def _compare_table(connection: Connection, place: Place, again: Place, mapping: Collection) -> Check:
-    columns = [column for column in mapping.table.columns if column.name != mapping.key.column]
+    apart = {mapping.key.column, *mapping.later}
+    columns = [column for column in mapping.table.columns if column.name not in apart]
     query = sql.SQL(
         "SELECT count(*) OVER (), coalesce(r.ledger_key, s.ledger_key), r.ledger_key IS NULL, s.ledger_key IS NULL,"
         " {differing}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from bson.errors import InvalidBSON
@@ -11,7 +12,7 @@ from bson.errors import InvalidBSON
 from migrator import rawbson
 from migrator.checks.base import EXAMPLES, Check
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.exact import Document, decode_shallow, same, show_id
+from migrator.exact import Document, decode_shallow, same, show_id, whole_of
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_bson
@@ -27,17 +28,17 @@ def check_roundtrip(
     source: Source,
     emit: Emit,
     *,
-    unmapped: bool = True,
+    only: AbstractSet[str] | None = None,
 ) -> Iterator[Check]:
     """Every document of the source, batch by batch, against row + residue, or the whole document that was kept.
 
-    Without `unmapped`, only those of collections with a mapping."""
+    `only`: those of these collections."""
     step = "round trip"
     emit(StepStarted(step=step))
     read: dict[str, int] = defaultdict(int)
     different: dict[str, list[str]] = defaultdict(list)
     wrong: dict[str, int] = defaultdict(int)
-    names = [each.name for each in source.collections() if unmapped or each.name in mappings]
+    names = [each.name for each in source.collections() if only is None or each.name in only]
     for batch in source.read(dict.fromkeys(names, ""), documents=BATCH, size=4 << 20):
         raws = list(rawbson.split(batch.data))
         kept = _kept(connection, place, mappings, batch.collection, raws)
@@ -69,7 +70,14 @@ def _kept(
     ):
         for source_id, document in connection.execute(template, (name, asked), binary=True):
             kept[bytes(source_id)].append(bytes(document))
-    if name in mappings:
+    if name not in mappings:
+        query = place.sql(
+            "SELECT source_id, residue FROM {ledger}"
+            " WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
+        )
+        for source_id, residue in connection.execute(query, (name, asked), binary=True):
+            kept[bytes(source_id)].append(whole_of(bytes(residue)) or b"")
+    else:
         query = place.sql(
             "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
         )

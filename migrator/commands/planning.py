@@ -27,7 +27,7 @@ from migrator.commands.session import _consoles as _consoles
 from migrator.config import STARTER
 from migrator.errors import PlanError, UsageError
 from migrator.plan_file import write_plan
-from migrator.run import fingerprints_of, refuse_unsupported
+from migrator.run import fingerprints_of
 from migrator.sources.base import Source
 from migrator.stages.plan import plan as make_plan
 from migrator.targets.base import Target
@@ -58,7 +58,6 @@ def plan_command(
 ) -> None:  # fmt: skip
     """Foretell what `run` will do, by rehearsing it; writes nothing in source or target."""
     here = session(config, json, verbose, quiet)
-    refuse_unsupported(here.config)
     with here.source() as source, existing_target(here) as target:
         require_collection(source, details)
         fingerprints = fingerprints_of(here.config, here.concrete, source)

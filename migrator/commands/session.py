@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
+from migrator.beside import combine
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config, load_config
 from migrator.console import Console
@@ -47,8 +48,11 @@ class Session:
         def notify(text: str) -> None:
             self.console.emit(Notice(text=text, level="warning"))
 
-        with closing(open_source(self.config.source.url, self.config.source.database, notify)) as source:
-            yield source
+        with ExitStack() as opened:
+            main = opened.enter_context(
+                closing(open_source(self.config.source.url, self.config.source.database, notify))
+            )
+            yield opened.enter_context(closing(combine(main, self.config, self.concrete, notify)))
 
     @contextmanager
     def target(self, *, create: bool = False) -> Iterator[Target]:

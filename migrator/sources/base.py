@@ -16,6 +16,7 @@ class SourceCollection:
     documents: int | None
     bytes: int | None
     metadata: builtins.bytes | None  # mongodump's <collection>.metadata.json as it is; None where absent
+    origin: str | None = None  # where it comes from, if not from the database: a label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,8 @@ CREATE TABLE IF NOT EXISTS {metadata} (
   collection text PRIMARY KEY,
   metadata bytea,                             -- mongodump's <collection>.metadata.json, as it was
   documents bigint,                           -- how many, and bytes of BSON, as far as the source can tell beforehand
-  bytes bigint
+  bytes bigint,
+  origin text                                 -- where it comes from, if not from the database: a label, never a secret
 );
 
 CREATE TABLE IF NOT EXISTS {ledger} (

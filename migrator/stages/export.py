@@ -1,4 +1,7 @@
-"""Rebuilds the source as a mongodump folder from PostgreSQL alone: rows and residue, rejects, archive, metadata."""
+"""Rebuilds the source as a mongodump folder from PostgreSQL alone: rows and residue, rejects, archive, metadata.
+
+What came from elsewhere than MongoDB goes beside the database's folder, as JSON Lines of canonical extended JSON.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_plus
 
+from bson.codec_options import DatetimeConversion
+from bson.json_util import JSONMode, JSONOptions, dumps
+
 from migrator import journal
 from migrator.errors import DifferenceError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.exact import decode
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_bson
 
+EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 EVERY = 1000  # documents between two events
 
 
@@ -31,7 +39,8 @@ class ExportReport:
 def export(
     connection: Connection, place: Place, mappings: Mapping[str, Collection], folder: Path, emit: Emit
 ) -> ExportReport:
-    """Writes `folder/<database>/<collection>.bson` and `.metadata.json`, as mongorestore takes them.
+    """Writes `folder/<database>/<collection>.bson` and `.metadata.json`, as mongorestore takes them; and
+    `folder/<collection>.jsonl` for collections that are none of the database.
 
     Errors: `UsageError` for a folder that is not empty or cannot be written; `DifferenceError` where what was written
     is not what the ledger counts.
@@ -39,17 +48,18 @@ def export(
     if not journal.has_records(connection, place):
         raise UsageError("there is no migration in this target to export", hint="Start with `migrate run`.")
     counts = journal.count_outcomes(connection, place)
-    metadata = journal.read_metadata(connection, place)
+    metadata, origins = journal.read_metadata(connection, place), journal.read_origins(connection, place)
     home = make_folder(folder, journal.database_name(connection, place))
     emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
     written: dict[str, int] = {}
     for name in sorted(metadata):
-        if name not in counts and metadata[name] is None:
+        if name not in counts and metadata[name] is None and name not in origins:
             continue  # listed, but never read: policies.unmapped_collections is "ignore"
-        done = sum(written.values())
-        written[name] = write_collection(
-            home, name, metadata[name], documents_of(connection, place, mappings, name), emit, done
-        )
+        done, documents = sum(written.values()), documents_of(connection, place, mappings, name)
+        if name in origins:
+            written[name] = write_lines(folder / f"{quote_plus(name)}.jsonl", documents, emit, done)
+        else:
+            written[name] = write_collection(home, name, metadata[name], documents, emit, done)
         expected = counts[name].source if name in counts else 0
         if written[name] != expected:
             raise DifferenceError(
@@ -78,16 +88,32 @@ def write_collection(
     """Writes one collection; the file gets its name only when it is whole. Returns the number of documents."""
     # mongodump's own way to write names that are no file names; it also keeps `../x` inside the folder.
     stem = quote_plus(name)
-    partial, count = home / f"{stem}.bson.partial", 0
+    count = write_file(home / f"{stem}.bson", documents, emit, done)
+    if metadata is not None:
+        path = home / f"{stem}.metadata.json"
+        try:
+            path.write_bytes(metadata)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Free some space.") from error
+    return count
+
+
+def write_lines(path: Path, documents: Iterator[bytes], emit: Emit, done: int) -> int:
+    """Writes a collection from elsewhere, one JSON object a line; a chunk's file can be read again as `jsonl:`."""
+    lines = (dumps(decode(each), json_options=EXACT, ensure_ascii=False).encode() + b"\n" for each in documents)
+    return write_file(path, lines, emit, done)
+
+
+def write_file(path: Path, pieces: Iterator[bytes], emit: Emit, done: int) -> int:
+    """Writes a file that gets its name only when it is whole. Returns the number of pieces."""
+    partial, count = path.with_name(f"{path.name}.partial"), 0
     try:
         with partial.open("wb") as file:
-            for count, document in enumerate(documents, start=1):
-                file.write(document)
+            for count, piece in enumerate(pieces, start=1):
+                file.write(piece)
                 if count % EVERY == 0:
                     emit(StepAdvanced(step="export", done=done + count))
-        partial.rename(home / f"{stem}.bson")
-        if metadata is not None:
-            (home / f"{stem}.metadata.json").write_bytes(metadata)
+        partial.rename(path)
     except OSError as error:
         raise UsageError(f"{partial} cannot be written: {error.strerror}", hint="Free some space.") from error
     emit(StepAdvanced(step="export", done=done + count))
@@ -97,9 +123,14 @@ def write_collection(
 def documents_of(
     connection: Connection, place: Place, mappings: Mapping[str, Collection], name: str
 ) -> Iterator[bytes]:
-    """The BSON of every document of a collection: loaded ones rebuilt, the others as they were kept."""
+    """The BSON of every document of a collection: loaded ones rebuilt, the others as they were kept.
+
+    What has no rows of its own, and is loaded all the same, was merged: the ledger has it whole.
+    """
     if name in mappings:
         for _, document in read_bson(connection, place, mappings, mappings[name]):
             yield document
+    else:
+        yield from journal.read_whole(connection, place, name)
     for relation in ("rejects", "archive"):
         yield from journal.read_kept(connection, place, relation, name)

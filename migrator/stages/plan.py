@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,11 @@ from migrator.entities import Entity, describe_tables
 from migrator.errors import MigrateError, PlanError
 from migrator.events import Emit, Notice, silent
 from migrator.exact import show_id
-from migrator.fields import FieldStatistics
+from migrator.fields import FieldStatistics, fates_of_merge
 from migrator.handover import Counts
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
+from migrator.merge import Merge
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Batch, Part, Source
 from migrator.stages import load
@@ -112,8 +113,8 @@ def plan(
         findings = collect_findings(connection, place)
         return PlanReport(
             fingerprints={**fingerprints, "target": digest},
-            collections=list(describe(source, concrete.mappings, statistics, outcomes, findings)),
-            steps=list(describe_steps(concrete.mappings)),
+            collections=list(describe(source, concrete, statistics, outcomes, findings)),
+            steps=list(describe_steps(concrete.mappings, [each.merge for each in pipeline.mergings(0)])),
             blockers=blockers,
             tables=count_tables(concrete.mappings, outcomes),
             entities=describe_tables(concrete.metadata),
@@ -198,7 +199,7 @@ def collect_findings(connection: Connection, place: Place) -> dict[str, list[dic
 
 def describe(
     source: Source,
-    mappings: Mapping[str, Collection],
+    concrete: Concrete,
     statistics: Mapping[str, FieldStatistics],
     outcomes: Mapping[str, Counts],
     findings: Mapping[str, list[dict[str, Any]]],
@@ -206,21 +207,23 @@ def describe(
     """One entry for every collection of the source."""
     nothing = Counts(source=0, loaded=0, rejected=0, archived=0)
     for each in source.collections():
-        mapping, seen = mappings.get(each.name), statistics.get(each.name, FieldStatistics())
+        mapping, seen = concrete.mappings.get(each.name), statistics.get(each.name, FieldStatistics())
+        merge = concrete.merges.get(each.name) if each.origin is not None else None
+        into = mapping or (merge and concrete.mappings[merge.into])
         counts = outcomes.get(each.name, nothing).as_json()
         yield {
             "name": each.name,
             "documents": seen.documents,
             "bytes": seen.bytes,
-            "mapping": mapping and mapping.table.name,
+            "mapping": into and into.table.name,
             "predicted": {name: counts[name] for name in ("loaded", "rejected", "archived")},
-            "fields": seen.as_json(mapping),
+            "fields": seen.as_json(mapping, {} if merge is None else fates_of_merge(merge)),
             "fields_beyond": seen.beyond,
             "findings": findings.get(each.name, []),
         }
 
 
-def describe_steps(mappings: Mapping[str, Collection]) -> Iterator[dict[str, Any]]:
+def describe_steps(mappings: Mapping[str, Collection], merges: Sequence[Merge] = ()) -> Iterator[dict[str, Any]]:
     """The steps of a run and what each waits for."""
     yield {"name": "prepare", "needs": []}
     for group in load.levels(mappings):
@@ -228,7 +231,11 @@ def describe_steps(mappings: Mapping[str, Collection]) -> Iterator[dict[str, Any
             needs = [f"reconcile {need}" for need in sorted(mappings[name].needs)]
             yield {"name": f"load {name}", "needs": needs or ["prepare"]}
             yield {"name": f"reconcile {name}", "needs": [f"load {name}"]}
-    yield {"name": "constrain", "needs": [f"reconcile {name}" for name in mappings]}
+    for merge in merges:
+        yield {"name": f"load {merge.name}", "needs": ["prepare"]}
+        yield {"name": f"merge {merge.name}", "needs": [f"load {merge.name}", f"reconcile {merge.into}"]}
+    merged = [f"merge {merge.name}" for merge in merges]
+    yield {"name": "constrain", "needs": [*(f"reconcile {name}" for name in mappings), *merged]}
 
 
 def count_tables(mappings: Mapping[str, Collection], outcomes: Mapping[str, Counts]) -> dict[str, int]:

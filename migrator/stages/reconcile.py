@@ -16,8 +16,9 @@ from migrator import journal, members
 from migrator.amend import ensure_ledger_index
 from migrator.claims import Claims
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.findings import severity_of
 from migrator.journal import Place
-from migrator.mapping import Collection, Newest
+from migrator.mapping import Collection, Expected, Newest
 from migrator.tree import Trees
 
 Connection = psycopg.Connection[Any]
@@ -56,6 +57,8 @@ def reconcile(
     with connection.transaction():
         for newest in collection.newest:
             set_newest(connection, place, collection, newest, tenant)
+        for expected in collection.expected:
+            report_missing(connection, place, mappings, collection, expected)
         journal.finish_step(connection, place, run, step, began=began)
     emit(StepFinished(step=step, note=f"{done:,} claims settled"))
 
@@ -80,6 +83,8 @@ def reconcile_again(
     with connection.transaction():
         for newest in collection.newest:
             set_newest(connection, place, collection, newest, tenant)
+    for expected in collection.expected:
+        report_missing(connection, place, mappings, collection, expected)
     members.settle(connection, place, mappings, collection.name)
 
 
@@ -88,6 +93,35 @@ def _analyze(connection: Connection, place: Place, collection: Collection) -> No
     connection.execute(sql.SQL("ANALYZE {}").format(place.table(collection.table.name)))
     connection.execute(place.sql("ANALYZE {ledger}"))
     connection.execute(place.sql("ANALYZE {links}"))
+
+
+def report_missing(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], collection: Collection, expected: Expected
+) -> None:
+    """Says, of rows elsewhere that want rows here, which have none now. Can be repeated."""
+    there = mappings[expected.collection]
+    names = {
+        "collection": sql.Literal(there.name),
+        "code": sql.Literal(expected.code),
+        "detail": sql.Literal(expected.says),
+    }
+    missing = place.sql(
+        "INSERT INTO {findings} (collection, code, severity, source_id, detail)"
+        " SELECT {collection}, {code}, {severity}, l.source_id, {detail} FROM {ledger} l"
+        " JOIN {there} t ON t.{key}::text = l.target_id WHERE l.collection = {collection} AND l.outcome = 'loaded'"
+        " AND t.{says} AND NOT EXISTS (SELECT FROM {here} h WHERE h.{by} = t.{key})",
+        severity=sql.Literal(severity_of(expected.code)),
+        there=place.table(there.table.name),
+        here=place.table(collection.table.name),
+        key=sql.Identifier(there.key.column),
+        says=sql.Identifier(expected.says),
+        by=sql.Identifier(expected.by),
+        **names,
+    )
+    with connection.transaction():
+        query = place.sql("DELETE FROM {findings} WHERE collection = {collection} AND code = {code}", **names)
+        connection.execute(query)
+        connection.execute(missing)
 
 
 def set_newest(connection: Connection, place: Place, collection: Collection, newest: Newest, tenant: UUID) -> None:

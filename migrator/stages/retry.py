@@ -36,6 +36,9 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     step = "retry"
     emit(StepStarted(step=step, total=sum(tried.values())))
     done = 0
+    mergings = pipeline.mergings(run)
+    for merging in mergings:
+        merging.withdraw()
     for name in pipeline.mappings:
         members.withdraw(connection, place, pipeline.mappings, name)
     for level in pipeline.levels():
@@ -44,6 +47,8 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
                 done += 1
                 emit(StepAdvanced(step=step, done=done))
             pipeline.settle_again(run, claims)
+    for merging in mergings:
+        merging.settle(emit)
     left = count_rejects(connection, place)
     emit(
         StepFinished(

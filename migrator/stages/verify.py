@@ -64,8 +64,8 @@ def verify(
     if level in ("rows", "roundtrip"):
         checks += _rows(config, concrete, source, connection, dsn, place, emit)
     if level == "roundtrip":
-        unmapped = config.policies.unmapped_collections == "archive"
-        checks += roundtrip.check_roundtrip(connection, place, concrete.mappings, source, emit, unmapped=unmapped)
+        only = None if config.policies.unmapped_collections == "archive" else concrete.known
+        checks += roundtrip.check_roundtrip(connection, place, concrete.mappings, source, emit, only=only)
     return VerifyReport(
         level=level,
         checks=tuple(checks),
@@ -79,7 +79,7 @@ def _counts(
 ) -> Iterator[Check]:
     counted = accounts.count_source(source, emit)
     if config.policies.unmapped_collections == "ignore":
-        counted = type(counted)({name: n for name, n in counted.items() if name in concrete.mappings})
+        counted = type(counted)({name: n for name, n in counted.items() if name in concrete.known})
     emit(StepStarted(step="check the target", unit="checks"))
     parts = (
         accounts.check_accounts(connection, place, counted),

@@ -95,9 +95,9 @@ class ServerTarget:
 
     def __init__(self, url: str) -> None:
         self._secrets = Secrets(url_secrets(url))
-        self._parts = _parse(url, self._secrets)
+        self._parts = parse_url(url, self._secrets)
         self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | _STALLED | self._parts)
-        self.label = _label(self._parts)
+        self.label = label_of(self._parts)
 
     def __repr__(self) -> str:
         return f"ServerTarget({self.label})"
@@ -121,13 +121,13 @@ def open_connection(dsn: str, label: str, secrets: Secrets) -> Connection:
     try:
         connection = psycopg.connect(dsn, autocommit=True, application_name="migrate", client_encoding="UTF8")
     except psycopg.Error as error:
-        raise _explain(error, label, secrets) from None
+        raise explain(error, label, secrets) from None
     try:
         _check_version(connection, label)
         connection.execute(_SESSION)
     except psycopg.Error as error:
         connection.close()
-        raise _explain(error, label, secrets) from None
+        raise explain(error, label, secrets) from None
     except TargetError:
         connection.close()
         raise
@@ -137,18 +137,20 @@ def open_connection(dsn: str, label: str, secrets: Secrets) -> Connection:
 def connect_worker(dsn: str) -> Connection:
     """A further connection to a target that is known by its `dsn`."""
     parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
-    return open_connection(dsn, _label(parts), Secrets([parts["password"]] if "password" in parts else []))
+    return open_connection(dsn, label_of(parts), Secrets([parts["password"]] if "password" in parts else []))
 
 
-def _parse(url: str, secrets: Secrets) -> dict[str, str]:
+def parse_url(url: str, secrets: Secrets, key: str = "target.url") -> dict[str, str]:
+    """libpq's parameters in a URL. Raises `UsageError`; `key` is what to call it in migrate.toml."""
     try:
         return {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError as error:
         hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX"
-        raise UsageError(f"target.url is no connection string: {secrets.mask(str(error).strip())}", hint) from None
+        raise UsageError(f"{key} is no connection string: {secrets.mask(str(error).strip())}", hint) from None
 
 
-def _label(parts: dict[str, str]) -> str:
+def label_of(parts: dict[str, str]) -> str:
+    """How to name a database in output."""
     user = f"{parts['user']}@" if "user" in parts else ""
     port = f":{parts['port']}" if "port" in parts else ""
     return f"postgresql://{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', parts.get('user', ''))}"
@@ -161,14 +163,15 @@ def _check_version(connection: Connection, label: str) -> None:
         raise TargetError(message, "upgrade the server, or name another one in target.url")
 
 
-def _explain(error: psycopg.Error, label: str, secrets: Secrets) -> TargetError:
+def explain(error: psycopg.Error, label: str, secrets: Secrets, key: str = "target.url") -> TargetError:
+    """Why there is no connection, in words without secrets; `key` is what to correct in migrate.toml."""
     text = secrets.mask(" ".join(str(error).split()))
     for pattern, cause, remedy in _CAUSES:
         if re.search(pattern, text):
-            failure = TargetError(f"cannot connect to {label}: {cause} ({text})", remedy)
+            failure = TargetError(f"cannot connect to {label}: {cause} ({text})", remedy.replace("target.url", key))
             failure.transient = cause in _PASSING
             return failure
-    return TargetError(f"cannot connect to {label}: {text}", "check target.url, and the server's log")
+    return TargetError(f"cannot connect to {label}: {text}", f"check {key}, and the server's log")
 
 
 def _find_psql() -> str:

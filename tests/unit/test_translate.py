@@ -46,8 +46,8 @@ def make_references() -> References:
         ("conversations", "id"): {first: (Found(first, carried),), second: (Found(second, agents),)},
         ("courses", "id"): {course: (Found(course, {}),)},
         ("agents", "id"): {AGENT: (Found(AGENT, {"provider": "anthropic", "model": "claude-3"}),)},
-        ("files", "id"): {file: (Found(file, {}),)},
-        ("files", "_id"): {encode({"_id": FILE_OID}): (Found(file, {}),)},
+        ("files", "id"): {file: (Found(file, {"created_at": 0}),)},
+        ("files", "_id"): {encode({"_id": FILE_OID}): (Found(file, {"created_at": 0}),)},
         ("files", "vector_store_id"): {"vs": (Found(file, {}),)},
     }
 

@@ -1,0 +1,116 @@
+"""document_chunks (the RAG API's store, JSON Lines, or the files themselves) → document_chunks.
+
+Their vectors are computed after all are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mappings import shared
+from mappings.agents import own_id
+from migrator.codecs import INTEGER, MOMENT, TEXT, UNREADABLE
+from migrator.context import ABSENT, Context, Found, Lookup, Rejected, first_at, kind_of
+from migrator.exact import Document
+from migrator.ids import uuid_of, uuid_text
+from migrator.jsonb import normalize
+from migrator.mapping import Collection, Expected
+from migrator.references import Key, Refer
+from migrator.rules import Compute, take
+from schema.rag import document_chunks
+
+NAME = "document_chunks"
+PAGE = ("metadata.page", "metadata.page_number", "metadata.pageNumber", "metadata.loc.pageNumber")
+SECTION = ("metadata.section", "metadata.heading", "metadata.title")
+START = ("metadata.startIndex", "metadata.start_index")
+END = ("metadata.endIndex", "metadata.end_index")
+
+
+def by_object_id(documents: Iterable[Document]) -> set[Any]:
+    return {key for document in documents if (key := own_id(document.get("file_id"))) is not None}
+
+
+FILES_BY_ID = Lookup("files", by_object_id, by="_id", carry=("created_at",))
+
+
+def file_by_object_id(context: Context, document: Document) -> Found:
+    """A chunk may name its file by `_id`; whose file is gone is rejected."""
+    value = document.get("file_id", ABSENT)
+    key = own_id(value)
+    found = context.find(FILES_BY_ID, key) if key is not None else ()
+    if not found:
+        raise Rejected("orphan", f"file_id ({kind_of(value)})")
+    return found[0]
+
+
+def id_of(context: Context, position: Any, file_id: bytes) -> bytes:
+    """The id follows from the file and the chunk's place in it, so that running again gives the same."""
+    if type(position) is not int or position < 0:
+        reason = "missing_required" if position is ABSENT else "wrong_type"
+        raise Rejected(reason, f"position ({kind_of(position)})")
+    return uuid_of(NAME, f"{uuid_text(file_id)}:{position}")
+
+
+def metadata_of(context: Context, metadata: Any, content: Any) -> Any:
+    """page, section, startIndex and endIndex, where they are known or follow."""
+    document = {"metadata": metadata}
+    packed: Document = {}
+    for key, paths, codec in (("page", PAGE, INTEGER), ("section", SECTION, TEXT), ("startIndex", START, INTEGER),
+                              ("endIndex", END, INTEGER)):  # fmt: skip
+        value, path = first_at(document, paths)
+        plain = UNREADABLE if value is ABSENT else codec.read(value, context.note, path)
+        if plain is not UNREADABLE:
+            packed[key] = plain
+        elif value is not ABSENT:
+            context.note("wrong_type", f"{path} ({kind_of(value)})")
+    if "startIndex" in packed and "endIndex" not in packed and type(content) is str:
+        packed["endIndex"] = packed["startIndex"] + len(content)
+    return normalize(packed) if packed else None
+
+
+def created_of(context: Context, created: Any, file_created: int) -> int:
+    """A store knows no dates: a chunk is as old as its file."""
+    plain = UNREADABLE if created is ABSENT or created is None else MOMENT.read(created, context.note, "created_at")
+    return plain if isinstance(plain, int) else file_created
+
+
+def created_back(created: int, file_created: int) -> Any:
+    return ABSENT if created == file_created else MOMENT.write(created)
+
+
+def file_back(file_id: bytes) -> Any:
+    return uuid_text(file_id)
+
+
+mapping = Collection(
+    name=NAME,
+    section="chunks",
+    table=document_chunks,
+    key=Key(path="_id", collection=NAME),
+    constants=shared.tenant,
+    later=frozenset({"embedding"}),
+    expected=(Expected(collection="files", says="embedded", by="file_id", code="chunks_missing"),),
+    rules=(
+        Refer(
+            path="file_id",
+            column="file_id",
+            key=shared.FILES,
+            carry=("created_at",),
+            gone=file_by_object_id,
+            write=file_back,
+        ),
+        Compute(columns=("id",), fields=("position",), after=("file_id",), function=id_of, lookups=(FILES_BY_ID,)),
+        take("content", "content", TEXT, required=True),
+        Compute(columns=("metadata",), fields=("metadata", "content"), function=metadata_of),
+        Compute(
+            columns=("created_at",),
+            fields=("created_at",),
+            after=("file_id.created_at",),
+            function=created_of,
+            to="created_at",
+            reverse=created_back,
+            reverse_of=("created_at", "file_id.created_at"),
+        ),
+    ),
+)
