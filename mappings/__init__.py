@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mappings import agents, chunks, conversations, files, lms, memories, messages, recordings, transactions, users
+from migrator.mapping import Embedded
 
 MAPPINGS = (
     users.mapping,
@@ -22,3 +23,6 @@ MERGES = (recordings.mapping,)
 
 # Where `policies.orphan_owner` looks for its e-mail: (collection, column).
 ADOPTER = ("users", "email")
+
+# Which rows want an embedding of their text.
+EMBEDDED = Embedded(collection=chunks.NAME, table=chunks.mapping.table, text="content", vector="embedding")

@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 import typer
 
-from migrator.commands import looking, planning, proving, reverting, running
+from migrator.commands import embedding, looking, planning, proving, reverting, running
 from migrator.commands.rejects import rejects_app
 from migrator.commands.session import _consoles as _consoles
 from migrator.commands.session import (
@@ -40,6 +40,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("revert", reverting.revert, "migrate revert --yes"),
     ("report", proving.report, "migrate report --plan plan.json --html plan.html"),
     ("export", proving.export, "migrate export rebuilt && mongorestore rebuilt"),
+    ("embed", embedding.embed, "migrate embed"),
     ("schema", planning.schema, "migrate schema > schema.sql"),
     ("id", planning.id_command, "migrate id users 64baaaafd882a3fac3fb6a2b"),
     ("psql", looking.psql, "migrate psql -- -c 'SELECT count(*) FROM messages'"),

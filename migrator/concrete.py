@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from migrator.errors import UsageError
-from migrator.mapping import Collection
+from migrator.mapping import Collection, Embedded
 from migrator.merge import Merge
 
 
@@ -22,7 +22,7 @@ class Concrete:
     """Mappings by collection, the target's tables, a digest over the code of both, and the packages they came from.
 
     `packages` is None where they came from no package that another process could import. `merges`: by the collection
-    whose documents go into rows of another.
+    whose documents go into rows of another. `embedded` says which rows want a vector; None: none.
     """
 
     mappings: Mapping[str, Collection]
@@ -31,6 +31,7 @@ class Concrete:
     fingerprint: str
     packages: tuple[str, str] | None = None
     merges: Mapping[str, Merge] = field(default_factory=dict)
+    embedded: Embedded | None = None
 
     @property
     def known(self) -> frozenset[str]:
@@ -53,6 +54,7 @@ def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
         fingerprint=digest.hexdigest(),
         packages=(mappings_name, schema_name),
         merges={merge.name: merge for merge in getattr(mappings, "MERGES", ())},
+        embedded=getattr(mappings, "EMBEDDED", None),
     )
 
 

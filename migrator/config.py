@@ -17,12 +17,12 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from migrator.config_models import FOLDER_URLS, Config, StorageRule, fingerprint
+from migrator.config_models import FOLDER_URLS, Config, StorageRule, embedding_fingerprint, fingerprint
 from migrator.errors import UsageError
 from migrator.masking import Secrets, mask
 from migrator.starter import STARTER
 
-__all__ = ["STARTER", "Config", "Secrets", "StorageRule", "fingerprint", "load_config", "mask"]
+__all__ = ["STARTER", "Config", "Secrets", "StorageRule", "embedding_fingerprint", "fingerprint", "load_config", "mask"]
 
 _Raw = dict[str, Any]
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")

@@ -129,7 +129,11 @@ class Chunks(Section):
 
 
 class Embedding(Section):
-    """Who computes missing embeddings. pgvector's `vector` ends at 16,000 dimensions."""
+    """Who computes missing embeddings. pgvector's `vector` ends at 16,000 dimensions.
+
+    `batch` texts go into one request, each of at most `input_tokens`; `usd_per_million` tokens is what they cost, None:
+    what OpenAI takes for the model, if it is one of theirs.
+    """
 
     provider: Literal["openai", "local", "none"] = "none"
     base_url: HttpUrl = Field(default="https://api.openai.com/v1", repr=False)
@@ -137,6 +141,9 @@ class Embedding(Section):
     model: Text = "text-embedding-3-small"
     dimensions: int = Field(default=1536, ge=1, le=16_000)
     concurrency: int = Field(default=8, ge=1, le=1000)
+    batch: int = Field(default=128, ge=1, le=2048)
+    input_tokens: int = Field(default=8000, ge=16)
+    usd_per_million: float | None = Field(default=None, ge=0)
 
 
 class Policies(Section):
@@ -226,8 +233,9 @@ class Config(Section):
 def fingerprint(config: Config) -> str:
     """SHA-256 (hex) over the settings that decide what the target holds in the end.
 
-    Left out: the engine's section and `concurrency`, which only decide how fast; keys and passwords; the target's URL;
-    and the source's, because a dump may be moved and a server renamed: the source has a fingerprint of its own.
+    Left out: the engine's section, which only decides how fast; passwords; the target's URL; and the source's, because
+    a dump may be moved and a server renamed: the source has a fingerprint of its own. So has the embedding, which may
+    be decided later.
     """
     kept: dict[str, Any] = {
         "database": config.source.database,
@@ -235,13 +243,19 @@ def fingerprint(config: Config) -> str:
         "tenant": config.tenant,
         "recordings": config.recordings and (_address(config.recordings.url), config.recordings),
         "chunks": config.chunks and (_address(config.chunks.url), config.chunks),
-        "embedding": (_address(config.embedding.base_url), config.embedding),
         "policies": config.policies,
         "transactions": config.transactions,
         "storage": config.storage,
         "migration": config.migration,
     }
     return hashlib.sha256(json.dumps(kept, default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def embedding_fingerprint(config: Config) -> str:
+    """SHA-256 (hex) over what a plan has foretold about embeddings: who computes them, and of which model."""
+    chosen = config.embedding
+    kept = (chosen.provider, _address(chosen.base_url), chosen.model, chosen.dimensions, chosen.input_tokens)
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
 def _address(url: str) -> str:
@@ -255,5 +269,5 @@ def _address(url: str) -> str:
 def _plain(value: object) -> object:
     if not isinstance(value, BaseModel):
         raise TypeError(f"no fingerprint for {type(value).__name__}")
-    secret_or_speed = {"url", "base_url", "api_key", "concurrency"} if not isinstance(value, StorageRule) else set()
-    return value.model_dump(mode="json", by_alias=True, exclude=secret_or_speed)
+    secret = {"url"} if not isinstance(value, StorageRule) else set()
+    return value.model_dump(mode="json", by_alias=True, exclude=secret)

@@ -88,6 +88,7 @@ class Console:
                     step = self._steps[event.step]
                     step.done = event.done
                     step.total = event.total or step.total
+                    step.note = event.note
                     self._view.advance(step)
                 case StepFinished() if event.step in self._steps:
                     self._view.finish(self._steps.pop(event.step), _clean(event.note, self.mask))

@@ -10,7 +10,8 @@
     └── AccessError         7   a system outside cannot be reached, refuses access, or hands out damaged data
         ├── SourceError
         │   └── DamagedSourceError   names file and byte offset
-        └── TargetError
+        ├── TargetError
+        └── EmbeddingError
 
 Bad documents are not errors: they are values (`handover.Reject`, `handover.Finding`).
 """
@@ -80,6 +81,10 @@ class DamagedSourceError(SourceError):
 
 class TargetError(AccessError):
     """The target cannot be reached, or lacks something the migration needs."""
+
+
+class EmbeddingError(AccessError):
+    """The embedding service cannot be reached, refuses access, or answers nothing usable."""
 
 
 def _revive(kind: type[MigrateError], state: dict[str, Any]) -> MigrateError:

@@ -18,11 +18,15 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAdvanced:
-    """`done` of the step's total so far (absolute, not a delta); `total` where it is known better by now."""
+    """`done` of the step's total so far (absolute, not a delta); `total` where it is known better by now.
+
+    `note` says what else has gathered, e.g. '1,200 tokens, $0.02'.
+    """
 
     step: str
     done: int
     total: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.context import Row
@@ -60,6 +60,31 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedReport:
+    """What became of `chunks` rows without a vector: those not filled, failed or empty still wait for one.
+
+    `tokens` and `usd` are what this call has paid; None: nobody knows the price.
+    """
+
+    chunks: int = 0
+    filled: int = 0
+    failed: int = 0
+    empty: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "chunks": self.chunks,
+            "filled": self.filled,
+            "failed": self.failed,
+            "empty": self.empty,
+            "tokens": self.tokens,
+            "usd": self.usd,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """What `migrate run` prints: see contract.md, JSON shapes."""
 
@@ -70,6 +95,7 @@ class RunReport:
     findings: dict[str, int]
     rejects: dict[str, int]
     seconds: float
+    embedding: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -79,5 +105,6 @@ class RunReport:
             "tables": self.tables,
             "findings": self.findings,
             "rejects": self.rejects,
+            "embedding": self.embedding,
             "seconds": round(self.seconds, 3),
         }

@@ -25,6 +25,7 @@ from migrator.sources.base import Batch, Source, SourceCollection
 RECORDS = (
     "runs", "steps", "parts", "batches", "activity", "metadata",
     "ledger", "rejects", "archive", "findings", "aliases", "links", "writes", "touched",
+    "embeddings",
 )  # fmt: skip
 Connection = psycopg.Connection[Any]
 

@@ -62,6 +62,17 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """Rows whose text wants a vector: documents of `collection` in `table`; the rest names columns."""
+
+    collection: str
+    table: sa.Table
+    text: str
+    vector: str
+    key: str = "id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
     """How documents of `name` become rows of `table` and come back.
 

@@ -22,6 +22,7 @@ class Step:
     total: int | None
     unit: str
     done: int = 0
+    note: str = ""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -34,7 +35,7 @@ class Step:
 
     def amount(self) -> str:
         of = "" if self.total is None else f" of {self.total:,}"
-        return f"{self.done:,}{of} {self.unit}"
+        return f"{self.done:,}{of} {self.unit}" + (f", {self.note}" if self.note else "")
 
     def pace(self) -> str:
         """Rate and time left, as far as they can be told."""

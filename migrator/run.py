@@ -11,24 +11,25 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from migrator import journal
+from migrator import journal, vectors
 from migrator.amend import LEDGER_INDEXES
 from migrator.belongings import remember_changes
 from migrator.beside.base import Combined
 from migrator.cluster import check_cluster
 from migrator.concrete import Concrete
-from migrator.config import Config, fingerprint
+from migrator.config import Config, embedding_fingerprint, fingerprint
 from migrator.crew import Task
 from migrator.errors import DifferenceError, TargetError, UsageError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
-from migrator.handover import RunReport
+from migrator.handover import EmbedReport, RunReport
 from migrator.journal import Connection, Place
 from migrator.lock import exclusive
 from migrator.monitor import monitored
 from migrator.persevere import persevere
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Answering, Source
-from migrator.stages.constrain import constrain
+from migrator.stages.constrain import constrain, renew_vector_indexes
+from migrator.stages.embed import embed
 from migrator.stages.prepare import prepare
 from migrator.stages.retry import RetryReport, require_finished, retry
 from migrator.targets.base import Target
@@ -103,10 +104,27 @@ def retry_rejects(
 def complete(config: Config, concrete: Concrete, target: Target, connection: Connection, emit: Emit) -> None:
     """What follows the rows: the accounts, indexes and keys, statistics."""
     check_identity(connection, PLACE)
+    run = journal.latest_run(connection, PLACE)
+    if concrete.embedded is not None and run is not None:  # before the vector index, which is trained on what is there
+        embed(connection, PLACE, concrete.embedded, config.embedding, run[0], emit)
     rls, workers = config.target.rls == "all", config.engine.workers or 2
     beside = [Task(name="ledger", act=partial(execute, place=PLACE, statement=each)) for each in LEDGER_INDEXES]
     constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
     finish(connection, PLACE, concrete, emit)
+
+
+def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit) -> EmbedReport:
+    """What is still without an embedding after a run gets one. Errors: `UsageError` before a run has finished."""
+    if concrete.embedded is None:
+        raise UsageError("the mappings have no EMBEDDED: nothing here wants an embedding")
+    with closing(target.connect()) as connection, exclusive(connection):
+        run = require_finished(connection, PLACE)
+        journal.create_records(connection, PLACE)  # an earlier version may have made less
+        remember_changes(connection, PLACE, concrete)
+        report = embed(connection, PLACE, concrete.embedded, config.embedding, run, emit)
+        if report.filled:
+            renew_vector_indexes(connection, PLACE, concrete.embedded, emit)
+        return report
 
 
 def check_executor(config: Config, concrete: Concrete, source: Source, target: Target) -> None:
@@ -165,13 +183,16 @@ def fingerprints_of(config: Config, concrete: Concrete, source: Source) -> dict[
     """What a resumed run must find unchanged."""
     beside = source.fingerprints() if isinstance(source, Combined) else {}
     own = {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": concrete.fingerprint}
-    return {**own, **beside}
+    return {**own, **beside, "embedding": embedding_fingerprint(config)}
 
 
 def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) -> None:
-    """Refuses to go on with other data, settings or rules than the run that began."""
+    """Refuses to go on with other data, settings or rules than the run that began.
+
+    Who computes embeddings may change; that vectors of two models do not mix is the stage's business."""
     latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
-    changed = [name for name, value in fingerprints.items() if latest is not None and latest[2].get(name) != value]
+    known = latest[2] if latest else fingerprints
+    changed = [name for name, value in fingerprints.items() if name != "embedding" and known.get(name) != value]
     if changed:
         raise UsageError(
             f"changed since the migration in this target began: {', '.join(changed)}",
@@ -210,6 +231,7 @@ def report(connection: Connection, concrete: Concrete, seconds: float) -> RunRep
     latest = journal.latest_run(connection, PLACE)
     assert latest is not None  # called with a run open or done
     collections = journal.count_outcomes(connection, PLACE)
+    embedded = concrete.embedded
     tables: dict[str, int] = {}
     for name, counts in collections.items():
         if name in concrete.mappings:
@@ -222,5 +244,6 @@ def report(connection: Connection, concrete: Concrete, seconds: float) -> RunRep
         tables=tables,
         findings=journal.count_by(connection, PLACE, "findings", "code"),
         rejects=journal.count_by(connection, PLACE, "rejects", "reason"),
+        embedding={} if embedded is None else vectors.describe(connection, PLACE, embedded),
         seconds=seconds,
     )

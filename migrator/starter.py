@@ -60,7 +60,8 @@ url = "embedded:.migrate/postgres"
 # overlap = 100
 
 [embedding]
-# Who computes embeddings that are missing: "openai" (any OpenAI-compatible endpoint), "local" (offline) or "none".
+# Who computes embeddings that are missing: "openai" (any OpenAI-compatible endpoint), "local" (offline, for trying out;
+# needs `pip install 'migrate[local]'`) or "none" (`migrate embed` fills them later).
 # provider = "none"
 # The endpoint for provider "openai".
 # base_url = "https://api.openai.com/v1"
@@ -72,6 +73,12 @@ url = "embedded:.migrate/postgres"
 # dimensions = 1536
 # How many requests may be under way at once.
 # concurrency = 8
+# How many texts go into one request at most; what a service takes differs.
+# batch = 128
+# How many tokens a text may have; a longer one is embedded in pieces, and gets the mean of their vectors.
+# input_tokens = 8000
+# What a million tokens cost in US dollars; left out: what OpenAI takes for its own models. No default.
+# usd_per_million = 0.02
 
 [policies]
 # What happens to content whose user is gone: "reject", or the e-mail of a user who takes it over.

@@ -15,14 +15,17 @@ from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import catalog, ddl, objects
+from migrator import catalog, ddl, objects, vectors
 from migrator.catalog import Catalog
 from migrator.crew import Crew, Graph, Task
 from migrator.ddl import Ref, Statement
 from migrator.errors import DifferenceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.journal import Place
+from migrator.mapping import Embedded
 from migrator.objects import Record
 
 Connection = psycopg.Connection[Any]
@@ -162,6 +165,16 @@ def carry_out(change: Change, connection: Connection) -> None:
         objects.wait_briefly(connection)
         with catalog.schema_first(connection, "public"):
             change.act(connection)
+
+
+def renew_vector_indexes(connection: Connection, place: Place, embedded: Embedded, emit: Emit) -> None:
+    """Trains vector indexes anew on vectors that came after them; meanwhile the table can be read and written."""
+    found = vectors.find_indexes(connection, place, embedded)
+    emit(StepStarted(step="vector index", total=len(found), unit="indexes"))
+    for name, *_ in found:
+        statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(place.rows, name))
+        for_building(connection).execute(statement)
+    emit(StepFinished(step="vector index", note=f"{len(found)} built anew"))
 
 
 @contextmanager

@@ -97,6 +97,7 @@ def revert(
         emit(StepAdvanced(step=STEP, done=3))
         remove_rows(connection, belongings)
         emit(StepAdvanced(step=STEP, done=4))
+        connection.execute(PLACE.sql("DROP TABLE IF EXISTS {embeddings}"))  # else the extension could not go
         objects.drop_created(connection, drop_rows=True)
         drop_records(connection)
     emit(StepFinished(step=STEP, note=f"{sum(removed.values()):,} rows removed"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from migrator.config import STARTER, Config, fingerprint, load_config, mask
+from migrator.config import STARTER, Config, embedding_fingerprint, fingerprint, load_config, mask
 from migrator.config_models import StorageRule
 from migrator.errors import UsageError
 
@@ -324,7 +324,10 @@ def test_fingerprint_ignores_speed_places_and_secrets(load: Load) -> None:
         "MIGRATE_SOURCE__URL": "dump:/moved",
         "MIGRATE_EMBEDDING__API_KEY": "other",
         "MIGRATE_EMBEDDING__CONCURRENCY": "1",
+        "MIGRATE_EMBEDDING__BATCH": "1",
+        "MIGRATE_EMBEDDING__USD_PER_MILLION": "1",
     }
+    assert embedding_fingerprint(load(EVERY_SECTION, changed)) == embedding_fingerprint(load(EVERY_SECTION))
     assert fingerprint(load(EVERY_SECTION, changed)) == first
 
 
@@ -337,8 +340,6 @@ def test_fingerprint_ignores_speed_places_and_secrets(load: Load) -> None:
         ("MIGRATE_RECORDINGS__URL", "csv:/other.csv"),
         ("MIGRATE_RECORDINGS__PREFER", "module"),
         ("MIGRATE_CHUNKS__URL", "files:/other"),
-        ("MIGRATE_EMBEDDING__MODEL", "other"),
-        ("MIGRATE_EMBEDDING__BASE_URL", "https://other.example"),
         ("MIGRATE_POLICIES__ORPHAN_OWNER", "reject"),
         ("MIGRATE_TRANSACTIONS__AMOUNT_UNIT", "cents"),
         ("MIGRATE_MIGRATION__SCHEMA", "other"),
@@ -347,6 +348,23 @@ def test_fingerprint_ignores_speed_places_and_secrets(load: Load) -> None:
 def test_fingerprint_sees_what_matters(load: Load, variable: str, value: str) -> None:
     """What changes the outcome changes the fingerprint."""
     assert fingerprint(load(EVERY_SECTION, {variable: value})) != fingerprint(load(EVERY_SECTION))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MIGRATE_EMBEDDING__PROVIDER", "none"),
+        ("MIGRATE_EMBEDDING__MODEL", "other"),
+        ("MIGRATE_EMBEDDING__BASE_URL", "https://other.example"),
+        ("MIGRATE_EMBEDDING__DIMENSIONS", "7"),
+        ("MIGRATE_EMBEDDING__INPUT_TOKENS", "77"),
+    ],
+)
+def test_embedding_has_a_fingerprint_of_its_own(load: Load, variable: str, value: str) -> None:
+    """Who computes embeddings may be decided after the run, so a run goes on; a plan that foretold another does not."""
+    first, other = load(EVERY_SECTION), load(EVERY_SECTION, {variable: value})
+    assert fingerprint(first) == fingerprint(other)
+    assert embedding_fingerprint(first) != embedding_fingerprint(other)
 
 
 def test_fingerprint_sees_storage_rules(load: Load) -> None:

@@ -1,0 +1,262 @@
+"""Fills embeddings that are missing, several requests at once, and goes on wherever an earlier attempt was killed.
+
+A text is asked for once: equal texts wait for the same answer, and what was answered is in the cache in the
+transaction that gives it to its rows. What a kill can cost is what was under way: `WINDOW` times as many requests as
+the service may have at once. One thread talks to PostgreSQL, page by page and answer by answer, while the event loop
+talks to the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from migrator import vectors
+from migrator.config_models import Embedding
+from migrator.embedding import open_provider
+from migrator.embedding.packing import pack
+from migrator.embedding.prices import cost_of
+from migrator.embedding.provider import Answer, Failure, Provider, Success, Vector
+from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
+from migrator.handover import EmbedReport
+from migrator.journal import Connection, Place
+from migrator.mapping import Embedded
+from migrator.vectors import EMPTY, FAILED, SPLIT, Filling, VectorStore, Waiting
+
+STEP = "embed"
+WINDOW = 2  # requests asked or being written, as a multiple of those that the service may have at once
+PAGE = 2000  # rows read at once
+
+
+@dataclass(slots=True)
+class Text:
+    """A text that is asked for, and the rows that wait for it."""
+
+    digest: bytes
+    text: str
+    rows: list[Waiting] = field(default_factory=list)
+
+
+Request = list[Text]
+
+
+@dataclass(slots=True)
+class Written:
+    """What an answer came to."""
+
+    filled: int = 0
+    failed: int = 0
+    tokens: int = 0
+    requests: int = 0
+
+
+def embed(
+    connection: Connection, place: Place, embedded: Embedded, settings: Embedding, run: int, emit: Emit
+) -> EmbedReport:
+    """Gives every row of `embedded` without a vector its own, as far as there is one.
+
+    Errors: `EmbeddingError` where the service is gone or refuses us; `UsageError` where it is not the one whose vectors
+    are there already. What was done is kept.
+    """
+    missing = vectors.count_missing(connection, place, embedded)
+    if not missing:
+        return EmbedReport()
+    provider = open_provider(settings, lambda text: emit(Notice(text=text, level="warning")))
+    if provider is None:
+        emit(Notice(text=f"{missing:,} chunks get no embedding: the provider is none. `migrate embed` fills them."))
+        return EmbedReport(chunks=missing)
+    store = VectorStore(connection, place, embedded, provider.model, provider.dimensions)
+    store.begin(run)
+    emit(StepStarted(step=STEP, total=missing, unit="chunks"))
+    filler = Filler(provider, store, lambda tokens: cost_of(settings, tokens), emit)
+    report = asyncio.run(filler.fill(missing))
+    emit(StepFinished(step=STEP, note=describe(report.filled, report.tokens, report.usd)))
+    if report.failed:
+        emit(
+            Notice(
+                text=f"{report.failed:,} chunks have no embedding: see the findings {FAILED}."
+                " `migrate embed` tries again.",
+                level="warning",
+            )
+        )
+    return report
+
+
+def describe(filled: int, tokens: int, usd: float | None) -> str:
+    cost = "" if usd is None else f", ${usd:,.4f}"
+    return f"{filled:,} chunks, {tokens:,} tokens{cost}"
+
+
+class Filler:
+    """The work of one process. `cost` gives US dollars for tokens, None where nobody knows."""
+
+    def __init__(self, provider: Provider, store: VectorStore, cost: Callable[[int], float | None], emit: Emit) -> None:
+        self._provider, self._store, self._cost, self._emit = provider, store, cost, emit
+        self._after: str | None = None
+        self._exhausted = False
+        self._pending: deque[Text] = deque()  # not asked for yet
+        self._open: dict[bytes, Text] = {}  # pending, asked for, or answered and not being written yet
+        self._done = Written()
+        self._empty = 0
+        self._asking: dict[asyncio.Task[Answer], Request] = {}
+        self._answered: list[tuple[Request, Answer]] = []
+        self._writing: asyncio.Future[Written] | None = None
+        self._under_way = 0  # requests asked, answered or being written
+        self._error: BaseException | None = None
+        self._postgres = ThreadPoolExecutor(1, thread_name_prefix="embed")
+
+    async def fill(self, missing: int) -> EmbedReport:
+        try:
+            await self._work()
+        finally:
+            self._postgres.shutdown()
+            await self._provider.close()
+        done = self._done
+        return EmbedReport(
+            chunks=missing, filled=done.filled, failed=done.failed, empty=self._empty,
+            tokens=done.tokens, usd=self._cost(done.tokens),
+        )  # fmt: skip
+
+    async def _work(self) -> None:
+        """What is paid for is written, however this ends: with an error of the service, or with Ctrl-C."""
+        try:
+            while self._error is None and await self._ask_more() | self._write_more():
+                await self._wait()
+            while self._asking or self._write_more():  # after an error: who is on the way may still arrive
+                await self._wait()
+        finally:
+            for task in self._asking:
+                task.cancel()
+            await asyncio.gather(*self._asking, return_exceptions=True)
+            while self._write_more():
+                self._count(await self._collect())
+        if self._error is not None:
+            raise self._error
+
+    async def _ask_more(self) -> bool:
+        """As many requests as may be under way; returns whether any are."""
+        most = WINDOW * self._provider.concurrency
+        while self._under_way < most and (request := await self._next_request()):
+            task = asyncio.create_task(self._provider.embed([each.text for each in request]))
+            self._asking[task] = request
+            self._under_way += 1
+        return bool(self._asking)
+
+    def _write_more(self) -> bool:
+        """Everything that is answered, once what was before is written; returns whether anything is being written."""
+        if self._answered and self._writing is None:
+            self._writing = self._write(self._answered)
+            self._answered = []
+        return self._writing is not None
+
+    async def _wait(self) -> None:
+        """Until an answer comes or something is written."""
+        waiting: set[asyncio.Future[Any]] = {*self._asking}
+        if self._writing is not None:
+            waiting.add(self._writing)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if self._writing is not None and self._writing.done():
+            self._count(await self._collect())
+        for task in [task for task in self._asking if task.done()]:
+            request = self._asking.pop(task)
+            error = task.exception()
+            if error is None:
+                self._answered.append((request, task.result()))
+            else:
+                self._under_way -= 1
+                self._error = self._error or error
+
+    async def _collect(self) -> Written:
+        """What has been written; the way is free for more."""
+        assert self._writing is not None  # who calls has looked
+        written = await self._writing
+        self._writing = None
+        self._under_way -= written.requests
+        return written
+
+    async def _next_request(self) -> Request:
+        """Texts for one request; empty where none are left."""
+        while len(self._pending) < self._provider.batch and not self._exhausted:
+            await self._read_page()
+        if not self._pending:
+            return []
+        candidates = [each.text for each in islice(self._pending, self._provider.batch)]
+        size = len(next(pack(candidates, self._provider.batch)))
+        return [self._pending.popleft() for _ in range(size)]
+
+    async def _read_page(self) -> None:
+        page, filled = await self._in_thread(self._read)
+        self._count(Written(filled=filled))
+        for row, digest in page:
+            text = self._open.get(digest)
+            if text is None:
+                text = self._open[digest] = Text(digest, row.text)
+                self._pending.append(text)
+            text.rows.append(row)
+
+    def _read(self) -> tuple[list[tuple[Waiting, bytes]], int]:
+        """The next rows that wait for an answer, with the digest of their text; and how many did not have to."""
+        page = self._store.read(self._after, PAGE)
+        if not page:
+            self._exhausted = True
+            return [], 0
+        self._after = page[-1].id
+        digested = [(row, hashlib.sha256(row.text.encode()).digest()) for row in page if row.text.strip()]
+        empty = [row for row in page if not row.text.strip()]
+        known = self._store.known({digest for _, digest in digested})
+        with self._store.transaction():
+            filled = self._store.fill([Filling(row.id, digest) for row, digest in digested if digest in known])
+            self._store.add_findings((row.source_id, EMPTY, "") for row in empty)
+        self._empty += len(empty)
+        return [each for each in digested if each[1] not in known], filled
+
+    def _write(self, answered: Sequence[tuple[Request, Answer]]) -> asyncio.Future[Written]:
+        """From here on a row with one of these texts finds it in the cache: pages are read after this is written."""
+        for request, _ in answered:
+            for each in request:
+                del self._open[each.digest]
+        return asyncio.ensure_future(self._in_thread(lambda: self._write_now(answered)))
+
+    def _write_now(self, answered: Sequence[tuple[Request, Answer]]) -> Written:
+        written = Written(tokens=sum(answer.tokens for _, answer in answered), requests=len(answered))
+        found: list[tuple[bytes, Vector]] = []
+        fillings: list[Filling] = []
+        findings: list[tuple[bytes, str, str]] = []
+        for request, answer in answered:
+            for text, result in zip(request, answer.results, strict=True):
+                if isinstance(result, Failure):
+                    written.failed += len(text.rows)
+                    findings += [(row.source_id, FAILED, result.why) for row in text.rows]
+                else:
+                    found.append((text.digest, result.vector))
+                    fillings += [Filling(row.id, text.digest) for row in text.rows]
+                    findings += _split_findings(text, result)
+        with self._store.transaction():
+            self._store.keep(found, written.tokens)
+            written.filled = self._store.fill(fillings)
+            self._store.add_findings(findings)
+        return written
+
+    def _count(self, written: Written) -> None:
+        done = self._done
+        done.filled += written.filled
+        done.failed += written.failed
+        done.tokens += written.tokens
+        cost = self._cost(done.tokens)
+        note = f"{done.tokens:,} tokens" + ("" if cost is None else f", ${cost:,.4f}")
+        self._emit(StepAdvanced(step=STEP, done=done.filled + done.failed + self._empty, note=note))
+
+    async def _in_thread(self, act: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._postgres, act)
+
+
+def _split_findings(text: Text, result: Success) -> list[tuple[bytes, str, str]]:
+    if result.pieces == 1:
+        return []
+    return [(row.source_id, SPLIT, f"{result.pieces} pieces") for row in text.rows]

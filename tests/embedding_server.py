@@ -1,0 +1,219 @@
+"""A service of embeddings for tests: speaks OpenAI's protocol, takes its time, and fails as real ones do.
+
+A process of its own (`serving`), so that it shares no interpreter with what it serves. Its vectors follow from the
+text, so that a test can tell whose a vector is. It counts what it was paid for: every vector that it has answered in
+full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import random
+import struct
+import subprocess
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import Request, urlopen
+
+FAILURES = (
+    "429", "429 ms", "500", "503", "cut", "cut inside", "short", "garbled", "no json", "dimension", "nan", "zero",
+    "order",
+)  # fmt: skip
+_BLOCK = array("f", (random.Random(5).gauss(0, 1) for _ in range(20_000))).tobytes()
+
+
+def vector_of(text: str, dimensions: int) -> bytes:
+    """The vector of a text, as little-endian floats."""
+    digest = hashlib.sha256(text.encode()).digest()
+    own = struct.pack("<4f", *(byte / 256 + 0.001 for byte in digest[:4]))
+    start = 4 * (int.from_bytes(digest[4:6], "big") % (len(_BLOCK) // 4 - dimensions))
+    return (own + _BLOCK[start:])[: 4 * dimensions]
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How the service behaves. `rate` is the share of requests that fail, `kinds` how."""
+
+    latency: float = 0.0
+    rate: float = 0.0
+    kinds: Sequence[str] = FAILURES
+    dimensions: int = 1536
+    limit: int = 8191  # tokens of an input, a token being four characters here
+    key: str = ""
+    batch: int = 2048
+    pause: str = "1"  # what Retry-After says
+
+
+class Service:
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+        self.paid: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
+        self.open = self.most_open = 0
+        self._chance = random.Random(3)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines = head.decode().split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if not await self._answer(lines[0].split()[1], headers, body, writer):
+                    break
+        writer.close()
+
+    async def _answer(self, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """One request; returns whether the connection stays."""
+        if path == "/stats":
+            return await _send(writer, 200, self._stats())
+        if path == "/habits":
+            self.habits = Habits(**json.loads(body))
+            self._chance.seed(3)
+            return await _send(writer, 200, {})
+        self.open += 1
+        self.most_open = max(self.open, self.most_open)
+        try:
+            await asyncio.sleep(self.habits.latency)
+            return await self._embed(path, headers, json.loads(body), writer)
+        finally:
+            self.open -= 1
+
+    async def _embed(self, path: str, headers: dict[str, str], asked: Any, writer: asyncio.StreamWriter) -> bool:
+        habits, texts = self.habits, asked["input"]
+        if path != "/v1/embeddings" or asked["model"] == "missing":
+            return await self._refuse(writer, 404, "model_not_found")
+        if habits.key and headers.get("authorization") != f"bearer {habits.key}":
+            return await self._refuse(writer, 401, "invalid_api_key")
+        if any(len(text) > 4 * habits.limit or not text or "POISON" in text for text in texts):
+            return await self._refuse(writer, 400, "context_length_exceeded")
+        if len(texts) > habits.batch:
+            return await self._refuse(writer, 413, "")
+        kind = self._chance.choice(habits.kinds) if self._chance.random() < habits.rate else "fine"
+        self.told[kind] += 1
+        return await self._fail(writer, kind, texts)
+
+    async def _refuse(self, writer: asyncio.StreamWriter, status: int, code: str, **headers: str) -> bool:
+        self.told[str(status)] += 1
+        error = {"error": {"message": "this is refused", "type": "some_error", "code": code or None}}
+        return await _send(writer, status, error, **headers)
+
+    async def _fail(self, writer: asyncio.StreamWriter, kind: str, texts: list[str]) -> bool:
+        if kind[:3].isdigit():
+            pause = {"429": {"retry-after": self.habits.pause}, "429 ms": {"retry-after-ms": "80"}}.get(kind, {})
+            return await self._refuse(writer, int(kind[:3]), "rate_limit_exceeded", **pause)
+        if kind == "cut":
+            return False
+        if kind in ("garbled", "no json"):
+            return await _send_bytes(writer, 200, b'{"data": [{"ind' if kind == "garbled" else b"<html></html>", {})
+        body = json.dumps(self._vectors(kind, texts)).encode()
+        if kind == "cut inside":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+            writer.write(body[: len(body) // 2])
+            await writer.drain()
+            return False
+        return await _send_bytes(writer, 200, body, {})
+
+    def _vectors(self, kind: str, texts: list[str]) -> dict[str, Any]:
+        """The answer; what is wrong with it is wrong for some of its texts only, the others are paid for."""
+        dimensions = self.habits.dimensions
+        raw = [vector_of(text, dimensions) for text in texts]
+        order = list(range(len(texts)))
+        bad = set(self._chance.sample(order, max(1, len(order) // 4))) if kind != "fine" else set()
+        match kind:
+            case "short":
+                bad = set(order[len(order) // 2 :])
+                raw = raw[: len(order) // 2]
+            case "dimension":
+                raw = [each[:-4] if place in bad else each for place, each in enumerate(raw)]
+            case "nan":
+                raw = [struct.pack("<f", float("nan")) + each[4:] if n in bad else each for n, each in enumerate(raw)]
+            case "zero":
+                raw = [bytes(4 * dimensions) if place in bad else each for place, each in enumerate(raw)]
+            case "order" if len(order) > 1:
+                order[0], order[-1] = order[-1], order[0]
+                raw[0], raw[-1] = raw[-1], raw[0]
+                bad = {0, len(order) - 1}
+            case "order":
+                bad = set()
+        if kind != "cut inside":
+            self.paid.update(_digest(text) for place, text in enumerate(texts) if place not in bad)
+        entries = [
+            {"object": "embedding", "index": index, "embedding": base64.b64encode(each).decode()}
+            for index, each in zip(order, raw, strict=False)
+        ]
+        return {"object": "list", "data": entries, "usage": {"prompt_tokens": sum(len(t) // 4 for t in texts)}}
+
+    def _stats(self) -> dict[str, Any]:
+        return {"paid": self.paid, "told": self.told, "open": self.open, "most_open": self.most_open}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, value: Any, **headers: str) -> bool:
+    return await _send_bytes(writer, status, json.dumps(value).encode(), headers)
+
+
+async def _send_bytes(writer: asyncio.StreamWriter, status: int, body: bytes, headers: dict[str, str]) -> bool:
+    fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + body)
+    await writer.drain()
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service under way, seen from outside."""
+
+    url: str  # what `base_url` is
+
+    def behave(self, **habits: Any) -> None:
+        """Other habits from now on: the fields of `Habits`."""
+        self._ask("/habits", json.dumps(habits).encode())
+
+    def stats(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask("/stats", None)
+        return found
+
+    def _ask(self, path: str, body: bytes | None) -> Any:
+        address = self.url.removesuffix("/v1") + path
+        with urlopen(Request(address, data=body), timeout=30) as answer:
+            return json.loads(answer.read())
+
+
+@contextmanager
+def serving() -> Iterator[Running]:
+    """A service in a process of its own, well-behaved at first."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.embedding_server"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None  # asked for
+    try:
+        yield Running(f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    service = Service(Habits())
+    server = await asyncio.start_server(service.serve, "127.0.0.1", parser.parse_args().port)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
