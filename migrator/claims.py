@@ -125,6 +125,8 @@ class Claims:
 
     def _ties(self, rejects: list[tuple[bytes, int]]) -> dict[int, bytes]:
         """What decides between documents of one `_id`, by the reject's number."""
+        if not rejects:
+            return {}
         query = self.place.sql(
             "SELECT source_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)"
             " GROUP BY 1 HAVING count(*) > 1"
@@ -313,4 +315,4 @@ class Claims:
         self._encoder.add(output, 0, rawbson.source_id(raw), raw, result, document)
         self._encoder.add_findings(output, 0, findings)
         copy_rows(self.connection, self.place, self._encoder, output.rows)
-        copy_records(self.connection, self.place, output)
+        copy_records(self.connection, self.place, self.collection.name, output)

@@ -40,15 +40,15 @@ _LENGTH = struct.Struct(">i").pack
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 
-def compile_collection(collection: Collection, options: Any) -> Fast:
-    """The function for one collection: `fast(documents, translation, output, first=0)`.
+def compile_collection(collection: Collection, options: Any, lister: str | None = None) -> Fast:
+    """The function for one collection: `fast(documents, translation, output, first=0)`. `lister` as for `Encoder`.
 
     It fills `output` and returns the places of the documents that it leaves to `translate`; documents that are None are
     passed over, and places are counted from `first`.
     """
     if any(collection.key.column in rule.columns for rule in collection.rules):
         return leave_all  # the id is known only when other columns are
-    code = Code(collection, options)
+    code = Code(collection, options, lister)
     text = code.source()
     namespace = dict(code.names)
     exec(compile(text, f"<compiled {collection.name}>", "exec"), namespace)
@@ -85,8 +85,9 @@ class IdMemo(dict[Any, tuple[bytes, bool]]):
 class Code(Draft):
     """The code of one collection, while it is written."""
 
-    def __init__(self, collection: Collection, options: Any) -> None:
+    def __init__(self, collection: Collection, options: Any, lister: str | None = None) -> None:
         super().__init__(collection, collection.constants(options))
+        self._lister = lister
         given = self.collection.gives | {"_id"}
         self.names.update(
             A=ABSENT, U=UNREADABLE, ObjectId=ObjectId, DatetimeMS=DatetimeMS, Rejected=Rejected, Archived=Archived,
@@ -279,6 +280,8 @@ class Code(Draft):
         if self.collection.unique:
             values = ", ".join(self.locals_[column] for column in self.collection.unique)
             self.add(2, f"output.uniques.append(({values},))")
+        if self._lister is not None:
+            self.add(2, f"output.members.append(({self.locals_[self._lister]}, oid))")
         self._emit_rest(key)
 
     def _emit_row(self) -> None:

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from migrator import rows
-from migrator.encode import Encoder, Output
+from migrator.encode import Encoder, Output, member_tuples
 from migrator.journal import Place
 
 Connection = psycopg.Connection[Any]
@@ -20,7 +20,7 @@ def copy_rows(connection: Connection, place: Place, encoder: Encoder, tuples: li
     copy(connection, place.table(encoder.collection.table.name), tuples, names)
 
 
-def copy_records(connection: Connection, place: Place, output: Output) -> None:
+def copy_records(connection: Connection, place: Place, collection: str, output: Output) -> None:
     """The records of a batch, by binary COPY."""
     copy(connection, place.sql("{ledger}"), output.ledger + output.outcomes)
     columns = sql.SQL(" (collection, source_id, reason, detail, document)")
@@ -28,6 +28,7 @@ def copy_records(connection: Connection, place: Place, output: Output) -> None:
     copy(connection, place.sql("{archive}"), output.archive)
     copy(connection, place.sql("{findings}"), [finding for _, finding in output.findings])
     copy(connection, place.sql("{links}"), [link for _, link in output.links])
+    copy(connection, place.sql("{members}"), member_tuples(collection, output.members))
 
 
 _ALL = sql.SQL("")

@@ -25,6 +25,7 @@ REJECT_KINDS = ("text", "bytea", "text", "text", "bytea")
 ARCHIVE_KINDS = ("text", "bytea", "bytea")
 FINDING_KINDS = ("text", "text", "text", "bytea", "text")
 LINK_KINDS = ("text", "text", "text", "integer")
+MEMBER_KINDS = ("text", "text", "bytea")
 
 # A text shorter than this cannot overflow a tsvector (1 MiB): a lexeme takes at most eight bytes for each of its own.
 PROBED_BYTES = 100_000
@@ -32,13 +33,15 @@ PROBED_BYTES = 100_000
 
 @dataclass(slots=True)
 class Output:
-    """Encoded tuples of one batch. `ids` and `places` (the document's place in the batch) go with `rows`."""
+    """Encoded tuples of one batch. `ids`, `places` (the document's place in the batch), `uniques` and `members` go with
+    `rows`; the latter two only where a collection has them."""
 
     rows: list[bytes] = field(default_factory=list)
     ledger: list[bytes] = field(default_factory=list)
     ids: list[Any] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     uniques: list[tuple[Any, ...]] = field(default_factory=list)
+    members: list[tuple[Any, bytes | None]] = field(default_factory=list)  # (plain id of the lister, ObjectId or None)
     probes: list[tuple[int, str, str]] = field(default_factory=list)  # (index into rows, column, text)
     outcomes: list[bytes] = field(default_factory=list)  # ledger tuples of what was not loaded
     rejects: list[bytes] = field(default_factory=list)
@@ -52,6 +55,20 @@ def spell_id(plain: Any) -> str:
     return uuid_text(plain) if isinstance(plain, bytes) else str(plain)
 
 
+def objectid_in(source_id: bytes) -> bytes | None:
+    """The 12 bytes of an ObjectId in BSON `{"_id": …}`; None for an `_id` of another type."""
+    return source_id[9:21] if len(source_id) == 22 and source_id[4] == 7 else None
+
+
+def member_tuples(collection: str, members: Iterable[tuple[Any, bytes | None]]) -> list[bytes]:
+    """What a batch's rows tell of the lists they stand in: one tuple for every row that lists some of them."""
+    listed: dict[Any, list[bytes]] = {}
+    for lister, objectid in members:
+        if objectid is not None:
+            listed.setdefault(lister, []).append(objectid)
+    return [rows.write_row((collection, spell_id(who), b"".join(ids)), MEMBER_KINDS) for who, ids in listed.items()]
+
+
 def ledger_tuple(
     collection: str, source_id: bytes, target_id: str | None, outcome: str, residue: bytes | None
 ) -> bytes:
@@ -59,10 +76,11 @@ def ledger_tuple(
 
 
 class Encoder:
-    """Puts results of the translation into an `Output`."""
+    """Puts results of the translation into an `Output`. `lister`: the column with the row that lists a row's `_id`."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, lister: str | None = None) -> None:
         self.collection = collection
+        self._lister = lister
         kinds = rows.kinds_of_table(collection.table)
         self.columns = [name for name, _ in kinds]
         self.kinds = [kind for _, kind in kinds]
@@ -91,6 +109,8 @@ class Encoder:
         output.ledger.append(ledger_tuple(self.collection.name, source_id, spell_id(row_id), "loaded", loaded.residue))
         if self.collection.unique:
             output.uniques.append(tuple(row[column] for column in self.collection.unique))
+        if self._lister is not None:
+            output.members.append((row[self._lister], objectid_in(source_id)))
         for column in self.collection.probes:
             text = row[column]
             if text is not None and len(text) * 4 > PROBED_BYTES and len(text.encode()) > PROBED_BYTES:
@@ -130,7 +150,7 @@ def drop(output: Output, indexes: AbstractSet[int]) -> None:
     output.findings = [each for each in output.findings if each[0] not in places]
     output.links = [each for each in output.links if each[0] not in places]
     keep = [index for index in range(len(output.rows)) if index not in indexes]
-    for name in ("rows", "ledger", "ids", "places", "uniques"):
+    for name in ("rows", "ledger", "ids", "places", "uniques", "members"):
         values = getattr(output, name)
         if values:
             setattr(output, name, [values[index] for index in keep])

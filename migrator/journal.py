@@ -24,7 +24,7 @@ from migrator.sources.base import Batch, Source, SourceCollection
 
 RECORDS = (
     "runs", "steps", "parts", "batches", "activity", "metadata",
-    "ledger", "rejects", "archive", "findings", "aliases", "links", "writes", "touched",
+    "ledger", "rejects", "archive", "findings", "aliases", "links", "members", "writes", "touched",
     "embeddings",
 )  # fmt: skip
 Connection = psycopg.Connection[Any]

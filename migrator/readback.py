@@ -77,7 +77,7 @@ def _join_members(
     alias, key = sql.Identifier(f"k_{rule.path}"), sql.Identifier("t", collection.key.column)
     gathered = members_query(place, mappings, rule)
     if all_of_them:
-        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}").format(gathered, key, a=alias)
+        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
     one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.by), key)
     return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 
 from migrator import journal, vectors
 from migrator.amend import LEDGER_INDEXES
@@ -20,7 +19,7 @@ from migrator.concrete import Concrete
 from migrator.config import Config, embedding_fingerprint, fingerprint
 from migrator.crew import Task
 from migrator.errors import DifferenceError, TargetError, UsageError
-from migrator.events import Emit, Notice, StepFinished, StepStarted
+from migrator.events import Emit, Notice
 from migrator.handover import EmbedReport, RunReport
 from migrator.journal import Connection, Place
 from migrator.lock import exclusive
@@ -102,7 +101,7 @@ def retry_rejects(
 
 
 def complete(config: Config, concrete: Concrete, target: Target, connection: Connection, emit: Emit) -> None:
-    """What follows the rows: the accounts, indexes and keys, statistics."""
+    """What follows the rows: the accounts, indexes and keys."""
     check_identity(connection, PLACE)
     run = journal.latest_run(connection, PLACE)
     if concrete.embedded is not None and run is not None:  # before the vector index, which is trained on what is there
@@ -110,7 +109,6 @@ def complete(config: Config, concrete: Concrete, target: Target, connection: Con
     rls, workers = config.target.rls == "all", config.engine.workers or 2
     beside = [Task(name="ledger", act=partial(execute, place=PLACE, statement=each)) for each in LEDGER_INDEXES]
     constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
-    finish(connection, PLACE, concrete, emit)
 
 
 def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit) -> EmbedReport:
@@ -165,18 +163,6 @@ def work(
 
 def execute(connection: Connection, place: Place, statement: LiteralString) -> None:
     connection.execute(place.sql(statement))
-
-
-def finish(connection: Connection, place: Place, concrete: Concrete, emit: Emit) -> None:
-    """Fresh statistics, so that the first queries of the application are planned well."""
-    emit(StepStarted(step="analyze", total=None, unit="tables"))
-    for mapping in concrete.mappings.values():
-        # With columns named, expressions in indexes are left out: to_tsvector over a sample takes longer than all else,
-        # and without its statistics a full-text query goes by its index, as it should.
-        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in mapping.table.columns)
-        connection.execute(sql.SQL("ANALYZE {} ({})").format(place.table(mapping.table.name), columns))
-    connection.execute(place.sql("ANALYZE {ledger}"))
-    emit(StepFinished(step="analyze"))
 
 
 def fingerprints_of(config: Config, concrete: Concrete, source: Source) -> dict[str, str]:

@@ -1,6 +1,5 @@
-"""What of a translated batch claims an id or a unique value that is taken, or holds what an index could not take.
-
-It is rejected at once; `claims` decides between the claimants when all have been seen.
+"""Which rows of a translated batch may be loaded: not what claims an id or a unique value that is taken, nor what an
+index could not take. It is rejected at once; `claims` decides between the claimants when all have been seen.
 """
 
 from __future__ import annotations
@@ -11,44 +10,79 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from migrator.copying import copy_rows
 from migrator.encode import Output, drop
 from migrator.handover import Reject
 from migrator.journal import Place
-from migrator.mapping import Collection
 from migrator.resolve import plain
 from migrator.translator import Translator
 
 Connection = psycopg.Connection[Any]
 
 
-def set_aside(connection: Connection, place: Place, translator: Translator, output: Output, raws: list[bytes]) -> None:
-    """Rejects what claims an id or a unique value that is taken, and what an index could not take."""
-    refused: dict[int, Reject] = {}
-    for index, reject in _taken(connection, place, translator.collection, output):
-        refused.setdefault(index, reject)
-    for index, column, text in output.probes:
-        if index not in refused and not _passes(connection, translator.collection.probes[column], text):
-            refused[index] = Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
-    for index, reject in refused.items():
-        translator.reject(output, raws[output.places[index]], reject)
-    if refused:
-        drop(output, refused.keys())
+class Admission:
+    """Lets the rows of one collection into their table, batch by batch.
 
+    Nearly always nothing is taken, and asking costs as much as a tenth of loading. So rows are sent as they are; once
+    the table has refused one, it is asked before.
+    """
 
-def _taken(
-    connection: Connection, place: Place, collection: Collection, output: Output
-) -> Iterator[tuple[int, Reject]]:
-    claims: list[tuple[str, str, list[Any]]] = [(collection.key.column, "duplicate_id", output.ids)]
-    for number, (column, reason) in enumerate(collection.unique.items()):
-        claims.append((column, reason, [values[number] for values in output.uniques]))
-    for column, reason, values in claims:
-        taken = _existing(connection, place.table(collection.table.name), column, values)
-        for index, value in enumerate(values):
-            if value is None:
-                continue
-            if value in taken:
-                yield index, Reject(reason=reason, detail=column)
-            taken.add(value)
+    def __init__(self, connection: Connection, place: Place, translator: Translator) -> None:
+        self._connection, self._place, self._translator = connection, place, translator
+        self._collection = translator.collection
+        self._asks_first = False
+
+    def bring(self, output: Output, raws: list[bytes]) -> None:
+        """Loads the rows of a batch; what claims a taken value, or holds what an index could not take, is rejected.
+
+        Raises `UniqueViolation` where the table refuses a row: then the whole transaction is to be done again. (In a
+        savepoint, rows would not bear the transaction's own number, which `journal.sign` keeps.)
+        """
+        self._refuse(output, raws, self._overlong(output))
+        if self._asks_first or self._claims_twice(output):
+            self._refuse(output, raws, self._taken(output))
+        try:
+            copy_rows(self._connection, self._place, self._translator.encoder, output.rows)
+        except psycopg.errors.UniqueViolation:
+            self._asks_first = True
+            raise
+
+    def _refuse(self, output: Output, raws: list[bytes], reasons: Iterator[tuple[int, Reject]]) -> None:
+        refused: dict[int, Reject] = {}
+        for index, reject in reasons:
+            refused.setdefault(index, reject)  # the first reason counts
+        for index, reject in refused.items():
+            self._translator.reject(output, raws[output.places[index]], reject)
+        if refused:
+            drop(output, refused.keys())
+
+    def _overlong(self, output: Output) -> Iterator[tuple[int, Reject]]:
+        for index, column, text in output.probes:
+            if not _passes(self._connection, self._collection.probes[column], text):
+                yield index, Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
+
+    def _claims(self, output: Output) -> Iterator[tuple[str, str, list[Any]]]:
+        """(column, reason, the value of each row)."""
+        yield self._collection.key.column, "duplicate_id", output.ids
+        for number, (column, reason) in enumerate(self._collection.unique.items()):
+            yield column, reason, [values[number] for values in output.uniques]
+
+    def _claims_twice(self, output: Output) -> bool:
+        """Whether two rows of the batch are in each other's way."""
+        present = ([value for value in values if value is not None] for _, _, values in self._claims(output))
+        return any(len(set(values)) < len(values) for values in present)
+
+    def _taken(self, output: Output) -> Iterator[tuple[int, Reject]]:
+        """The rows whose claims are taken, by the table or by an earlier row of the batch."""
+        table = self._place.table(self._collection.table.name)
+        for column, reason, values in self._claims(output):
+            taken = _existing(self._connection, table, column, values)
+            for index, value in enumerate(values):
+                if value is None:
+                    continue
+                if value in taken:
+                    yield index, Reject(reason=reason, detail=column)
+                taken.add(value)
 
 
 def _existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:

@@ -47,12 +47,12 @@ def find_unfaithful(raws: list[bytes], documents: Documents) -> frozenset[int]:
 class Translator:
     """Translates batches of one mapped collection."""
 
-    def __init__(self, collection: Collection, options: Any, resolver: Resolver) -> None:
+    def __init__(self, collection: Collection, options: Any, resolver: Resolver, lister: str | None = None) -> None:
         self.collection = collection
         self._options = options
         self._resolver = resolver
-        self.encoder = Encoder(collection)
-        self._fast: Fast = compile_collection(collection, options)
+        self.encoder = Encoder(collection, lister)
+        self._fast: Fast = compile_collection(collection, options, lister)
 
     def translate(self, data: bytes) -> tuple[Output, list[bytes]]:
         """What becomes of a batch, and its documents' BSON one by one."""

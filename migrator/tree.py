@@ -41,8 +41,16 @@ class Trees:
     def settle(self) -> None:
         """All steps, in the order in which they depend on each other."""
         assert self.collection.tree is not None  # asked only of collections that have one
-        for step in (self.follow, self.infer_parents, self.report_disagreements, self.cut_dangling, self.cut_rings):
+        steps = [self.follow, self.cut_bad_edges]
+        if self._has_links(self.collection.tree):
+            steps[1:1] = [self.infer_parents, self.report_disagreements]
+        for step in steps:
             step(self.collection.tree)
+
+    def _has_links(self, tree: Tree) -> bool:
+        """Whether any row lists others; without an index that joins could begin with, no join says so at once."""
+        query = self.place.sql("SELECT EXISTS (SELECT FROM {links} WHERE collection = %(link)s)")
+        return self.connection.execute(query, self._values(tree)).fetchone() == (True,)
 
     def reattach(self) -> None:
         """Rows that were cut from their parent name it again: it may be there by now. `settle` cuts what dangles."""
@@ -91,8 +99,6 @@ class Trees:
 
     def infer_parents(self, tree: Tree) -> None:
         """A row whose document names no parent at all, and that exactly one other row lists, gets that one."""
-        if tree.link is None:
-            return
         found = self._query(
             tree,
             "SELECT m.id, min(p.id::text)::uuid FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
@@ -114,7 +120,7 @@ class Trees:
     def report_disagreements(self, tree: Tree) -> None:
         """A row that is listed by one row and has another parent: `parentMessageId` won, and that is said."""
         step = f"reconcile {self.collection.name}: disagreements"
-        if tree.link is None or step in journal.finished_steps(self.connection, self.place):
+        if step in journal.finished_steps(self.connection, self.place):
             return
         found = self._query(
             tree,
@@ -137,24 +143,35 @@ class Trees:
             self.connection.execute(query, (self.collection.name,))
             self.connection.execute(self.place.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
 
-    def cut_dangling(self, tree: Tree) -> None:
-        """A parent that is gone, elsewhere, or the row itself: the row becomes a root."""
-        found = self._query(
-            tree,
-            "SELECT m.id FROM {table} m LEFT JOIN {table} p ON p.id = m.{parent} AND p.{within} = m.{within}"
-            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IS NOT NULL AND (p.id IS NULL OR p.id = m.id)",
-        )
-        self._change(((row[0].bytes, {tree.parent: None}) for row in found), "dangling_parent")
+    def cut_bad_edges(self, tree: Tree) -> None:
+        """A parent that is gone, elsewhere, or the row itself: the row becomes a root. Then the rings are cut.
 
-    def cut_rings(self, tree: Tree) -> None:
-        """Each ring is cut above its oldest row. Only a ring has an edge on which the parent is not older."""
+        Only a ring has an edge on which the parent is not older. One join finds both kinds of edges; as a statement of
+        its own, not under a cursor, so that the server may use all cores.
+        """
+        query = self._compose(
+            tree,
+            "CREATE TEMPORARY TABLE bad_edges AS"
+            " SELECT m.id, m.{within} AS within, p.id IS NULL OR p.{within} <> m.{within} OR p.id = m.id AS dangling"
+            " FROM {table} m LEFT JOIN {table} p ON p.id = m.{parent}"
+            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IS NOT NULL AND (p.id IS NULL OR p.{within} <> m.{within}"
+            " OR (p.{order}, p.id) >= (m.{order}, m.id))",
+        )
+        self.connection.execute("DROP TABLE IF EXISTS pg_temp.bad_edges")
+        self.connection.execute(query, self._values(tree))
+        dangling = self._query(tree, "SELECT id FROM pg_temp.bad_edges WHERE dangling")
+        self._change(((row[0].bytes, {tree.parent: None}) for row in dangling), "dangling_parent")
+        self._cut_rings(tree)
+        self.connection.execute("DROP TABLE pg_temp.bad_edges")
+
+    def _cut_rings(self, tree: Tree) -> None:
+        """Each ring is cut above its oldest row."""
         found = self._query(
             tree,
-            "WITH suspects AS (SELECT DISTINCT m.{within} AS within FROM {table} m JOIN {table} p ON p.id = m.{parent}"
-            " WHERE m.tenant_id = %(tenant)s AND (p.{order}, p.id) >= (m.{order}, m.id))"
             # Ranks, not the values: PostgreSQL has dates that Python has not.
-            " SELECT m.{within}, m.id, m.{parent}, rank() OVER (PARTITION BY m.{within} ORDER BY m.{order})"
-            " FROM {table} m JOIN suspects s ON s.within = m.{within} ORDER BY 1, 2",
+            "SELECT m.{within}, m.id, m.{parent}, rank() OVER (PARTITION BY m.{within} ORDER BY m.{order})"
+            " FROM {table} m JOIN (SELECT DISTINCT within FROM pg_temp.bad_edges WHERE NOT dangling) s"
+            " ON s.within = m.{within} ORDER BY 1, 2",
         )
         groups = groupby(found, key=lambda row: row[0])
         edges = ([(r[1].bytes, r[2] and r[2].bytes, r[3]) for r in rows] for _, rows in groups)
@@ -163,15 +180,19 @@ class Trees:
 
     def _query(self, tree: Tree, template: LiteralString) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, streamed: the server keeps what has not been read."""
-        names = {name: sql.Identifier(getattr(tree, name)) for name in ("parent", "within", "order")}
-        query = self.place.sql(template, table=self.place.table(self.collection.table.name), **names)
-        link = f"{self.collection.name}.{tree.link}"
-        values = {"collection": self.collection.name, "tenant": self.tenant, "link": link}
         # WITH HOLD: the changes made meanwhile commit, and the cursor lives on.
         with self.connection.cursor("tree", withhold=True) as cursor:
             cursor.itersize = AT_ONCE
-            cursor.execute(query, values)
+            cursor.execute(self._compose(tree, template), self._values(tree))
             yield from cursor
+
+    def _compose(self, tree: Tree, template: LiteralString) -> sql.Composed:
+        names = {name: sql.Identifier(getattr(tree, name)) for name in ("parent", "within", "order")}
+        return self.place.sql(template, table=self.place.table(self.collection.table.name), **names)
+
+    def _values(self, tree: Tree) -> dict[str, Any]:
+        link = f"{self.collection.name}.{tree.link}"
+        return {"collection": self.collection.name, "tenant": self.tenant, "link": link}
 
     def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
         for batch in batches(changes, AT_ONCE):

@@ -22,14 +22,15 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from migrator import activity, journal
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config
-from migrator.copying import copy_records, copy_rows
+from migrator.copying import copy_records
 from migrator.errors import SourceError, UsageError
 from migrator.journal import Place
+from migrator.members import lister_of
 from migrator.parts import follow
 from migrator.resolve import Resolver
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Part, Source
-from migrator.taken import set_aside
+from migrator.taken import Admission
 from migrator.targets.server import connect_worker
 from migrator.tenancy import Options
 from migrator.throttle import Brake
@@ -89,10 +90,11 @@ class Desk:
         options = Options(job.config, job.config.tenant.id, job.adopter)
         resolver = Resolver(connection, job.place, concrete.mappings, job.config.tenant.id)
         self.translators = {
-            name: Translator(concrete.mappings[name], options, resolver)
+            name: Translator(concrete.mappings[name], options, resolver, lister_of(concrete.mappings, name))
             for name in job.collections
             if name in concrete.mappings
         }
+        self.admissions = {name: Admission(connection, job.place, each) for name, each in self.translators.items()}
         self._waits = False
         self._brake = Brake(connection, job.place, job.config.engine)
 
@@ -143,8 +145,8 @@ class Desk:
             return iter(())
         return self.source.read_part(task, reading.position, documents=self.job.batch_rows, size=BATCH_BYTES)
 
-    # Two workers may claim the same id: the later one finds it taken when it tries again. Both wait for the other's: so
-    # does the one that the server chose to fail.
+    # Where an id is taken, the batch asks which one when it is tried again (`Admission`); of two workers that claim the
+    # same one, the later finds it taken then. Both wait for the other's: so does the one that the server chose to fail.
     @retry(
         retry=retry_if_exception_type((psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)),
         stop=stop_after_attempt(20),
@@ -162,9 +164,8 @@ class Desk:
                 output = archive_batch(batch.collection, batch.data)
             else:
                 output, raws = translator.translate(batch.data)
-                set_aside(self.connection, job.place, translator, output, raws)
-                copy_rows(self.connection, job.place, translator.encoder, output.rows)
-            copy_records(self.connection, job.place, output)
+                self.admissions[batch.collection].bring(output, raws)
+            copy_records(self.connection, job.place, batch.collection, output)
             journal.sign(self.connection, job.place)
             journal.record_batch(self.connection, job.place, job.run, batch)
         return True

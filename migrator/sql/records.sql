@@ -121,3 +121,9 @@ CREATE TABLE IF NOT EXISTS {links} (          -- arrays that name rows of anothe
   position integer NOT NULL
 );
 CREATE INDEX IF NOT EXISTS {links_idx} ON {links} (collection, listed);
+
+CREATE TABLE IF NOT EXISTS {members} (        -- while loading: which _ids of a collection belong to which row, by batch
+  collection text NOT NULL,
+  lister text NOT NULL,
+  ids bytea NOT NULL                          -- ObjectIds, 12 bytes each
+);

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import sql
 
 from migrator import journal, members
@@ -43,6 +44,7 @@ def reconcile(
     pending = claims.pending()
     if pending:
         ensure_ledger_index(connection, place)
+        members.forget(connection, place, collection.name)  # some of what was loaded will give way
     emit(StepStarted(step=step, total=len(pending), unit="claims"))
     done = 0
     for done, _ in enumerate(claims.settle_all(pending), start=1):
@@ -55,10 +57,10 @@ def reconcile(
         trees.settle()
     members.settle(connection, place, mappings, collection.name)
     with connection.transaction():
-        for newest in collection.newest:
-            set_newest(connection, place, collection, newest, tenant)
+        set_all_newest(connection, place, mappings, collection, tenant)
         for expected in collection.expected:
             report_missing(connection, place, mappings, collection, expected)
+        members.forget(connection, place, collection.name)
         journal.finish_step(connection, place, run, step, began=began)
     emit(StepFinished(step=step, note=f"{done:,} claims settled"))
 
@@ -81,16 +83,26 @@ def reconcile_again(
         trees.forget_disagreements()
         trees.settle()
     with connection.transaction():
-        for newest in collection.newest:
-            set_newest(connection, place, collection, newest, tenant)
+        set_all_newest(connection, place, mappings, collection, tenant)
     for expected in collection.expected:
         report_missing(connection, place, mappings, collection, expected)
+    _analyze(connection, place, collection)
     members.settle(connection, place, mappings, collection.name)
+
+
+def set_all_newest(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], collection: Collection, tenant: UUID
+) -> None:
+    for newest in collection.newest:
+        set_newest(connection, place, collection, newest, tenant)
+        there = next(mapping.table for mapping in mappings.values() if mapping.table.name == newest.table)
+        analyze(connection, place, there)
 
 
 def _analyze(connection: Connection, place: Place, collection: Collection) -> None:
     # Without statistics the planner takes a table just filled by COPY for a small one, and joins it by nested loops.
-    connection.execute(sql.SQL("ANALYZE {}").format(place.table(collection.table.name)))
+    # The first queries of the application are planned well with these, too: little changes after.
+    analyze(connection, place, collection.table)
     connection.execute(place.sql("ANALYZE {ledger}"))
     connection.execute(place.sql("ANALYZE {links}"))
 
@@ -139,3 +151,13 @@ def set_newest(connection: Connection, place: Place, collection: Collection, new
         of=sql.Identifier(newest.of),
     )
     connection.execute(query, {"tenant": tenant})
+
+
+def analyze(connection: Connection, place: Place, table: sa.Table) -> None:
+    """Statistics of a table's columns.
+
+    With columns named, expressions in indexes are left out: to_tsvector over a sample takes longer than all else, and
+    without its statistics a full-text query goes by its index, as it should.
+    """
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    connection.execute(sql.SQL("ANALYZE {} ({})").format(place.table(table.name), columns))

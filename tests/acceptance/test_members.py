@@ -69,3 +69,19 @@ def test_messages_that_come_later(database: str, tmp_path: Path) -> None:
     before = digest_database(database)
     assert call("rejects", "retry", "-c", config).code == 0
     assert digest_database(database) == before
+
+
+def test_messages_that_give_way(database: str, tmp_path: Path) -> None:
+    """Where a loaded message gives way to one with a smaller `_id`, lists are held against what is there in the end."""
+    folder = tmp_path / "dump"
+    make_dump(folder, mended=True)
+    said = bson.decode_all((folder / "messages.bson").read_bytes())
+    late = {**said[0], "_id": oid(1, 0)}  # claims the first message's id, and has the smaller _id
+    (folder / "messages.bson").write_bytes(b"".join(map(bson.encode, [*said, late])))
+    config = write_config(tmp_path / "migrate.toml", f"dump:{folder}", database)
+    assert call("run", "-c", config).code == 0
+    listed = [[oid(1, 1), oid(1, 2)], 1, [oid(3, 2), oid(3, 3)], None, [], "none"]
+    assert kept_lists(database) == listed
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM migrator.members").fetchone() == (0,)
