@@ -10,6 +10,8 @@ from typing import Any
 from migrator.errors import PlanError, UsageError
 from migrator.stages.plan import PlanReport
 
+Plan = dict[str, Any]  # as `PlanReport.as_json` makes it
+
 
 def write_plan(path: Path, report: PlanReport, *, sampled: bool) -> None:
     """Saves a plan as JSON. Raises `UsageError` where it cannot be written, or was made from a sample."""
@@ -21,7 +23,7 @@ def write_plan(path: Path, report: PlanReport, *, sampled: bool) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def read_plan(path: Path) -> dict[str, Any]:
+def read_plan(path: Path) -> Plan:
     """A saved plan. Raises `UsageError` for a file that is none."""
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))

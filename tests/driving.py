@@ -98,6 +98,7 @@ def hurried(server_url: str) -> Iterator[None]:
         patch("migrator.catalog.read_wanted", read_once),
         patch("migrator.ddl.statements", _STATEMENTS),
         patch("migrator.stages.plan.scratch_target", lambda: _rehearsal(server_url)),
+        patch("migrator.rehearse.scratch_target", lambda careful: _rehearsal(server_url)),
         patch("migrator.stages.plan.finish", lambda *arguments: None),
     ):
         yield

@@ -11,6 +11,7 @@ import psycopg
 import typer
 
 from migrator import render, status
+from migrator.commands.rehearsing import check_options, local, rehearse_run
 from migrator.commands.session import (
     DEFAULT,
     AsJson,
@@ -37,15 +38,22 @@ def run(
     plan: Annotated[Path | None, typer.Option(help="Execute this plan, or refuse where it no longer fits.")] = None,
     only: Annotated[str, typer.Option(help="Only these collections, separated by commas.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="How many at once; default: engine.workers.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse run and verify; say what they take.")] = False,
+    rehearse_in: Annotated[str, typer.Option(help="embedded, or target: a database beside the target.")] = "embedded",
+    junit: Annotated[Path | None, typer.Option(help="With --dry-run: write the checks as JUnit XML.")] = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Build the schema, load, reconcile, constrain; goes on where an earlier run stopped."""
+    where = check_options(dry_run, rehearse_in, junit, only)
     here = session(config, json, verbose, quiet)
     settings = here.config
     if workers is not None:
         settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"workers": workers})})
     chosen = frozenset(name for name in (part.strip() for part in only.split(",")) if name)
     planned = None if plan is None else read_plan(plan)
+    if dry_run:
+        rehearse_run(here, local(settings, here), planned, chosen, where, junit)
+        return
     with here.source() as source, here.target(create=True) as target:
         if planned is not None:
             digest = examine_target(settings, here.concrete, target)[1]

@@ -1,0 +1,57 @@
+"""`run --dry-run`: the rehearsal of a run, for people and for continuous integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from migrator import render_rehearsal
+from migrator.checks.junit import write_junit
+from migrator.commands.planning import existing_target
+from migrator.commands.session import Session, answer
+from migrator.config import Config
+from migrator.errors import DifferenceError, UsageError
+from migrator.events import Notice
+from migrator.plan_file import Plan, require_fit
+from migrator.rehearse import WHERES, Where, rehearse
+from migrator.run import fingerprints_of
+from migrator.stages.plan import examine_target
+
+
+def rehearse_run(
+    here: Session, settings: Config, planned: Plan | None, only: frozenset[str], where: Where, junit: Path | None
+) -> None:
+    """Exit code 0: the run would end well and be proven; 3: it would not begin; 4: its result would not be right."""
+    with here.source() as source, existing_target(here) as target:
+        if planned is not None:
+            digest = examine_target(settings, here.concrete, target)[1]
+            require_fit(planned, fingerprints_of(settings, here.concrete, source), digest)
+        report = rehearse(settings, here.concrete, source, target, here.console.emit, where=where, only=only)
+    if junit is not None and report.verified is not None:
+        write_junit(junit, report.verified.checks)
+    answer(here.console, report.as_json(), lambda: render_rehearsal.show_rehearsal(here.console, report))
+    if not report.ok:
+        raise typer.Exit(DifferenceError.exit_code)
+
+
+def check_options(dry_run: bool, where: str, junit: Path | None, only: str) -> Where:
+    """Raises `UsageError` for what does not go together."""
+    chosen: Where | None = next((each for each in WHERES if each == where), None)
+    if chosen is None:
+        raise UsageError(f"there is no --rehearse-in {where!r}", hint=f"Choose one of {', '.join(WHERES)}.")
+    if junit is not None and not dry_run:
+        raise UsageError("run --junit goes with --dry-run", hint="After a real run: migrate verify --junit FILE")
+    if junit is not None and only:
+        raise UsageError(
+            "--junit holds what a verification found, and with --only there is none", hint="Leave one out."
+        )
+    return chosen
+
+
+def local(settings: Config, here: Session) -> Config:
+    """A rehearsal needs workers that reach its database: those of this machine."""
+    if settings.engine.executor == "local":
+        return settings
+    here.console.emit(Notice(text="A rehearsal works with processes of this machine only.", level="warning"))
+    return settings.model_copy(update={"engine": settings.engine.model_copy(update={"executor": "local"})})
