@@ -2,13 +2,15 @@
 
 A scenario is a folder with `documents/` (`<collection>.json`: an array of extended JSON; `<collection>.bson` where JSON
 cannot say it) and `scenario.toml`: `why`; sections for migrate.toml; `[before] sql`, what stands in the target's tables
-before; `[[generate]]`, long texts; `[expect]`. Nothing here runs a command or looks into a database.
+before; `[[generate]]`, long texts; `[expect]`. Beside them there may be `recordings.csv` and `chunks.jsonl`, which the
+sections [recordings] and [chunks] then name. Nothing here runs a command or looks into a database.
 
 A name that begins with `$$` in the JSON stands for one that begins with `$`, which extended JSON would take for itself.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 import tomllib
 from collections.abc import Iterator
@@ -65,6 +67,7 @@ class Scenario:
     documents: dict[str, list[bytes]]
     settings: dict[str, Any]
     before: str | None
+    beside: dict[str, int]  # collections from elsewhere → documents
     expect: Expectation = field(repr=False)
 
     @property
@@ -82,14 +85,29 @@ def read_scenario(name: str) -> Scenario:
     documents = dict(_read_documents(FOLDER / name / "documents"))
     for each in told.get("generate", ()):
         _generate(documents, each)
+    settings = {key: value for key, value in told.items() if key not in OURS}
+    beside = dict(_find_beside(FOLDER / name, settings))
     return Scenario(
         name=name,
         why=told["why"],
         documents=documents,
-        settings={key: value for key, value in told.items() if key not in OURS},
+        settings=settings,
         before=told.get("before", {}).get("sql"),
+        beside=beside,
         expect=_read_expectation(told["expect"]),
     )
+
+
+def _find_beside(folder: Path, settings: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Names the files in the settings, and counts what is in them."""
+    recordings, chunks = folder / "recordings.csv", folder / "chunks.jsonl"
+    if recordings.exists():
+        settings["recordings"] = {"url": f"csv:{recordings}", **settings.get("recordings", {})}
+        with recordings.open(encoding="utf-8-sig", newline="") as file:
+            yield "recordings", sum(1 for row in csv.reader(file) if row) - 1
+    if chunks.exists():
+        settings["chunks"] = {"url": f"jsonl:{chunks}", **settings.get("chunks", {})}
+        yield "document_chunks", sum(1 for line in chunks.read_bytes().splitlines() if line.strip())
 
 
 def _read_documents(folder: Path) -> Iterator[tuple[str, list[bytes]]]:
@@ -171,5 +189,7 @@ def _write_keys(section: dict[str, Any]) -> str:
 def _write_value(value: Any) -> str:
     if isinstance(value, bool | int):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_write_value(item)}" for key, item in value.items()) + " }"
     escaped = re.sub(r'["\\]', lambda found: "\\" + found[0], str(value)).replace("\n", "\\n")
     return f'"{escaped}"'

@@ -96,7 +96,8 @@ def check_outcome(scenario: Scenario, outcome: dict[str, Any], planned: dict[str
     assert reported == scenario.expect.outcomes
     assert {name: counts for name, counts in foretold.items() if name in reported} == reported
     for name, counts in outcome["collections"].items():
-        assert counts["source"] == len(scenario.documents[name]) == sum(reported[name].values())
+        read = scenario.beside[name] if name in scenario.beside else len(scenario.documents[name])
+        assert counts["source"] == read == sum(reported[name].values())
 
 
 def pick(counts: dict[str, int]) -> dict[str, int]:
