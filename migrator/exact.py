@@ -10,7 +10,7 @@ from bson.binary import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError, InvalidBSON, InvalidDocument
 
-from migrator.rawbson import DEEPEST, is_too_deep
+from migrator.rawbson import why_not_to_decode
 
 # Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -24,17 +24,17 @@ def decode(data: bytes) -> Document:
     return bson.decode(data, CODEC_OPTIONS)
 
 
-def decode_shallow(data: bytes) -> Document:
-    """The same for a document of whoever's making: one that is nested too deep is not decoded, either."""
-    if is_too_deep(data):
-        raise InvalidBSON(f"nested deeper than {DEEPEST} levels")
+def decode_sound(data: bytes) -> Document:
+    """The same for a document of whoever's making: one that is too deep or too large is not decoded, either."""
+    if reason := why_not_to_decode(data):
+        raise InvalidBSON(reason)
     return decode(data)
 
 
 def show_id(source_id: bytes) -> str:
     """The `_id` in a ledger's `{"_id": …}`, for people; its bytes where it cannot be decoded."""
     try:
-        return str(decode_shallow(source_id).get("_id"))
+        return str(decode_sound(source_id).get("_id"))
     except InvalidBSON:
         return f"\\x{source_id.hex()}"
 

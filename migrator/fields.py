@@ -12,13 +12,14 @@ import bson
 from bson.errors import InvalidBSON
 
 from migrator import rawbson
-from migrator.exact import CODEC_OPTIONS, decode_shallow
+from migrator.exact import CODEC_OPTIONS, decode_sound
 from migrator.mapping import Collection
 from migrator.merge import Merge
 from migrator.sources.base import Batch
 
 # A field whose names are data (a map by user, say) would fill the list; what is beyond is counted, not listed.
 MOST_PATHS = 400
+MOST_IN_ONE = 20_000  # paths of one document that are told apart; a set for each takes 0.3 KB
 LONGEST_PATH = 500  # characters; names may be data, too, and each level repeats those above it
 
 _NAMES = {
@@ -73,7 +74,7 @@ class FieldStatistics:
 
 def _decode(data: bytes) -> Iterable[Any]:
     """What can be decoded of a batch."""
-    if not any(map(rawbson.is_too_deep, rawbson.split(data))):
+    if not any(map(rawbson.why_not_to_decode, rawbson.split(data))):
         with suppress(InvalidBSON):
             return bson.decode_all(data, CODEC_OPTIONS)
     return [each for raw in rawbson.split(data) if (each := _decodable(raw)) is not None]
@@ -81,7 +82,7 @@ def _decode(data: bytes) -> Iterable[Any]:
 
 def _decodable(raw: bytes) -> Any:
     try:
-        return decode_shallow(raw)
+        return decode_sound(raw)
     except InvalidBSON:
         return None
 
@@ -95,7 +96,8 @@ def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
         for name, item in items:
             below = f"{prefix}[]" if name is None else f"{prefix}.{name}" if prefix else str(name)
             below = below if len(below) <= LONGEST_PATH else f"{below[: LONGEST_PATH - 1]}…"
-            found.setdefault(below, set()).add(_NAMES.get(type(item).__name__, type(item).__name__))
+            if len(found) < MOST_IN_ONE or below in found:
+                found.setdefault(below, set()).add(_NAMES.get(type(item).__name__, type(item).__name__))
             if isinstance(item, dict | list):
                 left.append((item, below))
 

@@ -13,11 +13,15 @@ _int32 = struct.Struct("<i").unpack_from
 # Bytes of a value by element type, where fixed.
 _FIXED = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0xFF: 0, 0x7F: 0}
 _PREFIXED = {0x02: 4, 0x0D: 4, 0x0E: 4, 0x05: 5, 0x0C: 16}  # bytes beside the announced ones
+_PLAIN = {0x01, 0x02, 0x08, 0x0A, 0x10, 0x12}  # double, string, boolean, null, int, long
 _WHOLE = {0x03, 0x04, 0x0F}  # the length counts itself
 
 # MongoDB stores 100 levels and passes on 200. Python's own limit depends on who calls: what one function decodes,
 # another could not. Deeper documents are therefore decoded by nobody, and kept whole.
 DEEPEST = 200
+# It stores 16 MiB and passes on 16 KiB more; decoded, the worst of that size takes 0.6 GB here. A dump may hold larger
+# ones that no MongoDB has written.
+LARGEST = (16 << 20) + (64 << 10)
 
 
 def split(data: bytes) -> Iterator[bytes]:
@@ -41,6 +45,13 @@ def source_id(document: bytes) -> bytes:
             return struct.pack("<i", end - position + 5) + document[position:end] + b"\0"
         position = end
     return b"\x05\0\0\0\0"
+
+
+def why_not_to_decode(document: bytes) -> str:
+    """What would make a document dangerous to decode; '' for nothing."""
+    if len(document) > LARGEST:
+        return f"larger than the {LARGEST:,} bytes that MongoDB passes on"
+    return f"nested deeper than {DEEPEST} levels" if is_too_deep(document) else ""
 
 
 def is_too_deep(document: bytes) -> bool:
@@ -67,6 +78,27 @@ def is_too_deep(document: bytes) -> bool:
         else:
             position = end
     return False
+
+
+def plain_fields(document: bytes, most: int) -> bytes | None:
+    """A document of the fields alone that hold a string, a number or the like; None for more than `most` fields.
+
+    For documents of which only such are of interest: whatever else is in them is not decoded.
+    """
+    position = 4
+    parts: list[bytes] = []
+    for _ in range(most + 1):
+        if position >= len(document) - 1:
+            body = b"".join(parts)
+            return struct.pack("<i", len(body) + 5) + body + b"\0"
+        name_end = document.find(b"\0", position + 1)
+        end = _value_end(document, document[position], name_end + 1)
+        if name_end < 0 or end is None or end > len(document) - 1:
+            return document  # damaged: whoever decodes it says how
+        if document[position] in _PLAIN:
+            parts.append(document[position:end])
+        position = end
+    return None
 
 
 def _value_end(document: bytes, kind: int, start: int) -> int | None:

@@ -13,7 +13,7 @@ from bson.errors import InvalidBSON
 
 from migrator import journal
 from migrator.errors import UsageError
-from migrator.exact import decode_shallow, show_id
+from migrator.exact import decode_sound, show_id
 from migrator.journal import Connection, Place
 
 
@@ -85,7 +85,7 @@ def _as_json(raw: bytes) -> Any:
     """Canonical extended JSON; of what cannot be decoded, its bytes in that form."""
     document: Any
     try:
-        document = decode_shallow(raw)
+        document = decode_sound(raw)
     except InvalidBSON:
         document = Binary(raw)
     return json.loads(json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS))

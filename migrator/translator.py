@@ -14,7 +14,7 @@ from bson.errors import BSONError, InvalidBSON
 from migrator import rawbson
 from migrator.compile import Fast, compile_collection
 from migrator.encode import Encoder, Output, add_archived
-from migrator.exact import CODEC_OPTIONS, Document, decode_shallow, is_faithful
+from migrator.exact import CODEC_OPTIONS, Document, decode_sound, is_faithful
 from migrator.handover import Reject
 from migrator.mapping import Collection
 from migrator.residues import encode_all
@@ -80,14 +80,14 @@ class Translator:
             self.encoder.add_findings(output, place, findings)
 
     def _decode(self, raws: list[bytes], output: Output) -> Documents:
-        if not any(map(rawbson.is_too_deep, raws)):
+        if not any(map(rawbson.why_not_to_decode, raws)):
             with suppress(InvalidBSON):
                 return list(bson.decode_all(b"".join(raws), CODEC_OPTIONS))
         return [self._decode_one(raw, output) for raw in raws]
 
     def _decode_one(self, raw: bytes, output: Output) -> Document | None:
         try:
-            return decode_shallow(raw)
+            return decode_sound(raw)
         except InvalidBSON as error:
             reject = Reject(reason="undecodable", detail=str(error))
             self.encoder.add_reject(output, rawbson.source_id(raw), raw, reject)

@@ -12,7 +12,7 @@ from bson.errors import InvalidBSON
 from migrator import rawbson
 from migrator.checks.base import EXAMPLES, Check
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.exact import Document, decode_shallow, same, show_id, whole_of
+from migrator.exact import Document, decode_sound, same, show_id, whole_of
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_bson
@@ -104,7 +104,7 @@ def _difference(raw: bytes, candidates: list[bytes]) -> str | None:
 
 def _decode(raw: bytes) -> Document | None:
     try:
-        return decode_shallow(raw)
+        return decode_sound(raw)
     except InvalidBSON:
         return None
 

@@ -33,6 +33,7 @@ _MAGIC: Final = struct.pack("<I", 0x8199E26D)
 _GZIP: Final = b"\x1f\x8b"
 # The descriptions of 10,000 collections with 64 indexes each; more is no list, but damage or an attack on our memory.
 _LONGEST_PRELUDE: Final = 4 * LARGEST
+_MOST_LISTED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +140,9 @@ def _read_prelude(stream: Stream) -> list[_Listed]:
     stream.at += len(_MAGIC)
     header = read_fields(stream, "nothing")
     version = read_string(header, "server_version", stream)
-    listed = []
+    listed: list[_Listed] = []
     while stream.peek_length() != TERMINATOR:
-        if stream.at > _LONGEST_PRELUDE:
+        if stream.at > _LONGEST_PRELUDE or len(listed) == _MOST_LISTED:
             raise stream.damage_here("the list of collections does not end")
         listed.append(_read_listed(stream, version))
     stream.at += 4

@@ -15,11 +15,14 @@ from bson.errors import InvalidBSON
 from fastcrc import crc64
 
 from migrator.errors import DamagedSourceError
+from migrator.rawbson import plain_fields
 from migrator.sources.base import Batch
 from migrator.sources.bson_stream import LARGEST, OpenBatch, Stream, count_whole
 
 TERMINATOR: Final = -1  # 0xFFFFFFFF where a document's length would be
 _MANY: Final = 1 << 62
+_LARGEST_FIELDS: Final = 4 << 20  # a collection's metadata: 64 indexes, the most there can be, take about 30 KB
+_MOST_FIELDS: Final = 100  # of a header or a description; mongodump writes five
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +191,16 @@ class Pass:
 def read_fields(stream: Stream, before: str) -> dict[str, Any]:
     """The next document of the archive's own: a header or a collection's description. `before`: see `Stream.damage`."""
     offset = stream.at
+    if (stream.peek_length() or 0) > _LARGEST_FIELDS:
+        raise stream.damage_here(f"a document of mongodump's own is not {stream.peek_length():,} bytes long", offset)
     end, count = stream.measure(1, LARGEST)
     if not count:
         raise stream.damage(before)
+    fields = plain_fields(stream.take(end), _MOST_FIELDS)
+    if fields is None:
+        raise stream.damage_here(f"a document of mongodump's own has no more than {_MOST_FIELDS} fields", offset)
     try:
-        return bson.decode(stream.take(end))
+        return bson.decode(fields)
     except InvalidBSON as error:
         raise stream.damage_here(f"not BSON ({error})", offset) from error
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from migrator.errors import DamagedSourceError, SourceError, UsageError
 from migrator.sources.files import AGAIN
 
+_LONGEST_NAME: Final = 255
 BUCKETS: Final = "system.buckets."
 OPLOG: Final = (
     "the oplog: writes made while the dump was taken; to have them, mongorestore --oplogReplay and dump again"
@@ -58,9 +59,11 @@ def parse_metadata(raw: bytes, file: str, offset: int = 0) -> Metadata:
 
 
 def check_name(name: str, file: str) -> str:
-    """MongoDB allows any UTF-8 but NUL, and nothing empty. A dump with another name was not written by mongodump."""
-    if not name or "\0" in name or not _encodes(name):
-        raise SourceError(f"{file}: {name!r} cannot be the name of a collection.", AGAIN)
+    """MongoDB allows any UTF-8 but NUL, nothing empty, nothing longer than 255 bytes with the database's name. A dump
+    with another name was not written by mongodump."""
+    if not name or "\0" in name or not _encodes(name) or len(name.encode()) > _LONGEST_NAME:
+        shown = repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+        raise SourceError(f"{file}: {shown} cannot be the name of a collection.", AGAIN)
     return name
 
 

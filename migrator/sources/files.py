@@ -18,7 +18,7 @@ _COMPRESSED: Final = 256 << 10
 # What of each file goes into a fingerprint, from either end.
 _EDGE: Final = 64 << 10
 # Metadata of one collection: 64 indexes, the most there can be, take about 30 KB. Anything near this is no metadata.
-_SMALL: Final = 16 << 20
+_SMALL: Final = 4 << 20
 
 AGAIN: Final = "Copy the dump again from where it was made, or take it again: what is here is not whole."
 

@@ -1,0 +1,110 @@
+"""Reads a dump as every command does, whatever it holds: in a process of its own with little memory, or many in one.
+
+`python -m tests.security.reading MEGABYTES PATH` reads one dump; `… MEGABYTES --seeds FROM TO` reads mutations, made in
+this process. The memory is what may be taken beside what Python and its modules take. What ends otherwise than in
+success or in an error with a remedy is a traceback, and exit code 1.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bson.errors import InvalidBSON
+
+from migrator import rawbson
+from migrator.errors import MigrateError
+from migrator.exact import decode_sound, is_faithful, show_id
+from migrator.fields import FieldStatistics
+from migrator.sources import open_source
+from migrator.sources.base import Batch, Source
+from migrator.translator import archive_batch
+from migrator.work import BATCH_BYTES
+from tests.security.mutating import mutate
+
+ROWS = 5000
+PATIENCE = 20  # seconds for one dump
+
+
+def read_everything(path: Path) -> str:
+    """What came of it: 'read N documents', or the error's name and text."""
+    try:
+        source = open_source(f"dump:{path}")
+        source.fingerprint()
+        names = [each.name for each in source.collections()]
+        count = sum(map(digest, source.read(dict.fromkeys(names, ""), documents=ROWS, size=BATCH_BYTES)))
+        assert count == sum(map(digest, read_parts(source, names)))
+    except MigrateError as error:
+        if error.exit_code not in (2, 7) or not error.message:
+            raise RuntimeError("an error that says too little") from error
+        return f"{type(error).__name__}: {error}"
+    return f"read {count} documents"
+
+
+def read_parts(source: Source, names: list[str]) -> Iterator[Batch]:
+    """The same documents as workers read them."""
+    for name in names:
+        parts = source.split(name, 3000)
+        for part in parts if parts is not None else ():
+            yield from source.read_part(part, part.start, documents=ROWS, size=BATCH_BYTES)
+        if parts is None:
+            yield from source.read({name: ""}, documents=ROWS, size=BATCH_BYTES)
+
+
+def digest(batch: Batch) -> int:
+    """What plan, load and verify do with a batch before any of it reaches the target."""
+    archive_batch(batch.collection, batch.data)
+    FieldStatistics().observe(batch)
+    for raw in rawbson.split(batch.data):
+        show_id(rawbson.source_id(raw))
+        try:
+            document = decode_sound(raw)
+        except InvalidBSON:
+            continue
+        is_faithful(document, raw)
+    return batch.count
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    def give_up(signum: int, frame: object) -> None:
+        raise TimeoutError(f"not done after {PATIENCE} s")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def limit_memory(megabytes: int) -> None:
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (megabytes << 20),) * 2)
+
+
+def main() -> None:
+    limit_memory(int(sys.argv[1]))
+    if sys.argv[2] != "--seeds":
+        print(read_everything(Path(sys.argv[2])))
+        return
+    told: dict[str, int] = {}
+    for seed in range(*map(int, sys.argv[3:5])):
+        with tempfile.TemporaryDirectory(prefix="migrate-fuzz-") as folder, patience():
+            try:
+                outcome = read_everything(mutate(seed, Path(folder)))
+            except BaseException:
+                print(f"seed {seed}", file=sys.stderr)
+                raise
+            kind = outcome.partition(" ")[0]
+            told[kind] = told.get(kind, 0) + 1
+    print(told)
+
+
+if __name__ == "__main__":
+    main()
