@@ -52,6 +52,7 @@ def run_migration(
     """
     started = time.monotonic()
     with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
+        source.collections()  # says what may not be read, before anything is written
         fingerprints = fingerprints_of(config, concrete, source)
     check_executor(config, concrete, source, target)
     gauge = Gauge(config.engine, source.latency if isinstance(source, Answering) else None)

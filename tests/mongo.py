@@ -26,10 +26,12 @@ def free_port() -> int:
 
 
 class Server:
-    """SecantusDB in a folder; it can be killed and started again."""
+    """SecantusDB in a folder; it can be killed and started again, with other options. `way` is how tests reach it."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
+        self.options: tuple[str, ...] = ()
+        self.way = self.url
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,9 +44,10 @@ class Server:
         self._folder.mkdir(exist_ok=True)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--storage-path", str(self._folder / "data")], stdout=log, stderr=log, cwd=self._folder
-            )
-        wait_for(self.url)
+                [*command, "--storage-path", str(self._folder / "data"), *self.options],
+                stdout=log, stderr=log, cwd=self._folder,
+            )  # fmt: skip
+        wait_for(self.way)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         if self._process is not None:

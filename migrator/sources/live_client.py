@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -29,6 +30,11 @@ _BAD_LOGIN: Final = frozenset({18, 8000})  # AuthenticationFailed, Atlas' own
 # Interrupted, stepping down, not primary, cursor lost or killed, shutting down, network: all of them pass.
 _PASSING: Final = frozenset({6, 7, 43, 50, 63, 89, 91, 133, 150, 175, 189, 234, 237, 262, 317, 358, 9001, 10107, 11600,
                              11602, 13388, 13435, 13436})  # fmt: skip
+_UNKNOWN_HOST: Final = re.compile(
+    r"Name or service not known|nodename nor servname|getaddrinfo|DNS|resolution lifetime"
+)
+_CHECK_HOST: Final = "Check the host's name in source.url."
+LISTENERS: Final[list[Any]] = []  # of pymongo's events; a test may want to know what is asked
 _DEFAULTS: Final = {"serverSelectionTimeoutMS": 10_000, "connectTimeoutMS": 10_000, "socketTimeoutMS": 120_000}
 
 
@@ -38,9 +44,10 @@ def connect(url: str) -> MongoClient[dict[str, Any]]:
     options: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
     if "readconcernlevel" not in given:
         options["readConcernLevel"] = "majority"  # nothing that an election could take back
-    with explain(url), _as_invalid():
+    with explain(url), _as_invalid(), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # pymongo passes over options that it does not know
         options["datetime_conversion"] = CODEC_OPTIONS.datetime_conversion
-        return MongoClient(url, appname="migrate", document_class=dict, **options)
+        return MongoClient(url, appname="migrate", document_class=dict, event_listeners=LISTENERS, **options)
 
 
 @contextmanager
@@ -48,7 +55,12 @@ def _as_invalid() -> Iterator[None]:
     """pymongo has no error of its own for some of what can be wrong with a URL."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except OSError as error:
+        raise UsageError(
+            f"a file that source.url names cannot be used: {error.strerror or error}",
+            "Check tlsCAFile and tlsCertificateKeyFile: they must exist, be readable, and hold PEM.",
+        ) from error
+    except (ValueError, TypeError, UserWarning) as error:
         raise InvalidURI(str(error)) from error
 
 
@@ -77,6 +89,8 @@ def explain(url: str) -> Iterator[None]:
     try:
         yield
     except (InvalidURI, ConfigurationError) as error:
+        if _UNKNOWN_HOST.search(str(error)):  # of mongodb+srv://
+            raise SourceError(f"{label_of(url)}: the host is unknown ({_mask(url, error)})", _CHECK_HOST) from None
         raise UsageError(
             f"source.url is no connection string for MongoDB: {_mask(url, error)}",
             "Write it as mongodb://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX.",
@@ -99,13 +113,14 @@ def _cause(error: Exception) -> tuple[str, str]:
     text = str(error)
     if "SSL" in text or "certificate" in text or "TLS" in text:
         return "TLS could not be established", "Check tls, tlsCAFile and the server's certificate in source.url."
-    if re.search(r"Name or service not known|nodename nor servname|getaddrinfo|DNS", text):
-        return "the host is unknown", "Check the host's name in source.url."
+    if _UNKNOWN_HOST.search(text):
+        return "the host is unknown", _CHECK_HOST
     if isinstance(error, ServerSelectionTimeoutError | AutoReconnect):
         return "no server answers", "Is MongoDB running there, and are host, port and firewall right?"
     return "reading failed", "Run the same command again: it goes on where it stopped."
 
 
 def _mask(url: str, error: Exception) -> str:
-    text = Secrets(url_secrets(url)).mask(" ".join(str(error).split()))
+    said, _, _ = str(error).partition(", Timeout: ")  # what follows is pymongo's view of the topology
+    text = Secrets(url_secrets(url)).mask(" ".join(said.split()))
     return text if len(text) < 300 else text[:300] + "…"

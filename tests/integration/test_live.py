@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from migrator import rawbson
 from migrator.errors import SourceError, UsageError
 from migrator.sources import open_source
-from migrator.sources.base import Batch, Part
+from migrator.sources.base import Batch, Part, Source
 from migrator.sources.live import LiveSource
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
@@ -143,3 +143,23 @@ def test_live_and_dump_are_the_same(url: str, new_database: Any, tmp_path: Path)
     assert digest_database(live) == digest_database(from_dump)
     assert call("verify", "-c", config, "--level", "roundtrip").code == 0
     assert call("revert", "--yes", "-c", config).code == 0
+
+
+def test_a_real_database_live(url: str, new_database: Any, tmp_path: Path) -> None:
+    """LibreChat's own documents: live as from the dump, to the byte."""
+    dump = Path("fixtures/librechat").absolute()
+    source = open_source(f"dump:{dump}")
+    names = [each.name for each in source.collections()]
+    made = {name: list(read_all(source, name)) for name in names}
+    fill(url, "LibreChat", made)
+    from_dump, live = new_database(), new_database()
+    assert call("run", "-c", write_config(tmp_path / "dump.toml", f"dump:{dump}", from_dump)).code == 0
+    config = write_config(tmp_path / "live.toml", url, live, {"source": {"database": "LibreChat"}})
+    answer = call("run", "-c", config)
+    assert answer.code == 0, answer.told
+    assert digest_database(live) == digest_database(from_dump)
+
+
+def read_all(source: Source, name: str) -> Iterator[bytes]:
+    for batch in source.read({name: ""}, documents=1000, size=1 << 20):
+        yield from rawbson.split(batch.data)
