@@ -55,7 +55,8 @@ def run_migration(
         source.collections()  # says what may not be read, before anything is written
         fingerprints = fingerprints_of(config, concrete, source)
     check_executor(config, concrete, source, target)
-    gauge = Gauge(config.engine, source.latency if isinstance(source, Answering) else None)
+    main = source.main if isinstance(source, Combined) else source
+    gauge = Gauge(config.engine, main.latency if isinstance(main, Answering) else None)
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):

@@ -216,9 +216,9 @@ def open_desk(job: Job) -> Desk:
             f"the mappings on worker {platform.node()} are not those of this run",
             hint="Install the same packages on every worker, and start the workers again.",
         )
-    return Desk(
-        job, concrete, lambda: open_same_source(job.config, job.fingerprints), prepare_session(connect_worker(job.dsn))
-    )
+    connection = prepare_session(connect_worker(job.dsn))
+    desk = Desk(job, concrete, lambda: open_same_source(job.config, job.fingerprints, desk.wait), connection)
+    return desk
 
 
 def fingerprints_of(source: Source, concrete: Concrete) -> Fingerprints:
