@@ -17,6 +17,14 @@ from psycopg import sql
 IMAGE = "pgvector/pgvector:pg18"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says who was killed by the tests of kills, if any ran."""
+    from tests.killing import summary
+
+    if told := summary():
+        terminalreporter.write_line(told)
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A superuser's URL of a server: MIGRATE_TEST_POSTGRES_URL, else a container, else the bundled PostgreSQL."""
