@@ -1,6 +1,7 @@
-"""`python -m bench`: what moving messages costs, step by step. Where the README's figures come from.
+"""`python -m bench`: what moving messages costs: step by step, as a whole run, and from a live server.
 
-The bar: mapping, ledger and encoding together (the compiled function) cost no more CPU than `bson.decode_all`.
+Where the README's figures come from. Ratios are of the same repetition, things that are compared run in turns: other
+work on the machine meets all alike.
 """
 
 from __future__ import annotations
@@ -8,10 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from bench.measure import Figures, measure
+from bench.peers import MIGRATE, compare_live
+from bench.processes import Series
 from bench.residues import Weights
 from bench.stage import set_scene
+from bench.whole import RESTORE, compare_restore, run_name
 
 STEPS = {
     "decode_all, all at once": "bson.decode_all of all documents",
@@ -27,16 +35,77 @@ STEPS = {
 BASES = ("decode_all, all at once", "decode_all, collector on", "decode_all")
 
 
+PARTS = ("steps", "whole", "live")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--documents", type=int, default=50_000, help="messages to make")
-    parser.add_argument("--batch", type=int, default=5000, help="documents a batch")
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("parts", nargs="*", default=PARTS, choices=PARTS, help="what to measure; default: all")
+    parser.add_argument("--documents", type=int, default=50_000, help="messages for the steps")
+    parser.add_argument("--batch", type=int, default=5000, help="documents a batch, for the steps")
+    parser.add_argument("--whole", type=int, default=500_000, help="messages for whole runs")
+    parser.add_argument("--live", type=int, default=100_000, help="messages for runs from a live server")
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
     arguments = parser.parse_args()
-    with set_scene(arguments.documents, arguments.batch) as scene:
-        figures = measure(scene, arguments.repetitions)
-    print(json.dumps(as_json(figures), indent=1) if arguments.json else as_table(figures))
+    figures = whole = live = None
+    if "steps" in arguments.parts:
+        with set_scene(arguments.documents, arguments.batch) as scene:
+            figures = measure(scene, max(7, arguments.repetitions))
+    if "whole" in arguments.parts:
+        with scratch_folder() as folder:
+            whole = compare_restore(folder, arguments.whole, arguments.repetitions, [2, 1])
+    if "live" in arguments.parts:
+        with scratch_folder() as folder:
+            live = compare_live(folder, arguments.live, arguments.repetitions, workers=2)
+    if arguments.json:
+        print(json.dumps(all_as_json(figures, whole, live), indent=1))
+        return
+    parts = [as_table(figures)] if figures else []
+    parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
+    parts += ["\n".join(live_lines(live, arguments.live))] if live else []
+    print("\n\n".join(parts))
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="migrate-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def all_as_json(figures: Figures | None, whole: Series | None, live: Series | None) -> dict[str, object]:
+    found: dict[str, object] = {} if figures is None else as_json(figures)
+    for name, series in (("whole", whole), ("live", live)):
+        if series is not None:
+            found[name] = {"seconds": series.seconds, "peak_bytes": series.peak}
+    return found
+
+
+def whole_lines(series: Series, documents: int) -> list[str]:
+    """A whole run from a dump, and its ratios."""
+    two, one = run_name(2), run_name(1)
+    return [
+        f"{documents:,} messages from a dump, all indexes and keys, ledger included",
+        "",
+        *series.lines(documents),
+        "",
+        f"{'two workers ÷ pg_restore -j2':52}{series.ratio(two, RESTORE):9.2f}",
+        f"{'one worker ÷ two workers':52}{series.ratio(one, two):9.2f}",
+    ]
+
+
+def live_lines(series: Series, documents: int) -> list[str]:
+    """From a live server, and how many times the rows a second of each peer."""
+    peers = [name for name in series.seconds if name != MIGRATE]
+    return [
+        f"{documents:,} messages from a live server; the peers make one flat table without keys and indexes",
+        "",
+        *series.lines(documents),
+        "",
+        *(f"{f'rows a second ÷ {peer}':52}{series.ratio(peer, MIGRATE):9.2f}" for peer in peers),
+    ]
 
 
 def as_json(figures: Figures) -> dict[str, object]:

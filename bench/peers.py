@@ -1,0 +1,93 @@
+"""Messages from a live server into PostgreSQL: `migrate run` against what a user would take instead, in turns.
+
+All read the same SecantusDB and write into the same embedded PostgreSQL. The peers (ingestr and Sling, of PyPI) copy
+one collection into one flat table, without keys, indexes, checks or accounts; `migrate run` does all that it does. The
+clock is the whole command's, its start included.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from bench.documents import write_dump
+from bench.processes import COMMAND, Series, watch
+from migrator import rawbson
+from migrator.targets.embedded import EmbeddedTarget
+from tests.mongo import fill, server_in
+
+DATABASE = "LibreChat"
+MIGRATE = "migrate run, 2 workers"
+
+
+def compare_live(folder: Path, documents: int, repetitions: int, workers: int) -> Series:
+    """Seconds of each command, one a repetition, and the largest memory of a process of each."""
+    write_dump(folder / "made" / DATABASE, documents)
+    collections = {
+        path.stem: list(rawbson.split(path.read_bytes())) for path in (folder / "made" / DATABASE).glob("*.bson")
+    }
+    series = Series()
+    with server_in(folder / "mongo") as server:
+        fill(server.url, DATABASE, collections)
+        for _ in range(repetitions):
+            for name, command in commands(folder, server.url, workers).items():
+                series.add(name, *take_time(folder, command))
+    return series
+
+
+def commands(folder: Path, url: str, workers: int) -> Mapping[str, list[str]]:
+    """What is compared; peers that are not installed (extra `bench`) are left out."""
+    found = {MIGRATE: migrate(folder, url, workers)}
+    ingestr, sling = Path(sys.executable).with_name("ingestr"), sling_path()
+    to = f"postgresql://postgres@/postgres?host={folder / 'live'}&sslmode=disable"
+    if ingestr.exists():
+        found["ingestr"] = [
+            str(ingestr), "ingest", "--source-uri", url, "--source-table", f"{DATABASE}.messages",
+            "--dest-uri", to, "--dest-table", "ingestr.messages", "--yes",
+        ]  # fmt: skip
+    if sling is not None:
+        found["Sling"] = [
+            str(sling), "run", "--src-conn", f"{url}/{DATABASE}", "--src-stream", f"{DATABASE}.messages",
+            "--tgt-conn", to, "--tgt-object", "sling.messages", "--mode", "full-refresh",
+        ]  # fmt: skip
+    return found
+
+
+def sling_path() -> Path | None:
+    """The binary in the package `sling-linux-amd64`, which is nothing but it."""
+    package = find_spec("sling_linux_amd64")
+    places = package.submodule_search_locations if package is not None else None
+    return Path(places[0]) / "bin" / "sling-linux-amd64" if places else None
+
+
+def migrate(folder: Path, url: str, workers: int) -> list[str]:
+    config = folder / "live.toml"
+    config.write_text(
+        f'[source]\nurl = "{url}"\ndatabase = "{DATABASE}"\n[target]\nurl = "embedded:{folder}/live"\n'
+        f"[engine]\nworkers = {workers}\n"
+    )
+    return [str(COMMAND), "run", "-q", "--json", "-c", str(config)]
+
+
+def take_time(folder: Path, command: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory of one command into an empty database."""
+    shutil.rmtree(folder / "live", ignore_errors=True)
+    quiet = {**os.environ, "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "HOME": str(folder)}
+    with closing(EmbeddedTarget(folder / "live")) as target, psycopg.connect(target.dsn):
+        began = time.perf_counter()
+        with (folder / "output").open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=quiet)
+            peak = watch(process)
+        seconds = time.perf_counter() - began
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{(folder / 'output').read_text()[-2000:]}")
+    return seconds, peak
