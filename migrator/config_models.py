@@ -192,7 +192,7 @@ class Engine(Section):
 
     workers: int = Field(default=0, ge=0, le=1024)
     batch_rows: int = Field(default=5000, ge=1, le=1_000_000)
-    part_bytes: int = Field(default=16 << 20, ge=1)
+    part_bytes: int = Field(default=0, ge=0)  # 0: as suits the source
     max_rows_per_second: int = Field(default=0, ge=0)  # 0: as fast as it goes
     max_replication_lag_seconds: int = Field(default=0, ge=0)  # 0: no matter how far
     max_source_latency_ms: int = Field(default=0, ge=0)  # 0: no matter how slow

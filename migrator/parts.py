@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from migrator.journal import Connection, Place
 from migrator.sources.base import Part, Source
 
-SMALLEST = 1 << 20  # bytes of a part
+LARGEST = 16 << 20  # bytes of a part
 SHARES = 4  # parts a worker where a collection is small
 
 
@@ -24,16 +24,18 @@ class Reading:
 
 
 def ensure_parts(
-    connection: Connection, place: Place, source: Source, names: Iterable[str], workers: int, largest: int
+    connection: Connection, place: Place, source: Source, names: Iterable[str], workers: int, wanted: int
 ) -> None:
-    """Records the parts of collections that have none yet: all of a collection's at once, of `largest` bytes."""
+    """Records the parts of collections that have none yet: all of a collection's at once, of `wanted` bytes, or (0) so
+    that every worker gets some."""
     sizes = {each.name: each.bytes or 0 for each in source.collections()}
     found = connection.execute(place.sql("SELECT DISTINCT collection FROM {parts}"))
     known = {name for (name,) in found}
     for name in names:
         if name in known:
             continue
-        split = source.split(name, min(largest, max(SMALLEST, sizes[name] // (SHARES * workers))))
+        size = wanted or max(source.smallest_part, min(LARGEST, sizes[name] // (SHARES * workers)))
+        split = source.split(name, size)
         parts = split or [Part(collection=name, number=0, start="", stop="")]
         query = place.sql("INSERT INTO {parts} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)")
         with connection.transaction(), connection.cursor() as cursor:

@@ -111,8 +111,8 @@ url = "embedded:.migrate/postgres"
 # workers = 0
 # How many documents make a batch, the unit that is committed and resumed.
 # batch_rows = 5000
-# How many bytes of a collection make a part, the unit that is handed to a worker.
-# part_bytes = 16777216
+# How many bytes of a collection make a part, the unit that is handed to a worker; 0 is as suits the source.
+# part_bytes = 0
 # No more documents a second than this, all workers together; 0 is as fast as it goes.
 # max_rows_per_second = 0
 # Loading waits while a replica of the target is more seconds behind than this; 0 is never.

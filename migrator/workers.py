@@ -21,7 +21,7 @@ from migrator.sources.base import Batch
 from migrator.work import Desk, Done, Job, Task, carry_out, clear_desk
 
 AHEAD = 2  # tasks a worker, the one it is at included: enough never to wait, and few documents in memory
-ALONE = 2  # so few tasks are sooner done than workers are started
+ALONE = 1  # so few tasks are sooner done than workers are started
 CHECKED = 5  # seconds without a result after which a pool is asked whether there will be one
 
 

@@ -87,6 +87,10 @@ class Combined:
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         return self.main.read_part(part, position, documents=documents, size=size)
 
+    @property
+    def smallest_part(self) -> int:
+        return self.main.smallest_part
+
     def share_read(self) -> float | None:
         return self.main.share_read() if self._share_known else None
 

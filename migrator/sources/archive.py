@@ -106,6 +106,10 @@ class Archive:
         chunks = read_chunks(self._path, gzipped=self._gzipped, start=start, meter=self._meter)
         return Stream(chunks, str(self._path), start)
 
+    @property
+    def smallest_part(self) -> int:
+        return 4 << 20
+
     def share_read(self) -> float | None:
         return self._meter.share
 

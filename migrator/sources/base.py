@@ -65,6 +65,10 @@ class Source(Protocol):
     def left_out(self) -> Mapping[str, str]:
         """What is in the source but is no collection to migrate: name → reason."""
 
+    @property
+    def smallest_part(self) -> int:
+        """Bytes of a part: what is smaller is sooner read with its neighbour than by itself."""
+
     def collections(self) -> list[SourceCollection]:
         """All collections, sorted by name; views and `system.*` left out."""
 

@@ -122,6 +122,10 @@ class DumpFolder:
         for batch in read_batches(Stream(chunks, str(entry.data), start), part.collection, documents, size):
             yield replace(batch, part=part.number)
 
+    @property
+    def smallest_part(self) -> int:
+        return 4 << 20
+
     def share_read(self) -> float | None:
         return None if self._meter is None else self._meter.share
 

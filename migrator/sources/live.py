@@ -34,6 +34,7 @@ PATIENCE: Final = 300  # seconds for which a server that does not answer is trie
 LATENCY_ENDS: Final = 5  # seconds after which it is slow, and no more is to be known
 MOST_PARTS: Final = 2000
 SAMPLED: Final = 20  # ids that are looked at for each part: its size is then right within a third, nearly always
+LEAST_SAMPLED: Final = 400
 _ID = [("_id", 1)]
 
 
@@ -86,6 +87,11 @@ class LiveSource:
             for batch in self.read_part(part, position, documents=documents, size=size):
                 self._read += batch.count
                 yield batch
+
+    @property
+    def smallest_part(self) -> int:
+        """Each part is a query of its own, and there are servers that scan the whole collection for it."""
+        return 64 << 20
 
     def share_read(self) -> float | None:
         return min(1.0, self._read / self._total) if self._total else None
@@ -220,7 +226,7 @@ class LiveSource:
     def _sample(self, name: str, count: int) -> list[str]:
         """`_id`s that cut a collection into so many parts, in the server's order; fewer where it has fewer."""
         stages: list[Mapping[str, Any]] = [
-            {"$sample": {"size": count * SAMPLED}},
+            {"$sample": {"size": max(count * SAMPLED, LEAST_SAMPLED)}},
             {"$project": {"_id": 1}},
             {"$sort": {"_id": 1}},
         ]

@@ -262,7 +262,7 @@ class Sample:
         self._source, self._documents = source, documents
         self.label, self.database, self.left_out = source.label, source.database, source.left_out
         self.collections, self.fingerprint, self.close = source.collections, source.fingerprint, source.close
-        self.share_read = source.share_read
+        self.share_read, self.smallest_part = source.share_read, source.smallest_part
 
     def split(self, collection: str, size: int) -> list[Part] | None:
         return None

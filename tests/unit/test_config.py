@@ -91,7 +91,7 @@ def test_defaults_are_the_contracts(load: Load) -> None:
         "workers": 0,
         "batch_rows": 5000,
         "executor": "local",
-        "part_bytes": 16 << 20,
+        "part_bytes": 0,
         "max_rows_per_second": 0,
         "max_replication_lag_seconds": 0,
         "max_source_latency_ms": 0,
