@@ -55,9 +55,10 @@ BEFORE_LOAD = frozenset(KINDS[: KINDS.index("policy")])
 TRAINED = frozenset({"ivfflat", "hnsw"})  # access methods of vector indexes
 
 TENANT_COLUMN = "tenant_id"
+TENANT_SETTING = "app.current_tenant_id"
 POLICY = "tenant_isolation"
 # A session that names no tenant sees no rows, and no error: an unset variable is NULL, a reset one is ''.
-OWN_TENANT = f"{TENANT_COLUMN} = nullif(current_setting('app.current_tenant_id', true), '')::uuid"
+OWN_TENANT = f"{TENANT_COLUMN} = nullif(current_setting('{TENANT_SETTING}', true), '')::uuid"
 
 # With `named`, SQLAlchemy leaves a % as it is; the statements are executed without parameters.
 DIALECT: Any = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy has not typed it

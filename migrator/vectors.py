@@ -27,6 +27,7 @@ from migrator.mapping import Embedded
 
 STEP = "embedding"
 FAILED, EMPTY, SPLIT = "embedding_failed", "text_empty", "text_split"
+CODES = (FAILED, EMPTY, SPLIT)  # the findings of this stage
 CACHE_KINDS = ("text", "integer", "bytea", "vector")
 
 
@@ -88,7 +89,7 @@ class VectorStore:
         here = {"model": self._model, "dimensions": self._dimensions, "tokens": 0}
         found = journal.pin(self._connection, self._place, run, STEP, here)
         if (found["model"], found["dimensions"]) != (self._model, self._dimensions):
-            if self._has_vectors():
+            if has_rows(self._connection, self._place, self.embedded, filled=True):
                 raise UsageError(
                     f"the vectors in the target are of {found['model']}, {found['dimensions']} dimensions;"
                     f" those of {self._model}, {self._dimensions}, cannot be compared with them",
@@ -98,10 +99,6 @@ class VectorStore:
             journal.pin(self._connection, self._place, run, STEP, here)
         query = self._place.sql("DELETE FROM {findings} WHERE collection = %s AND code = ANY(%s)")
         self._connection.execute(query, (self.embedded.collection, [FAILED, EMPTY]))  # all of them are tried again
-
-    def _has_vectors(self) -> bool:
-        query = self._place.sql("SELECT EXISTS (SELECT {ours} AND t.{vector} IS NOT NULL)", **self._names)
-        return self._connection.execute(query, (self.embedded.collection,)).fetchone() == (True,)
 
     def read(self, after: str | None, limit: int) -> list[Waiting]:
         """The next rows in the order of their ids."""
@@ -138,7 +135,9 @@ class VectorStore:
         """Gives rows their vectors out of the cache, unless their text is another by now; returns how many."""
         query = self._place.sql(
             "UPDATE {table} t SET {vector} = e.vector FROM unnest(%s::text[], %s::bytea[]) w (id, sha256)"
-            " JOIN {embeddings} e ON e.model = %s AND e.dimensions = %s AND e.sha256 = w.sha256"
+            # LIMIT: one look into the index for each; without statistics the planner would read the whole cache.
+            " CROSS JOIN LATERAL (SELECT vector FROM {embeddings} WHERE model = %s AND dimensions = %s"
+            " AND sha256 = w.sha256 LIMIT 1) e"
             " WHERE t.{key} = w.id::{kind} AND t.{vector} IS NULL AND sha256(convert_to(t.{text}, 'UTF8')) = w.sha256",
             **self._names,
         )
@@ -192,6 +191,12 @@ def forecast(connection: Connection, place: Place, embedded: Embedded) -> Foreca
     found = connection.execute(query, values).fetchone()
     assert found is not None  # an aggregate always answers
     return Forecast(chunks=int(found[0]), tokens=int(found[1]))
+
+
+def has_rows(connection: Connection, place: Place, embedded: Embedded, *, filled: bool = False) -> bool:
+    """Whether there are any of ours; with `filled`, any with a vector."""
+    query = place.sql("SELECT EXISTS (SELECT {ours} AND ({vector} IS NOT NULL OR NOT %s))", **names_of(place, embedded))
+    return connection.execute(query, (embedded.collection, filled)).fetchone() == (True,)
 
 
 def count_missing(connection: Connection, place: Place, embedded: Embedded) -> int:

@@ -41,6 +41,14 @@ def add_chunks(database: str, texts: list[str]) -> None:
         )
 
 
+def unfinish(database: str) -> None:
+    """As if the run had stopped before it embedded: no vector index yet."""
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE migrator.runs SET status = 'stopped'")
+        connection.execute("DROP INDEX document_chunks_embedding_idx")
+        connection.execute("DELETE FROM migrator.objects WHERE name = 'document_chunks_embedding_idx'")
+
+
 def make_texts(count: int) -> list[str]:
     return [f"Chunk {number}:{WORDS}" for number in range(count)]
 

@@ -16,6 +16,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,7 @@ class Service:
         self.paid: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
         self.open = self.most_open = 0
+        self.first = self.last = 0.0  # when it was asked first, and had answered last
         self._chance = random.Random(3)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,6 +82,7 @@ class Service:
             self.habits = Habits(**json.loads(body))
             self._chance.seed(3)
             return await _send(writer, 200, {})
+        self.first = self.first or time.monotonic()
         self.open += 1
         self.most_open = max(self.open, self.most_open)
         try:
@@ -87,6 +90,7 @@ class Service:
             return await self._embed(path, headers, json.loads(body), writer)
         finally:
             self.open -= 1
+            self.last = time.monotonic()
 
     async def _embed(self, path: str, headers: dict[str, str], asked: Any, writer: asyncio.StreamWriter) -> bool:
         habits, texts = self.habits, asked["input"]
@@ -154,7 +158,8 @@ class Service:
         return {"object": "list", "data": entries, "usage": {"prompt_tokens": sum(len(t) // 4 for t in texts)}}
 
     def _stats(self) -> dict[str, Any]:
-        return {"paid": self.paid, "told": self.told, "open": self.open, "most_open": self.most_open}
+        names = ("paid", "told", "open", "most_open", "first", "last")
+        return {name: getattr(self, name) for name in names}
 
 
 def _digest(text: str) -> str:

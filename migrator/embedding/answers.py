@@ -7,7 +7,6 @@ import binascii
 import math
 import sys
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 from migrator.embedding.provider import Vector
@@ -16,10 +15,10 @@ from migrator.embedding.provider import Vector
 def read_answer(data: Any, count: int, dimensions: int) -> list[Vector | str]:
     """For each of `count` texts its vector, or what is wrong with it.
 
-    `data` are the entries of the answer: objects with `index` and `embedding`, in the order of the texts. An entry in
+    `data` are the entries of the answer: each with `index` and `embedding`, in the order of the texts. An entry in
     the place of another is wrong even if it says whose it is: whether the order is wrong or the label, nobody can tell.
     """
-    entries = data if isinstance(data, Sequence) else []
+    entries = data if isinstance(data, list) else []
     if len(entries) > count:
         return ["the answer has more vectors than texts"] * count
     return [
@@ -29,9 +28,9 @@ def read_answer(data: Any, count: int, dimensions: int) -> list[Vector | str]:
 
 
 def _read_entry(entry: Any, place: int, dimensions: int) -> Vector | str:
-    if getattr(entry, "index", None) != place:
+    if not isinstance(entry, dict) or entry.get("index") != place:
         return "the answer is out of order"
-    vector = _read_vector(getattr(entry, "embedding", None))
+    vector = _read_vector(entry.get("embedding"))
     return "the vector cannot be read" if vector is None else check_vector(vector, dimensions)
 
 

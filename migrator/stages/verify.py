@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from migrator import journal, scratch
-from migrator.checks import accounts, integrity, rehearsal, roundtrip
+from migrator.checks import accounts, integrity, rehearsal, roundtrip, vectors
 from migrator.checks.base import Check
 from migrator.concrete import Concrete
 from migrator.config import Config
@@ -54,13 +54,16 @@ def verify(
     dsn: str,
     level: Level,
     emit: Emit,
+    again: int = 0,
 ) -> VerifyReport:
-    """Runs the checks of a level and of those below it. Writes nothing that stays. `dsn` is for worker processes."""
+    """Runs the checks of a level and of those below it. Writes nothing that stays. `dsn` is for worker processes.
+
+    `again`: so many texts are embedded again, even if that costs something."""
     started = time.monotonic()
     place = Place()
     if not journal.has_records(connection, place):
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
-    checks = list(_counts(config, concrete, source, connection, place, emit))
+    checks = list(_counts(config, concrete, source, connection, place, emit, again))
     if level in ("rows", "roundtrip"):
         checks += _rows(config, concrete, source, connection, dsn, place, emit)
     if level == "roundtrip":
@@ -75,7 +78,7 @@ def verify(
 
 
 def _counts(
-    config: Config, concrete: Concrete, source: Source, connection: Connection, place: Place, emit: Emit
+    config: Config, concrete: Concrete, source: Source, connection: Connection, place: Place, emit: Emit, again: int
 ) -> Iterator[Check]:
     counted = accounts.count_source(source, emit)
     if config.policies.unmapped_collections == "ignore":
@@ -89,6 +92,7 @@ def _counts(
         integrity.check_foreign_keys(connection, place, concrete.metadata),
         integrity.check_tenants(connection, place, concrete.metadata),
         integrity.check_trees(connection, place, concrete.mappings),
+        vectors.check_all(connection, place, concrete.embedded, config, again),
     )
     done = 0
     for part in parts:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.chunks import add_chunks, ask, configure, count_wrong, digest, make_texts, migrate
+from tests.chunks import add_chunks, ask, configure, count_wrong, digest, make_texts, migrate, unfinish
 from tests.driving import call, dump_database
 from tests.embedding_server import Running, serving
 
@@ -49,10 +49,7 @@ def test_equal_texts_are_paid_once(target: str, tmp_path: Path, service: Running
 def test_run_embeds_before_the_vector_index(target: str, tmp_path: Path, service: Running) -> None:
     """A run that goes on fills what is missing, then builds the index, and tells model, tokens and what is left."""
     add_chunks(target, make_texts(50))
-    with psycopg.connect(target) as connection:
-        connection.execute("UPDATE migrator.runs SET status = 'stopped'")
-        connection.execute("DROP INDEX document_chunks_embedding_idx")
-        connection.execute("DELETE FROM migrator.objects WHERE name = 'document_chunks_embedding_idx'")
+    unfinish(target)
     told = call("run", "-c", configure(tmp_path / "openai.toml", target, service))
     assert told.code == 0, told.told
     assert told.out.index("embed: done") < told.out.index("constrain: done")

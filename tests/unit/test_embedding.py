@@ -8,7 +8,6 @@ import socket
 import time
 from array import array
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,8 +93,8 @@ def test_mean_is_weighted_and_of_length_one() -> None:
 # --- answers ------------------------------------------------------------------------------------------------------
 
 
-def entry(index: Any, embedding: Any) -> SimpleNamespace:
-    return SimpleNamespace(index=index, embedding=embedding)
+def entry(index: Any, embedding: Any) -> dict[str, Any]:
+    return {"index": index, "embedding": embedding}
 
 
 GOOD = [0.5, -1.0]

@@ -1,0 +1,105 @@
+"""The bars of embedding: kill -9 loses and pays nothing twice beyond what was under way; it keeps the service busy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_kills import wait_for_the_lock
+from tests.chunks import add_chunks, ask, configure, count_wrong, kept, make_texts, migrate, unfinish
+from tests.driving import COMMAND, call
+from tests.embedding_server import Running, serving
+
+
+@pytest.fixture
+def service() -> Iterator[Running]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def target(database: str, tmp_path: Path) -> str:
+    migrate(tmp_path, database)
+    return database
+
+
+def test_killed_three_times(target: str, tmp_path: Path, service: Running) -> None:
+    """1,000 chunks, a fifth of the requests fail, three kill -9: every chunk has its vector."""
+    check_kills(target, tmp_path, service, chunks=1000, concurrency=4, batch=8, pause="0.1")
+
+
+@pytest.mark.long
+def test_ten_thousand_chunks_killed_three_times(target: str, tmp_path: Path, service: Running) -> None:
+    """The bar itself, with the pauses that real services ask for."""
+    check_kills(target, tmp_path, service, chunks=10_000, concurrency=8, batch=16, pause="1")
+
+
+def check_kills(
+    database: str, folder: Path, service: Running, *, chunks: int, concurrency: int, batch: int, pause: str
+) -> None:
+    add_chunks(database, make_texts(chunks))
+    config = configure(folder / "openai.toml", database, service, concurrency=concurrency, batch=batch)
+    service.behave(latency=0.05, rate=0.2, pause=pause)
+    under_way = []
+    for number in (1, 2, 3):
+        kill_at(database, config, chunks * number // 4)
+        while service.stats()["open"]:  # what the service computes for nobody is paid, too
+            time.sleep(0.02)
+        wait_for_the_lock(database)
+        under_way.append(len(service.stats()["paid"].keys() - kept(database)))
+    told = call("embed", "-c", config, "--json")
+    assert (told.code, told.json["failed"]) == (0, 0), told.told
+    assert count_wrong(database) == 0
+    paid = service.stats()["paid"]
+    twice = sum(paid.values()) - chunks
+    print(f"{chunks:,} chunks, under way at the kills: {under_way}, paid twice: {twice}", service.stats()["told"])
+    assert len(paid) == chunks
+    assert twice <= sum(under_way)
+    assert max(under_way) <= 2 * concurrency * batch
+
+
+def kill_at(database: str, config: Path, filled: int) -> None:
+    """Starts `embed` and kills it -9 when so many chunks have a vector."""
+    process = subprocess.Popen([str(COMMAND), "embed", "-c", str(config)], stdout=subprocess.DEVNULL)
+    query = "SELECT count(*) FROM document_chunks WHERE embedding IS NOT NULL"
+    for _ in range(6000):
+        if ask(database, query)[0][0] >= filled:
+            break
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_service_is_kept_busy(target: str, tmp_path: Path, service: Running) -> None:
+    """Nothing fails: at least 0.8 of concurrency × batch ÷ latency, from the first request to the last answer."""
+    measure(target, tmp_path, service, chunks=1000, concurrency=4, batch=8)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("concurrency", "batch"), [(4, 16), (8, 16), (16, 8), (8, 32)])
+def test_ten_thousand_chunks_at_full_speed(
+    target: str, tmp_path: Path, service: Running, concurrency: int, batch: int
+) -> None:
+    """The same for longer, and for more at once."""
+    measure(target, tmp_path, service, chunks=10_000, concurrency=concurrency, batch=batch)
+
+
+def measure(database: str, folder: Path, service: Running, *, chunks: int, concurrency: int, batch: int) -> None:
+    latency = 0.05
+    add_chunks(database, make_texts(chunks))
+    config = configure(folder / "openai.toml", database, service, concurrency=concurrency, batch=batch)
+    service.behave(latency=latency)
+    unfinish(database)
+    assert call("run", "-c", config).code == 0
+    spent = service.stats()["last"] - service.stats()["first"]
+    rate, most = chunks / spent, concurrency * batch / latency
+    print(f"{concurrency} × {batch}: {rate:,.0f} chunks/s, {rate / most:.2f} of {most:,.0f}")
+    assert count_wrong(database) == 0
+    assert rate >= 0.8 * most
