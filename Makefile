@@ -28,14 +28,15 @@ bench: $(STAMP)
 
 DEMO := $(BIN)/migrate
 WITH := -c fixtures/demo-migrate.toml
+QUESTION := The report is slow. How do I speed it up?
 demo: $(STAMP)
 	@rm -rf .migrate/demo
 	@echo "== plan: what will happen (nothing is written)" && $(DEMO) plan -q $(WITH)
 	@echo "== run" && $(DEMO) run $(WITH)
 	@echo "== verify: every document rebuilt from PostgreSQL and compared" && $(DEMO) verify -q --level roundtrip $(WITH)
-	@echo "== what came out: a conversation, and a full-text query"
-	@$(DEMO) psql $(WITH) -- -q -f fixtures/demo-queries.sql
 	@echo "Look around:  $(DEMO) psql $(WITH)     Take it back:  $(DEMO) revert $(WITH)"
+	@echo "== what came out: conversations, the accounts, a similarity query ($(QUESTION)), a full-text query"
+	@$(DEMO) psql $(WITH) -- -q -v question="$$($(DEMO) embed $(WITH) --text "$(QUESTION)")" -f fixtures/demo-queries.sql
 
 clean:
 	rm -rf .venv .migrate .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,7 @@ from migrator import stand_ins
 from migrator.concrete import Concrete
 from migrator.config import Config
 from migrator.errors import PlanError
-from migrator.events import Emit
+from migrator.events import Emit, Notice
 from migrator.handover import RunReport
 from migrator.journal import Connection
 from migrator.run import run_migration
@@ -90,6 +90,7 @@ def rehearse(
 
     Errors: as `run_migration` and `verify`; `PlanError` where the target's schema is in the way.
     """
+    config = without_service(config, emit)
     blockers, _ = examine_target(config, concrete, target)
     if blockers:
         raise PlanError("\n".join(blockers), hint="`migrate plan` shows all that is in the way.")
@@ -110,6 +111,14 @@ def rehearse(
             stand_ins=count,
             round_trip=round_trip,
         )
+
+
+def without_service(config: Config, emit: Emit) -> Config:
+    """A rehearsal pays nobody: where embeddings are a service's, there are none. `plan` forecasts what they take."""
+    if config.embedding.provider != "openai":
+        return config
+    emit(Notice(text="The embedding service is not asked in a rehearsal: `migrate plan` says what it will cost."))
+    return config.model_copy(update={"embedding": config.embedding.model_copy(update={"provider": "none"})})
 
 
 @contextmanager

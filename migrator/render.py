@@ -138,6 +138,11 @@ def show_estimate(console: Console, content: Content) -> None:
     """The last line: what it costs, and where to read on; with blockers, that they are there."""
     figures = content["figures"]
     cost = f"About {format_duration(figures['seconds'])}, {figures['target_bytes'] / 1e6:,.0f} MB"
+    if figures.get("embedding_chunks"):
+        usd = figures.get("embedding_usd")
+        price = f", about ${usd:,.4f}" if usd else ""
+        told = f"{figures['embedding_chunks']:,} chunks, about {figures['embedding_tokens']:,} tokens{price}"
+        say(console, f"To embed: {told}")
     doubtful = [spot["collection"] for code in (*content["rejects"], *content["findings"]) for spot in code["spots"]]
     more = f" Look closer: migrate plan --details {doubtful[0]}" if doubtful else ""
     say(console, f"{cost}; {_count(len(content['blockers']), 'blocker')}.{more}")

@@ -37,6 +37,9 @@ from migrator.stages.verify import verify as prove
 def verify(
     level: Annotated[str, typer.Option(help=f"How deep: {', '.join(LEVELS)}.")] = "rows",
     junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML.")] = None,
+    again: Annotated[
+        int, typer.Option(min=0, help="Embed so many texts again, even if it costs something, and compare.")
+    ] = 0,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Prove the target against the source; writes nothing that stays."""
@@ -50,7 +53,7 @@ def verify(
         closing(target.connect()) as connection,
         exclusive(connection),
     ):
-        report = prove(here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit)
+        report = prove(here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit, again)
     if junit is not None:
         write_junit(junit, report.checks)
     answer(here.console, report.as_json(), lambda: render.show_verify(here.console, report))

@@ -89,8 +89,11 @@ def embed(
 
 
 def describe(filled: int, tokens: int, usd: float | None) -> str:
-    cost = "" if usd is None else f", ${usd:,.4f}"
-    return f"{filled:,} chunks, {tokens:,} tokens{cost}"
+    return f"{filled:,} chunks, {spell_cost(tokens, usd)}"
+
+
+def spell_cost(tokens: int, usd: float | None) -> str:
+    return f"{tokens:,} tokens" + (f", ${usd:,.4f}" if usd else "")
 
 
 class Filler:
@@ -248,8 +251,7 @@ class Filler:
         done.filled += written.filled
         done.failed += written.failed
         done.tokens += written.tokens
-        cost = self._cost(done.tokens)
-        note = f"{done.tokens:,} tokens" + ("" if cost is None else f", ${cost:,.4f}")
+        note = spell_cost(done.tokens, self._cost(done.tokens))
         self._emit(StepAdvanced(step=STEP, done=done.filled + done.failed + self._empty, note=note))
 
     async def _in_thread(self, act: Callable[[], Any]) -> Any:

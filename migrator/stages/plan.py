@@ -15,9 +15,10 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator import catalog, journal, scratch
+from migrator import catalog, journal, scratch, vectors
 from migrator.concrete import Concrete
 from migrator.config import Config
+from migrator.embedding.prices import cost_of
 from migrator.entities import Entity, describe_tables
 from migrator.errors import MigrateError, PlanError
 from migrator.events import Emit, Notice, silent
@@ -51,6 +52,7 @@ class PlanReport:
     left_out: Mapping[str, str]
     seconds: float
     target_bytes: int
+    embedding: dict[str, Any]
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +72,7 @@ class PlanReport:
             "estimate": {
                 "seconds": round(self.seconds, 1),
                 "target_bytes": self.target_bytes,
-                "embedding": {"chunks": 0, "tokens": 0, "usd": 0.0},
+                "embedding": self.embedding,
             },
         }
 
@@ -114,13 +116,14 @@ def plan(
         return PlanReport(
             fingerprints={**fingerprints, "target": digest},
             collections=list(describe(source, concrete, statistics, outcomes, findings)),
-            steps=list(describe_steps(concrete.mappings, [each.merge for each in pipeline.mergings(0)])),
+            steps=list(describe_steps(concrete, [each.merge for each in pipeline.mergings(0)])),
             blockers=blockers,
             tables=count_tables(concrete.mappings, outcomes),
             entities=describe_tables(concrete.metadata),
             left_out=source.left_out,
             seconds=seconds,
             target_bytes=measure(connection),
+            embedding=forecast_embedding(connection, place, concrete, config),
         )
 
 
@@ -223,8 +226,9 @@ def describe(
         }
 
 
-def describe_steps(mappings: Mapping[str, Collection], merges: Sequence[Merge] = ()) -> Iterator[dict[str, Any]]:
+def describe_steps(concrete: Concrete, merges: Sequence[Merge] = ()) -> Iterator[dict[str, Any]]:
     """The steps of a run and what each waits for."""
+    mappings, embedded = concrete.mappings, concrete.embedded
     yield {"name": "prepare", "needs": []}
     for group in load.levels(mappings):
         for name in group:
@@ -235,7 +239,18 @@ def describe_steps(mappings: Mapping[str, Collection], merges: Sequence[Merge] =
         yield {"name": f"load {merge.name}", "needs": ["prepare"]}
         yield {"name": f"merge {merge.name}", "needs": [f"load {merge.name}", f"reconcile {merge.into}"]}
     merged = [f"merge {merge.name}" for merge in merges]
-    yield {"name": "constrain", "needs": [*(f"reconcile {name}" for name in mappings), *merged]}
+    if embedded is not None:
+        yield {"name": "embed", "needs": [f"reconcile {embedded.collection}"]}
+    last = [*merged, *(["embed"] if embedded is not None else [])]
+    yield {"name": "constrain", "needs": [*(f"reconcile {name}" for name in mappings), *last]}
+
+
+def forecast_embedding(connection: Connection, place: Place, concrete: Concrete, config: Config) -> dict[str, Any]:
+    """What embeddings will take: rows, about how many tokens in different texts, US dollars (None: nobody knows)."""
+    if concrete.embedded is None:
+        return {"chunks": 0, "tokens": 0, "usd": 0.0}
+    found = vectors.forecast(connection, place, concrete.embedded)
+    return {"chunks": found.chunks, "tokens": found.tokens, "usd": cost_of(config.embedding, found.tokens)}
 
 
 def count_tables(mappings: Mapping[str, Collection], outcomes: Mapping[str, Counts]) -> dict[str, int]:

@@ -40,6 +40,13 @@ def test_generator_gives_the_same_bytes(tmp_path: Path) -> None:
     made = {path.name: path.read_bytes() for path in (tmp_path / "demo").iterdir()}
     kept = {path.name: path.read_bytes() for path in (FIXTURES / "demo").iterdir()}
     assert made == kept
+    assert (tmp_path / "demo-chunks.jsonl").read_bytes() == (FIXTURES / "demo-chunks.jsonl").read_bytes()
+
+
+def test_chunks_are_of_embedded_files(demo: dict[str, list[dict[str, Any]]]) -> None:
+    """Every file that says so has chunks, and no other."""
+    lines = (FIXTURES / "demo-chunks.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["file_id"] for line in lines} == {f["file_id"] for f in demo["files"] if f["embedded"]}
 
 
 def test_every_mapped_collection_is_there(demo: dict[str, list[dict[str, Any]]]) -> None:
