@@ -29,8 +29,12 @@ from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStart
 from migrator.masking import mask
 from migrator.progress import Lines, Step, Throttled, View, format_duration
 
-# A document's text may end up in a message, and must not drive the terminal.
+# A document's text may end up in a message, and must not drive the terminal, nor turn its lines around.
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in _TURNING}
+# In JSON they can only stand in strings, and json itself has seen to those below 32.
+_CONTROLS_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_TURNING)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Console:
                 case _ if self.quiet:
                     pass
                 case StepStarted():
-                    step = self._steps[event.step] = Step(_clean(event.step, self.mask), event.total, event.unit)
+                    step = self._steps[event.step] = Step(_line(event.step, self.mask), event.total, event.unit)
                     self._view.start(step)
                 case StepAdvanced() if event.step in self._steps:
                     step = self._steps[event.step]
@@ -91,7 +95,7 @@ class Console:
                     step.note = event.note
                     self._view.advance(step)
                 case StepFinished() if event.step in self._steps:
-                    self._view.finish(self._steps.pop(event.step), _clean(event.note, self.mask))
+                    self._view.finish(self._steps.pop(event.step), _line(event.note, self.mask))
 
     def _notice(self, event: Notice) -> None:
         if event.level == "warning":
@@ -107,6 +111,7 @@ class Console:
     def print_json(self, value: object) -> None:
         """The one JSON document of --json."""
         text = jsonlib.dumps(_clean_json(value, self.mask), ensure_ascii=False, indent=2, default=str)
+        text = text.translate(_CONTROLS_IN_JSON)
         with self._lock:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -123,7 +128,7 @@ class Console:
             numeric = any(_is_number(row[index]) for row in values)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in values:
-            table.add_row(*(Text(_clean(_cell(value), self.mask)) for value in row))
+            table.add_row(*(Text(_line(_cell(value), self.mask)) for value in row))
         return table
 
     def show(self, blocks: Iterable[Block]) -> None:
@@ -203,12 +208,17 @@ def _clean(text: str, masked: Callable[[str], str]) -> str:
     return masked(text).translate(_CONTROLS)
 
 
+def _line(text: str, masked: Callable[[str], str]) -> str:
+    """The same for what is one line, whatever a name holds."""
+    return _clean(text, masked).replace("\n", "\\n")
+
+
 def _clean_json(value: Any, masked: Callable[[str], str]) -> Any:
     """Value by value: masking the finished text could cut through its syntax."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
-        return {key: _clean_json(inner, masked) for key, inner in value.items()}
+        return {masked(str(key)): _clean_json(inner, masked) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_clean_json(inner, masked) for inner in value]
     return value

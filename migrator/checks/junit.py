@@ -15,7 +15,9 @@ def write_junit(path: Path, checks: Sequence[Check]) -> None:
     failures = sum(not check.ok for check in checks)
     suite = ElementTree.Element("testsuite", name="migrate verify", tests=str(len(checks)), failures=str(failures))
     for check in checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"verify.{check.check}", name=check.table or "all")
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"verify.{check.check}", name=_printable(check.table or "all")
+        )
         if not check.ok:
             message = f"expected {check.expected}, found {check.actual}"
             failure = ElementTree.SubElement(case, "failure", message=_printable(message))

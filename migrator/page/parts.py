@@ -20,7 +20,7 @@ MARKER = "<!-- migrate report -->"
 
 # Control characters have no business in HTML, and those that turn the direction of text could make it lie.
 _ODD = {code: f"\\x{code:02x}" for code in (*range(9), 11, *range(12, 32), *range(127, 160)) if code != 13}
-_ODD |= {code: f"\\u{code:04x}" for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_ODD |= {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 
 STYLE = """
 :root{color-scheme:light dark;--ground:#f6f7f9;--card:#fff;--text:#1a2029;--soft:#5b6573;--line:#dfe3e8;--link:#1d4ed8;

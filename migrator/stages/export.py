@@ -5,8 +5,11 @@ What came from elsewhere than MongoDB goes beside the database's folder, as JSON
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -23,6 +26,7 @@ from migrator.readback import read_bson
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 EVERY = 1000  # documents between two events
+LONGEST_STEM = 238  # with `.metadata.json.gz` behind it, the 255 bytes that a file's name may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,7 @@ def export(
 
 def make_folder(folder: Path, database: str) -> Path:
     """The database's folder, newly made; anything that is there already is not ours to overwrite."""
-    home = folder / quote_plus(database)
+    home = folder / escape(database)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty", hint="Name a new folder.")
@@ -82,12 +86,37 @@ def make_folder(folder: Path, database: str) -> Path:
     return home
 
 
+def escape(name: str) -> str:
+    """mongodump's own way to write what is no file name. It keeps `../x` inside the folder; and no file is hidden."""
+    escaped = quote_plus(name)
+    return f"%2E{escaped[1:]}" if escaped.startswith(".") else escaped
+
+
+def name_file(collection: str) -> str:
+    """A file's name but for its ending; one that is too long for a file is cut, with a hash behind, as by mongodump.
+
+    The metadata has the whole name then: mongorestore reads it there.
+    """
+    escaped = escape(collection)
+    if len(escaped) <= LONGEST_STEM:
+        return escaped
+    digest = urlsafe_b64encode(sha1(collection.encode(), usedforsecurity=False).digest()).decode().rstrip("=")
+    return f"{escaped[: LONGEST_STEM - 3 - len(digest)]}%24{digest}"
+
+
+def name_within(metadata: bytes | None, collection: str) -> bytes:
+    """Metadata that has the collection's name, which older ones have not."""
+    told = json.loads(metadata) if metadata else {"indexes": []}
+    return json.dumps({**told, "collectionName": collection}).encode()
+
+
 def write_collection(
     home: Path, name: str, metadata: bytes | None, documents: Iterator[bytes], emit: Emit, done: int
 ) -> int:
     """Writes one collection; the file gets its name only when it is whole. Returns the number of documents."""
-    # mongodump's own way to write names that are no file names; it also keeps `../x` inside the folder.
-    stem = quote_plus(name)
+    stem = name_file(name)
+    if stem != escape(name):
+        metadata = name_within(metadata, name)
     count = write_file(home / f"{stem}.bson", documents, emit, done)
     if metadata is not None:
         path = home / f"{stem}.metadata.json"
