@@ -18,6 +18,7 @@ from bench.measure import Figures, measure
 from bench.peers import MIGRATE, compare_live
 from bench.processes import Series
 from bench.residues import Weights
+from bench.scaling import ONE, TWO, compare_processes
 from bench.stage import set_scene
 from bench.whole import RESTORE, compare_restore, run_name
 
@@ -48,10 +49,11 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
     arguments = parser.parse_args()
-    figures = whole = live = None
+    figures = scaling = whole = live = None
     if "steps" in arguments.parts:
         with set_scene(arguments.documents, arguments.batch) as scene:
             figures = measure(scene, max(7, arguments.repetitions))
+            scaling = compare_processes(scene, max(5, arguments.repetitions))
     if "whole" in arguments.parts:
         with scratch_folder() as folder:
             whole = compare_restore(folder, arguments.whole, arguments.repetitions, [2, 1])
@@ -59,9 +61,10 @@ def main() -> None:
         with scratch_folder() as folder:
             live = compare_live(folder, arguments.live, arguments.repetitions, workers=2)
     if arguments.json:
-        print(json.dumps(all_as_json(figures, whole, live), indent=1))
+        print(json.dumps(all_as_json(figures, scaling=scaling, whole=whole, live=live), indent=1))
         return
     parts = [as_table(figures)] if figures else []
+    parts += ["\n".join(scaling_lines(scaling, arguments.documents))] if scaling else []
     parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
     parts += ["\n".join(live_lines(live, arguments.live))] if live else []
     print("\n\n".join(parts))
@@ -75,12 +78,20 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
 
 
-def all_as_json(figures: Figures | None, whole: Series | None, live: Series | None) -> dict[str, object]:
+def all_as_json(figures: Figures | None, **timed: Series | None) -> dict[str, object]:
     found: dict[str, object] = {} if figures is None else as_json(figures)
-    for name, series in (("whole", whole), ("live", live)):
+    for name, series in timed.items():
         if series is not None:
             found[name] = {"seconds": series.seconds, "peak_bytes": series.peak}
     return found
+
+
+def scaling_lines(series: Series, documents: int) -> list[str]:
+    """The part that is ours, by one process and by two."""
+    return [
+        *series.lines(documents),
+        f"{'one process ÷ two processes':52}{series.ratio(ONE, TWO):9.2f}",
+    ]
 
 
 def whole_lines(series: Series, documents: int) -> list[str]:

@@ -28,7 +28,8 @@ AT_ONCE = 1000
 
 
 LEDGER_INDEXES: tuple[LiteralString, ...] = (
-    "CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (collection, target_id)",
+    # What tells apart comes first: with the collection's name before it, sorting takes twice the time.
+    "CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (target_id, collection)",
     # A hash, for an `_id` may be of any length, and no B-tree takes more than 2,704 bytes.
     "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} USING hash (source_id)",
 )
