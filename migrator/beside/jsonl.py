@@ -60,15 +60,24 @@ class JsonLines:
             try:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
-                        yield encode(place_chunk(self._parse(line), number, places))
+                        yield self._encode(line, number, places)
                     offset += len(line)
-            except (ValueError, TypeError, RecursionError, OverflowError, BSONError) as error:
+            except (ValueError, TypeError, RecursionError, BSONError) as error:
                 raise DamagedSourceError(
-                    f"line {number} is no JSON object that can be kept ({type(error).__name__})",
+                    f"line {number} is no JSON object ({type(error).__name__})",
                     file=str(self._path), offset=offset, hint="Every line must be one JSON object, in UTF-8.",
                 ) from error  # fmt: skip
             except (OSError, EOFError) as error:
                 raise self._unreadable(error) from error
+
+    def _encode(self, line: bytes, number: int, places: Counter[str]) -> bytes:
+        chunk = place_chunk(self._parse(line), number, places)
+        try:
+            return encode(chunk)
+        except (BSONError, OverflowError, UnicodeEncodeError):
+            # Numbers beyond 64 bits, names with U+0000, half of a surrogate pair: kept as it is, and told by being
+            # nobody's chunk.
+            return encode({"_id": number, "line": line.decode("utf-8-sig")})
 
     @staticmethod
     def _parse(line: bytes) -> Document:

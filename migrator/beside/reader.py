@@ -55,7 +55,8 @@ class Reader:
         return connection
 
     def _failure(self, error: TargetError) -> SourceError:
-        failure = SourceError(error.message, error.hint)
+        key = f"{self._section}.url"
+        failure = SourceError(error.message, error.hint if key in error.hint else f"{key}: {error.hint}")
         failure.transient = error.transient
         return failure
 

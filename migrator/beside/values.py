@@ -18,7 +18,7 @@ from bson.errors import BSONError
 
 from migrator.exact import decode, encode, same
 
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,18})", re.ASCII)
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)
 _TRUTH = {"true": True, "t": True, "false": False, "f": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

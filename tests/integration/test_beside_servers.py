@@ -1,0 +1,293 @@
+"""Recordings and chunks out of live PostgreSQL databases, as a user who may read and nothing else."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from migrator.beside.store import Store
+from migrator.beside.table import Table
+from migrator.errors import SourceError, UsageError
+from migrator.exact import Document, decode
+from tests.driving import call, digest_database
+from tests.scenarios import FOLDER, read_scenario, write_config, write_dump
+
+SUPABASE = """
+    CREATE TABLE recordings (
+      id uuid PRIMARY KEY, stream_call_id text, stream_recording_url text, do_spaces_url text, do_spaces_key text,
+      duration integer, participants jsonb, transcript_text text, transcript_url text, thumbnail_url text,
+      posted_to_academy boolean, academy_module_id text, created_at timestamp, updated_at timestamp
+    )
+"""
+
+
+@pytest.fixture
+def reader(database: str) -> Iterator[str]:
+    """The URL of a role that may read what is in the database's public schema when it is asked for."""
+    name, password = f"reader_{uuid.uuid4().hex}", "s3cret-of-the-reader"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password))
+        )
+        grant = "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}"
+        connection.execute(sql.SQL(grant).format(sql.Identifier(name)))
+    parts = urlsplit(database)
+    yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def read(beside: Table | Store, skip: int = 0) -> list[Document]:
+    return [decode(each) for each in beside.read(skip)]
+
+
+# --- recordings -----------------------------------------------------------------------------------------------------
+
+
+def test_a_table_gives_what_its_export_gives(
+    database: str, reader: str, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """The rows of a live table, read by somebody who may only read, merge as those of its CSV export."""
+    scenario = read_scenario("recordings-several")
+    execute(database, SUPABASE, "ALTER TABLE recordings ALTER created_at TYPE timestamptz")
+    with psycopg.connect(database) as connection, connection.cursor() as cursor:
+        file = (FOLDER / scenario.name / "recordings.csv").read_text(encoding="utf-8")
+        names = sql.SQL(", ").join(map(sql.Identifier, file.splitlines()[0].split(",")))
+        with cursor.copy(sql.SQL("COPY recordings ({}) FROM STDIN (FORMAT csv, HEADER)").format(names)) as copy:
+            copy.write(file)
+    dump, digests = write_dump(scenario, tmp_path / "dump"), []
+    for url in (scenario.settings["recordings"]["url"], reader):
+        target = new_database()
+        config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", target, {"recordings": {"url": url}})
+        assert call("run", "-c", config, "--json").code == 0
+        answer = call("verify", "-c", config, "--level", "roundtrip", "--json")
+        assert answer.code == 0, answer.told
+        assert "s3cret" not in answer.told
+        digests.append({name: d for name, d in digest_database(target).items() if name.count(".") == 0})
+    assert digests[0] == digests[1]
+
+
+def test_values_of_a_table(database: str, reader: str) -> None:
+    """What BSON has a type for comes as that, exactly; everything else as PostgreSQL's text of it."""
+    execute(
+        database,
+        "CREATE SCHEMA other",
+        "CREATE DOMAIN seconds AS integer",
+        """CREATE TABLE other.takes ("key" int8 PRIMARY KEY, i int8, n numeric, f float8, b boolean, j jsonb, k json,
+           t timestamptz, u timestamp, day date, tags text[], raw bytea, gone text, d seconds)""",
+        """INSERT INTO other.takes VALUES
+           (2, 9223372036854775807, 1.10, 0.1, false, '{"a": [1, 2.5, null]}', '{"a": 1, "a": 2}',
+            '2024-05-01 12:00:00.123+02', '2024-05-01 10:00:00.123456', '2024-05-01', '{a,"b c"}', '\\x00ff', NULL, 7),
+           (1, 0, 'NaN', 'Infinity', NULL, 'null', NULL, 'infinity', '0044-03-15 00:00:00 BC', NULL, NULL, NULL, '',
+            NULL)
+        """,
+        f"GRANT USAGE ON SCHEMA other TO {urlsplit(reader).username}",
+        f"GRANT SELECT ON other.takes TO {urlsplit(reader).username}",
+    )
+    first, second = read(Table("recordings", reader, "other.takes", {"id": "key"}))
+    assert list(first) == ["_id", "i", "n", "f", "b", "j", "k", "t", "u", "day", "tags", "raw", "gone", "d"]
+    assert first == {
+        "_id": 1, "i": 0, "n": first["n"], "f": float("inf"), "b": None, "j": "null", "k": None, "t": "infinity",
+        "u": "0044-03-15 00:00:00 BC", "day": None, "tags": None, "raw": None, "gone": "", "d": None,
+    }  # fmt: skip
+    assert (str(first["n"]), str(second["n"])) == ("NaN", "1.10")
+    assert second["t"].as_datetime().isoformat() == "2024-05-01T10:00:00.123000"
+    assert {name: second[name] for name in ("i", "f", "b", "j", "k", "u", "day", "tags", "raw", "gone", "d")} == {
+        "i": 2**63 - 1, "f": 0.1, "b": False, "j": {"a": [1, 2.5, None]}, "k": '{"a": 1, "a": 2}',
+        "u": "2024-05-01 10:00:00.123456", "day": "2024-05-01", "tags": '{a,"b c"}', "raw": "\\x00ff", "gone": None,
+        "d": 7,
+    }  # fmt: skip
+    assert read(Table("recordings", reader, "other.takes", {"id": "key"}), 1) == [second]
+
+
+def test_nothing_can_be_written(database: str) -> None:
+    """Even as a superuser, the transaction is one that cannot write."""
+    execute(database, SUPABASE)
+    with Table("recordings", database, "recordings", {})._reader.transaction() as connection:
+        assert connection.execute("SHOW transaction_read_only").fetchone() == ("on",)
+        assert connection.execute("SHOW transaction_isolation").fetchone() == ("repeatable read",)
+
+
+def test_a_fingerprint_is_of_the_rows(database: str) -> None:
+    """It changes with any value, and not with the order in which rows lie."""
+    fill = "INSERT INTO recordings (id, duration) SELECT gen_random_uuid(), n FROM generate_series(1, 9) n"
+    execute(database, SUPABASE, fill)
+    table = Table("recordings", database, "recordings", {})
+    before = table.fingerprint()
+    execute(database, "CREATE TABLE again AS SELECT * FROM recordings ORDER BY duration DESC")
+    assert Table("recordings", database, "again", {}).fingerprint() == before
+    execute(database, "UPDATE recordings SET duration = NULL WHERE duration = 9")
+    assert table.fingerprint() != before
+
+
+# --- chunks ---------------------------------------------------------------------------------------------------------
+
+OLD = """
+    CREATE TABLE langchain_pg_collection (name varchar, cmetadata json, uuid uuid PRIMARY KEY);
+    CREATE TABLE langchain_pg_embedding (collection_id uuid REFERENCES langchain_pg_collection, embedding text,
+      document varchar, cmetadata json, custom_id varchar, uuid uuid PRIMARY KEY)
+"""
+NEW = """
+    CREATE TABLE langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar NOT NULL UNIQUE, cmetadata json);
+    CREATE TABLE langchain_pg_embedding (id varchar PRIMARY KEY, collection_id uuid REFERENCES langchain_pg_collection,
+      embedding text, document varchar, cmetadata jsonb)
+"""
+FIRST, SECOND = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+COLLECTIONS = """
+    INSERT INTO langchain_pg_collection (uuid, name) VALUES
+      ('00000000-0000-4000-8000-00000000000a', 'testcollection'), ('00000000-0000-4000-8000-00000000000b', 'x')
+"""
+
+
+def old_row(number: int, text: str, metadata: str, custom_id: str | None = "f1", collection: str = FIRST) -> str:
+    name = "NULL" if custom_id is None else f"'{custom_id}'"
+    values = f"('{number:08d}-0000-4000-8000-000000000000', '{collection}', '[0]', '{text}', '{metadata}', {name})"
+    columns = "(uuid, collection_id, embedding, document, cmetadata, custom_id)"
+    return f"INSERT INTO langchain_pg_embedding {columns} VALUES {values}"  # noqa: S608
+
+
+def contents(found: list[Document]) -> list[tuple[Any, int, str]]:
+    return [(each["file_id"], each["position"], each["content"]) for each in found]
+
+
+def test_the_older_store(database: str, reader: str) -> None:
+    """LibreChat's own: custom_id is the file's id; the order is by page, then as written, whatever the random uuid."""
+    execute(
+        database, *OLD.split(";"), COLLECTIONS,
+        old_row(9, "p0 first", '{"page": 0, "file_id": "f1", "user_id": "u", "digest": "d"}'),
+        old_row(1, "p0 second", '{"page": 0, "file_id": "f1"}'),
+        old_row(5, "p10", '{"page": 10, "file_id": "f1"}'),
+        old_row(7, "p2", '{"page": 2, "file_id": "f1"}'),
+        old_row(3, "other, by custom_id", "{}", "f2", SECOND),
+        old_row(4, "metadata goes before", '{"file_id": "f3"}', "f2"),
+        old_row(6, "by start", '{"start_index": 90}', "f4"),
+        old_row(8, "by start, before", '{"start_index": 7}', "f4"),
+        old_row(2, "nobody", "[1]", None),
+    )  # fmt: skip
+    found = read(Store("document_chunks", reader, None))
+    assert contents(found) == [
+        ("f1", 0, "p0 first"), ("f1", 1, "p0 second"), ("f1", 2, "p2"), ("f1", 3, "p10"),
+        ("f2", 0, "other, by custom_id"), ("f3", 0, "metadata goes before"),
+        ("f4", 0, "by start, before"), ("f4", 1, "by start"), (None, 0, "nobody"),
+    ]  # fmt: skip
+    assert found[0] == {
+        "_id": "00000009-0000-4000-8000-000000000000", "file_id": "f1", "position": 0, "content": "p0 first",
+        "metadata": {"page": 0, "file_id": "f1", "user_id": "u", "digest": "d"}, "collection": "testcollection",
+        "collection_id": FIRST, "custom_id": "f1",
+    }  # fmt: skip
+    assert read(Store("document_chunks", reader, None), 7) == found[7:]
+    assert contents(read(Store("document_chunks", reader, "x"))) == [("f2", 0, "other, by custom_id")]
+    assert read(Store("document_chunks", reader, "nowhere")) == []
+
+
+def test_the_newer_store(database: str, reader: str) -> None:
+    """langchain-postgres: a text id, jsonb, no custom_id; and a column of its own that follows from the text."""
+    execute(
+        database, *NEW.split(";"), COLLECTIONS,
+        "ALTER TABLE langchain_pg_embedding ADD document_vector tsvector"
+        " GENERATED ALWAYS AS (to_tsvector('english', document)) STORED",
+        *(
+            f"INSERT INTO langchain_pg_embedding VALUES ('{name}', '{FIRST}', NULL, '{text}', '{metadata}')"  # noqa: S608
+            for name, text, metadata in [
+                ("b", "second", '{"file_id": "f1", "chunk_index": 1}'),
+                ("a", "first", '{"file_id": "f1", "chunk_index": 0}'),
+                ("c", "page is no number", '{"file_id": "f2", "page": "iv"}'),
+            ]
+        ),
+    )  # fmt: skip
+    store = Store("document_chunks", reader, "testcollection")
+    found = read(store)
+    assert contents(found) == [("f1", 0, "first"), ("f1", 1, "second"), ("f2", 0, "page is no number")]
+    assert found[0] == {
+        "_id": "a", "file_id": "f1", "position": 0, "content": "first",
+        "metadata": {"file_id": "f1", "chunk_index": 0}, "collection": "testcollection", "collection_id": FIRST,
+    }  # fmt: skip
+    before = store.fingerprint()
+    execute(database, "UPDATE langchain_pg_embedding SET embedding = 'other'")
+    assert store.fingerprint() == before
+    execute(database, "UPDATE langchain_pg_embedding SET document = 'other' WHERE id = 'c'")
+    assert store.fingerprint() != before
+
+
+def test_a_view_of_a_store(database: str) -> None:
+    """Where rows have no place in a table, the id decides."""
+    execute(
+        database,
+        "CREATE VIEW langchain_pg_embedding AS SELECT * FROM (VALUES ('b', 'B', '{\"file_id\": \"f\"}'::jsonb),"
+        " ('a', 'A', '{\"file_id\": \"f\"}')) v (id, document, cmetadata)",
+    )
+    assert contents(read(Store("document_chunks", database, None))) == [("f", 0, "A"), ("f", 1, "B")]
+
+
+# --- what can go wrong ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_said(database: str, reader: str, tmp_path: Path) -> None:
+    """Exit code 7 with cause and remedy, before anything is written; the password is never shown."""
+    execute(database, "CREATE TABLE secret (id int)", "REVOKE ALL ON secret FROM PUBLIC", "CREATE TABLE bare (key int)")
+    execute(database, f"REVOKE ALL ON secret FROM {urlsplit(reader).username}")
+    dump = write_dump(read_scenario("recordings-several"), tmp_path / "dump")
+    parts = urlsplit(reader)
+    wrong = urlunsplit(parts._replace(netloc=f"{parts.username}:wr0ng-password@{parts.netloc.rpartition('@')[2]}"))
+    cases: list[tuple[dict[str, Any], int, str]] = [
+        ({"recordings": {"url": reader}}, 7, "there is no table recordings"),
+        ({"recordings": {"url": reader, "table": "secret"}}, 7, "permission denied"),
+        ({"recordings": {"url": reader, "table": "bare"}}, 2, "has no column id; it has key"),
+        ({"recordings": {"url": "postgresql://u:s3cret-of-the-reader@127.0.0.1:1/x"}}, 7, "recordings.url"),
+        ({"recordings": {"url": "csv:nowhere.csv"}}, 7, "cannot be read"),
+        ({"chunks": {"url": reader}}, 7, "there is no table langchain_pg_embedding"),
+        ({"chunks": {"url": "postgresql://u:s3cret-of-the-reader@127.0.0.1:1/x"}}, 7, "chunks.url"),
+        ({"chunks": {"url": "jsonl:nowhere.jsonl"}}, 7, "cannot be read"),
+        ({"chunks": {"url": "files:nowhere"}}, 7, "is no folder"),
+    ]
+    if _passwords_count(reader, wrong):
+        cases.append(({"recordings": {"url": wrong}}, 7, "user or password is wrong"))
+    for settings, code, words in cases:
+        config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, settings)
+        for command in ("plan", "run"):
+            answer = call(command, "-c", config)
+            assert (answer.code, words in answer.told) == (code, True), answer.told
+            assert "s3cret" not in answer.told
+            assert "wr0ng" not in answer.told
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('migrator.runs'), to_regclass('users')").fetchone() == (
+            None,
+            None,
+        )
+
+
+def _passwords_count(right: str, wrong: str) -> bool:
+    """Whether the server asks for passwords: the bundled one trusts everybody."""
+    try:
+        psycopg.connect(wrong).close()
+    except psycopg.OperationalError:
+        psycopg.connect(right).close()
+        return True
+    return False
+
+
+def test_a_store_of_another_kind(database: str) -> None:
+    """A table of that name that is none of langchain's."""
+    execute(database, "CREATE TABLE langchain_pg_embedding (key int, document text, cmetadata json)")
+    with pytest.raises(SourceError, match="no column id or uuid; it has key"):
+        read(Store("document_chunks", database, None))
+
+
+def test_columns_that_are_not_there(database: str) -> None:
+    """A configured name that the table has not."""
+    execute(database, SUPABASE)
+    with pytest.raises(UsageError, match=r"no column said \(for transcript_text\)"):
+        read(Table("recordings", database, "recordings", {"transcript_text": "said"}))
