@@ -40,6 +40,7 @@ def test_generator_gives_the_same_bytes(tmp_path: Path) -> None:
     made = {path.name: path.read_bytes() for path in (tmp_path / "demo").iterdir()}
     kept = {path.name: path.read_bytes() for path in (FIXTURES / "demo").iterdir()}
     assert made == kept
+    assert (tmp_path / "demo-recordings.csv").read_bytes() == (FIXTURES / "demo-recordings.csv").read_bytes()
     assert (tmp_path / "demo-chunks.jsonl").read_bytes() == (FIXTURES / "demo-chunks.jsonl").read_bytes()
 
 
