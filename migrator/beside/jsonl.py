@@ -106,10 +106,10 @@ def place_chunk(found: Document, number: int, places: Counter[str]) -> Document:
     rest = {name: value for name, value in found.items() if name not in VECTORS}
     chunk: Document = {"_id": _take(rest, IDS, number)}
     file_id = next((value for path in FILES if (value := value_at(rest, path)) not in (ABSENT, None, "")), None)
-    position = rest.pop("position", None)
+    position, file = rest.pop("position", None), str(file_id).lower()
     if type(position) is not int:
-        position = places[str(file_id)]
-    places[str(file_id)] = position + 1
+        position = places[file]
+    places[file] = position + 1
     rest.pop("file_id", None)
     chunk |= {"file_id": file_id, "position": position, "content": _take(rest, CONTENTS, None)}
     return {**chunk, "metadata": _take(rest, METADATA, {}), **rest}

@@ -86,7 +86,7 @@ class Store:
         if _has(connection, CHUNKS, "rm"):
             order.append(sql.SQL("e.ctid"))
         return sql.SQL(
-            "SELECT {key}::text, {file}, row_number() OVER (PARTITION BY {file} ORDER BY {order}) - 1 AS place,"
+            "SELECT {key}::text, {file}, row_number() OVER (PARTITION BY lower({file}) ORDER BY {order}) - 1 AS place,"
             " e.document, e.cmetadata::text, {collection}{beside} FROM {chunks} e{condition} ORDER BY 2, 3, 1"
         ).format(
             key=key,
