@@ -14,6 +14,7 @@ from migrator import journal, vectors
 from migrator.amend import LEDGER_INDEXES
 from migrator.belongings import remember_changes
 from migrator.beside.base import Combined
+from migrator.checks.catalogs import note_catalog
 from migrator.cluster import check_cluster
 from migrator.concrete import Concrete
 from migrator.config import Config, embedding_fingerprint, fingerprint
@@ -111,6 +112,8 @@ def complete(config: Config, concrete: Concrete, target: Target, connection: Con
     rls, workers = config.target.rls == "all", config.engine.workers or 2
     beside = [Task(name="ledger", act=partial(execute, place=PLACE, statement=each)) for each in LEDGER_INDEXES]
     constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
+    if run is not None:
+        note_catalog(connection, PLACE, run[0], concrete.metadata)
 
 
 def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit) -> EmbedReport:

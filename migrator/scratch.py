@@ -77,9 +77,14 @@ def strangers(connection: Connection, mapping: Collection) -> sql.Composed:
     everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
     if not journal.has_records(connection, real):
         return everything
+    # A row that was written while the run was under way, in its tenant, is the run's even if its ledger entry was lost:
+    # `verify` must say what was lost, not that somebody else has the id.
     ours = real.sql(
         " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
-        " AND l.target_id = t.{key}::text)",
+        " AND l.target_id = t.{key}::text) AND NOT coalesce(age(t.xmin) BETWEEN"
+        " (SELECT age(r.xmin) FROM {runs} r WHERE r.status = 'done' ORDER BY r.run DESC LIMIT 1)"
+        " AND (SELECT age(s.xmin) FROM {steps} s WHERE s.step = 'tenant') AND t.tenant_id ="
+        " (SELECT (s.detail ->> 'id')::uuid FROM {steps} s WHERE s.step = 'tenant'), false)",
         name=sql.Literal(mapping.name),
         key=sql.Identifier(mapping.key.column),
     )

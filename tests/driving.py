@@ -23,7 +23,7 @@ from sqlalchemy import MetaData
 
 from migrator import catalog, cli, ddl
 from migrator.catalog import Catalog
-from migrator.checks.rehearsal import _sorted as sort_fields
+from migrator.checks.records import sort_fields
 from migrator.targets.base import Target
 from migrator.targets.bundled import program_path
 from migrator.targets.server import ServerTarget

@@ -8,80 +8,126 @@ from collections.abc import Iterator, Mapping
 from psycopg import sql
 
 from migrator import journal
-from migrator.checks.base import EXAMPLES, Check, equal_counts
+from migrator.checks import faults
+from migrator.checks.base import Check, Difference, Fault, Scope, equal_counts, judged
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.journal import Connection, Place
+from migrator.exact import show_id
 from migrator.mapping import Collection
 from migrator.sources.base import Source
 from migrator.work import BATCH_BYTES
 
 
-def count_source(source: Source, emit: Emit) -> Counter[str]:
-    """Documents of every collection, counted in the source itself."""
+def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:
+    """Documents of collections, counted in the source itself."""
     step = "count the source"
     emit(StepStarted(step=step))
-    counted: Counter[str] = Counter({each.name: 0 for each in source.collections()})
-    for batch in source.read(dict.fromkeys(counted, ""), documents=100_000, size=BATCH_BYTES):
+    counted: Counter[str] = Counter(dict.fromkeys(names, 0))
+    for batch in source.read(dict.fromkeys(names, ""), documents=100_000, size=BATCH_BYTES):
         counted[batch.collection] += batch.count
         emit(StepAdvanced(step=step, done=counted.total()))
     emit(StepFinished(step=step, note=f"{counted.total():,} documents"))
     return counted
 
 
-def check_accounts(connection: Connection, place: Place, counted: Mapping[str, int]) -> Iterator[Check]:
+def check_accounts(scope: Scope, counted: Mapping[str, int]) -> Iterator[Check]:
     """source = loaded + rejected + archived for every collection, with the source counted anew."""
-    outcomes = journal.count_outcomes(connection, place)
+    outcomes = journal.count_outcomes(scope.connection, scope.place)
     for name, documents in sorted(counted.items()):
         counts = outcomes.get(name)
         accounted = 0 if counts is None else counts.loaded + counts.rejected + counts.archived
+        read = 0 if counts is None else counts.source
+        # The journal knows how many documents were read: where the source has as many, the ledger has lost some.
+        fault: Fault = "source" if read == accounted else "target"
         yield equal_counts(
-            "accounting", name, documents, accounted, f"{abs(documents - accounted):,} not accounted for"
+            "accounting", name, documents, accounted, f"{abs(documents - accounted):,} not accounted for", fault
         )
     for name in sorted(outcomes.keys() - counted.keys()):
-        yield equal_counts("accounting", name, 0, outcomes[name].source, "the source no longer has this collection")
+        if scope.has_collection(name):
+            note = "the source no longer has this collection"
+            yield equal_counts("accounting", name, 0, outcomes[name].source, note, "source")
 
 
-def check_kept(connection: Connection, place: Place) -> Iterator[Check]:
+def check_journal(scope: Scope, counted: Mapping[str, int]) -> Iterator[Check]:
+    """The batches of the journal hold as many documents as were read, and every part was read to its end."""
+    read = scope.place.sql("SELECT collection, sum(documents)::bigint, count(*) FROM {batches} GROUP BY 1")
+    batches = {name: (int(documents), int(number)) for name, documents, number in scope.connection.execute(read)}
+    outcomes = journal.count_outcomes(scope.connection, scope.place)
+    kept = {name: counts.loaded + counts.rejected + counts.archived for name, counts in outcomes.items()}
+    for name in sorted(counted):
+        documents, _ = batches.get(name, (0, 0))
+        fault: Fault = "source" if documents == kept.get(name, 0) else "target"
+        yield equal_counts("journal", name, counted[name], documents, "documents in its batches", fault)
+    query = scope.place.sql(
+        "SELECT p.collection, p.part FROM {parts} p WHERE NOT EXISTS"
+        " (SELECT FROM {batches} b WHERE b.collection = p.collection AND b.part = p.part AND b.last) ORDER BY 1, 2"
+    )
+    note = "no batch says that this part was read to its end"
+    found = [
+        Difference(row=f"{name}, part {part}", note=note, fault="target")
+        for name, part in scope.connection.execute(query)
+        if scope.has_collection(name)
+    ]
+    yield judged("journal", "parts", found)
+
+
+def check_kept(scope: Scope) -> Iterator[Check]:
     """Every rejected document is in rejects, every archived one in archive."""
     for relation, outcome in (("rejects", "rejected"), ("archive", "archived")):
-        query = place.sql(
-            "SELECT coalesce(a.collection, b.collection), coalesce(a.n, 0), coalesce(b.n, 0) FROM"
-            " (SELECT collection, count(*) AS n FROM {ledger} WHERE outcome = %s GROUP BY 1) a FULL JOIN"
-            " (SELECT collection, count(*) AS n FROM {relation} GROUP BY 1) b USING (collection) ORDER BY 1",
-            relation=sql.Identifier(place.records, relation),
+        query = scope.place.sql(
+            "SELECT coalesce(a.collection, b.collection), coalesce(a.source_id, b.source_id),"
+            " coalesce(a.n, 0), coalesce(b.n, 0) FROM"
+            " (SELECT collection, source_id, count(*) AS n FROM {ledger} WHERE outcome = {outcome} GROUP BY 1, 2) a"
+            " FULL JOIN (SELECT collection, source_id, count(*) AS n FROM {relation} GROUP BY 1, 2) b"
+            " USING (collection, source_id) WHERE a.n IS DISTINCT FROM b.n ORDER BY 1, 2",
+            relation=sql.Identifier(scope.place.records, relation),
+            outcome=sql.Literal(outcome),
         )
-        for name, expected, actual in connection.execute(query, (outcome,)).fetchall():
-            yield equal_counts(relation, name, expected, actual)
+        found = [
+            Difference(
+                row=f"{name} {show_id(bytes(source_id))}", expected=f"{wanted} {outcome} in the ledger", fault="target",
+                actual=f"{kept} in {relation}",
+            )
+            for name, source_id, wanted, kept in scope.connection.execute(query)
+            if scope.has_collection(name)
+        ]  # fmt: skip
+        yield judged(f"{relation} kept", relation, found)
 
 
-def check_rows(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], tenant: object
-) -> Iterator[Check]:
-    """Every loaded document has its row, and every row of the tenant has its document."""
-    for name, mapping in mappings.items():
-        table, key = place.table(mapping.table.name), sql.Identifier(mapping.key.column)
-        loaded = "SELECT count(*) FROM {ledger} WHERE collection = %s AND outcome = 'loaded'"
-        found = connection.execute(place.sql(loaded), (name,)).fetchone()
+def check_rows(scope: Scope) -> Iterator[Check]:
+    """Every loaded document has its row, in its tenant, and every row of the tenant has its document.
+
+    Rows that were there before the run are nobody's mistake."""
+    for name, mapping in scope.chosen.items():
+        loaded = scope.place.sql("SELECT count(*) FROM {ledger} WHERE collection = %s AND outcome = 'loaded'")
+        found = scope.connection.execute(loaded, (name,)).fetchone()
         expected = int(found[0]) if found else 0
-        query = place.sql(
-            "SELECT l.target_id, t.{key}::text FROM"
-            " (SELECT target_id FROM {ledger} WHERE collection = %s AND outcome = 'loaded') l"
-            " FULL JOIN (SELECT {key} FROM {table} WHERE tenant_id = %s) t ON t.{key}::text = l.target_id"
-            " WHERE t.{key} IS NULL OR l.target_id IS NULL ORDER BY 1, 2",
-            table=table,
-            key=key,
+        differences = list(_rows_alone(scope, mapping))
+        missing = sum(1 for each in differences if each.note.endswith("missing"))
+        extra = sum(1 for each in differences if each.note.startswith("no document"))
+        yield judged(
+            "rows exist", mapping.table.name, differences, expected=expected, actual=expected - missing + extra
         )
-        different = connection.execute(query, (name, tenant)).fetchall()
-        examples = [
-            f"{wanted}: the row is missing" if wanted is not None else f"{extra}: no document became this row"
-            for wanted, extra in different[:EXAMPLES]
-        ]
-        missing = sum(1 for wanted, _ in different if wanted is not None)
-        yield Check(
-            check="rows exist",
-            table=mapping.table.name,
-            expected=expected,
-            actual=expected - missing + len(different) - missing,
-            differences=len(different),
-            examples=examples,
-        )
+
+
+def _rows_alone(scope: Scope, mapping: Collection) -> Iterator[Difference]:
+    query = scope.place.sql(
+        "SELECT l.target_id, t.{key}::text, t.tenant_id::text, {newer} FROM"
+        " (SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded') l"
+        " FULL JOIN {table} t ON t.{key}::text = l.target_id"
+        " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND t.tenant_id = %(tenant)s AND NOT {older})"
+        " OR (l.target_id IS NOT NULL AND t.tenant_id <> %(tenant)s) ORDER BY 1, 2",
+        table=scope.place.table(mapping.table.name),
+        key=sql.Identifier(mapping.key.column),
+        newer=faults.newer(scope.place, "t"),
+        older=faults.older(scope.place, "t"),
+    )
+    tenant = scope.config.tenant.id
+    found = scope.connection.execute(query, {"name": mapping.name, "tenant": tenant})
+    for wanted, row, of, touched in found:
+        if row is None:
+            yield Difference(row=wanted, note="the row is missing", fault="target")
+        elif wanted is None:
+            yield Difference(row=row, note="no document became this row", fault="target" if touched else "")
+        else:
+            fault: Fault = "target" if touched else "mapper"
+            yield Difference(row=row, column="tenant_id", expected=str(tenant), actual=of, fault=fault)

@@ -27,7 +27,7 @@ from migrator.lock import exclusive
 from migrator.page import layout
 from migrator.page.content import content_of_plan, mask_content
 from migrator.page.journal import content_of_run
-from migrator.page.verified import attach, read_verification
+from migrator.page.verified import attach, content_of_verify, read_verification
 from migrator.plan_file import read_plan
 from migrator.stages.export import export as rebuild
 from migrator.stages.verify import LEVELS, Level
@@ -40,6 +40,11 @@ def verify(
     again: Annotated[
         int, typer.Option(min=0, help="Embed so many texts again, even if it costs something, and compare.")
     ] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write the checks as one page.")] = None,
+    only: Annotated[str, typer.Option(help="Collections and tables to look at, separated by commas.")] = "",
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Show values that differ even where they may be personal.")
+    ] = False,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Prove the target against the source; writes nothing that stays."""
@@ -53,9 +58,15 @@ def verify(
         closing(target.connect()) as connection,
         exclusive(connection),
     ):
-        report = prove(here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit, again)
+        report = prove(
+            here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit, again,
+            only=frozenset(name for each in only.split(",") if (name := each.strip())), show=show_values,
+        )  # fmt: skip
     if junit is not None:
         write_junit(junit, report.checks)
+    if html is not None:
+        content = mask_content(content_of_verify(report.as_json()), here.console.mask)
+        layout.save_page(html, layout.render_page(content))
     answer(here.console, report.as_json(), lambda: render.show_verify(here.console, report))
     if not report.ok:
         raise typer.Exit(DifferenceError.exit_code)

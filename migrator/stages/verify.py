@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
-from migrator import journal, scratch
-from migrator.checks import accounts, integrity, rehearsal, roundtrip, vectors
-from migrator.checks.base import Check
+from migrator import catalog, journal, scratch
+from migrator.checks import accounts, catalogs, integrity, records, roundtrip, rows, vectors
+from migrator.checks.base import Check, Difference, Scope, judged
 from migrator.concrete import Concrete
-from migrator.config import Config
+from migrator.config import Config, fingerprint
+from migrator.crew import Crew, Graph, Task
 from migrator.errors import UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import Counts
 from migrator.journal import Connection, Place
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Source
+from migrator.targets.server import connect_worker
 
 Level = Literal["counts", "rows", "roundtrip"]
 LEVELS: tuple[Level, ...] = ("counts", "rows", "roundtrip")
@@ -55,20 +58,29 @@ def verify(
     level: Level,
     emit: Emit,
     again: int = 0,
+    *,
+    only: frozenset[str] = frozenset(),
+    show: bool = False,
 ) -> VerifyReport:
     """Runs the checks of a level and of those below it. Writes nothing that stays. `dsn` is for worker processes.
 
-    `again`: so many texts are embedded again, even if that costs something."""
+    `again`: so many texts are embedded again, even if that costs something. `only` names collections and tables to look
+    at; `show` lets values be seen that may be personal.
+    """
     started = time.monotonic()
     place = Place()
     if not journal.has_records(connection, place):
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
-    checks = list(_counts(config, concrete, source, connection, place, emit, again))
-    if level in ("rows", "roundtrip"):
-        checks += _rows(config, concrete, source, connection, dsn, place, emit)
-    if level == "roundtrip":
-        only = None if config.policies.unmapped_collections == "archive" else concrete.known
-        checks += roundtrip.check_roundtrip(connection, place, concrete.mappings, source, emit, only=only)
+    check_only(only, source, concrete)
+    scope = _scope(config, concrete, source, connection, place, only, show)
+    scope, found = _counts(scope, source, emit)
+    checks = list(found)
+    if concrete.embedded is not None and concrete.embedded.table in scope.tables:
+        checks += vectors.check_all(connection, place, concrete.embedded, config, again)
+    if level in ("rows", "roundtrip") and not scope.unusable:
+        checks += _rows(scope, concrete, source, dsn, emit)
+    if level == "roundtrip" and not scope.unusable:
+        checks += roundtrip.check_roundtrip(scope, source, names_of(scope, source), emit)
     return VerifyReport(
         level=level,
         checks=tuple(checks),
@@ -77,43 +89,119 @@ def verify(
     )
 
 
-def _counts(
-    config: Config, concrete: Concrete, source: Source, connection: Connection, place: Place, emit: Emit, again: int
-) -> Iterator[Check]:
-    counted = accounts.count_source(source, emit)
-    if config.policies.unmapped_collections == "ignore":
-        counted = type(counted)({name: n for name, n in counted.items() if name in concrete.known})
-    emit(StepStarted(step="check the target", unit="checks"))
-    parts = (
-        accounts.check_accounts(connection, place, counted),
-        accounts.check_kept(connection, place),
-        accounts.check_rows(connection, place, concrete.mappings, config.tenant.id),
-        [integrity.check_catalog(connection, concrete.metadata, config.target.rls == "all")],
-        integrity.check_foreign_keys(connection, place, concrete.metadata),
-        integrity.check_tenants(connection, place, concrete.metadata),
-        integrity.check_trees(connection, place, concrete.mappings),
-        vectors.check_all(connection, place, concrete.embedded, config, again),
+def check_only(only: frozenset[str], source: Source, concrete: Concrete) -> None:
+    """Raises `UsageError` for a name that is neither a collection's nor a table's."""
+    known = {each.name for each in source.collections()} | concrete.known | set(concrete.metadata.tables)
+    if only - known:
+        raise UsageError(
+            f"--only: there is neither a collection nor a table {', '.join(sorted(only - known))}",
+            hint="Name collections of the source or tables of the target.",
+        )
+
+
+def _scope(
+    config: Config,
+    concrete: Concrete,
+    source: Source,
+    connection: Connection,
+    place: Place,
+    only: frozenset[str],
+    show: bool,
+) -> Scope:
+    latest = journal.latest_run(connection, place)
+    then = {} if latest is None else latest[2]
+    mapper = then.get("mappings") != concrete.fingerprint or then.get("configuration") != fingerprint(config)
+    return Scope(
+        connection=connection,
+        place=place,
+        config=config,
+        mappings=concrete.mappings,
+        metadata=concrete.metadata,
+        known=concrete.known,
+        only=only,
+        show=show,
+        source_changed=then.get("source") != source.fingerprint(),
+        mapper_changed=mapper,
     )
-    done = 0
-    for part in parts:
+
+
+def names_of(scope: Scope, source: Source) -> list[str]:
+    """The collections of the source that are looked at."""
+    every = scope.config.policies.unmapped_collections == "archive"
+    names = [each.name for each in source.collections() if every or each.name in scope.known]
+    return [name for name in names if scope.has_collection(name)]
+
+
+def _counts(scope: Scope, source: Source, emit: Emit) -> tuple[Scope, list[Check]]:
+    """The checks that need no mapping, and the scope without the tables that cannot be looked at."""
+    connection, metadata = scope.connection, scope.metadata
+    counted = accounts.count_source(source, names_of(scope, source), emit)
+    emit(StepStarted(step="check the target", unit="checks"))
+    wanted = catalog.read_wanted(connection, metadata, scope.config.target.rls == "all")
+    actual = catalog.read(connection)
+    usable = replace(scope, unusable=catalogs.unusable_tables(metadata, wanted, actual))
+    checks: list[Check] = []
+    for part in (
+        accounts.check_accounts(scope, counted),
+        accounts.check_journal(scope, counted),
+        accounts.check_kept(scope),
+        catalogs.check_catalog(scope, wanted, actual),
+        _unusable(usable),
+        accounts.check_rows(usable),
+        integrity.check_ids(usable),
+        integrity.check_foreign_keys(usable),
+        integrity.check_tenants(usable),
+        integrity.check_trees(usable),
+        catalogs.check_row_security(usable, emit),
+    ):
         for check in part:
-            done += 1
-            emit(StepAdvanced(step="check the target", done=done))
-            yield check
-    emit(StepFinished(step="check the target", note=f"{done} checks"))
+            checks.append(check)
+            emit(StepAdvanced(step="check the target", done=len(checks)))
+    emit(StepFinished(step="check the target", note=f"{len(checks)} checks"))
+    return usable, checks
 
 
-def _rows(
-    config: Config, concrete: Concrete, source: Source, connection: Connection, dsn: str, place: Place, emit: Emit
-) -> list[Check]:
-    with scratch.beside(connection, concrete.mappings) as again:
-        pipeline = Pipeline.of(config, concrete, source, connection, dsn, again, emit)
-        pipeline.bring(journal.begin_run(connection, again, source, {}))
-        emit(StepStarted(step="compare", unit="tables"))
-        checks = [
-            *rehearsal.compare_rows(connection, place, again, concrete.mappings),
-            *rehearsal.compare_records(connection, place, again),
-            *rehearsal.compare_unordered(connection, place, again),
-        ]
-        emit(StepFinished(step="compare", note=f"{len(checks)} relations"))
-        return checks
+def _unusable(scope: Scope) -> Iterator[Check]:
+    note = "the table has not the columns that it must have: nothing could be mapped again and compared"
+    for name in sorted(scope.unusable):
+        yield judged("rows", name, [Difference(row=f"table {name}", note=note)], actual="not comparable")
+
+
+def _rows(scope: Scope, concrete: Concrete, source: Source, dsn: str, emit: Emit) -> list[Check]:
+    with scratch.beside(scope.connection, concrete.mappings) as again:
+        pipeline = Pipeline.of(scope.config, concrete, source, scope.connection, dsn, again, emit)
+        pipeline.bring(journal.begin_run(scope.connection, again, source, {}), _needed(scope, source))
+        return _compare(scope, again, dsn, emit)
+
+
+def _needed(scope: Scope, source: Source) -> frozenset[str]:
+    """The collections to read again: those that are looked at, and those that they refer to."""
+    if not scope.only:
+        return frozenset()
+    there = {each.name for each in source.collections()}
+    needed: set[str] = set()
+    left = set(names_of(scope, source))
+    while left:
+        name = left.pop()
+        needed.add(name)
+        left |= ((scope.mappings[name].needs if name in scope.mappings else frozenset()) & there) - needed
+    return frozenset(needed)
+
+
+def _compare(scope: Scope, again: Place, dsn: str, emit: Emit) -> list[Check]:
+    """Tables and records, several at once."""
+    emit(StepStarted(step="compare", unit="relations"))
+    done: dict[str, Check] = {}
+
+    def into(name: str, compare: Any, connection: Connection) -> None:
+        done[name] = compare(connection=connection)
+
+    tasks = {
+        f"rows of {name}": partial(rows.compare_table, scope, again, mapping) for name, mapping in scope.chosen.items()
+    } | {each.name: partial(records.compare_relation, scope, again, each) for each in records.RELATIONS}
+    graph: Graph = {Task(name=name, act=partial(into, name, compare)): set() for name, compare in tasks.items()}
+    with Crew(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, len(graph))) as crew:
+        for number, _ in enumerate(crew.work(graph), start=1):
+            emit(StepAdvanced(step="compare", done=number))
+    emit(StepFinished(step="compare", note=f"{len(done)} relations"))
+    return [done[name] for name in tasks]

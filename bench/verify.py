@@ -1,0 +1,103 @@
+"""`python -m bench.verify`: `verify --level rows` against the run of the same data, in turns, on one embedded server.
+
+Seconds are each command's own; CPU is that of our processes and of the server's together, which other work on the
+machine disturbs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from bench.documents import write_dump
+from migrator.targets.embedded import EmbeddedTarget
+
+COMMAND = Path(sys.executable).with_name("migrate")
+Pair = tuple[float, float]  # seconds, CPU seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.verify", description="verify --level rows against run.")
+    parser.add_argument("--documents", type=int, default=200_000, help="messages to make")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--level", default="rows")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="migrate-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write_dump(folder / "dump" / "LibreChat", arguments.documents)
+        pairs = [measure(folder, arguments.workers, arguments.level) for _ in range(arguments.repetitions)]
+    for label, place in (("seconds", 0), ("CPU seconds", 1)):
+        for each in pairs:
+            run, verify = each[0][place], each[1][place]
+            print(f"{label:12} run {run:7.1f}   verify {verify:7.1f}   verify ÷ run {verify / run:.2f}")
+        ratio = statistics.median(verify[place] / run[place] for run, verify in pairs)
+        print(f"{label:12} median of verify ÷ run: {ratio:.2f}")
+
+
+def measure(folder: Path, workers: int, level: str) -> tuple[Pair, Pair]:
+    """One run into an empty server, and one verification of it."""
+    shutil.rmtree(folder / "migrated", ignore_errors=True)
+    config = folder / "migrate.toml"
+    config.write_text(
+        f'[source]\nurl = "dump:{folder}/dump"\n[target]\nurl = "embedded:{folder}/migrated"\n'
+        f"[engine]\nworkers = {workers}\n"
+    )
+    with closing(EmbeddedTarget(folder / "migrated")) as target, closing(target.connect()):
+        return command(folder, config, "run"), command(folder, config, "verify", "--level", level)
+
+
+def command(folder: Path, config: Path, *arguments: str) -> Pair:
+    server = psutil.Process(int(next((folder / "migrated").rglob("postmaster.pid")).read_text().split()[0]))
+    before = sum(spent([server]).values()) + reaped(server)
+    process = subprocess.Popen([COMMAND, *arguments, "-q", "--json", "-c", config], stdout=subprocess.PIPE)
+    ours = watch(process)
+    assert process.stdout is not None  # a pipe was asked for
+    answer = json.loads(process.stdout.read())
+    assert process.returncode == 0, answer
+    return answer["seconds"], ours + sum(spent([server]).values()) + reaped(server) - before
+
+
+def watch(process: subprocess.Popen[bytes]) -> float:
+    """The CPU seconds of a command with all its workers, which nobody waits for: looked at until they are gone."""
+    latest: dict[int, float] = {}
+    while process.poll() is None:
+        try:
+            latest |= spent([psutil.Process(process.pid)])
+        except psutil.Error:
+            continue
+        time.sleep(0.02)
+    return sum(latest.values())
+
+
+def spent(roots: list[psutil.Process]) -> dict[int, float]:
+    """CPU seconds by process id, of processes and their descendants that live."""
+    found = {}
+    for process in [each for root in roots for each in (root, *root.children(recursive=True))]:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        found[process.pid] = float(times.user + times.system)
+    return found
+
+
+def reaped(server: psutil.Process) -> float:
+    """CPU seconds of the server's sessions that have ended."""
+    times = server.cpu_times()
+    return float(times.children_user + times.children_system)
+
+
+if __name__ == "__main__":
+    main()

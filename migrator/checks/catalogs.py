@@ -1,0 +1,152 @@
+"""The target's catalog against what the schema says, and against how the run left it; what row security really hides.
+
+Tables, columns, constraints, indexes, enums, policies and row security come from the schema. What it says nothing of
+(rights, owners, triggers, sequences, objects beyond it) must be as when the run ended: `note_catalog` keeps that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import MetaData
+
+from migrator import catalog, comparison, journal
+from migrator.catalog import Catalog, Table
+from migrator.checks.base import Check, Difference, Scope, judged
+from migrator.events import Emit, Notice
+from migrator.journal import Connection, Place
+
+STEP = "catalog"
+ROLE = "migrator_stranger"
+PLURAL = {
+    "extension": "extensions", "enum": "enums", "table": "tables", "column": "columns", "order": "columns",
+    "constraint": "constraints", "index": "indexes", "policy": "policies", "row_security": "row security",
+}  # fmt: skip
+BEYOND = "rights and other objects"
+QUERIES = catalog.load_queries("beyond.sql")
+Noted = dict[str, str]  # "kind name" → definition
+
+
+def note_catalog(connection: Connection, place: Place, run: int, metadata: MetaData) -> None:
+    """Keeps how the run left the catalog, for what the schema does not say."""
+    with connection.transaction():
+        connection.execute(place.sql("DELETE FROM {steps} WHERE step = %s"), (STEP,))
+        journal.finish_step(connection, place, run, STEP, read_beyond(connection, place, metadata))
+
+
+def read_beyond(connection: Connection, place: Place, metadata: MetaData) -> Noted:
+    """All objects of the schema beyond what `metadata` speaks of, and rights and owners of all."""
+    values = {"schema": place.rows, "tables": [table.name for table in metadata.sorted_tables]}
+    with connection.transaction(), catalog.schema_first(connection, place.rows):
+        found = [connection.execute(query, values).fetchall() for query in QUERIES.values()]
+    return {f"{kind} {name}": definition for rows in found for kind, name, definition in rows}
+
+
+def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Check]:
+    """A check for each kind of object, and one for what only the run's end can tell."""
+    noted: Noted | None = journal.step_detail(scope.connection, scope.place, STEP)
+    changed = {} if noted is None else dict(_changed(noted, read_beyond(scope.connection, scope.place, scope.metadata)))
+    found: dict[str, list[Difference]] = {kind: [] for kind in PLURAL.values()}
+    for each in comparison.compare(actual, wanted):
+        if each.wanted is not None and (not each.table or scope.has_table(each.table)):
+            difference = _tell(each)
+            if changed.pop(difference.row, None) is not None:
+                difference = replace(difference, fault="target")
+            found[PLURAL[each.kind]].append(difference)
+    for kind, differences in found.items():
+        yield judged(f"catalog: {kind}", "", differences, expected="as defined")
+    if noted is not None:
+        yield judged(f"catalog: {BEYOND}", "", list(changed.values()), expected="as the run left them")
+
+
+def _tell(found: comparison.Difference) -> Difference:
+    owner = f"{found.table}." if found.table not in ("", found.name) else ""
+    order = "order of columns" if found.kind == "order" else ""
+    return Difference(row=f"{found.kind} {owner}{found.name}", column=order, expected=found.wanted, actual=found.actual)
+
+
+def _changed(then: Noted, now: Noted) -> Iterator[tuple[str, Difference]]:
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            yield name, Difference(row=name, expected=then.get(name), actual=now.get(name), fault="target")
+
+
+def unusable_tables(metadata: MetaData, wanted: Catalog, actual: Catalog) -> frozenset[str]:
+    """Tables that rows can neither be read from nor compared with: missing ones, and those with other columns."""
+    enums = {name for name, labels in wanted.enums.items() if actual.enums.get(name) != labels}
+    return frozenset(
+        table.name for table in metadata.sorted_tables if not _usable(wanted.tables[table.name], actual, enums)
+    )
+
+
+def _usable(wanted: Table, actual: Catalog, enums: set[str]) -> bool:
+    found = actual.tables.get(wanted.name)
+    if found is None:
+        return False
+    types = {column.name: column.type for column in found.columns}
+    return all(types.get(each.name) == each.type and each.type not in enums for each in wanted.columns)
+
+
+def check_row_security(scope: Scope, emit: Emit) -> Iterator[Check]:
+    """As a role that owns nothing: without a tenant no row is seen, with one its own alone. Leaves no role behind."""
+    if scope.config.target.rls != "all":
+        return
+    tables = [table.name for table in scope.tables if "tenant_id" in table.c]
+    try:
+        with scope.connection.transaction(force_rollback=True):
+            yield from [_security_of(scope, name) for name in _as_stranger(scope, tables)]
+    except psycopg.errors.InsufficientPrivilege:
+        emit(
+            Notice(
+                text="row security was not tried out as another role: this one may not make roles (CREATEROLE);"
+                " its policies are checked nevertheless"
+            )
+        )
+
+
+def _role(scope: Scope) -> sql.Identifier:
+    """Roles are of all databases of a server: the name is this session's own."""
+    return sql.Identifier(f"{ROLE}_{scope.connection.info.backend_pid}")
+
+
+def _as_stranger(scope: Scope, tables: list[str]) -> list[str]:
+    """Becomes that role, until the transaction ends."""
+    role, schema = _role(scope), sql.Identifier(scope.place.rows)
+    scope.connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    scope.connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, role))
+    for name in tables:
+        scope.connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(scope.place.table(name), role))
+    scope.connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
+    return tables
+
+
+def _security_of(scope: Scope, name: str) -> Check:
+    tenant = scope.config.tenant.id
+    mine = _count(scope, name, tenant)
+    role, nobody = _role(scope), "00000000-0000-0000-0000-000000000000"
+    asked = {"": ("without a tenant", 0), nobody: ("as no tenant", 0), str(tenant): ("as the tenant", mine)}
+    seen: list[int] = []
+    scope.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+    for value in asked:
+        scope.connection.execute("SELECT set_config('app.current_tenant_id', %s, true)", (value,))
+        seen.append(_count(scope, name))
+    scope.connection.execute("RESET ROLE")
+    told = [
+        Difference(row=f"table {name}", column=who, expected=f"{wanted:,} rows seen", actual=f"{rows:,}")
+        for (who, wanted), rows in zip(asked.values(), seen, strict=True)
+        if wanted != rows
+    ]
+    return judged("row security", name, told, expected="own rows alone")
+
+
+def _count(scope: Scope, name: str, tenant: UUID | None = None) -> int:
+    query = sql.SQL("SELECT count(*) FROM {} WHERE %(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s").format(
+        scope.place.table(name)
+    )
+    found = scope.connection.execute(query, {"tenant": tenant}).fetchone()
+    assert found is not None  # an aggregate always answers
+    return int(found[0])
