@@ -138,7 +138,8 @@ def _roots(scope: Scope, mapping: Collection, tree: Tree) -> Check:
 def check_ids(scope: Scope) -> Iterator[Check]:
     """Ids that come from `_id`: the UUID is that of the ObjectId, and gives it back."""
     for name, mapping in scope.chosen.items():
-        if mapping.key.path == "_id" and kind_of_column(mapping.table.c[mapping.key.column]) == "uuid":
+        given = any(mapping.key.column in rule.columns for rule in mapping.rules)  # by a rule instead
+        if mapping.key.path == "_id" and not given and kind_of_column(mapping.table.c[mapping.key.column]) == "uuid":
             found = list(_ids(scope, name))
             yield judged("ids", mapping.table.name, found)
 
