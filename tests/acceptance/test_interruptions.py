@@ -15,6 +15,7 @@ import pytest
 
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, spawn
+from tests.killing import wait_for_the_lock
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
@@ -106,20 +107,6 @@ def check_left_over(database: str) -> None:
     )
     with psycopg.connect(database, autocommit=True) as connection:
         assert connection.execute(query).fetchall() == []
-
-
-def wait_for_the_lock(database: str) -> None:
-    """A server notices only after a while that a killed client is gone."""
-    query = (
-        "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        " WHERE l.locktype = 'advisory' AND d.datname = current_database()"
-    )
-    with psycopg.connect(database, autocommit=True) as connection:
-        for _ in range(600):
-            if connection.execute(query).fetchone() is None:
-                return
-            time.sleep(GAP)
-    raise AssertionError("the lock was never given back")
 
 
 def finish(config: Path) -> Answer:

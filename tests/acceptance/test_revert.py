@@ -16,10 +16,10 @@ import pytest
 
 from migrator.console import Console
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted
-from tests.acceptance.test_interruptions import wait_for_the_lock
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, dump_database, hurried
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
+from tests.killing import wait_for_the_lock
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
