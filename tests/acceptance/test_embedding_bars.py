@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_interruptions import wait_for_the_lock
 from tests.chunks import add_chunks, ask, configure, count_wrong, kept, make_texts, migrate, unfinish
 from tests.driving import COMMAND, call
 from tests.embedding_server import Running, serving
+from tests.killing import wait_for_the_lock
 
 
 @pytest.fixture
