@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ from migrator.commands.session import (
 )
 from migrator.driver import explain
 from migrator.errors import MigrateError, StoppedError
+from migrator.wording import say_error, trace_error
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Move a MongoDB application to PostgreSQL without losing a byte.")  # fmt: skip
@@ -114,9 +114,9 @@ def crash(error: BaseException) -> int:
     console = current_console()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     log = Path(tempfile.gettempdir()) / f"migrate-{stamp}-{os.getpid()}.log"
-    log.write_text(console.mask("".join(traceback.format_exception(error))), encoding="utf-8")
+    log.write_text(console.mask(trace_error(error)), encoding="utf-8", errors="backslashreplace")
     wrapped = MigrateError(
-        f"unexpected {type(error).__name__}: {error}",
+        f"unexpected {say_error(error)}",
         hint=f"This is a defect of migrate. The log is {log}; what was committed is consistent.",
     )
     wrapped.__cause__ = error

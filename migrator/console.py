@@ -9,7 +9,6 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from migrator.errors import MigrateError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.masking import mask
 from migrator.progress import Lines, Step, Throttled, View, format_duration
+from migrator.wording import say_error, trace_error
 
 # A document's text may end up in a message, and must not drive the terminal, nor turn its lines around.
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
@@ -174,7 +174,7 @@ class Console:
             if isinstance(error, MigrateError) and error.hint:
                 self._complain(("hint: ", "bold cyan"), error.hint)
             if self.verbose if verbose is None else verbose:
-                self._complain("".join(traceback.format_exception(error)).rstrip())
+                self._complain(trace_error(error).rstrip())
 
     def _say(self, *parts: str | tuple[str, str]) -> None:
         _print(self._talk, self.mask, parts)
@@ -241,7 +241,7 @@ def _cell(value: object) -> str:
 def _describe(error: BaseException) -> str:
     if isinstance(error, MigrateError):
         return error.message
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return say_error(error)
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:

@@ -6,6 +6,7 @@ import psycopg
 from psycopg import errors
 
 from migrator.errors import MigrateError, StoppedError, TargetError
+from migrator.wording import say_error
 
 AGAIN = "What was committed is consistent: run the same command again to go on."
 
@@ -23,6 +24,9 @@ def explain(error: psycopg.Error) -> MigrateError | None:
         return TargetError(f"the target is read-only: {said}", hint="Connect to the primary server.")
     if (error.sqlstate or "")[:2] in ("53", "58"):
         return TargetError(f"the target's server is in trouble: {said}", hint=f"Its log says more. {AGAIN}")
+    if isinstance(error, errors.CheckViolation | errors.ExclusionViolation | errors.RaiseException):
+        said = say_error(error)  # what the server says quotes the row
+        return TargetError(f"the target refuses rows: {said}", hint="Is this rule, or trigger, the application's own?")
     if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):
         return StoppedError(f"the target ended a statement: {said}", hint=AGAIN)
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in LOST:

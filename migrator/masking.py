@@ -16,7 +16,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@\"']*:)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
     (
         re.compile(
-            r"(?i)\b((?:ssl)?password|passwd|api[_-]?key|(?:access|auth|session)_token)(\s*=\s*)('[^']*'|[^\s&;,]+)"
+            r"(?i)\b([a-z]*password|passwd|api[_-]?key|(?:access|auth|session)_token)(\s*=\s*)('[^']*'|[^\s&;,]+)"
         ),
         rf"\1\2{HIDDEN}",
     ),
@@ -24,7 +24,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), HIDDEN),
 )
 _URL_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@]*:(.*)@")
-_QUERY_PASSWORD = re.compile(r"[?&](?:ssl)?password=([^&#]*)")
+_QUERY_PASSWORD = re.compile(r"(?i)[?&][a-z0-9_]*(?:password|token|secret|api_?key)=([^&#]*)")
+_SESSION_TOKEN = re.compile(r"(?i)AWS_SESSION_TOKEN(?::|%3A)([^,&#]*)")  # among MongoDB's authMechanismProperties
 _SHORTEST = 4  # below that an exact value would hit ordinary words; the patterns still find it in a URL
 
 
@@ -37,7 +38,7 @@ def mask(text: str) -> str:
 
 def url_secrets(url: str) -> list[str]:
     """The passwords a URL carries, as written; empty where it carries none."""
-    found = [*_URL_PASSWORD.findall(url), *_QUERY_PASSWORD.findall(url)]
+    found = [*_URL_PASSWORD.findall(url), *_QUERY_PASSWORD.findall(url), *_SESSION_TOKEN.findall(url)]
     return [secret for secret in found if secret]
 
 

@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 
 from migrator.ddl import Kind, Ref, Statement
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
+from migrator.wording import hide_values
 
 Connection = psycopg.Connection[Any]
 Action = Literal["created", "put_aside"]
@@ -209,7 +210,7 @@ def settle_constraints(connection: Connection) -> None:
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.IntegrityError as error:
         raise RevertRefusedError(
-            f"rows of others refer to what the migration brought: {error.diag.message_detail}",
+            f"rows of others refer to what the migration brought: {hide_values(error.diag.message_detail)}",
             hint="Let them refer to something else, or delete them, then run the same command again.",
         ) from error
 
@@ -240,6 +241,6 @@ def execute_undo(connection: Connection, record: Record) -> None:
     except (psycopg.IntegrityError, psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable) as error:
         raise RevertRefusedError(
             f"{what} was put aside and cannot be made again: {error.diag.message_primary}"
-            f" {error.diag.message_detail or ''}".rstrip(),
+            f" {hide_values(error.diag.message_detail)}".rstrip(),
             hint=f"Put right what it says, then run the same command again. The object: {record.definition}",
         ) from error

@@ -21,6 +21,7 @@ from migrator.catalog import Catalog
 from migrator.comparison import Difference, compare
 from migrator.errors import PlanError, TargetError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
+from migrator.wording import hide_values
 
 Connection = psycopg.Connection[Any]
 
@@ -82,7 +83,7 @@ def explained_rows() -> Iterator[None]:
     except psycopg.IntegrityError as error:
         raise PlanError(
             f"rows in the target break a key that is missing there: {error.diag.message_primary}."
-            f" {error.diag.message_detail or ''}",
+            f" {hide_values(error.diag.message_detail)}",
             hint="Put these rows right, or create the key yourself, then run the same command again.",
         ) from error
 

@@ -132,8 +132,8 @@ def test_an_error_has_causes_and_a_hint(capsys: pytest.CaptureFixture[str]) -> N
             try:
                 raise OSError("disk on fire")
             except OSError as error:
-                raise ValueError("cannot write") from error
-        except ValueError as error:
+                raise RuntimeError("cannot write") from error
+        except RuntimeError as error:
             raise TargetError("the load failed", "call the fire brigade") from error
     except TargetError as error:
         Console().error(error)
@@ -141,7 +141,7 @@ def test_an_error_has_causes_and_a_hint(capsys: pytest.CaptureFixture[str]) -> N
     assert out == ""
     assert err.splitlines() == [
         "error: the load failed",
-        "because: ValueError: cannot write",
+        "because: RuntimeError: cannot write",
         "because: OSError: disk on fire",
         "hint: call the fire brigade",
     ]
@@ -170,7 +170,7 @@ def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str], verbose:
     console.error(MigrateError("x"), verbose=False)
     assert "MigrateError" not in capsys.readouterr().err
     console.error(MigrateError("x"), verbose=asked)
-    assert "migrator.errors.MigrateError: x" in capsys.readouterr().err
+    assert "\nMigrateError: x" in capsys.readouterr().err
 
 
 def test_secrets_stay_inside(capsys: pytest.CaptureFixture[str]) -> None:
