@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -20,12 +21,14 @@ from bson.errors import InvalidBSON
 from psycopg import sql
 
 from migrator import ids, journal, rawbson
+from migrator.below import keeping
 from migrator.context import Row
-from migrator.copying import copy_records, copy_rows
+from migrator.copying import copy_records, copy_rows, replace_rows
 from migrator.encode import Encoder, Output, spell_id
 from migrator.exact import Document, decode, encode, is_faithful
-from migrator.handover import Archive, Finding, Loaded, Reject
+from migrator.handover import Archive, Finding, Loaded, Reject, Result
 from migrator.journal import Place
+from migrator.keys import ForeignKey, is_referred, referring
 from migrator.mapping import Collection
 from migrator.readback import read_loaded
 from migrator.resolve import Resolver, for_sql, plain
@@ -92,6 +95,9 @@ class Claims:
         self.connection, self.place, self.mappings, self.collection = connection, place, mappings, collection
         self._options, self._resolver, self._merge = options, resolver, merge
         self._encoder = Encoder(collection)
+        # Ids that have come to another document, or that another has become known to claim: who refers to them may
+        # mean somebody else by now.
+        self.contested: set[Any] = set()
 
     @property
     def reasons(self) -> list[str]:
@@ -173,16 +179,29 @@ class Claims:
             return []
         holders = self._holders(result.row)
         mine = rawbson.source_id(raw)
-        larger = [h for _, h in holders if h.is_larger(mine, raw)]
+        claimed = result.row[self.collection.key.column]
+        larger = [h for _, h in holders if h.is_larger(mine, raw) and self._can_yield(h, claimed)]
         if len(larger) < len(holders):
             reason, holder = next((r, h) for r, h in holders if h not in larger)
             self._place_later(raw, document, result.row, reason, holder)
             return []
         yielding = {h.row_id: (h, reason) for reason, h in reversed(holders)}.values()
-        for holder, _ in yielding:
-            self._take_out(holder)
-        self._write(raw, document, result, findings)
+        instead = any(h.row_id == claimed for h, _ in yielding)
+        with keeping(self.connection, self.place, self.mappings, self.collection, [claimed] if instead else []):
+            for holder, _ in yielding:
+                self._take_out(holder, claimed)
+            self._write(raw, document, result, findings, instead=instead)
         return [(h.source_id, h.raw, reason) for h, reason in yielding if h.source_id is not None and h.raw is not None]
+
+    def _can_yield(self, holder: Holder, claimed: Any) -> bool:
+        """A row stays where others refer to it, or they would go with it; not where the newcomer has the same id."""
+        if holder.row_id == claimed:
+            return True
+        return not is_referred(self.connection, self._referring, for_sql(holder.row_id))
+
+    @cached_property
+    def _referring(self) -> list[ForeignKey]:
+        return referring(self.connection, self.place, self.collection)
 
     def _place_later(self, raw: bytes, document: Document, row: Row, reason: str, holder: Holder) -> None:
         if reason in self._merge and holder.source_id is not None:
@@ -215,6 +234,7 @@ class Claims:
 
     def _rekey(self, raw: bytes, document: Document, row: Row) -> None:
         claimed = row[self.collection.key.column]
+        self.contested.add(claimed)
         row_id = ids.uuid_of(self.collection.name, document.get("_id"), objectid=True)
         if "_id" not in document or self._is_taken(self.collection.key.column, row_id):
             # A dump may hold an _id twice; and any id may be a row's that was there before.
@@ -265,10 +285,15 @@ class Claims:
         source_id, row, residue = found[0]
         return Holder(row_id, source_id, rebuild_bson(self.collection, source_id, row, residue), row)
 
-    def _take_out(self, holder: Holder) -> None:
+    def _take_out(self, holder: Holder, claimed: Any) -> None:
+        """Forgets what the holder's document became. A row whose id the newcomer has is left for it."""
         assert holder.source_id is not None  # only our own rows yield
-        table, key = self.place.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
-        self.connection.execute(sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, key), (for_sql(holder.row_id),))
+        if holder.row_id == claimed:
+            self.contested.add(claimed)
+        else:
+            table, key = self.place.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
+            query = sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, key)
+            self.connection.execute(query, (for_sql(holder.row_id),))
         self._forget_outcome(holder.source_id, "loaded", spell_id(holder.row_id))
         self._forget_findings(holder)
         prefix, row_id = f"{self.collection.name}.", spell_id(holder.row_id)
@@ -307,12 +332,21 @@ class Claims:
         listed = self._resolver.listed(self.collection, [document])
         return Translation(self.collection, self._options, references, listed)
 
+    def translate(self, raw: bytes, row_id: Any) -> tuple[Result, list[Finding]]:
+        """What a document is by what is there now, with an id that its row has already."""
+        document = decode(raw)
+        return self._translation(document).translate(document, row_id, self._raw(document, raw))
+
     def _raw(self, document: Document, raw: bytes) -> bytes | None:
         return None if is_faithful(document, raw) else raw
 
-    def _write(self, raw: bytes, document: Document, result: Any, findings: list[Finding]) -> None:
+    def _write(
+        self, raw: bytes, document: Document, result: Any, findings: list[Finding], *, instead: bool = False
+    ) -> None:
+        """`instead`: the row takes the place of one of the same id."""
         output = Output()
         self._encoder.add(output, 0, rawbson.source_id(raw), raw, result, document)
         self._encoder.add_findings(output, 0, findings)
-        copy_rows(self.connection, self.place, self._encoder, output.rows)
+        bring = replace_rows if instead else copy_rows
+        bring(self.connection, self.place, self._encoder, output.rows)
         copy_records(self.connection, self.place, self.collection.name, output)

@@ -37,6 +37,9 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "wrong_type": (WARNING, "a value of a wrong type without an obvious reading; default or NULL was used"),
 }
 
+# What a document that was not there made of those that refer to it: `rejects retry` looks at these again.
+MENDABLE = ("dangling_agent", "dangling_file", "model_unknown", "orphan_adopted", "provider_unknown")
+
 REASONS: dict[str, str] = {
     "duplicate_email": "an earlier account has the same e-mail",
     "duplicate_id": "another document has the same target id",

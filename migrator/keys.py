@@ -12,6 +12,8 @@ from psycopg.rows import dict_row
 from sqlalchemy import ForeignKeyConstraint, MetaData
 
 from migrator.catalog import load_queries
+from migrator.journal import Place
+from migrator.mapping import Collection
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("keys.sql")
@@ -88,6 +90,21 @@ def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
         parent_columns=tuple(element.column.name for element in constraint.elements),
         spares=constraint.ondelete in ("SET NULL", "SET DEFAULT"),
     )
+
+
+def referring(connection: Connection, place: Place, collection: Collection) -> list[ForeignKey]:
+    """The keys by which rows of other tables refer to rows of a collection."""
+    relation = Relation(place.rows, collection.table.name)
+    found = find_keys(connection, collection.table.metadata, place.rows)
+    wanted = (collection.key.column,)
+    return [key for key in found if key.parent == relation and key.parent_columns == wanted and key.child != relation]
+
+
+def is_referred(connection: Connection, keys: Iterable[ForeignKey], row_id: Any) -> bool:
+    """Whether rows refer to a row by one of these keys."""
+    query = sql.SQL("SELECT FROM {} WHERE {} = %s LIMIT 1")
+    statements = (query.format(key.child.identifier, sql.Identifier(key.child_columns[0])) for key in keys)
+    return any(connection.execute(statement, (row_id,)).fetchone() is not None for statement in statements)
 
 
 def reach(keys: Iterable[ForeignKey], start: Iterable[Relation]) -> set[Relation]:

@@ -12,7 +12,7 @@ from migrator.commands.planning import existing_target
 from migrator.commands.session import Session, answer
 from migrator.config import Config
 from migrator.errors import DifferenceError, UsageError
-from migrator.events import Notice
+from migrator.events import Emit, Notice
 from migrator.plan_file import Plan, require_fit
 from migrator.rehearse import WHERES, Where, rehearse
 from migrator.run import fingerprints_of
@@ -49,9 +49,17 @@ def check_options(dry_run: bool, where: str, junit: Path | None, only: str) -> W
     return chosen
 
 
-def local(settings: Config, here: Session) -> Config:
-    """A rehearsal needs workers that reach its database: those of this machine."""
-    if settings.engine.executor == "local":
-        return settings
-    here.console.emit(Notice(text="A rehearsal works with processes of this machine only.", level="warning"))
-    return settings.model_copy(update={"engine": settings.engine.model_copy(update={"executor": "local"})})
+def for_rehearsal(settings: Config, emit: Emit) -> Config:
+    """Without what cannot be rehearsed: workers that do not reach the database, vectors that would be paid twice."""
+    if settings.engine.executor != "local":
+        emit(Notice(text="A rehearsal works with processes of this machine only.", level="warning"))
+        settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"executor": "local"})})
+    if settings.embedding.provider == "openai":
+        emit(
+            Notice(
+                text="A rehearsal asks no service for embeddings: time and cost of these come on top.", level="warning"
+            )
+        )
+        nobody = settings.embedding.model_copy(update={"provider": "none"})
+        settings = settings.model_copy(update={"embedding": nobody})
+    return settings

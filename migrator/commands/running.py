@@ -11,7 +11,7 @@ import psycopg
 import typer
 
 from migrator import render, status
-from migrator.commands.rehearsing import check_options, local, rehearse_run
+from migrator.commands.rehearsing import check_options, for_rehearsal, rehearse_run
 from migrator.commands.session import (
     DEFAULT,
     AsJson,
@@ -52,7 +52,7 @@ def run(
     chosen = frozenset(name for name in (part.strip() for part in only.split(",")) if name)
     planned = None if plan is None else read_plan(plan)
     if dry_run:
-        rehearse_run(here, local(settings, here), planned, chosen, where, junit)
+        rehearse_run(here, for_rehearsal(settings, here.console.emit), planned, chosen, where, junit)
         return
     with here.source() as source, here.target(create=True) as target:
         if planned is not None:

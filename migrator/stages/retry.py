@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from migrator import journal, members, rawbson
 from migrator.errors import UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Connection, Place
 from migrator.pipeline import Pipeline
+from migrator.renewal import renew
 from migrator.sources.base import Source
 
 
@@ -36,6 +38,7 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     step = "retry"
     emit(StepStarted(step=step, total=sum(tried.values())))
     done = 0
+    contested: dict[str, set[Any]] = {}
     mergings = pipeline.mergings(run)
     for merging in mergings:
         merging.withdraw()
@@ -46,6 +49,8 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
             for _ in claims.settle_all(claims.rejected()):
                 done += 1
                 emit(StepAdvanced(step=step, done=done))
+            renew(claims, contested)
+            contested[claims.collection.name] = claims.contested
             pipeline.settle_again(run, claims)
     for merging in mergings:
         merging.settle(emit)

@@ -14,6 +14,9 @@ import psycopg
 import pytest
 
 from migrator import rehearse
+from migrator.commands.rehearsing import for_rehearsal
+from migrator.config import load_config
+from migrator.events import Event
 from migrator.run import run_migration
 from migrator.targets.base import Target
 from migrator.targets.scratch import PREFIX
@@ -191,3 +194,14 @@ def test_without_a_target(new_database: Callable[[], str], config: Path, tmp_pat
     other = write_config(tmp_path / "other.toml", f"dump:{tmp_path / 'dump'}", f"embedded:{embedded}")
     assert call("run", "--dry-run", "-q", "-c", other).code == 0
     assert not embedded.exists()
+
+
+def test_nothing_is_paid_for(config: Path) -> None:
+    """No service is asked for embeddings, and no cluster for its workers; both is said."""
+    settings = load_config(config, {
+        "MIGRATE_EMBEDDING__PROVIDER": "openai", "MIGRATE_EMBEDDING__API_KEY": "k",
+        "MIGRATE_ENGINE__EXECUTOR": "dask://127.0.0.1:8786",
+    })  # fmt: skip
+    heard: list[Event] = []
+    made = for_rehearsal(settings, heard.append)
+    assert (made.embedding.provider, made.engine.executor, len(heard)) == ("none", "local", 2)
