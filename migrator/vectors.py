@@ -56,6 +56,15 @@ class Forecast:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """`operator` orders a search that it serves; `lists` is how many an ivfflat has."""
+
+    name: str
+    operator: str
+    lists: int
+
+
 class VectorStore:
     """The rows and the cache of one model. What belongs together the caller puts into one `transaction`."""
 
@@ -225,10 +234,10 @@ def to_binary(vector: Vector, width: int) -> bytes:
     return struct.pack(">HH", width, 0) + padded.tobytes()
 
 
-def find_indexes(connection: Connection, place: Place, embedded: Embedded) -> list[tuple[str, str, str, int]]:
-    """The vector indexes over the column: (name, access method, operator, lists of an ivfflat)."""
+def find_indexes(connection: Connection, place: Place, embedded: Embedded) -> list[VectorIndex]:
+    """The vector indexes over the column that are ready for use."""
     query = (
-        "SELECT c.relname, m.amname, CASE WHEN o.opcname LIKE '%%cosine%%' THEN '<=>'"
+        "SELECT c.relname, CASE WHEN o.opcname LIKE '%%cosine%%' THEN '<=>'"
         " WHEN o.opcname LIKE '%%ip%%' THEN '<#>' WHEN o.opcname LIKE '%%l1%%' THEN '<+>' ELSE '<->' END,"
         " coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions) WHERE option_name = 'lists'), 100)"
         " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
@@ -238,4 +247,4 @@ def find_indexes(connection: Connection, place: Place, embedded: Embedded) -> li
     )
     table = place.table(embedded.table.name).as_string(connection)
     found: list[Any] = connection.execute(query, (table, embedded.vector)).fetchall()
-    return [(name, method, operator, lists) for name, method, operator, lists in found]
+    return [VectorIndex(*row) for row in found]

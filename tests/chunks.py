@@ -17,10 +17,16 @@ DEMO = Path(__file__).parents[1] / "fixtures" / "demo"
 WORDS = " some words that any document might have, over and over, until a chunk is as long as chunks are." * 5
 
 
-def configure(path: Path, database: str, service: Running | None = None, **more: Any) -> Path:
-    """A migrate.toml of the demo; with a service, chunks are embedded by it."""
+def configure(
+    path: Path,
+    database: str,
+    service: Running | None = None,
+    sections: dict[str, Any] | None = None,
+    **embedding: Any,
+) -> Path:
+    """A migrate.toml of the demo; with a service, chunks are embedded by it. `sections` are further ones."""
     section = {"provider": "none"} if service is None else {"provider": "openai", "base_url": service.url}
-    return write_config(path, f"dump:{DEMO}", database, {"embedding": {**section, **more}})
+    return write_config(path, f"dump:{DEMO}", database, {**(sections or {}), "embedding": {**section, **embedding}})
 
 
 def migrate(folder: Path, database: str) -> None:

@@ -29,7 +29,8 @@ FAILURES = (
     "429", "429 ms", "500", "503", "cut", "cut inside", "short", "garbled", "no json", "dimension", "nan", "zero",
     "order",
 )  # fmt: skip
-_BLOCK = array("f", (random.Random(5).gauss(0, 1) for _ in range(20_000))).tobytes()
+_CHANCE = random.Random(5)
+_BLOCK = array("f", (_CHANCE.gauss(0, 1) for _ in range(20_000))).tobytes()
 
 
 def vector_of(text: str, dimensions: int) -> bytes:
@@ -134,6 +135,8 @@ class Service:
         order = list(range(len(texts)))
         bad = set(self._chance.sample(order, max(1, len(order) // 4))) if kind != "fine" else set()
         match kind:
+            case "other":  # nothing wrong with it, but it is another model's
+                bad, raw = set(), [vector_of(text + "!", dimensions) for text in texts]
             case "short":
                 bad = set(order[len(order) // 2 :])
                 raw = raw[: len(order) // 2]

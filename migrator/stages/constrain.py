@@ -171,8 +171,8 @@ def renew_vector_indexes(connection: Connection, place: Place, embedded: Embedde
     """Trains vector indexes anew on vectors that came after them; meanwhile the table can be read and written."""
     found = vectors.find_indexes(connection, place, embedded)
     emit(StepStarted(step="vector index", total=len(found), unit="indexes"))
-    for name, *_ in found:
-        statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(place.rows, name))
+    for index in found:
+        statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(place.rows, index.name))
         for_building(connection).execute(statement)
     emit(StepFinished(step="vector index", note=f"{len(found)} built anew"))
 

@@ -1,0 +1,156 @@
+"""What `verify` says of embeddings: each kind of damage is found by its own check; rehearsals ask no service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.chunks import DEMO, configure
+from tests.driving import call, hurried
+from tests.embedding_server import Running, serving
+from tests.scenarios import write_config
+
+CHUNKS = {"chunks": {"url": f"jsonl:{DEMO}-chunks.jsonl"}}
+
+
+@pytest.fixture
+def service(server_url: str) -> Iterator[Running]:
+    with serving() as running, hurried(server_url):
+        yield running
+
+
+@pytest.fixture
+def migrated(database: str, tmp_path: Path, service: Running) -> Path:
+    """The demo with its chunks, embedded; its migrate.toml."""
+    config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
+    told = call("run", "-c", config, "--json")
+    assert (told.code, told.json["embedding"]["missing"]) == (0, 0), told.told
+    return config
+
+
+def failed(config: Path, *options: str) -> dict[str, dict[str, Any]]:
+    """The checks that do not hold, by name."""
+    told = call("verify", "-c", config, "--json", *options).json
+    assert {check["check"] for check in told["checks"]} >= {"vectors", "vectors: text", "vectors: search"}
+    return {check["check"]: check for check in told["checks"] if not check["ok"]}
+
+
+def give_first(database: str, value: LiteralString) -> None:
+    """Another vector for the first chunk."""
+    query = sql.SQL(
+        "UPDATE document_chunks SET embedding = {} WHERE id = (SELECT id FROM document_chunks ORDER BY id LIMIT 1)"
+    )
+    with psycopg.connect(database) as connection:
+        connection.execute(query.format(sql.SQL(value)))
+
+
+def execute(database: str, statement: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(statement.encode())
+
+
+def test_everything_holds(migrated: Path, service: Running) -> None:
+    """Every check passes at every level, the tenant's among them, and no text is sent again."""
+    paid = service.stats()["paid"]
+    told = call("verify", "-c", migrated, "--json", "--level", "roundtrip")
+    assert told.code == 0, [check for check in told.json["checks"] if not check["ok"]]
+    isolation = next(check for check in told.json["checks"] if check["check"] == "vectors: tenant")
+    assert isolation["actual"] == "0 rows of others"
+    assert service.stats()["paid"] == paid
+
+
+def test_missing_vector(migrated: Path, database: str) -> None:
+    """A chunk without a vector is a difference, named by its id; with provider none it is not."""
+    give_first(database, "NULL")
+    assert failed(migrated)["vectors"]["differences"] == 1
+    execute(database, "UPDATE document_chunks SET embedding = NULL")
+    none = write_config(migrated.with_name("none.toml"), f"dump:{DEMO}", database, {**CHUNKS, "embedding": {}})
+    assert not failed(none)
+
+
+def test_vector_of_another_text(migrated: Path, database: str) -> None:
+    """A vector that was paid for another text, and a text that was changed after."""
+    give_first(database, "(SELECT embedding FROM document_chunks ORDER BY id DESC LIMIT 1)")
+    assert failed(migrated)["vectors: text"]["differences"] == 1
+    execute(database, "UPDATE document_chunks SET content = content || '!'")
+    assert failed(migrated)["vectors: text"]["differences"] == 17
+
+
+def test_vector_of_length_zero(migrated: Path, database: str) -> None:
+    """Zeros point nowhere: no search by angle finds them."""
+    give_first(database, "array_fill(0::real, ARRAY[1536])::vector")
+    assert {"vectors: norm", "vectors: text"} <= failed(migrated).keys()
+
+
+def test_service_with_another_opinion(migrated: Path, service: Running) -> None:
+    """A sample is embedded again where that is asked for; another model behind the same name shows."""
+    assert not failed(migrated, "--again", "5")
+    service.behave(rate=1.0, kinds=["other"])
+    assert failed(migrated, "--again", "5")["vectors: again"]["differences"] == 5
+
+
+def test_tenant_that_is_not_kept_apart(migrated: Path, database: str) -> None:
+    """A policy that lets everybody in: a role that owns nothing finds another tenant's vectors."""
+    execute(database, "CREATE POLICY everybody ON document_chunks USING (true)")
+    found = failed(migrated)["vectors: tenant"]
+    assert found["examples"] == ["as other tenant: 17 rows of others", "as no tenant: 17 rows of others"]
+    with psycopg.connect(database) as connection:
+        roles = connection.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'migrate_probe%'").fetchone()
+    assert roles == (0,)
+
+
+def test_index_that_no_search_goes_by(migrated: Path, database: str) -> None:
+    """An index of the right name that leaves rows out is of no use to a search."""
+    execute(database, "DROP INDEX document_chunks_embedding_idx")
+    execute(
+        database,
+        "CREATE INDEX document_chunks_embedding_idx ON document_chunks USING ivfflat (embedding vector_cosine_ops)"
+        " WHERE content <> ''",
+    )
+    found = failed(migrated)["vectors: search"]
+    assert found["examples"][0] == "a search does not go by the index"
+
+
+def test_rehearsals_ask_nobody(database: str, tmp_path: Path, service: Running) -> None:
+    """`plan` and `run --dry-run` forecast what embeddings will cost, and send nothing."""
+    config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
+    forecast = call("plan", "-c", config, "--json").json["estimate"]["embedding"]
+    assert (forecast["chunks"], forecast["tokens"]) == (17, 826)
+    assert forecast["usd"] == pytest.approx(826 * 0.02 / 1_000_000, abs=1e-6)
+    rehearsed = call("run", "-c", config, "--dry-run")
+    assert rehearsed.code == 0, rehearsed.told
+    assert not service.stats()["told"]
+
+
+def test_plan_of_another_service(database: str, tmp_path: Path, service: Running) -> None:
+    """A plan that foretold no cost is not executed with a service that has one."""
+    free = configure(tmp_path / "free.toml", database, provider="local", sections=CHUNKS)
+    plan = tmp_path / "plan.json"
+    assert call("plan", "-c", free, "--out", plan).code == 0
+    paid = configure(tmp_path / "paid.toml", database, service, sections=CHUNKS)
+    told = call("run", "-c", paid, "--plan", plan)
+    assert told.code == 3
+    assert "embedding" in told.err
+
+
+def test_revert_after_embedding(database: str, migrated: Path) -> None:
+    """Nothing is in the way of a revert, and nothing is left."""
+    assert call("revert", "-c", migrated, "--yes").code == 0
+    with psycopg.connect(database) as connection:
+        left = connection.execute("SELECT to_regclass('document_chunks'), to_regnamespace('migrator')").fetchone()
+    assert left == (None, None)
+
+
+def test_embedding_later_is_no_change_of_others(database: str, tmp_path: Path, service: Running) -> None:
+    """Run without embeddings, `embed` afterwards, revert: what `embed` wrote is the migration's own."""
+    none = configure(tmp_path / "none.toml", database, sections=CHUNKS)
+    assert call("run", "-c", none).code == 0
+    config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
+    assert call("embed", "-c", config, "--json").json["filled"] == 17
+    assert not failed(config)
+    assert call("revert", "-c", config, "--yes").code == 0
