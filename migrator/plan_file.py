@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import PlanError, UsageError
+from migrator.handover import RunReport
 from migrator.stages.plan import PlanReport
 
 Plan = dict[str, Any]  # as `PlanReport.as_json` makes it
@@ -36,18 +37,28 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def require_fit(plan: Mapping[str, Any], fingerprints: Mapping[str, str], target: str) -> None:
-    """Raises `PlanError` where the plan has blockers, or source, settings, mappings or target have moved on."""
+def require_fit(plan: Plan, fingerprints: Mapping[str, str], target: str | None) -> None:
+    """Raises `PlanError` where the plan has blockers, or source, settings, mappings or target have moved on.
+
+    `target` is a digest of the target's schema, or None where the run has begun: then what it looked like before shows
+    no more, and the run's own records say what must not change.
+    """
     if plan.get("blockers"):
         raise PlanError(f"the plan has {plan['blockers']} blockers", hint="Mend what it names, then plan again.")
-    planned = plan["fingerprints"]
-    now = {**fingerprints, "target": target}
-    # An embedded target that did not exist when the plan was made is an empty one now.
-    moved = [name for name, value in now.items() if planned.get(name) not in (value, None)]
-    if planned.get("target") == "empty" and "target" in moved:
-        moved.remove("target")
+    now = dict(fingerprints) if target is None else {**fingerprints, "target": target}
+    moved = [name for name, value in now.items() if plan["fingerprints"].get(name) != value]
     if moved:
         raise PlanError(
             f"the plan no longer fits; changed since it was made: {', '.join(moved)}",
             hint="Make a new plan, read it, and run that.",
         )
+
+
+def differing(plan: Plan, report: RunReport) -> list[str]:
+    """Collections that came out otherwise than the plan foretold: rows of others have come or gone since."""
+    told = {each["name"]: each["predicted"] for each in plan["source"]["collections"]}
+    return [
+        name
+        for name, counts in report.collections.items()
+        if name in told and {key: counts.as_json()[key] for key in told[name]} != told[name]
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -13,10 +14,13 @@ from migrator.commands.session import Session, answer
 from migrator.config import Config
 from migrator.errors import DifferenceError, UsageError
 from migrator.events import Emit, Notice
+from migrator.journal import Place, has_records
 from migrator.plan_file import Plan, require_fit
 from migrator.rehearse import WHERES, Where, rehearse
 from migrator.run import fingerprints_of
+from migrator.sources.base import Source
 from migrator.stages.plan import examine_target
+from migrator.targets.base import Target
 
 
 def rehearse_run(
@@ -25,14 +29,24 @@ def rehearse_run(
     """Exit code 0: the run would end well and be proven; 3: it would not begin; 4: its result would not be right."""
     with here.source() as source, existing_target(here) as target:
         if planned is not None:
-            digest = examine_target(settings, here.concrete, target)[1]
-            require_fit(planned, fingerprints_of(settings, here.concrete, source), digest)
-        report = rehearse(settings, here.concrete, source, target, here.console.emit, where=where, only=only)
+            check_plan(here, settings, planned, source, target)
+        modest = for_rehearsal(settings, here.console.emit)
+        report = rehearse(modest, here.concrete, source, target, here.console.emit, where=where, only=only)
     if junit is not None and report.verified is not None:
         write_junit(junit, report.verified.checks)
     answer(here.console, report.as_json(), lambda: render_rehearsal.show_rehearsal(here.console, report))
     if not report.ok:
         raise typer.Exit(DifferenceError.exit_code)
+
+
+def check_plan(here: Session, settings: Config, planned: Plan, source: Source, target: Target | None) -> None:
+    """Raises `PlanError` where a plan does not fit what is there now."""
+    digest: str | None = examine_target(settings, here.concrete, target)[1]
+    if target is not None:
+        with closing(target.connect()) as connection:
+            if has_records(connection, Place()):
+                digest = None
+    require_fit(planned, fingerprints_of(settings, here.concrete, source), digest)
 
 
 def check_options(dry_run: bool, where: str, junit: Path | None, only: str) -> Where:

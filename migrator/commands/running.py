@@ -11,7 +11,7 @@ import psycopg
 import typer
 
 from migrator import render, status
-from migrator.commands.rehearsing import check_options, for_rehearsal, rehearse_run
+from migrator.commands.rehearsing import check_options, check_plan, rehearse_run
 from migrator.commands.session import (
     DEFAULT,
     AsJson,
@@ -24,11 +24,11 @@ from migrator.commands.session import (
 from migrator.commands.session import _consoles as _consoles
 from migrator.console import Console
 from migrator.errors import TargetError
+from migrator.events import Notice
 from migrator.journal import Place
-from migrator.plan_file import read_plan, require_fit
+from migrator.plan_file import differing, read_plan
 from migrator.render_status import blocks_of
-from migrator.run import fingerprints_of, run_migration
-from migrator.stages.plan import examine_target
+from migrator.run import run_migration
 from migrator.targets.base import Target
 
 WATCH = 1.0  # seconds
@@ -52,13 +52,15 @@ def run(
     chosen = frozenset(name for name in (part.strip() for part in only.split(",")) if name)
     planned = None if plan is None else read_plan(plan)
     if dry_run:
-        rehearse_run(here, for_rehearsal(settings, here.console.emit), planned, chosen, where, junit)
+        rehearse_run(here, settings, planned, chosen, where, junit)
         return
     with here.source() as source, here.target(create=True) as target:
         if planned is not None:
-            digest = examine_target(settings, here.concrete, target)[1]
-            require_fit(planned, fingerprints_of(settings, here.concrete, source), digest)
+            check_plan(here, settings, planned, source, target)
         report = run_migration(settings, here.concrete, source, target, here.console.emit, chosen)
+        if planned is not None and not chosen and (others := differing(planned, report)):
+            text = f"not as the plan foretold, for rows of others have come or gone since: {', '.join(others)}"
+            here.console.emit(Notice(text=text, level="warning"))
     answer(here.console, report.as_json(), lambda: render.show_run(here.console, report))
 
 

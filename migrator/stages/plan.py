@@ -16,6 +16,7 @@ from typing import Any
 from psycopg import sql
 
 from migrator import catalog, journal, scratch, vectors
+from migrator.catalog import Catalog
 from migrator.concrete import Concrete
 from migrator.config import Config
 from migrator.embedding.prices import cost_of
@@ -37,6 +38,7 @@ from migrator.targets.base import Target
 from migrator.targets.scratch import scratch_target
 
 EXAMPLES = 3
+EMPTY = "empty"  # the digest of a target without a schema, whether it is there already or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,16 +132,21 @@ def plan(
 def examine_target(config: Config, concrete: Concrete, target: Target | None) -> tuple[list[str], str]:
     """What in the target's schema is in the way, and a digest of that schema."""
     if target is None:
-        return [], "empty"
+        return [], EMPTY
     with closing(target.connect()) as connection:
         actual = catalog.read(connection)
-        digest = hashlib.sha256(repr(actual).encode()).hexdigest()
+        digest = EMPTY if is_empty(actual) else hashlib.sha256(repr(actual).encode()).hexdigest()
         try:
             wanted = catalog.read_wanted(connection, concrete.metadata, config.target.rls == "all")
             refuse(connection, actual, wanted, silent)
         except MigrateError as error:
             return [error.message], digest
     return [], digest
+
+
+def is_empty(found: Catalog) -> bool:
+    """Whether there is nothing but what every new database has."""
+    return not (found.relations or found.types or found.extensions.keys() - {"plpgsql"})
 
 
 def seed(target: Target, connection: Connection, mappings: Mapping[str, Collection]) -> bool:
