@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 PLAIN = (
     ".txt", ".md", ".markdown", ".rst", ".log", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html",
@@ -33,13 +35,18 @@ def read_plain(path: Path) -> list[Page]:
         return [Page(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", errors="replace"))]
 
 
+# What libraries raise where a file is not what it seems to be, beside errors of their own.
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+
+
 def read_pdf(path: Path) -> list[Page]:
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
+    from pypdf.errors import DependencyError, PyPdfError
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it complains of, and mends, is nobody's concern
     try:
         return [Page(page.extract_text(), number) for number, page in enumerate(PdfReader(path).pages)]
-    except (PyPdfError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (PyPdfError, DependencyError, *_BROKEN) as error:
         raise Unreadable(f"no PDF that can be read ({type(error).__name__})") from error
 
 
@@ -49,7 +56,7 @@ def read_word(path: Path) -> list[Page]:
 
     try:
         document = docx.Document(str(path))
-    except (PackageNotFoundError, OSError, ValueError, KeyError) as error:
+    except (PackageNotFoundError, BadZipFile, *_BROKEN) as error:
         raise Unreadable(f"no Word file that can be read ({type(error).__name__})") from error
     return [Page("\n\n".join(paragraph.text for paragraph in document.paragraphs if paragraph.text.strip()))]
 

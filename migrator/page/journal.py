@@ -51,7 +51,7 @@ def content_of_run(connection: Connection, place: Place, concrete: Concrete) -> 
 def _read(connection: Connection, place: Place, concrete: Concrete) -> Content:
     mappings = concrete.mappings
     run = read_run(connection, place)
-    entries = list(read_entries(connection, place, mappings))
+    entries = list(read_entries(connection, place, concrete))
     totals = total(entries)
     level, verdict = judge_run(run["status"], totals, run["run"])
     history = lay_out(read_activities(connection, place, mappings, run))
@@ -59,7 +59,7 @@ def _read(connection: Connection, place: Place, concrete: Concrete) -> Content:
     content["about"] = _about(run)
     content["figures"] = {**totals, "seconds": round(history["seconds"], 3)}
     content["collections"] = entries
-    content["tables"] = count_rows(entries)
+    content["tables"] = count_rows([entry for entry in entries if entry["name"] in mappings])
     content["rejects"] = read_codes(connection, place, "rejects")
     content["findings"] = read_codes(connection, place, "findings")
     content["history"] = history
@@ -88,15 +88,18 @@ def _about(run: Mapping[str, Any]) -> dict[str, str]:
     return {**told, "Version": str(run["version"])}
 
 
-def read_entries(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> Iterator[Entry]:
-    """Every collection as far as it was read."""
+def read_entries(connection: Connection, place: Place, concrete: Concrete) -> Iterator[Entry]:
+    """Every collection as far as it was read. What is merged goes into a table, but makes no rows there."""
+    origins = journal.read_origins(connection, place)
+    into = {name: merge.into for name, merge in concrete.merges.items() if name in origins}
     query = place.sql("SELECT collection, sum(bytes)::bigint, bool_or(last) FROM {batches} GROUP BY 1")
     read = {name: (int(size), bool(complete)) for name, size, complete in connection.execute(query)}
     for name, counts in journal.count_outcomes(connection, place).items():
         size, complete = read[name]
+        mapping = concrete.mappings.get(into.get(name, name))
         yield Entry(
             name=name,
-            table=mappings[name].table.name if name in mappings else None,
+            table=None if mapping is None else mapping.table.name,
             documents=counts.source,
             bytes=size,
             loaded=counts.loaded,
