@@ -26,7 +26,7 @@ def read_loaded(
     ids: list[Any] | None = None,
 ) -> Iterator[tuple[bytes, Row, bytes | None]]:
     """(source_id, row, residue) of the loaded documents of a collection: all, or those with these target ids (text)."""
-    kinds = rows.kinds_of_table(collection.table)
+    kinds = [(name, kind) for name, kind in rows.kinds_of_table(collection.table) if name not in collection.later]
     names = [name for name, _ in kinds] + [key for key, *_ in collection.carried]
     members = collection.members
     types = [kind for _, kind in kinds] + [
@@ -46,7 +46,9 @@ def _query(
     place: Place, mappings: Mapping[str, Collection], collection: Collection, ids: list[Any] | None
 ) -> sql.Composable:
     columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
-    columns += [sql.Identifier("t", column.name) for column in collection.table.columns]
+    columns += [
+        sql.Identifier("t", each.name) for each in collection.table.columns if each.name not in collection.later
+    ]
     joins: dict[str, sql.Composable] = {}
     for _, here, there, name in collection.carried:
         joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.id = t.{here}").format(
