@@ -72,6 +72,19 @@ class Crew:
                 sorter.done(task)
                 yield task
 
+    def begin(self, task: Task) -> None:
+        """Has a task done as soon as somebody is free, beside whatever the caller does meanwhile."""
+        self._running[self._pool.submit(self._do, task)] = task
+
+    def finish(self) -> Iterator[Task]:
+        """Yields each task that was begun, when it is done. The first that fails ends the work with its error."""
+        while self._running:
+            finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                task = self._running.pop(future)
+                future.result()
+                yield task
+
     def _do(self, task: Task) -> None:
         connection = self._free.get()
         try:

@@ -46,6 +46,7 @@ class Pipeline:
     config: Config
     emit: Emit
     observe: Callable[[Batch], None] | None = None
+    settled: Callable[[str], None] = lambda table: None
 
     @property
     def mappings(self) -> Mapping[str, Collection]:
@@ -62,8 +63,10 @@ class Pipeline:
         place: Place,
         emit: Emit,
         observe: Callable[[Batch], None] | None = None,
+        settled: Callable[[str], None] = lambda table: None,
     ) -> Pipeline:
-        """The path of a concrete migration into a place. `observe` sees every batch before it is loaded."""
+        """The path of a concrete migration into a place. `observe` sees every batch before it is loaded, `settled` each
+        table when it has all its rows."""
         return cls(
             source=source,
             connection=connection,
@@ -73,6 +76,7 @@ class Pipeline:
             config=config,
             emit=emit,
             observe=observe,
+            settled=settled,
         )
 
     def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
@@ -181,6 +185,7 @@ class Pipeline:
                 tenant=self.config.tenant.id,
                 run=job.run,
                 emit=self.emit,
+                settled=self.settled,
             )
 
     def _is_large(self) -> bool:

@@ -28,7 +28,7 @@ from migrator.monitor import monitored
 from migrator.persevere import persevere
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Answering, Source
-from migrator.stages.constrain import constrain, renew_vector_indexes
+from migrator.stages.constrain import Ahead, constrain, renew_vector_indexes
 from migrator.stages.embed import embed
 from migrator.stages.prepare import prepare
 from migrator.stages.retry import RetryReport, require_finished, retry
@@ -154,7 +154,10 @@ def work(
     """The stages after the schema."""
     status = "stopped"
     try:
-        Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit).bring(run, only)
+        with Ahead(target.connect, concrete.metadata, emit) as ahead:
+            settled = partial(ahead.begin, connection)
+            Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit, settled=settled).bring(run, only)
+            ahead.finish()
         if only:
             check_identity(connection, PLACE)
         else:

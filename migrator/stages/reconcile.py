@@ -5,7 +5,7 @@ Claims on ids and unique values, the tree of rows, the newest of what belongs to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -34,8 +34,10 @@ def reconcile(
     tenant: UUID,
     run: int,
     emit: Emit,
+    settled: Callable[[str], None] = lambda table: None,
 ) -> None:
-    """Settles one collection, once."""
+    """Settles one collection, once. `settled` is told its table when that has all its rows, though not their last
+    values."""
     collection = claims.collection
     step = f"reconcile {collection.name}"
     if step in journal.finished_steps(connection, place):
@@ -49,7 +51,8 @@ def reconcile(
     done = 0
     for done, _ in enumerate(claims.settle_all(pending), start=1):
         emit(StepAdvanced(step=step, done=min(done, len(pending))))
-    _analyze(connection, place, collection)
+    _analyze(connection, place, collection)  # first: an index that is being built would keep it out
+    settled(collection.table.name)
     if collection.tree is not None:
         trees = Trees(
             connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run

@@ -15,7 +15,7 @@ from migrator.crew import Crew, Task, ranks
 from migrator.errors import DifferenceError
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.stages import constrain as stage
-from migrator.stages.constrain import constrain
+from migrator.stages.constrain import Ahead, constrain
 from migrator.stages.prepare import prepare
 from schema import metadata
 from tests.integration.schemas import OURS, STARTS, Connection, add_rows, connected, set_up
@@ -197,3 +197,40 @@ def test_a_crew_respects_needs_and_ranks(database: str) -> None:
     with Crew(lambda: connected(database), 1) as crew:
         done = [each.name for each in crew.work({small: set(), large: set(), then: {first}, first: set()})]
     assert done == order == ["first", "then", "large", "small"]
+
+
+def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is complete gets its full-text index while others change its rows; `constrain` finds it done."""
+    monkeypatch.setattr(stage, "WORTH_IT", 1)
+    events: list[Event] = []
+    with connected(database) as connection:
+        prepared(connection)
+        add_rows(connection, OURS)
+        with Ahead(lambda: connected(database), metadata, events.append) as ahead:
+            ahead.begin(connection, "messages")
+            connection.execute("UPDATE messages SET parent_id = NULL")
+            ahead.finish()
+        assert [each.step for each in events] == ["build messages_search_idx"] * 2
+        assert set(catalog.read(connection).indexes) & set(SLOW) == {"messages_search_idx"}
+        constrained(database)
+        assert compare(catalog.read(connection), catalog.read_wanted(connection, metadata, rls=True)) == []
+
+
+def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the run stops, the index that is being built is given up at once, and leaves no record."""
+    monkeypatch.setattr(stage, "WORTH_IT", 1)
+    with connected(database) as connection, connected(database) as other:
+        prepared(connection)
+        add_rows(connection, OURS)
+        began = time.monotonic()
+        with other.transaction():
+            other.execute("UPDATE messages SET content = 'x'")  # keeps the build waiting
+            with pytest.raises(Stop), Ahead(lambda: connected(database), metadata, silent) as ahead:
+                ahead.begin(connection, "messages")
+                raise Stop
+        assert time.monotonic() - began < 8
+        assert not set(catalog.read(connection).indexes) & set(SLOW)
+        assert not [record for record in objects.read(connection) if record.name in SLOW]
+
+
+SLOW = ("messages_search_idx", "memories_search_idx")
