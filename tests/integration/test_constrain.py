@@ -225,12 +225,17 @@ def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytes
         began = time.monotonic()
         with other.transaction():
             other.execute("UPDATE messages SET content = 'x'")  # keeps the build waiting
-            with pytest.raises(Stop), Ahead(lambda: connected(database), metadata, silent) as ahead:
-                ahead.begin(connection, "messages")
-                raise Stop
+            with pytest.raises(Stop):
+                stop_while_building(database, connection)
         assert time.monotonic() - began < 8
         assert not set(catalog.read(connection).indexes) & set(SLOW)
         assert not [record for record in objects.read(connection) if record.name in SLOW]
+
+
+def stop_while_building(database: str, connection: Connection) -> None:
+    with Ahead(lambda: connected(database), metadata, silent) as ahead:
+        ahead.begin(connection, "messages")
+        raise Stop
 
 
 SLOW = ("messages_search_idx", "memories_search_idx")
