@@ -13,7 +13,7 @@ from migrator import catalog, ddl, objects
 from migrator.comparison import compare
 from migrator.crew import Crew, Task, ranks
 from migrator.errors import DifferenceError
-from migrator.events import Event, StepAdvanced, StepFinished, StepStarted, silent
+from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.stages import constrain as stage
 from migrator.stages.constrain import Ahead, constrain
 from migrator.stages.prepare import prepare
@@ -210,7 +210,8 @@ def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pyte
             ahead.begin(connection, "messages")
             connection.execute("UPDATE messages SET parent_id = NULL")
             ahead.finish()
-        assert [each.step for each in events] == ["build messages_search_idx"] * 2
+        steps = [each.step for each in events if not isinstance(each, Notice)]
+        assert steps == ["build messages_search_idx"] * 2
         assert set(catalog.read(connection).indexes) & set(SLOW) == {"messages_search_idx"}
         constrained(database)
         assert compare(catalog.read(connection), catalog.read_wanted(connection, metadata, rls=True)) == []
