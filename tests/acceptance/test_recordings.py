@@ -210,3 +210,91 @@ def test_changed_sources_are_refused(database: str, tmp_path: Path) -> None:
     assert (answer.code, "chunks" in answer.told) == (2, True), answer.told
     answer = call("verify", "-c", config, "--level", "counts")
     assert (answer.code, "document_chunks" in answer.told) == (4, True), answer.told
+
+
+# --- what others do meanwhile ---------------------------------------------------------------------------------------
+
+
+def test_a_source_that_is_lost(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """The server of the store ends the session in the middle: the run waits, goes on, and ends as undisturbed."""
+    source, whole, broken = new_database(), new_database(), new_database()
+    made = make_lessons(20, 0)
+    files = [each["file_id"] for each in make_lessons(20, 4000).documents["files"]]
+    made.documents["files"] = make_lessons(20, 4000).documents["files"]
+    with psycopg.connect(source, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE langchain_pg_embedding (uuid uuid PRIMARY KEY, document text, cmetadata json, custom_id text)"
+        )
+        connection.execute(
+            "INSERT INTO langchain_pg_embedding SELECT gen_random_uuid(), repeat(n::text || ' words ', 300),"
+            " json_build_object('page', n %% 7), (%s::text[])[1 + n %% %s] FROM generate_series(1, 6000) n",
+            (files, len(files)),
+        )
+    settings = {"chunks": {"url": source}, "engine": {"batch_rows": 200, "workers": 1}}
+    run(write_config(tmp_path / "a.toml", f"dump:{write_folder(tmp_path / 'dump', made.bson())}", whole, settings))
+    config = write_config(tmp_path / "b.toml", f"dump:{tmp_path / 'dump'}", broken, settings)
+    emit, ended = Console.emit, list[int]()
+
+    def end(console: Console, event: Event) -> None:
+        emit(console, event)
+        if isinstance(event, StepAdvanced) and event.step == "load document_chunks" and not ended:
+            query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            ended.append(len(read(source, f"{query} AND pid <> pg_backend_pid()")))
+
+    with patch.object(Console, "emit", end):
+        answer = call("run", "-c", config)
+    assert (answer.code, ended) == (0, [1]), answer.told
+    assert "trying again" in answer.told
+    assert digest_database(broken) == digest_database(whole)
+    assert read(broken, "SELECT count(*) FROM document_chunks") == [(6000,)]
+
+
+def test_a_collection_of_the_same_name(database: str, tmp_path: Path) -> None:
+    """MongoDB may have recordings of its own; which are meant, nobody can tell."""
+    made = make_lessons(10, 0)
+    made.documents["recordings"] = [{"_id": 1}]
+    answer = call("run", "-c", configure(made, database, tmp_path / "here"))
+    assert (answer.code, "has a collection recordings of its own" in answer.told) == (2, True), answer.told
+
+
+def test_one_collection_after_the_other(database: str, tmp_path: Path) -> None:
+    """Recordings may be read before the modules: they are merged when both are there."""
+    made = make_lessons(60, 20)
+    config = configure(made, database, tmp_path / "here")
+    for only in ("recordings", "courses,users,files", "document_chunks"):
+        assert call("run", "-c", config, "--only", only).code == 0
+    loaded = "SELECT count(*) FROM migrator.ledger WHERE collection = 'recordings' AND outcome = 'loaded'"
+    assert read(database, loaded) == [(0,)]
+    assert call("run", "-c", config, "--only", "modules").code == 0
+    assert read(database, loaded) == [(len(used_recordings(made)),)]
+    run(config)
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "level", "words"),
+    [
+        ("UPDATE modules SET transcript = 'x' WHERE duration IS NOT NULL", "rows", "transcript: is text"),
+        ("UPDATE document_chunks SET content = content || '!'", "rows", "content: is text"),
+        (
+            "DELETE FROM document_chunks WHERE id = (SELECT min(id::text)::uuid FROM document_chunks)",
+            "counts",
+            "missing",
+        ),
+        ("DELETE FROM migrator.archive WHERE collection = 'recordings'", "counts", "archive"),
+        (
+            "UPDATE migrator.ledger SET residue = overlay(residue PLACING 'X' FROM 60) WHERE collection = 'recordings'"
+            " AND residue IS NOT NULL",
+            "roundtrip",
+            "recordings",
+        ),
+    ],
+)
+def test_damage_is_found(statement: str, level: str, words: str, database: str, tmp_path: Path) -> None:
+    """Whatever is changed in what recordings and chunks have become, verify says so."""
+    config = configure(make_lessons(60, 40), database, tmp_path / "here")
+    run(config)
+    with psycopg.connect(database) as connection:
+        assert connection.execute(statement.encode()).rowcount > 0
+    answer = call("verify", "-c", config, "--level", level)
+    assert (answer.code, words in answer.told) == (4, True), answer.told
