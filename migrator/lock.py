@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from migrator.errors import LockedError
+from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
+ENDS = 100  # times a tenth of a second in which a session that is told to end does
+_TOKEN = secrets.token_hex(2)
 KEY = int.from_bytes(b"migrate", "big") % 2**31  # any fixed number; pg_locks shows it as objid
 
 
@@ -37,13 +43,13 @@ def exclusive(connection: Connection) -> Iterator[None]:
 
     Errors: `LockedError` that names the process which has it.
     """
-    found = connection.execute("SELECT pg_try_advisory_lock(%s)", (KEY,)).fetchone()
-    if not (found and found[0]):
+    if not try_lock(connection) and not (end_own_ghost(connection) and try_lock(connection)):
         raise LockedError(
             f"another migrate is at work on this target: {find_holder(connection) or 'it has just ended'}",
             hint="Wait until it has finished (`migrate status` shows how far it is), then run the same command again.",
         )
     connection.execute("SELECT set_config('application_name', %s, false)", (own_name(),))
+    end_orphans(connection)
     try:
         yield
     finally:
@@ -52,10 +58,53 @@ def exclusive(connection: Connection) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s)", (KEY,))
 
 
+def try_lock(connection: Connection) -> bool:
+    found = connection.execute("SELECT pg_try_advisory_lock(%s)", (KEY,)).fetchone()
+    return bool(found and found[0])
+
+
+def end_own_ghost(connection: Connection) -> bool:
+    """Ends the session that has the lock if it is one that this very process has lost; whether it is gone.
+
+    Where a network has stalled the server does not know that nobody is there any more.
+    """
+    holder = find_holder(connection)
+    if holder is None:
+        return True
+    if holder.name != own_name() or holder.session == connection.info.backend_pid:
+        return False
+    return _end(connection, "a.pid = %s", (holder.session,))
+
+
+def end_orphans(connection: Connection) -> None:
+    """Ends sessions of workers whose run is gone: whoever has the lock has just begun, so none of them is its own.
+
+    They could not commit any more, but their locks would be waited for.
+    """
+    _end(connection, "a.application_name = %s", (WORKER,))
+
+
+def _end(connection: Connection, condition: LiteralString, values: tuple[object, ...]) -> bool:
+    """Ends sessions of this role in this database; whether all are gone in the end."""
+    query = sql.SQL(
+        "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a"
+        " WHERE a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid() AND {}"
+    ).format(sql.SQL(condition))
+    for _ in range(ENDS):
+        found = connection.execute(query, values).fetchone()
+        if found is None or found[0] == 0:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def own_name() -> str:
-    """How this process is known on the server: PostgreSQL keeps 63 ASCII characters."""
-    host = platform.node().encode("ascii", "replace").decode()[:30]
-    return f"migrate (process {os.getpid()} on {host})"
+    """How this process is known on the server: PostgreSQL keeps 63 ASCII characters.
+
+    With a token, for in two containers a process may have the same number, and the host the same name.
+    """
+    host = platform.node().encode("ascii", "replace").decode()[:25]
+    return f"migrate (process {os.getpid()} on {host}, {_TOKEN})"
 
 
 def find_holder(connection: Connection) -> Holder | None:

@@ -16,13 +16,17 @@ class Proxy:
 
     def __init__(self, upstream: Address) -> None:
         self._upstream = upstream
-        self._flows = threading.Event()
-        self._flows.set()
+        self._flows = _open_gate()
         self.delay = 0.0
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def freeze(self) -> None:
+        """Forwards no more on the connections there are, for good; new ones work. So does a firewall that forgets."""
+        self._flows.clear()
+        self._flows = _open_gate()
 
     def stall(self) -> None:
         """From now on nothing is forwarded, and nothing said about it. New connections are accepted all the same."""
@@ -55,7 +59,8 @@ class Proxy:
                     continue
                 self._sockets += [client, upstream]
                 for one, other, delayed in ((client, upstream, False), (upstream, client, True)):
-                    threading.Thread(target=self._forward, args=(one, other, delayed), daemon=True).start()
+                    arguments = (one, other, delayed, self._flows)
+                    threading.Thread(target=self._forward, args=arguments, daemon=True).start()
 
     def _connect(self) -> socket.socket:
         if isinstance(self._upstream, str):
@@ -64,17 +69,23 @@ class Proxy:
             return upstream
         return socket.create_connection(self._upstream, timeout=10)
 
-    def _forward(self, one: socket.socket, other: socket.socket, delayed: bool) -> None:
+    def _forward(self, one: socket.socket, other: socket.socket, delayed: bool, flows: threading.Event) -> None:
         one.settimeout(None)
         with suppress(OSError):
             while data := one.recv(1 << 16):
                 if delayed and self.delay:
                     time.sleep(self.delay)
-                self._flows.wait()
+                flows.wait()
                 other.sendall(data)
         for each in (one, other):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+def _open_gate() -> threading.Event:
+    gate = threading.Event()
+    gate.set()
+    return gate
 
 
 @contextmanager

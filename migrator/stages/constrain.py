@@ -28,6 +28,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Place
 from migrator.mapping import Embedded
 from migrator.objects import Record
+from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
 Act = Callable[[Connection], None]
@@ -234,6 +235,7 @@ def explained_rows(ref: Ref) -> Iterator[None]:
 def for_building(connection: Connection) -> Connection:
     """Sets up a session for long statements."""
     connection.execute(MEMORY)
+    connection.execute("SELECT set_config('application_name', %s, false)", (WORKER,))
     # Otherwise, if we are killed, the server builds on for nobody, and its lock keeps the next run out.
     with suppress(psycopg.DataError):  # a server on a system that cannot tell
         connection.execute("SET client_connection_check_interval = '5s'")

@@ -14,7 +14,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from migrator.errors import TargetError, UsageError
 from migrator.masking import Secrets, url_secrets
 from migrator.targets.base import OLDEST_VERSION, Connection
+from migrator.targets.guard import GUARD
 
+WORKER = "migrate worker"  # such sessions work for whoever holds the lock (lock.py)
 _CONNECT_TIMEOUT = 10  # seconds, unless the URL says otherwise
 
 # A role or database may have settings of its own (ALTER ROLE … SET) that end a long COPY or index build. They are set
@@ -22,7 +24,10 @@ _CONNECT_TIMEOUT = 10  # seconds, unless the URL says otherwise
 _SESSION = """
     SELECT set_config(name, value, false)
     FROM (VALUES ('TimeZone', 'UTC'), ('statement_timeout', '0'), ('lock_timeout', '0'),
-                 ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0')) AS wanted (name, value)
+                 ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
+                 -- The server, too, has to notice that we are gone: its sessions hold locks.
+                 ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6'),
+                 ('tcp_user_timeout', '120000')) AS wanted (name, value)
     WHERE name IN (SELECT s.name FROM pg_settings AS s)
 """
 
@@ -116,12 +121,13 @@ class ServerTarget:
         """There is nothing to end."""
 
 
-def open_connection(dsn: str, label: str, secrets: Secrets) -> Connection:
+def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
     """Connects as `Target.connect` promises; whatever goes wrong becomes a `TargetError` without secrets."""
     try:
-        connection = psycopg.connect(dsn, autocommit=True, application_name="migrate", client_encoding="UTF8")
+        connection = psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
     except psycopg.Error as error:
         raise explain(error, label, secrets) from None
+    GUARD.watch(connection, dsn)
     try:
         _check_version(connection, label)
         connection.execute(_SESSION)
@@ -137,7 +143,8 @@ def open_connection(dsn: str, label: str, secrets: Secrets) -> Connection:
 def connect_worker(dsn: str) -> Connection:
     """A further connection to a target that is known by its `dsn`."""
     parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
-    return open_connection(dsn, label_of(parts), Secrets([parts["password"]] if "password" in parts else []))
+    secrets = Secrets([parts["password"]] if "password" in parts else [])
+    return open_connection(dsn, label_of(parts), secrets, WORKER)
 
 
 def parse_url(url: str, secrets: Secrets, key: str = "target.url") -> dict[str, str]:

@@ -145,6 +145,7 @@ def test_live_and_dump_are_the_same(url: str, new_database: Any, tmp_path: Path)
     assert call("revert", "--yes", "-c", config).code == 0
 
 
+@pytest.mark.long
 def test_a_real_database_live(url: str, new_database: Any, tmp_path: Path) -> None:
     """LibreChat's own documents: live as from the dump, to the byte."""
     dump = Path("fixtures/librechat").absolute()

@@ -137,6 +137,7 @@ def test_what_is_asked_of_the_server(server: Server, monkeypatch: pytest.MonkeyP
     source.close()
 
 
+@pytest.mark.long
 def test_tls(tmp_path: Path, database: str) -> None:
     """With the right authority a run succeeds; with another, for another host, without TLS, it says what to check."""
     authority, other = trustme.CA(), trustme.CA()

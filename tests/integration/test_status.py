@@ -82,6 +82,7 @@ def test_a_run_is_watched(dump: Path, database: str, tmp_path: Path) -> None:
     assert call("status", "--watch", "--json", "-c", config).json["slowest"]["seconds"] > 0
 
 
+@pytest.mark.long
 def test_max_rows_per_second_is_for_all(dump: Path, database: str, tmp_path: Path) -> None:
     """However many workers there are, all together write no more than was allowed."""
     settings = {"engine": {**SMALL, "max_rows_per_second": 1000}}
