@@ -41,11 +41,16 @@ class Server:
 
     def revive(self) -> None:
         """Starts PostgreSQL again where it was killed, and waits until it answers."""
-        for _ in range(100):
-            with suppress(TargetError, psycopg.Error), self.target.connect():
+        said, deadline = "", time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                self.target.connect().close()
+            except (TargetError, psycopg.Error) as error:  # it recovers, and how long that takes others decide
+                said = str(error)
+                time.sleep(0.1)
+            else:
                 return
-            time.sleep(0.1)
-        raise AssertionError("PostgreSQL does not come back")
+        raise AssertionError(f"PostgreSQL does not come back: {said}")
 
     @property
     def address(self) -> dict[str, str]:
@@ -168,7 +173,9 @@ class Killer:
             yield from (("session", pid) for pid in sessions)
             if sessions:
                 with suppress(psutil.Error):
-                    yield "postmaster", psutil.Process(sessions[0]).ppid()
+                    parent = psutil.Process(sessions[0]).parent()
+                    if parent is not None and parent.name() == "postgres":
+                        yield "postmaster", parent.pid
 
 
 def run_to_the_end(killer: Killer, config: Path, database: str) -> None:
