@@ -19,6 +19,7 @@ from sqlalchemy import MetaData
 
 from migrator import ddl
 from migrator.errors import TargetError
+from migrator.rights import require_create, say_grant
 
 Connection = psycopg.Connection[Any]
 Record = dict[str, Any]
@@ -200,26 +201,15 @@ def read_wanted(connection: Connection, metadata: MetaData, rls: bool) -> Catalo
     """What `metadata` would look like here, rendered by this server. Errors: `TargetError`, nothing may be made."""
     try:
         with connection.transaction(force_rollback=True):
-            require_create(connection)
+            require_create(connection, metadata.info.get("extensions", ()))
             return built(connection, metadata, rls)
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target's role may not create what the migration needs: {error.diag.message_primary}",
-            hint="GRANT CREATE ON DATABASE … TO the role, and have a superuser run CREATE EXTENSION vector;",
+            hint=say_grant(error),
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise TargetError("the target is read-only", hint="Connect to the primary, not to a standby.") from error
-
-
-def require_create(connection: Connection) -> None:
-    """Since PostgreSQL 15 a role that may create schemas may still not create anything in `public`."""
-    query = "SELECT current_user, has_schema_privilege('public', 'CREATE')"
-    role, allowed = connection.execute(query).fetchone() or ("", False)
-    if not allowed:
-        raise TargetError(
-            f"the target's role {role} may not create anything in schema public",
-            hint=f"GRANT CREATE ON SCHEMA public TO {role};",
-        )
 
 
 def built(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:

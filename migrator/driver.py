@@ -6,6 +6,7 @@ import psycopg
 from psycopg import errors
 
 from migrator.errors import MigrateError, StoppedError, TargetError
+from migrator.rights import say_grant
 from migrator.wording import say_error
 
 AGAIN = "What was committed is consistent: run the same command again to go on."
@@ -19,7 +20,7 @@ def explain(error: psycopg.Error) -> MigrateError | None:
     if isinstance(error, errors.DiskFull):
         return StoppedError(f"the target has no disk space left: {said}", hint=f"Free some space. {AGAIN}")
     if isinstance(error, errors.InsufficientPrivilege):
-        return TargetError(f"the target's role lacks a right: {said}", hint="Connect as the owner of the tables.")
+        return TargetError(f"the target's role lacks a right: {said}", hint=say_grant(error))
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return TargetError(f"the target is read-only: {said}", hint="Connect to the primary server.")
     if (error.sqlstate or "")[:2] in ("53", "58"):

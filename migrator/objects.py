@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 
 from migrator.ddl import Kind, Ref, Statement
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
+from migrator.rights import say_grant
 from migrator.wording import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -63,7 +64,7 @@ def explained() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target's role may not change its schema: {error.diag.message_primary}",
-            hint="Connect as the owner of the tables, with CREATE on the database and on schema public.",
+            hint=say_grant(error),
         ) from error
     except psycopg.errors.InsufficientResources as error:
         raise TargetError(

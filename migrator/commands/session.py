@@ -20,6 +20,7 @@ from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config, load_config
 from migrator.console import Console
 from migrator.events import Notice
+from migrator.rights import explained_rights
 from migrator.sources import open_source
 from migrator.sources.base import Source
 from migrator.targets import open_target
@@ -56,7 +57,7 @@ class Session:
 
     @contextmanager
     def target(self, *, create: bool = False) -> Iterator[Target]:
-        with closing(open_target(self.config.target.url, create=create)) as target:
+        with closing(open_target(self.config.target.url, create=create)) as target, explained_rights(target.dsn):
             yield target
 
     @contextmanager

@@ -23,6 +23,7 @@ from migrator.exact import decode
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_bson
+from migrator.rights import refuse_hidden_rows
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 EVERY = 1000  # documents between two events
@@ -66,6 +67,7 @@ def export(
             written[name] = write_collection(home, name, metadata[name], documents, emit, done)
         expected = counts[name].source if name in counts else 0
         if written[name] != expected:
+            refuse_hidden_rows(connection, [each.table.name for each in mappings.values()])
             raise DifferenceError(
                 f"{name}: {written[name]:,} documents could be rebuilt, the journal counts {expected:,}",
                 hint="`migrate verify` tells what has changed in the target.",

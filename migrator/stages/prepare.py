@@ -19,8 +19,9 @@ from sqlalchemy import MetaData
 from migrator import catalog, ddl, objects
 from migrator.catalog import Catalog
 from migrator.comparison import Difference, compare
-from migrator.errors import PlanError, TargetError
+from migrator.errors import PlanError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
+from migrator.rights import refuse_hidden_rows
 from migrator.wording import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -134,21 +135,6 @@ def warn(connection: Connection, found: list[Difference], emit: Emit) -> None:
             ' (target.rls = "off" leaves everything as it is)'
         )
         emit(Notice(text=text, level="warning"))
-
-
-def refuse_hidden_rows(connection: Connection, tables: list[str]) -> None:
-    """COPY does not work under row security, and what it hides could be neither counted nor checked."""
-    query = """
-        SELECT relname FROM pg_class
-         WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) AND row_security_active(oid)
-         ORDER BY relname
-    """
-    hidden = [str(name) for (name,) in connection.execute(query, (tables,))]
-    if hidden:
-        raise TargetError(
-            f"row-level security hides rows from the target's role in {', '.join(hidden)}",
-            hint="Connect as the owner of the tables (without FORCE ROW LEVEL SECURITY), or as a role with BYPASSRLS.",
-        )
 
 
 def add_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> int:
