@@ -10,7 +10,7 @@ from typing import LiteralString
 
 import psycopg
 
-from migrator import journal, vectors
+from migrator import journal, vector_indexes, vectors
 from migrator.amend import LEDGER_INDEXES
 from migrator.belongings import remember_changes
 from migrator.beside.base import Combined
@@ -80,7 +80,9 @@ def count_entries(target: Target) -> int | None:
     """How much the journal holds, if the target can be asked: whether there was any progress."""
     try:
         with closing(target.connect()) as connection:
-            return journal.count_entries(connection, PLACE) if journal.has_records(connection, PLACE) else 0
+            if not journal.has_records(connection, PLACE):
+                return 0
+            return journal.count_entries(connection, PLACE) + vectors.count_cached(connection, PLACE)
     except (TargetError, psycopg.Error):
         return None
 
@@ -118,16 +120,22 @@ def complete(config: Config, concrete: Concrete, target: Target, connection: Con
 
 def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit) -> EmbedReport:
     """What is still without an embedding after a run gets one. Errors: `UsageError` before a run has finished."""
-    if concrete.embedded is None:
+    embedded = concrete.embedded
+    if embedded is None:
         raise UsageError("the mappings have no EMBEDDED: nothing here wants an embedding")
-    with closing(target.connect()) as connection, exclusive(connection):
-        run = require_finished(connection, PLACE)
-        journal.create_records(connection, PLACE)  # an earlier version may have made less
-        remember_changes(connection, PLACE, concrete)
-        report = embed(connection, PLACE, concrete.embedded, config.embedding, run, emit)
-        if report.filled:
-            renew_vector_indexes(connection, PLACE, concrete.embedded, emit)
-        return report
+
+    def attempt(number: int) -> EmbedReport:
+        with closing(target.connect()) as connection, exclusive(connection):
+            run = require_finished(connection, PLACE)
+            journal.create_records(connection, PLACE)  # an earlier version may have made less
+            remember_changes(connection, PLACE, concrete)
+            with monitored(target.connect, PLACE, Gauge(config.engine, None), emit) as watched:
+                report = embed(connection, PLACE, embedded, config.embedding, run, watched)
+                if vector_indexes.are_stale(connection, PLACE):
+                    renew_vector_indexes(connection, PLACE, embedded, watched)
+            return report
+
+    return persevere(attempt, partial(count_entries, target), emit)
 
 
 def check_executor(config: Config, concrete: Concrete, source: Source, target: Target) -> None:

@@ -56,15 +56,6 @@ class Forecast:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class VectorIndex:
-    """`operator` orders a search that it serves; `lists` is how many an ivfflat has."""
-
-    name: str
-    operator: str
-    lists: int
-
-
 class VectorStore:
     """The rows and the cache of one model. What belongs together the caller puts into one `transaction`."""
 
@@ -217,13 +208,25 @@ def count_missing(connection: Connection, place: Place, embedded: Embedded) -> i
 
 def describe(connection: Connection, place: Place, embedded: Embedded) -> dict[str, Any]:
     """Of which model the vectors are, what they have cost so far in tokens, how many rows have none."""
-    made = journal.step_detail(connection, place, STEP) or {"model": None, "dimensions": None, "tokens": 0}
-    return {**made, "missing": count_missing(connection, place, embedded)}
+    made = journal.step_detail(connection, place, STEP) or {"tokens": 0}
+    return {
+        **{name: made.get(name) for name in ("model", "dimensions", "tokens")},
+        "missing": count_missing(connection, place, embedded),
+    }
 
 
 def pad(vector: Vector, width: int | None) -> Vector:
     """Zeros up to `width` dimensions, which change no angle and no distance."""
     return vector if width is None else vector + array("f", bytes(4 * (width - len(vector))))
+
+
+def count_cached(connection: Connection, place: Place) -> int:
+    """How many vectors have been paid for."""
+    if connection.execute("SELECT to_regclass(%s) IS NULL", (f"{place.records}.embeddings",)).fetchone() == (True,):
+        return 0
+    found = connection.execute(place.sql("SELECT count(*) FROM {embeddings}")).fetchone()
+    assert found is not None  # a count always answers
+    return int(found[0])
 
 
 def to_binary(vector: Vector, width: int) -> bytes:
@@ -232,19 +235,3 @@ def to_binary(vector: Vector, width: int) -> bytes:
     if sys.byteorder == "little":
         padded.byteswap()
     return struct.pack(">HH", width, 0) + padded.tobytes()
-
-
-def find_indexes(connection: Connection, place: Place, embedded: Embedded) -> list[VectorIndex]:
-    """The vector indexes over the column that are ready for use."""
-    query = (
-        "SELECT c.relname, CASE WHEN o.opcname LIKE '%%cosine%%' THEN '<=>'"
-        " WHEN o.opcname LIKE '%%ip%%' THEN '<#>' WHEN o.opcname LIKE '%%l1%%' THEN '<+>' ELSE '<->' END,"
-        " coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions) WHERE option_name = 'lists'), 100)"
-        " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
-        " JOIN pg_opclass o ON o.oid = i.indclass[0]"
-        " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-        " WHERE i.indrelid = to_regclass(%s) AND a.attname = %s AND m.amname IN ('ivfflat', 'hnsw') AND i.indisvalid"
-    )
-    table = place.table(embedded.table.name).as_string(connection)
-    found: list[Any] = connection.execute(query, (table, embedded.vector)).fetchall()
-    return [VectorIndex(*row) for row in found]

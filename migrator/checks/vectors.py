@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator import journal, vectors
+from migrator import journal, vector_indexes, vectors
 from migrator.checks.base import EXAMPLES, Check
 from migrator.config import Config
 from migrator.ddl import TENANT_COLUMN, TENANT_SETTING
@@ -120,7 +120,7 @@ def check_again(connection: Connection, place: Place, embedded: Embedded, config
 
 def check_search(connection: Connection, place: Place, embedded: Embedded) -> Iterator[Check]:
     """A search for a row's own vector, through an index, finds it (or another of the same vector) first."""
-    indexes = vectors.find_indexes(connection, place, embedded)
+    indexes = vector_indexes.find_indexes(connection, place, embedded)
     if not indexes:  # whether there should be one, the catalog's check says
         return
     sample = _sample(connection, place, embedded, SAMPLE)

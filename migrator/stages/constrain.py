@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import catalog, ddl, objects, vectors
+from migrator import catalog, ddl, objects, vector_indexes
 from migrator.catalog import Catalog
 from migrator.crew import Crew, Graph, Task
 from migrator.ddl import Ref, Statement
@@ -207,11 +207,13 @@ def carry_out(change: Change, connection: Connection) -> None:
 
 def renew_vector_indexes(connection: Connection, place: Place, embedded: Embedded, emit: Emit) -> None:
     """Trains vector indexes anew on vectors that came after them; meanwhile the table can be read and written."""
-    found = vectors.find_indexes(connection, place, embedded)
+    vector_indexes.drop_leftovers(connection, place, embedded)
+    found = vector_indexes.find_indexes(connection, place, embedded)
     emit(StepStarted(step="vector index", total=len(found), unit="indexes"))
     for index in found:
         statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(place.rows, index.name))
         for_building(connection).execute(statement)
+    vector_indexes.mark(connection, place, stale=False)
     emit(StepFinished(step="vector index", note=f"{len(found)} built anew"))
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from migrator import vectors
+from migrator import vector_indexes, vectors
 from migrator.config_models import Embedding
 from migrator.embedding import open_provider
 from migrator.embedding.packing import pack
@@ -73,6 +73,7 @@ def embed(
         return EmbedReport(chunks=missing)
     store = VectorStore(connection, place, embedded, provider.model, provider.dimensions)
     store.begin(run)
+    vector_indexes.mark(connection, place, stale=bool(vector_indexes.find_indexes(connection, place, embedded)))
     emit(StepStarted(step=STEP, total=missing, unit="chunks"))
     filler = Filler(provider, store, lambda tokens: cost_of(settings, tokens), emit)
     report = asyncio.run(filler.fill(missing))
@@ -134,6 +135,7 @@ class Filler:
             while self._asking or self._write_more():  # after an error: who is on the way may still arrive
                 await self._wait()
         finally:
+            self._take_answers()
             for task in self._asking:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
@@ -166,6 +168,9 @@ class Filler:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._writing is not None and self._writing.done():
             self._count(await self._collect())
+        self._take_answers()
+
+    def _take_answers(self) -> None:
         for task in [task for task in self._asking if task.done()]:
             request = self._asking.pop(task)
             error = task.exception()

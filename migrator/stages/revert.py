@@ -15,7 +15,7 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator import journal, keepsakes, keys, objects, scratch
+from migrator import journal, keepsakes, keys, objects, scratch, vector_indexes
 from migrator.belongings import MEANINGS, TABLE, Belongings, Loss, concerned
 from migrator.concrete import Concrete
 from migrator.errors import RevertRefusedError, UsageError
@@ -97,6 +97,8 @@ def revert(
         emit(StepAdvanced(step=STEP, done=3))
         remove_rows(connection, belongings)
         emit(StepAdvanced(step=STEP, done=4))
+        if concrete.embedded is not None:
+            vector_indexes.drop_leftovers(connection, PLACE, concrete.embedded)
         connection.execute(PLACE.sql("DROP TABLE IF EXISTS {embeddings}"))  # else the extension could not go
         objects.drop_created(connection, drop_rows=True)
         drop_records(connection)
