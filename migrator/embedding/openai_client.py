@@ -131,7 +131,7 @@ class Client:
     async def _send(self, texts: Sequence[str]) -> Reply:
         wanted: dict[str, Any] = {"dimensions": self._dimensions} if self._asks_dimensions else {}
         try:
-            # The body as it is: the library's own reading takes half of the time, and anything for a vector.
+            # The body as it is: the library would make an object of each entry, and take anything for a vector.
             raw = await self._client.embeddings.with_raw_response.create(
                 input=list(texts), model=self._model, encoding_format="base64", **wanted
             )
