@@ -45,6 +45,7 @@ class Candidate:
     rank: Rank
     ctid: str
     source_id: bytes
+    ambiguous: bool
 
 
 @dataclass(slots=True)
@@ -126,10 +127,8 @@ class Merging:
             if not found:
                 match.findings.append(self._finding("recording_unmatched", source_id))
                 continue
-            if len(found) > 1:
-                match.findings.append(self._finding("recording_ambiguous", source_id))
             rank = (self.merge.age(document), id_order(source_id), sha256(raw).digest())
-            self._contend(match, min(found), Candidate(rank, ctid, source_id))
+            self._contend(match, min(found), Candidate(rank, ctid, source_id, len(found) > 1))
 
     def _contend(self, match: Match, row_id: bytes, candidate: Candidate) -> None:
         holder = match.used.get(row_id)
@@ -186,6 +185,7 @@ class Merging:
             document = decode(raws[candidate.ctid])
             changes[row_id] = self.merge.changes(document, row, wins, lambda code, detail: notes.append((code, detail)))  # noqa: B023
             befores[row_id] = {name: self._keep(name, row[name]) for name in changes[row_id]}
+            notes += [("recording_ambiguous", "")] if candidate.ambiguous else []
             findings += [self._finding(code, candidate.source_id, detail) for code, detail in dict.fromkeys(notes)]
         changed = [each for each in rows if changes[self._id(each)]]
         write_changes(self.connection, self.place, self.into, changed, changes)

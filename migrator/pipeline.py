@@ -94,11 +94,13 @@ class Pipeline:
         self.merge(run)
 
     def merge(self, run: int) -> None:
-        """Merges what is there to be merged, once both it and the rows it goes into have been read to their end."""
+        """Merges what is there to be merged: has been read to its end, as the rows it goes into, which are settled."""
         names = {each.name for each in self.source.collections()}
         complete = parts.complete(parts.readings(self.connection, self.place))
+        steps = journal.finished_steps(self.connection, self.place)
+        settled = {name for name in self.mappings if name not in names or f"reconcile {name}" in steps}
         for merging in self.mergings(run):
-            if merging.merge.name in complete and merging.merge.into in complete | (self.mappings.keys() - names):
+            if merging.merge.name in complete and merging.merge.into in settled:
                 merging.settle(self.emit)
 
     def mergings(self, run: int) -> list[Merging]:

@@ -39,8 +39,7 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     emit(StepStarted(step=step, total=sum(tried.values())))
     done = 0
     contested: dict[str, set[Any]] = {}
-    mergings = pipeline.mergings(run)
-    for merging in mergings:
+    for merging in pipeline.mergings(run):
         merging.withdraw()
     for name in pipeline.mappings:
         members.withdraw(connection, place, pipeline.mappings, name)
@@ -52,8 +51,7 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
             renew(claims, contested)
             contested[claims.collection.name] = claims.contested
             pipeline.settle_again(run, claims)
-    for merging in mergings:
-        merging.settle(emit)
+    pipeline.merge(run)
     left = count_rejects(connection, place)
     emit(
         StepFinished(
