@@ -33,6 +33,7 @@ from migrator.wording import say_error, trace_error
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _CONTROLS |= {code: f"\\u{code:04x}" for code in _TURNING}
+_MARKS = {"✓": "bold green", "✗": "bold red"}
 # In JSON they can only stand in strings, and json itself has seen to those below 32.
 _CONTROLS_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_TURNING)}
 
@@ -104,9 +105,10 @@ class Console:
             self._say(event.text)
 
     def print(self, text: str) -> None:
-        """A result, as it is, for people: shown even with --quiet."""
+        """A result, as it is, for people: shown even with --quiet. The mark of a verdict has its colour."""
+        style = _MARKS.get(text[:1])
         with self._lock:
-            self._say(text)
+            self._say(*([(text[:1], style), text[1:]] if style else [text]))
 
     def print_json(self, value: object) -> None:
         """The one JSON document of --json."""
