@@ -7,7 +7,7 @@ depends on the documents alone, not on the order in which they were loaded, so i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -31,7 +31,9 @@ from migrator.journal import Place
 from migrator.keys import ForeignKey, is_referred, referring
 from migrator.mapping import Collection
 from migrator.readback import read_loaded
+from migrator.rekeying import settle_plain
 from migrator.resolve import Resolver, for_sql, plain
+from migrator.taken import overlong
 from migrator.translate import Translation, rebuild_bson
 
 Connection = psycopg.Connection[Any]
@@ -94,7 +96,7 @@ class Claims:
     ) -> None:
         self.connection, self.place, self.mappings, self.collection = connection, place, mappings, collection
         self._options, self._resolver, self._merge = options, resolver, merge
-        self._encoder = Encoder(collection)
+        self.encoder = Encoder(collection)
         # Ids that have come to another document, or that another has become known to claim: who refers to them may
         # mean somebody else by now.
         self.contested: set[Any] = set()
@@ -120,6 +122,11 @@ class Claims:
 
         In this order, whoever has an id or a rekeyed row already is smaller than who comes."""
         rejects = list(rejects)
+        done = set()
+        for each in settle_plain(self, rejects):
+            done.add(each)
+            yield
+        rejects = [each for each in rejects if each not in done]
         ties = self._ties(rejects)
         queue = [(id_order(source_id), ties.get(number, b""), number, source_id) for source_id, number in rejects]
         heapify(queue)
@@ -173,9 +180,11 @@ class Claims:
             self._write(raw, {}, Reject(reason="undecodable", detail=str(error)), [])
             return []
         translation = self._translation(document)
-        result, findings = translation.translate(document, raw=self._raw(document, raw))
+        result, findings = translation.translate(document, raw=self.unfaithful(document, raw))
+        if isinstance(result, Loaded):
+            result = self._overlong(raw, document, result) or result
         if not isinstance(result, Loaded):
-            self._write(raw, document, result, findings)
+            self._write(raw, document, result, findings if isinstance(result, Archive) else [])
             return []
         holders = self._holders(result.row)
         mine = rawbson.source_id(raw)
@@ -192,6 +201,12 @@ class Claims:
                 self._take_out(holder, claimed)
             self._write(raw, document, result, findings, instead=instead)
         return [(h.source_id, h.raw, reason) for h, reason in yielding if h.source_id is not None and h.raw is not None]
+
+    def _overlong(self, raw: bytes, document: Document, result: Loaded) -> Reject | None:
+        """Why an index could not take the row."""
+        output = Output()
+        self.encoder.add(output, 0, rawbson.source_id(raw), raw, result, document)
+        return next((reject for _, reject in overlong(self.connection, self.collection, output)), None)
 
     def _can_yield(self, holder: Holder, claimed: Any) -> bool:
         """A row stays where others refer to it, or they would go with it; not where the newcomer has the same id."""
@@ -220,10 +235,10 @@ class Claims:
     def _is_other_owner(self, document: Document, row: Row, holder: Holder) -> bool:
         owners = self._rekeyed_owners(row)
         if holder.raw is not None and holder.row is not None:
-            owners.add(self._owner(decode(holder.raw), holder.row))
-        return self._owner(document, row) not in owners
+            owners.add(self.owner_of(decode(holder.raw), holder.row))
+        return self.owner_of(document, row) not in owners
 
-    def _owner(self, document: Document, row: Row) -> str:
+    def owner_of(self, document: Document, row: Row) -> str:
         assert self.collection.owner is not None  # asked only where owners tell documents apart
         return " ".join(spell_id(part) for part in self.collection.owner(document, row))
 
@@ -234,29 +249,36 @@ class Claims:
 
     def _rekey(self, raw: bytes, document: Document, row: Row) -> None:
         claimed = row[self.collection.key.column]
-        self.contested.add(claimed)
         row_id = ids.uuid_of(self.collection.name, document.get("_id"), objectid=True)
         if "_id" not in document or self._is_taken(self.collection.key.column, row_id):
             # A dump may hold an _id twice; and any id may be a row's that was there before.
             self._write(raw, document, Reject(reason="duplicate_id", detail="_id"), [])
             return
-        result, findings = self._translation(document).translate(document, row_id, self._raw(document, raw))
+        result, findings = self._translation(document).translate(document, row_id, self.unfaithful(document, raw))
         source_id = rawbson.source_id(raw)
-        note = Finding(
-            collection=self.collection.name, code="rekeyed", source_id=source_id, detail=self.collection.key.path
-        )
-        self._alias(claimed, row_id, self._owner(document, row))
-        self._write(raw, document, result, [*findings, note])
+        self.alias([(claimed, row_id, self.owner_of(document, row))])
+        self._write(raw, document, result, [*findings, self.rekeyed(source_id)])
+
+    def rekeyed(self, source_id: bytes) -> Finding:
+        """What is said of a document that got another id."""
+        name, path = self.collection.name, self.collection.key.path
+        return Finding(collection=name, code="rekeyed", source_id=source_id, detail=path)
 
     def _merge_into(self, raw: bytes, document: Document, row: Row, holder: Holder) -> None:
         source_id = rawbson.source_id(raw)
         note = Finding(collection=self.collection.name, code="merged", source_id=source_id, detail="")
-        self._alias(row[self.collection.key.column], holder.row_id, None)
+        self.alias([(row[self.collection.key.column], holder.row_id, None)])
         self._write(raw, document, Archive(), [note])
 
-    def _alias(self, claimed: Any, target: Any, owner: str | None) -> None:
+    def alias(self, found: Sequence[tuple[Any, Any, str | None]]) -> None:
+        """Of each (claimed id, row's id, whose references it holds for) it is known from now on where it leads."""
         query = self.place.sql("INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)")
-        self.connection.execute(query, (self.collection.name, spell_id(claimed), spell_id(target), owner))
+        values = [
+            (self.collection.name, spell_id(claimed), spell_id(target), owner) for claimed, target, owner in found
+        ]
+        with self.connection.cursor() as cursor:
+            cursor.executemany(query, values)
+        self.contested.update(claimed for claimed, _, owner in found if owner is not None)
 
     def _holders(self, row: Row) -> list[tuple[str, Holder]]:
         """Who has the id or a unique value of this row: (reason, holder)."""
@@ -311,7 +333,7 @@ class Claims:
             self.connection.execute(query, values)
             return
         document = decode(holder.raw)
-        _, findings = self._translation(document).translate(document, raw=self._raw(document, holder.raw))
+        _, findings = self._translation(document).translate(document, raw=self.unfaithful(document, holder.raw))
         one = self.place.sql(
             "DELETE FROM {findings} WHERE ctid = (SELECT ctid FROM {findings} WHERE collection = %s AND source_id = %s"
             " AND code = %s AND detail = %s LIMIT 1)"
@@ -328,16 +350,20 @@ class Claims:
         self.connection.execute(query, (self.collection.name, source_id, outcome, target_id))
 
     def _translation(self, document: Document) -> Translation:
-        references = self._resolver.references(self.collection, [document])
-        listed = self._resolver.listed(self.collection, [document])
+        return self.translation([document])
+
+    def translation(self, documents: list[Document]) -> Translation:
+        """What translates these documents, by what is there now."""
+        references = self._resolver.references(self.collection, documents)
+        listed = self._resolver.listed(self.collection, documents)
         return Translation(self.collection, self._options, references, listed)
 
     def translate(self, raw: bytes, row_id: Any) -> tuple[Result, list[Finding]]:
         """What a document is by what is there now, with an id that its row has already."""
         document = decode(raw)
-        return self._translation(document).translate(document, row_id, self._raw(document, raw))
+        return self._translation(document).translate(document, row_id, self.unfaithful(document, raw))
 
-    def _raw(self, document: Document, raw: bytes) -> bytes | None:
+    def unfaithful(self, document: Document, raw: bytes) -> bytes | None:
         return None if is_faithful(document, raw) else raw
 
     def _write(
@@ -345,8 +371,8 @@ class Claims:
     ) -> None:
         """`instead`: the row takes the place of one of the same id."""
         output = Output()
-        self._encoder.add(output, 0, rawbson.source_id(raw), raw, result, document)
-        self._encoder.add_findings(output, 0, findings)
+        self.encoder.add(output, 0, rawbson.source_id(raw), raw, result, document)
+        self.encoder.add_findings(output, 0, findings)
         bring = replace_rows if instead else copy_rows
-        bring(self.connection, self.place, self._encoder, output.rows)
+        bring(self.connection, self.place, self.encoder, output.rows)
         copy_records(self.connection, self.place, self.collection.name, output)

@@ -14,6 +14,7 @@ from migrator.copying import copy_rows
 from migrator.encode import Output, drop
 from migrator.handover import Reject
 from migrator.journal import Place
+from migrator.mapping import Collection
 from migrator.resolve import plain
 from migrator.translator import Translator
 
@@ -38,7 +39,7 @@ class Admission:
         Raises `UniqueViolation` where the table refuses a row: then the whole transaction is to be done again. (In a
         savepoint, rows would not bear the transaction's own number, which `journal.sign` keeps.)
         """
-        self._refuse(output, raws, self._overlong(output))
+        self._refuse(output, raws, overlong(self._connection, self._collection, output))
         if self._asks_first or self._claims_twice(output):
             self._refuse(output, raws, self._taken(output))
         try:
@@ -56,11 +57,6 @@ class Admission:
         if refused:
             drop(output, refused.keys())
 
-    def _overlong(self, output: Output) -> Iterator[tuple[int, Reject]]:
-        for index, column, text in output.probes:
-            if not _passes(self._connection, self._collection.probes[column], text):
-                yield index, Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
-
     def _claims(self, output: Output) -> Iterator[tuple[str, str, list[Any]]]:
         """(column, reason, the value of each row)."""
         yield self._collection.key.column, "duplicate_id", output.ids
@@ -76,7 +72,7 @@ class Admission:
         """The rows whose claims are taken, by the table or by an earlier row of the batch."""
         table = self._place.table(self._collection.table.name)
         for column, reason, values in self._claims(output):
-            taken = _existing(self._connection, table, column, values)
+            taken = existing(self._connection, table, column, values)
             for index, value in enumerate(values):
                 if value is None:
                     continue
@@ -85,7 +81,15 @@ class Admission:
                 taken.add(value)
 
 
-def _existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:
+def overlong(connection: Connection, collection: Collection, output: Output) -> Iterator[tuple[int, Reject]]:
+    """The rows (by their place) that hold a text which an index could not take."""
+    for index, column, text in output.probes:
+        if not passes(connection, collection.probes[column], text):
+            yield index, Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
+
+
+def existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:
+    """Which of these values rows have already."""
     asked = [value for value in values if value is not None]
     if not asked:
         return set()
@@ -98,7 +102,8 @@ def _existing(connection: Connection, table: sql.Identifier, column: str, values
     return {plain(value) for (value,) in connection.execute(query, (parameter,), binary=True)}
 
 
-def _passes(connection: Connection, probe: str, text: str) -> bool:
+def passes(connection: Connection, probe: str, text: str) -> bool:
+    """Whether an index will be able to take a text: an expression over it does not fail."""
     query = sql.SQL("SELECT {} IS NULL").format(sql.SQL(_literal(probe)).format(sql.Placeholder()))
     try:
         with connection.transaction():

@@ -152,10 +152,11 @@ class Trees:
         query = self._compose(
             tree,
             "CREATE TEMPORARY TABLE bad_edges AS"
-            " SELECT m.id, m.{within} AS within, p.id IS NULL OR p.{within} <> m.{within} OR p.id = m.id AS dangling"
+            # DISTINCT: in a rehearsal, a row that stands in for one of others has nothing but its id.
+            " SELECT m.id, m.{within} AS within, p.{within} IS DISTINCT FROM m.{within} OR p.id = m.id AS dangling"
             " FROM {table} m LEFT JOIN {table} p ON p.id = m.{parent}"
-            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IS NOT NULL AND (p.id IS NULL OR p.{within} <> m.{within}"
-            " OR (p.{order}, p.id) >= (m.{order}, m.id))",
+            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IS NOT NULL"
+            " AND (p.{within} IS DISTINCT FROM m.{within} OR (p.{order}, p.id) >= (m.{order}, m.id))",
         )
         self.connection.execute("DROP TABLE IF EXISTS pg_temp.bad_edges")
         self.connection.execute(query, self._values(tree))
