@@ -77,7 +77,8 @@ def begin_run(connection: Connection, place: Place, source: Source, fingerprints
         "INSERT INTO {runs} (status, version, source, database, fingerprints)"
         " VALUES ('running', %s, %s, %s, %s) RETURNING run"
     )
-    values = (__version__, source.label, source.database, Jsonb(dict(fingerprints)))
+    label = source.label.encode("utf-8", "backslashreplace").decode()  # a path may be any bytes
+    values = (__version__, label, source.database, Jsonb(dict(fingerprints)))
     row = connection.execute(query, values).fetchone()
     assert row is not None  # INSERT … RETURNING always answers
     return int(row[0])

@@ -56,7 +56,7 @@ bdi,code{overflow-wrap:break-word}.ids{max-height:16em;overflow:auto;min-width:2
 details{background:var(--card);border:1px solid var(--line);border-radius:8px;margin:6px 0}
 summary{cursor:pointer;padding:8px 14px}
 summary b{display:inline-block;min-width:3.6em;text-align:right;font-variant-numeric:tabular-nums}
-summary code{display:inline-block;min-width:12.5em;margin-left:12px}
+summary code{display:inline-block;min-width:12.5em;margin:0 8px 0 12px}
 summary:hover{background:color-mix(in srgb,var(--line) 40%,transparent)}
 .inner{padding:0 14px 8px}
 details>.scroll{border-width:1px 0 0;border-radius:0;margin:0}details>p{padding:0 14px}

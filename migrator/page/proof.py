@@ -35,9 +35,9 @@ def count_verification(found: Verification) -> Iterator[tuple[str, str]]:
 
 
 def _failed(check: Verified, *, opened: bool) -> str:
-    where = f" {name(check['table'])}" if check["table"] else ""
+    where = f" {name(check['table'])}:" if check["table"] else ""
     summary = (
-        f"{chip('difference')}<b>{check['differences']:,}</b><code>{clean(check['check'])}</code>{where}:"
+        f"{chip('difference')}<b>{check['differences']:,}</b><code>{clean(check['check'])}</code>{where}"
         f" expected {name(check['expected'])}, found {name(check['actual'])}"
     )
     items = "".join(f"<li>{name(each)}</li>" for each in check["examples"])

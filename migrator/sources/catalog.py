@@ -67,6 +67,15 @@ def check_name(name: str, file: str) -> str:
     return name
 
 
+def check_database(name: str, label: str) -> str:
+    """A database's name that PostgreSQL and files can hold, too: mongodump wrote no other."""
+    if not name or "\0" in name or not _encodes(name):
+        raise SourceError(
+            f"{label}: {name!r} cannot be the name of a database.", "Name it as `database` under [source]."
+        )
+    return name
+
+
 def reason_to_leave_out(name: str) -> str:
     """Why a collection is not one of the application's; "" where it is."""
     if name.startswith("$admin."):
@@ -89,12 +98,12 @@ def choose_database(found: Iterable[str], wanted: str | None, label: str) -> str
             raise UsageError(f"{label} holds several databases: {listed}.", "Name one as `database` under [source].")
         if not names:
             raise SourceError(f"{label} holds no application's database (found: {listed}).", "Check the path.")
-        return names[0]
+        return check_database(names[0], label)
     if wanted in names:
-        return wanted
+        return check_database(wanted, label)
     alike = [name for name in names if name.casefold() == wanted.casefold()]
     if len(alike) == 1:
-        return alike[0]
+        return check_database(alike[0], label)
     raise UsageError(f"{label} holds no database {wanted!r} (found: {listed}).", "Correct `database` under [source].")
 
 

@@ -23,6 +23,7 @@ from migrator.sources.catalog import (
     BUCKETS,
     OPLOG,
     Metadata,
+    check_database,
     check_name,
     choose_database,
     parse_metadata,
@@ -74,7 +75,7 @@ class DumpFolder:
         self._meter: Meter | None = None
         stems = _list_stems(path, path)
         if _is_own_folder(path, stems, database):
-            self.database = database or path.resolve().name
+            self.database = database or check_database(path.resolve().name, f"The dump {path}")
         else:
             self.database = choose_database(_list_databases(path), database, f"The dump {path}")
             self.left_out.update({"oplog": OPLOG} if "oplog" in stems else {})

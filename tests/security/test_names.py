@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from pathlib import Path
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import bson
@@ -124,3 +126,18 @@ def test_long_names_are_cut_as_mongodump_does() -> None:
     assert cut[208:211] == "%24"
     assert name_file("a" * 238) == "a" * 238
     assert name_file("a" * 250) != name_file("a" * 251)
+
+
+def test_databases_that_have_no_name(database: str, tmp_path: Path) -> None:
+    """A NUL in an archive's header, a folder that is no UTF-8: refused in words; a path may be any bytes."""
+    folder, odd = os.fsencode(tmp_path), b"odd\xff"
+    write_archive(tmp_path / "nul.archive", {"a\0b": {"users": []}})
+    for place in (odd, b"root/" + odd, odd + b"2/app"):
+        os.makedirs(folder + b"/" + place)
+        Path(os.fsdecode(folder + b"/" + place)).joinpath("users.bson").write_bytes(b"")
+    config = write_config(tmp_path / "migrate.toml", "dump:", database)
+    for place, code in ((b"nul.archive", 7), (odd, 7), (b"root", 7), (odd + b"2", 0)):
+        with patch.dict(os.environ, {"MIGRATE_SOURCE__URL": f"dump:{os.fsdecode(folder + b'/' + place)}"}):
+            answer = call("run", "-c", config)
+        assert answer.code == code, (place, answer.told)
+        assert code == 0 or "cannot be the name of a database" in answer.err
