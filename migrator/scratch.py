@@ -12,27 +12,67 @@ from contextlib import contextmanager
 from psycopg import sql
 
 from migrator import journal
+from migrator.errors import StoppedError
 from migrator.journal import SCRATCH, Connection, Place
 from migrator.mapping import Collection
 
 
 @contextmanager
-def beside(connection: Connection, mappings: Mapping[str, Collection]) -> Iterator[Place]:
-    """Scratch schemas in the target's own database, dropped at the end."""
-    drop(connection)
+def beside(
+    connection: Connection, mappings: Mapping[str, Collection], token: str
+) -> Iterator[tuple[Place, int | None]]:
+    """Scratch schemas in the target's own database, dropped at the end, and the number of the run in them.
+
+    A rehearsal that is stopped or killed leaves them. The next one with the same `token` goes on with them: it gets the
+    number; a new one gets None.
+    """
+    run = find_rehearsal(connection, token)
+    if run is None:
+        drop(connection)
+        make(connection, mappings)
     try:
+        yield SCRATCH, run
+    except (KeyboardInterrupt, StoppedError):
+        raise
+    except BaseException:
+        if not connection.closed:
+            drop(connection)
+        raise
+    drop(connection)
+
+
+def find_rehearsal(connection: Connection, token: str) -> int | None:
+    """The run of a rehearsal that did not come to its end, if it was the same."""
+    latest = journal.latest_run(connection, SCRATCH) if journal.has_records(connection, SCRATCH) else None
+    return latest[0] if latest is not None and latest[2] == {"rehearsal": token} else None
+
+
+def make(connection: Connection, mappings: Mapping[str, Collection]) -> None:
+    """The schemas and what is in them. Nothing has to outlive a crash, and no text is compressed."""
+    with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH.rows)))
         for name in ["tenants", *(mapping.table.name for mapping in mappings.values())]:
-            make = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
-            connection.execute(make.format(SCRATCH.table(name), Place().table(name)))
+            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
+            connection.execute(statement.format(SCRATCH.table(name), Place().table(name)))
         add_keys(connection, SCRATCH, mappings)
         for mapping in mappings.values():
             seed_claims(connection, mapping)
         journal.create_records(connection, SCRATCH)
-        yield SCRATCH
-    finally:
-        if not connection.closed:
-            drop(connection)
+        for schema, name, column in connection.execute(COMPRESSED, [SCRATCH.rows, SCRATCH.records]).fetchall():
+            alter = sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL")
+            connection.execute(alter.format(sql.Identifier(schema, name), sql.Identifier(column)))
+        for (name,) in connection.execute(LOGGED, [SCRATCH.records]).fetchall():
+            connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(sql.Identifier(SCRATCH.records, name)))
+
+
+COMPRESSED = """
+    SELECT c.relnamespace::regnamespace::text, c.relname, a.attname
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attstorage = 'x'
+     WHERE c.relkind = 'r' AND c.relnamespace IN (%s::regnamespace, %s::regnamespace)
+"""
+LOGGED = """
+    SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence = 'p' AND relnamespace = %s::regnamespace
+"""
 
 
 def drop(connection: Connection) -> None:

@@ -154,7 +154,7 @@ class Processes:
     def _start_processes(self) -> Executor:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["migrator.work", *self._packages])
-        pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
+        pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=begin_worker)
 
         def close() -> None:
             processes = list((getattr(pool, "_processes", None) or {}).values())
@@ -166,7 +166,7 @@ class Processes:
         return pool
 
 
-def _begin() -> None:
+def begin_worker() -> None:
     """Sets up a worker process: Ctrl-C is its parent's business, and without a parent there is nothing to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bson.errors import InvalidBSON
@@ -13,37 +13,50 @@ from psycopg import sql
 from migrator import rawbson
 from migrator.checks import faults
 from migrator.checks.base import EXAMPLES, Check, Difference, Fault, Scope, judged
-from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.exact import Document, decode_sound, same, show_id, whole_of
 from migrator.ids import is_uuid
 from migrator.mapping import Collection
 from migrator.rows import kind_of_column
-from migrator.sources.base import Source
+from migrator.sources.base import Batch
 
 BATCH = 2000
 
 
-def check_roundtrip(scope: Scope, source: Source, names: list[str], emit: Emit) -> Iterator[Check]:
-    """Every document of collections of the source, batch by batch, against row + residue, or the whole document that
-    was kept."""
-    step = "round trip"
-    emit(StepStarted(step=step))
-    read: dict[str, int] = defaultdict(int)
-    different: dict[str, list[Difference]] = defaultdict(list)
-    wrong: dict[str, int] = defaultdict(int)
-    for batch in source.read(dict.fromkeys(names, ""), documents=BATCH, size=4 << 20):
-        raws = list(rawbson.split(batch.data))
-        for difference in compare_documents(scope, batch.collection, raws):
-            wrong[batch.collection] += 1
-            if len(different[batch.collection]) < EXAMPLES:
-                different[batch.collection].append(difference)
-        read[batch.collection] += len(raws)
-        emit(StepAdvanced(step=step, done=sum(read.values())))
-    emit(StepFinished(step=step, note=f"{sum(read.values()):,} documents"))
+@dataclass(slots=True)
+class Tally:
+    """What became of some documents of a collection; `found` are the first of the differences."""
+
+    read: int = 0
+    wrong: int = 0
+    found: list[Difference] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        self.read, self.wrong = self.read + other.read, self.wrong + other.wrong
+        self.found += other.found[: EXAMPLES - len(self.found)]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"read": self.read, "wrong": self.wrong, "found": [each.as_json() for each in self.found]}
+
+    @classmethod
+    def from_json(cls, told: Any) -> Tally:
+        return cls(told["read"], told["wrong"], [Difference(**each) for each in told["found"]])
+
+
+def tally_batches(scope: Scope, batches: Iterable[Batch], share: float = 1.0) -> Iterator[tuple[str, Tally]]:
+    """(collection, what became of it) of every batch; below a `share` of 1, of the first and so many of the rest."""
+    for number, batch in enumerate(batches):
+        if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
+            raws = list(rawbson.split(batch.data))
+            wrong = list(compare_documents(scope, batch.collection, raws))
+            yield batch.collection, Tally(len(raws), len(wrong), wrong[:EXAMPLES])
+
+
+def judge_trip(names: list[str], tallies: Mapping[str, Tally], share: float) -> Iterator[Check]:
+    sampled = "" if share == 1.0 else f" of a sample of {share:.0%}"
     for name in names:
-        yield judged(
-            "round trip", name, different[name], wrong[name], expected=read[name], actual=read[name] - wrong[name]
-        )
+        each = tallies.get(name, Tally())
+        expected: Any = f"{each.read:,}{sampled}" if sampled else each.read
+        yield judged("round trip", name, each.found, each.wrong, expected=expected, actual=each.read - each.wrong)
 
 
 def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Difference]:
@@ -55,7 +68,8 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
         difference = _difference(raw, [each.raw for each in candidates])
         if difference is not None:
             path, note = difference
-            fault: Fault = "target" if any(each.touched for each in candidates) else "source"
+            touched = any(each.touched or _touched(scope, name, each.row) for each in candidates)
+            fault: Fault = "target" if touched else "source"
             if not candidates and not scope.source_changed:
                 fault = "target"
             yield Difference(row=f"{name} {show_id(source_id)}", column=path, note=note, fault=fault)
@@ -63,10 +77,12 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document that PostgreSQL gives back; None where its residue is damaged. `touched`: changed since the run."""
+    """A document that PostgreSQL gives back; None where its residue is damaged. `touched`: changed since the run, which
+    of one with a `row` (a target id) is still to be asked."""
 
     raw: bytes | None
-    touched: bool
+    touched: bool = False
+    row: str | None = None
 
 
 def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Kept]]:
@@ -91,26 +107,37 @@ def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Kept]]
     elif name in scope.chosen:
         mapping = scope.mappings[name]
         ids = _loaded(scope, mapping, asked)
-        found = faults.rebuild_safely(scope.connection, scope.place, scope.mappings, mapping, list(ids))
+        found = faults.rebuild_safely(scope.connection, scope.place, scope.mappings, mapping, ids)
         for source_id, key, document in found:
-            kept[source_id].append(Kept(document, ids.get(key, False)))
+            kept[source_id].append(Kept(document, row=key))
     return kept
 
 
-def _loaded(scope: Scope, mapping: Collection, asked: list[bytes]) -> dict[str, bool]:
-    """Target ids of loaded documents, and whether row or entry were changed since the run."""
+def _loaded(scope: Scope, mapping: Collection, asked: list[bytes]) -> list[str]:
+    """Target ids of loaded documents."""
     query = scope.place.sql(
-        "SELECT l.target_id, {entry} OR {row} FROM {ledger} l LEFT JOIN {table} t ON t.{key}::text = l.target_id"
-        " WHERE l.collection = %s AND l.source_id = ANY(%s) AND l.outcome = 'loaded'",
+        "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
+    )
+    found = scope.connection.execute(query, (mapping.name, asked)).fetchall()
+    # An entry whose id cannot be one leads nowhere, and would be an error in the question for its row.
+    uuids = kind_of_column(mapping.table.c[mapping.key.column]) == "uuid"
+    return [target for (target,) in found if target and (not uuids or is_uuid(target))]
+
+
+def _touched(scope: Scope, name: str, row: str | None) -> bool:
+    """Whether a row, or its ledger entry, was changed since the run."""
+    if row is None:
+        return False
+    mapping = scope.mappings[name]
+    query = scope.place.sql(
+        "SELECT {entry} OR {row} FROM {ledger} l LEFT JOIN {table} t ON t.{key}::text = l.target_id"
+        " WHERE l.collection = %s AND l.target_id = %s AND l.outcome = 'loaded'",
         entry=faults.newer(scope.place, "l"),
         row=faults.newer(scope.place, "t"),
         table=scope.place.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
     )
-    found = scope.connection.execute(query, (mapping.name, asked)).fetchall()
-    # An entry whose id cannot be one leads nowhere, and would be an error in the question for its row.
-    uuids = kind_of_column(mapping.table.c[mapping.key.column]) == "uuid"
-    return {target: touched for target, touched in found if target and (not uuids or is_uuid(target))}
+    return any(touched for (touched,) in scope.connection.execute(query, (name, row)))
 
 
 def _difference(raw: bytes, candidates: list[bytes | None]) -> tuple[str, str] | None:

@@ -6,7 +6,6 @@ hash, combined by XOR; a key makes each row unlike every other), its rows are; e
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,20 +23,23 @@ FEW = 8  # so many ranges are read by index; more by reading the table
 AS_TEXT = frozenset({"jsonb", "vector"})  # jsonb's own equality takes 1 and 1.0 for the same; vectors have no hash
 
 
-def compare_table(scope: Scope, again: Place, mapping: Collection, connection: Connection) -> Check:
-    """One table. `connection` is one to work with, of those that work at the same time."""
-    scope = replace(scope, connection=connection)
-    mine = not _strangers(connection, scope.place, again, mapping)
-    bounds = _bounds(connection, scope.place, mapping)
-    one, other = (_checksums(connection, place, mapping, bounds, mine) for place in (scope.place, again))
+def compare_table(scope: Scope, again: Place, mapping: Collection) -> list[Check]:
+    """One table."""
+    bounds = _bounds(scope.connection, scope.place, mapping)
+    mine = True
+    one, other = (_checksums(scope.connection, place, mapping, bounds, mine) for place in (scope.place, again))
+    if any(_count(sums) != loaded for sums, loaded in zip((one, other), _loaded(scope, again, mapping), strict=True)):
+        mine = False  # there are rows that no document became
+        one, other = (_checksums(scope.connection, place, mapping, bounds, mine) for place in (scope.place, again))
     ranges = sorted(each for each in one.keys() | other.keys() if one.get(each) != other.get(each))
-    rows = sum(count for count, _ in other.values())
+    rows = _count(other)
     if not ranges:
-        return judged("rows", mapping.table.name, [], expected=f"{rows:,} rows as the source maps", actual="the same")
+        told = f"{rows:,} rows as the source maps"
+        return [judged("rows", mapping.table.name, [], expected=told, actual="the same")]
     found = _differing(scope, again, mapping, bounds, ranges, mine)
     total = int(found[0][0]) if found else 0
     differences = _differences(scope, again, mapping, found)
-    return judged("rows", mapping.table.name, differences, total, expected="as the source maps")
+    return [judged("rows", mapping.table.name, differences, total, expected="as the source maps")]
 
 
 def compared(mapping: Collection) -> list[sa.Column[Any]]:
@@ -45,15 +47,15 @@ def compared(mapping: Collection) -> list[sa.Column[Any]]:
     return [column for column in mapping.table.columns if column.name not in mapping.later]
 
 
-def _strangers(connection: Connection, place: Place, again: Place, mapping: Collection) -> bool:
-    """Whether one of the tables has rows that no document became."""
-    query = sql.SQL(
-        "SELECT (SELECT count(*) FROM {table}) <> (SELECT count(*) FROM {ledger}"
-        " WHERE collection = %(name)s AND outcome = 'loaded')"
-    )
-    values = {"name": mapping.name}
-    tables = (query.format(table=p.table(mapping.table.name), ledger=p.sql("{ledger}")) for p in (place, again))
-    return any(connection.execute(each, values).fetchone() == (True,) for each in tables)
+def _count(sums: dict[int, tuple[int, int]]) -> int:
+    return sum(count for count, _ in sums.values())
+
+
+def _loaded(scope: Scope, again: Place, mapping: Collection) -> list[int]:
+    """How many documents became rows, by each ledger."""
+    query = "SELECT count(*) FROM {ledger} WHERE collection = %s AND outcome = 'loaded'"
+    found = (scope.connection.execute(p.sql(query), (mapping.name,)).fetchone() for p in (scope.place, again))
+    return [row[0] if row else 0 for row in found]
 
 
 def _bounds(connection: Connection, place: Place, mapping: Collection) -> list[Any]:

@@ -42,6 +42,9 @@ def verify(
     ] = 0,
     html: Annotated[Path | None, typer.Option(help="Write the checks as one page.")] = None,
     only: Annotated[str, typer.Option(help="Collections and tables to look at, separated by commas.")] = "",
+    sample: Annotated[
+        float, typer.Option(min=0.1, max=100, help="Percent of the documents to rebuild, at level roundtrip.")
+    ] = 100,
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Show values that differ even where they may be personal.")
     ] = False,
@@ -60,7 +63,8 @@ def verify(
     ):
         report = prove(
             here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit, again,
-            only=frozenset(name for each in only.split(",") if (name := each.strip())), show=show_values,
+            only=frozenset(name for each in only.split(",") if (name := each.strip())),
+            show=show_values, share=sample / 100,
         )  # fmt: skip
     if junit is not None:
         write_junit(junit, report.checks)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 from migrator import catalog, journal, scratch
-from migrator.checks import accounts, catalogs, integrity, records, roundtrip, rows, vectors
+from migrator.checks import accounts, catalogs, integrity, records, rows, trips, vectors
 from migrator.checks.base import Check, Difference, Scope, judged
+from migrator.checks.trips import Trip
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
 from migrator.crew import Crew, Graph, Task
 from migrator.errors import UsageError
-from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import Counts
 from migrator.journal import Connection, Place
 from migrator.pipeline import Pipeline
@@ -61,11 +63,13 @@ def verify(
     *,
     only: frozenset[str] = frozenset(),
     show: bool = False,
+    share: float = 1.0,
 ) -> VerifyReport:
     """Runs the checks of a level and of those below it. Writes nothing that stays. `dsn` is for worker processes.
 
     `again`: so many texts are embedded again, even if that costs something. `only` names collections and tables to look
-    at; `show` lets values be seen that may be personal.
+    at; `show` lets values be seen that may be personal; `share` of
+    the documents (0 to 1) are rebuilt, of every collection some. What is stopped or killed goes on when called again.
     """
     started = time.monotonic()
     place = Place()
@@ -73,14 +77,12 @@ def verify(
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
     check_only(only, source, concrete)
     scope = _scope(config, concrete, source, connection, place, only, show)
-    scope, found = _counts(scope, source, emit)
+    scope, found = _counts(scope, source, dsn, emit)
     checks = list(found)
     if concrete.embedded is not None and concrete.embedded.table in scope.tables:
         checks += vectors.check_all(connection, place, concrete.embedded, config, again)
     if level in ("rows", "roundtrip") and not scope.unusable:
-        checks += _rows(scope, concrete, source, dsn, emit)
-    if level == "roundtrip" and not scope.unusable:
-        checks += roundtrip.check_roundtrip(scope, source, names_of(scope, source), emit)
+        checks += _rows(scope, concrete, source, dsn, level == "roundtrip", share, emit)
     return VerifyReport(
         level=level,
         checks=tuple(checks),
@@ -132,7 +134,7 @@ def names_of(scope: Scope, source: Source) -> list[str]:
     return [name for name in names if scope.has_collection(name)]
 
 
-def _counts(scope: Scope, source: Source, emit: Emit) -> tuple[Scope, list[Check]]:
+def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, list[Check]]:
     """The checks that need no mapping, and the scope without the tables that cannot be looked at."""
     connection, metadata = scope.connection, scope.metadata
     counted = accounts.count_source(source, names_of(scope, source), emit)
@@ -140,25 +142,37 @@ def _counts(scope: Scope, source: Source, emit: Emit) -> tuple[Scope, list[Check
     wanted = catalog.read_wanted(connection, metadata, scope.config.target.rls == "all")
     actual = catalog.read(connection)
     usable = replace(scope, unusable=catalogs.unusable_tables(metadata, wanted, actual))
-    checks: list[Check] = []
-    for part in (
-        accounts.check_accounts(scope, counted),
-        accounts.check_journal(scope, counted),
-        accounts.check_kept(scope),
-        catalogs.check_catalog(scope, wanted, actual),
-        _unusable(usable),
-        accounts.check_rows(usable),
-        integrity.check_ids(usable),
-        integrity.check_foreign_keys(usable),
-        integrity.check_tenants(usable),
-        integrity.check_trees(usable),
-        catalogs.check_row_security(usable, emit),
-    ):
-        for check in part:
-            checks.append(check)
-            emit(StepAdvanced(step="check the target", done=len(checks)))
-    emit(StepFinished(step="check the target", note=f"{len(checks)} checks"))
-    return usable, checks
+    parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
+        "accounts": lambda one: accounts.check_accounts(one, counted),
+        "journal": lambda one: accounts.check_journal(one, counted),
+        "kept": accounts.check_kept,
+        "catalog": lambda one: [*catalogs.check_catalog(one, wanted, actual), *_unusable(one)],
+        "rows": accounts.check_rows,
+        "ids": integrity.check_ids,
+        "foreign keys": integrity.check_foreign_keys,
+        "tenants": integrity.check_tenants,
+        "trees": integrity.check_trees,
+        "row security": lambda one: catalogs.check_row_security(one, emit),
+    }
+    found = _at_once(usable, dsn, parts, "check the target", emit)
+    return usable, [check for name in parts for check in found[name]]
+
+
+def _at_once(
+    scope: Scope, dsn: str, parts: Mapping[str, Callable[[Scope], Iterable[Check]]], step: str, emit: Emit
+) -> dict[str, list[Check]]:
+    """The checks of some parts, several at a time, each with a connection of its own."""
+    found: dict[str, list[Check]] = {}
+
+    def act(name: str, connection: Connection) -> None:
+        found[name] = list(parts[name](replace(scope, connection=connection)))
+
+    graph: Graph = {Task(name=name, act=partial(act, name)): set() for name in parts}
+    with Crew(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, len(graph))) as crew:
+        for _ in crew.work(graph):
+            emit(StepAdvanced(step=step, done=sum(map(len, found.values()))))
+    emit(StepFinished(step=step, note=f"{sum(map(len, found.values()))} checks"))
+    return found
 
 
 def _unusable(scope: Scope) -> Iterator[Check]:
@@ -167,11 +181,31 @@ def _unusable(scope: Scope) -> Iterator[Check]:
         yield judged("rows", name, [Difference(row=f"table {name}", note=note)], actual="not comparable")
 
 
-def _rows(scope: Scope, concrete: Concrete, source: Source, dsn: str, emit: Emit) -> list[Check]:
-    with scratch.beside(scope.connection, concrete.mappings) as again:
+def _rows(
+    scope: Scope, concrete: Concrete, source: Source, dsn: str, roundtrip: bool, share: float, emit: Emit
+) -> list[Check]:
+    token = _token(scope, concrete, source)
+    with scratch.beside(scope.connection, concrete.mappings, token) as (again, found):
+        if found is not None:
+            emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
+        run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
         pipeline = Pipeline.of(scope.config, concrete, source, scope.connection, dsn, again, emit)
-        pipeline.bring(journal.begin_run(scope.connection, again, source, {}), _needed(scope, source))
-        return _compare(scope, again, dsn, emit)
+        pipeline.bring(run, _needed(scope, source))
+        checks = _compare(scope, again, dsn, emit)
+        if roundtrip:
+            trip = None if concrete.packages is None else Trip(
+                config=scope.config, packages=concrete.packages, dsn=dsn, only=scope.only, show=scope.show,
+                source_changed=scope.source_changed, share=share,
+            )  # fmt: skip
+            checks += trips.check_trips(scope, again, run, source, names_of(scope, source), trip, emit, share)
+        return checks
+
+
+def _token(scope: Scope, concrete: Concrete, source: Source) -> str:
+    """What must be the same for a verification to go on with what an earlier one has read."""
+    latest = journal.latest_run(scope.connection, scope.place)
+    parts = (source.fingerprint(), concrete.fingerprint, fingerprint(scope.config), sorted(scope.only), latest)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _needed(scope: Scope, source: Source) -> frozenset[str]:
@@ -190,18 +224,12 @@ def _needed(scope: Scope, source: Source) -> frozenset[str]:
 
 def _compare(scope: Scope, again: Place, dsn: str, emit: Emit) -> list[Check]:
     """Tables and records, several at once."""
-    emit(StepStarted(step="compare", unit="relations"))
-    done: dict[str, Check] = {}
-
-    def into(name: str, compare: Any, connection: Connection) -> None:
-        done[name] = compare(connection=connection)
-
-    tasks = {
-        f"rows of {name}": partial(rows.compare_table, scope, again, mapping) for name, mapping in scope.chosen.items()
-    } | {each.name: partial(records.compare_relation, scope, again, each) for each in records.RELATIONS}
-    graph: Graph = {Task(name=name, act=partial(into, name, compare)): set() for name, compare in tasks.items()}
-    with Crew(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, len(graph))) as crew:
-        for number, _ in enumerate(crew.work(graph), start=1):
-            emit(StepAdvanced(step="compare", done=number))
-    emit(StepFinished(step="compare", note=f"{len(done)} relations"))
-    return [done[name] for name in tasks]
+    step = "compare"
+    emit(StepStarted(step=step, unit="relations"))
+    parts: dict[str, Callable[[Scope], Iterable[Check]]] = {}
+    for name, mapping in scope.chosen.items():
+        parts[f"rows of {name}"] = partial(rows.compare_table, again=again, mapping=mapping)
+    for relation in records.RELATIONS:
+        parts[relation.name] = partial(records.compare_relation, again=again, relation=relation)
+    found = _at_once(scope, dsn, parts, step, emit)
+    return [check for name in parts for check in found[name]]
