@@ -1,0 +1,113 @@
+"""What `verify` promises beside finding everything: masked values, going on after a kill, parts of the whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.archive_writer import write_folder
+from tests.driving import COMMAND, call, hurried
+from tests.killing import wait_for_the_lock
+from tests.scenarios import write_config
+from tests.talks import make_talks
+
+TEXT = "Nobody may read this in a report"
+
+
+@pytest.fixture(autouse=True)
+def quick(server_url: str) -> Iterator[None]:
+    with hurried(server_url):
+        yield
+
+
+@pytest.fixture
+def migrated(database: str, tmp_path: Path) -> Path:
+    """A finished migration of some hundred messages; its migrate.toml."""
+    write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=600))
+    config = write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", database, {"engine": {"workers": 1}})
+    assert call("run", "-c", config).code == 0
+    return config
+
+
+def execute(database: str, statement: str) -> list[Any]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_values_are_masked(migrated: Path, database: str, tmp_path: Path) -> None:
+    """What may be personal is told by type and length alone, everywhere; with --show-values as it is."""
+    row = "(SELECT id FROM messages ORDER BY id LIMIT 1)"
+    execute(database, f"UPDATE messages SET content = '{TEXT}', completion_tokens = 77 WHERE id = {row}")  # noqa: S608
+    junit, html = tmp_path / "junit.xml", tmp_path / "verify.html"
+    answer = call("verify", "-c", migrated, "--level", "roundtrip", "--junit", junit, "--html", html, "--json")
+    assert answer.code == 4
+    found = [each for check in answer.json["checks"] if check["check"] == "rows" for each in check["found"]]
+    content = next(each for each in found if each["column"] == "content")
+    assert content["actual"] == f"text of {len(TEXT)} characters"
+    assert content["fault"] == "target"
+    assert next(each for each in found if each["column"] == "completion_tokens")["actual"] == "77"
+    assert TEXT not in answer.told + junit.read_text() + html.read_text()
+    assert "the target has changed since the run" in call("verify", "-c", migrated).out
+    assert TEXT in call("verify", "-c", migrated, "--show-values").out
+
+
+def test_only_some(migrated: Path, database: str) -> None:
+    """--only looks at these collections and tables, whatever is wrong elsewhere; an unknown name is a mistake."""
+    execute(database, "UPDATE users SET name = 'other' WHERE id = (SELECT id FROM users LIMIT 1)")
+    assert call("verify", "-c", migrated, "--only", "messages,conversations", "--level", "roundtrip").code == 0
+    assert call("verify", "-c", migrated, "--only", "users").code == 4
+    answer = call("verify", "-c", migrated, "--only", "nonsense")
+    assert (answer.code, "nonsense" in answer.err) == (2, True)
+
+
+def test_sample(migrated: Path) -> None:
+    """--sample rebuilds some documents of every collection, and says so."""
+    answer = call("verify", "-c", migrated, "--level", "roundtrip", "--sample", "1", "--json")
+    trips = {each["table"]: each for each in answer.json["checks"] if each["check"] == "round trip"}
+    assert answer.code == 0
+    assert all("of a sample of 1%" in each["expected"] and each["actual"] > 0 for each in trips.values())
+
+
+def test_goes_on_after_a_kill(migrated: Path, database: str) -> None:
+    """kill -9 in the middle: the next verification reads what is left, finds nothing wrong, and leaves nothing."""
+    slow = {**os.environ, "MIGRATE_ENGINE__MAX_ROWS_PER_SECOND": "150", "MIGRATE_ENGINE__BATCH_ROWS": "50"}
+    process = subprocess.Popen([COMMAND, "verify", "-c", migrated], env=slow, stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        if batches(database) > 6:
+            break
+        time.sleep(0.05)
+    process.kill()
+    process.wait(timeout=30)
+    wait_for_the_lock(database)
+    assert batches(database) > 6
+    answer = call("verify", "-c", migrated)
+    assert "goes on where it was" in answer.told
+    assert answer.code == 0, answer.told
+    assert execute(database, "SELECT FROM pg_namespace WHERE nspname LIKE 'migrator_scratch%'") == []
+
+
+def batches(database: str) -> int:
+    try:
+        return int(execute(database, "SELECT count(*) FROM migrator_scratch_records.batches")[0][0])
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return 0
+
+
+def test_rows_that_were_there_before(database: str, tmp_path: Path) -> None:
+    """Rows of the same tenant that an application had written before the run are nobody's mistake."""
+    write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=50))
+    config = write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", database)
+    execute(database, call("schema", "-c", config).out)
+    tenant = "0190b5a0-0000-7000-8000-000000000001"
+    execute(database, f"INSERT INTO tenants (id, name, subdomain) VALUES ('{tenant}', 'Default', 'default')")  # noqa: S608
+    execute(database, f"INSERT INTO courses (tenant_id, title, instructor) VALUES ('{tenant}', 'x', '')")  # noqa: S608
+    assert call("run", "-c", config).code == 0
+    assert call("verify", "-c", config).code == 0
