@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import typer
@@ -109,12 +108,19 @@ def fail(error: MigrateError) -> int:
     return error.exit_code
 
 
+def write_log(prefix: str, text: str) -> str:
+    """Writes a file that nobody else may read, or could have put a link in the place of; returns its path."""
+    handle, path = tempfile.mkstemp(prefix=prefix, suffix=".log")
+    with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return path
+
+
 def crash(error: BaseException) -> int:
     """A defect: a message and where the log is."""
     console = current_console()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    log = Path(tempfile.gettempdir()) / f"migrate-{stamp}-{os.getpid()}.log"
-    log.write_text(console.mask(trace_error(error)), encoding="utf-8", errors="backslashreplace")
+    log = write_log(f"migrate-{stamp}-", console.mask(trace_error(error)))
     wrapped = MigrateError(
         f"unexpected {say_error(error)}",
         hint=f"This is a defect of migrate. The log is {log}; what was committed is consistent.",

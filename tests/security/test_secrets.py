@@ -174,8 +174,9 @@ def test_a_defect_tells_nothing(config: Path, logs: Path, error: Exception) -> N
     with patch("migrator.commands.running.run_migration", side_effect=error):
         for more in ((), ("-v",), ("--json",)):
             ask("run", "-c", config, *more, code=1)
-    assert len(list(logs.glob("*.log"))) >= 1
+    assert len(list(logs.glob("*.log"))) == 3
     for path in logs.glob("*.log"):
+        assert path.stat().st_mode & 0o077 == 0
         check(path.read_text(encoding="utf-8"), path)
 
 
