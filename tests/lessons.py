@@ -69,7 +69,13 @@ def make_lessons(recordings: int, chunks: int, seed: int = 7) -> Lessons:
     user = {"_id": oid(3, 1), "email": "u@example.org", "createdAt": START, "updatedAt": START}
     files = [_make_file(number) for number in range(max(1, chunks // 20))]
     made.documents = {"courses": [course], "modules": modules, "users": [user], "files": files}
-    made.recordings = [_make_recording(dice, number, modules) for number in range(recordings)]
+    named: set[str] = set()
+    for number in range(recordings):
+        recording = _make_recording(dice, number, modules)
+        if recording["id"] in named:  # a primary key; what an export with one twice comes to is a scenario
+            recording["id"] = uuid_of(len(modules) + number)
+        named.add(recording["id"])
+        made.recordings.append(recording)
     made.chunks = [_make_chunk(dice, number, files) for number in range(chunks)]
     return made
 
