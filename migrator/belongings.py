@@ -17,7 +17,8 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from migrator import journal, keys, objects
+from migrator import catalog, journal, keys, objects
+from migrator.comparison import compare
 from migrator.concrete import Concrete
 from migrator.journal import Place
 from migrator.keys import ForeignKey, Relation
@@ -28,15 +29,17 @@ Connection = psycopg.Connection[Any]
 
 # ours: as we left it. changed: ours, but others wrote it since. new: of others, and refers to what goes.
 # inside: of others, in a table that goes. deleted: was ours and is gone. spared: of others, and loses a reference.
-# untraced: ours, and nobody can tell whether others wrote it since.
-Kind = Literal["ours", "changed", "new", "inside", "deleted", "spared", "untraced"]
-LOST: tuple[Kind, ...] = ("changed", "new", "inside", "deleted", "spared", "untraced")
+# untraced: ours, and nobody can tell whether others wrote it since. altered: no row, but what others added to a table.
+Kind = Literal["ours", "changed", "new", "inside", "deleted", "spared", "untraced", "altered"]
+LOST: tuple[Kind, ...] = ("changed", "new", "inside", "deleted", "spared", "untraced", "altered")
+ROWLESS: tuple[Kind, ...] = ("deleted", "altered")  # of which there is nothing but a name
 MEANINGS: dict[Kind, str] = {
     "changed": "migrated, and changed since",
     "new": "written since, and refers to what goes",
     "inside": "not migrated, in a table that goes",
     "deleted": "migrated, and deleted since",
     "spared": "not migrated, and loses its reference to what goes",
+    "altered": "added since to a table that goes",
     "untraced": "migrated, and perhaps changed since (a database restored from a dump does not tell)",
 }
 NAMED = 1000  # ids of one kind in one table
@@ -209,7 +212,9 @@ class Belongings:
             for kind in LOST
             if kind in kinds
         ]
-        return sorted([*found, *self._deleted()], key=lambda loss: (loss.relation, LOST.index(loss.kind)))
+        return sorted(
+            [*found, *self._deleted(), *self._altered()], key=lambda loss: (loss.relation, LOST.index(loss.kind))
+        )
 
     def _name(self, relation: Relation, kind: Kind) -> tuple[str, ...]:
         query = sql.SQL(
@@ -234,6 +239,20 @@ class Belongings:
             ids = list(self.deleted_ids(relation))
             if ids:
                 yield Loss(relation=relation, kind="deleted", count=len(ids), ids=tuple(ids[:NAMED]))
+
+    def _altered(self) -> Iterator[Loss]:
+        """Columns, indexes, constraints and policies that the migration did not make, of tables that it made."""
+        made = {relation for relation in self.tables if relation in self.made}
+        if not made:
+            return
+        wanted = catalog.read_wanted(self.connection, self.concrete.metadata, rls=True)
+        added: dict[str, list[str]] = {}
+        for each in compare(catalog.read(self.connection), wanted):
+            if each.actual is not None and each.wanted is None and each.kind != "table":
+                added.setdefault(each.table, []).append(f"{each.kind} {each.name}")
+        for relation in sorted(made):
+            if names := added.get(relation.name):
+                yield Loss(relation=relation, kind="altered", count=len(names), ids=tuple(names))
 
     def deleted_ids(self, relation: Relation) -> Iterator[str]:
         """The ids of migrated rows that are gone."""

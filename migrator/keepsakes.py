@@ -1,7 +1,8 @@
 """Rows that a forced revert would lose, as files: one for each table, one JSON document a line.
 
 A line holds `kind` and `id`; `row` holds every column as PostgreSQL's own `row_to_json` writes it, which loses nothing:
-`json_populate_record(NULL::messages, line->'row')` is the row again. Of a row that was deleted there is no `row`.
+`json_populate_record(NULL::messages, line->'row')` is the row again. Of a row that was deleted there is no `row`,
+nor of what was added to a table.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 from psycopg import sql
 
-from migrator.belongings import TABLE, Belongings, Loss
+from migrator.belongings import ROWLESS, TABLE, Belongings, Loss
 from migrator.errors import UsageError
 from migrator.keys import Relation
 
@@ -73,8 +74,8 @@ def _sync(folder: Path) -> None:
 
 def _lines(belongings: Belongings, loss: Loss) -> Iterator[str]:
     kind = json.dumps(loss.kind)
-    if loss.kind == "deleted":
-        for row_id in belongings.deleted_ids(loss.relation):
+    if loss.kind in ROWLESS:
+        for row_id in belongings.deleted_ids(loss.relation) if loss.kind == "deleted" else loss.ids:
             yield f'{{"kind": {kind}, "id": {json.dumps(row_id)}}}\n'
         return
     query = sql.SQL(

@@ -207,6 +207,16 @@ def test_rows_in_tables_that_the_migration_made_are_found(database: str, config:
     assert execute(database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
+def test_what_was_added_to_tables_of_ours_is_found(database: str, config: Path, tmp_path: Path) -> None:
+    """The application's own next migration: a column and an index on a table that goes are named; nothing else is."""
+    assert call("run", "-c", config).code == 0
+    execute(database, "ALTER TABLE users ADD phone text DEFAULT ''", "CREATE INDEX ours_idx ON users (phone)")
+    (found,) = refused(config).items()
+    assert (found[0], set(found[1]["ids"])) == (("users", "altered"), {"column phone", "index ours_idx"})
+    assert call("revert", "--yes", "--force", "--save", tmp_path / "saved", "-c", config).code == 0
+    assert (tmp_path / "saved" / "public.users.jsonl").read_text().count('"altered"') == 2
+
+
 def test_a_change_is_not_hidden_by_a_write_of_ours(shared: str, database: str, config: Path) -> None:
     """What was changed before `rejects retry` wrote the same row is still known as changed."""
     talk = some(database, "conversations")
