@@ -77,7 +77,7 @@ def spawn(*arguments: object, environment: Mapping[str, str] | None = None) -> A
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
     return Answer(code=done.returncode, out=done.stdout, err=done.stderr)
 
