@@ -6,6 +6,7 @@ its traceback goes to a log.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -53,10 +54,13 @@ app.add_typer(rejects_app, name="rejects")
 def main() -> None:
     """The entry point: runs a command and turns whatever happens into an exit code."""
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it logs, it raises, too
     code = run_app()
     if _consoles:
         _consoles[0].close()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is said; Python, on its way out, would let it be a kill
     sys.exit(code)
 
 
@@ -66,7 +70,21 @@ STOPPED = StoppedError("stopped", hint="What was committed is consistent: the sa
 
 
 def _stop(signum: int, frame: object) -> None:
+    """The first time all is brought to an end that can be; whoever cannot wait for that asks twice."""
+    signal.signal(signal.SIGINT, _stop_now)
+    signal.signal(signal.SIGTERM, _stop_now)
     raise KeyboardInterrupt
+
+
+def _stop_now(signum: int, frame: object) -> None:
+    """Ends at once, as a kill would, which a run is made for. No lock is asked for: its holder may be what hangs."""
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
+    os.write(2, f"error: stopped at once\nhint: {STOPPED.hint}\n".encode())
+    if _consoles and _consoles[0].json:
+        told = {"message": "stopped at once", "hint": STOPPED.hint, "exit_code": STOPPED.exit_code}
+        os.write(1, json.dumps({"error": told}).encode() + b"\n")
+    os._exit(STOPPED.exit_code)
 
 
 def run_app() -> int:

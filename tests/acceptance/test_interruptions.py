@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -113,6 +114,51 @@ def finish(config: Path) -> Answer:
     return spawn("run", "-c", config, "--json")
 
 
+@pytest.mark.parametrize("pause", [0.05, *(pytest.param(each, marks=pytest.mark.long) for each in (0.0, 0.3))])
+def test_ctrl_c_twice(pause: float, new_database: Callable[[], str], configure: Callable[[str], Path]) -> None:
+    """Whoever presses it again does not wait: exit code 5 within a second, one JSON document, and the run goes on."""
+    whole, broken = new_database(), new_database()
+    assert call("run", "-c", configure(whole)).code == 0
+    config, committed = configure(broken), count_commits(whole)
+    for share in (0.2, 0.95):
+        wait_for_the_lock(broken)
+        process = subprocess.Popen(
+            [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        while count_commits(broken) < committed * share and process.poll() is None:
+            time.sleep(GAP / 10)
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        out, told = process.communicate(timeout=20)
+        assert process.returncode in (0, 5), told.decode()
+        assert b"Traceback" not in told, told.decode()
+        assert json.loads(out)
+        check_left_over(broken)
+    wait_for_the_lock(broken)
+    answer = finish(config)
+    assert answer.code == 0, answer.told
+    assert digest_database(broken) == digest_database(whole)
+
+
+@pytest.mark.parametrize("what", ["source", "configuration"])
+def test_what_has_changed_is_said(what: str, dump: Path, database: str, tmp_path: Path) -> None:
+    """An interrupted run goes on with what it began with, or not at all: exit code 2, and what is not as it was."""
+    config = write_config(tmp_path / "m.toml", f"dump:{dump}", database, {"engine": {"batch_rows": 50}})
+    interrupt(config, database, signal.SIGTERM, 5)
+    wait_for_the_lock(database)
+    if what == "source":
+        other = write_folder(tmp_path / "other", make_talks(seed=1))
+        config = write_config(tmp_path / "m.toml", f"dump:{other}", database)
+    else:
+        settings = {"policies": {"duplicate_email": "merge"}}
+        config = write_config(tmp_path / "m.toml", f"dump:{dump}", database, settings)
+    answer = call("run", "-c", config, "--json")
+    assert answer.code == 2, answer.told
+    assert f"changed since the migration in this target began: {what}" in answer.json["error"]["message"]
+    check_left_over(database)
+
+
 def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) -> None:
     """Two runs at once: the second ends with exit code 5 and says who holds the target; the first is not disturbed."""
     config = configure(database)
@@ -129,4 +175,5 @@ def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) 
     first.communicate(timeout=60)
     assert (first.returncode, second.code) == (0, 5)
     assert "another migrate is at work" in second.json["error"]["message"]
+    assert f"process {first.pid} on" in second.json["error"]["message"]
     assert "session " in second.json["error"]["message"]
