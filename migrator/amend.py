@@ -84,20 +84,29 @@ def write_changes(
 
 
 def update_row(connection: Connection, place: Place, collection: Collection, row_id: Any, change: Row) -> None:
-    """Sets columns of one row; values are plain: ids, numbers, texts, jsonb."""
-    kinds = {name: kind_of_column(collection.table.c[name]) for name in change}
-    assignments = [
-        sql.SQL("{} = %s{}").format(sql.Identifier(name), sql.SQL("::jsonb" if kind == "jsonb" else ""))
-        for name, kind in kinds.items()
-    ]
+    """Sets columns of one row; values are plain."""
+    assignments, values = [], list[Any]()
+    for name, value in change.items():
+        expression, given = as_parameters(value, kind_of_column(collection.table.c[name]))
+        assignments.append(sql.SQL("{} = {}").format(sql.Identifier(name), expression))
+        values += given
     query = sql.SQL("UPDATE {} SET {} WHERE {} = %s").format(
         place.table(collection.table.name),
         sql.SQL(", ").join(assignments),
         sql.Identifier(collection.key.column),
     )
-    values = [to_text(value) if kinds[name] == "jsonb" and value is not None else for_sql(value)
-              for name, value in change.items()]  # fmt: skip
     connection.execute(query, (*values, for_sql(row_id)))
+
+
+def as_parameters(value: Any, kind: str) -> tuple[sql.SQL, tuple[Any, ...]]:
+    """An expression for a plain value of a column, and its parameters."""
+    if value is None or kind not in ("jsonb", "timestamp"):
+        return sql.SQL("%s"), (for_sql(value),)
+    if kind == "jsonb":
+        return sql.SQL("%s::jsonb"), (to_text(value),)
+    # In two steps, because intervals are multiplied as doubles; and PostgreSQL has dates that Python has not.
+    whole = "timestamp 'epoch' + %s::bigint * interval '1 day' + %s::bigint * interval '1 microsecond'"
+    return sql.SQL(whole), divmod(value, 86_400_000_000)
 
 
 def add_findings(connection: Connection, place: Place, findings: Iterable[Finding]) -> None:

@@ -6,6 +6,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -194,6 +195,28 @@ def test_modules_that_come_later(new_database: Callable[[], str], tmp_path: Path
         assert read(later, query) == read(at_once, query)
     assert call("verify", "-c", config, "--level", "roundtrip").code == 0
     assert call("revert", "-c", config, "--yes").code == 0
+
+
+def test_a_file_that_comes_later(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """A mended file takes an id over: its chunks are as old as it is, as if it had been there at once."""
+    later, at_once = new_database(), new_database()
+    made = make_lessons(10, 60)
+    first, second = made.documents["files"][:2]
+    moment = datetime(1, 2, 3, 4, 5, 6, 7000, tzinfo=UTC)
+    second["file_id"], first["createdAt"], first["filename"] = first["file_id"], moment, None
+    config = configure(made, later, tmp_path / "here")
+    assert run(config)["collections"]["files"]["rejected"] == 1
+    first["filename"] = "mended.txt"
+    write_folder(tmp_path / "here" / "dump", made.bson())
+    answer = call("rejects", "retry", "-c", config, "--json")
+    assert (answer.code, answer.json["collections"]["files"]["rejected"]) == (0, 1), answer.told
+    run(configure(made, at_once, tmp_path / "there"))
+    for table in ("files", "document_chunks"):
+        assert digest_database(later)[table] == digest_database(at_once)[table]
+    assert read(later, "SELECT count(*) > 9 FROM document_chunks WHERE created_at = '0001-02-03 04:05:06.007'") == [
+        (True,)
+    ]
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
 
 
 def test_changed_sources_are_refused(database: str, tmp_path: Path) -> None:
