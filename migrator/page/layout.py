@@ -82,7 +82,8 @@ def _sections(content: Content, title: str) -> Iterator[str]:
     yield from _diagram(content)
     yield from _steps(content)
     yield from _fields(content)
-    yield f'<p class="about">Made by migrate {clean(__version__)}. Names, paths and ids only, no values.</p>'
+    told = "no values" if content["verification"] is None else "and values as far as verify was told to show them"
+    yield f'<p class="about">Made by migrate {clean(__version__)}. Names, paths and ids, {told}.</p>'
 
 
 def _header(content: Content, title: str) -> Iterator[str]:
