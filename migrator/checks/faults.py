@@ -6,7 +6,7 @@
   has changed; what other documents say may have changed with it (the newest of a talk's messages).
 - If both are as they were and the same document maps to something else, it is the mapping.
 
-After pg_dump and pg_restore every version is a new one; then all blame goes to the target.
+After pg_dump and pg_restore every version is a new one, and nobody is to be blamed (`is_traceable`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from migrator.readback import read_loaded
 from migrator.translate import rebuild_bson
 
 _BROKEN = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
+
+
+def is_traceable(connection: Connection, place: Place) -> bool:
+    """Whether versions of rows tell when they were written: not in a database that was restored from a dump."""
+    query = place.sql("SELECT EXISTS (SELECT FROM {writes} WHERE xmin <> xid::xid)")
+    return connection.execute(query).fetchone() == (False,)
 
 
 def newer(place: Place, alias: str) -> sql.Composed:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, call, hurried
 from tests.killing import wait_for_the_lock
@@ -111,3 +112,18 @@ def test_rows_that_were_there_before(database: str, tmp_path: Path) -> None:
     execute(database, f"INSERT INTO courses (tenant_id, title, instructor) VALUES ('{tenant}', 'x', '')")  # noqa: S608
     assert call("run", "-c", config).code == 0
     assert call("verify", "-c", config).code == 0
+
+
+def test_restored_from_a_dump(
+    migrated: Path, database: str, new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After pg_dump and pg_restore nothing differs; and where something does, nobody is blamed without evidence."""
+    restored = new_database()
+    subprocess.run([program_path("pg_dump"), "-Fc", "-f", tmp_path / "pg.dump", "--dbname", database], check=True)
+    subprocess.run([program_path("pg_restore"), "--dbname", restored, tmp_path / "pg.dump"], check=True)
+    monkeypatch.setenv("MIGRATE_TARGET__URL", restored)
+    assert call("verify", "-c", migrated).code == 0
+    execute(restored, "UPDATE messages SET content = 'x' WHERE id = (SELECT id FROM messages LIMIT 1)")
+    answer = call("verify", "-c", migrated, "--json")
+    assert answer.code == 4
+    assert {found["fault"] for check in answer.json["checks"] for found in check["found"]} == {""}
