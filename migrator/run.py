@@ -29,7 +29,7 @@ from migrator.persevere import persevere
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Answering, Source
 from migrator.stages.constrain import Ahead, constrain, renew_vector_indexes
-from migrator.stages.embed import embed
+from migrator.stages.embed import check_provider, embed
 from migrator.stages.prepare import prepare
 from migrator.stages.retry import RetryReport, require_finished, retry
 from migrator.targets.base import Target
@@ -65,6 +65,7 @@ def run_migration(
             if is_done(connection):
                 emit(Notice(text="This migration is done; nothing was left to do. `migrate verify` proves it."))
             else:
+                check_embedding(config, concrete, source, ask=True)
                 prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
                 journal.create_records(connection, PLACE)
                 remember_changes(connection, PLACE, concrete)
@@ -136,6 +137,14 @@ def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit
             return report
 
     return persevere(attempt, partial(count_entries, target), emit)
+
+
+def check_embedding(config: Config, concrete: Concrete, source: Source, *, ask: bool) -> None:
+    """What would stop the last stage of a long run is better said before the first: a key that is wrong, a package that
+    is missing. With `ask`, a service gets one short text. Errors: `UsageError`, `EmbeddingError`."""
+    embedded = concrete.embedded
+    if embedded is not None and embedded.collection in {each.name for each in source.collections()}:
+        check_provider(embedded, config.embedding, ask=ask)
 
 
 def check_executor(config: Config, concrete: Concrete, source: Source, target: Target) -> None:

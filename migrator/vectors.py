@@ -64,12 +64,7 @@ class VectorStore:
         self._connection, self._place = connection, place
         self._model, self._dimensions = model, dimensions
         self._names = names_of(place, embedded)
-        self._width = width_of(embedded) or dimensions
-        if dimensions > self._width:
-            raise UsageError(
-                f"embedding.dimensions: {model} gives {dimensions}, column {embedded.vector} takes {self._width}",
-                hint="Ask for fewer dimensions, or choose another model; shorter vectors are padded with zeros.",
-            )
+        self._width = check_width(embedded, model, dimensions)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -176,6 +171,17 @@ def names_of(place: Place, embedded: Embedded) -> dict[str, sql.Composable]:
 def width_of(embedded: Embedded) -> int | None:
     """How many dimensions the column takes; None: any."""
     width: int | None = getattr(embedded.table.c[embedded.vector].type, "dim", None)
+    return width
+
+
+def check_width(embedded: Embedded, model: str, dimensions: int) -> int:
+    """The length of the vectors in the column. Raises `UsageError` where the model's are longer."""
+    width = width_of(embedded) or dimensions
+    if dimensions > width:
+        raise UsageError(
+            f"embedding.dimensions: {model} gives {dimensions}, column {embedded.vector} takes {width}",
+            hint="Ask for fewer dimensions, or choose another model; shorter vectors are padded with zeros.",
+        )
     return width
 
 

@@ -65,7 +65,7 @@ def _check_missing(connection: Connection, place: Place, embedded: Embedded, con
     if config.embedding.provider == "none":
         missing = f"{found[0][0] if found else 0} without one"
         return Check(check="vectors", table=embedded.table.name, expected="none wanted: provider none", actual=missing)
-    return _check("vectors", embedded, found, "one for every text")
+    return _check("vectors", embedded, found, "one for every text", "without")
 
 
 def check_origin(connection: Connection, place: Place, embedded: Embedded) -> Iterator[Check]:
@@ -215,10 +215,10 @@ def _sample(connection: Connection, place: Place, embedded: Embedded, most: int)
     return connection.execute(query, (embedded.collection, most)).fetchall()
 
 
-def _check(check: str, embedded: Embedded, found: list[Any], expected: str) -> Check:
+def _check(check: str, embedded: Embedded, found: list[Any], expected: str, otherwise: str = "that are not") -> Check:
     """`found`: (how many there are, key) of rows that are wrong."""
     differences = int(found[0][0]) if found else 0
     return Check(
-        check=check, table=embedded.table.name, expected=expected, actual=f"{differences} are not",
+        check=check, table=embedded.table.name, expected=expected, actual=f"{differences} {otherwise}",
         differences=differences, examples=[key for _, key in found],
     )  # fmt: skip

@@ -27,7 +27,7 @@ from migrator.commands.session import _consoles as _consoles
 from migrator.config import STARTER
 from migrator.errors import PlanError, UsageError
 from migrator.plan_file import write_plan
-from migrator.run import fingerprints_of
+from migrator.run import check_embedding, fingerprints_of
 from migrator.sources.base import Source
 from migrator.stages.plan import plan as make_plan
 from migrator.targets.base import Target
@@ -61,6 +61,7 @@ def plan_command(
     with here.source() as source, existing_target(here) as target:
         require_collection(source, details)
         fingerprints = fingerprints_of(here.config, here.concrete, source)
+        check_embedding(here.config, here.concrete, source, ask=False)
         report = make_plan(here.config, here.concrete, source, target, fingerprints, here.console.emit, sample)
     if out is not None:
         write_plan(out, report, sampled=sample is not None)

@@ -66,7 +66,9 @@ class Client:
         key = settings.api_key.get_secret_value()
         host = urlsplit(settings.base_url).hostname or ""
         if not key and host.endswith("openai.com"):
-            raise UsageError("embedding.api_key is empty", hint='Write api_key = "${OPENAI_API_KEY}", and set that.')
+            raise UsageError(
+                "embedding.api_key is empty", hint='Write "${OPENAI_API_KEY}" there, and set that variable.'
+            )
         self.label = f"the embedding service at {mask(settings.base_url)}"
         self.pace = Pace(settings.concurrency)
         self.proven: float | None = None

@@ -23,6 +23,7 @@ from migrator.embedding import open_provider
 from migrator.embedding.packing import pack
 from migrator.embedding.prices import cost_of
 from migrator.embedding.provider import Answer, Failure, Provider, Success, Vector
+from migrator.errors import EmbeddingError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import EmbedReport
 from migrator.journal import Connection, Place
@@ -30,6 +31,7 @@ from migrator.mapping import Embedded
 from migrator.vectors import EMPTY, FAILED, SPLIT, Filling, VectorStore, Waiting
 
 STEP = "embed"
+PROBE = "Is this thing on?"
 WINDOW = 2  # requests asked or being written, as a multiple of those that the service may have at once
 PAGE = 2000  # rows read at once
 
@@ -87,6 +89,29 @@ def embed(
             )
         )
     return report
+
+
+def check_provider(embedded: Embedded, settings: Embedding, *, ask: bool) -> None:
+    """Whether embeddings can be had, as far as can be told beforehand; with `ask`, one short text is sent.
+
+    Errors: `UsageError` for settings that cannot work, `EmbeddingError` where the service cannot be used.
+    """
+    provider = open_provider(settings, lambda text: None)
+    if provider is None:
+        return
+    vectors.check_width(embedded, provider.model, provider.dimensions)
+
+    async def probe() -> None:
+        try:
+            result = (await provider.embed([PROBE])).results[0] if ask else None
+        finally:
+            await provider.close()
+        if isinstance(result, Failure):
+            raise EmbeddingError(
+                f"the embedding service answers nothing usable: {result.why}", hint="Check [embedding]."
+            )
+
+    asyncio.run(probe())
 
 
 def describe(filled: int, tokens: int, usd: float | None) -> str:

@@ -127,6 +127,26 @@ def test_rehearsals_ask_nobody(database: str, tmp_path: Path, service: Running) 
     assert not service.stats()["told"]
 
 
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        ({"api_key": "wrong"}, 7, "refuses access"),
+        ({"dimensions": 3072}, 2, "takes 1536"),
+        ({"model": "missing"}, 7, "404"),
+    ],
+)
+def test_service_that_cannot_work_is_told_first(
+    database: str, tmp_path: Path, service: Running, more: dict[str, Any], code: int, told: str
+) -> None:
+    """A run of hours must not end at a wrong key: it is tried before anything is written."""
+    service.behave(key="right")
+    config = configure(tmp_path / "migrate.toml", database, service, CHUNKS, **{"api_key": "right", **more})
+    answer = call("run", "-c", config)
+    assert (answer.code, told in answer.err) == (code, True), answer.told
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regnamespace('migrator')").fetchone() == (None,)
+
+
 def test_plan_of_another_service(database: str, tmp_path: Path, service: Running) -> None:
     """A plan that foretold no cost is not executed with a service that has one."""
     free = configure(tmp_path / "free.toml", database, provider="local", sections=CHUNKS)

@@ -199,7 +199,6 @@ def test_request_that_is_too_large(service: Running) -> None:
         ({"limit": 0}, {}, "refuses every request: 400"),
         ({"rate": 1.0, "kinds": ["no json"]}, {}, "nothing usable"),
         ({"rate": 1.0, "kinds": ["503"]}, {}, "does not answer: 503"),
-        ({"rate": 1.0, "kinds": ["cut"]}, {}, "does not answer"),
     ],
 )
 def test_settings_that_cannot_work_are_told_at_once(
