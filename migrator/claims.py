@@ -25,7 +25,7 @@ from migrator.below import keeping
 from migrator.context import Row
 from migrator.copying import copy_records, copy_rows, replace_rows
 from migrator.encode import Encoder, Output, spell_id
-from migrator.exact import Document, decode, encode, is_faithful
+from migrator.exact import Document, decode, decode_sound, encode, is_faithful
 from migrator.handover import Archive, Finding, Loaded, Reject, Result
 from migrator.journal import Place
 from migrator.keys import ForeignKey, is_referred, referring
@@ -41,7 +41,10 @@ Connection = psycopg.Connection[Any]
 
 def id_order(source_id: bytes) -> tuple[int, Any]:
     """A sort key over `_id`s of every BSON type, in MongoDB's order of types."""
-    value = decode(source_id).get("_id")
+    try:
+        value = decode_sound(source_id).get("_id")
+    except InvalidBSON:
+        return 10, source_id
     if isinstance(value, bool):
         return 8, value
     if isinstance(value, int | float | bson.Decimal128):
@@ -57,7 +60,7 @@ def id_order(source_id: bytes) -> tuple[int, Any]:
 def tie(raw: bytes) -> bytes:
     """What puts documents of one `_id` (a dump may hold such) in order: the same for a document that was rebuilt."""
     try:
-        document = decode(raw)
+        document = decode_sound(raw)
     except InvalidBSON:
         return sha256(raw).digest()
     return sha256(encode(dict(sorted(document.items()))) if is_faithful(document, raw) else raw).digest()
@@ -175,7 +178,7 @@ class Claims:
 
         Returns who gave way: (source_id, BSON, reason)."""
         try:
-            document = decode(raw)
+            document = decode_sound(raw)
         except InvalidBSON as error:
             self._write(raw, {}, Reject(reason="undecodable", detail=str(error)), [])
             return []

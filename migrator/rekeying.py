@@ -17,7 +17,7 @@ from bson.errors import InvalidBSON
 from migrator import ids, journal, rawbson
 from migrator.copying import copy_records, copy_rows
 from migrator.encode import Output, drop, spell_id
-from migrator.exact import Document, decode
+from migrator.exact import Document, decode_sound
 from migrator.handover import Loaded
 from migrator.taken import existing, overlong
 
@@ -78,7 +78,7 @@ def _read(claims: Claims, rejects: list[Rejected]) -> Iterator[Claim]:
         for number, data in claims.connection.execute(query, (numbers,), binary=True).fetchall():
             raw = bytes(data)
             try:
-                document = decode(raw)
+                document = decode_sound(raw)
             except InvalidBSON:
                 continue
             claimed = document.get(key.path)

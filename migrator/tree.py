@@ -104,6 +104,9 @@ class Trees:
             "SELECT m.id, min(p.id::text)::uuid FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
             " JOIN {table} m ON m.id = l.listed::uuid AND m.{within} = p.{within} AND m.id <> p.id"
             " WHERE l.collection = %(link)s AND m.{parent} IS NULL AND m.tenant_id = %(tenant)s"
+            # Inferred before, and cut because it closed a ring.
+            " AND m.id::text NOT IN (SELECT g.target_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
+            " WHERE f.collection = %(collection)s AND f.code = 'parent_inferred' AND g.target_id IS NOT NULL)"
             " GROUP BY m.id HAVING count(DISTINCT p.id) = 1 ORDER BY m.id",
         )
         parents = {row[0].bytes: row[1].bytes for row in found}
@@ -127,7 +130,10 @@ class Trees:
             "SELECT DISTINCT g.source_id FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
             " JOIN {table} m ON m.id = l.listed::uuid AND m.{parent} IS DISTINCT FROM p.id"
             " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = l.listed"
-            " WHERE l.collection = %(link)s AND m.tenant_id = %(tenant)s ORDER BY 1",
+            " WHERE l.collection = %(link)s AND m.tenant_id = %(tenant)s"
+            # Asked before rings are cut; a row that was cut by then does not show any more whom it named.
+            " AND g.source_id NOT IN (SELECT f.source_id FROM {findings} f"
+            " WHERE f.collection = %(collection)s AND f.code = 'cycle_cut') ORDER BY 1",
         )
         name, code = self.collection.name, "children_disagree"
         findings = [Finding(collection=name, code=code, source_id=bytes(row[0]), detail=tree.field) for row in found]
@@ -139,8 +145,11 @@ class Trees:
         """So that `report_disagreements` says anew what is so now."""
         step = f"reconcile {self.collection.name}: disagreements"
         with self.connection.transaction():
-            query = self.place.sql("DELETE FROM {findings} WHERE collection = %s AND code = 'children_disagree'")
-            self.connection.execute(query, (self.collection.name,))
+            query = self.place.sql(
+                "DELETE FROM {findings} WHERE collection = %(name)s AND code = 'children_disagree' AND source_id NOT IN"
+                " (SELECT source_id FROM {findings} WHERE collection = %(name)s AND code = 'cycle_cut')"
+            )
+            self.connection.execute(query, {"name": self.collection.name})
             self.connection.execute(self.place.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
 
     def cut_bad_edges(self, tree: Tree) -> None:
