@@ -230,3 +230,13 @@ def test_it_says_what_it_will_do_and_asks(database: str, config: Path) -> None:
     assert count(database, "messages") > 200
     assert answered(config, "y").code == 0
     assert dump_database(database) == before
+
+
+def test_what_a_killed_verification_left_goes_too(database: str, config: Path) -> None:
+    """The scratch schemas of a verification that was killed are the tool's own, and no part of what was before."""
+    before = set_up("filled, there", database, config)
+    assert call("run", "-c", config).code == 0
+    execute(database, "CREATE SCHEMA migrator_scratch; CREATE SCHEMA migrator_scratch_records")
+    execute(database, "CREATE TABLE migrator_scratch.messages (LIKE messages)")
+    assert call("revert", "--yes", "-c", config).code == 0
+    assert dump_database(database) == before
