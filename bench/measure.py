@@ -17,12 +17,12 @@ from psycopg import sql
 
 from bench.residues import Weights, weigh
 from bench.stage import Scene
-from migrator.copying import copy
-from migrator.encode import Output
-from migrator.exact import CODEC_OPTIONS, Document
+from migrator.database.copying import copy
 from migrator.resolve import Resolver
-from migrator.translate import Translation
-from migrator.translator import Translator
+from migrator.translation.encode import Output
+from migrator.translation.exact import CODEC_OPTIONS, Document
+from migrator.translation.translate import Translation
+from migrator.translation.translator import Translator
 
 COLLECTION = "messages"
 AT_ONCE = 64 << 20

@@ -21,8 +21,8 @@ import psycopg
 
 from bench.documents import write_dump
 from bench.processes import COMMAND, Series, watch
-from migrator import rawbson
 from migrator.targets.embedded import EmbeddedTarget
+from migrator.translation import rawbson
 from tests.mongo import fill, server_in
 
 DATABASE = "LibreChat"

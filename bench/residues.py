@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 
-from migrator.exact import Document, decode, encode
 from migrator.journal import Place
 from migrator.mapping import Collection
-from migrator.references import Name
-from migrator.rules import Imply
+from migrator.translation.exact import Document, decode, encode
+from migrator.translation.references import Name
+from migrator.translation.rules import Imply
 
 MOST = 50_000  # documents that are weighed
 

@@ -18,7 +18,7 @@ from migrator.config import Config
 from migrator.resolve import Resolver
 from migrator.run import PLACE
 from migrator.tenancy import Options
-from migrator.translator import Translator
+from migrator.translation.translator import Translator
 from migrator.work import without_collector
 
 ONE, TWO = "translating, 1 process", "translating, 2 processes"

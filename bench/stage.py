@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 
 from bench.documents import write_dump
-from migrator import rawbson
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import load_config
 from migrator.resolve import Resolver
@@ -20,6 +19,7 @@ from migrator.run import PLACE, run_migration
 from migrator.sources import open_source
 from migrator.targets import open_target
 from migrator.tenancy import Options
+from migrator.translation import rawbson
 
 TABLES = """
 CREATE SCHEMA bench;

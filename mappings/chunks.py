@@ -10,14 +10,14 @@ from typing import Any
 
 from mappings import shared
 from mappings.agents import own_id
-from migrator.codecs import INTEGER, MOMENT, TEXT, UNREADABLE
-from migrator.context import ABSENT, Context, Found, Lookup, Rejected, first_at, kind_of
-from migrator.exact import Document
 from migrator.ids import uuid_of, uuid_text
-from migrator.jsonb import normalize
 from migrator.mapping import Collection, Expected
-from migrator.references import Key, Refer
-from migrator.rules import Compute, take
+from migrator.translation.codecs import INTEGER, MOMENT, TEXT, UNREADABLE
+from migrator.translation.context import ABSENT, Context, Found, Lookup, Rejected, first_at, kind_of
+from migrator.translation.exact import Document
+from migrator.translation.jsonb import normalize
+from migrator.translation.references import Key, Refer
+from migrator.translation.rules import Compute, take
 from schema.rag import document_chunks
 
 NAME = "document_chunks"

@@ -6,12 +6,12 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from mappings import shared
-from migrator.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
-from migrator.context import ABSENT, Context, Lookup, Row, first_at
-from migrator.exact import Document
 from migrator.mapping import Collection
-from migrator.references import Members
-from migrator.rules import Compute, Entry, Pack, Why, imply, take
+from migrator.translation.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
+from migrator.translation.context import ABSENT, Context, Lookup, Row, first_at
+from migrator.translation.exact import Document
+from migrator.translation.references import Members
+from migrator.translation.rules import Compute, Entry, Pack, Why, imply, take
 from schema.chat import conversations
 
 

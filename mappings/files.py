@@ -6,12 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 from mappings import shared
-from migrator.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
-from migrator.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
-from migrator.exact import Document
-from migrator.jsonb import normalize
 from migrator.mapping import Collection
-from migrator.rules import Compute, imply, take
+from migrator.translation.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
+from migrator.translation.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
+from migrator.translation.exact import Document
+from migrator.translation.jsonb import normalize
+from migrator.translation.rules import Compute, imply, take
 from schema.rag import files
 
 MOST_BYTES = 2**31 - 1  # the column is an integer

@@ -7,13 +7,13 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from mappings import shared
-from migrator.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
-from migrator.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.exact import Document
 from migrator.ids import uuid_text
 from migrator.mapping import Collection, Link, Newest, Tree
-from migrator.references import Name, Refer
-from migrator.rules import Compute, OneOf, imply, take
+from migrator.translation.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
+from migrator.translation.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.translation.exact import Document
+from migrator.translation.references import Name, Refer
+from migrator.translation.rules import Compute, OneOf, imply, take
 from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings import shared
-from migrator.codecs import INTEGER, JSON_MOMENT, TEXT
 from migrator.config_models import Config
-from migrator.jsonb import Note
-from migrator.merge import ByKey, ByValue, Fill, Merge
+from migrator.settling.merge import ByKey, ByValue, Fill, Merge
+from migrator.translation.codecs import INTEGER, JSON_MOMENT, TEXT
+from migrator.translation.jsonb import Note
 
 
 @dataclass(frozen=True, slots=True)

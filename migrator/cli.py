@@ -24,7 +24,7 @@ from migrator.commands.session import _consoles as _consoles
 from migrator.commands.session import (
     current_console,
 )
-from migrator.driver import explain
+from migrator.database.driver import explain
 from migrator.errors import MigrateError, StoppedError
 from migrator.wording import say_error, trace_error
 

@@ -14,7 +14,7 @@ from sqlalchemy import MetaData
 
 from migrator.errors import UsageError
 from migrator.mapping import Collection, Embedded
-from migrator.merge import Merge
+from migrator.settling.merge import Merge
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.context import Row
+from migrator.translation.context import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ from psycopg.types.json import Jsonb
 
 from migrator import __version__
 from migrator.errors import StoppedError
-from migrator.exact import whole_of
 from migrator.handover import Counts
 from migrator.sources.base import Batch, Source, SourceCollection
+from migrator.translation.exact import whole_of
 
 RECORDS = (
     "runs", "steps", "parts", "batches", "activity", "metadata",

@@ -11,10 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from migrator.context import Lookup, Row, Rule
-from migrator.exact import Document
-from migrator.references import Key, Members, Refer
-from migrator.rules import OneOf
+from migrator.translation.context import Lookup, Row, Rule
+from migrator.translation.exact import Document
+from migrator.translation.references import Key, Members, Refer
+from migrator.translation.rules import OneOf
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from migrator.driver import explain
+from migrator.database.driver import explain
 from migrator.errors import LockedError, MigrateError
 from migrator.events import Emit, Notice
 

@@ -14,7 +14,6 @@ import psycopg
 from psycopg import sql
 
 from migrator import journal, parts
-from migrator.claims import Claims
 from migrator.cluster import Cluster
 from migrator.concrete import Concrete
 from migrator.config import Config
@@ -22,8 +21,9 @@ from migrator.errors import UsageError
 from migrator.events import Emit
 from migrator.journal import Place
 from migrator.mapping import Collection
-from migrator.merging import Merging
 from migrator.resolve import Resolver
+from migrator.settling.claims import Claims
+from migrator.settling.merging import Merging
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
 from migrator.tenancy import Options, ensure_tenant

@@ -8,14 +8,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator import rows
-from migrator.context import Row
-from migrator.exact import Document, decode
 from migrator.journal import Place
 from migrator.mapping import Collection
-from migrator.members import members_query, read_list
-from migrator.references import Members
-from migrator.translate import rebuild, rebuild_bson
+from migrator.settling.members import members_query, read_list
+from migrator.translation import rows
+from migrator.translation.context import Row
+from migrator.translation.exact import Document, decode
+from migrator.translation.references import Members
+from migrator.translation.translate import rebuild, rebuild_bson
 
 
 def read_loaded(

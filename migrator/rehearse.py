@@ -23,9 +23,9 @@ from migrator.run import run_migration
 from migrator.sources.base import Source
 from migrator.stages.plan import examine_target
 from migrator.stages.verify import VerifyReport, verify
-from migrator.stopwatch import Stopwatch
 from migrator.targets.base import Target
 from migrator.targets.scratch import scratch_database, scratch_target
+from migrator.watching.stopwatch import Stopwatch
 
 Where = Literal["embedded", "target"]
 WHERES: tuple[Where, ...] = ("embedded", "target")

@@ -13,8 +13,8 @@ from bson.errors import InvalidBSON
 
 from migrator import journal
 from migrator.errors import UsageError
-from migrator.exact import decode_sound, show_id
 from migrator.journal import Connection, Place
+from migrator.translation.exact import decode_sound, show_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator.context import Found, Lookup
-from migrator.encode import spell_id
-from migrator.exact import Document
 from migrator.journal import Place
 from migrator.mapping import Collection
-from migrator.rows import kind_of_column
+from migrator.translation.context import Found, Lookup
+from migrator.translation.encode import spell_id
+from migrator.translation.exact import Document
+from migrator.translation.rows import kind_of_column
 
 Resolved = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
 Answers = dict[Any, list[Found]]

@@ -11,29 +11,29 @@ from typing import LiteralString
 import psycopg
 
 from migrator import journal, vector_indexes, vectors
-from migrator.amend import LEDGER_INDEXES
-from migrator.belongings import remember_changes
 from migrator.beside.base import Combined
 from migrator.checks.catalogs import note_catalog
 from migrator.cluster import check_cluster
 from migrator.concrete import Concrete
 from migrator.config import Config, embedding_fingerprint, fingerprint
-from migrator.crew import Task
+from migrator.database.crew import Task
 from migrator.errors import DifferenceError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.handover import EmbedReport, RunReport
 from migrator.journal import Connection, Place
 from migrator.lock import exclusive
-from migrator.monitor import monitored
+from migrator.ownership.belongings import remember_changes
 from migrator.persevere import persevere
 from migrator.pipeline import Pipeline
+from migrator.settling.amend import LEDGER_INDEXES
 from migrator.sources.base import Answering, Source
 from migrator.stages.constrain import Ahead, constrain, renew_vector_indexes
 from migrator.stages.embed import check_provider, embed
 from migrator.stages.prepare import prepare
 from migrator.stages.retry import RetryReport, require_finished, retry
 from migrator.targets.base import Target
-from migrator.throttle import Gauge
+from migrator.watching.monitor import monitored
+from migrator.watching.throttle import Gauge
 from migrator.work import fingerprints_of as work_fingerprints
 
 PLACE = Place()

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from psycopg import sql
 from sqlalchemy import Column, MetaData, Table, Text, UniqueConstraint
 
-from migrator import ddl
-from migrator.catalog import schema_first
+from migrator.database import ddl
+from migrator.database.catalog import schema_first
 from migrator.errors import UsageError
 from migrator.journal import Connection, Place, has_records
-from migrator.keys import Relation, exists
+from migrator.ownership.keys import Relation, exists
 
 PLACE = Place()
 

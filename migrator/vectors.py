@@ -16,14 +16,16 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator import amend, journal, rows
-from migrator.copying import copy
+from migrator import journal
+from migrator.database.copying import copy
 from migrator.embedding.packing import CHARACTERS_A_TOKEN, TOKENS_A_BYTE_BEYOND
 from migrator.embedding.provider import Vector
 from migrator.errors import UsageError
 from migrator.handover import Finding
 from migrator.journal import Connection, Place
 from migrator.mapping import Embedded
+from migrator.settling import amend
+from migrator.translation import rows
 
 STEP = "embedding"
 FAILED, EMPTY, SPLIT = "embedding_failed", "text_empty", "text_split"

@@ -19,22 +19,23 @@ from typing import Any
 import psycopg
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from migrator import activity, journal
+from migrator import journal
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config
-from migrator.copying import copy_records
+from migrator.database.copying import copy_records
 from migrator.errors import SourceError, UsageError
 from migrator.journal import Place
-from migrator.members import lister_of
 from migrator.parts import follow
 from migrator.resolve import Resolver
+from migrator.settling.members import lister_of
+from migrator.settling.taken import Admission
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Part, Source
-from migrator.taken import Admission
 from migrator.targets.server import connect_worker
 from migrator.tenancy import Options
-from migrator.throttle import Brake
-from migrator.translator import Translator, archive_batch
+from migrator.translation.translator import Translator, archive_batch
+from migrator.watching import activity
+from migrator.watching.throttle import Brake
 
 Connection = psycopg.Connection[Any]
 Task = Part | Batch

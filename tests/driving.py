@@ -21,9 +21,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import catalog, cli, ddl
-from migrator.catalog import Catalog
+from migrator import cli
 from migrator.checks.records import sort_fields
+from migrator.database import catalog, ddl
+from migrator.database.catalog import Catalog
 from migrator.targets.base import Target
 from migrator.targets.bundled import program_path
 from migrator.targets.server import ServerTarget
@@ -96,8 +97,8 @@ def hurried(server_url: str) -> Iterator[None]:
         return known[key]
 
     with (
-        patch("migrator.catalog.read_wanted", read_once),
-        patch("migrator.ddl.statements", _STATEMENTS),
+        patch("migrator.database.catalog.read_wanted", read_once),
+        patch("migrator.database.ddl.statements", _STATEMENTS),
         patch("migrator.stages.plan.scratch_target", lambda: _rehearsal(server_url)),
         patch("migrator.rehearse.scratch_target", lambda careful: _rehearsal(server_url)),
         patch("migrator.stages.plan.finish", lambda *arguments: None),

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from migrator import ddl
+from migrator.database import ddl
 from migrator.targets.scratch import scratch_target
 from schema import metadata
 

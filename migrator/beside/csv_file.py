@@ -15,7 +15,7 @@ from typing import IO
 
 from migrator.beside.values import parse
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.exact import Document, encode
+from migrator.translation.exact import Document, encode
 
 LONGEST = 1 << 30  # characters of one field; transcripts are long
 _AGAIN = "Export the table again; every value with a quote, a comma or a line break must be in quotes, quotes doubled."

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from migrator.beside.texts import READERS, Page, Unreadable
 from migrator.errors import SourceError, UsageError
-from migrator.exact import Document, encode
+from migrator.translation.exact import Document, encode
 
 NEEDED = ("pypdf", "docx", "semantic_text_splitter")
 

@@ -18,9 +18,9 @@ from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
 from bson.json_util import JSONMode, JSONOptions, loads
 
-from migrator.context import ABSENT, value_at
 from migrator.errors import DamagedSourceError, SourceError
-from migrator.exact import Document, encode
+from migrator.translation.context import ABSENT, value_at
+from migrator.translation.exact import Document, encode
 
 OPTIONS = JSONOptions(
     json_mode=JSONMode.CANONICAL, tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_MS

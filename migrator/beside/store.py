@@ -19,7 +19,7 @@ from psycopg import sql
 from migrator.beside.reader import Connection, Reader, columns_of, fingerprint_of, stream
 from migrator.beside.values import parse
 from migrator.errors import SourceError
-from migrator.exact import Document, encode
+from migrator.translation.exact import Document, encode
 
 CHUNKS, COLLECTIONS = "langchain_pg_embedding", "langchain_pg_collection"
 COUNTED = ("page", "chunk_index", "start_index")  # of cmetadata, in the order in which they decide

@@ -12,7 +12,7 @@ from psycopg import sql
 from migrator.beside.reader import Connection, Reader, columns_of, fingerprint_of, stream, table_of
 from migrator.beside.values import parse
 from migrator.errors import UsageError
-from migrator.exact import encode
+from migrator.translation.exact import encode
 
 KINDS = {
     16: "boolean", 20: "integer", 21: "integer", 23: "integer", 700: "float", 701: "float", 1700: "number",

@@ -16,7 +16,7 @@ from bson import Decimal128
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 
-from migrator.exact import decode, encode, same
+from migrator.translation.exact import decode, encode, same
 
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)
 _TRUTH = {"true": True, "t": True, "false": False, "f": False}

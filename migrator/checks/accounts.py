@@ -11,9 +11,9 @@ from migrator import journal
 from migrator.checks import faults
 from migrator.checks.base import Check, Difference, Fault, Scope, equal_counts, judged
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.exact import show_id
 from migrator.mapping import Collection
 from migrator.sources.base import Source
+from migrator.translation.exact import show_id
 from migrator.work import BATCH_BYTES
 
 

@@ -14,9 +14,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import catalog, comparison, journal
-from migrator.catalog import Catalog, Table
+from migrator import journal
 from migrator.checks.base import Check, Difference, Scope, judged
+from migrator.database import catalog, comparison
+from migrator.database.catalog import Catalog, Table
 from migrator.events import Emit, Notice
 from migrator.journal import Connection, Place
 

@@ -18,12 +18,12 @@ from bson.errors import BSONError
 from psycopg import sql
 
 from migrator.checks.base import Fault, Scope
-from migrator.encode import spell_id
-from migrator.exact import Document, decode_sound, same
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_loaded
-from migrator.translate import rebuild_bson
+from migrator.translation.encode import spell_id
+from migrator.translation.exact import Document, decode_sound, same
+from migrator.translation.translate import rebuild_bson
 
 _BROKEN = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
 

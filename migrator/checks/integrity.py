@@ -12,10 +12,10 @@ from sqlalchemy import ForeignKeyConstraint, Table
 from migrator import ids
 from migrator.checks import faults
 from migrator.checks.base import EXAMPLES, Check, Difference, Fault, Scope, judged
-from migrator.exact import decode, show_id
 from migrator.mapping import Collection, Tree
-from migrator.rows import kind_of_column
-from migrator.tree import heads_of_rings
+from migrator.settling.tree import heads_of_rings
+from migrator.translation.exact import decode, show_id
+from migrator.translation.rows import kind_of_column
 
 
 def check_foreign_keys(scope: Scope) -> Iterator[Check]:

@@ -18,8 +18,8 @@ from migrator import vectors
 from migrator.checks import faults
 from migrator.checks.base import EXAMPLES, Check, Difference, Fault, Scope, judged
 from migrator.checks.values import tell_pair
-from migrator.exact import decode_sound, encode, is_faithful, show_id
 from migrator.journal import Place
+from migrator.translation.exact import decode_sound, encode, is_faithful, show_id
 
 GROUPS = 256
 Record = tuple[Any, ...]

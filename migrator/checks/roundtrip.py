@@ -10,14 +10,14 @@ from typing import Any
 from bson.errors import InvalidBSON
 from psycopg import sql
 
-from migrator import rawbson
 from migrator.checks import faults
 from migrator.checks.base import EXAMPLES, Check, Difference, Fault, Scope, judged
-from migrator.exact import Document, decode_sound, same, show_id, whole_of
 from migrator.ids import is_uuid
 from migrator.mapping import Collection
-from migrator.rows import kind_of_column
 from migrator.sources.base import Batch
+from migrator.translation import rawbson
+from migrator.translation.exact import Document, decode_sound, same, show_id, whole_of
+from migrator.translation.rows import kind_of_column
 
 BATCH = 2000
 

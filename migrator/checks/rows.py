@@ -16,7 +16,7 @@ from migrator.checks.base import EXAMPLES, Check, Difference, Scope, judged
 from migrator.checks.values import kind_to_tell, tell_pair
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.rows import kind_of_column
+from migrator.translation.rows import kind_of_column
 
 RANGE = 4000  # rows
 FEW = 8  # so many ranges are read by index; more by reading the table

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from migrator.rows import kind_of_column
+from migrator.translation.rows import kind_of_column
 
 LONGEST = 1000  # characters of a value that is shown
 OPEN = frozenset({"uuid", "boolean", "integer", "timestamp", "enum"})  # kinds that say nothing of a person

@@ -17,7 +17,7 @@ from psycopg import sql
 from migrator import journal, vector_indexes, vectors
 from migrator.checks.base import EXAMPLES, Check
 from migrator.config import Config
-from migrator.ddl import TENANT_COLUMN, TENANT_SETTING
+from migrator.database.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.embedding import open_provider
 from migrator.embedding.provider import Failure, Result
 from migrator.journal import Connection, Place

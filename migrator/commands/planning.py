@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from migrator import ddl, ids, render
+from migrator import ids
 from migrator.commands.session import (
     DEFAULT,
     AsJson,
@@ -25,12 +25,14 @@ from migrator.commands.session import (
 )
 from migrator.commands.session import _consoles as _consoles
 from migrator.config import STARTER
+from migrator.database import ddl
 from migrator.errors import PlanError, UsageError
 from migrator.plan_file import write_plan
 from migrator.run import check_embedding, fingerprints_of
 from migrator.sources.base import Source
 from migrator.stages.plan import plan as make_plan
 from migrator.targets.base import Target
+from migrator.terminal import render
 
 
 def init(

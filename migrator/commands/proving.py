@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from migrator import render
 from migrator.checks.junit import write_junit
 from migrator.commands.session import (
     DEFAULT,
@@ -32,6 +31,7 @@ from migrator.plan_file import read_plan
 from migrator.stages.export import export as rebuild
 from migrator.stages.verify import LEVELS, Level
 from migrator.stages.verify import verify as prove
+from migrator.terminal import render
 
 
 def verify(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import typer
 
-from migrator import render_rehearsal
 from migrator.checks.junit import write_junit
 from migrator.commands.planning import existing_target
 from migrator.commands.session import Session, answer
@@ -21,6 +20,7 @@ from migrator.run import fingerprints_of
 from migrator.sources.base import Source
 from migrator.stages.plan import examine_target
 from migrator.targets.base import Target
+from migrator.terminal import render_rehearsal
 
 
 def rehearse_run(

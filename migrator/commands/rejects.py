@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from migrator import rejects, render
+from migrator import rejects
 from migrator.commands.session import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
 from migrator.journal import Place
 from migrator.page.content import shorten
 from migrator.run import retry_rejects
+from migrator.terminal import render
 
 SHOWN = 60  # characters of an `_id` in a table
 rejects_app = typer.Typer(no_args_is_help=True, help="The documents that could not be loaded, with reasons.")

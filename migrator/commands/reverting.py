@@ -10,7 +10,6 @@ from typing import Annotated
 import psycopg
 import typer
 
-from migrator import keepsakes, render_revert
 from migrator.commands.session import (
     DEFAULT,
     AsJson,
@@ -21,12 +20,14 @@ from migrator.commands.session import (
     session,
 )
 from migrator.commands.session import _consoles as _consoles
-from migrator.console import Console
 from migrator.errors import StoppedError, UsageError
 from migrator.events import Notice
 from migrator.lock import exclusive
+from migrator.ownership import keepsakes
 from migrator.stages.revert import RevertReport, refuse_losses, survey
 from migrator.stages.revert import revert as take_back
+from migrator.terminal import render_revert
+from migrator.terminal.console import Console
 
 
 def revert(

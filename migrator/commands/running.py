@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from migrator import render, status
 from migrator.commands.rehearsing import check_options, check_plan, rehearse_run
 from migrator.commands.session import (
     DEFAULT,
@@ -22,14 +21,16 @@ from migrator.commands.session import (
     session,
 )
 from migrator.commands.session import _consoles as _consoles
-from migrator.console import Console
 from migrator.errors import TargetError
 from migrator.events import Notice
 from migrator.journal import Place
 from migrator.plan_file import differing, read_plan
-from migrator.render_status import blocks_of
 from migrator.run import run_migration
 from migrator.targets.base import Target
+from migrator.terminal import render
+from migrator.terminal.console import Console
+from migrator.terminal.render_status import blocks_of
+from migrator.watching import status
 
 WATCH = 1.0  # seconds
 

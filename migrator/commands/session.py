@@ -18,13 +18,13 @@ import typer
 from migrator.beside import combine
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import Config, load_config
-from migrator.console import Console
 from migrator.events import Notice
 from migrator.rights import explained_rights
 from migrator.sources import open_source
 from migrator.sources.base import Source
 from migrator.targets import open_target
 from migrator.targets.base import Target
+from migrator.terminal.console import Console
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 AsJson = Annotated[

@@ -16,7 +16,6 @@ from migrator import journal
 from migrator.concrete import Concrete
 from migrator.entities import describe_tables
 from migrator.errors import UsageError
-from migrator.exact import show_id
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.page.content import (
@@ -33,6 +32,7 @@ from migrator.page.content import (
 )
 from migrator.page.history import Activity, lay_out
 from migrator.page.storage import read_sizes
+from migrator.translation.exact import show_id
 
 EXAMPLES = 1000  # `_id`s of each code in each collection: enough to work through, little enough to open at once
 DETAILS = 5

@@ -31,7 +31,7 @@ from migrator.page.parts import (
 from migrator.page.proof import count_verification, tell_verification
 from migrator.page.sizes import tell_sizes
 from migrator.page.timeline import draw_timeline
-from migrator.progress import format_duration
+from migrator.terminal.progress import format_duration
 
 OUTCOMES = ("loaded", "rejected", "archived")
 REMEDY = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from migrator.page.content import Verification, Verified
 from migrator.page.parts import chip, clean, fold, name, section, table
-from migrator.progress import format_duration
+from migrator.terminal.progress import format_duration
 
 OPEN = 12  # failed checks that are shown unfolded; more of them would bury what follows
 

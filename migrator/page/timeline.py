@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from migrator.page.content import History, Lane, Pace, Piece
 from migrator.page.parts import clean
 from migrator.page.svg import WIDTH, draw_svg, shorten_label
-from migrator.progress import format_duration
+from migrator.terminal.progress import format_duration
 
 LANE, LABEL = 22, 230  # a lane's height, the room for its name
 ROOM = 190  # for the words on a bar

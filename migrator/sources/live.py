@@ -21,13 +21,13 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from migrator import rawbson
 from migrator.errors import SourceError
-from migrator.exact import decode, encode
 from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import walk
 from migrator.sources.catalog import BUCKETS, choose_database, reason_to_leave_out
 from migrator.sources.live_client import CANNOT_READ, connect, explain, is_transient, label_of, url_database
+from migrator.translation import rawbson
+from migrator.translation.exact import decode, encode
 
 AFTER: Final = "+"
 PATIENCE: Final = 300  # seconds for which a server that does not answer is tried again

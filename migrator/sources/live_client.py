@@ -22,8 +22,8 @@ from pymongo.errors import (
 )
 
 from migrator.errors import SourceError, UsageError
-from migrator.exact import CODEC_OPTIONS
 from migrator.masking import Secrets, url_secrets
+from migrator.translation.exact import CODEC_OPTIONS
 
 CANNOT_READ: Final = frozenset({13})  # Unauthorized
 _BAD_LOGIN: Final = frozenset({18, 8000})  # AuthenticationFailed, Atlas' own

@@ -19,15 +19,16 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import catalog, ddl, objects, vector_indexes
-from migrator.catalog import Catalog
-from migrator.crew import Crew, Graph, Task
-from migrator.ddl import Ref, Statement
+from migrator import vector_indexes
+from migrator.database import catalog, ddl, objects
+from migrator.database.catalog import Catalog
+from migrator.database.crew import Crew, Graph, Task
+from migrator.database.ddl import Ref, Statement
+from migrator.database.objects import Record
 from migrator.errors import DifferenceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Place
 from migrator.mapping import Embedded
-from migrator.objects import Record
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]

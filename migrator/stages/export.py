@@ -19,11 +19,11 @@ from bson.json_util import JSONMode, JSONOptions, dumps
 from migrator import journal
 from migrator.errors import DifferenceError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.exact import decode
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.readback import read_bson
 from migrator.rights import refuse_hidden_rows
+from migrator.translation.exact import decode
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 EVERY = 1000  # documents between two events

@@ -15,27 +15,28 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator import catalog, journal, scratch, vectors
-from migrator.catalog import Catalog
+from migrator import journal, vectors
 from migrator.concrete import Concrete
 from migrator.config import Config
+from migrator.database import catalog, scratch
+from migrator.database.catalog import Catalog
 from migrator.embedding.prices import cost_of
 from migrator.entities import Entity, describe_tables
 from migrator.errors import MigrateError, PlanError
 from migrator.events import Emit, Notice, silent
-from migrator.exact import show_id
-from migrator.fields import FieldStatistics, fates_of_merge
 from migrator.handover import Counts
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
-from migrator.merge import Merge
 from migrator.pipeline import Pipeline
+from migrator.settling.merge import Merge
 from migrator.sources.base import Batch, Part, Source
 from migrator.stages import load
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare, refuse
 from migrator.targets.base import Target
 from migrator.targets.scratch import scratch_target
+from migrator.translation.exact import show_id
+from migrator.translation.fields import FieldStatistics, fates_of_merge
 
 EXAMPLES = 3
 EMPTY = "empty"  # the digest of a target without a schema, whether it is there already or not

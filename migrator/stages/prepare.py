@@ -16,9 +16,9 @@ from psycopg import sql
 from psycopg.rows import class_row
 from sqlalchemy import MetaData
 
-from migrator import catalog, ddl, objects
-from migrator.catalog import Catalog
-from migrator.comparison import Difference, compare
+from migrator.database import catalog, ddl, objects
+from migrator.database.catalog import Catalog
+from migrator.database.comparison import Difference, compare
 from migrator.errors import PlanError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
 from migrator.rights import refuse_hidden_rows

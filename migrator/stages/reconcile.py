@@ -13,14 +13,15 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from migrator import journal, members
-from migrator.amend import ensure_ledger_index
-from migrator.claims import Claims
+from migrator import journal
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
 from migrator.journal import Place
 from migrator.mapping import Collection, Expected, Newest
-from migrator.tree import Trees
+from migrator.settling import members
+from migrator.settling.amend import ensure_ledger_index
+from migrator.settling.claims import Claims
+from migrator.settling.tree import Trees
 
 Connection = psycopg.Connection[Any]
 

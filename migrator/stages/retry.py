@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from migrator import journal, members, rawbson
+from migrator import journal
 from migrator.errors import UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Connection, Place
 from migrator.pipeline import Pipeline
-from migrator.renewal import renew
+from migrator.settling import members
+from migrator.settling.renewal import renew
 from migrator.sources.base import Source
+from migrator.translation import rawbson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

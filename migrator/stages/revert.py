@@ -15,12 +15,14 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator import journal, keepsakes, keys, objects, scratch, vector_indexes
-from migrator.belongings import MEANINGS, TABLE, Belongings, Loss, concerned
+from migrator import journal, vector_indexes
 from migrator.concrete import Concrete
+from migrator.database import objects, scratch
 from migrator.errors import RevertRefusedError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import RECORDS, Connection, Place
+from migrator.ownership import keepsakes, keys
+from migrator.ownership.belongings import MEANINGS, TABLE, Belongings, Loss, concerned
 
 PLACE = Place()
 STEP = "revert"

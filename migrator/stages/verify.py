@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from migrator import catalog, journal, scratch
+from migrator import journal
 from migrator.checks import accounts, catalogs, faults, integrity, records, rows, trips, vectors
 from migrator.checks.base import Check, Difference, Scope, judged
 from migrator.checks.trips import Trip
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
-from migrator.crew import Crew, Graph, Task
+from migrator.database import catalog, scratch
+from migrator.database.crew import Crew, Graph, Task
 from migrator.errors import UsageError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import Counts

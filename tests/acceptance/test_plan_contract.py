@@ -11,8 +11,8 @@ from unittest.mock import patch
 import psycopg
 import pytest
 
-from migrator.console import Console
 from migrator.events import Event, StepFinished
+from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
 from tests.driving import call, hurried
 from tests.scenarios import write_config

@@ -15,8 +15,8 @@ import bson
 import psycopg
 import pytest
 
-from migrator.console import Console
 from migrator.events import Event, StepAdvanced
+from migrator.terminal.console import Console
 from tests.acceptance.test_interruptions import check_left_over, finish, interrupt
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database, dump_database

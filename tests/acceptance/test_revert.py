@@ -14,8 +14,8 @@ from unittest.mock import patch
 import psycopg
 import pytest
 
-from migrator.console import Console
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted
+from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, dump_database, hurried
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
@@ -191,7 +191,9 @@ def test_a_lock_of_others_is_not_waited_for_long(database: str, config: Path) ->
     set_up("filled, there", database, config)
     assert call("run", "-c", config).code == 0
     migrated = digest_database(database)
-    brief = patch("migrator.objects.wait_briefly", lambda connection: connection.execute("SET lock_timeout = '200ms'"))
+    brief = patch(
+        "migrator.database.objects.wait_briefly", lambda connection: connection.execute("SET lock_timeout = '200ms'")
+    )
     with brief, psycopg.connect(database) as reader:
         reader.execute("SELECT FROM conversations")
         answer = call("revert", "--yes", "-c", config)

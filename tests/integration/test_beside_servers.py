@@ -15,7 +15,7 @@ from psycopg import sql
 from migrator.beside.store import Store
 from migrator.beside.table import Table
 from migrator.errors import SourceError, UsageError
-from migrator.exact import Document, decode
+from migrator.translation.exact import Document, decode
 from tests.driving import call, digest_database
 from tests.scenarios import FOLDER, read_scenario, write_config, write_dump
 

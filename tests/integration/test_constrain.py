@@ -9,9 +9,9 @@ from functools import partial
 import psycopg
 import pytest
 
-from migrator import catalog, ddl, objects
-from migrator.comparison import compare
-from migrator.crew import Crew, Task, ranks
+from migrator.database import catalog, ddl, objects
+from migrator.database.comparison import compare
+from migrator.database.crew import Crew, Task, ranks
 from migrator.errors import DifferenceError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.stages import constrain as stage

@@ -11,16 +11,17 @@ import pytest
 from bson import ObjectId
 from hypothesis import HealthCheck, Phase, given, settings
 
-from migrator import journal, rawbson
+from migrator import journal
 from migrator.concrete import Concrete, load_concrete
 from migrator.config import load_config
-from migrator.exact import Document, decode, encode
 from migrator.journal import Connection
 from migrator.readback import read_documents
 from migrator.run import PLACE, run_migration
 from migrator.sources import open_source
 from migrator.targets import open_target
-from migrator.translate import source_id_of
+from migrator.translation import rawbson
+from migrator.translation.exact import Document, decode, encode
+from migrator.translation.translate import source_id_of
 from tests import strategies
 from tests.archive_writer import write_folder
 from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, USERS

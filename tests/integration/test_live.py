@@ -15,11 +15,11 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
 
-from migrator import rawbson
 from migrator.errors import SourceError, UsageError
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Part, Source
 from migrator.sources.live import LiveSource
+from migrator.translation import rawbson
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.mongo import fill, mongo, server_in

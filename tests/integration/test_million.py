@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from bson.errors import InvalidBSON
 
-from migrator import rawbson
 from migrator.concrete import load_concrete
-from migrator.exact import decode, encode, is_faithful
 from migrator.journal import Connection
 from migrator.readback import read_bson
 from migrator.run import PLACE
 from migrator.targets import open_target
+from migrator.translation import rawbson
+from migrator.translation.exact import decode, encode, is_faithful
 from tests.arbitrary import Arbitrary, large_documents
 from tests.driving import call, dump_database
 from tests.scenarios import write_config

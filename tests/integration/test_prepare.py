@@ -7,8 +7,8 @@ from functools import partial
 import psycopg
 import pytest
 
-from migrator import catalog, ddl, objects
-from migrator.comparison import compare
+from migrator.database import catalog, ddl, objects
+from migrator.database.comparison import compare
 from migrator.errors import PlanError, RevertRefusedError, StoppedError, TargetError
 from migrator.events import Event, Notice, silent
 from migrator.stages.constrain import constrain

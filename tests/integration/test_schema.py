@@ -21,8 +21,8 @@ from sqlalchemy import (
     Text,
 )
 
-from migrator import catalog, ddl
-from migrator.comparison import compare
+from migrator.database import catalog, ddl
+from migrator.database.comparison import compare
 from migrator.errors import TargetError, UsageError
 from migrator.targets.bundled import program_path
 from schema import metadata

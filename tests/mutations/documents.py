@@ -9,8 +9,8 @@ from typing import Any
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from migrator.exact import Document, decode, encode
-from migrator.rawbson import split
+from migrator.translation.exact import Document, decode, encode
+from migrator.translation.rawbson import split
 from tests.mutations.base import Bench, Kind, Planted, table_of
 
 DOCUMENTS: dict[str, Kind] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from migrator import rawbson
+from migrator.translation import rawbson
 from tests.archive_writer import build_archive, describe
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"

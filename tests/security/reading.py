@@ -17,13 +17,13 @@ from pathlib import Path
 
 from bson.errors import InvalidBSON
 
-from migrator import rawbson
 from migrator.errors import MigrateError
-from migrator.exact import decode_sound, is_faithful, show_id
-from migrator.fields import FieldStatistics
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Source
-from migrator.translator import archive_batch
+from migrator.translation import rawbson
+from migrator.translation.exact import decode_sound, is_faithful, show_id
+from migrator.translation.fields import FieldStatistics
+from migrator.translation.translator import archive_batch
 from migrator.work import BATCH_BYTES
 from tests.security.mutating import mutate
 

@@ -9,7 +9,7 @@ import pytest
 
 from migrator.beside.folder import Folder, file_id_of
 from migrator.errors import UsageError
-from migrator.exact import Document, decode
+from migrator.translation.exact import Document, decode
 
 TEXT = "First sentence, which says something. Second sentence, which says more. Third one.\n\n" * 20
 

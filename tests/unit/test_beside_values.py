@@ -18,7 +18,7 @@ from migrator.beside.csv_file import CsvFile
 from migrator.beside.jsonl import JsonLines
 from migrator.beside.values import parse
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.exact import Document, decode, encode, same
+from migrator.translation.exact import Document, decode, encode, same
 
 VALUES: list[tuple[str, str, Any]] = [
     ("integer", "5", 5), ("integer", "-0", "-0"), ("integer", "007", "007"), ("integer", "5.0", "5.0"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import ids
-from migrator.codecs import (
+from migrator.translation.codecs import (
     BOOLEAN,
     EARLIEST,
     INDEXED_TEXT,

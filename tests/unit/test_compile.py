@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from bench.documents import Maker
 from mappings import MAPPINGS
-from migrator import rawbson
-from migrator.compile import Fast, compile_collection, source_of
 from migrator.config import load_config
-from migrator.context import Found, Lookup, Row
-from migrator.encode import Encoder, Output
-from migrator.exact import CODEC_OPTIONS, Document, is_faithful, pack_residue
 from migrator.ids import canonical_uuids, is_uuid, uuid_text
 from migrator.mapping import Collection
-from migrator.residues import Residues, encode_all, settle
 from migrator.tenancy import Options
-from migrator.translate import Translation
+from migrator.translation import rawbson
+from migrator.translation.compile import Fast, compile_collection, source_of
+from migrator.translation.context import Found, Lookup, Row
+from migrator.translation.encode import Encoder, Output
+from migrator.translation.exact import CODEC_OPTIONS, Document, is_faithful, pack_residue
+from migrator.translation.residues import Residues, encode_all, settle
+from migrator.translation.translate import Translation
 from tests import strategies
 from tests.toys import IDS, VARIANTS, things
 

@@ -10,11 +10,11 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import pytest
 
-from migrator import progress
 from migrator.config import Secrets
-from migrator.console import Console
 from migrator.errors import MigrateError, TargetError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
+from migrator.terminal import progress
+from migrator.terminal.console import Console
 
 SHOWS_CURSOR = "\x1b[?25h"
 HIDES_CURSOR = "\x1b[?25l"

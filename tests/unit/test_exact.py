@@ -11,7 +11,7 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, Regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.exact import add_residue, decode, encode, is_faithful, pack_residue, same, subtract
+from migrator.translation.exact import add_residue, decode, encode, is_faithful, pack_residue, same, subtract
 from tests.strategies import keys, values
 
 fields = st.dictionaries(keys.filter(lambda key: key != "_id"), values, max_size=4)

@@ -14,8 +14,8 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator import jsonb
-from migrator.exact import decode, encode
+from migrator.translation import jsonb
+from migrator.translation.exact import decode, encode
 from tests.strategies import nests, texts, values
 
 Connection = psycopg.Connection[Any]

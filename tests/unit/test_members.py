@@ -10,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import conversations
-from migrator.exact import add_residue, close_residue, decode, encode, firsts_of, open_residue, pack_residue, same
-from migrator.exact import whole_residue as whole
-from migrator.members import put_in, take_out
-from migrator.translate import rebuild
+from migrator.settling.members import put_in, take_out
+from migrator.translation.exact import (
+    add_residue,
+    close_residue,
+    decode,
+    encode,
+    firsts_of,
+    open_residue,
+    pack_residue,
+    same,
+)
+from migrator.translation.exact import whole_residue as whole
+from migrator.translation.translate import rebuild
 from tests import strategies
 
 (RULE,) = conversations.mapping.members

@@ -12,8 +12,8 @@ from bson import ObjectId, Regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator import rawbson
-from migrator.exact import encode
+from migrator.translation import rawbson
+from migrator.translation.exact import encode
 from tests.strategies import keys, values
 
 EMPTY = encode({})

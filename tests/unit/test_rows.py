@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings import MAPPINGS
-from migrator import jsonb, rows
-from migrator.codecs import EARLIEST, LATEST
+from migrator.translation import jsonb, rows
+from migrator.translation.codecs import EARLIEST, LATEST
 from schema.base import metadata
 from tests.strategies import values
 

@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings import MAPPINGS, shared
-from migrator import jsonb, rows
 from migrator.config import load_config
-from migrator.context import ABSENT, Found
-from migrator.exact import Document, decode, encode, same
 from migrator.findings import FINDINGS, REASONS
 from migrator.handover import Archive, Finding, Loaded, Reject, Result
 from migrator.mapping import Collection
 from migrator.tenancy import Options
-from migrator.translate import References, Translation, rebuild, source_id_of
+from migrator.translation import jsonb, rows
+from migrator.translation.context import ABSENT, Found
+from migrator.translation.exact import Document, decode, encode, same
+from migrator.translation.translate import References, Translation, rebuild, source_id_of
 from tests import strategies
 from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, MESSAGES, NO_PARENT, USERS
 

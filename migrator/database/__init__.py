@@ -1,0 +1,1 @@
+"""PostgreSQL as such: its catalog, definitions and what was changed of them, sessions, COPY."""

@@ -1,0 +1,113 @@
+"""Changes to rows that are loaded already, with ledger, residue and findings in step. Callers open the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from migrator import journal
+from migrator.database.copying import copy
+from migrator.handover import Finding
+from migrator.journal import Place
+from migrator.mapping import Collection
+from migrator.readback import read_loaded
+from migrator.resolve import for_sql
+from migrator.translation.context import Row
+from migrator.translation.encode import finding_tuple, spell_id
+from migrator.translation.exact import decode, whole_of
+from migrator.translation.jsonb import to_text
+from migrator.translation.rows import kind_of_column
+from migrator.translation.translate import rebuild, residue_of
+
+Connection = psycopg.Connection[Any]
+Loaded = tuple[bytes, Row, bytes | None]  # source_id, row, residue
+AT_ONCE = 1000
+
+
+LEDGER_INDEXES: tuple[LiteralString, ...] = (
+    # What tells apart comes first: with the collection's name before it, sorting takes twice the time.
+    "CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (target_id, collection)",
+    # A hash, for an `_id` may be of any length, and no B-tree takes more than 2,704 bytes.
+    "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} USING hash (source_id)",
+)
+
+
+def ensure_ledger_index(connection: Connection, place: Place) -> None:
+    """The ways to a ledger entry, by row and by `_id`; made when first needed: every load after pays for them."""
+    for statement in LEDGER_INDEXES:
+        connection.execute(place.sql(statement))
+
+
+def change_rows(
+    connection: Connection,
+    place: Place,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    changes: Mapping[Any, Row],
+    code: str | None,
+) -> None:
+    """Gives rows (by plain id) other column values; what these no longer give back goes to the residue.
+
+    With a `code`, each changed document gets a finding."""
+    journal.sign(connection, place)
+    ids = [spell_id(row_id) for row_id in changes]
+    found = list(read_loaded(connection, place, mappings, collection, ids))
+    write_changes(connection, place, collection, found, changes)
+    if code is not None:
+        add_findings(connection, place, _findings(collection, code, found, changes))
+
+
+def _findings(
+    collection: Collection, code: str, found: Iterable[Loaded], changes: Mapping[Any, Row]
+) -> Iterator[Finding]:
+    for source_id, row, _ in found:
+        detail = ", ".join(changes[row[collection.key.column]])
+        yield Finding(collection=collection.name, code=code, source_id=source_id, detail=detail)
+
+
+def write_changes(
+    connection: Connection, place: Place, collection: Collection, found: Iterable[Loaded], changes: Mapping[Any, Row]
+) -> None:
+    """Gives rows that were read (`read_loaded`) other column values; the residues follow."""
+    query = place.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
+    with connection.pipeline():  # two statements a row, and nobody waits for their answers
+        for source_id, row, kept in found:
+            row_id = row[collection.key.column]
+            change = changes[row_id]
+            document = rebuild(collection, decode(source_id), row, kept)
+            residue = residue_of(collection, document, {**row, **change}) if whole_of(kept) is None else kept
+            update_row(connection, place, collection, row_id, change)
+            connection.execute(query, (residue, collection.name, spell_id(row_id)))
+
+
+def update_row(connection: Connection, place: Place, collection: Collection, row_id: Any, change: Row) -> None:
+    """Sets columns of one row; values are plain."""
+    assignments, values = [], list[Any]()
+    for name, value in change.items():
+        expression, given = as_parameters(value, kind_of_column(collection.table.c[name]))
+        assignments.append(sql.SQL("{} = {}").format(sql.Identifier(name), expression))
+        values += given
+    query = sql.SQL("UPDATE {} SET {} WHERE {} = %s").format(
+        place.table(collection.table.name),
+        sql.SQL(", ").join(assignments),
+        sql.Identifier(collection.key.column),
+    )
+    connection.execute(query, (*values, for_sql(row_id)))
+
+
+def as_parameters(value: Any, kind: str) -> tuple[sql.SQL, tuple[Any, ...]]:
+    """An expression for a plain value of a column, and its parameters."""
+    if value is None or kind not in ("jsonb", "timestamp"):
+        return sql.SQL("%s"), (for_sql(value),)
+    if kind == "jsonb":
+        return sql.SQL("%s::jsonb"), (to_text(value),)
+    # In two steps, because intervals are multiplied as doubles; and PostgreSQL has dates that Python has not.
+    whole = "timestamp 'epoch' + %s::bigint * interval '1 day' + %s::bigint * interval '1 microsecond'"
+    return sql.SQL(whole), divmod(value, 86_400_000_000)
+
+
+def add_findings(connection: Connection, place: Place, findings: Iterable[Finding]) -> None:
+    copy(connection, place.sql("{findings}"), [finding_tuple(finding) for finding in findings])

@@ -1,0 +1,299 @@
+"""What a person sees: events as progress, errors with cause and remedy, tables, and the one JSON document of --json.
+
+The only importer of rich. Everything printed passes through here, masked and free of control characters. Not here: what
+the words say (the stages) and which command prints what (cli.py).
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any, Self
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from migrator.errors import MigrateError
+from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
+from migrator.masking import mask
+from migrator.terminal.progress import Lines, Step, Throttled, View, format_duration
+from migrator.wording import say_error, trace_error
+
+# A document's text may end up in a message, and must not drive the terminal, nor turn its lines around.
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in _TURNING}
+_MARKS = {"✓": "bold green", "✗": "bold red"}
+# In JSON they can only stand in strings, and json itself has seen to those below 32.
+_CONTROLS_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_TURNING)}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table without a title."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Block = str | Grid
+
+
+class Console:
+    """Standard output for results, standard error for errors; progress goes with the results, unless these are JSON.
+
+    Use it as a context manager: leaving it gives the terminal back as it was, also after Ctrl-C.
+    `mask` may be replaced by one that knows the secrets of a config (`Secrets.mask`).
+    """
+
+    def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.mask: Callable[[str], str] = mask
+        self.json, self.quiet, self.verbose = json, quiet, verbose
+        self._stdout = _make_rich(sys.stdout)
+        self._stderr = _make_rich(sys.stderr)
+        self._talk = self._stderr if json else self._stdout
+        self._lock = threading.RLock()  # workers report from threads of their own
+        self._steps: dict[str, Step] = {}
+        self._view: View = _Bars(self._talk) if _is_terminal(self._talk) else Lines(self._say, self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the progress display. Twice does no harm; the next event starts it again."""
+        with self._lock:
+            self._steps.clear()
+            self._view.close()
+
+    def emit(self, event: Event) -> None:
+        """Shows an event: an `Emit` for the stages."""
+        with self._lock:
+            match event:
+                case Notice():
+                    self._notice(event)
+                case _ if self.quiet:
+                    pass
+                case StepStarted():
+                    step = self._steps[event.step] = Step(_line(event.step, self.mask), event.total, event.unit)
+                    self._view.start(step)
+                case StepAdvanced() if event.step in self._steps:
+                    step = self._steps[event.step]
+                    step.done = event.done
+                    step.total = event.total or step.total
+                    step.note = event.note
+                    self._view.advance(step)
+                case StepFinished() if event.step in self._steps:
+                    self._view.finish(self._steps.pop(event.step), _line(event.note, self.mask))
+
+    def _notice(self, event: Notice) -> None:
+        if event.level == "warning":
+            self._say(("warning: ", "bold yellow"), event.text)
+        elif not self.quiet:
+            self._say(event.text)
+
+    def print(self, text: str) -> None:
+        """A result, as it is, for people: shown even with --quiet. The mark of a verdict has its colour."""
+        style = _MARKS.get(text[:1])
+        with self._lock:
+            self._say(*([(text[:1], style), text[1:]] if style else [text]))
+
+    def print_json(self, value: object) -> None:
+        """The one JSON document of --json."""
+        text = jsonlib.dumps(_clean_json(value, self.mask), ensure_ascii=False, indent=2, default=str)
+        text = text.translate(_CONTROLS_IN_JSON)
+        with self._lock:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+        """A result in columns: numbers to the right, with thousands separated; None is empty."""
+        table = self._make_table(columns, [list(row) for row in rows], title)
+        with self._lock:
+            self._talk.print(table)
+
+    def _make_table(self, columns: Sequence[str], values: Sequence[Sequence[object]], title: str = "") -> Table:
+        table = Table(title=_clean(title, self.mask) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(columns):
+            numeric = any(_is_number(row[index]) for row in values)
+            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        for row in values:
+            table.add_row(*(Text(_line(_cell(value), self.mask)) for value in row))
+        return table
+
+    def show(self, blocks: Iterable[Block]) -> None:
+        """Sentences and tables, one after the other."""
+        for block in blocks:
+            if isinstance(block, str):
+                self.print(block)
+            else:
+                self.table(block.columns, block.rows)
+
+    @contextmanager
+    def screen(self) -> Iterator[Callable[[Sequence[Block]], None]]:
+        """What it yields shows blocks in place of those before. Without a terminal: their first line every few seconds.
+
+        The last blocks stay on show.
+        """
+        if not _is_terminal(self._talk):
+            lines = Throttled(lambda blocks: self.print(next(each for each in blocks if isinstance(each, str))))
+            try:
+                yield lines
+            finally:
+                lines.flush()
+            return
+        with Live(console=self._talk, auto_refresh=False, vertical_overflow="ellipsis") as live:
+            yield lambda blocks: live.update(Group(*map(self._make_block, blocks)), refresh=True)
+
+    def _make_block(self, block: Block) -> Text | Table:
+        if isinstance(block, str):
+            return Text(_clean(block, self.mask))
+        return self._make_table(block.columns, block.rows)
+
+    def error(self, error: BaseException, *, verbose: bool | None = None) -> None:
+        """What happened, why, and what to do; with `verbose` the traceback, too."""
+        with self._lock:
+            self.close()
+            said = _describe(error)
+            self._complain(("error: ", "bold red"), said)
+            for cause in _causes(error):
+                text = _describe(cause)
+                if text not in said:
+                    self._complain(("because: ", "red"), text)
+                    said += text
+            if isinstance(error, MigrateError) and error.hint:
+                self._complain(("hint: ", "bold cyan"), error.hint)
+            if self.verbose if verbose is None else verbose:
+                self._complain(trace_error(error).rstrip())
+
+    def _say(self, *parts: str | tuple[str, str]) -> None:
+        _print(self._talk, self.mask, parts)
+
+    def _complain(self, *parts: str | tuple[str, str]) -> None:
+        _print(self._stderr, self.mask, parts)
+
+
+def _make_rich(stream: IO[str]) -> RichConsole:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # a terminal that cannot show '…' is no reason to fail
+    # Without a terminal rich would wrap tables at 80 columns.
+    return RichConsole(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else 200)
+
+
+def _is_terminal(console: RichConsole) -> bool:
+    # rich's own answer says yes to FORCE_COLOR in a pipe, where nothing may be animated.
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
+def _print(console: RichConsole, masked: Callable[[str], str], parts: Sequence[str | tuple[str, str]]) -> None:
+    line = Text()
+    for part in parts:
+        text, style = (part, "") if isinstance(part, str) else part
+        line.append(_clean(text, masked), style)
+    console.print(line, soft_wrap=True)
+
+
+def _clean(text: str, masked: Callable[[str], str]) -> str:
+    return masked(text).translate(_CONTROLS)
+
+
+def _line(text: str, masked: Callable[[str], str]) -> str:
+    """The same for what is one line, whatever a name holds."""
+    return _clean(text, masked).replace("\n", "\\n")
+
+
+def _clean_json(value: Any, masked: Callable[[str], str]) -> Any:
+    """Value by value: masking the finished text could cut through its syntax."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {masked(str(key)): _clean_json(inner, masked) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean_json(inner, masked) for inner in value]
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, MigrateError):
+        return error.message
+    return say_error(error)
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    seen = {id(error)}
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__
+
+
+class _Bars:
+    """Progress as rich's bars, one a step; a finished step leaves a line above them."""
+
+    def __init__(self, console: RichConsole) -> None:
+        self._console = console
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def start(self, step: Step) -> None:
+        if self._progress is None:
+            name = TextColumn("{task.description}", markup=False)
+            bar, figures = BarColumn(bar_width=24), _Figures(Column(no_wrap=True))
+            self._progress = Progress(SpinnerColumn(), name, bar, figures, console=self._console)
+            self._progress.start()
+        self._tasks[step.name] = self._progress.add_task(step.name, total=step.total, step=step)
+
+    def advance(self, step: Step) -> None:
+        if self._progress is not None:
+            self._progress.update(self._tasks[step.name], completed=step.done, total=step.total)
+
+    def finish(self, step: Step, note: str) -> None:
+        if self._progress is not None and step.name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(step.name))
+        line = Text.assemble(
+            ("✓ ", "green"), step.name, (f"  {note}" if note else ""), (f"  {format_duration(step.seconds)}", "dim")
+        )
+        self._console.print(line, soft_wrap=True)
+
+    def close(self) -> None:
+        """Stops rich's live display, which shows the cursor again."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = None
+        self._tasks.clear()
+
+
+class _Figures(ProgressColumn):
+    """'1,200 of 3,219 documents  240/s, 8 s left'."""
+
+    def render(self, task: Task) -> Text:
+        step: Step = task.fields["step"]
+        return Text.assemble(step.amount(), "  ", (step.pace(), "dim"))
