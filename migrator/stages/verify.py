@@ -231,8 +231,10 @@ def _compare(scope: Scope, again: Place, dsn: str, emit: Emit) -> list[Check]:
     step = "compare"
     emit(StepStarted(step=step, unit="relations"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {}
+    here, there = (accounts.count_loaded(scope.connection, place) for place in (scope.place, again))
     for name, mapping in scope.chosen.items():
-        parts[f"rows of {name}"] = partial(rows.compare_table, again=again, mapping=mapping)
+        loaded = (here.get(name, 0), there.get(name, 0))
+        parts[f"rows of {name}"] = partial(rows.compare_table, again=again, mapping=mapping, loaded=loaded)
     for relation in records.RELATIONS:
         parts[relation.name] = partial(records.compare_relation, again=again, relation=relation)
     found = _at_once(scope, dsn, parts, step, emit)
