@@ -91,7 +91,7 @@ class LiveSource:
     @property
     def smallest_part(self) -> int:
         """Each part is a query of its own, and there are servers that scan the whole collection for it."""
-        return 64 << 20
+        return 256 << 20
 
     def share_read(self) -> float | None:
         return min(1.0, self._read / self._total) if self._total else None
