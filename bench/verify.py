@@ -11,7 +11,6 @@ import json
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -20,9 +19,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bench.documents import write_dump
+from bench.processes import COMMAND
 from migrator.targets.embedded import EmbeddedTarget
 
-COMMAND = Path(sys.executable).with_name("migrate")
 Pair = tuple[float, float]  # seconds, CPU seconds
 
 

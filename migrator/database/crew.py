@@ -63,12 +63,8 @@ class Crew:
         while sorter.is_active():
             ready = sorted([*ready, *sorter.get_ready()], key=rank, reverse=True)
             while ready and len(self._running) < self._size:
-                task = ready.pop(0)
-                self._running[self._pool.submit(self._do, task)] = task
-            finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                task = self._running.pop(future)
-                future.result()
+                self.begin(ready.pop(0))
+            for task in self._wait():
                 sorter.done(task)
                 yield task
 
@@ -79,11 +75,15 @@ class Crew:
     def finish(self) -> Iterator[Task]:
         """Yields each task that was begun, when it is done. The first that fails ends the work with its error."""
         while self._running:
-            finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                task = self._running.pop(future)
-                future.result()
-                yield task
+            yield from self._wait()
+
+    def _wait(self) -> Iterator[Task]:
+        """The tasks that are done next, one at least. Raises what one of them has raised."""
+        finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            task = self._running.pop(future)
+            future.result()
+            yield task
 
     def _do(self, task: Task) -> None:
         connection = self._free.get()
