@@ -18,18 +18,13 @@ import typer.main
 
 from migrator import cli
 from tests.conftest import administer, with_database
-from tests.driving import Answer, call, digest_database, hurried, spawn
+from tests.driving import Answer, call, digest_database, spawn
 from tests.scenarios import read_scenario, write_config, write_dump
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 SECRET = "s3cret-pa55w0rd"
 ID = "64a000000000000000000101"
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    """Commands in this process rehearse on the tests' server."""
-    with hurried(server_url):
-        yield
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,18 +22,12 @@ from migrator.targets.base import Target
 from migrator.targets.scratch import PREFIX
 from tests.archive_writer import write_folder
 from tests.conftest import administer
-from tests.driving import call, dump_database, hurried
+from tests.driving import call, dump_database
 from tests.integration.schemas import CONTRACT
 from tests.scenarios import read_scenario, scenario_names, write_config, write_dump
 from tests.talks import make_talks
 
 SAME = ("collections", "tables", "findings", "rejects", "status")
-
-
-@pytest.fixture
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 @pytest.fixture

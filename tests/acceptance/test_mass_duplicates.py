@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,9 +12,11 @@ import psycopg
 import pytest
 
 from tests.archive_writer import write_folder
-from tests.driving import call, digest_database, hurried
+from tests.driving import call, digest_database
 from tests.scenarios import write_config
 from tests.talks import make_talks
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 # Another tenant has the conversations and messages of an earlier migration, under an account of its own.
 OTHERS = """
@@ -28,12 +30,6 @@ DELETE FROM users WHERE email <> 'o@example.org';
 DELETE FROM tenants WHERE subdomain <> 'o';
 DROP SCHEMA migrator CASCADE;
 """
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 def test_many_at_once(new_database: Callable[[], str], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,17 +13,13 @@ import pytest
 from migrator.events import Event, StepFinished
 from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
-from tests.driving import call, hurried
+from tests.driving import call
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 OTHER = "0190b5a0-0000-7000-8000-00000000000e"
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,15 @@ import psycopg
 import pytest
 
 from tests.archive_writer import write_folder
-from tests.driving import call, digest_database, hurried
+from tests.driving import call, digest_database
 from tests.scenarios import write_config
 from tests.talks import make_talks
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 ADOPT = {"policies": {"orphan_owner": "u0@example.com"}}
 MERGE = {"policies": {"duplicate_email": "merge"}}
 BOTH = {"policies": {**ADOPT["policies"], **MERGE["policies"]}}
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 def migrate(config: Path, *command: str) -> Any:

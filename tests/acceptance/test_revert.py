@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,11 +17,13 @@ import pytest
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted
 from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
-from tests.driving import COMMAND, Answer, call, digest_database, dump_database, hurried
+from tests.driving import COMMAND, Answer, call, digest_database, dump_database
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
 from tests.killing import wait_for_the_lock
 from tests.scenarios import write_config
 from tests.talks import make_talks
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DRIZZLE = """
 CREATE SCHEMA drizzle;
@@ -30,12 +32,6 @@ INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('9f2c', 1735
 """
 # Who made the schema, and whether another tenant is in it.
 STARTS = ("empty, made", "empty, there", "filled, made", "filled, there", "filled, drizzle")
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 @pytest.fixture(scope="module")

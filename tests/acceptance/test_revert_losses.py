@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import pytest
 
 from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
-from tests.driving import Answer, call, digest_database, dump_database, hurried
+from tests.driving import Answer, call, digest_database, dump_database
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
 from tests.scenarios import write_config
 from tests.talks import make_talks
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 TENANT = "0190b5a0-0000-7000-8000-000000000001"
 NEW = "99999999-9999-4999-8999-9999999999"  # and two digits
@@ -29,12 +31,6 @@ CREATE SCHEMA app;
 CREATE TABLE app."Odd/""notes" (who uuid REFERENCES public.users ON DELETE CASCADE, note json);
 CREATE TABLE app.pinned (id int PRIMARY KEY, talk uuid REFERENCES public.conversations ON DELETE SET NULL);
 """
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,14 @@ import pytest
 
 from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
-from tests.driving import COMMAND, call, hurried
+from tests.driving import COMMAND, call
 from tests.killing import wait_for_the_lock
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 TEXT = "Nobody may read this in a report"
-
-
-@pytest.fixture(autouse=True)
-def quick(server_url: str) -> Iterator[None]:
-    with hurried(server_url):
-        yield
 
 
 @pytest.fixture
