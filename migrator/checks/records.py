@@ -1,7 +1,8 @@
 """What schema `migrator` keeps against what it would keep now: ledger with residues, rejects, archive, findings …
 
-As with rows: checksums of groups first, the records of some groups after. BSON counts field by field: the order of the
-top-level fields of a residue, or of a document that was a row for a while, is nobody's promise.
+As with rows: checksums of groups first (by the hash of the whole record), the records of some groups after. BSON counts
+field by field: the order of the top-level fields of a residue, or of a document that was a row for a while, is nobody's
+promise.
 """
 
 from __future__ import annotations
@@ -80,19 +81,23 @@ def _condition(scope: Scope, relation: Relation) -> sql.Composable:
     return sql.SQL(" AND ").join(parts)
 
 
-def _group(relation: Relation) -> sql.Composed:
-    key = sql.SQL(", ").join(map(sql.Identifier, relation.key))
-    return sql.SQL("hash_record_extended(ROW({}), 0) & {}").format(key, sql.Literal(GROUPS - 1))
+def _hash(relation: Relation) -> sql.Composed:
+    columns = sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns))
+    return sql.SQL("hash_record_extended(ROW({}), 0)").format(columns)
 
 
 def _checksums(scope: Scope, place: Place, relation: Relation) -> dict[tuple[str, int], tuple[int, Any]]:
-    """Number and checksum of the records of each group. A sum: the same record may be there twice."""
+    """Number and checksum of the records of each group. A sum: the same record may be there twice.
+
+    A record that was changed is in one group here and in another there: both differ, and both are read.
+    """
+    # OFFSET 0: each record is hashed once, and what is grouped is narrow, as with rows.
     query = sql.SQL(
-        "SELECT collection, {group}, count(*), sum(hash_record_extended(ROW({columns}), 0)) FROM {relation}"
-        " WHERE {only} GROUP BY 1, 2"
+        "SELECT collection, h & {last}, count(*), sum(h) FROM"
+        " (SELECT collection, {hash} AS h FROM {relation} WHERE {only} OFFSET 0) hashed GROUP BY 1, 2"
     ).format(
-        group=_group(relation),
-        columns=sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns)),
+        last=sql.Literal(GROUPS - 1),
+        hash=_hash(relation),
         relation=sql.Identifier(place.records, relation.name),
         only=_condition(scope, relation),
     )
@@ -102,12 +107,13 @@ def _checksums(scope: Scope, place: Place, relation: Relation) -> dict[tuple[str
 
 def _read(scope: Scope, place: Place, relation: Relation, groups: list[int]) -> Entries:
     """The records of some groups by their key, each with whether it was written after the run."""
-    query = sql.SQL("SELECT {columns}, {newer} FROM {relation} t WHERE {only} AND {group} = ANY(%s)").format(
+    query = sql.SQL("SELECT {columns}, {newer} FROM {relation} t WHERE {only} AND {hash} & {last} = ANY(%s)").format(
         columns=sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns)),
         newer=faults.newer(scope.place, "t"),
         relation=sql.Identifier(place.records, relation.name),
         only=_condition(scope, relation),
-        group=_group(relation),
+        hash=_hash(relation),
+        last=sql.Literal(GROUPS - 1),
     )
     entries: Entries = defaultdict(list)
     for record in scope.connection.execute(query, (groups,), binary=True):

@@ -82,9 +82,10 @@ def _checksums(
     connection: Connection, place: Place, mapping: Collection, bounds: list[Any], mine: bool
 ) -> dict[int, tuple[int, int]]:
     """Number and checksum of the rows of each range."""
+    # OFFSET 0: two numbers a row are grouped. Else PostgreSQL expects many ranges, and sorts the rows, texts and all.
     query = sql.SQL(
-        "SELECT width_bucket(t.{key}, %s::{type}[]), count(*), bit_xor(hash_record_extended(ROW({columns}), 0)) {rows}"
-        " GROUP BY 1"
+        "SELECT n, count(*), bit_xor(h) FROM (SELECT width_bucket(t.{key}, %s::{type}[]) AS n,"
+        " hash_record_extended(ROW({columns}), 0) AS h {rows} OFFSET 0) hashed GROUP BY 1"
     ).format(
         key=sql.Identifier(mapping.key.column),
         type=_type(mapping),
