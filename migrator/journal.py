@@ -236,9 +236,13 @@ def read_whole(connection: Connection, place: Place, collection: str) -> Iterato
 
 def count_outcomes(connection: Connection, place: Place) -> dict[str, Counts]:
     """The accounting identity of every collection read so far, from journal and ledger."""
-    read = place.sql("SELECT collection, sum(documents)::bigint FROM {batches} GROUP BY 1 ORDER BY 1")
     kept = place.sql("SELECT collection, outcome, count(*) FROM {ledger} GROUP BY 1, 2")
-    outcomes = {(row[0], row[1]): int(row[2]) for row in connection.execute(kept)}
+    return balance(connection, place, {(row[0], row[1]): int(row[2]) for row in connection.execute(kept)})
+
+
+def balance(connection: Connection, place: Place, outcomes: Mapping[tuple[str, str], int]) -> dict[str, Counts]:
+    """The same where the ledger's entries have been counted, by collection and outcome."""
+    read = place.sql("SELECT collection, sum(documents)::bigint FROM {batches} GROUP BY 1 ORDER BY 1")
     return {
         name: Counts(
             source=int(documents),

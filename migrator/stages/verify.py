@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from sqlalchemy import Table
+
 from migrator import journal
-from migrator.checks import accounts, catalogs, faults, integrity, records, rows, trips, vectors
+from migrator.checks import accounts, catalogs, faults, integrity, records, rows, survey, trips, vectors
 from migrator.checks.base import Check, Difference, Scope, judged
+from migrator.checks.survey import Look, Records, Survey
 from migrator.checks.trips import Trip
 from migrator.concrete import Concrete
 from migrator.config import Config, fingerprint
@@ -78,19 +82,18 @@ def verify(
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
     check_only(only, source, concrete)
     scope = _scope(config, concrete, source, connection, place, only, show)
-    scope, found = _counts(scope, source, dsn, emit)
-    checks = list(found)
+    scope, look, checks = _counts(scope, source, dsn, emit)
     if concrete.embedded is not None and concrete.embedded.table in scope.tables:
         checks += vectors.check_all(connection, place, concrete.embedded, config, again)
     if level in ("rows", "roundtrip") and not scope.unusable:
-        checks += _rows(scope, concrete, source, dsn, level == "roundtrip", share, emit)
+        checks += _rows(scope, look, concrete, source, dsn, level == "roundtrip", share, emit)
     if not faults.is_traceable(connection, place) and not all(check.ok for check in checks):
         emit(Notice(text="This database was restored from a dump: whose doing a difference is cannot be told."))
         checks = [check.without_faults() for check in checks]
     return VerifyReport(
         level=level,
         checks=tuple(checks),
-        collections=journal.count_outcomes(connection, place),
+        collections=journal.balance(connection, place, look.records.counts),
         seconds=time.monotonic() - started,
     )
 
@@ -138,28 +141,54 @@ def names_of(scope: Scope, source: Source) -> list[str]:
     return [name for name in names if scope.has_collection(name)]
 
 
-def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, list[Check]]:
+def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, Survey, list[Check]]:
     """The checks that need no mapping, and the scope without the tables that cannot be looked at."""
     connection, metadata = scope.connection, scope.metadata
-    counted = accounts.count_source(source, names_of(scope, source), emit)
-    emit(StepStarted(step="check the target", unit="checks"))
     wanted = catalog.read_wanted(connection, metadata, scope.config.target.rls == "all")
     actual = catalog.read(connection)
     usable = replace(scope, unusable=catalogs.unusable_tables(metadata, wanted, actual))
+    counted, look = _look(usable, source, dsn, emit)
+    outcomes = journal.balance(connection, scope.place, look.records.counts)
+    emit(StepStarted(step="check the target", unit="checks"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
-        "accounts": lambda one: accounts.check_accounts(one, counted),
-        "journal": lambda one: accounts.check_journal(one, counted),
-        "kept": accounts.check_kept,
+        "accounts": lambda one: accounts.check_accounts(one, counted, outcomes),
+        "journal": lambda one: accounts.check_journal(one, counted, outcomes),
+        "kept": lambda one: accounts.check_kept(one, look),
         "catalog": lambda one: [*catalogs.check_catalog(one, wanted, actual), *_unusable(one)],
-        "rows": accounts.check_rows,
+        "rows": lambda one: accounts.check_rows(one, look),
         "ids": integrity.check_ids,
-        "foreign keys": integrity.check_foreign_keys,
-        "tenants": integrity.check_tenants,
-        "trees": integrity.check_trees,
-        "row security": lambda one: catalogs.check_row_security(one, emit),
+        "foreign keys": lambda one: integrity.check_foreign_keys(one, look),
+        "tenants": lambda one: integrity.check_tenants(one, look),
+        "trees": lambda one: integrity.check_trees(one, look),
+        "row security": lambda one: catalogs.check_row_security(one, look, emit),
     }
     found = _at_once(usable, dsn, parts, "check the target", emit)
-    return usable, [check for name in parts for check in found[name]]
+    return usable, look, [check for name in parts for check in found[name]]
+
+
+def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Survey]:
+    """Counts the source here, while the server looks at the target."""
+    tables: dict[str, Look] = {}
+    kept: list[Records] = []
+
+    def look_at(table: Table, connection: Connection) -> None:
+        tables[table.name] = survey.look_at_table(replace(scope, connection=connection), table)
+
+    def look_at_records(connection: Connection) -> None:
+        kept.append(survey.look_at_records(replace(scope, connection=connection)))
+
+    with _crew(scope, dsn, len(scope.tables) + 1) as crew:
+        crew.begin(Task(name="records", act=look_at_records))
+        for table in reversed(scope.tables):  # the large ones refer to others
+            crew.begin(Task(name=table.name, act=partial(look_at, table)))
+        counted = accounts.count_source(source, names_of(scope, source), emit)
+        for _ in crew.finish():
+            pass
+    return counted, Survey(records=kept[0], tables=tables)
+
+
+def _crew(scope: Scope, dsn: str, tasks: int) -> Crew:
+    return Crew(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
 
 
 def _at_once(
@@ -172,7 +201,7 @@ def _at_once(
         found[name] = list(parts[name](replace(scope, connection=connection)))
 
     graph: Graph = {Task(name=name, act=partial(act, name)): set() for name in parts}
-    with Crew(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, len(graph))) as crew:
+    with _crew(scope, dsn, len(graph)) as crew:
         for _ in crew.work(graph):
             emit(StepAdvanced(step=step, done=sum(map(len, found.values()))))
     emit(StepFinished(step=step, note=f"{sum(map(len, found.values()))} checks"))
@@ -186,7 +215,14 @@ def _unusable(scope: Scope) -> Iterator[Check]:
 
 
 def _rows(
-    scope: Scope, concrete: Concrete, source: Source, dsn: str, roundtrip: bool, share: float, emit: Emit
+    scope: Scope,
+    look: Survey,
+    concrete: Concrete,
+    source: Source,
+    dsn: str,
+    roundtrip: bool,
+    share: float,
+    emit: Emit,
 ) -> list[Check]:
     token = _token(scope, concrete, source)
     with scratch.beside(scope.connection, concrete.mappings, token) as (again, found):
@@ -195,7 +231,7 @@ def _rows(
         run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
         pipeline = Pipeline.of(scope.config, concrete, source, scope.connection, dsn, again, emit)
         pipeline.bring(run, _needed(scope, source))
-        checks = _compare(scope, again, dsn, emit)
+        checks = _compare(scope, look, again, dsn, emit)
         if roundtrip:
             trip = None if concrete.packages is None else Trip(
                 config=scope.config, packages=concrete.packages, dsn=dsn, only=scope.only, show=scope.show,
@@ -226,14 +262,14 @@ def _needed(scope: Scope, source: Source) -> frozenset[str]:
     return frozenset(needed)
 
 
-def _compare(scope: Scope, again: Place, dsn: str, emit: Emit) -> list[Check]:
+def _compare(scope: Scope, look: Survey, again: Place, dsn: str, emit: Emit) -> list[Check]:
     """Tables and records, several at once."""
     step = "compare"
     emit(StepStarted(step=step, unit="relations"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {}
-    here, there = (accounts.count_loaded(scope.connection, place) for place in (scope.place, again))
+    there = accounts.count_loaded(scope.connection, again)
     for name, mapping in scope.chosen.items():
-        loaded = (here.get(name, 0), there.get(name, 0))
+        loaded = (look.records.loaded(name)[0], there.get(name, 0))
         parts[f"rows of {name}"] = partial(rows.compare_table, again=again, mapping=mapping, loaded=loaded)
     for relation in records.RELATIONS:
         parts[relation.name] = partial(records.compare_relation, again=again, relation=relation)
