@@ -43,7 +43,8 @@ class Claim:
 
 def settle_plain(claims: Claims, rejects: list[Rejected]) -> Iterator[Rejected]:
     """Rekeys the plain ones, batch by batch, and yields each that it has settled."""
-    if claims.collection.owner is None or claims.collection.unique or not _has_strangers(claims):
+    collection = claims.collection
+    if not rejects or collection.owner is None or collection.unique or not _has_strangers(claims):
         return
     counts: Counter[Any] = Counter()
     owns: Counter[Any] = Counter()  # a text may spell the ObjectId of another document

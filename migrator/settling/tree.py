@@ -41,16 +41,18 @@ class Trees:
     def settle(self) -> None:
         """All steps, in the order in which they depend on each other."""
         assert self.collection.tree is not None  # asked only of collections that have one
-        steps = [self.follow, self.cut_bad_edges]
-        if self._has_links(self.collection.tree):
-            steps[1:1] = [self.infer_parents, self.report_disagreements]
+        tree, steps = self.collection.tree, [self.cut_bad_edges]
+        if self._has_any(tree, "SELECT EXISTS (SELECT FROM {links} WHERE collection = %(link)s)"):
+            steps[:0] = [self.infer_parents, self.report_disagreements]
+        if self._has_any(tree, "SELECT EXISTS (SELECT FROM {aliases} WHERE collection = %(collection)s)"):
+            steps[:0] = [self.follow]
         for step in steps:
-            step(self.collection.tree)
+            step(tree)
 
-    def _has_links(self, tree: Tree) -> bool:
-        """Whether any row lists others; without an index that joins could begin with, no join says so at once."""
-        query = self.place.sql("SELECT EXISTS (SELECT FROM {links} WHERE collection = %(link)s)")
-        return self.connection.execute(query, self._values(tree)).fetchone() == (True,)
+    def _has_any(self, tree: Tree, template: LiteralString) -> bool:
+        """Whether any row lists others, or has another id; without an index that joins could begin with, no join says
+        so at once."""
+        return self.connection.execute(self.place.sql(template), self._values(tree)).fetchone() == (True,)
 
     def reattach(self) -> None:
         """Rows that were cut from their parent name it again: it may be there by now. `settle` cuts what dangles."""
