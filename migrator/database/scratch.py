@@ -30,6 +30,8 @@ def beside(
     if run is None:
         drop(connection)
         make(connection, mappings)
+    # Statistics of these tables need be no better than to tell the large ones.
+    connection.execute("SET default_statistics_target = 10")
     try:
         yield SCRATCH, run
     except (KeyboardInterrupt, StoppedError):
@@ -52,8 +54,8 @@ def make(connection: Connection, mappings: Mapping[str, Collection]) -> None:
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH.rows)))
         for name in ["tenants", *(mapping.table.name for mapping in mappings.values())]:
-            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
-            connection.execute(statement.format(SCRATCH.table(name), Place().table(name)))
+            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS) WITH ({})")
+            connection.execute(statement.format(SCRATCH.table(name), Place().table(name), HASTY))
         add_keys(connection, SCRATCH, mappings)
         for mapping in mappings.values():
             seed_claims(connection, mapping)
@@ -62,9 +64,13 @@ def make(connection: Connection, mappings: Mapping[str, Collection]) -> None:
             alter = sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL")
             connection.execute(alter.format(sql.Identifier(schema, name), sql.Identifier(column)))
         for (name,) in connection.execute(LOGGED, [SCRATCH.records]).fetchall():
-            connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(sql.Identifier(SCRATCH.records, name)))
+            table = sql.Identifier(SCRATCH.records, name)
+            connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(table))
+            connection.execute(sql.SQL("ALTER TABLE {} SET ({})").format(table, HASTY))
 
 
+# As much of a row as fits stays in its page: what is read once need not be put aside. And nobody has to tidy up.
+HASTY = sql.SQL("toast_tuple_target = 8160, autovacuum_enabled = off")
 COMPRESSED = """
     SELECT c.relnamespace::regnamespace::text, c.relname, a.attname
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attstorage = 'x'
