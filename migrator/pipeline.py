@@ -79,6 +79,11 @@ class Pipeline:
             settled=settled,
         )
 
+    def import_ahead(self) -> None:
+        """For who has something else to do before `bring`: worker processes import what they need meanwhile."""
+        if self._is_large():
+            Processes(self.config.engine.workers, self.concrete.packages or ()).import_ahead()
+
     def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Loads and reconciles everything that is left; with `only`, these collections."""
         journal.record_metadata(self.connection, self.place, self.source.collections())

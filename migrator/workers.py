@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from typing import Protocol
 
 from migrator.errors import StoppedError
@@ -134,6 +136,12 @@ class Processes:
     def check(self) -> None:
         """A process that is gone breaks the executor by itself."""
 
+    def import_ahead(self) -> None:
+        """Has the server, which the processes are copies of, import what they need, and does not wait for it."""
+        if not self.alone:
+            self._context()
+            forkserver.ensure_running()
+
     def warm_up(self) -> None:
         """Importing takes them half a second."""
         if not self.alone:
@@ -151,10 +159,13 @@ class Processes:
         self._executor = None
         self._close = lambda: None
 
-    def _start_processes(self) -> Executor:
+    def _context(self) -> BaseContext:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["migrator.work", *self._packages])
-        pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=begin_worker)
+        return context
+
+    def _start_processes(self) -> Executor:
+        pool = ProcessPoolExecutor(self.count, mp_context=self._context(), initializer=begin_worker)
 
         def close() -> None:
             processes = list((getattr(pool, "_processes", None) or {}).values())

@@ -18,6 +18,7 @@ from migrator.checks.base import Check, Difference, Scope, judged
 from migrator.checks.survey import Survey
 from migrator.database import catalog, comparison
 from migrator.database.catalog import Catalog, Table
+from migrator.database.ddl import TENANT_SETTING
 from migrator.events import Emit, Notice
 from migrator.journal import Connection, Place
 
@@ -29,7 +30,9 @@ PLURAL = {
 }  # fmt: skip
 BEYOND = "rights and other objects"
 QUERIES = catalog.load_queries("beyond.sql")
+NOBODY = "00000000-0000-0000-0000-000000000000"
 Noted = dict[str, str]  # "kind name" → definition
+Seen = dict[str, list[int]]  # by table, what three kinds of strangers see
 
 
 def note_catalog(connection: Connection, place: Place, run: int, metadata: MetaData) -> None:
@@ -92,14 +95,16 @@ def _usable(wanted: Table, actual: Catalog, enums: set[str]) -> bool:
     return all(types.get(each.name) == each.type and each.type not in enums for each in wanted.columns)
 
 
-def check_row_security(scope: Scope, survey: Survey, emit: Emit) -> Iterator[Check]:
-    """As a role that owns nothing: without a tenant no row is seen, with one its own alone. Leaves no role behind."""
+def see_as_stranger(scope: Scope, emit: Emit) -> Seen:
+    """How many rows of each table a role that owns nothing sees: without a tenant, as nobody's, as ours. Leaves no role
+    behind. Empty where that cannot be tried out."""
     if scope.config.target.rls != "all":
-        return
+        return {}
     tables = [table.name for table in scope.tables if "tenant_id" in table.c]
     try:
         with scope.connection.transaction(force_rollback=True):
-            yield from [_security_of(scope, name, survey) for name in _as_stranger(scope, tables)]
+            _become_stranger(scope, tables)
+            return {name: _see(scope, name) for name in tables}
     except psycopg.errors.InsufficientPrivilege:
         emit(
             Notice(
@@ -107,6 +112,7 @@ def check_row_security(scope: Scope, survey: Survey, emit: Emit) -> Iterator[Che
                 " its policies are checked nevertheless"
             )
         )
+        return {}
 
 
 def _role(scope: Scope) -> sql.Identifier:
@@ -114,35 +120,39 @@ def _role(scope: Scope) -> sql.Identifier:
     return sql.Identifier(f"{ROLE}_{scope.connection.info.backend_pid}")
 
 
-def _as_stranger(scope: Scope, tables: list[str]) -> list[str]:
-    """Becomes that role, until the transaction ends."""
+def _become_stranger(scope: Scope, tables: list[str]) -> None:
+    """Until the transaction ends."""
     role, schema = _role(scope), sql.Identifier(scope.place.rows)
     scope.connection.execute(sql.SQL("CREATE ROLE {}").format(role))
     scope.connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, role))
     for name in tables:
         scope.connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(scope.place.table(name), role))
     scope.connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
-    return tables
-
-
-def _security_of(scope: Scope, name: str, survey: Survey) -> Check:
-    tenant, own = scope.config.tenant.id, survey.tables[name].own
-    role, nobody = _role(scope), "00000000-0000-0000-0000-000000000000"
-    seen: list[int] = []
     scope.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
-    for value in ("", nobody, str(tenant)):
-        scope.connection.execute("SELECT set_config('app.current_tenant_id', %s, true)", (value,))
+
+
+def _see(scope: Scope, name: str) -> list[int]:
+    seen = []
+    for value in ("", NOBODY, str(scope.config.tenant.id)):
+        scope.connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, value))
         seen.append(_count(scope, name))
-    scope.connection.execute("RESET ROLE")
-    if seen[-1] != own:  # which may have counted some twice
-        own = _count(scope, name, sql.SQL("tenant_id = {}").format(sql.Literal(tenant)))
-    asked = (("without a tenant", 0), ("as no tenant", 0), ("as the tenant", own))
-    told = [
-        Difference(row=f"table {name}", column=who, expected=f"{wanted:,} rows seen", actual=f"{rows:,}")
-        for (who, wanted), rows in zip(asked, seen, strict=True)
-        if wanted != rows
-    ]
-    return judged("row security", name, told, expected="own rows alone")
+    return seen
+
+
+def check_row_security(scope: Scope, survey: Survey, seen: Seen) -> Iterator[Check]:
+    """Without a tenant no row is seen, with one its own alone."""
+    for name, counts in seen.items():
+        own = survey.tables[name].own
+        if counts[-1] != own:  # which may have counted some twice
+            own = _count(scope, name, sql.SQL("tenant_id = {}").format(sql.Literal(scope.config.tenant.id)))
+        told = [
+            Difference(row=f"table {name}", column=who, expected=f"{wanted:,} rows seen", actual=f"{rows:,}")
+            for who, wanted, rows in zip(
+                ("without a tenant", "as no tenant", "as the tenant"), (0, 0, own), counts, strict=True
+            )
+            if wanted != rows
+        ]
+        yield judged("row security", name, told, expected="own rows alone")
 
 
 _ALL = sql.SQL("true")

@@ -25,6 +25,7 @@ from migrator.translation.exact import decode_sound, encode, is_faithful, show_i
 GROUPS = 256
 Record = tuple[Any, ...]
 Entries = dict[tuple[Any, ...], list[Record]]
+Sums = dict[tuple[str, int], tuple[int, Any]]  # by collection and group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +50,9 @@ RELATIONS = (
 )
 
 
-def compare_relation(scope: Scope, again: Place, relation: Relation) -> list[Check]:
-    """One relation."""
-    one, other = (_checksums(scope, place, relation) for place in (scope.place, again))
+def compare_relation(scope: Scope, again: Place, relation: Relation, one: Sums) -> list[Check]:
+    """One relation, of which `one` was summed up in the target."""
+    other = sum_up(scope, again, relation)
     groups = [each for each in one.keys() | other.keys() if one.get(each) != other.get(each)]
     count = sum(records for records, _ in other.values())
     if not groups:
@@ -86,7 +87,7 @@ def _hash(relation: Relation) -> sql.Composed:
     return sql.SQL("hash_record_extended(ROW({}), 0)").format(columns)
 
 
-def _checksums(scope: Scope, place: Place, relation: Relation) -> dict[tuple[str, int], tuple[int, Any]]:
+def sum_up(scope: Scope, place: Place, relation: Relation) -> Sums:
     """Number and checksum of the records of each group. A sum: the same record may be there twice.
 
     A record that was changed is in one group here and in another there: both differ, and both are read.

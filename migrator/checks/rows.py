@@ -6,6 +6,7 @@ hash, combined by XOR; a key makes each row unlike every other), its rows are; e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,20 +25,33 @@ FEW = 8  # so many ranges are read by index; more by reading the table
 AS_TEXT = frozenset({"jsonb", "vector"})  # jsonb's own equality takes 1 and 1.0 for the same; vectors have no hash
 
 
-def compare_table(scope: Scope, again: Place, mapping: Collection, loaded: tuple[int, int]) -> list[Check]:
-    """One table. `loaded`: how many documents became its rows, by each ledger."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Number and checksum of the target's rows in each range. `every`: of all rows, not only those of documents."""
+
+    bounds: list[Any]
+    every: bool
+    ranges: dict[int, tuple[int, int]]
+
+
+def sum_up(scope: Scope, mapping: Collection, every: bool) -> Sums:
+    """One table of the target."""
     bounds = _bounds(scope.connection, scope.place, mapping)
-    mine = True
-    one, other = (_checksums(scope.connection, place, mapping, bounds, mine) for place in (scope.place, again))
-    if (_count(one), _count(other)) != loaded:
-        mine = False  # there are rows that no document became
-        one, other = (_checksums(scope.connection, place, mapping, bounds, mine) for place in (scope.place, again))
+    ranges = _checksums(scope.connection, scope.place, mapping, bounds, every)
+    return Sums(bounds=bounds, every=every, ranges=ranges)
+
+
+def compare_table(scope: Scope, again: Place, mapping: Collection, here: Sums, loaded: tuple[int, int]) -> list[Check]:
+    """One table. `loaded`: how many documents became its rows, by each ledger."""
+    one, other = here.ranges, _checksums(scope.connection, again, mapping, here.bounds, here.every)
+    if here.every and (_count(one), _count(other)) != loaded:  # there are rows that no document became
+        return compare_table(scope, again, mapping, sum_up(scope, mapping, every=False), loaded)
     ranges = sorted(each for each in one.keys() | other.keys() if one.get(each) != other.get(each))
     rows = _count(other)
     if not ranges:
         told = f"{rows:,} rows as the source maps"
         return [judged("rows", mapping.table.name, [], expected=told, actual="the same")]
-    found = _differing(scope, again, mapping, bounds, ranges, mine)
+    found = _differing(scope, again, mapping, here, ranges)
     total = int(found[0][0]) if found else 0
     differences = _differences(scope, again, mapping, found)
     return [judged("rows", mapping.table.name, differences, total, expected="as the source maps")]
@@ -65,10 +79,10 @@ def _bounds(connection: Connection, place: Place, mapping: Collection) -> list[A
     return [row[0] for row in connection.execute(query)]
 
 
-def _rows(place: Place, mapping: Collection, all_of_them: bool) -> sql.Composed:
+def _rows(place: Place, mapping: Collection, every: bool) -> sql.Composed:
     """`FROM … t`: the rows that documents became."""
     query = sql.SQL("FROM {} t").format(place.table(mapping.table.name))
-    if all_of_them:
+    if every:
         return query + sql.SQL(" WHERE true")
     return query + place.sql(
         " WHERE EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
@@ -79,7 +93,7 @@ def _rows(place: Place, mapping: Collection, all_of_them: bool) -> sql.Composed:
 
 
 def _checksums(
-    connection: Connection, place: Place, mapping: Collection, bounds: list[Any], mine: bool
+    connection: Connection, place: Place, mapping: Collection, bounds: list[Any], every: bool
 ) -> dict[int, tuple[int, int]]:
     """Number and checksum of the rows of each range."""
     # OFFSET 0: two numbers a row are grouped. Else PostgreSQL expects many ranges, and sorts the rows, texts and all.
@@ -92,7 +106,7 @@ def _checksums(
         columns=sql.SQL(", ").join(
             _exact("t", column.name, kind_of_column(column)) for column in mapping.table.columns
         ),
-        rows=_rows(place, mapping, mine),
+        rows=_rows(place, mapping, every),
     )
     return {number: (count, checksum) for number, count, checksum in connection.execute(query, (bounds,))}
 
@@ -108,9 +122,7 @@ def _exact(side: str, column: str, kind: str) -> sql.Composed:
     return sql.SQL("{}{}").format(sql.Identifier(side, column), cast)
 
 
-def _differing(
-    scope: Scope, again: Place, mapping: Collection, bounds: list[Any], ranges: list[int], mine: bool
-) -> list[tuple[Any, ...]]:
+def _differing(scope: Scope, again: Place, mapping: Collection, sums: Sums, ranges: list[int]) -> list[tuple[Any, ...]]:
     """Of some rows that differ: how many there are in all, key, missing, unexpected, touched, then the columns that
     differ, with their values there and here."""
     columns = [column for column in compared(mapping) if column.name != mapping.key.column]
@@ -137,9 +149,9 @@ def _differing(
         here=some(here),
         there=some(there),
         touched=faults.newer(scope.place, "t"),
-        real=_rows(scope.place, mapping, mine),
-        rehearsed=_rows(again, mapping, mine),
-        within=_within(mapping, bounds, ranges),
+        real=_rows(scope.place, mapping, sums.every),
+        rehearsed=_rows(again, mapping, sums.every),
+        within=_within(mapping, sums.bounds, ranges),
         gone=gone,
         different=sql.SQL(" OR ").join(different),
     )

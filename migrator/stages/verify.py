@@ -13,8 +13,10 @@ from typing import Any, Literal
 from sqlalchemy import Table
 
 from migrator import journal
-from migrator.checks import accounts, catalogs, faults, integrity, records, rows, survey, trips, vectors
+from migrator.checks import accounts, catalogs, faults, integrity, survey, trips, vectors
 from migrator.checks.base import Check, Difference, Scope, judged
+from migrator.checks.catalogs import Seen
+from migrator.checks.comparing import Comparing
 from migrator.checks.survey import Look, Records, Survey
 from migrator.checks.trips import Trip
 from migrator.concrete import Concrete
@@ -24,7 +26,7 @@ from migrator.database.crew import Crew, Graph, Task
 from migrator.errors import UsageError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import Counts
-from migrator.journal import Connection, Place
+from migrator.journal import SCRATCH, Connection, Place
 from migrator.pipeline import Pipeline
 from migrator.sources.base import Source
 from migrator.targets.server import connect_worker
@@ -82,11 +84,14 @@ def verify(
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
     check_only(only, source, concrete)
     scope = _scope(config, concrete, source, connection, place, only, show)
+    pipeline = Pipeline.of(config, concrete, source, connection, dsn, SCRATCH, emit)
+    if level != "counts":
+        pipeline.import_ahead()
     scope, look, checks = _counts(scope, source, dsn, emit)
     if concrete.embedded is not None and concrete.embedded.table in scope.tables:
         checks += vectors.check_all(connection, place, concrete.embedded, config, again)
     if level in ("rows", "roundtrip") and not scope.unusable:
-        checks += _rows(scope, look, concrete, source, dsn, level == "roundtrip", share, emit)
+        checks += _rows(scope, look, pipeline, level == "roundtrip", share)
     if not faults.is_traceable(connection, place) and not all(check.ok for check in checks):
         emit(Notice(text="This database was restored from a dump: whose doing a difference is cannot be told."))
         checks = [check.without_faults() for check in checks]
@@ -147,7 +152,7 @@ def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, 
     wanted = catalog.read_wanted(connection, metadata, scope.config.target.rls == "all")
     actual = catalog.read(connection)
     usable = replace(scope, unusable=catalogs.unusable_tables(metadata, wanted, actual))
-    counted, look = _look(usable, source, dsn, emit)
+    counted, look, seen = _look(usable, source, dsn, emit)
     outcomes = journal.balance(connection, scope.place, look.records.counts)
     emit(StepStarted(step="check the target", unit="checks"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
@@ -160,16 +165,17 @@ def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, 
         "foreign keys": lambda one: integrity.check_foreign_keys(one, look),
         "tenants": lambda one: integrity.check_tenants(one, look),
         "trees": lambda one: integrity.check_trees(one, look),
-        "row security": lambda one: catalogs.check_row_security(one, look, emit),
+        "row security": lambda one: catalogs.check_row_security(one, look, seen),
     }
     found = _at_once(usable, dsn, parts, "check the target", emit)
     return usable, look, [check for name in parts for check in found[name]]
 
 
-def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Survey]:
+def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Survey, Seen]:
     """Counts the source here, while the server looks at the target."""
     tables: dict[str, Look] = {}
     kept: list[Records] = []
+    seen: Seen = {}
 
     def look_at(table: Table, connection: Connection) -> None:
         tables[table.name] = survey.look_at_table(replace(scope, connection=connection), table)
@@ -177,14 +183,18 @@ def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[s
     def look_at_records(connection: Connection) -> None:
         kept.append(survey.look_at_records(replace(scope, connection=connection)))
 
-    with _crew(scope, dsn, len(scope.tables) + 1) as crew:
-        crew.begin(Task(name="records", act=look_at_records))
-        for table in reversed(scope.tables):  # the large ones refer to others
-            crew.begin(Task(name=table.name, act=partial(look_at, table)))
+    def look_as_stranger(connection: Connection) -> None:
+        seen.update(catalogs.see_as_stranger(replace(scope, connection=connection), emit))
+
+    acts: list[Callable[[Connection], None]] = [look_at_records, look_as_stranger]
+    acts[:0] = [partial(look_at, table) for table in reversed(scope.tables)]  # the large ones refer to others
+    with _crew(scope, dsn, len(acts)) as crew:
+        for act in acts:
+            crew.begin(Task(name="look", act=act))
         counted = accounts.count_source(source, names_of(scope, source), emit)
         for _ in crew.finish():
             pass
-    return counted, Survey(records=kept[0], tables=tables)
+    return counted, Survey(records=kept[0], tables=tables), seen
 
 
 def _crew(scope: Scope, dsn: str, tasks: int) -> Crew:
@@ -214,24 +224,16 @@ def _unusable(scope: Scope) -> Iterator[Check]:
         yield judged("rows", name, [Difference(row=f"table {name}", note=note)], actual="not comparable")
 
 
-def _rows(
-    scope: Scope,
-    look: Survey,
-    concrete: Concrete,
-    source: Source,
-    dsn: str,
-    roundtrip: bool,
-    share: float,
-    emit: Emit,
-) -> list[Check]:
+def _rows(scope: Scope, look: Survey, pipeline: Pipeline, roundtrip: bool, share: float) -> list[Check]:
+    concrete, source, dsn, emit = pipeline.concrete, pipeline.source, pipeline.dsn, pipeline.emit
     token = _token(scope, concrete, source)
     with scratch.beside(scope.connection, concrete.mappings, token) as (again, found):
         if found is not None:
             emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
         run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
-        pipeline = Pipeline.of(scope.config, concrete, source, scope.connection, dsn, again, emit)
-        pipeline.bring(run, _needed(scope, source))
-        checks = _compare(scope, look, again, dsn, emit)
+        with Comparing(scope, look, again, partial(_crew, scope, dsn)) as comparing:
+            replace(pipeline, settled=comparing.begin).bring(run, _needed(scope, source))
+            checks = comparing.finish(emit)
         if roundtrip:
             trip = None if concrete.packages is None else Trip(
                 config=scope.config, packages=concrete.packages, dsn=dsn, only=scope.only, show=scope.show,
@@ -260,18 +262,3 @@ def _needed(scope: Scope, source: Source) -> frozenset[str]:
         needed.add(name)
         left |= ((scope.mappings[name].needs if name in scope.mappings else frozenset()) & there) - needed
     return frozenset(needed)
-
-
-def _compare(scope: Scope, look: Survey, again: Place, dsn: str, emit: Emit) -> list[Check]:
-    """Tables and records, several at once."""
-    step = "compare"
-    emit(StepStarted(step=step, unit="relations"))
-    parts: dict[str, Callable[[Scope], Iterable[Check]]] = {}
-    there = accounts.count_loaded(scope.connection, again)
-    for name, mapping in scope.chosen.items():
-        loaded = (look.records.loaded(name)[0], there.get(name, 0))
-        parts[f"rows of {name}"] = partial(rows.compare_table, again=again, mapping=mapping, loaded=loaded)
-    for relation in records.RELATIONS:
-        parts[relation.name] = partial(records.compare_relation, again=again, relation=relation)
-    found = _at_once(scope, dsn, parts, step, emit)
-    return [check for name in parts for check in found[name]]

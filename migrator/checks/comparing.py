@@ -1,0 +1,102 @@
+"""Tables and records of the target against what a rehearsal made of the source, several at once.
+
+What is in the target is summed up while the rehearsal settles its largest table, which is one session's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from migrator.checks import accounts, records, rows
+from migrator.checks.base import Check, Scope
+from migrator.checks.records import RELATIONS, Relation
+from migrator.checks.survey import Survey
+from migrator.database.crew import Crew, Task
+from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.journal import Connection, Place
+from migrator.mapping import Collection
+
+STEP = "compare"
+
+
+class Comparing:
+    """Of one rehearsal, in the place `again`. Leaving the block early cancels what is being summed up."""
+
+    def __init__(self, scope: Scope, survey: Survey, again: Place, open_crew: Callable[[int], Crew]) -> None:
+        self._scope, self._survey, self._again, self._open_crew = scope, survey, again, open_crew
+        self._mappings = list(scope.chosen.values())
+        self._exits = ExitStack()
+        self._crew: Crew | None = None
+        self._rows: dict[str, rows.Sums] = {}
+        self._records: dict[str, records.Sums] = {}
+        self._checks: dict[str, list[Check]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._exits.__exit__(kind, error, at)
+
+    def begin(self, table: str) -> None:
+        """The rehearsal has all rows of a table: if it is the largest, little is left to do but to settle it."""
+        sizes = {name: look.rows for name, look in self._survey.tables.items()}
+        if self._crew is None and sizes.get(table, 0) == max(sizes.values(), default=0):
+            self._crew = self._sum_up()
+
+    def finish(self, emit: Emit) -> list[Check]:
+        """The rehearsal is done: all checks."""
+        emit(StepStarted(step=STEP, unit="relations"))
+        crew = self._crew or self._sum_up()
+        for _ in crew.finish():
+            pass
+        loaded = accounts.count_loaded(self._scope.connection, self._again)
+        for mapping in self._mappings:
+            self._do(crew, partial(self._compare_rows, mapping, loaded.get(mapping.name, 0)))
+        for relation in RELATIONS:
+            self._do(crew, partial(self._compare_records, relation))
+        for _ in crew.finish():
+            emit(StepAdvanced(step=STEP, done=len(self._checks)))
+        order = [*(mapping.name for mapping in self._mappings), *(relation.name for relation in RELATIONS)]
+        found = [check for name in order for check in self._checks[name]]
+        emit(StepFinished(step=STEP, note=f"{len(found)} checks"))
+        return found
+
+    def _sum_up(self) -> Crew:
+        crew = self._exits.enter_context(self._open_crew(len(RELATIONS) + len(self._mappings)))
+        for relation in RELATIONS:
+            self._do(crew, partial(self._sum_records, relation))
+        for mapping in self._mappings:
+            self._do(crew, partial(self._sum_rows, mapping))
+        return crew
+
+    def _do(self, crew: Crew, act: Callable[[Scope], None]) -> None:
+        def act_there(connection: Connection) -> None:
+            act(replace(self._scope, connection=connection))
+
+        crew.begin(Task(name=STEP, act=act_there))
+
+    def _sum_rows(self, mapping: Collection, scope: Scope) -> None:
+        every = self._survey.tables[mapping.table.name].rows == self._count(mapping)
+        self._rows[mapping.name] = rows.sum_up(scope, mapping, every)
+
+    def _sum_records(self, relation: Relation, scope: Scope) -> None:
+        self._records[relation.name] = records.sum_up(scope, scope.place, relation)
+
+    def _compare_rows(self, mapping: Collection, rehearsed: int, scope: Scope) -> None:
+        loaded = self._count(mapping), rehearsed
+        here = self._rows[mapping.name]
+        self._checks[mapping.name] = rows.compare_table(scope, self._again, mapping, here, loaded)
+
+    def _compare_records(self, relation: Relation, scope: Scope) -> None:
+        here = self._records[relation.name]
+        self._checks[relation.name] = records.compare_relation(scope, self._again, relation, here)
+
+    def _count(self, mapping: Collection) -> int:
+        """How many documents became rows."""
+        count, _ = self._survey.records.loaded(mapping.name)
+        return count
