@@ -21,7 +21,7 @@ from migrator.config import Config, load_config
 from migrator.events import Notice
 from migrator.rights import explained_rights
 from migrator.sources import open_source
-from migrator.sources.base import Source
+from migrator.sources.base import Answering, Source
 from migrator.targets import open_target
 from migrator.targets.base import Target
 from migrator.terminal.console import Console
@@ -53,6 +53,8 @@ class Session:
             main = opened.enter_context(
                 closing(open_source(self.config.source.url, self.config.source.database, notify))
             )
+            if isinstance(main, Answering):
+                main.begin()
             yield opened.enter_context(closing(combine(main, self.config, self.concrete, notify)))
 
     @contextmanager

@@ -108,6 +108,10 @@ class Source(Protocol):
 class Answering(Protocol):
     """A source that is a server with other work to do, too."""
 
+    def begin(self) -> None:
+        """Begins to ask for what `collections` says, beside whatever else is to be done."""
+        ...
+
     def latency(self) -> float:
         """Seconds that it takes to answer a small question now."""
         ...

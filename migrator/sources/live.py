@@ -1,10 +1,9 @@
 """A live MongoDB: collections read by `_id`, in raw batches, in parts that cover ids of every BSON type.
 
-Ranges are index bounds (`min`, `max` and the hint of the index on `_id`): unlike a filter they do not stop at the type
-of the value they begin with. Positions are the BSON of an `_id` in hex; a `+` behind means after it. What the server
-does not let us read is said before the run begins; what fails for a reason that passes is tried again, after the last
-`_id`.
-Not here: connecting, and what errors mean (live_client.py).
+What the server does not let us read is said before the run begins; what fails for a reason that passes is tried again,
+after the last `_id`. There are servers that scan a collection for every question (SecantusDB does): they are asked as
+little as can be, and what is found out about rights is the beginning of what is read.
+Not here: connecting, and what errors mean (live_client.py); cursors and positions (live_cursor.py).
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import pymongo
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from migrator.errors import SourceError
@@ -26,16 +26,16 @@ from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import walk
 from migrator.sources.catalog import BUCKETS, choose_database, reason_to_leave_out
 from migrator.sources.live_client import CANNOT_READ, connect, explain, is_transient, label_of, url_database
+from migrator.sources.live_cursor import AFTER, Reader, begin, last_id
 from migrator.translation import rawbson
-from migrator.translation.exact import decode, encode
 
-AFTER: Final = "+"
 PATIENCE: Final = 300  # seconds for which a server that does not answer is tried again
 LATENCY_ENDS: Final = 5  # seconds after which it is slow, and no more is to be known
+SMALLEST: Final = 32 << 20  # bytes of a part
 MOST_PARTS: Final = 2000
 SAMPLED: Final = 20  # ids that are looked at for each part: its size is then right within a third, nearly always
 LEAST_SAMPLED: Final = 400
-_ID = [("_id", 1)]
+COUNTED: Final = 200  # milliseconds after which a size is none that the server knows, but one that it has to count
 
 
 def _quiet(text: str) -> None:
@@ -53,20 +53,28 @@ class LiveSource:
             self.database = wanted or choose_database(self._client.list_database_names(), None, f"The server {url!r}")
             self._database = self._client[self.database]
         self.left_out: dict[str, str] = {}
-        self._known: dict[str, SourceCollection] | None = None
+        self._known: Future[dict[str, SourceCollection]] | None = None
+        self._begun: dict[str, Reader] = {}
         self._read, self._total = 0, 0
 
     @property
     def label(self) -> str:
         return f"{label_of(self._url)} ({self.database})"
 
+    def begin(self) -> None:
+        """Begins to ask for what `collections` says, beside whatever else is to be done."""
+        if self._known is None:
+            self._known = begin(self._find)
+
     def collections(self) -> list[SourceCollection]:
         """Asked of the server once. Raises `SourceError` naming every collection that may not be read."""
-        if self._known is None:
-            with explain(self._url):
-                described = {each["name"]: each for each in self._database.list_collections()}
-            self._known = dict(sorted(self._describe(described)))
-        return list(self._known.values())
+        self.begin()
+        assert self._known is not None  # begun
+        try:
+            return list(self._known.result().values())
+        except SourceError:
+            self._known = None
+            raise
 
     def fingerprint(self) -> str:
         """Of the server and the database, not of the documents: a live source changes while it is read."""
@@ -90,8 +98,8 @@ class LiveSource:
 
     @property
     def smallest_part(self) -> int:
-        """Each part is a query of its own, and there are servers that scan the whole collection for it."""
-        return 256 << 20
+        """Each part is a query of its own."""
+        return SMALLEST
 
     def share_read(self) -> float | None:
         return min(1.0, self._read / self._total) if self._total else None
@@ -108,6 +116,8 @@ class LiveSource:
         """Between `_id`s of a sample: as many parts as the collection's size asks for, one where that is not known."""
         known = {each.name: each for each in self.collections()}[collection]
         count = min(MOST_PARTS, (known.bytes or 0) // size + 1)
+        if count > 1:
+            self._begun.pop(collection, None)
         cuts = self._sample(collection, count) if count > 1 else []
         starts, stops = ["", *cuts], [*cuts, ""]
         return [
@@ -121,7 +131,7 @@ class LiveSource:
         for data, count in self._runs(part, position, documents, size):
             if held is not None:
                 yield held
-            end = _last_id(data).hex() + AFTER
+            end = last_id(data).hex() + AFTER
             held = Batch(
                 collection=part.collection, data=data, count=count, start=at, end=end, last=False, part=part.number
             )
@@ -136,13 +146,15 @@ class LiveSource:
         )  # fmt: skip
 
     def close(self) -> None:
+        self._begun.clear()
         self._client.close()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def _runs(self, part: Part, position: str, documents: int, size: int) -> Iterator[tuple[bytes, int]]:
         """Whole documents, so many at once, with their number; from after the last one where the cursor is lost."""
-        reader = Reader(self._database[part.collection], position, part.stop, documents)
+        begun = None if position or part.stop else self._begun.pop(part.collection, None)
+        reader = begun or Reader(self._database[part.collection], position, part.stop, documents)
         while (data := self._persist(reader.next)) is not None:
             start = 0
             while start < len(data):
@@ -171,25 +183,50 @@ class LiveSource:
 
     # --- describing --------------------------------------------------------------------------------------------------
 
-    def _describe(self, described: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, SourceCollection]]:
-        refused = []
-        for name, about in described.items():
-            kind = about.get("type", "collection")
-            if reason := self._reason_to_leave_out(name, kind, described):
-                self.left_out[name] = reason
-                continue
-            try:
-                self._database[name].find_one({}, {"_id": 1})
-                yield name, self._describe_one(name, about, described)
-            except OperationFailure as error:
-                if error.code not in CANNOT_READ:
-                    raise
-                refused.append(name)
+    def _find(self) -> dict[str, SourceCollection]:
+        """What is there, once it is certain that all of it may be read."""
+        found: dict[str, SourceCollection] = {}
+        refused: set[str] = set()
+        with explain(self._url):
+            described = {each["name"]: each for each in self._database.list_collections()}
+            for name, about in sorted(described.items()):
+                if reason := self._reason_to_leave_out(name, about.get("type", "collection"), described):
+                    self.left_out[name] = reason
+                    continue
+                with _noting(name, refused):
+                    found[name] = self._describe_one(name, about, described)
+            for each in sorted(found.values(), key=lambda each: (each.bytes is None, each.bytes)):
+                with _noting(each.name, refused):
+                    self._try_reading(each)
         if refused:
             raise SourceError(
                 f"{label_of(self._url)}: this user may not read {', '.join(sorted(refused))}.",
                 f"Grant the role `read` on the database {self.database}.",
             )
+        return found
+
+    def _try_reading(self, found: SourceCollection) -> None:
+        """Raises pymongo's error where a collection may not be read. What is small, and what would be scanned for the
+        question alone, begins to be read."""
+        collection = self._database[found.name]
+        if found.bytes is not None and found.bytes > SMALLEST:
+            collection.find_one({}, {"_id": 1})
+            return
+        reader = self._begun[found.name] = Reader(collection, "", "", None)
+        if found.bytes is None and self._may_plan(found.name):
+            reader.begin()
+        else:
+            reader.wait()
+
+    def _may_plan(self, name: str) -> bool:
+        """Whether the server says how it would read, for which it wants the same right; it need not read for it."""
+        try:
+            self._database.command("explain", {"find": name}, verbosity="queryPlanner")
+        except OperationFailure as error:
+            if error.code in CANNOT_READ:
+                raise
+            return False
+        return True
 
     def _reason_to_leave_out(self, name: str, kind: str, described: Mapping[str, Any]) -> str:
         if kind == "view":
@@ -216,12 +253,17 @@ class LiveSource:
         return SourceCollection(name=name, documents=documents, bytes=size, metadata=raw)
 
     def _measure(self, collection: Collection[Any]) -> tuple[int | None, int | None]:
-        """Documents and bytes, as far as this user may know: only progress and the size of parts depend on it."""
+        """Documents and bytes, as far as the server knows, and this user may: only progress and the size of parts
+        depend on it."""
         try:
-            found = self._database.command("collStats", collection.name)
+            found = self._database.command("collStats", collection.name, maxTimeMS=COUNTED)
             return int(found["count"]), int(found["size"])
+        except ExecutionTimeout:
+            return None, None
         except (PyMongoError, KeyError):
-            return collection.estimated_document_count(), None
+            with suppress(ExecutionTimeout):
+                return collection.estimated_document_count(maxTimeMS=COUNTED), None
+            return None, None
 
     def _sample(self, name: str, count: int) -> list[str]:
         """`_id`s that cut a collection into so many parts, in the server's order; fewer where it has fewer."""
@@ -240,65 +282,12 @@ class LiveSource:
         return [each.hex() for each in dict.fromkeys(chosen)]
 
 
-class Reader:
-    """A cursor over a range of `_id`s that can be opened again after the last document it has handed out."""
-
-    def __init__(self, collection: Collection[Any], position: str, stop: str, documents: int) -> None:
-        self._collection, self._stop, self._documents = collection, stop, documents
-        self._position = position
-        self._cursor: Any = None
-
-    def next(self) -> bytes | None:
-        """The next batch of the server, at least one document; None at the end. Raises pymongo's errors."""
-        while True:
-            fresh = self._cursor is None
-            if fresh:
-                self._cursor = self._open()
-            try:
-                data = next(self._cursor, None)
-            except PyMongoError:
-                self._cursor = None
-                raise
-            if data is None:
-                return None
-            if fresh:
-                data = self._without_the_last_one(data)
-            if data:
-                self._position = _last_id(data).hex() + AFTER
-                return data
-
-    def _open(self) -> Any:
-        cursor = self._collection.find_raw_batches(hint=_ID, sort=_ID, batch_size=self._documents)
-        if self._position:
-            cursor.min([("_id", read_id(self._position.removesuffix(AFTER)))])
-        if self._stop:
-            cursor.max([("_id", read_id(self._stop))])
-        return cursor
-
-    def _without_the_last_one(self, data: bytes) -> bytes:
-        """`min` is inclusive: the document that was handed out last comes again, unless it has been deleted."""
-        if not self._position.endswith(AFTER):
-            return data
-        first = next(rawbson.split(data))
-        again = rawbson.source_id(first).hex() == self._position.removesuffix(AFTER)
-        return data[len(first) :] if again else data
-
-
-def read_id(position: str) -> Any:
-    """The `_id` of a position. Raises `SourceError` where it is none, or one that a driver cannot ask for."""
+@contextmanager
+def _noting(name: str, refused: set[str]) -> Iterator[None]:
+    """What this user may not do with a collection does not end the block, but is noted."""
     try:
-        raw = bytes.fromhex(position)
-        found = decode(raw)
-        if encode(found) == raw:
-            return found["_id"]
-    except (ValueError, KeyError):
-        pass
-    raise SourceError(f"{position!r} is no position in a live collection.", "Begin the run anew, from a dump.")
-
-
-def _last_id(data: bytes) -> bytes:
-    """BSON `{"_id": …}` of the last document."""
-    last = b""
-    for last in rawbson.split(data):  # noqa: B007 - only the last one matters
-        pass
-    return rawbson.source_id(last)
+        yield
+    except OperationFailure as error:
+        if error.code not in CANNOT_READ:
+            raise
+        refused.add(name)

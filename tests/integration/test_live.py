@@ -101,7 +101,7 @@ def test_documents_may_come_while_parts_are_read(url: str) -> None:
 def test_a_server_that_is_killed_comes_back(tmp_path: Path) -> None:
     """A lost cursor is opened again after the last document that was handed out, and that is said."""
     with server_in(tmp_path / "mongo") as server:
-        made = [bson.encode({"_id": number, "text": "x" * 500}) for number in range(3000)]
+        made = [bson.encode({"_id": number, "text": "x" * 12_000}) for number in range(3000)]
         fill(server.url, "chat", {"notes": made})
         told: list[str] = []
         source = LiveSource(server.url + "/?serverSelectionTimeoutMS=2000", "chat", told.append)

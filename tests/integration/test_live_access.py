@@ -85,7 +85,7 @@ def test_a_collection_that_may_not_be_read_is_named(server: Server, database: st
         client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=refuse)
     answer, _ = run_as(f"reader:{WRITTEN}@", server, database, tmp_path)
     assert answer.code == 7, answer.told
-    assert "this user may not read conversations." in answer.told
+    assert "this user may not read users." in answer.told  # the smallest is asked for first
     assert "Grant the role `read` on the database talks" in answer.told
 
 
@@ -134,6 +134,24 @@ def test_what_is_asked_of_the_server(server: Server, monkeypatch: pytest.MonkeyP
     assert {each["$readPreference"]["mode"] for each in finds} == {"secondaryPreferred"}
     client: Any = source._client
     assert client.options.retry_reads
+    source.close()
+
+
+def test_a_server_that_has_to_count_is_asked_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a size would be counted, a collection is read by the very question that finds out whether it may be."""
+    listener = Listener()
+    monkeypatch.setattr(live_client, "LISTENERS", [listener])
+    with MongoClient[dict[str, Any]](server.way) as client:
+        slow = {"failCommands": ["collStats"], "errorCode": 50}
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=slow)
+        source = LiveSource(f"mongodb://reader:{WRITTEN}@127.0.0.1:{server.port}/talks")
+        try:
+            assert {each.documents for each in source.collections()} == {None}
+        finally:
+            client.admin.command("configureFailPoint", "failCommand", mode="off")
+    (part,) = source.split("messages", 1000) or []
+    assert sum(batch.count for batch in source.read_part(part, "", documents=70, size=1 << 20)) == 300
+    assert sum(each.get("find") == "messages" for each in listener.commands) == 1
     source.close()
 
 
