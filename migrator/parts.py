@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migrator.journal import Connection, Place
-from migrator.sources.base import Part, Source
+from migrator.sources.base import Batch, Part, Source
 
 LARGEST = 16 << 20  # bytes of a part
 SHARES = 4  # parts a worker where a collection is small
@@ -40,6 +40,22 @@ def ensure_parts(
         query = place.sql("INSERT INTO {parts} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)")
         with connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(query, [(name, part.number, part.start, part.stop, split is None) for part in parts])
+
+
+def cut_off(connection: Connection, place: Place, batch: Batch) -> Batch:
+    """Makes a batch of a stream (its part 0) a part of its own, and leaves what follows to the stream.
+
+    So a later attempt reads again what was not committed, and nothing else, whatever else has changed by then."""
+    added = place.sql(
+        "INSERT INTO {parts} (collection, part, start, stop, streamed)"
+        " SELECT collection, max(part) + 1, %s, %s, true FROM {parts} WHERE collection = %s GROUP BY 1 RETURNING part"
+    )
+    left = place.sql("UPDATE {parts} SET start = %s WHERE collection = %s AND part = 0")
+    with connection.transaction():
+        row = connection.execute(added, (batch.start, batch.end, batch.collection)).fetchone()
+        assert row is not None  # there is a part 0
+        connection.execute(left, (batch.end, batch.collection))
+    return replace(batch, part=row[0], last=True)
 
 
 def readings(connection: Connection, place: Place) -> list[Reading]:

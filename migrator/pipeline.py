@@ -81,8 +81,8 @@ class Pipeline:
 
     def import_ahead(self) -> None:
         """For who has something else to do before `bring`: worker processes import what they need meanwhile."""
-        if self._is_large():
-            Processes(self.config.engine.workers, self.concrete.packages or ()).import_ahead()
+        if self.observe is None and needs_workers(self.config, self.concrete, self.source):
+            import_ahead(self.config, self.concrete)
 
     def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Loads and reconciles everything that is left; with `only`, these collections."""
@@ -91,7 +91,7 @@ class Pipeline:
         attempt = journal.next_attempt(self.connection, self.place, run)
         batch_rows = journal.pin(self.connection, self.place, run, "batch_rows", self.config.engine.batch_rows)
         with closing(self._open_pool()) as pool:
-            if self._is_large():
+            if self.observe is None and needs_workers(self.config, self.concrete, self.source):
                 pool.warm_up()
             for number, level in enumerate(self.levels(only)):
                 job = self._job(number, level, run, attempt, batch_rows)
@@ -195,11 +195,6 @@ class Pipeline:
                 settled=self.settled,
             )
 
-    def _is_large(self) -> bool:
-        """Whether workers are certainly needed."""
-        shared = self.observe is None and self.concrete.packages is not None
-        return shared and sum(each.bytes or 0 for each in self.source.collections()) > LARGE
-
     def _workers(self, job: Job, desk: Desk, pool: Pool) -> Workers:
         if pool.alone or self.observe is not None or self.concrete.packages is None:
             return Alone(desk, self.observe)
@@ -249,3 +244,16 @@ class Pipeline:
                 hint='Name a user of the source, or set orphan_owner = "reject".',
             )
         return bytes(found[0].bytes)
+
+
+def import_ahead(config: Config, concrete: Concrete) -> None:
+    """Worker processes of this machine import what they need, half a second, beside whatever else is to be done."""
+    if config.engine.executor == "local":
+        Processes(config.engine.workers, concrete.packages or ()).import_ahead()
+
+
+def needs_workers(config: Config, concrete: Concrete, source: Source) -> bool:
+    """Whether worker processes are certainly needed: of this machine, or of a cluster."""
+    sizes = [each.bytes for each in source.collections() if source.reads_parts(each.name)]
+    large = None in sizes or sum(each or 0 for each in sizes) > LARGE
+    return large and config.engine.workers != 1 and concrete.packages is not None

@@ -84,6 +84,9 @@ class Combined:
     def split(self, collection: str, size: int) -> list[Part] | None:
         return None if collection in self.beside else self.main.split(collection, size)
 
+    def reads_parts(self, collection: str) -> bool:
+        return collection not in self.beside and self.main.reads_parts(collection)
+
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         return self.main.read_part(part, position, documents=documents, size=size)
 

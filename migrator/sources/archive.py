@@ -95,6 +95,9 @@ class Archive:
         """An archive is one stream of all its collections."""
         return None
 
+    def reads_parts(self, collection: str) -> bool:
+        return False
+
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         raise NotImplementedError("an archive has no parts")
 

@@ -90,6 +90,10 @@ class Source(Protocol):
         """
         ...
 
+    def reads_parts(self, collection: str) -> bool:
+        """Whether `read_part` can read any part of it, though `split` may not know where to split."""
+        ...
+
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         """The documents of a part from `position` on: its `start`, or the `end` of one of its batches.
 

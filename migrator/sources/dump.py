@@ -116,6 +116,9 @@ class DumpFolder:
         entry = self._entries[collection]
         return None if entry.gzipped else split_file(entry.data, collection, size)
 
+    def reads_parts(self, collection: str) -> bool:
+        return not self._entries[collection].gzipped
+
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         entry, start = self._entries[part.collection], parse_position(position, part.collection)
         stop = parse_position(part.stop, part.collection) if part.stop else None

@@ -26,7 +26,7 @@ from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import walk
 from migrator.sources.catalog import BUCKETS, choose_database, reason_to_leave_out
 from migrator.sources.live_client import CANNOT_READ, connect, explain, is_transient, label_of, url_database
-from migrator.sources.live_cursor import AFTER, Reader, begin, last_id
+from migrator.sources.live_cursor import AFTER, Reader, begin, first_id, last_id
 from migrator.translation import rawbson
 
 PATIENCE: Final = 300  # seconds for which a server that does not answer is tried again
@@ -35,6 +35,8 @@ SMALLEST: Final = 32 << 20  # bytes of a part
 MOST_PARTS: Final = 2000
 SAMPLED: Final = 20  # ids that are looked at for each part: its size is then right within a third, nearly always
 LEAST_SAMPLED: Final = 400
+BEGUN: Final = 5000  # documents of a batch of what is read before anybody wants it
+ALL: Final = 100_000  # of what has been counted in a moment: all, if that fits into one answer, 16 MB
 COUNTED: Final = 200  # milliseconds after which a size is none that the server knows, but one that it has to count
 
 
@@ -113,9 +115,11 @@ class LiveSource:
         return time.monotonic() - began
 
     def split(self, collection: str, size: int) -> list[Part] | None:
-        """Between `_id`s of a sample: as many parts as the collection's size asks for, one where that is not known."""
+        """Between `_id`s of a sample: as many parts as the collection's size asks for. None where that is not known."""
         known = {each.name: each for each in self.collections()}[collection]
-        count = min(MOST_PARTS, (known.bytes or 0) // size + 1)
+        if known.bytes is None:
+            return None
+        count = min(MOST_PARTS, known.bytes // size + 1)
         if count > 1:
             self._begun.pop(collection, None)
         cuts = self._sample(collection, count) if count > 1 else []
@@ -125,25 +129,20 @@ class LiveSource:
             for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
         ]
 
+    def reads_parts(self, collection: str) -> bool:
+        return True
+
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
-        """Batches in the order of `_id`; the last is held back until the server says that nothing follows."""
-        at, held = position, None
-        for data, count in self._runs(part, position, documents, size):
-            if held is not None:
-                yield held
-            end = last_id(data).hex() + AFTER
-            held = Batch(
-                collection=part.collection, data=data, count=count, start=at, end=end, last=False, part=part.number
-            )
-            at = end
-        empty = Batch(collection=part.collection, data=b"", count=0, start=at, end=at, last=True, part=part.number)
-        if held is None:
-            yield empty
-            return
-        yield Batch(
-            collection=part.collection, data=held.data, count=held.count, start=held.start, end=held.end, last=True,
-            part=part.number,
-        )  # fmt: skip
+        """Batches in the order of `_id`, each up to the next one's first; the last is held back until the server says
+        that nothing follows."""
+        start, held = position, (b"", 0)
+        for run in self._runs(part, position, documents, size):
+            if held[1]:
+                end = first_id(run[0]).hex()
+                yield _batch(part, held, start, end, last=False)
+                start = end
+            held = run
+        yield _batch(part, held, start, last_id(held[0]).hex() + AFTER if held[1] else start, last=True)
 
     def close(self) -> None:
         self._begun.clear()
@@ -195,9 +194,10 @@ class LiveSource:
                     continue
                 with _noting(name, refused):
                     found[name] = self._describe_one(name, about, described)
-            for each in sorted(found.values(), key=lambda each: (each.bytes is None, each.bytes)):
+            counted = any(each.documents is None for each in found.values())
+            for each in sorted(found.values(), key=lambda each: (each.documents is None, each.documents)):
                 with _noting(each.name, refused):
-                    self._try_reading(each)
+                    self._begin_reading(each) if counted else self._database[each.name].find_one({}, {"_id": 1})
         if refused:
             raise SourceError(
                 f"{label_of(self._url)}: this user may not read {', '.join(sorted(refused))}.",
@@ -205,15 +205,14 @@ class LiveSource:
             )
         return found
 
-    def _try_reading(self, found: SourceCollection) -> None:
-        """Raises pymongo's error where a collection may not be read. What is small, and what would be scanned for the
-        question alone, begins to be read."""
-        collection = self._database[found.name]
-        if found.bytes is not None and found.bytes > SMALLEST:
-            collection.find_one({}, {"_id": 1})
-            return
-        reader = self._begun[found.name] = Reader(collection, "", "", None)
-        if found.bytes is None and self._may_plan(found.name):
+    def _begin_reading(self, found: SourceCollection) -> None:
+        """Raises pymongo's error where a collection may not be read. Of a server that counts, and so scans what it
+        reads from: one scan is then for both, and what takes long is not waited for, as nothing else is answered
+        meanwhile."""
+        unknown = found.documents is None and self._may_plan(found.name)
+        reader = Reader(self._database[found.name], "", "", BEGUN if unknown else ALL)
+        self._begun[found.name] = reader
+        if unknown:
             reader.begin()
         else:
             reader.wait()
@@ -280,6 +279,13 @@ class LiveSource:
         ids = [rawbson.source_id(raw) for batch in batches for raw in rawbson.split(batch)]
         chosen = [ids[place * len(ids) // count] for place in range(1, count)] if ids else []
         return [each.hex() for each in dict.fromkeys(chosen)]
+
+
+def _batch(part: Part, documents: tuple[bytes, int], start: str, end: str, *, last: bool) -> Batch:
+    data, count = documents
+    return Batch(
+        collection=part.collection, data=data, count=count, start=start, end=end, last=last, part=part.number
+    )  # fmt: skip
 
 
 @contextmanager

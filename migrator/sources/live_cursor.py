@@ -26,11 +26,11 @@ ID: Final = [("_id", 1)]
 class Reader:
     """A cursor over a range of `_id`s that can be opened again after the last document it has handed out.
 
-    `documents` is how many the server sends at once; None leaves it to the server: about 100 at first, then 16 MB.
-    One batch is asked for ahead, so that the server and whoever reads work at the same time.
+    `documents` is how many the server sends at once, if they fit into 16 MB. One batch is asked for ahead, so that the
+    server and whoever reads work at the same time.
     """
 
-    def __init__(self, collection: Collection[Any], position: str, stop: str, documents: int | None) -> None:
+    def __init__(self, collection: Collection[Any], position: str, stop: str, documents: int) -> None:
         self._collection, self._stop, self._documents = collection, stop, documents
         self._position = position
         self._cursor: Any = None
@@ -70,7 +70,7 @@ class Reader:
         self._coming = begin(partial(next, self._cursor, None))
 
     def _open(self) -> Any:
-        cursor = self._collection.find_raw_batches(hint=ID, sort=ID, batch_size=self._documents or 0)
+        cursor = self._collection.find_raw_batches(hint=ID, sort=ID, batch_size=self._documents)
         if self._position:
             cursor.min([("_id", read_id(self._position.removesuffix(AFTER)))])
         if self._stop:
@@ -96,6 +96,11 @@ def read_id(position: str) -> Any:
     except (ValueError, KeyError):
         pass
     raise SourceError(f"{position!r} is no position in a live collection.", "Begin the run anew, from a dump.")
+
+
+def first_id(data: bytes) -> bytes:
+    """BSON `{"_id": …}` of the first document."""
+    return rawbson.source_id(next(rawbson.split(data)))
 
 
 def last_id(data: bytes) -> bytes:

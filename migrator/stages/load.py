@@ -16,7 +16,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.parts import Reading
-from migrator.sources.base import Batch, Source
+from migrator.sources.base import Batch, Part, Source
 from migrator.work import BATCH_BYTES, Task
 from migrator.workers import Workers
 
@@ -56,7 +56,7 @@ def load(
     step = "load " + (collections[0] if len(collections) == 1 else f"{len(collections)} collections")
     emit(StepStarted(step=step))
     documents, size, total = 0, 0, total_bytes(source, left)
-    for done in workers.work(tasks(source, left, batch_rows)):
+    for done in workers.work(tasks(connection, place, source, left, batch_rows)):
         documents, size = documents + done.documents, size + done.bytes
         share = source.share_read() if total is None else size / total if total else None
         emit(StepAdvanced(step=step, done=documents, total=round(documents / share) if share else None))
@@ -64,10 +64,20 @@ def load(
     emit(StepFinished(step=step, note=f"{documents:,} documents"))
 
 
-def tasks(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Task]:
+def tasks(connection: Connection, place: Place, source: Source, left: list[Reading], batch_rows: int) -> Iterator[Task]:
     """Parts as they are, for who takes them to read; the batches of streams, which are read here."""
-    whole = (reading.part for reading in left if not reading.streamed)
-    return chain(whole, stream(source, [reading for reading in left if reading.streamed], batch_rows))
+    whole = [reading.part for reading in left if not reading.streamed or reading.part.number]
+    streams = [reading for reading in left if reading.streamed and not reading.part.number]
+    cut = [reading.part for reading in streams if source.reads_parts(reading.part.collection)]
+    others = [reading for reading in streams if reading.part not in cut]
+    return chain(whole, cut_up(connection, place, source, cut, batch_rows), stream(source, others, batch_rows))
+
+
+def cut_up(connection: Connection, place: Place, source: Source, left: list[Part], batch_rows: int) -> Iterator[Batch]:
+    """The batches of streams of which every piece can be read again: each is a part of its own, but for the last."""
+    for part in left:
+        for batch in source.read_part(part, part.start, documents=batch_rows, size=BATCH_BYTES):
+            yield batch if batch.last else parts.cut_off(connection, place, batch)
 
 
 def stream(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Batch]:

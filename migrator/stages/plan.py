@@ -290,6 +290,9 @@ class Sample:
     def split(self, collection: str, size: int) -> list[Part] | None:
         return None
 
+    def reads_parts(self, collection: str) -> bool:
+        return False
+
     def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         raise NotImplementedError("a sample has no parts")
 

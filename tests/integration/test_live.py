@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
 
-from migrator.errors import SourceError, UsageError
+from migrator import parts
+from migrator.errors import SourceError, StoppedError, UsageError
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Part, Source
 from migrator.sources.live import LiveSource
@@ -143,6 +145,52 @@ def test_live_and_dump_are_the_same(url: str, new_database: Any, tmp_path: Path)
     assert digest_database(live) == digest_database(from_dump)
     assert call("verify", "-c", config, "--level", "roundtrip").code == 0
     assert call("revert", "--yes", "-c", config).code == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_cannot_be_measured_is_cut_while_it_is_read(
+    workers: int, url: str, new_database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a collection of unknown size every batch is a part: a later attempt reads again the one that was lost in their
+    midst, though documents have gone and come since."""
+    made = make_talks()
+    fill(url, "unknown", made)
+    from_dump, live = new_database(), new_database()
+    monkeypatch.setattr(LiveSource, "_measure", lambda self, collection: (None, None))
+    settings = {"engine": {"workers": workers, "batch_rows": 30}}
+    config = write_config(tmp_path / "live.toml", f"{url}/unknown", live, settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "cut_off", lose(3))
+        assert call("run", "-c", config).code == 5
+    messages = [raw for raw in made["messages"] if rawbson.source_id(raw) != LOST[0]]
+    with MongoClient[dict[str, Any]](url) as client:
+        client["unknown"]["messages"].delete_one(bson.decode(LOST[0]))
+    assert call("run", "-c", config).code == 0
+    dump = write_folder(tmp_path / "dump", {**made, "messages": messages})
+    assert call("run", "-c", write_config(tmp_path / "dump.toml", f"dump:{dump}", from_dump)).code == 0
+    assert digest_database(live) == digest_database(from_dump)
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+
+LOST: list[bytes] = []  # the first `_id` of the batch that was lost
+
+
+def lose(number: int) -> Callable[..., Batch]:
+    """`parts.cut_off` for a run that ends with the batch of messages after this one, which is never loaded."""
+
+    def cut_off(connection: Any, place: Any, batch: Batch) -> Batch:
+        part = cut_off_as_it_is(connection, place, batch)
+        if batch.collection == "messages" and part.part == number:
+            LOST[:] = [rawbson.source_id(next(rawbson.split(batch.data)))]
+            return replace(part, data=b"", count=0, last=False, start="none")
+        if batch.collection == "messages" and part.part > number:
+            raise StoppedError("a test ends it here")
+        return part
+
+    return cut_off
+
+
+cut_off_as_it_is = parts.cut_off
 
 
 @pytest.mark.long
