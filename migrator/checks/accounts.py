@@ -12,7 +12,6 @@ from migrator.checks.base import Check, Difference, Fault, Scope, equal_counts, 
 from migrator.checks.survey import Survey
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import Counts
-from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.sources.base import Source
 from migrator.translation.exact import show_id
@@ -101,8 +100,7 @@ def check_rows(scope: Scope, survey: Survey) -> Iterator[Check]:
 
     Rows that were there before the run are nobody's mistake."""
     for name, mapping in scope.chosen.items():
-        loaded = survey.records.loaded(name)
-        expected, _ = loaded
+        expected, _ = loaded = survey.records.loaded(name)
         same = survey.tables[mapping.table.name].brought == loaded
         differences = [] if same else list(_rows_alone(scope, mapping))
         missing = sum(1 for each in differences if each.note.endswith("missing"))
@@ -110,12 +108,6 @@ def check_rows(scope: Scope, survey: Survey) -> Iterator[Check]:
         yield judged(
             "rows exist", mapping.table.name, differences, expected=expected, actual=expected - missing + extra
         )
-
-
-def count_loaded(connection: Connection, place: Place) -> dict[str, int]:
-    """How many documents of each collection became rows, by the ledger."""
-    query = place.sql("SELECT collection, count(*) FROM {ledger} WHERE outcome = 'loaded' GROUP BY 1")
-    return dict(connection.execute(query).fetchall())
 
 
 def _rows_alone(scope: Scope, mapping: Collection) -> Iterator[Difference]:

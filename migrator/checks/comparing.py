@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from migrator.checks import accounts, records, rows
+from migrator.checks import records, rows
 from migrator.checks.base import Check, Scope
 from migrator.checks.records import RELATIONS, Relation
 from migrator.checks.survey import Survey
@@ -44,7 +44,8 @@ class Comparing:
 
     def begin(self, table: str) -> None:
         """The rehearsal has all rows of a table: if it is the largest, little is left to do but to settle it."""
-        sizes = {name: look.rows for name, look in self._survey.tables.items()}
+        tables = self._survey.tables
+        sizes = {name: tables[name].rows for name in (mapping.table.name for mapping in self._mappings)}
         if self._crew is None and sizes.get(table, 0) == max(sizes.values(), default=0):
             self._crew = self._sum_up()
 
@@ -54,9 +55,8 @@ class Comparing:
         crew = self._crew or self._sum_up()
         for _ in crew.finish():
             pass
-        loaded = accounts.count_loaded(self._scope.connection, self._again)
         for mapping in self._mappings:
-            self._do(crew, partial(self._compare_rows, mapping, loaded.get(mapping.name, 0)))
+            self._do(crew, partial(self._compare_rows, mapping))
         for relation in RELATIONS:
             self._do(crew, partial(self._compare_records, relation))
         for _ in crew.finish():
@@ -81,22 +81,15 @@ class Comparing:
         crew.begin(Task(name=STEP, act=act_there))
 
     def _sum_rows(self, mapping: Collection, scope: Scope) -> None:
-        every = self._survey.tables[mapping.table.name].rows == self._count(mapping)
-        self._rows[mapping.name] = rows.sum_up(scope, mapping, every)
+        self._rows[mapping.name] = rows.sum_up(scope, mapping, every=self._survey.is_alone(mapping))
 
     def _sum_records(self, relation: Relation, scope: Scope) -> None:
         self._records[relation.name] = records.sum_up(scope, scope.place, relation)
 
-    def _compare_rows(self, mapping: Collection, rehearsed: int, scope: Scope) -> None:
-        loaded = self._count(mapping), rehearsed
+    def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
         here = self._rows[mapping.name]
-        self._checks[mapping.name] = rows.compare_table(scope, self._again, mapping, here, loaded)
+        self._checks[mapping.name] = rows.compare_table(scope, self._again, mapping, here)
 
     def _compare_records(self, relation: Relation, scope: Scope) -> None:
         here = self._records[relation.name]
         self._checks[relation.name] = records.compare_relation(scope, self._again, relation, here)
-
-    def _count(self, mapping: Collection) -> int:
-        """How many documents became rows."""
-        count, _ = self._survey.records.loaded(mapping.name)
-        return count

@@ -65,6 +65,11 @@ class Survey:
     records: Records
     tables: Mapping[str, Look]
 
+    def is_alone(self, mapping: Collection) -> bool:
+        """Whether a table holds the rows of documents, all of them, and no others."""
+        look, loaded = self.tables[mapping.table.name], self.records.loaded(mapping.name)
+        return look.brought == loaded and look.rows == look.brought[0]
+
     def is_clean(self, table: Table, question: str) -> bool:
         return question not in self.tables[table.name].doubtful
 

@@ -19,17 +19,17 @@ from migrator.mapping import Collection
 
 @contextmanager
 def beside(
-    connection: Connection, mappings: Mapping[str, Collection], token: str
+    connection: Connection, mappings: Mapping[str, Collection], token: str, alone: frozenset[str]
 ) -> Iterator[tuple[Place, int | None]]:
     """Scratch schemas in the target's own database, dropped at the end, and the number of the run in them.
 
     A rehearsal that is stopped or killed leaves them. The next one with the same `token` goes on with them: it gets the
-    number; a new one gets None.
+    number; a new one gets None. `alone` names tables that hold no rows of others.
     """
     run = find_rehearsal(connection, token)
     if run is None:
         drop(connection)
-        make(connection, mappings)
+        make(connection, mappings, alone)
     # Statistics of these tables need be no better than to tell the large ones.
     connection.execute("SET default_statistics_target = 10")
     try:
@@ -49,7 +49,7 @@ def find_rehearsal(connection: Connection, token: str) -> int | None:
     return latest[0] if latest is not None and latest[2] == {"rehearsal": token} else None
 
 
-def make(connection: Connection, mappings: Mapping[str, Collection]) -> None:
+def make(connection: Connection, mappings: Mapping[str, Collection], alone: frozenset[str]) -> None:
     """The schemas and what is in them. Nothing has to outlive a crash, and no text is compressed."""
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH.rows)))
@@ -58,7 +58,8 @@ def make(connection: Connection, mappings: Mapping[str, Collection]) -> None:
             connection.execute(statement.format(SCRATCH.table(name), Place().table(name), HASTY))
         add_keys(connection, SCRATCH, mappings)
         for mapping in mappings.values():
-            seed_claims(connection, mapping)
+            if mapping.table.name not in alone:
+                seed_claims(connection, mapping)
         journal.create_records(connection, SCRATCH)
         for schema, name, column in connection.execute(COMPRESSED, [SCRATCH.rows, SCRATCH.records]).fetchall():
             alter = sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL")

@@ -227,7 +227,8 @@ def _unusable(scope: Scope) -> Iterator[Check]:
 def _rows(scope: Scope, look: Survey, pipeline: Pipeline, roundtrip: bool, share: float) -> list[Check]:
     concrete, source, dsn, emit = pipeline.concrete, pipeline.source, pipeline.dsn, pipeline.emit
     token = _token(scope, concrete, source)
-    with scratch.beside(scope.connection, concrete.mappings, token) as (again, found):
+    alone = frozenset(mapping.table.name for mapping in scope.chosen.values() if look.is_alone(mapping))
+    with scratch.beside(scope.connection, concrete.mappings, token, alone) as (again, found):
         if found is not None:
             emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
         run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
