@@ -32,13 +32,16 @@ _PREFIX = "MIGRATE_"
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     """The settings in `path`, completed and overridden by `environ`; relative paths in URLs start at its folder."""
     overrides = _find_overrides(environ)
-    raw = _expand(_read(path), environ, overrides)
+    written = _read(path)
+    raw = _expand(written, environ, overrides)
     _override(raw, environ, overrides)
     _resolve_paths(raw, Path(os.path.abspath(path)).parent)
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise _usage_error(path, error.errors(include_url=False), overrides) from None
+        # What stands in a variable stands there because it is secret, whichever key it got into.
+        filled = Secrets(environ[name] for name in _VARIABLE.findall(repr(written)) if name in environ)
+        raise _usage_error(path, error.errors(include_url=False), overrides, filled) from None
 
 
 def _read(path: Path) -> _Raw:
@@ -151,8 +154,10 @@ def _resolve(url: str, folder: Path) -> str:
 # ── mistakes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _usage_error(path: Path, problems: list[ErrorDetails], overrides: Mapping[str, str]) -> UsageError:
-    lines = [mask(_describe(problem, overrides)) for problem in problems]
+def _usage_error(
+    path: Path, problems: list[ErrorDetails], overrides: Mapping[str, str], secrets: Secrets
+) -> UsageError:
+    lines = [secrets.mask(_describe(problem, overrides)) for problem in problems]
     return UsageError(
         f"{path} has {len(lines)} mistake(s)\n" + "\n".join(lines),
         "`migrate init FILE` writes a file that explains every key",
@@ -193,7 +198,8 @@ def _missing_key(problem: ErrorDetails) -> tuple[str, str]:
 def _as_pydantic_says(problem: ErrorDetails) -> tuple[str, str]:
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     value = problem["input"]
-    secret = problem["loc"][-1] in ("url", "base_url", "api_key")
+    # A text where a section belongs is most likely a URL.
+    secret = len(problem["loc"]) == 1 or problem["loc"][-1] in ("url", "base_url", "api_key") or "://" in str(value)
     if secret or not isinstance(value, str | int | float):
         return message, "correct it"
     return message, f"it is {value!r} now"

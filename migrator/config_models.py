@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -33,19 +34,31 @@ def _one_of(*prefixes: str) -> Callable[[str], str]:
             raise ValueError(f"must begin with {', '.join(prefixes[:-1])} or {prefixes[-1]}")
         if not url.removeprefix(prefix).strip():
             raise ValueError(f"nothing follows {prefix}")
-        _check_port(url)
+        _check_address(url)
         return url
 
     return check
 
 
-def _check_port(url: str) -> None:
-    # Several hosts (replica sets, libpq's fallback hosts) are beyond urlsplit; the drivers check those.
-    if "://" in url and "," not in url:
-        try:
-            _ = urlsplit(url).port
-        except ValueError as error:
-            raise ValueError("has no valid host and port; write special characters of a password as %XX") from error
+def _check_address(url: str) -> None:
+    """A password with bare special characters ends early, and its rest would be named as host or port in messages."""
+    scheme, known, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    user, _, hosts = authority.rpartition("@")
+    if scheme.startswith("http"):  # where an @ may stand in a path
+        stray = "@" in "".join(re.split("[?#]", rest, maxsplit=1)[1:]) or not _is_host(authority)
+    else:
+        stray = "@" in re.split("[?#]", path)[0]
+    if known and (stray or "@" in user or not all(map(_is_host, re.split("[?#]", hosts)[0].split(",")))):
+        raise ValueError("has no valid host and port; write special characters of a password as %XX")
+
+
+def _is_host(host: str) -> bool:
+    """Of several (replica sets, libpq's fallback hosts) each. An empty one is libpq's socket."""
+    with suppress(ValueError):
+        _ = urlsplit(f"//{host}").port
+        return True
+    return False
 
 
 def _check_owner(value: str) -> str:
@@ -225,7 +238,8 @@ class Config(Section):
     def secrets(self) -> Secrets:
         """What must never be printed: the passwords in all URLs, and the API key."""
         sections = (self.source, self.target, self.recordings, self.chunks)
-        urls = [section.url for section in sections if section is not None] + [self.embedding.base_url]
+        urls = [section.url for section in (*sections, *self.storage) if section is not None]
+        urls.append(self.embedding.base_url)
         passwords = [secret for url in urls for secret in url_secrets(url)]
         return Secrets([*passwords, self.embedding.api_key.get_secret_value()])
 
@@ -241,8 +255,8 @@ def fingerprint(config: Config) -> str:
         "database": config.source.database,
         "rls": config.target.rls,
         "tenant": config.tenant,
-        "recordings": config.recordings and (_address(config.recordings.url), config.recordings),
-        "chunks": config.chunks and (_address(config.chunks.url), config.chunks),
+        "recordings": config.recordings and (address_of(config.recordings.url), config.recordings),
+        "chunks": config.chunks and (address_of(config.chunks.url), config.chunks),
         "policies": config.policies,
         "transactions": config.transactions,
         "storage": config.storage,
@@ -254,11 +268,11 @@ def fingerprint(config: Config) -> str:
 def embedding_fingerprint(config: Config) -> str:
     """SHA-256 (hex) over what a plan has foretold about embeddings: who computes them, and of which model."""
     chosen = config.embedding
-    kept = (chosen.provider, _address(chosen.base_url), chosen.model, chosen.dimensions, chosen.input_tokens)
+    kept = (chosen.provider, address_of(chosen.base_url), chosen.model, chosen.dimensions, chosen.input_tokens)
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
-def _address(url: str) -> str:
+def address_of(url: str) -> str:
     """A URL without user, password and parameters: the data behind it stays the same when these change."""
     if "://" not in url:
         return url

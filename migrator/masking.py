@@ -13,7 +13,8 @@ HIDDEN = "***"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Greedy up to the last '@': a password with an unescaped '@' or '/' must not leak its second half.
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@\"']*:)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
+    # The word PASSWORD itself is how our own hints spell a URL.
+    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@\"']*:)(?!PASSWORD@)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
     (
         re.compile(
             r"(?i)\b([a-z]*password|passwd|api[_-]?key|(?:access|auth|session)_token)(\s*=\s*)('[^']*'|[^\s&;,]+)"
@@ -24,7 +25,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), HIDDEN),
 )
 _URL_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@]*:(.*)@")
-_QUERY_PASSWORD = re.compile(r"(?i)[?&][a-z0-9_]*(?:password|token|secret|api_?key)=([^&#]*)")
+_URL_TOKEN = re.compile(r"^https?://([^:/?#\s@]*)@")  # a service's key in the place of a user
+# `sslkey` is a path, which messages should name.
+_QUERY_PASSWORD = re.compile(r"(?i)[?&][a-z0-9_.-]*(?:password|token|secret|(?<!ssl)key|code|sig|signature)=([^&#]*)")
 _SESSION_TOKEN = re.compile(r"(?i)AWS_SESSION_TOKEN(?::|%3A)([^,&#]*)")  # among MongoDB's authMechanismProperties
 _SHORTEST = 4  # below that an exact value would hit ordinary words; the patterns still find it in a URL
 
@@ -37,8 +40,9 @@ def mask(text: str) -> str:
 
 
 def url_secrets(url: str) -> list[str]:
-    """The passwords a URL carries, as written; empty where it carries none."""
-    found = [*_URL_PASSWORD.findall(url), *_QUERY_PASSWORD.findall(url), *_SESSION_TOKEN.findall(url)]
+    """The passwords, keys and tokens a URL carries, as written; empty where it carries none."""
+    patterns = (_URL_PASSWORD, _URL_TOKEN, _QUERY_PASSWORD, _SESSION_TOKEN)
+    found = [secret for pattern in patterns for secret in pattern.findall(url)]
     return [secret for secret in found if secret]
 
 

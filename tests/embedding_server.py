@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -204,7 +205,8 @@ class Running:
 @contextmanager
 def serving() -> Iterator[Running]:
     """A service in a process of its own, well-behaved at first."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.embedding_server"], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.embedding_server"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
     assert process.stdout is not None  # asked for
     try:
         yield Running(f"http://127.0.0.1:{int(process.stdout.readline())}/v1")

@@ -6,6 +6,7 @@ Not here: what an answer is worth, and what can be asked instead of a request th
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import time
@@ -20,10 +21,9 @@ from urllib.parse import urlsplit
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from migrator.config_models import Embedding
+from migrator.config_models import Embedding, address_of
 from migrator.embedding.pace import Pace
 from migrator.errors import EmbeddingError, UsageError
-from migrator.masking import mask
 
 FIRST_TRIES = 5  # before anything has succeeded: some three seconds, for then the settings are to blame
 TRIES = 8
@@ -32,6 +32,8 @@ LONGEST_WAIT = 300.0  # seconds that a service may ask to wait
 TIMEOUT = 120.0
 TOO_MANY = 429
 AGAIN = "What is done is kept: the same command goes on."
+for _name in ("openai", "httpx"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # OPENAI_LOG=debug: what is told differs by version
 
 
 class Refused(Exception):
@@ -69,7 +71,7 @@ class Client:
             raise UsageError(
                 "embedding.api_key is empty", hint='Write "${OPENAI_API_KEY}" there, and set that variable.'
             )
-        self.label = f"the embedding service at {mask(settings.base_url)}"
+        self.label = f"the embedding service at {address_of(settings.base_url)}"
         self.pace = Pace(settings.concurrency)
         self.proven: float | None = None
         self._model, self._dimensions = settings.model, settings.dimensions

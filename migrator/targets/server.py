@@ -9,6 +9,7 @@ import re
 import shutil
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrator.errors import TargetError, UsageError
@@ -16,6 +17,11 @@ from migrator.masking import Secrets, url_secrets
 from migrator.targets.base import OLDEST_VERSION, Connection
 from migrator.targets.guard import GUARD
 
+_SECRET = frozenset(
+    option.keyword.decode()
+    for option in pq.Conninfo.get_defaults()
+    if option.dispchar == b"*" or option.keyword.startswith(b"scram_")
+)  # libpq's own word on what is not to be shown, but for the keys that stand for a password
 WORKER = "migrate worker"  # such sessions work for whoever holds the lock (lock.py)
 _CONNECT_TIMEOUT = 10  # seconds, unless the URL says otherwise
 
@@ -111,7 +117,8 @@ class ServerTarget:
         return open_connection(self.dsn, self.label, self._secrets)
 
     def psql_command(self) -> list[str]:
-        public = {key: value for key, value in self._parts.items() if key != "password"}
+        # There is no variable for the passphrase of `sslkey`: where one is needed psql asks for it.
+        public = {key: value for key, value in self._parts.items() if key not in _SECRET}
         return [_find_psql(), make_conninfo("", **public)]
 
     def psql_environment(self) -> dict[str, str]:
@@ -143,7 +150,7 @@ def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate
 def connect_worker(dsn: str) -> Connection:
     """A further connection to a target that is known by its `dsn`."""
     parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
-    secrets = Secrets([parts["password"]] if "password" in parts else [])
+    secrets = Secrets(parts[key] for key in _SECRET if key in parts)
     return open_connection(dsn, label_of(parts), secrets, WORKER)
 
 
@@ -152,8 +159,10 @@ def parse_url(url: str, secrets: Secrets, key: str = "target.url") -> dict[str, 
     try:
         return {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError as error:
-        hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX"
-        raise UsageError(f"{key} is no connection string: {secrets.mask(str(error).strip())}", hint) from None
+        # What libpq quotes may be the rest of a password with bare special characters.
+        said = secrets.mask(str(error).partition('"')[0].strip(" :"))
+        hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require, special characters as %XX"
+        raise UsageError(f"{key} is no connection string: {said}", hint) from None
 
 
 def label_of(parts: dict[str, str]) -> str:

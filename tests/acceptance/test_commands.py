@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ import typer.main
 from migrator import cli
 from tests.conftest import administer, with_database
 from tests.driving import Answer, call, digest_database, spawn
+from tests.refusing import refusing_server
 from tests.scenarios import read_scenario, write_config, write_dump
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -106,29 +105,6 @@ def test_unreachable_server_is_7(tmp_path: Path) -> None:
     answer = spawn("run", "-c", configure(f"postgresql://app:{SECRET}@127.0.0.1:{port}/app", tmp_path), "-v", "--json")
     assert answer.code == 7
     assert SECRET not in answer.told
-
-
-@contextmanager
-def refusing_server() -> Iterator[int]:
-    """Speaks just enough of PostgreSQL's protocol to refuse every password."""
-    error = b'SFATAL\0C28P01\0Mpassword authentication failed for user "app"\0\0'
-
-    def refuse(server: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"R" + struct.pack(">II", 8, 3))
-                connection.recv(4096)
-                connection.sendall(b"E" + struct.pack(">I", 4 + len(error)) + error)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=refuse, args=(server,), daemon=True).start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_blockers_are_3(database: str, tmp_path: Path) -> None:

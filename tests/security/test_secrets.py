@@ -1,153 +1,93 @@
 """Planted secrets: nothing of the configuration's, and nothing of a document's values, gets out where others read.
 
-What may hold values by contract is left out: rows, residues, rejected and archived documents, `rejects show` and
-`rejects export`, and what `export` writes.
+What may hold values by contract (rows, residues, rejected and archived documents; `rejects show`, `rejects export`,
+`export`, `revert --save`) is looked through for the configuration's only. Where else a secret may be put, and what may
+go wrong then: test_secrets_in_settings.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import LiteralString
 from unittest.mock import patch
 from urllib.parse import quote
 
-import bson
 import psycopg
 import pytest
-from bson import ObjectId
 from psycopg import sql
 
-from tests.archive_writer import write_folder
-from tests.conftest import administer
-from tests.driving import Answer, call, hurried
+from migrator.cli import COMMANDS
+from migrator.commands.rejects import rejects_app
+from tests.driving import hurried, spawn
 from tests.scenarios import write_config
+from tests.security.planting import ASKED, MONGO, PASSWORD, PLANT, ask, check
 
-PASSWORD = 'pla n/ted@"pass:word%1'
-API_KEY = "planted-api-key-0815"
-MONGO = "planted#mongo/pass"
-SPELLINGS = {form for secret in (PASSWORD, API_KEY, MONGO) for form in (secret, quote(secret, safe=""), quote(secret))}
-PLANT = "planted0value"  # in every value of every document
-OWNER = ObjectId("64baaaafd882a3fac3fb6a01")
 JOURNAL: dict[str, LiteralString] = {
     "runs": "*", "steps": "*", "parts": "*", "batches": "*", "activity": "*", "metadata": "*", "findings": "*",
     "objects": "*", "rejects": "collection, reason, detail", "links": "*",
 }  # fmt: skip
 
 
-def planted(**fields: Any) -> dict[str, Any]:
-    """A document whose every value is one that nobody may read; ids and references are not."""
-    secret = {
-        "password": f"$2a$10${PLANT}", "totpSecret": PLANT, "backupCodes": [{"codeHash": PLANT}],
-        "refreshToken": [{"refreshToken": PLANT}], "note": {PLANT[:3]: [PLANT, {"x": PLANT}]}, "name": PLANT,
-        "createdAt": f"{PLANT} is no date", "tier": PLANT, "role": PLANT, "title": PLANT, "text": f"{PLANT}\0",
-        "bytes": PLANT, "emailVerified": PLANT, "amount": PLANT,
-    }  # fmt: skip
-    return {"_id": ObjectId(), **secret, **fields}
-
-
-def make_dump(folder: Path) -> Path:
-    """Everything that gives findings and rejects: duplicates, wrong types, orphans, what cannot be decoded."""
-    invalid = bson.encode({"_id": 7, "email": f"{PLANT}9"}).replace(
-        PLANT.encode() + b"9", PLANT[:-1].encode() + b"\xff9"
-    )
-    talk = {"conversationId": "11111111-1111-4111-8111-111111111111", "endpoint": PLANT, "model": PLANT}
-    message = {"conversationId": talk["conversationId"], "sender": PLANT, "user": str(OWNER), "content": [{"x": PLANT}]}
-    documents = {
-        "users": [
-            planted(_id=OWNER, email=f"{PLANT}@example.org"), planted(email=f"{PLANT}@example.org"),
-            planted(email=None), planted(email=f"{PLANT}2@example.org", username=7, provider={"x": PLANT}),
-        ],
-        "conversations": [planted(**talk, user=str(OWNER)), planted(**talk, user=str(ObjectId()))],
-        "messages": [
-            planted(**message, messageId=f"22222222-2222-4222-8222-22222222222{n}", parentMessageId=parent, text=text)
-            for n, (parent, text) in enumerate([(None, PLANT), ("x", {"value": PLANT}), (f"y{PLANT}", PLANT * 9000)])
-        ],
-        "files": [planted(user=OWNER, file_id=f"f{n}", bytes=size) for n, size in enumerate((PLANT, 1 << 40, -1.5))],
-        "transactions": [planted(user=OWNER, amount=95, status=PLANT, type=PLANT, stripeSessionId=PLANT)] * 2,
-        "sessions": [planted(refreshTokenHash=PLANT)],
-    }  # fmt: skip
-    encoded = {name: [bson.encode(each) for each in some] for name, some in documents.items()}
-    encoded["users"].append(invalid)
-    return write_folder(folder, encoded)
-
-
-@pytest.fixture
-def logs(tmp_path: Path) -> Iterator[Path]:
-    """Where crash logs go."""
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    with patch.object(tempfile, "tempdir", str(folder)):
-        yield folder
-
-
-@pytest.fixture
-def target(database: str, server_url: str) -> Iterator[str]:
-    """A URL with a password that needs escaping; the server may not ask for it, but we must not tell it."""
-    name = f"planted_{os.getpid()}"
-    administer(server_url, "CREATE ROLE {} SUPERUSER LOGIN", name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), PASSWORD))
-    head, _, rest = database.partition("://")
-    yield f"{head}://{name}:{quote(PASSWORD, safe='')}@{rest.partition('@')[2]}"
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(name)))
-    administer(server_url, "DROP ROLE {}", name)
-
-
-@pytest.fixture
-def config(target: str, tmp_path: Path) -> Path:
-    settings = {
-        "embedding": {"provider": "none", "api_key": API_KEY, "base_url": f"https://u:{quote(MONGO, safe='')}@h/v1"}
-    }
-    return write_config(tmp_path / "migrate.toml", f"dump:{make_dump(tmp_path / 'dump')}", target, settings)
-
-
-def check(text: str, where: object) -> None:
-    """Nothing planted is in a text."""
-    for secret in (*SPELLINGS, PLANT):
-        for form in (secret, json.dumps(secret)[1:-1], secret.encode().hex()):
-            assert form not in text, (where, text[max(text.index(form) - 200, 0) :][:400])
-
-
-def ask(*command: object, code: int | None = 0) -> Answer:
-    answer = call(*command)
-    if code is not None:
-        assert answer.code == code, answer.told
-    check(answer.told, command)
-    return answer
-
-
 def test_nothing_planted_gets_out(config: Path, database: str, server_url: str, tmp_path: Path, logs: Path) -> None:
     """Every command, in words and as JSON, quiet and verbose; its files; the journal."""
-    html, junit, plan, proof = (tmp_path / name for name in ("r.html", "v.xml", "plan.json", "verify.json"))
+    ASKED.clear()
+    told, kept = tmp_path / "told", tmp_path / "kept"  # files without values, and those that are there to hold them
+    told.mkdir()
+    kept.mkdir()
+    plan, proof = told / "plan.json", told / "verify.json"
+    ask("init", told / "starter.toml", "-v")
+    ask("id", "users", "64baaaafd882a3fac3fb6a01", "-c", config)
+    ask("version")
     with hurried(server_url):
         ask("plan", "-c", config, "--out", plan, "-v")
         ask("plan", "-c", config, "--details", "users")
-        ask("report", "--plan", plan, "--html", tmp_path / "p.html")
+        ask("run", "--dry-run", "-c", config, "--junit", told / "dry.xml", "-v")
+        ask("run", "--dry-run", "-c", config, "--json")
+    ask("report", "--plan", plan, "--html", told / "p.html")
     ask("run", "-c", config, "-v")
     ask("run", "-c", config, "--json")
     ask("status", "-c", config)
-    ask("status", "-c", config, "--json")
-    proof.write_text(ask("verify", "-c", config, "--level", "roundtrip", "--json", "--junit", junit).out)
-    ask("report", "-c", config, "--html", html, "--verify", proof)
+    ask("status", "-c", config, "--watch", "--json")
+    prove(config, proof, code=0)
     ask("report", "-c", config, "--json")
+    rejects = ask("rejects", "list", "-c", config, "--json").json["rejects"]
     ask("rejects", "list", "-c", config)
-    ask("rejects", "list", "-c", config, "--json")
+    ask("rejects", "show", rejects[0]["id"], "-c", config, values=False)
+    ask("rejects", "export", kept / "rejects.jsonl", "-c", config)
     ask("rejects", "retry", "-c", config)
     ask("schema", "-c", config, "--json")
+    ask("embed", "-c", config, "-v")
+    ask("psql", "-c", config, "--", "-f", tmp_path / "no.sql", code=1, by=spawn)
     check_journal(database)
     spoil(database)
-    proof.write_text(ask("verify", "-c", config, "--level", "roundtrip", "--json", "--junit", junit, code=4).out)
+    prove(config, proof, code=4)
     ask("verify", "-c", config, "--level", "roundtrip", "-v", code=4)
-    ask("report", "-c", config, "--html", html, "--verify", proof)
-    ask("export", "-c", config, tmp_path / "out", code=None)
-    ask("revert", "-c", config, "--yes", code=None)
-    for path in (html, junit, plan, proof, tmp_path / "p.html", *logs.glob("*.log")):
-        check(path.read_text(encoding="utf-8"), path)
+    ask("verify", "-c", config, "--show-values", code=4, values=False)
+    ask("export", "-c", config, kept / "out", code=None)
+    ask("revert", "-c", config, "--yes", "-v", code=6)
+    ask("revert", "-c", config, "--yes", "--force", "--save", kept / "saved", "--json")
+    check_files(told, logs)
+    check_files(kept, values=False)
+    assert set(ASKED) == names_of_commands()
+
+
+def prove(config: Path, proof: Path, code: int) -> None:
+    """A verification with all its files, and the page that shows it with the run; all stand beside `proof`."""
+    junit, page, run = (proof.with_name(name) for name in ("verify.xml", "verify.html", "run.html"))
+    level = ("--level", "roundtrip", "--json", "--junit", junit, "--html", page)
+    proof.write_text(ask("verify", "-c", config, *level, code=code).out)
+    ask("report", "-c", config, "--html", run, "--verify", proof)
+    check_files(proof.parent)
+
+
+def check_files(*folders: Path, values: bool = True) -> None:
+    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        check(path.read_bytes().decode("utf-8", "backslashreplace"), path, values=values)
+
+
+def names_of_commands() -> set[str]:
+    """So that a new one is looked at, too."""
+    return {name for name, _, _ in COMMANDS} | {f"rejects {each.name}" for each in rejects_app.registered_commands}
 
 
 def check_journal(database: str) -> None:
@@ -175,9 +115,8 @@ def test_a_defect_tells_nothing(config: Path, logs: Path, error: Exception) -> N
         for more in ((), ("-v",), ("--json",)):
             ask("run", "-c", config, *more, code=1)
     assert len(list(logs.glob("*.log"))) == 3
-    for path in logs.glob("*.log"):
-        assert path.stat().st_mode & 0o077 == 0
-        check(path.read_text(encoding="utf-8"), path)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in logs.glob("*.log"))
+    check_files(logs)
 
 
 def test_failures_outside_tell_nothing(config: Path, database: str, server_url: str, tmp_path: Path) -> None:
