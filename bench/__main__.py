@@ -27,10 +27,11 @@ STEPS = {
     "decode_all, collector on": "the same by batches",
     "decode_all": "the same without the garbage collector",
     "decode_all, our options": "the same with our options",
+    "cut": "cutting fields out of raw BSON",
     "compiled": "map + ledger + encode (the compiled function)",
     "interpreted": "map by interpreting the rules, nothing encoded",
     "lookups": "lookups in PostgreSQL, one query a batch and table",
-    "the whole translator": "decode + check + lookups + map + ledger + encode",
+    "the whole translator": "cut + lookups + map + ledger + encode",
     "COPY": "COPY of rows and ledger",
 }
 BASES = ("decode_all, all at once", "decode_all, collector on", "decode_all")

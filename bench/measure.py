@@ -114,9 +114,12 @@ def measure_batch(scene: Scene, translator: Translator, batch: bytes, watch: Wat
     collection, output = translator.collection, Output()
     watch.time("decode_all", partial(bson.decode_all, batch))
     documents = watch.time("decode_all, our options", partial(bson.decode_all, batch, CODEC_OPTIONS))
-    references = watch.time("lookups", partial(resolver.references, collection, documents))
+    compiled = translator.compiled
+    cuts = watch.time("cut", partial(translator.cutter.cut, batch, 0, len(documents)))
+    asking = watch.time("lookups", partial(compiled.asking, cuts))
+    references = watch.time("lookups", partial(resolver.references, collection, asking))
     translation = Translation(collection, scene.options, references)
-    slow = watch.time("compiled", partial(translator._fast, documents, translation, output))
+    slow = watch.time("compiled", partial(compiled.fast, cuts, translation, output))
     if slow:
         raise AssertionError(f"{len(slow)} documents of a batch were left to the interpreter")
     some = documents[::INTERPRETED]

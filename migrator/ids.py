@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from bson import Code, ObjectId, json_util
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX24 = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 
 
@@ -73,31 +73,9 @@ def uuid_of(collection: str, value: Any, *, objectid: bool = False) -> bytes:
     return uuid.uuid5(_namespace(collection), value).bytes
 
 
-def canonical_uuids(values: Iterable[Any]) -> dict[str, bytes]:
-    """Which of many values are UUIDs in canonical lower case, and their 16 bytes. Faster for many than one by one; a
-    UUID may be left out because of what stands near it."""
-    texts = [value for value in values if value.__class__ is str and len(value) == 36]
-    found: dict[str, bytes] = {}
-    for start in range(0, len(texts), 100):
-        some = texts[start : start + 100]
-        found.update(zip(some, _parse_canonical(some), strict=False))
-    return found
-
-
-def _parse_canonical(texts: Sequence[str]) -> list[bytes]:
-    """The bytes of texts of 36 characters; none at all where one of them is no canonical UUID."""
-    joined, count = "".join(texts), len(texts)
-    dashes = "-" * count
-    if not all(joined[place::36] == dashes for place in (8, 13, 18, 23)):
-        return []
-    bare = joined.replace("-", "")
-    try:
-        packed = bytes.fromhex(bare)
-    except ValueError:
-        return []
-    if len(packed) != 16 * count or packed.hex() != bare:  # other dashes; white space, capitals
-        return []
-    return [packed[place : place + 16] for place in range(0, len(packed), 16)]
+def canonical_uuid(text: str) -> bytes | None:
+    """The 16 bytes of a text that is a UUID in canonical lower case."""
+    return bytes.fromhex(text.replace("-", "")) if _CANONICAL.fullmatch(text) else None
 
 
 def canonical_json(value: Any) -> str:

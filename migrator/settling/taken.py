@@ -4,7 +4,7 @@ index could not take. It is rejected at once; `claims` decides between the claim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -14,7 +14,7 @@ from migrator.database.copying import copy_rows
 from migrator.handover import Reject
 from migrator.journal import Place
 from migrator.mapping import Collection
-from migrator.resolve import plain
+from migrator.resolve import array_for_sql, plain
 from migrator.translation.encode import Output, drop
 from migrator.translation.translator import Translator
 
@@ -33,7 +33,7 @@ class Admission:
         self._collection = translator.collection
         self._asks_first = False
 
-    def bring(self, output: Output, raws: list[bytes]) -> None:
+    def bring(self, output: Output, raws: Sequence[bytes]) -> None:
         """Loads the rows of a batch; what claims a taken value, or holds what an index could not take, is rejected.
 
         Raises `UniqueViolation` where the table refuses a row: then the whole transaction is to be done again. (In a
@@ -48,7 +48,7 @@ class Admission:
             self._asks_first = True
             raise
 
-    def _refuse(self, output: Output, raws: list[bytes], reasons: Iterator[tuple[int, Reject]]) -> None:
+    def _refuse(self, output: Output, raws: Sequence[bytes], reasons: Iterator[tuple[int, Reject]]) -> None:
         refused: dict[int, Reject] = {}
         for index, reject in reasons:
             refused.setdefault(index, reject)  # the first reason counts
@@ -97,9 +97,7 @@ def existing(connection: Connection, table: sql.Identifier, column: str, values:
     query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY(%s{cast})").format(
         column=sql.Identifier(column), table=table, cast=sql.SQL("::uuid[]" if uuids else "::text[]")
     )
-    # 5,000 UUID objects take psycopg longer to write than the server takes to look them up: one literal instead.
-    parameter = "{" + ",".join([value.hex() for value in asked]) + "}" if uuids else asked
-    return {plain(value) for (value,) in connection.execute(query, (parameter,), binary=True)}
+    return {plain(value) for (value,) in connection.execute(query, (array_for_sql(asked),), binary=True)}
 
 
 def passes(connection: Connection, probe: str, text: str) -> bool:

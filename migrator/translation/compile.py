@@ -1,64 +1,91 @@
-"""A mapping → one specialised function that turns decoded documents into tuples of binary COPY.
+"""A mapping → one specialised function that turns documents that have been cut into tuples of binary COPY.
 
 The function is generated from the rules. It does in line what documents nearly always need, asks a memo for what
 follows from familiar fields (familiar.py), and calls the rule for the rest; a document with anything unusual in it
 (another type, NUL, a date out of range, an `_id` that is no ObjectId …) is left to `translate`, which it must agree
 with to the byte: tests compare the two on arbitrary documents. `source_of` shows the code.
 
-In the code, `f…` are fields of the document `d` (`A` where absent), `p…` plain values of columns, `a` counts the
-fields that rules give back and `d` lacks, `x` are those with another value, `u` those to unset.
+In the code, `f…` are fields of the document (`A` where absent), `d` the whole of it where a rule needs that, `p…` plain
+values of columns, `x` are fields that the row gives back with another value, `u` those to unset.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
-from bson.datetime_ms import DatetimeMS
 
-from migrator.ids import canonical_uuids, collection_tag, objectid_to_uuid, uuid_of, uuid_text
+from migrator.ids import collection_tag, objectid_to_uuid, uuid_of, uuid_text
 from migrator.mapping import Collection
-from migrator.translation import codecs, rows
+from migrator.translation import packing, rows
 from migrator.translation.codecs import UNREADABLE
 from migrator.translation.context import ABSENT, Archived, Rejected, Rule
+from migrator.translation.cutting import Cuts, Form, Wanted
 from migrator.translation.draft import Draft
 from migrator.translation.encode import PROBED_BYTES, Encoder
-from migrator.translation.exact import same
+from migrator.translation.exact import Document, decode, same
 from migrator.translation.familiar import NOTHING, Group, Memo, group_of
 from migrator.translation.forms import has_form, write_back, write_forward, write_implied
-from migrator.translation.packing import Packing, Run, runs_of
+from migrator.translation.packing import Layout, Piece, Run, runs_of
 from migrator.translation.references import Key, Name, Refer
-from migrator.translation.residues import TOGETHER, Residues, settle
+from migrator.translation.residues import Telling
 from migrator.translation.rules import Compute, Imply, OneOf
 
 Fast = Callable[..., list[int]]
 
 _LENGTH = struct.Struct(">i").pack
-_CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 
-def compile_collection(collection: Collection, options: Any, lister: str | None = None) -> Fast:
-    """The function for one collection: `fast(documents, translation, output, first=0)`. `lister` as for `Encoder`.
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The function for one collection: `fast(cuts, translation, output, first)`, and what it wants of documents.
 
-    It fills `output` and returns the places of the documents that it leaves to `translate`; documents that are None are
-    passed over, and places are counted from `first`.
+    It fills `output` and returns the places of the documents that it leaves to `translate`; documents that have not
+    been cut are passed over, and places are counted from `first`.
     """
+
+    wanted: Wanted
+    fast: Fast
+
+    def asking(self, cuts: Cuts) -> list[Document]:
+        """Documents that ask what those ask which have been cut: the whole, or each different reference by itself."""
+        found = [each for each in cuts.tuples if each is not None]
+        asked: list[Document] = []
+        for place, (name, form) in enumerate(self.wanted.slots, HEAD):
+            if form is Form.WHOLE:
+                return [each[place] for each in found]
+            if form is Form.VALUE and name in self.wanted.references:
+                values = [each[place] for each in found if each[place] is not ABSENT]
+                asked += [{name: text} for text in {value for value in values if type(value) is str}]
+                asked += [{name: value} for value in values if type(value) is not str]
+        return asked
+
+
+HEAD = 3  # values that stand before the slots in a tuple
+
+
+def compile_collection(
+    collection: Collection,
+    options: Any,
+    lister: str | None = None,
+    packer: Callable[..., Callable[..., bytes]] = packing.packer_of,
+) -> Compiled:
+    """The function for one collection. `lister` as for `Encoder`; `packer` makes what joins the tuples."""
     if any(collection.key.column in rule.columns for rule in collection.rules):
-        return leave_all  # the id is known only when other columns are
-    code = Code(collection, options, lister)
+        return Compiled(Wanted(frozenset(), (), (("", Form.WHOLE),)), leave_all)  # the id follows from other columns
+    code = Code(collection, options, lister, packer)
     text = code.source()
     namespace = dict(code.names)
     exec(compile(text, f"<compiled {collection.name}>", "exec"), namespace)
-    function: Fast = namespace["fast"]
-    return function
+    return Compiled(code.wanted(), namespace["fast"])
 
 
-def leave_all(documents: Any, translation: Any, output: Any, first: int = 0) -> list[int]:
+def leave_all(cuts: Cuts, translation: Any, output: Any, first: int = 0) -> list[int]:
     """What stands in for a compiled function where nothing can be compiled."""
-    return [place for place, document in enumerate(documents, first) if document is not None]
+    return [place for place, each in enumerate(cuts.tuples, first) if each is not None]
 
 
 def source_of(collection: Collection, options: Any) -> str:
@@ -74,9 +101,6 @@ class IdMemo(dict[Any, tuple[bytes, bool]]):
         self._collection, self._objectid = key.collection, key.path == "_id"
 
     def __missing__(self, text: Any) -> tuple[bytes, bool]:
-        if text.__class__ is str and _CANONICAL(text):  # the usual case, without a detour
-            self[text] = found = (bytes.fromhex(text.replace("-", "")), True)
-            return found
         value = uuid_of(self._collection, text, objectid=self._objectid)
         self[text] = found = (value, uuid_text(value) == text)
         return found
@@ -85,17 +109,19 @@ class IdMemo(dict[Any, tuple[bytes, bool]]):
 class Code(Draft):
     """The code of one collection, while it is written."""
 
-    def __init__(self, collection: Collection, options: Any, lister: str | None = None) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        options: Any,
+        lister: str | None = None,
+        packer: Callable[..., Callable[..., bytes]] = packing.packer_of,
+    ) -> None:
         super().__init__(collection, collection.constants(options))
-        self._lister = lister
-        given = self.collection.gives | {"_id"}
+        self._lister, self._packer = lister, packer
         self.names.update(
-            A=ABSENT, U=UNREADABLE, ObjectId=ObjectId, DatetimeMS=DatetimeMS, Rejected=Rejected, Archived=Archived,
-            same=same, I=_LENGTH, I2=struct.Struct(">ii").pack, Q=struct.Struct(">q").pack, IdMemo=IdMemo,
-            to_v7=objectid_to_uuid, uuid_text=uuid_text, encoder=Encoder(self.collection), NULL=rows.NULL,
-            SIMPLE=frozenset({str, bool, int, type(None), ObjectId}), LO=codecs.EARLIEST, HI=codecs.LATEST,
-            join=b"".join, rule_of=self.collection.rules, canonical_uuids=canonical_uuids,
-            residue_of=Residues(given).find, settle=settle, ALL=len(given), known=_known,
+            A=ABSENT, U=UNREADABLE, Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, IdMemo=IdMemo, same=same,
+            decode=decode, to_v7=objectid_to_uuid, known=_known, SIMPLE=frozenset({str, bool, int, type(None)}),
+            encoder=Encoder(self.collection), rule_of=self.collection.rules, tell=Telling().tell,
         )  # fmt: skip
         self.fragments: list[str] = []
         self._sort_rules()
@@ -117,34 +143,39 @@ class Code(Draft):
         elsewhere = [*self.refers, *(rule for led in self.led for rule in led)]
         self.inline = [rule for rule in inline if rule not in elsewhere]
 
+    def wanted(self) -> Wanted:
+        """What the function asks of documents; once its code is written."""
+        familiar = self.group.fields if self.group.rules else ()
+        references = frozenset(rule.path for rule in self.refers)
+        return Wanted(self.collection.gives, familiar, tuple(self.fields), references)
+
     def source(self) -> str:
         """The whole function."""
         if self.lines:
             return "\n".join(self.lines)
-        self.add(0, "def fast(documents, translation, output, first=0):")
-        self._prologue()
-        self.add(1, "for place, d in enumerate(documents, first):")
-        self.add(2, "if d is None:", "    continue", "if notes:", "    notes.clear()")
-        self.add(2, "try:")
-        self.add(3, "get = d.get", "oid = get('_id')", *(["forms = cuts = ()"] if self.collection.choices else []))
-        self.add(3, "if oid.__class__ is not ObjectId:", "    slow(place); continue", "oid = oid.binary")
         self._translate()
-        self.add(2, "except (Rejected, Archived, RecursionError):", "    slow(place); continue")
+        self.add(2, "except (Rejected, Archived, RecursionError):", "    slow(first + n); continue")
         self._emit()
-        self.add(1, "settle(ledger, debts)", "return left")
+        self.add(1, "return left")
+        asks = any(not isinstance(rule, Refer) and rule.lookups for rule in self.collection.rules)
+        if asks or self.collection.listed_by is not None:
+            self.whole()  # nobody but the rule knows what it asks
+        written, self.lines = self.lines, []
+        self.add(0, "def fast(cuts, translation, output, first=0):")
+        self._prologue()
+        self.add(1, "for n, c in enumerate(cuts.tuples):")
+        self.add(2, "if c is None:", "    continue", "if notes:", "    notes.clear()")
+        self.add(2, f"{', '.join(['oid, others, fam', *self.fields.values()])} = c")
+        self.add(2, *(["forms = cut = ()"] if self.collection.choices else []), "try:")
+        self.lines += written
         return "\n".join(self.lines)
 
     def _prologue(self) -> None:
         key = self.collection.key
         self.add(1, "left = []", "slow = left.append", "notes = translation.notes", "T = translation")
-        self.add(1, "ledger = output.ledger", "debts = []", "owe = debts.append")
-        self.add(1, "add_row = output.rows.append", "add_ledger = ledger.append")
+        self.add(1, "residue = cuts.residue", "add_row = output.rows.append", "add_ledger = output.ledger.append")
         self.add(1, "add_id = output.ids.append", "add_place = output.places.append")
         self.add(1, f"own = IdMemo({self.bind('key', key)})")
-        claimed = (
-            "()" if key.text or key.path == "_id" else f"[d.get({key.path!r}) for d in documents if d is not None]"
-        )
-        self.add(1, f"uuid_of = canonical_uuids({claimed}).get")
         for rule in self.collection.rules:
             if isinstance(rule, Refer | Name) and rule.key != key:
                 self.add(1, f"{self.memo_of(rule)} = IdMemo({self.bind('key', rule.key)})")
@@ -175,12 +206,12 @@ class Code(Draft):
         known = [*targets, f"exact{number}", *(f"b{number}_{place}" for place in range(len(self.led[number])))]
         v = self.value(rule.path)
         self.add(3, f"if {v}.__class__ is not str and {v}.__class__ is not ObjectId or not {v}:")
-        self.add(3, "    slow(place); continue")
+        self.add(3, "    slow(first + n); continue")
         self.add(3, f"r = found{number}.get({v})", "if r is None:")
         self.add(4, f"candidates = T.find({self.bind('lookup', rule.lookup)}, {self.memo_of(rule)}[{v}][0])")
-        self.add(4, "if len(candidates) != 1:", "    slow(place); continue", "c = candidates[0]")
-        carried = [f"c.carried[{name!r}]" for name in rule.carry]
-        self.add(4, *(f"{target} = {each}" for target, each in zip(targets, ["c.id", *carried], strict=True)))
+        self.add(4, "if len(candidates) != 1:", "    slow(first + n); continue", "candidate = candidates[0]")
+        carried = [f"candidate.carried[{name!r}]" for name in rule.carry]
+        self.add(4, *(f"{target} = {each}" for target, each in zip(targets, ["candidate.id", *carried], strict=True)))
         exact = f"same({self.bind('write', rule.write)}({targets[0]}), {v})" if rule.write else "True"
         implied = [f"known({write_implied(self, each)})" for each in self.led[number]]
         self.add(4, f"r = found{number}[{v}] = ({', '.join([*targets, exact, *implied])},)")
@@ -197,19 +228,17 @@ class Code(Draft):
         """What follows from familiar fields: out of the memo, which learns it from the rules where it has to."""
         group, generic = self.group, bool(self.generic)
         if not group.rules:
-            self.add(3, f"m = {self.bind('nothing', NOTHING)}", "a, x, u, known_tail = m")
+            self.add(3, f"m = {self.bind('nothing', NOTHING)}", "x, u, known_tail = m")
             return
         columns = [name for name in group.columns if generic or name in self._needed()]
         self.fragments = [f"g{place}" for place, run in enumerate(self._familiar_runs())]
         memo = Memo(group, columns, [run.columns for run in self._familiar_runs()])
         self.names.update(learn=memo.learn, recall=memo.entries.get)
-        fields = [self.value(name) for name in group.fields]
-        values = [*fields, *(self.locals_[name] for name in group.inputs), *(f"{v}.__class__" for v in fields)]
-        self.add(3, f"values = ({', '.join(values)},)", "try:", "    m = recall(values)")
-        self.add(3, "except TypeError:  # an array or a document", "    m = None", "if m is None:")
-        self.add(4, "m = learn(values, T)", "if m is None:", "    slow(place); continue")
+        self.add(3, f"key = ({', '.join(['fam', *(self.locals_[name] for name in group.inputs)])},)")
+        self.add(3, "m = recall(key)", "if m is None:", "    m = learn(key, decode(cuts.raw(n)), T)")
+        self.add(4, "if m is None:", "    slow(first + n); continue")
         targets = [self.local(name) for name in columns] + self.fragments
-        self.add(3, f"{', '.join(['a, x, u, known_tail', *targets])} = m")
+        self.add(3, f"{', '.join(['x, u, known_tail', *targets])} = m")
 
     def _needed(self) -> set[str]:
         """Row keys that the code uses beside the row itself."""
@@ -234,23 +263,24 @@ class Code(Draft):
     def _key(self) -> None:
         key, target = self.collection.key, self.local(self.collection.key.column)
         if key.path == "_id":
-            self.add(3, f"{target} = to_v7(oid, {collection_tag(key.collection)})", f"tid = uuid_text({target})")
+            self.add(3, f"{target} = to_v7(oid, {collection_tag(key.collection)})")
             return
-        v = self.value(key.path)
-        self.add(3, f"if {v}.__class__ is not str or not {v}:", "    slow(place); continue")
         if key.text:
-            self.add(3, f"if len({v}) > {key.most // 4} or '\\0' in {v}:", "    slow(place); continue")
-            self.add(3, f"{target} = tid = {v}")
+            v = self.value(key.path)
+            self.add(3, f"if {v}.__class__ is not str or not {v} or len({v}) > {key.most // 4} or '\\0' in {v}:")
+            self.add(3, "    slow(first + n); continue", f"{target} = {v}")
             return
-        self.add(3, f"tid = {v}", f"{target} = uuid_of({v})", f"if {target} is None:")
-        self.add(4, f"{target}, exact = own[{v}]", "if not exact:")
-        self.add(5, f"x += ({key.path!r},); tid = uuid_text({target})")
+        v = self.value(key.path, Form.UUID)
+        self.add(3, f"if {v}.__class__ is bytes:", f"    {target} = {v}")
+        self.add(3, f"elif {v}.__class__ is str and {v}:", f"    {target}, exact = own[{v}]")
+        self.add(4, "if not exact:", f"    x += ({key.path!r},)")
+        self.add(3, "else:", "    slow(first + n); continue")
 
     # --- the way there ------------------------------------------------------------------------------------------
 
     def _forward_generic(self, rule: Rule) -> None:
         number = self.collection.rules.index(rule)
-        self.add(3, f"row = {self.row()}", f"rule_of[{number}].forward(d, row, T)")
+        self.add(3, f"row = {self.row()}", f"rule_of[{number}].forward({self.whole()}, row, T)")
         for column in rule.columns:
             self.add(3, f"{self.local(column)} = row[{column!r}]")
 
@@ -260,11 +290,11 @@ class Code(Draft):
         names = sorted({name for rule in self.generic for name in rule.gives})
         if not names:
             return
-        self.add(3, f"row = {self.row()}", "given = {}")
+        self.add(3, f"row = {self.row()}", "given = {}", f"get = {self.whole()}.get")
         for rule in self.generic:
             self.add(3, f"rule_of[{self.collection.rules.index(rule)}].back(row, given)")
         self.add(3, f"for name in {self.bind('gives', tuple(names))}:", "    b = given.get(name, A); w = get(name, A)")
-        self.add(4, "if w is A:", "    a += 1", "    if b is not A:", "        u += (name,)")
+        self.add(4, "if w is A:", "    if b is not A:", "        u += (name,)")
         self.add(4, "elif b is A or not same(b, w):", "    x += (name,)")
 
     # --- out ----------------------------------------------------------------------------------------------------
@@ -272,11 +302,12 @@ class Code(Draft):
     def _emit(self) -> None:
         for column in self.collection.probes:
             local = self.locals_[column]
-            self.add(2, f"if {local} is not None and len({local}) > {PROBED_BYTES // 4}:", "    slow(place); continue")
+            self.add(2, f"if {local} is not None and len({local}) > {PROBED_BYTES // 4}:")
+            self.add(2, "    slow(first + n); continue")
         self._emit_row()
         self._emit_ledger()
         key = self.locals_[self.collection.key.column]
-        self.add(2, f"add_id({key})", "add_place(place)")
+        self.add(2, f"add_id({key})", "add_place(first + n)")
         if self.collection.unique:
             values = ", ".join(self.locals_[column] for column in self.collection.unique)
             self.add(2, f"output.uniques.append(({values},))")
@@ -285,32 +316,45 @@ class Code(Draft):
         self._emit_rest(key)
 
     def _emit_row(self) -> None:
-        packing = Packing(self.collection.table, self.constants, self.locals_, self.bind)
-        parts = ", ".join(packing.parts(self._runs(), iter(self.fragments)))
-        self.add(2, *packing.lines, f"add_row(join(({parts},)))")
+        layout = Layout()
+        layout.add_literal(struct.pack(">h", len(self.collection.table.columns)))
+        fragments = iter(self.fragments)
+        for run in self._runs():
+            if run.known == "literal":
+                values = [self.constants.get(name) for name, _ in run.columns]
+                layout.add_literal(rows.write_row(values, [kind for _, kind in run.columns])[2:])
+            elif run.known == "familiar":
+                layout.add(Piece.FRAGMENT, next(fragments))
+            else:
+                for name, kind in run.columns:
+                    layout.add(*packing.piece_of(kind, self.locals_[name], self.bind))
+        self.add(2, f"add_row({self.bind('pack_row', self._packer(layout.pieces))}({', '.join(layout.values)}))")
 
     def _emit_ledger(self) -> None:
-        usual = " and not forms and not cuts" if self.collection.choices else ""
-        self.add(2, f"if a + len(d) == ALL and x is m[1] and u is m[2] and known_tail is not None{usual}:")
-        self.add(2, "    tail = known_tail", "else:")
-        self.add(3, f"if len(debts) == {TOGETHER}:", "    settle(ledger, debts)")
-        self.add(3, f"tail = b''; owe((len(ledger), residue_of(d, x, u{', forms, cuts' if usual else ''})))")
+        key = self.collection.key
+        usual, told = (" and not forms and not cut", "forms, cut") if self.collection.choices else ("", "(), ()")
+        self.add(2, f"if not others and x is m[0] and u is m[1] and known_tail is not None{usual}:")
+        self.add(2, "    tail = known_tail", "else:", f"    tail = residue(n, x, tell(u, {told}))")
+        layout = Layout()
         name = self.collection.name.encode()
-        head = struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0"
-        loaded = _LENGTH(6) + b"loaded"
-        parts = f"{self.bind('head', head)}, oid, ZERO, I(len(tid)), tid, {self.bind('loaded', loaded)}, tail"
-        self.names["ZERO"] = b"\0"
-        self.add(2, "tid = tid.encode()", f"add_ledger(join(({parts})))")
+        layout.add_literal(struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0")
+        layout.add(Piece.FRAGMENT, "oid")
+        layout.add_literal(b"\0")
+        layout.add(Piece.TEXT if key.text else Piece.UUID_TEXT, self.locals_[key.column])
+        layout.add_literal(_LENGTH(6) + b"loaded")
+        layout.add(Piece.FRAGMENT, "tail")
+        self.add(2, f"add_ledger({self.bind('pack_ledger', self._packer(layout.pieces))}({', '.join(layout.values)}))")
 
     def _emit_rest(self, key: str) -> None:
         if self.collection.links:
-            fields = tuple(link.path for link in self.collection.links)
-            self.add(2, f"if {' or '.join(f'get({name!r})' for name in fields)}:")
-            self.add(3, f"links = encoder.link_tuples(d, {{{self.collection.key.column!r}: {key}}})")
-            self.add(3, "output.links += [(place, link) for link in links]")
+            links = [(link.path, self.value(link.path)) for link in self.collection.links]
+            self.add(2, f"if {' or '.join(f'{v} is not A and {v}' for _, v in links)}:")
+            listing = ", ".join(f"{path!r}: {v}" for path, v in links)
+            self.add(3, f"found = encoder.link_tuples({{{listing}}}, {{{self.collection.key.column!r}: {key}}})")
+            self.add(3, "output.links += [(first + n, link) for link in found]")
         self.add(2, "if notes:")
-        self.add(3, "source_id = b'\\x16\\0\\0\\0\\x07_id\\0' + oid + ZERO")
-        self.add(3, "encoder.add_findings(output, place, translation.findings(source_id))")
+        self.add(3, "source_id = b'\\x16\\0\\0\\0\\x07_id\\0' + oid + b'\\0'")
+        self.add(3, "encoder.add_findings(output, first + n, translation.findings(source_id))")
 
 
 def _is_led(rule: Imply, refer: Refer) -> bool:

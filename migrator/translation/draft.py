@@ -7,19 +7,21 @@ from typing import Any
 
 from migrator.mapping import Collection
 from migrator.translation.context import Row
+from migrator.translation.cutting import Form, Slot
 from migrator.translation.references import Name, Refer
 
 
 @dataclass
 class Draft:
-    """Lines and names. `locals_` are the locals of plain values by row key, `fields` those of the document's fields."""
+    """Lines and names. `locals_` are the locals of plain values by row key, `fields` those of what is asked of
+    documents, in the order of their slots."""
 
     collection: Collection
     constants: Row
     lines: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
     locals_: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[Slot, str] = field(default_factory=dict)
 
     def add(self, depth: int, *lines: str) -> None:
         self.lines += ["    " * depth + line for line in lines]
@@ -28,12 +30,13 @@ class Draft:
         """The local for a row key, made up on first use."""
         return self.locals_.setdefault(column, f"p{len(self.locals_)}")
 
-    def value(self, name: str) -> str:
-        """The local with a field of the document, read on first use."""
-        if name not in self.fields:
-            self.fields[name] = f"f{len(self.fields)}"
-            self.add(3, f"{self.fields[name]} = get({name!r}, A)")
-        return self.fields[name]
+    def value(self, name: str, form: Form = Form.VALUE) -> str:
+        """The local with a field of the document, asked for on first use."""
+        return self.fields.setdefault((name, form), f"f{len(self.fields)}")
+
+    def whole(self) -> str:
+        """The local with the whole document."""
+        return self.fields.setdefault(("", Form.WHOLE), "d")
 
     def bind(self, prefix: str, value: Any) -> str:
         """A name in the function's globals for a value."""
@@ -54,6 +57,6 @@ class Draft:
     def compare(self, name: str, back: str) -> None:
         """A field of the document against what the row gives back for it."""
         w = self.value(name)
-        self.add(3, f"b = {back}", f"if {w} is A:", "    a += 1", "    if b is not A:", f"        u += ({name!r},)")
+        self.add(3, f"b = {back}", f"if {w} is A:", "    if b is not A:", f"        u += ({name!r},)")
         unequal = f"(b != {w} if b.__class__ in SIMPLE else not same(b, {w}))"
         self.add(3, f"elif b is not {w} and (b.__class__ is not {w}.__class__ or {unequal}):", f"    x += ({name!r},)")

@@ -14,20 +14,19 @@ from typing import Any
 
 from migrator.mapping import Collection
 from migrator.translation import codecs, rows
-from migrator.translation.context import ABSENT, Absent, Rule
-from migrator.translation.exact import pack_residue, subtract
+from migrator.translation.context import Row, Rule
+from migrator.translation.exact import Document, pack_residue, subtract
 from migrator.translation.references import Refer
 from migrator.translation.residues import as_field
 from migrator.translation.rules import Compute, Imply, Take
 from migrator.translation.translate import Translation
 
-# Values whose equality and type tell them apart for good: 1 is True and 0.0 is -0.0 to a dictionary.
-_PLAIN = frozenset({str, bool, int, type(None), Absent, bytes})
+_PLAIN = frozenset({str, bool, int, type(None), bytes})  # values that nobody can change
 _MOST = 10_000  # combinations
 _LONGEST = 1000  # characters of a combination's texts
 
 Entry = tuple[Any, ...]
-NOTHING: Entry = (0, (), (), rows.NULL)
+NOTHING: Entry = ((), (), rows.NULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,9 @@ def _needs(rule: Rule) -> frozenset[str]:
 class Memo:
     """The entries of one collection: for values of the fields and inputs, all that follows.
 
-    An entry is (fields of the group that are absent, fields with another value, fields to unset, the ledger's field
-    where the document has no other residue (None: not known), plain values of `columns`, bytes of each run).
+    An entry is (fields with another value, fields to unset, the ledger's field where the document has no other residue
+    (None: not known), plain values of `columns`, bytes of each run). Its key has what stands for types and values of
+    the fields (`cutting.Wanted`), then the inputs.
     `runs` are neighbouring columns of the table, with their kinds.
     """
 
@@ -99,34 +99,32 @@ class Memo:
     runs: Sequence[Sequence[tuple[str, str]]]
     entries: dict[Any, Entry] = field(default_factory=dict)
 
-    def learn(self, key: tuple[Any, ...], context: Translation) -> Entry | None:
+    def learn(self, key: tuple[Any, ...], document: Document, context: Translation) -> Entry | None:
         """A combination met for the first time; None where there is a finding, which is `translate`'s business.
-        `key` holds values of the fields (ABSENT: not there), of the inputs, and the types of the first. Raises what
-        rules raise."""
-        count = len(self.group.fields)
-        document = {name: value for name, value in zip(self.group.fields, key, strict=False) if value is not ABSENT}
-        row = {**context.constants, **dict(zip(self.group.inputs, key[count:], strict=False))}
+        `key` stands for the document's fields, and has the values of the inputs. Raises what rules raise."""
+        known = {name: document[name] for name in self.group.fields if name in document}
+        row = {**context.constants, **dict(zip(self.group.inputs, key[1:], strict=True))}
         for rule in self.group.rules:
-            rule.forward(document, row, context)
+            rule.forward(known, row, context)
         if context.notes:
             return None
         fragments = [rows.write_row([row.get(n) for n, _ in run], [kind for _, kind in run])[2:] for run in self.runs]
-        entry = (*self._residue(document, row), *(row[name] for name in self.columns), *fragments)
-        self._keep(key, entry)
+        entry = (*self._residue(known, row), *(row[name] for name in self.columns), *fragments)
+        self._keep(key, known, entry)
         return entry
 
-    def _residue(self, document: dict[str, Any], row: dict[str, Any]) -> Entry:
-        back: dict[str, Any] = {}
+    def _residue(self, document: Document, row: Row) -> Entry:
+        back: Document = {}
         for rule in self.group.rules:
             rule.back(row, back)
         gives = self.group.gives
         setting, unset = subtract({n: v for n, v in document.items() if n in gives}, back)
         # Of several fields the order is the document's, which is not known here.
         tail = as_field(pack_residue(setting, unset)) if len(setting) < 2 else None
-        return len(gives - document.keys()), tuple(setting), tuple(sorted(unset)), tail
+        return tuple(setting), tuple(sorted(unset)), tail
 
-    def _keep(self, key: tuple[Any, ...], entry: Entry) -> None:
-        values = key[: len(self.group.fields) + len(self.group.inputs)]
+    def _keep(self, key: tuple[Any, ...], document: Document, entry: Entry) -> None:
+        values = (*document.values(), *key[1:])
         if not _PLAIN.issuperset(map(type, values)):
             return
         if sum(len(value) for value in values if isinstance(value, str | bytes)) > _LONGEST:

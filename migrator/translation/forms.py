@@ -1,14 +1,16 @@
 """The code of rules that are written in line: what documents nearly always hold. See compile.py.
 
-Anything odd about a value leaves the document to `translate` (`slow(place); continue`).
+Anything odd about a value leaves the document to `translate` (`slow(first + n); continue`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from migrator.ids import canonical_uuid
 from migrator.translation import codecs
 from migrator.translation.context import Rule
+from migrator.translation.cutting import Form
 from migrator.translation.draft import Draft
 from migrator.translation.references import Name, Refer
 from migrator.translation.rules import Compute, Imply, OneOf, Take
@@ -33,28 +35,32 @@ def write_forward(draft: Draft, rule: Rule) -> None:
 
 
 def _forward_name(draft: Draft, rule: Name) -> None:
-    target, v = draft.local(rule.column), draft.value(rule.path)
-    draft.add(3, f"if {v}.__class__ is str:", f"    if {v} in {draft.bind('nobody', rule.nobody)}:")
-    draft.add(5, f"{target} = None", f"if {v} != {rule.nobody[0]!r}:", f"    x += ({rule.path!r},)")
-    draft.add(4, "else:", f"    {target} = uuid_of({v})", f"    if {target} is None:")
-    draft.add(6, f"{target}, exact = {draft.memo_of(rule)}[{v}]", "if not exact:", f"    x += ({rule.path!r},)")
-    draft.add(3, f"elif {v} is A:", f"    {target} = None; a += 1; u += ({rule.path!r},)")
-    draft.add(3, "else:", "    slow(place); continue")
+    target, v = draft.local(rule.column), draft.value(rule.path, Form.UUID)
+    first, *_ = ids = [canonical_uuid(text) for text in rule.nobody]
+    unlike = f"    x += ({rule.path!r},)"
+    draft.add(3, f"if {v}.__class__ is bytes:", f"    if {v} in {draft.bind('nobody_ids', ids)}:")
+    draft.add(5, f"{target} = None", f"if {v} != {draft.bind('first', first)}:", unlike)
+    draft.add(4, "else:", f"    {target} = {v}")
+    draft.add(3, f"elif {v}.__class__ is str:", f"    if {v} in {draft.bind('nobody', rule.nobody)}:")
+    draft.add(5, f"{target} = None", f"if {v} != {rule.nobody[0]!r}:", unlike)
+    draft.add(4, "else:", f"    {target}, exact = {draft.memo_of(rule)}[{v}]", "    if not exact:", f"    {unlike}")
+    draft.add(3, f"elif {v} is A:", f"    {target} = None; u += ({rule.path!r},)")
+    draft.add(3, "else:", "    slow(first + n); continue")
 
 
 def _forward_take(draft: Draft, rule: Take) -> None:
     path, target = rule.paths[0], draft.local(rule.column)
-    v = draft.value(path)
+    v = draft.value(path, Form.MOMENT if isinstance(rule.codec, codecs.Moment) else Form.VALUE)
     draft.add(3, *_reading(rule, target, v))
     if rule.required or rule.otherwise is not None:
-        draft.add(3, "else:", "    slow(place); continue")
+        draft.add(3, "else:", "    slow(first + n); continue")
         return
     default = draft.bind("default", rule.default)
     null_is_exact = rule.null_back and rule.default is None
     unset = f"; u += ({path!r},)" if rule.default is not None or rule.null_back else ""
-    draft.add(3, f"elif {v} is A:", f"    {target} = {default}; a += 1{unset}")
+    draft.add(3, f"elif {v} is A:", f"    {target} = {default}{unset}")
     draft.add(3, f"elif {v} is None:", f"    {target} = {default}" + ("" if null_is_exact else f"; x += ({path!r},)"))
-    draft.add(3, "else:", "    slow(place); continue")
+    draft.add(3, "else:", "    slow(first + n); continue")
 
 
 def _forward_compute(draft: Draft, rule: Compute) -> None:
@@ -77,14 +83,13 @@ def write_back(draft: Draft, rule: Rule) -> None:
 def _back_one_of(draft: Draft, rule: OneOf) -> None:
     """The first form is nothing to tell; another one is told by its number."""
     w, columns = draft.value(rule.path), ", ".join(draft.locals_[name] for name in rule.of)
-    draft.add(3, f"if {w} is A:", "    a += 1")
     draft.add(3, f"b = {draft.bind('form', rule.forms[0])}({columns})")
     draft.add(3, f"if b is not {w} and (b is A or {w} is A or not same(b, {w})):")
     draft.add(4, f"number = {draft.bind('find', rule.find)}({w}, {columns})", "if number:")
     draft.add(5, f"forms += (({rule.path!r}, number),)")
     if rule.cut is not None:
         draft.add(4, f"elif (rest := {draft.bind('cut', rule.cut)}({w}, {columns})) is not None:")
-        draft.add(5, f"cuts += (({rule.path!r}, rest),)")
+        draft.add(5, f"cut += (({rule.path!r}, rest),)")
     draft.add(4, f"elif {w} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
 
 
@@ -100,7 +105,7 @@ _READINGS: dict[type[Any], tuple[str, str, str]] = {
     codecs.Text: ("{v}.__class__ is str", "{v}", "'\\0' in {v}"),
     codecs.Boolean: ("{v} is True or {v} is False", "{v}", ""),
     codecs.Integer: ("{v}.__class__ is int", "{v}", "not -2147483648 <= {v} <= 2147483647"),
-    codecs.Moment: ("{v}.__class__ is DatetimeMS", "{v}._value * 1000", "not LO <= {p} <= HI"),
+    codecs.Moment: ("{v}.__class__ is int", "{v}", ""),
 }
 
 
@@ -112,5 +117,5 @@ def _reading(rule: Take, p: str, v: str) -> list[str]:
     if isinstance(rule.codec, codecs.Text) and rule.codec.most is not None:
         checks.append(f"len({v}) > {rule.codec.most // 4}")
     if checks:
-        lines += [f"    if {' or '.join(checks)}:", "        slow(place); continue"]
+        lines += [f"    if {' or '.join(checks)}:", "        slow(first + n); continue"]
     return lines

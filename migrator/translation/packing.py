@@ -1,4 +1,4 @@
-"""The part of a compiled function that makes the bytes of a row: expressions for one tuple of binary COPY.
+"""The part of a compiled function that makes the bytes of a row: how one tuple of binary COPY is put together.
 
 What is known beforehand is joined into literals, and what a `Memo` knows comes as its runs. See compile.py.
 """
@@ -6,18 +6,19 @@ What is known beforehand is joined into literals, and what a `Memo` knows comes 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
+from migrator.ids import uuid_text
 from migrator.translation import rows
-from migrator.translation.context import Row
+from migrator.translation.native import twins
 
 _length = struct.Struct(">i").pack
-_FIXED = {"uuid": 16, "integer": 4, "boolean": 1, "timestamp": 8}
 
 Column = tuple[str, str]  # name, kind
 
@@ -46,67 +47,83 @@ def _how(name: str, literal: Collection[str], familiar: Collection[str]) -> str:
     return "literal" if name in literal else "familiar" if name in familiar else ""
 
 
+class Piece(IntEnum):
+    """Parts of a tuple. FRAGMENT: bytes as they are; the others are fields, with their length, and NULL for None.
+
+    UUID_TEXT writes 16 bytes as a UUID's text, TIMESTAMP microseconds since 1970.
+    """
+
+    LITERAL = 0
+    FRAGMENT = 1
+    BYTES = 2
+    TEXT = 3
+    UUID_TEXT = 4
+    INTEGER = 5
+    BOOLEAN = 6
+    TIMESTAMP = 7
+
+
 @dataclass(slots=True)
-class Packing:
-    """Writes the expressions. `locals_` are the locals of plain values, `fragments` those of the familiar runs."""
+class Layout:
+    """Of what a tuple is made: pieces, and the expressions for those that are no literals."""
 
-    table: sa.Table
-    constants: Row
-    locals_: Mapping[str, str]
-    bind: Callable[[str, Any], str]
-    lines: list[str] = field(default_factory=list)  # what has to stand before the expressions
+    pieces: list[tuple[Piece, bytes]] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
 
-    def parts(self, runs: list[Run], fragments: Iterator[str]) -> Iterator[str]:
-        """Expressions for bytes, to be joined."""
-        literal = struct.pack(">h", len(self.table.columns))
-        for run in runs:
-            if run.known == "literal":
-                values = [self.constants.get(name) for name, _ in run.columns]
-                literal += rows.write_row(values, [kind for _, kind in run.columns])[2:]
-            elif run.known == "familiar":
-                yield from self._literal(literal)
-                yield next(fragments)
-                literal = b""
-            else:
-                for name, kind in run.columns:
-                    yield from self._literal(literal + self._size(name, kind))
-                    yield from self._value(name, kind)
-                    literal = b""
-        yield from self._literal(literal)
+    def add_literal(self, literal: bytes) -> None:
+        """Neighbouring literals become one."""
+        if self.pieces and self.pieces[-1][0] is Piece.LITERAL:
+            literal = self.pieces.pop()[1] + literal
+        self.pieces.append((Piece.LITERAL, literal))
 
-    def _literal(self, literal: bytes) -> Iterator[str]:
-        if literal:
-            yield self.bind("bytes", literal)
-
-    def _size(self, name: str, kind: str) -> bytes:
-        """The length of a value, where it is always the same."""
-        return b"" if self.table.c[name].nullable or kind not in _FIXED else _length(_FIXED[kind])
-
-    def _value(self, name: str, kind: str) -> Iterator[str]:
-        local, nullable = self.locals_[name], bool(self.table.c[name].nullable)
-        if kind in _FIXED:
-            yield _nullable_fixed(local, kind) if nullable else _fixed(local, kind)
-            return
-        encoded = f"e{local}"
-        write = f"{local}.encode()" if kind == "text" else f"{self.bind('write', rows.writer(kind))}({local})"
-        if not nullable:
-            self.lines.append(f"{encoded} = {write}")
-            yield from (f"I(len({encoded}))", encoded)
-            return
-        self.lines += [f"if {local} is None:", f"    {encoded} = b''; l{encoded} = NULL", "else:"]
-        self.lines.append(f"    {encoded} = {write}; l{encoded} = I(len({encoded}))")
-        yield from (f"l{encoded}", encoded)
+    def add(self, piece: Piece, value: str) -> None:
+        self.pieces.append((piece, b""))
+        self.values.append(value)
 
 
-def _fixed(local: str, kind: str) -> str:
-    return {
-        "uuid": local,
-        "integer": f"I({local})",
-        "boolean": f"(b'\\x01' if {local} else b'\\x00')",
-        "timestamp": f"Q({local} - {rows.EPOCH_SHIFT})",
-    }[kind]
+def piece_of(kind: str, local: str, bind: Callable[[str, Any], str]) -> tuple[Piece, str]:
+    """How a plain value in a local becomes a field of a kind of column, and the expression for it."""
+    if kind in _PIECES:
+        return _PIECES[kind], local
+    return Piece.BYTES, f"(None if {local} is None else {bind('write', rows.writer(kind))}({local}))"
 
 
-def _nullable_fixed(local: str, kind: str) -> str:
-    there = f"I2(4, {local})" if kind == "integer" else f"{_length(_FIXED[kind])!r} + {_fixed(local, kind)}"
-    return f"(NULL if {local} is None else {there})"
+_PIECES = {
+    "uuid": Piece.BYTES, "bytea": Piece.BYTES, "vector": Piece.BYTES, "text": Piece.TEXT, "integer": Piece.INTEGER,
+    "boolean": Piece.BOOLEAN, "timestamp": Piece.TIMESTAMP,
+}  # fmt: skip
+
+
+def packer_of(pieces: Sequence[tuple[Piece, bytes]]) -> Callable[..., bytes]:
+    """What joins the values of a layout into a tuple: the fastest there is."""
+    return Packer(pieces) if twins is None else twins.Packer(pieces, shift=rows.EPOCH_SHIFT)
+
+
+class Packer:
+    """Joins by Python's own means. `_native.Packer` does the same."""
+
+    def __init__(self, pieces: Sequence[tuple[Piece, bytes]]) -> None:
+        self._pieces = pieces
+
+    def __call__(self, *values: Any) -> bytes:
+        left = iter(values)
+        return b"".join([literal or _pack(piece, next(left)) for piece, literal in self._pieces])
+
+
+def _pack(piece: Piece, value: Any) -> bytes:
+    if value is None:
+        return rows.NULL
+    if piece is Piece.FRAGMENT:
+        return bytes(value)
+    data = _WRITERS[piece](value)
+    return _length(len(data)) + data
+
+
+_WRITERS: dict[Piece, Callable[[Any], bytes]] = {
+    Piece.BYTES: rows.writer("bytea"),
+    Piece.TEXT: rows.writer("text"),
+    Piece.UUID_TEXT: lambda value: uuid_text(value).encode(),
+    Piece.INTEGER: rows.writer("integer"),
+    Piece.BOOLEAN: rows.writer("boolean"),
+    Piece.TIMESTAMP: rows.writer("timestamp"),
+}

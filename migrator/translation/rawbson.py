@@ -6,7 +6,8 @@ For what is archived or cannot be decoded, and for what must not be decoded at a
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 _int32 = struct.Struct("<i").unpack_from
 
@@ -25,13 +26,38 @@ _LEVEL = 7  # bytes that a level takes at least: type, empty name, length, end
 LARGEST = (16 << 20) + (64 << 10)
 
 
+def document_at(data: bytes, position: int) -> bytes:
+    """The document of a batch that begins at a position."""
+    return data[position : position + _int32(data, position)[0]]
+
+
 def split(data: bytes) -> Iterator[bytes]:
     """The documents of a batch, one by one."""
     position = 0
     while position < len(data):
-        end = position + _int32(data, position)[0]
-        yield data[position:end]
-        position = end
+        raw = document_at(data, position)
+        yield raw
+        position += len(raw)
+
+
+class Split(Sequence[bytes]):
+    """The documents of a batch, by their place; `starts` has the positions where they begin."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.starts: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        if isinstance(place, slice):
+            return [document_at(self._data, start) for start in self.starts[place]]
+        return document_at(self._data, self.starts[place])
 
 
 def source_id(document: bytes) -> bytes:

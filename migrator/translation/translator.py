@@ -1,29 +1,28 @@
-"""A batch of raw BSON → an `Output`, for one collection: decode, look up, translate, encode.
+"""A batch of raw BSON → an `Output`, for one collection: cut, look up, translate, encode.
 
 Translators are made once per collection and level; they keep nothing of a batch but the resolver's cache.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any
 
-import bson
-from bson.errors import BSONError, InvalidBSON
+from bson.errors import InvalidBSON
 
 from migrator.handover import Reject
 from migrator.mapping import Collection
 from migrator.resolve import Resolver
 from migrator.translation import rawbson
-from migrator.translation.compile import Fast, compile_collection
+from migrator.translation.compile import compile_collection
+from migrator.translation.cutting import Cuts, cutter_of
 from migrator.translation.encode import Encoder, Output, add_archived
-from migrator.translation.exact import CODEC_OPTIONS, Document, decode_sound, is_faithful
-from migrator.translation.residues import encode_all
+from migrator.translation.exact import Document, decode_sound, is_faithful
 from migrator.translation.translate import Translation
 
-Documents = list[Document | None]
-# Documents translated together: few, so that little is decoded at one time. From 100 to 5,000 the speed is the same.
-TOGETHER = 500
+# Documents translated together: many, so that few questions are put to the server; few, so that little is decoded at
+# one time.
+TOGETHER = 2000
 
 
 def archive_batch(collection: str, data: bytes) -> Output:
@@ -34,16 +33,6 @@ def archive_batch(collection: str, data: bytes) -> Output:
     return output
 
 
-def find_unfaithful(raws: list[bytes], documents: Documents) -> frozenset[int]:
-    """The places of documents that do not encode to the bytes they came from: hardly ever any."""
-    some = [(place, document) for place, document in enumerate(documents) if document is not None]
-    try:
-        encoded = list(encode_all([document for _, document in some]))
-    except (BSONError, ValueError, OverflowError, TypeError, RecursionError):
-        return frozenset(place for place, document in some if not is_faithful(document, raws[place]))
-    return frozenset(place for (place, _), data in zip(some, encoded, strict=True) if data != raws[place])
-
-
 class Translator:
     """Translates batches of one mapped collection."""
 
@@ -52,46 +41,47 @@ class Translator:
         self._options = options
         self._resolver = resolver
         self.encoder = Encoder(collection, lister)
-        self._fast: Fast = compile_collection(collection, options, lister)
+        self.compiled = compile_collection(collection, options, lister)
+        self.cutter = cutter_of(self.compiled.wanted)
 
-    def translate(self, data: bytes) -> tuple[Output, list[bytes]]:
+    def translate(self, data: bytes) -> tuple[Output, Sequence[bytes]]:
         """What becomes of a batch, and its documents' BSON one by one."""
-        output = Output()
-        raws = list(rawbson.split(data))
-        for first in range(0, len(raws), TOGETHER):
-            self._translate_some(raws[first : first + TOGETHER], first, output)
+        output, raws = Output(), rawbson.Split(data)
+        position = 0
+        while position < len(data):
+            cuts = self.cutter.cut(data, position, TOGETHER)
+            self._translate_some(cuts, len(raws), output)
+            raws.starts += cuts.starts
+            position = cuts.end
         return output, raws
 
-    def _translate_some(self, raws: list[bytes], first: int, output: Output) -> None:
-        """Some documents of a batch, from place `first` on: few enough to keep memory small."""
-        documents = self._decode(raws, output)
-        known = [document for document in documents if document is not None]
-        unfaithful = find_unfaithful(raws, documents)
-        references = self._resolver.references(self.collection, known)
-        listed = self._resolver.listed(self.collection, known)
+    def _translate_some(self, cuts: Cuts, first: int, output: Output) -> None:
+        """Some documents of a batch, from place `first` on."""
+        uncut = self._decode_uncut(cuts, output)
+        asking = [*self.compiled.asking(cuts), *uncut.values()]
+        references = self._resolver.references(self.collection, asking)
+        listed = self._resolver.listed(self.collection, asking)
         translation = Translation(self.collection, self._options, references, listed)
-        usual = [None if n in unfaithful else each for n, each in enumerate(documents)] if unfaithful else documents
-        left = self._fast(usual, translation, output, first)
-        for place in sorted([*left, *(first + n for n in unfaithful)]):
-            document, raw = documents[place - first], raws[place - first]
-            assert document is not None  # the compiled function passes over what could not be decoded
-            result, findings = translation.translate(document, raw=raw if place - first in unfaithful else None)
-            self.encoder.add(output, place, rawbson.source_id(raw), raw, result, document)
-            self.encoder.add_findings(output, place, findings)
+        left = self.compiled.fast(cuts, translation, output, first)
+        for place in sorted([*(place - first for place in left), *uncut]):
+            raw = cuts.raw(place)
+            document = uncut[place] if place in uncut else decode_sound(raw)
+            unfaithful = place in uncut and not is_faithful(document, raw)
+            result, findings = translation.translate(document, raw=raw if unfaithful else None)
+            self.encoder.add(output, first + place, rawbson.source_id(raw), raw, result, document)
+            self.encoder.add_findings(output, first + place, findings)
 
-    def _decode(self, raws: list[bytes], output: Output) -> Documents:
-        if not any(map(rawbson.why_not_to_decode, raws)):
-            with suppress(InvalidBSON):
-                return list(bson.decode_all(b"".join(raws), CODEC_OPTIONS))
-        return [self._decode_one(raw, output) for raw in raws]
-
-    def _decode_one(self, raw: bytes, output: Output) -> Document | None:
-        try:
-            return decode_sound(raw)
-        except InvalidBSON as error:
-            reject = Reject(reason="undecodable", detail=str(error))
-            self.encoder.add_reject(output, rawbson.source_id(raw), raw, reject)
-            return None
+    def _decode_uncut(self, cuts: Cuts, output: Output) -> dict[int, Document]:
+        """The documents that have not been cut, by place: hardly ever any. What cannot be decoded is rejected."""
+        uncut: dict[int, Document] = {}
+        for place, found in enumerate(cuts.tuples):
+            if found is None:
+                raw = cuts.raw(place)
+                try:
+                    uncut[place] = decode_sound(raw)
+                except InvalidBSON as error:
+                    self.reject(output, raw, Reject(reason="undecodable", detail=str(error)))
+        return uncut
 
     def reject(self, output: Output, raw: bytes, reject: Reject) -> None:
         """Accounts for a document that was translated but may not be loaded after all."""

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from bench.documents import Maker
 from mappings import MAPPINGS
 from migrator.config import load_config
-from migrator.ids import canonical_uuids, is_uuid, uuid_text
+from migrator.ids import canonical_uuid, is_uuid, uuid_text
 from migrator.mapping import Collection
 from migrator.tenancy import Options
 from migrator.translation import rawbson
-from migrator.translation.compile import Fast, compile_collection, source_of
+from migrator.translation.compile import Compiled, compile_collection, source_of
 from migrator.translation.context import Found, Lookup, Row
+from migrator.translation.cutting import Cut, Cutter, Wanted, cutter_of
 from migrator.translation.encode import Encoder, Output
-from migrator.translation.exact import CODEC_OPTIONS, Document, is_faithful, pack_residue
-from migrator.translation.residues import Residues, encode_all, settle
+from migrator.translation.exact import CODEC_OPTIONS, Document, encode, is_faithful, pack_residue
+from migrator.translation.packing import Packer, packer_of
+from migrator.translation.residues import Telling, as_field, encode_all
 from migrator.translation.translate import Translation
 from tests import strategies
 from tests.toys import IDS, VARIANTS, things
@@ -36,7 +38,9 @@ REAL = Path("/work/shared/data/librechat")
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 
-COMPILED: dict[int, Fast] = {}  # one function for all examples, so that they meet what its memo has learnt
+# One function for all examples, so that they meet what its memo has learnt: Python's own, and the compiled twins'.
+Two = list[tuple[Compiled, Cut]]
+COMPILED: dict[int, Two] = {}
 References = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
 
 
@@ -66,29 +70,38 @@ def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Fou
     return [Found(row_id, {name: carried.get(name) for name in lookup.carry}) for _ in range(times)]
 
 
+def compiled(collection: Collection, options: Options) -> Two:
+    if id(collection) not in COMPILED:
+        one = compile_collection(collection, options, packer=Packer)
+        two = compile_collection(collection, options, packer=packer_of)
+        COMPILED[id(collection)] = [(one, Cutter(one.wanted)), (two, cutter_of(two.wanted))]
+    return COMPILED[id(collection)]
+
+
 def compare(collection: Collection, options: Options, documents: list[Document], lost: int = 0) -> list[int]:
-    """Runs both ways over one batch; the places that the compiled function left over."""
+    """Runs all ways over one batch; the places of the documents that are left to the interpreter."""
     raws = [bson.encode(document, codec_options=CODEC_OPTIONS) for document in documents]
     decoded = [bson.decode(raw, CODEC_OPTIONS) for raw in raws]
     kept = [n for n, each in enumerate(decoded) if is_faithful(each, raws[n])]
     translation = Translation(collection, options, answer(collection, [decoded[n] for n in kept], lost))
-    if id(collection) not in COMPILED:
-        COMPILED[id(collection)] = compile_collection(collection, options)
-    fast, output = COMPILED[id(collection)], Output()
-    usual = [each if n in kept else None for n, each in enumerate(decoded)]
-    slow = fast(usual, translation, output)
-    again = Output()
-    assert fast(usual, translation, again) == slow  # with everything in the memo
-    encoder, expected = Encoder(collection), Output()
-    for place in (n for n in kept if n not in slow):
-        source_id = rawbson.source_id(raws[place])
-        result, findings = translation.translate(decoded[place])
-        encoder.add(expected, place, source_id, raws[place], result, decoded[place])
-        encoder.add_findings(expected, place, findings)
-    for name in Output.__slots__:
-        assert getattr(output, name) == getattr(expected, name), name
-        assert getattr(again, name) == getattr(expected, name), name
-    return slow
+    left: list[int] = []
+    for one, cutter in compiled(collection, options):
+        cuts, output = cutter.cut(b"".join(raws), 0, len(raws)), Output()
+        slow = one.fast(cuts, translation, output)
+        assert all(cuts.tuples[n] is None for n in range(len(raws)) if n not in kept)
+        again = Output()
+        assert one.fast(cuts, translation, again) == slow  # with everything in the memo
+        left = [n for n in kept if n in slow or cuts.tuples[n] is None]
+        encoder, expected = Encoder(collection), Output()
+        for place in (n for n in kept if n not in left):
+            source_id = rawbson.source_id(raws[place])
+            result, findings = translation.translate(decoded[place])
+            encoder.add(expected, place, source_id, raws[place], result, decoded[place])
+            encoder.add_findings(expected, place, findings)
+        for name in Output.__slots__:
+            assert getattr(output, name) == getattr(expected, name), name
+            assert getattr(again, name) == getattr(expected, name), name
+    return left
 
 
 # --- the mappings there are ---------------------------------------------------------------------------------------
@@ -192,13 +205,12 @@ def test_values_that_equal_each_other_are_kept_apart(name: str, options: Options
 
 
 @FEW
-@given(st.lists(st.one_of(st.uuids().map(str), st.sampled_from(IDS), strategies.values, strategies.texts), max_size=20))
-def test_ids_are_read_together_as_one_by_one(values: list[Any]) -> None:
-    """Only UUIDs in canonical form are found among many values, and each with its own bytes."""
-    found = canonical_uuids(values)
-    assert all(is_uuid(text) and uuid_text(value) == text for text, value in found.items())
-    alone = [v for v in values if type(v) is str and canonical_uuids([v])]
-    assert canonical_uuids(alone).keys() == set(alone) == {t for t in alone if is_uuid(t) and t == t.lower()}
+@given(st.one_of(st.uuids().map(str), st.sampled_from(IDS), strategies.texts))
+def test_only_canonical_uuids_are_taken_for_such(text: str) -> None:
+    """A text is read as a UUID's canonical form where it is one, and gives it back."""
+    found = canonical_uuid(text)
+    assert (found is not None) == (is_uuid(text) and text == text.lower())
+    assert found is None or uuid_text(found) == text
 
 
 @FEW
@@ -214,17 +226,22 @@ def test_documents_encoded_together_are_what_each_is(documents: list[Document]) 
     document=st.dictionaries(st.sampled_from("abcdef"), strategies.values),
     other=st.sets(st.sampled_from("abc")).map(tuple),
     unset=st.sets(st.sampled_from("xyz")).map(tuple),
+    forms=st.dictionaries(st.sampled_from("pq"), st.integers(1, 3), max_size=2),
+    cuts=st.dictionaries(st.sampled_from("rs"), st.dictionaries(strategies.keys, strategies.values), max_size=1),
 )
 def test_residues_are_packed_as_the_reference_packs_them(
-    document: Document, other: tuple[str, ...], unset: tuple[str, ...]
+    document: Document, other: tuple[str, ...], unset: tuple[str, ...], forms: dict[str, int], cuts: Document
 ) -> None:
-    """`Residues` and `settle` together are `pack_residue`."""
-    setting = {name: value for name, value in document.items() if name not in "abc" or name in other}
-    expected = pack_residue(setting, list(unset))
-    if expected is not None:
-        ledger = [b"head"]
-        settle(ledger, [(0, Residues(frozenset("abc")).find(document, other, unset))])
-        assert ledger == [b"head" + len(expected).to_bytes(4) + expected]
+    """Cut out of a document's bytes, a residue is what `pack_residue` gives, with its length before it."""
+    document = {"_id": ObjectId(), **document}
+    setting = {n: value for n, value in document.items() if n != "_id" and (n not in "abc" or n in other)}
+    expected = as_field(pack_residue(setting, list(unset), forms, cuts))
+    told = Telling().tell(unset, tuple(forms.items()), tuple(cuts.items()))
+    wanted = Wanted(frozenset("abc"), (), ())
+    for cutter in (Cutter(wanted), cutter_of(wanted)):
+        cuts_of_one = cutter.cut(encode(document), 0, 1)
+        if cuts_of_one.tuples[0] is not None:
+            assert cuts_of_one.residue(0, other, told) == expected
 
 
 def test_nesting_beyond_the_stack_is_left_over(options: Options) -> None:
