@@ -30,9 +30,11 @@ from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.console import Console
 from migrator.terminal.render_status import blocks_of
+from migrator.translation.native import twins
 from migrator.watching import status
 
 WATCH = 1.0  # seconds
+UNCOMPILED = "Installed without a C compiler: documents are read by Python alone, slower. Install gcc and reinstall."
 
 
 def run(
@@ -55,6 +57,8 @@ def run(
     if dry_run:
         rehearse_run(here, settings, planned, chosen, where, junit)
         return
+    if twins is None:
+        here.console.emit(Notice(text=UNCOMPILED))
     with here.source() as source, here.target(create=True) as target:
         if planned is not None:
             check_plan(here, settings, planned, source, target)

@@ -20,6 +20,7 @@ _WHOLE = {0x03, 0x04, 0x0F}  # the length counts itself
 # MongoDB stores 100 levels and passes on 200. Python's own limit depends on who calls: what one function decodes,
 # another could not. Deeper documents are therefore decoded by nobody, and kept whole.
 DEEPEST = 200
+_SHORTEST = 5  # bytes of a document
 _LEVEL = 7  # bytes that a level takes at least: type, empty name, length, end
 # It stores 16 MiB and passes on 16 KiB more; decoded, the worst of that size takes 0.6 GB here. A dump may hold larger
 # ones that no MongoDB has written.
@@ -27,8 +28,11 @@ LARGEST = (16 << 20) + (64 << 10)
 
 
 def document_at(data: bytes, position: int) -> bytes:
-    """The document of a batch that begins at a position."""
-    return data[position : position + _int32(data, position)[0]]
+    """The document of a batch that begins at a position. Raises ValueError where its length does not fit."""
+    length = _int32(data, position)[0] if len(data) - position >= _SHORTEST else 0
+    if not _SHORTEST <= length <= len(data) - position:
+        raise ValueError("a document's length is not that of the batch")
+    return data[position : position + length]
 
 
 def split(data: bytes) -> Iterator[bytes]:
