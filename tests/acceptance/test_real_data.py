@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from migrator.commands import running
+from migrator.translation import cutting, native, packing
 from tests.driving import Answer, call, digest_database, dump_database, hurried, spawn
 from tests.scenarios import write_config
 
@@ -29,6 +31,24 @@ def test_whole_life(first: str, second: str, database: str, server_url: str, tmp
             digests.append(digest_database(database))
             done(call("revert", "-c", config, "--yes", "--json"))
             assert dump_database(database) == before
+    assert digests[0] == digests[1]
+
+
+def test_without_compiled_code_the_outcome_is_the_same(
+    database: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no C compiler was there Python does all by itself, says so, and makes the same database."""
+    config = write_config(tmp_path / "migrate.toml", f"dump:{FIXTURES / 'librechat'}", database)
+    digests = []
+    with hurried(server_url):
+        for twins in (native.twins, None):
+            for module in (cutting, packing, running):
+                monkeypatch.setattr(module, "twins", twins)
+            answer = call("run", "-c", config, "--json", "--workers", "1")
+            assert answer.code == 0, answer.told
+            assert (running.UNCOMPILED in answer.err) == (twins is None)
+            digests.append(digest_database(database))
+            done(call("revert", "-c", config, "--yes", "--json"))
     assert digests[0] == digests[1]
 
 
