@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 .PHONY: install demo test test-long check bench clean
 install: $(STAMP)
 
-$(STAMP): pyproject.toml migrator/translation/_native.pyx
+$(STAMP): pyproject.toml $(wildcard migrator/translation/native/*.p*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(STAMP)

@@ -30,7 +30,7 @@ from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.console import Console
 from migrator.terminal.render_status import blocks_of
-from migrator.translation.native import twins
+from migrator.translation import native
 from migrator.watching import status
 
 WATCH = 1.0  # seconds
@@ -57,7 +57,7 @@ def run(
     if dry_run:
         rehearse_run(here, settings, planned, chosen, where, junit)
         return
-    if twins is None:
+    if native.Cutter is None:
         here.console.emit(Notice(text=UNCOMPILED))
     with here.source() as source, here.target(create=True) as target:
         if planned is not None:

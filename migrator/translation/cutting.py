@@ -1,7 +1,7 @@
 """What a compiled function is given of a document: the fields it asks for, cut out of raw BSON, in a tuple.
 
 There are two of a kind. The one here decodes every document by the driver, and compares what that encodes to with the
-document's bytes. `_native.Cutter`, which is there where the package was built with a C compiler, reads the bytes
+document's bytes. `native.Cutter`, which is there where the package was built with a C compiler, reads the bytes
 themselves and makes objects of what is asked for alone. It leaves more documents uncut, and says the same of the rest.
 """
 
@@ -18,10 +18,9 @@ from bson import DatetimeMS, ObjectId
 from bson.errors import BSONError, InvalidBSON
 
 from migrator.ids import canonical_uuid
-from migrator.translation import codecs, rawbson
+from migrator.translation import codecs, native, rawbson
 from migrator.translation.context import ABSENT
 from migrator.translation.exact import CODEC_OPTIONS, Document, decode_sound, encode, is_faithful
-from migrator.translation.native import twins
 from migrator.translation.residues import as_field, encode_all
 
 
@@ -87,9 +86,9 @@ class Cut(Protocol):
 
 def cutter_of(wanted: Wanted) -> Cut:
     """The fastest there is."""
-    if twins is None:
+    if native.Cutter is None:
         return Cutter(wanted)
-    return twins.Cutter(
+    return native.Cutter(
         wanted.given,
         wanted.familiar,
         wanted.slots,

@@ -15,8 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrator.ids import uuid_text
-from migrator.translation import rows
-from migrator.translation.native import twins
+from migrator.translation import native, rows
 
 _length = struct.Struct(">i").pack
 
@@ -96,11 +95,11 @@ _PIECES = {
 
 def packer_of(pieces: Sequence[tuple[Piece, bytes]]) -> Callable[..., bytes]:
     """What joins the values of a layout into a tuple: the fastest there is."""
-    return Packer(pieces) if twins is None else twins.Packer(pieces, shift=rows.EPOCH_SHIFT)
+    return Packer(pieces) if native.Packer is None else native.Packer(pieces, shift=rows.EPOCH_SHIFT)
 
 
 class Packer:
-    """Joins by Python's own means. `_native.Packer` does the same."""
+    """Joins by Python's own means. `native.Packer` does the same."""
 
     def __init__(self, pieces: Sequence[tuple[Piece, bytes]]) -> None:
         self._pieces = pieces

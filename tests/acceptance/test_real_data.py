@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from migrator.commands import running
-from migrator.translation import cutting, native, packing
+from migrator.translation import native
 from tests.driving import Answer, call, digest_database, dump_database, hurried, spawn
 from tests.scenarios import write_config
 
@@ -41,12 +41,13 @@ def test_without_compiled_code_the_outcome_is_the_same(
     config = write_config(tmp_path / "migrate.toml", f"dump:{FIXTURES / 'librechat'}", database)
     digests = []
     with hurried(server_url):
-        for twins in (native.twins, None):
-            for module in (cutting, packing, running):
-                monkeypatch.setattr(module, "twins", twins)
+        for compiled in (True, False):
+            if not compiled:
+                monkeypatch.setattr(native, "Cutter", None)
+                monkeypatch.setattr(native, "Packer", None)
             answer = call("run", "-c", config, "--json", "--workers", "1")
             assert answer.code == 0, answer.told
-            assert (running.UNCOMPILED in answer.err) == (twins is None)
+            assert (running.UNCOMPILED in answer.err) == (native.Cutter is None)
             digests.append(digest_database(database))
             done(call("revert", "-c", config, "--yes", "--json"))
     assert digests[0] == digests[1]

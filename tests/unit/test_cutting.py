@@ -13,10 +13,10 @@ from bson import DBRef, Int64, ObjectId, Regex
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from migrator.translation import native
 from migrator.translation.context import ABSENT
 from migrator.translation.cutting import Cut, Cutter, Form, Wanted, cutter_of
 from migrator.translation.exact import CODEC_OPTIONS, Document, encode
-from migrator.translation.native import twins
 from migrator.translation.packing import Packer, Piece, packer_of
 from tests import strategies
 
@@ -45,7 +45,7 @@ fields = st.fixed_dictionaries(
         "c": st.one_of(st.booleans(), st.sampled_from([0.0, -0.0, 1, 1.0, Int64(1), "1", b"1"])),
     },
 )
-needs_twins = pytest.mark.skipif(twins is None, reason="built without a C compiler")
+needs_twins = pytest.mark.skipif(native.Cutter is None, reason="built without a C compiler")
 
 
 def both(wanted: Wanted) -> tuple[Cut, Cut]:
@@ -54,7 +54,7 @@ def both(wanted: Wanted) -> tuple[Cut, Cut]:
 
 def test_twins_are_there_where_a_compiler_is() -> None:
     """A build that fails does not pass for a machine without a compiler."""
-    assert twins is not None or shutil.which("cc") is None
+    assert native.Cutter is not None or shutil.which("cc") is None
 
 
 def check(raws: list[bytes], wanted: Wanted) -> list[bool]:

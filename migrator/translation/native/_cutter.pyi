@@ -1,8 +1,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from migrator.translation.packing import Piece
-
 class Cuts:
     @property
     def starts(self) -> list[int]: ...
@@ -26,7 +24,3 @@ class Cutter:
         latest: int,
     ) -> None: ...
     def cut(self, data: bytes, position: int, most: int) -> Cuts: ...
-
-class Packer:
-    def __init__(self, pieces: Sequence[tuple[Piece, bytes]], *, shift: int) -> None: ...
-    def __call__(self, *values: Any) -> bytes: ...

@@ -1,0 +1,8 @@
+from collections.abc import Sequence
+from typing import Any
+
+from migrator.translation.packing import Piece
+
+class Packer:
+    def __init__(self, pieces: Sequence[tuple[Piece, bytes]], *, shift: int) -> None: ...
+    def __call__(self, *values: Any) -> bytes: ...
