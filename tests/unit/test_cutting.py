@@ -177,6 +177,16 @@ def test_a_great_many_names_take_no_time() -> None:
     assert time.process_time() - began < 10
 
 
+def test_residues_of_many_pieces_are_whole() -> None:
+    """Fields that stay and fields that go, in turns, as many as a document may have to be cut."""
+    names = [f"{'ab'[number % 2]}{number}" for number in range(199)]
+    wanted = Wanted(frozenset(name for name in names if name[0] == "a"), (), ())
+    document = encode({"_id": ObjectId(), **dict.fromkeys(names, 1)})
+    one, other = (cutter.cut(document, 0, 1) for cutter in both(wanted))
+    assert one.tuples[0] is not None
+    assert one.residue(0, ("a0", "a100"), b"") == other.residue(0, ("a0", "a100"), b"")
+
+
 @pytest.mark.parametrize("data", [b"", b"\x05\0\0\0\0" * 2 + b"\x05", b"\x04\0\0\0\0", b"\xff" * 8, b"\x06\0\0\0\0"])
 def test_lengths_that_do_not_fit_end_the_batch(data: bytes) -> None:
     """A batch that is not made of documents is an error, not a loop without end."""

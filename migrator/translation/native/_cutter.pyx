@@ -19,85 +19,80 @@ from migrator.translation.native._bson cimport (
     hash_of, int32, int64, is_new, is_utf8, read_uuid, skip, value_end, write_big, write_little,
 )
 
-cdef enum Form:  # of a slot, as in `cutting.FORMS`
+cdef enum Form:  # of a slot, as in `cutting.Form`
     VALUE = 0
     MOMENT = 1
     UUID = 2
     WHOLE = 3
 
 
-cdef struct Found:  # a field of the document at hand; `value` is NULL where it is absent
-    byte kind
-    Bytes value
+cdef struct Field:
+    Bytes name
+    Py_ssize_t length
+    uint32_t hash
+    bint given
+    byte kind  # this and what follows: in the document at hand
+    Bytes value  # NULL where it is absent
     Bytes end
+
+
+cdef struct Slot:
+    int field
+    int form
 
 
 cdef class Cutter:
     """See `cutting.Cutter`. For one thread: what was found of the document at hand is kept here while it is read."""
 
+    cdef Field* _fields  # `_id` is the first
+    cdef Slot* _slots
+    cdef int* _familiar
+    cdef int* _table  # fields by hash, -1 where there is none
+    cdef int _field_count, _slot_count, _familiar_count, _mask
+    cdef dict _places  # of fields by name; keeps the names alive
     cdef list _names
-    cdef int _count, _mask, _id, _known
-    cdef Bytes* _name
-    cdef Py_ssize_t* _length
-    cdef uint32_t* _hash
-    cdef int* _table
-    cdef Found* _found
-    cdef bint* _given
-    cdef int _slots, _familiar
-    cdef int* _slot_field
-    cdef int* _slot_form
-    cdef int* _familiar_field
     cdef int64_t _earliest, _latest
     cdef object _absent, _decode
-    cdef dict _place
 
     def __cinit__(self, given, familiar, slots, *, absent, decode, earliest, latest):
         names = dict.fromkeys(["_id", *sorted(given), *familiar, *(name for name, form in slots if form != WHOLE)])
+        self._places = {name: place for place, name in enumerate(names)}
         self._names = [name.encode() for name in names]
-        self._place = {name: place for place, name in enumerate(names)}
-        self._count = len(self._names)
-        self._id = 0
+        self._absent, self._decode = absent, decode
+        self._earliest, self._latest = earliest, latest
+        self._field_count, self._slot_count, self._familiar_count = len(names), len(slots), len(familiar)
         size = 4
-        while size < 4 * self._count:
+        while size < 4 * len(names):
             size *= 2
         self._mask = size - 1
-        self._name = <Bytes*>allocate(self._count * sizeof(Bytes))
-        self._length = <Py_ssize_t*>allocate(self._count * sizeof(Py_ssize_t))
-        self._hash = <uint32_t*>allocate(self._count * sizeof(uint32_t))
-        self._found = <Found*>allocate(self._count * sizeof(Found))
-        self._given = <bint*>allocate(self._count * sizeof(bint))
+        self._fields = <Field*>allocate(len(names) * sizeof(Field))
+        self._slots = <Slot*>allocate(len(slots) * sizeof(Slot))
+        self._familiar = <int*>allocate(len(familiar) * sizeof(int))
         self._table = <int*>allocate(size * sizeof(int))
-        self._slots, self._familiar = len(slots), len(familiar)
-        self._slot_field = <int*>allocate(self._slots * sizeof(int))
-        self._slot_form = <int*>allocate(self._slots * sizeof(int))
-        self._familiar_field = <int*>allocate(self._familiar * sizeof(int))
-        for place in range(size):
-            self._table[place] = -1
+        memset(self._table, 0xFF, size * sizeof(int))
         for place, name in enumerate(names):
             self._add(place, name in given or name == "_id")
         for place, (name, form) in enumerate(slots):
-            self._slot_field[place], self._slot_form[place] = self._place.get(name, 0), form
+            self._slots[place].field, self._slots[place].form = self._places.get(name, 0), form
         for place, name in enumerate(familiar):
-            self._familiar_field[place] = self._place[name]
-        self._absent, self._decode = absent, decode
-        self._earliest, self._latest = earliest, latest
+            self._familiar[place] = self._places[name]
 
     cdef _add(self, int place, bint given):
         cdef bytes name = self._names[place]
+        cdef Field* field = &self._fields[place]
         cdef uint32_t slot
-        self._name[place], self._length[place] = <Bytes>PyBytes_AS_STRING(name), len(name)
-        self._hash[place] = hash_of(self._name[place], self._length[place])
-        self._given[place] = given
-        slot = self._hash[place] & self._mask
+        field.name, field.length, field.given = <Bytes>PyBytes_AS_STRING(name), len(name), given
+        field.hash = hash_of(field.name, field.length)
+        slot = field.hash & self._mask
         while self._table[slot] >= 0:
             slot = (slot + 1) & self._mask
         self._table[slot] = place
 
     def __dealloc__(self):
-        for pointer in (<size_t>self._name, <size_t>self._length, <size_t>self._hash, <size_t>self._found,
-                        <size_t>self._given, <size_t>self._table, <size_t>self._slot_field,
-                        <size_t>self._slot_form, <size_t>self._familiar_field):
-            PyMem_Free(<void*><size_t>pointer)
+        PyMem_Free(self._fields)
+        PyMem_Free(self._slots)
+        PyMem_Free(self._familiar)
+        PyMem_Free(self._table)
 
     def cut(self, bytes data, Py_ssize_t position, Py_ssize_t most):
         """At most so many documents of a batch, from a position on."""
@@ -119,107 +114,114 @@ cdef class Cutter:
         """Finds a document's fields: how many there are beside those that are given; -1 for a document not to be cut."""
         cdef Bytes last = p + length - 1
         cdef Bytes element = p + 4
-        cdef Bytes name, name_end
+        cdef Bytes name, value
+        cdef Field* field
         cdef uint32_t hash
-        cdef int field, others = 0, place
+        cdef int others = 0, elements = 0, place
         cdef Seen seen
         if last[0]:
             return -1
         memset(&seen, 0, sizeof(Seen))
-        for place in range(self._count):
-            self._found[place].value = NULL
+        for place in range(self._field_count):
+            self._fields[place].value = NULL
         while element < last:
             name = element + 1
-            name_end = <Bytes>memchr(name, 0, last - name)
-            if name_end == NULL:
+            value = <Bytes>memchr(name, 0, last - name)
+            elements += 1
+            if value == NULL or elements > MOST_FIELDS:
                 return -1
-            hash = hash_of(name, name_end - name)
-            field = self._field(name, name_end - name, hash)
-            if field >= 0 and self._found[field].value != NULL:
+            length = value - name
+            value += 1
+            hash = hash_of(name, length)
+            field = self._find(name, length, hash)
+            if field == NULL:
+                others += 1
+                if not (is_utf8(name, length) and is_new(&seen, p + 4, element, length, hash)):
+                    return -1
+            elif field.value != NULL:  # twice
                 return -1
-            if field < 0 and not (is_utf8(name, name_end - name) and is_new(&seen, p + 4, element, name_end - name, hash)):
-                return -1
-            others += field < 0 or not self._given[field]
-            if field >= 0:
-                self._found[field].kind, self._found[field].value = element[0], name_end + 1
-            element = value_end(element[0], name_end + 1, last, 0)
+            else:
+                others += not field.given
+                field.kind, field.value = element[0], value
+            element = value_end(element[0], value, last, 0)
             if element == NULL:
                 return -1
-            if field >= 0:
-                self._found[field].end = element
-        if element != last or self._found[self._id].value == NULL or self._found[self._id].kind != OBJECTID:
+            if field != NULL:
+                field.end = element
+        if element != last or self._fields[0].value == NULL or self._fields[0].kind != OBJECTID:
             return -1
         return others
 
-    cdef inline int _field(self, Bytes name, Py_ssize_t length, uint32_t hash) noexcept nogil:
+    cdef inline Field* _find(self, Bytes name, Py_ssize_t length, uint32_t hash) noexcept nogil:
         cdef uint32_t slot = hash & self._mask
         cdef int place = self._table[slot]
+        cdef Field* field
         while place >= 0:
-            if self._hash[place] == hash and self._length[place] == length and memcmp(self._name[place], name, length) == 0:
-                return place
+            field = &self._fields[place]
+            if field.hash == hash and field.length == length and memcmp(field.name, name, length) == 0:
+                return field
             slot = (slot + 1) & self._mask
             place = self._table[slot]
-        return -1
+        return NULL
 
     cdef tuple _tuple(self, Bytes document, Py_ssize_t length, int others):
         """What is asked of the document at hand; None where one of its fields is not what its slot takes."""
-        cdef tuple made = PyTuple_New(3 + self._slots)
+        cdef tuple made = PyTuple_New(3 + self._slot_count)
         cdef object value
-        cdef int place
-        put(made, 0, PyBytes_FromStringAndSize(<const char*>self._found[self._id].value, 12))
+        cdef int place, rest
+        put(made, 0, PyBytes_FromStringAndSize(<const char*>self._fields[0].value, 12))
         put(made, 1, others)
         put(made, 2, self._familiar_key())
-        for place in range(self._slots):
-            if self._slot_form[place] == WHOLE:
+        for place in range(self._slot_count):
+            if self._slots[place].form == WHOLE:
                 value = self._decode(DOCUMENT, PyBytes_FromStringAndSize(<const char*>document, length))
             else:
-                value = self._slot(self._slot_form[place], &self._found[self._slot_field[place]])
+                value = self._slot(self._slots[place].form, &self._fields[self._slots[place].field])
             if value is _UNFIT:
-                for place in range(place, self._slots):
-                    put(made, 3 + place, None)
+                for rest in range(place, self._slot_count):
+                    put(made, 3 + rest, None)
                 return None
             put(made, 3 + place, value)
         return made
 
     cdef bytes _familiar_key(self):
         """The types and values of the familiar fields, 0 for the absent ones."""
-        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t size = self._familiar_count
         cdef int place
-        cdef Found* found
+        cdef Field* field
         cdef bytes key
         cdef char* out
-        for place in range(self._familiar):
-            found = &self._found[self._familiar_field[place]]
-            size += 1 if found.value == NULL else 1 + (found.end - found.value)
+        for place in range(self._familiar_count):
+            field = &self._fields[self._familiar[place]]
+            if field.value != NULL:
+                size += field.end - field.value
         key = PyBytes_FromStringAndSize(NULL, size)
         out = PyBytes_AS_STRING(key)
-        for place in range(self._familiar):
-            found = &self._found[self._familiar_field[place]]
-            if found.value == NULL:
-                out[0] = 0
-                out += 1
-                continue
-            out[0] = <char>found.kind
-            memcpy(out + 1, found.value, found.end - found.value)
-            out += 1 + (found.end - found.value)
+        for place in range(self._familiar_count):
+            field = &self._fields[self._familiar[place]]
+            out[0] = 0 if field.value == NULL else <char>field.kind
+            out += 1
+            if field.value != NULL:
+                memcpy(out, field.value, field.end - field.value)
+                out += field.end - field.value
         return key
 
-    cdef object _slot(self, int form, Found* found):
+    cdef object _slot(self, int form, Field* field):
         cdef byte uuid[16]
         cdef int64_t milliseconds
-        if found.value == NULL:
+        if field.value == NULL:
             return self._absent
         if form == MOMENT:
-            if found.kind == NULL_VALUE:
+            if field.kind == NULL_VALUE:
                 return None
-            milliseconds = int64(found.value) if found.kind == DATE else self._latest + 1
+            milliseconds = int64(field.value) if field.kind == DATE else self._latest + 1
             return milliseconds * 1000 if self._earliest <= milliseconds <= self._latest else _UNFIT
         if form == UUID:
-            if found.kind == STRING and int32(found.value) == 37 and read_uuid(found.value + 4, uuid):
+            if field.kind == STRING and int32(field.value) == 37 and read_uuid(field.value + 4, uuid):
                 return PyBytes_FromStringAndSize(<const char*>uuid, 16)
-            if found.kind == BINARY:  # bytes to Python, as the answer for a UUID is
+            if field.kind == BINARY:  # bytes to Python, as the answer for a UUID is
                 return _UNFIT
-        return self._value(found.kind, found.value, found.end)
+        return self._value(field.kind, field.value, field.end)
 
     cdef object _value(self, byte kind, Bytes p, Bytes end):
         """A value as the driver decodes it."""
@@ -278,28 +280,21 @@ cdef class Cutter:
         cdef Bytes last = p + int32(p) - 1
         cdef Bytes element = p + 4
         cdef Bytes name, end
-        cdef Bytes begins[MOST_FIELDS + 1]
-        cdef Bytes ends[MOST_FIELDS + 1]
+        cdef Bytes begins[MOST_FIELDS]
+        cdef Bytes ends[MOST_FIELDS]
         cdef Py_ssize_t size = 0, length
-        cdef int runs = 0, field, place
+        cdef int runs = 0, place
+        cdef Field* field
         cdef bytes made
         cdef char* out
-        cdef int64_t wanted = 0
-        cdef set names = None
         for text in other:
-            place = self._place[text]
-            if place < 63:
-                wanted |= <int64_t>1 << place
-            else:
-                names = {*(names or ()), place}
+            self._fields[<int>self._places[text]].given = False
         while element < last:
             name = element + 1
             length = <Bytes>memchr(name, 0, last - name) - name
             end = skip(element[0], name + length + 1)
-            field = self._field(name, length, hash_of(name, length))
-            if field < 0 or not self._given[field] or (field < 63 and wanted >> field & 1) or (
-                field >= 63 and names is not None and field in names
-            ):
+            field = self._find(name, length, hash_of(name, length))
+            if field == NULL or not field.given:
                 if runs and ends[runs - 1] == element:
                     ends[runs - 1] = end
                 else:
@@ -307,6 +302,8 @@ cdef class Cutter:
                     runs += 1
                 size += end - element
             element = end
+        for text in other:
+            self._fields[<int>self._places[text]].given = True
         if size:
             size += 10
         size += PyBytes_GET_SIZE(told) + 5

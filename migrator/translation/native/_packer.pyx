@@ -11,15 +11,15 @@ from migrator.translation.native._bson cimport Bytes, write_big
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
-cdef enum Piece:  # of a tuple, as in `packing.PIECES`
+cdef enum Piece:  # of a tuple, as in `packing.Piece`
     LITERAL = 0
     FRAGMENT = 1
-    FIELD = 2
+    BYTES = 2
     TEXT = 3
     UUID_TEXT = 4
     INTEGER = 5
-    TRUTH = 6
-    MICROSECONDS = 7
+    BOOLEAN = 6
+    TIMESTAMP = 7
 
 cdef enum:
     MOST_PIECES = 200
@@ -74,9 +74,9 @@ cdef class Packer:
                 texts[place] = PyUnicode_AsUTF8AndSize(value, &sizes[place])
             elif kind == INTEGER:
                 sizes[place], numbers[place] = 4, <int32_t>value
-            elif kind == TRUTH:
+            elif kind == BOOLEAN:
                 sizes[place], numbers[place] = 1, 1 if value else 0
-            elif kind == MICROSECONDS:
+            elif kind == TIMESTAMP:
                 sizes[place], numbers[place] = 8, <int64_t>value - self._shift
             else:
                 texts[place], sizes[place] = PyBytes_AS_STRING(<bytes?>value), PyBytes_GET_SIZE(value)
@@ -98,9 +98,9 @@ cdef class Packer:
                 write_uuid(<Bytes>texts[place], out)
             elif kind == INTEGER:
                 write_big(out, <uint32_t>numbers[place])
-            elif kind == TRUTH:
+            elif kind == BOOLEAN:
                 out[0] = <char>numbers[place]
-            elif kind == MICROSECONDS:
+            elif kind == TIMESTAMP:
                 write_big(out, <uint32_t>(<uint64_t>numbers[place] >> 32))
                 write_big(out + 4, <uint32_t>numbers[place])
             else:
