@@ -254,6 +254,13 @@ def balance(connection: Connection, place: Place, outcomes: Mapping[tuple[str, s
     }
 
 
+def ledger_size(connection: Connection, place: Place) -> int:
+    """Bytes."""
+    row = connection.execute("SELECT pg_table_size(%s::regclass)", (f"{place.records}.ledger",)).fetchone()
+    assert row is not None  # a SELECT of one value always answers
+    return int(row[0])
+
+
 def count_by(connection: Connection, place: Place, relation: str, column: str) -> dict[str, int]:
     """Rows of `findings` by code, or of `rejects` by reason."""
     query = sql.SQL("SELECT {column}, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1").format(

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
-from typing import LiteralString
 
 import psycopg
 
@@ -25,7 +24,7 @@ from migrator.lock import exclusive
 from migrator.ownership.belongings import remember_changes
 from migrator.persevere import persevere
 from migrator.pipeline import Pipeline, import_ahead, needs_workers
-from migrator.settling.amend import LEDGER_INDEXES
+from migrator.settling.amend import index_ids, index_rows
 from migrator.sources.base import Answering, Source
 from migrator.stages.constrain import Ahead, constrain, renew_vector_indexes
 from migrator.stages.embed import check_provider, embed
@@ -115,7 +114,8 @@ def complete(config: Config, concrete: Concrete, target: Target, connection: Con
     if concrete.embedded is not None and run is not None:  # before the vector index, which is trained on what is there
         embed(connection, PLACE, concrete.embedded, config.embedding, run[0], emit)
     rls, workers = config.target.rls == "all", config.engine.workers or 2
-    beside = [Task(name="ledger", act=partial(execute, place=PLACE, statement=each)) for each in LEDGER_INDEXES]
+    cost = journal.ledger_size(connection, PLACE)
+    beside = [Task(name="ledger", act=partial(index, place=PLACE), cost=cost) for index in (index_rows, index_ids)]
     constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
     if run is not None:
         note_catalog(connection, PLACE, run[0], concrete.metadata)
@@ -186,10 +186,6 @@ def work(
         # The connection may be what failed; the run then stays 'running', which `open_run` takes up just the same.
         if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             journal.end_run(connection, PLACE, run, status)
-
-
-def execute(connection: Connection, place: Place, statement: LiteralString) -> None:
-    connection.execute(place.sql(statement))
 
 
 def fingerprints_of(config: Config, concrete: Concrete, source: Source) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -27,18 +27,29 @@ Loaded = tuple[bytes, Row, bytes | None]  # source_id, row, residue
 AT_ONCE = 1000
 
 
-LEDGER_INDEXES: tuple[LiteralString, ...] = (
-    # What tells apart comes first: with the collection's name before it, sorting takes twice the time.
-    "CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (target_id, collection)",
-    # A hash, for an `_id` may be of any length, and no B-tree takes more than 2,704 bytes.
-    "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} USING hash (source_id)",
-)
+LONGEST = 2000  # bytes of an `_id` that any B-tree takes: its entries have 2,704 at most
 
 
 def ensure_ledger_index(connection: Connection, place: Place) -> None:
     """The ways to a ledger entry, by row and by `_id`; made when first needed: every load after pays for them."""
-    for statement in LEDGER_INDEXES:
-        connection.execute(place.sql(statement))
+    index_rows(connection, place)
+    _index_ids(connection, place, "hash")  # what is still to come may have an `_id` of any length
+
+
+def index_rows(connection: Connection, place: Place) -> None:
+    """The way by row. What tells apart comes first: with the collection's name before it, sorting takes twice that."""
+    connection.execute(place.sql("CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (target_id, collection)"))
+
+
+def index_ids(connection: Connection, place: Place) -> None:
+    """The way by `_id`, when all documents are in the ledger: a B-tree, half the work, unless one is too long."""
+    longest = connection.execute(place.sql("SELECT max(octet_length(source_id)) FROM {ledger}")).fetchone()
+    _index_ids(connection, place, "btree" if longest and (longest[0] or 0) <= LONGEST else "hash")
+
+
+def _index_ids(connection: Connection, place: Place, method: str) -> None:
+    query = "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} USING {method} (source_id)"
+    connection.execute(place.sql(query, method=sql.Identifier(method)))
 
 
 def change_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,9 @@ SETTINGS: Mapping[str, str] = {
     "maintenance_work_mem": "256MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
+    # With the one that leads as many as there are cores: a full-text index that is built by more keeps out what goes on
+    # beside it.
+    "max_parallel_maintenance_workers": str(max(1, (os.cpu_count() or 2) - 1)),
 }
 
 
