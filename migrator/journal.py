@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from migrator import __version__
-from migrator.errors import StoppedError
+from migrator.errors import StoppedError, UsageError
 from migrator.handover import Counts
 from migrator.sources.base import Batch, Source, SourceCollection
 from migrator.translation.exact import whole_of
@@ -27,6 +27,8 @@ RECORDS = (
     "ledger", "rejects", "archive", "findings", "aliases", "links", "members", "writes", "touched",
     "embeddings",
 )  # fmt: skip
+VERSION = 1  # of the records: one more whenever what records.sql and objects.sql make is no longer the same
+_MADE_BY = "Records of migrate, version "
 Connection = psycopg.Connection[Any]
 
 
@@ -54,15 +56,41 @@ def create_records(connection: Connection, place: Place) -> None:
     """Creates the schema of the records and its relations where they are missing."""
     script = files("migrator.sql").joinpath("records.sql").read_text(encoding="utf-8")
     with connection.transaction():
+        there = has_records(connection, place)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(place.records)))
         indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
         connection.execute(place.sql(script, **indexes))
+        if not there:
+            comment = place.sql("COMMENT ON TABLE {runs} IS {said}", said=sql.Literal(f"{_MADE_BY}{VERSION}"))
+            connection.execute(comment)
 
 
 def has_records(connection: Connection, place: Place) -> bool:
-    """Whether a migration has begun in this place."""
-    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{place.records}.runs",)).fetchone()
-    return bool(found and found[0])
+    """Whether a migration has begun in this place. Whoever opens records asks this first.
+
+    Raises `UsageError` where another version of migrate has made them: it may have made others.
+    """
+    version = read_version(connection, place)
+    if version not in (None, VERSION):
+        age = "an older" if version < VERSION else "a newer"
+        raise UsageError(
+            f"{age} migrate made the records in schema {place.records}: their version is {version}, not {VERSION}",
+            hint=f"Go on, or revert, with that one: the column version of {place.records}.runs says which it is.",
+        )
+    return version is not None
+
+
+def read_version(connection: Connection, place: Place) -> int | None:
+    """The version of the records in this place, 0 of those that have none; None where there are no records.
+
+    It is a comment, because that can be asked for whatever columns there are, and goes where the table goes.
+    """
+    query = "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.oid = to_regclass(%s)"
+    found = connection.execute(query, (f"{place.records}.runs",)).fetchone()
+    if found is None:
+        return None
+    number = (found[0] or "").removeprefix(_MADE_BY)
+    return int(number) if number.isdecimal() else 0
 
 
 def latest_run(connection: Connection, place: Place) -> tuple[int, str, dict[str, str]] | None:

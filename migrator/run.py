@@ -130,7 +130,6 @@ def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit
     def attempt(number: int) -> EmbedReport:
         with closing(target.connect()) as connection, exclusive(connection):
             run = require_finished(connection, PLACE)
-            journal.create_records(connection, PLACE)  # an earlier version may have made less
             remember_changes(connection, PLACE, concrete)
             with monitored(target.connect, PLACE, Gauge(config.engine, None), emit) as watched:
                 report = embed(connection, PLACE, embedded, config.embedding, run, watched)

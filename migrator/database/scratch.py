@@ -45,7 +45,8 @@ def beside(
 
 def find_rehearsal(connection: Connection, token: str) -> int | None:
     """The run of a rehearsal that did not come to its end, if it was the same."""
-    latest = journal.latest_run(connection, SCRATCH) if journal.has_records(connection, SCRATCH) else None
+    same = journal.read_version(connection, SCRATCH) == journal.VERSION
+    latest = journal.latest_run(connection, SCRATCH) if same else None
     return latest[0] if latest is not None and latest[2] == {"rehearsal": token} else None
 
 

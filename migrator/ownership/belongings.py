@@ -74,8 +74,6 @@ class Belongings:
     def __init__(self, connection: Connection, place: Place, concrete: Concrete) -> None:
         self.connection, self.place, self.concrete = connection, place, concrete
         self._recorded = journal.has_records(connection, place)
-        if self._recorded:
-            journal.create_records(connection, place)  # an earlier version may have made less
         self.made = {Relation(place.rows, record.name) for record in objects.read(connection) if _made_table(record)}
         connection.execute(CREATE)
         for relation in self.tables:
