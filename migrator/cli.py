@@ -53,13 +53,12 @@ app.add_typer(rejects_app, name="rejects")
 
 def main() -> None:
     """The entry point: runs a command and turns whatever happens into an exit code."""
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    listen()
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it logs, it raises, too
     code = run_app()
     if _consoles:
         _consoles[0].close()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)  # all is said; Python, on its way out, would let it be a kill
     sys.exit(code)
 
@@ -67,6 +66,23 @@ def main() -> None:
 # What typer makes of a KeyboardInterrupt before we see it.
 INTERRUPTED = 130
 STOPPED = StoppedError("stopped", hint="What was committed is consistent: the same command goes on.")
+
+
+def listen() -> None:
+    """Sets up what Ctrl-C and SIGTERM do."""
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    sys.unraisablehook = _stop_again
+
+
+def _stop_again(lost: sys.UnraisableHookArgs) -> None:
+    """A stop that came where Python drops exceptions (in the garbage collector, in a finalizer) comes again."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    listen()
+    signal.signal(signal.SIGALRM, _stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)  # not at once: that would be here, where it would be dropped as well
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -177,3 +178,28 @@ def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) 
     assert "another migrate is at work" in second.json["error"]["message"]
     assert f"process {first.pid} on" in second.json["error"]["message"]
     assert "session " in second.json["error"]["message"]
+
+
+SWALLOWING = """
+import gc, signal, sys, time
+from migrator import cli
+def ask(phase, info):
+    if phase == "start" and not asked:
+        asked.append(1)
+        signal.raise_signal(signal.SIGINT)
+        sum(range(1000))
+asked = []
+cli.listen()
+gc.callbacks.append(ask)
+try:
+    gc.collect()
+    time.sleep(30)
+except KeyboardInterrupt:
+    sys.exit(5)
+"""
+
+
+def test_ctrl_c_is_not_lost_in_the_garbage_collector() -> None:
+    """Python drops what is raised in a callback of its collector: the stop comes again, and nothing is printed."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWING], capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (5, "")
