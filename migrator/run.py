@@ -102,23 +102,28 @@ def retry_rejects(
         remember_changes(connection, PLACE, concrete)
         pipeline = Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit)
         retried = retry(pipeline, run, emit)
+        check_identity(connection, PLACE)
         complete(config, concrete, target, connection, emit)
         journal.end_run(connection, PLACE, run, "done")
         return retried, report(connection, concrete, time.monotonic() - started)
 
 
 def complete(config: Config, concrete: Concrete, target: Target, connection: Connection, emit: Emit) -> None:
-    """What follows the rows: the accounts, indexes and keys."""
-    check_identity(connection, PLACE)
+    """What follows the rows: embeddings, indexes and keys."""
     run = journal.latest_run(connection, PLACE)
     if concrete.embedded is not None and run is not None:  # before the vector index, which is trained on what is there
         embed(connection, PLACE, concrete.embedded, config.embedding, run[0], emit)
     rls, workers = config.target.rls == "all", config.engine.workers or 2
-    cost = journal.ledger_size(connection, PLACE)
-    beside = [Task(name="ledger", act=partial(index, place=PLACE), cost=cost) for index in (index_rows, index_ids)]
+    beside = ledger_indexes(connection)
     constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
     if run is not None:
         note_catalog(connection, PLACE, run[0], concrete.metadata)
+
+
+def ledger_indexes(connection: Connection) -> list[Task]:
+    """What the ledger needs once it is full; does nothing where that is there."""
+    cost = journal.ledger_size(connection, PLACE)
+    return [Task(name="ledger", act=partial(index, place=PLACE), cost=cost) for index in (index_rows, index_ids)]
 
 
 def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit) -> EmbedReport:
@@ -175,10 +180,11 @@ def work(
         with Ahead(target.connect, concrete.metadata, emit) as ahead:
             settled = partial(ahead.begin, connection)
             Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit, settled=settled).bring(run, only)
-            ahead.finish()
-        if only:
             check_identity(connection, PLACE)
-        else:
+            if not only:
+                ahead.accompany(connection, config.engine.workers or 2, ledger_indexes(connection))
+            ahead.finish()
+        if not only:
             complete(config, concrete, target, connection, emit)
             status = "done"
     finally:

@@ -100,6 +100,7 @@ class Ahead:
         self._connect, self._metadata, self._emit = connect, metadata, emit
         self._exits = ExitStack()
         self._crew: Crew | None = None
+        self._begun: set[Ref] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -111,17 +112,42 @@ class Ahead:
         """Begins with a table that has all its rows; does nothing where that would take no time."""
         if table_sizes(connection).get(table, 0) < WORTH_IT:
             return
-        for change in find_changes(connection, self._metadata, rls=False):
-            if change.ref.table == table and change.ref.kind == "index" and change.method in COSTS:
+        for change in self._find_indexes(connection, {table}):
+            if change.method in COSTS:
                 self._emit(StepStarted(step=f"build {change.ref.name}"))
                 if self._crew is None:
                     self._crew = self._exits.enter_context(Crew(lambda: for_building(self._connect()), 1))
                 self._crew.begin(Task(name=change.ref.name, act=partial(carry_out, change)))
+                self._begun.add(change.ref)
+
+    def accompany(self, connection: Connection, workers: int, beside: Sequence[Task]) -> None:
+        """Meanwhile the other indexes of the same tables, whose rows are final now, and the tasks `beside`.
+
+        Indexes of one table do not keep each other out; a check of its foreign keys would have to wait. Where nothing
+        is being built, all that is left to `constrain`."""
+        if not self._begun:
+            return
+        graph: Graph = {task: set() for task in beside}
+        for change in self._find_indexes(connection, {ref.table for ref in self._begun}):
+            if change.ref not in self._begun:
+                graph = {**graph, Task(name=change.ref.name, act=partial(carry_out, change)): set()}
+        step = "build other indexes"
+        self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
+        with Crew(lambda: for_building(self._connect()), min(workers, len(graph))) as crew:
+            for done, _ in enumerate(crew.work(graph), start=1):
+                self._emit(StepAdvanced(step=step, done=done))
+        self._emit(StepFinished(step=step, note=f"{len(graph)} indexes"))
+
+    def _find_indexes(self, connection: Connection, tables: set[str]) -> Iterator[Change]:
+        for change in find_changes(connection, self._metadata, rls=False):
+            if change.ref.table in tables and change.ref.kind == "index":
+                yield change
 
     def finish(self) -> None:
         """Waits until all is built. Errors: as `constrain`."""
         for task in self._crew.finish() if self._crew is not None else ():
             self._emit(StepFinished(step=f"build {task.name}"))
+        self._begun.clear()
 
 
 def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
