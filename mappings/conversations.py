@@ -14,14 +14,16 @@ from migrator.translation.references import Members
 from migrator.translation.rules import Compute, Entry, Pack, Why, imply, take
 from schema.chat import conversations
 
+NAMES = ("agentId", "agent_id")
+
 
 def agent_keys(documents: Iterable[Document]) -> set[str]:
     """The agents that conversations name."""
-    named = (first_at(document, ("agentId", "agent_id"))[0] for document in documents)
+    named = (first_at(document, NAMES)[0] for document in documents)
     return {value.replace("\0", "") for value in named if type(value) is str and value}
 
 
-AGENTS = Lookup("agents", agent_keys, carry=("provider", "model"))
+AGENTS = Lookup("agents", agent_keys, carry=("provider", "model"), fields=NAMES)
 
 
 def agent_of(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
@@ -96,7 +98,7 @@ mapping = Collection(
         take("title", "title", TEXT),
         Compute(
             columns=("agent_id", "agent.provider", "agent.model"),
-            fields=("agentId", "agent_id"),
+            fields=NAMES,
             function=agent_of,
             to="agent_id",
             reverse=lambda agent_id: ABSENT if agent_id is None else agent_id,

@@ -41,6 +41,7 @@ Connection = psycopg.Connection[Any]
 Task = Part | Batch
 WORKER = f"worker {os.getpid()} on {platform.node()}"
 BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
+HANDED_BYTES = 3 << 20  # of a batch that one process reads and another writes: half a dozen are under way, in copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

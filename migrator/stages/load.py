@@ -17,7 +17,7 @@ from migrator.journal import Connection, Place
 from migrator.mapping import Collection
 from migrator.parts import Reading
 from migrator.sources.base import Batch, Part, Source
-from migrator.work import BATCH_BYTES, Task
+from migrator.work import HANDED_BYTES, Task
 from migrator.workers import Workers
 
 
@@ -76,7 +76,7 @@ def tasks(connection: Connection, place: Place, source: Source, left: list[Readi
 def cut_up(connection: Connection, place: Place, source: Source, left: list[Part], batch_rows: int) -> Iterator[Batch]:
     """The batches of streams of which every piece can be read again: each is a part of its own, but for the last."""
     for part in left:
-        for batch in source.read_part(part, part.start, documents=batch_rows, size=BATCH_BYTES):
+        for batch in source.read_part(part, part.start, documents=batch_rows, size=HANDED_BYTES):
             yield batch if batch.last else parts.cut_off(connection, place, batch)
 
 
@@ -86,7 +86,7 @@ def stream(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Bat
         return
     ahead = {reading.part.collection: dict(reading.ahead) for reading in left}
     starts = {reading.part.collection: reading.position for reading in left}
-    for batch in source.read(starts, documents=batch_rows, size=BATCH_BYTES):
+    for batch in source.read(starts, documents=batch_rows, size=HANDED_BYTES):
         end = ahead[batch.collection].pop(batch.start, None)
         if end is None:
             yield batch

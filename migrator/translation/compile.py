@@ -32,7 +32,7 @@ from migrator.translation.forms import has_form, write_back, write_forward, writ
 from migrator.translation.packing import Layout, Piece, Run, runs_of
 from migrator.translation.references import Key, Name, Refer
 from migrator.translation.residues import Telling
-from migrator.translation.rules import Compute, Imply, OneOf
+from migrator.translation.rules import Compute, Imply, OneOf, Pack
 
 Fast = Callable[..., list[int]]
 
@@ -127,15 +127,17 @@ class Code(Draft):
         self._sort_rules()
 
     def _sort_rules(self) -> None:
-        """Every rule has one of five places: the memo, a reference, a field that a reference leads to, in line, or as
-        it is (it shares a field it gives back with another rule, or is of a kind without a form in line)."""
+        """Every rule has one of six places: the memo, a reference, a field that a reference leads to, in line, only
+        where one of its fields is there (`Pack`), or as it is (it shares a field it gives back with another rule, or is
+        of a kind without a form in line)."""
         rules = self.collection.rules
         shared = [name for rule in (self.collection.key, *rules) for name in rule.gives]
         alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.gives)]
         self.group: Group = group_of(self.collection, alone)
         rest = [rule for rule in rules if rule not in self.group.rules]
-        self.generic = [rule for rule in rest if rule not in alone or not has_form(rule)]
-        inline = [rule for rule in rest if rule not in self.generic]
+        self.packs = [rule for rule in rest if rule in alone and isinstance(rule, Pack)]
+        self.generic = [rule for rule in rest if rule not in self.packs and (rule not in alone or not has_form(rule))]
+        inline = [rule for rule in rest if rule not in self.generic and rule not in self.packs]
         self.refers = [rule for rule in inline if isinstance(rule, Refer)]
         self.led = [
             [rule for rule in inline if isinstance(rule, Imply) and _is_led(rule, refer)] for refer in self.refers
@@ -146,7 +148,7 @@ class Code(Draft):
     def wanted(self) -> Wanted:
         """What the function asks of documents; once its code is written."""
         familiar = self.group.fields if self.group.rules else ()
-        references = frozenset(rule.path for rule in self.refers)
+        references = frozenset(name for lookup in self.collection.lookups for name in lookup.fields)
         return Wanted(self.collection.gives, familiar, tuple(self.fields), references)
 
     def source(self) -> str:
@@ -157,8 +159,9 @@ class Code(Draft):
         self.add(2, "except (Rejected, Archived, RecursionError):", "    slow(first + n); continue")
         self._emit()
         self.add(1, "return left")
-        asks = any(not isinstance(rule, Refer) and rule.lookups for rule in self.collection.rules)
-        if asks or self.collection.listed_by is not None:
+        for name in sorted(name for lookup in self.collection.lookups for name in lookup.fields):
+            self.value(name)
+        if self.collection.listed_by is not None or not all(lookup.fields for lookup in self.collection.lookups):
             self.whole()  # nobody but the rule knows what it asks
         written, self.lines = self.lines, []
         self.add(0, "def fast(cuts, translation, output, first=0):")
@@ -189,12 +192,16 @@ class Code(Draft):
         for rule in self.collection.rules:
             if rule in self.generic:
                 self._forward_generic(rule)
+            elif isinstance(rule, Pack) and rule in self.packs:
+                self._forward_pack(rule)
             elif rule in self.inline:
                 write_forward(self, rule)
         for number in range(len(self.refers)):
             self._back_refer(number)
         for rule in self.inline:
             write_back(self, rule)
+        for pack in self.packs:
+            self._back_pack(pack)
         self._back_generic()
 
     # --- references, and what is familiar -----------------------------------------------------------------------
@@ -284,6 +291,22 @@ class Code(Draft):
         for column in rule.columns:
             self.add(3, f"{self.local(column)} = row[{column!r}]")
 
+    def _forward_pack(self, rule: Pack) -> None:
+        """Most documents have none of its fields: the whole document is decoded for the others."""
+        number, row = self.collection.rules.index(rule), self.row()
+        target = self.local(rule.column)
+        there = [self.value(name, Form.THERE) for name in rule.reads]
+        self.add(3, f"packed{number} = not ({' is '.join([*there, 'A'])})")
+        self.add(3, f"if not packed{number}:", f"    {target} = None", "else:")
+        self.add(4, f"whole = decode(cuts.raw(n)); row = {row}", f"rule_of[{number}].forward(whole, row, T)")
+        self.add(4, f"{target} = row[{rule.column!r}]")
+
+    def _back_pack(self, rule: Pack) -> None:
+        number = self.collection.rules.index(rule)
+        self.add(3, f"if packed{number}:", f"    row = {self.row()}; given = {{}}; get = decode(cuts.raw(n)).get")
+        self.add(4, f"rule_of[{number}].back(row, given)")
+        self._compare_given(4, rule.gives)
+
     # --- the way back -------------------------------------------------------------------------------------------
 
     def _back_generic(self) -> None:
@@ -293,9 +316,13 @@ class Code(Draft):
         self.add(3, f"row = {self.row()}", "given = {}", f"get = {self.whole()}.get")
         for rule in self.generic:
             self.add(3, f"rule_of[{self.collection.rules.index(rule)}].back(row, given)")
-        self.add(3, f"for name in {self.bind('gives', tuple(names))}:", "    b = given.get(name, A); w = get(name, A)")
-        self.add(4, "if w is A:", "    if b is not A:", "        u += (name,)")
-        self.add(4, "elif b is A or not same(b, w):", "    x += (name,)")
+        self._compare_given(3, tuple(names))
+
+    def _compare_given(self, depth: int, names: tuple[str, ...]) -> None:
+        """Fields of the document against what rules gave back for them."""
+        self.add(depth, f"for name in {self.bind('gives', names)}:", "    b = given.get(name, A); w = get(name, A)")
+        self.add(depth + 1, "if w is A:", "    if b is not A:", "        u += (name,)")
+        self.add(depth + 1, "elif b is A or not same(b, w):", "    x += (name,)")
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -332,9 +359,11 @@ class Code(Draft):
 
     def _emit_ledger(self) -> None:
         key = self.collection.key
-        usual, told = (" and not forms and not cut", "forms, cut") if self.collection.choices else ("", "(), ()")
+        several = bool(self.collection.choices)
+        usual, told = (" and not forms and not cut", "forms, cut") if several else ("", "(), ()")
+        told = f"tell(u, {told}) if {'u or forms or cut' if several else 'u'} else b''"
         self.add(2, f"if not others and x is m[0] and u is m[1] and known_tail is not None{usual}:")
-        self.add(2, "    tail = known_tail", "else:", f"    tail = residue(n, x, tell(u, {told}))")
+        self.add(2, "    tail = known_tail", "else:", f"    tail = residue(n, x, {told})")
         layout = Layout()
         name = self.collection.name.encode()
         layout.add_literal(struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0")

@@ -55,13 +55,15 @@ class Lookup:
     """A question that documents of one collection ask about rows of another, put once for a whole batch.
 
     `keys(documents)` gives the plain values asked for; they are compared with column `by` (aliases included where it is
-    the id), or with the document's own `_id` where `by` is "_id" (the key is then the ledger's source_id).
+    the id), or with the document's own `_id` where `by` is "_id" (the key is then the ledger's source_id). `fields` are
+    those that `keys` looks at, where it looks at each by itself; else it is given whole documents, which takes longer.
     """
 
     collection: str
     keys: Callable[[Iterable[Document]], set[Any]] = field(hash=False)
     by: str = "id"
     carry: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     @property
     def name(self) -> tuple[str, str]:

@@ -29,13 +29,14 @@ class Form(IntEnum):
 
     VALUE: as the driver decodes it. MOMENT: microseconds since 1970 of a date that a timestamp can hold, or None for
     null. UUID: the 16 bytes of a text that is a UUID in canonical form, else its value; it must not be binary data.
-    WHOLE: not a field but the document.
+    WHOLE: not a field but the document. THERE: True for a field that is there, whatever it holds.
     """
 
     VALUE = 0
     MOMENT = 1
     UUID = 2
     WHOLE = 3
+    THERE = 4
 
 
 Slot = tuple[str, Form]
@@ -228,4 +229,5 @@ _READERS: dict[Form, Callable[[Document, str], Any]] = {
     Form.MOMENT: _read_moment,
     Form.UUID: _read_uuid,
     Form.WHOLE: lambda document, name: document,
+    Form.THERE: lambda document, name: True if name in document else ABSENT,
 }

@@ -12,7 +12,7 @@ from migrator.translation import codecs
 from migrator.translation.context import Rule
 from migrator.translation.cutting import Form
 from migrator.translation.draft import Draft
-from migrator.translation.references import Name, Refer
+from migrator.translation.references import Members, Name, Refer
 from migrator.translation.rules import Compute, Imply, OneOf, Take
 
 
@@ -21,7 +21,7 @@ def has_form(rule: Rule) -> bool:
     if isinstance(rule, Take):
         simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.back_to is None
         return simple and _READINGS.get(type(rule.codec)) is not None
-    return isinstance(rule, Imply | OneOf | Compute | Refer | Name)
+    return isinstance(rule, Imply | OneOf | Compute | Refer | Name | Members)
 
 
 def write_forward(draft: Draft, rule: Rule) -> None:
@@ -73,6 +73,9 @@ def write_back(draft: Draft, rule: Rule) -> None:
     """The way back: the field that the columns give, against the document's."""
     if isinstance(rule, OneOf):
         _back_one_of(draft, rule)
+    elif isinstance(rule, Members):
+        v = draft.value(rule.path, Form.THERE)
+        draft.add(3, f"if {v} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
     elif isinstance(rule, Imply):
         draft.compare(rule.path, f"known({write_implied(draft, rule)})")
     elif isinstance(rule, Compute) and rule.to is not None:

@@ -88,7 +88,7 @@ class Refer:
 
     @property
     def lookup(self) -> Lookup:
-        return Lookup(self.key.collection, asks(self.path, self.key), carry=self.carry)
+        return Lookup(self.key.collection, asks(self.path, self.key), carry=self.carry, fields=(self.path,))
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:

@@ -265,6 +265,12 @@ class Pack:
         paths = (path for entry in self.entries for path in entry.back_paths)
         return tuple(dict.fromkeys(path.split(".")[0] for path in paths))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The top-level fields that tell all about its outcome, both ways."""
+        paths = (path for entry in self.entries for path in entry.paths)
+        return tuple(dict.fromkeys([*(path.split(".")[0] for path in paths), *self.gives]))
+
     def forward(self, document: Document, row: Row, context: Context) -> None:
         packed = {}
         for entry in self.entries:

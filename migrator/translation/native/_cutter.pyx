@@ -24,6 +24,7 @@ cdef enum Form:  # of a slot, as in `cutting.Form`
     MOMENT = 1
     UUID = 2
     WHOLE = 3
+    THERE = 4
 
 
 cdef struct Field:
@@ -211,6 +212,8 @@ cdef class Cutter:
         cdef int64_t milliseconds
         if field.value == NULL:
             return self._absent
+        if form == THERE:
+            return True
         if form == MOMENT:
             if field.kind == NULL_VALUE:
                 return None
