@@ -9,6 +9,8 @@ from typing import Any
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
+from mappings import shared
+from migrator.ids import uuid_text
 from migrator.translation.exact import Document, decode, encode
 from migrator.translation.rawbson import split
 from tests.mutations.base import Bench, Kind, Planted, table_of
@@ -42,7 +44,8 @@ def told(name: str, document: Document, column: str = "", *checks: str) -> Plant
 def text_changed(bench: Bench) -> Planted:
     fits = lambda document: bool(document.get("text"))  # noqa: E731
     found = rewrite(bench, "messages", lambda document: document.update(text=document["text"] + " "), fits)
-    return Planted(checks=(ROWS,), row=found["messageId"], column="content", fault="source")
+    row = uuid_text(shared.MESSAGES.uuid(found["messageId"]))  # some messageIds are no UUID
+    return Planted(checks=(ROWS,), row=row, column="content", fault="source")
 
 
 @plant("source: a date changed by a millisecond")
