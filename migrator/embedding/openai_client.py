@@ -71,6 +71,11 @@ class Client:
             raise UsageError(
                 "embedding.api_key is empty", hint='Write "${OPENAI_API_KEY}" there, and set that variable.'
             )
+        if not (key.isascii() and key.isprintable()):  # else no header can carry it, and no request is ever sent
+            raise UsageError(
+                "embedding.api_key holds a character that no key has",
+                hint="Copy the key again, without what is around it.",
+            )
         self.label = f"the embedding service at {address_of(settings.base_url)}"
         self.pace = Pace(settings.concurrency)
         self.proven: float | None = None

@@ -268,3 +268,11 @@ def test_local_model_is_that_of_the_package() -> None:
 def cosine(one: array[float], other: array[float]) -> float:
     product = sum(a * b for a, b in zip(one, other, strict=True))
     return product / math.hypot(*one) / math.hypot(*other)
+
+
+@pytest.mark.parametrize("key", ["sk-ä", "sk-1\n", "sk\u200b-1"])
+def test_a_key_that_no_header_can_carry_is_said(key: str, service: Running) -> None:
+    """A key copied with what was around it is the setting's fault, not the service's; and is not repeated."""
+    with pytest.raises(UsageError, match="api_key") as caught:
+        open_provider(settings(service, api_key=SecretStr(key)), lambda said: None)
+    assert key not in str(caught.value)
