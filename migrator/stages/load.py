@@ -15,6 +15,7 @@ from migrator.errors import DamagedSourceError, SourceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.journal import Connection, Place
 from migrator.mapping import Collection
+from migrator.memory import give_back_large_blocks
 from migrator.parts import Reading
 from migrator.sources.base import Batch, Part, Source
 from migrator.work import HANDED_BYTES, Task
@@ -68,6 +69,8 @@ def tasks(connection: Connection, place: Place, source: Source, left: list[Readi
     """Parts as they are, for who takes them to read; the batches of streams, which are read here."""
     whole = [reading.part for reading in left if not reading.streamed or reading.part.number]
     streams = [reading for reading in left if reading.streamed and not reading.part.number]
+    if streams:
+        give_back_large_blocks()
     cut = [reading.part for reading in streams if source.reads_parts(reading.part.collection)]
     others = [reading for reading in streams if reading.part not in cut]
     return chain(whole, cut_up(connection, place, source, cut, batch_rows), stream(source, others, batch_rows))
