@@ -13,8 +13,8 @@ from typing import Any
 
 from bson import Code, ObjectId, json_util
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID = re.compile(_CANONICAL.pattern, re.IGNORECASE)
 _HEX24 = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 
 

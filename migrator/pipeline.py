@@ -79,11 +79,6 @@ class Pipeline:
             settled=settled,
         )
 
-    def import_ahead(self) -> None:
-        """For who has something else to do before `bring`: worker processes import what they need meanwhile."""
-        if self.observe is None and needs_workers(self.config, self.concrete, self.source):
-            import_ahead(self.config, self.concrete)
-
     def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Loads and reconciles everything that is left; with `only`, these collections."""
         journal.record_metadata(self.connection, self.place, self.source.collections())
@@ -246,9 +241,10 @@ class Pipeline:
         return bytes(found[0].bytes)
 
 
-def import_ahead(config: Config, concrete: Concrete) -> None:
-    """Worker processes of this machine import what they need, half a second, beside whatever else is to be done."""
-    if config.engine.executor == "local":
+def import_ahead(config: Config, concrete: Concrete, source: Source) -> None:
+    """Worker processes of this machine import what they need, half a second, beside whatever is to be done before
+    `Pipeline.bring`; where that will start any."""
+    if config.engine.executor == "local" and needs_workers(config, concrete, source):
         Processes(config.engine.workers, concrete.packages or ()).import_ahead()
 
 

@@ -23,7 +23,7 @@ from migrator.journal import Connection, Place
 from migrator.lock import exclusive
 from migrator.ownership.belongings import remember_changes
 from migrator.persevere import persevere
-from migrator.pipeline import Pipeline, import_ahead, needs_workers
+from migrator.pipeline import Pipeline, import_ahead
 from migrator.settling.amend import index_ids, index_rows
 from migrator.sources.base import Answering, Source
 from migrator.stages.constrain import Ahead, constrain, renew_vector_indexes
@@ -55,8 +55,7 @@ def run_migration(
         source.collections()  # says what may not be read, before anything is written
         fingerprints = fingerprints_of(config, concrete, source)
     check_executor(config, concrete, source, target)
-    if needs_workers(config, concrete, source):
-        import_ahead(config, concrete)
+    import_ahead(config, concrete, source)
     main = source.main if isinstance(source, Combined) else source
     gauge = Gauge(config.engine, main.latency if isinstance(main, Answering) else None)
 

@@ -165,8 +165,8 @@ class Desk:
             if translator is None:
                 output = archive_batch(batch.collection, batch.data)
             else:
-                output, raws = translator.translate(batch.data)
-                self.admissions[batch.collection].bring(output, raws)
+                output, starts = translator.translate(batch.data)
+                self.admissions[batch.collection].bring(output, batch.data, starts)
             copy_records(self.connection, job.place, batch.collection, output)
             journal.sign(self.connection, job.place)
             journal.record_batch(self.connection, job.place, job.run, batch)

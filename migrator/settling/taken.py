@@ -4,7 +4,7 @@ index could not take. It is rejected at once; `claims` decides between the claim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, LiteralString
 
 import psycopg
@@ -15,6 +15,7 @@ from migrator.handover import Reject
 from migrator.journal import Place
 from migrator.mapping import Collection
 from migrator.resolve import array_for_sql, plain
+from migrator.translation import rawbson
 from migrator.translation.encode import Output, drop
 from migrator.translation.translator import Translator
 
@@ -33,27 +34,29 @@ class Admission:
         self._collection = translator.collection
         self._asks_first = False
 
-    def bring(self, output: Output, raws: Sequence[bytes]) -> None:
-        """Loads the rows of a batch; what claims a taken value, or holds what an index could not take, is rejected.
+    def bring(self, output: Output, data: bytes, starts: list[int]) -> None:
+        """Loads the rows of a batch, whose documents begin at `starts` of `data`; what claims a taken value, or holds
+        what an index could not take, is rejected.
 
         Raises `UniqueViolation` where the table refuses a row: then the whole transaction is to be done again. (In a
         savepoint, rows would not bear the transaction's own number, which `journal.sign` keeps.)
         """
-        self._refuse(output, raws, overlong(self._connection, self._collection, output))
+        self._refuse(output, data, starts, overlong(self._connection, self._collection, output))
         if self._asks_first or self._claims_twice(output):
-            self._refuse(output, raws, self._taken(output))
+            self._refuse(output, data, starts, self._taken(output))
         try:
             copy_rows(self._connection, self._place, self._translator.encoder, output.rows)
         except psycopg.errors.UniqueViolation:
             self._asks_first = True
             raise
 
-    def _refuse(self, output: Output, raws: Sequence[bytes], reasons: Iterator[tuple[int, Reject]]) -> None:
+    def _refuse(self, output: Output, data: bytes, starts: list[int], reasons: Iterator[tuple[int, Reject]]) -> None:
         refused: dict[int, Reject] = {}
         for index, reject in reasons:
             refused.setdefault(index, reject)  # the first reason counts
         for index, reject in refused.items():
-            self._translator.reject(output, raws[output.places[index]], reject)
+            raw = rawbson.document_at(data, starts[output.places[index]])
+            self._translator.reject(output, raw, reject)
         if refused:
             drop(output, refused.keys())
 

@@ -105,10 +105,8 @@ def first_id(data: bytes) -> bytes:
 
 def last_id(data: bytes) -> bytes:
     """BSON `{"_id": …}` of the last document."""
-    last = b""
-    for last in rawbson.split(data):  # noqa: B007 - only the last one matters
-        pass
-    return rawbson.source_id(last)
+    *_, last = rawbson.starts(data)
+    return rawbson.source_id(data[last:])
 
 
 def begin(act: Callable[[], T]) -> Future[T]:

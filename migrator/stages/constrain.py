@@ -60,6 +60,9 @@ class Change:
     def instant(self) -> bool:
         return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.checks)
 
+    def task(self, cost: float = 0) -> Task:
+        return Task(name=self.ref.name, act=partial(carry_out, self), cost=cost)
+
 
 def constrain(
     connect: Callable[[], Connection],
@@ -117,7 +120,7 @@ class Ahead:
                 self._emit(StepStarted(step=f"build {change.ref.name}"))
                 if self._crew is None:
                     self._crew = self._exits.enter_context(Crew(lambda: for_building(self._connect()), 1))
-                self._crew.begin(Task(name=change.ref.name, act=partial(carry_out, change)))
+                self._crew.begin(change.task())
                 self._begun.add(change.ref)
 
     def accompany(self, connection: Connection, workers: int, beside: Sequence[Task]) -> None:
@@ -127,10 +130,9 @@ class Ahead:
         is being built, all that is left to `constrain`."""
         if not self._begun:
             return
-        graph: Graph = {task: set() for task in beside}
-        for change in self._find_indexes(connection, {ref.table for ref in self._begun}):
-            if change.ref not in self._begun:
-                graph = {**graph, Task(name=change.ref.name, act=partial(carry_out, change)): set()}
+        found = self._find_indexes(connection, {ref.table for ref in self._begun})
+        others = [change.task() for change in found if change.ref not in self._begun]
+        graph: Graph = {task: set() for task in [*beside, *others]}
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
         with Crew(lambda: for_building(self._connect()), min(workers, len(graph))) as crew:
@@ -215,8 +217,7 @@ def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
     last_checks: dict[str, Task] = {}
     for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.checks)):
         table = change.ref.table
-        cost = sizes.get(table, 0) * COSTS.get(change.method, 1.0)
-        task = Task(name=change.ref.name, act=partial(carry_out, change), cost=cost)
+        task = change.task(sizes.get(table, 0) * COSTS.get(change.method, 1.0))
         earlier = {last_checks[table]} if table in last_checks else set()
         graph[task] = set(graph) if change.ref.kind == "vector_index" else earlier
         if change.checks:

@@ -27,7 +27,7 @@ from migrator.errors import UsageError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.handover import Counts
 from migrator.journal import SCRATCH, Connection, Place
-from migrator.pipeline import Pipeline
+from migrator.pipeline import Pipeline, import_ahead
 from migrator.sources.base import Source
 from migrator.targets.server import connect_worker
 
@@ -86,7 +86,7 @@ def verify(
     scope = _scope(config, concrete, source, connection, place, only, show)
     pipeline = Pipeline.of(config, concrete, source, connection, dsn, SCRATCH, emit)
     if level != "counts":
-        pipeline.import_ahead()
+        import_ahead(config, concrete, source)
     scope, look, checks = _counts(scope, source, dsn, emit)
     if concrete.embedded is not None and concrete.embedded.table in scope.tables:
         checks += vectors.check_all(connection, place, concrete.embedded, config, again)

@@ -119,7 +119,7 @@ class Code(Draft):
         super().__init__(collection, collection.constants(options))
         self._lister, self._packer = lister, packer
         self.names.update(
-            A=ABSENT, U=UNREADABLE, Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, IdMemo=IdMemo, same=same,
+            A=ABSENT, Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, IdMemo=IdMemo, same=same,
             decode=decode, to_v7=objectid_to_uuid, known=_known, SIMPLE=frozenset({str, bool, int, type(None)}),
             encoder=Encoder(self.collection), rule_of=self.collection.rules, tell=Telling().tell,
         )  # fmt: skip
@@ -303,7 +303,7 @@ class Code(Draft):
 
     def _back_pack(self, rule: Pack) -> None:
         number = self.collection.rules.index(rule)
-        self.add(3, f"if packed{number}:", f"    row = {self.row()}; given = {{}}; get = decode(cuts.raw(n)).get")
+        self.add(3, f"if packed{number}:", f"    row = {self.row()}; given = {{}}; get = whole.get")
         self.add(4, f"rule_of[{number}].back(row, given)")
         self._compare_given(4, rule.gives)
 

@@ -8,19 +8,18 @@ themselves and makes objects of what is asked for alone. It leaves more document
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
 import bson
 from bson import DatetimeMS, ObjectId
-from bson.errors import BSONError, InvalidBSON
+from bson.errors import BSONError
 
 from migrator.ids import canonical_uuid
 from migrator.translation import codecs, native, rawbson
 from migrator.translation.context import ABSENT
-from migrator.translation.exact import CODEC_OPTIONS, Document, decode_sound, encode, is_faithful
+from migrator.translation.exact import CODEC_OPTIONS, Document, decode_each, encode, is_faithful
 from migrator.translation.residues import as_field, encode_all
 
 
@@ -119,12 +118,13 @@ class Cutter:
     def cut(self, data: bytes, position: int, most: int) -> Cuts:
         raws: list[bytes] = []
         starts: list[int] = []
+        first = position
         while position < len(data) and len(raws) < most:
             raw = rawbson.document_at(data, position)
             raws.append(raw)
             starts.append(position)
             position += len(raw)
-        documents = decode_faithful(raws)
+        documents = decode_faithful(data[first:position], raws)
         tuples = [None if each is None else self._tuple(each) for each in documents]
         return Decoded(self._given, raws, documents, starts, tuples, position)
 
@@ -172,32 +172,18 @@ class Decoded:
         return as_field(packed if size > 5 else None)
 
 
-def decode_faithful(raws: list[bytes]) -> list[Document | None]:
+def decode_faithful(data: bytes, raws: list[bytes]) -> list[Document | None]:
     """Documents that encode to the very bytes they come from; None for the others, hardly ever any."""
-    documents = _decode(raws)
+    documents = decode_each(data, raws)
     some = [(place, document) for place, document in enumerate(documents) if document is not None]
     try:
         encoded: Iterable[bytes | None] = list(encode_all([document for _, document in some]))
     except (BSONError, ValueError, OverflowError, TypeError, RecursionError):
         encoded = [raws[place] if is_faithful(document, raws[place]) else None for place, document in some]
-    for (place, _), data in zip(some, encoded, strict=True):
-        if data != raws[place]:
+    for (place, _), again in zip(some, encoded, strict=True):
+        if again != raws[place]:
             documents[place] = None
     return documents
-
-
-def _decode(raws: list[bytes]) -> list[Document | None]:
-    if not any(map(rawbson.why_not_to_decode, raws)):
-        with suppress(InvalidBSON):
-            return list(bson.decode_all(b"".join(raws), CODEC_OPTIONS))
-    return [_decode_one(raw) for raw in raws]
-
-
-def _decode_one(raw: bytes) -> Document | None:
-    try:
-        return decode_sound(raw)
-    except InvalidBSON:
-        return None
 
 
 class Unfit:

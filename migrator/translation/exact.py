@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import bson
@@ -29,6 +30,21 @@ def decode_sound(data: bytes) -> Document:
     if reason := why_not_to_decode(data):
         raise InvalidBSON(reason)
     return decode(data)
+
+
+def decode_each(data: bytes, raws: Sequence[bytes]) -> list[Document | None]:
+    """The same for the documents `raws`, which `data` is made of: faster than one by one. None for what is refused."""
+    if not any(map(why_not_to_decode, raws)):
+        with suppress(InvalidBSON):
+            return list(bson.decode_all(data, CODEC_OPTIONS))
+    return [_decode_or_none(raw) for raw in raws]
+
+
+def _decode_or_none(raw: bytes) -> Document | None:
+    try:
+        return decode_sound(raw)
+    except InvalidBSON:
+        return None
 
 
 def show_id(source_id: bytes) -> str:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import bson
-from bson.errors import InvalidBSON
 
 from migrator.mapping import Collection
 from migrator.settling.merge import Merge
 from migrator.sources.base import Batch
 from migrator.translation import rawbson
-from migrator.translation.exact import CODEC_OPTIONS, decode_sound
+from migrator.translation.exact import decode_each
 
 # A field whose names are data (a map by user, say) would fill the list; what is beyond is counted, not listed.
 MOST_PATHS = 400
@@ -44,7 +40,9 @@ class FieldStatistics:
         """Counts the documents of a batch."""
         self.documents += batch.count
         self.bytes += len(batch.data)
-        for document in _decode(batch.data):
+        for document in decode_each(batch.data, list(rawbson.split(batch.data))):
+            if document is None:
+                continue
             found: dict[str, set[str]] = {}
             _collect(document, "", found)
             for path, kinds in found.items():
@@ -70,21 +68,6 @@ class FieldStatistics:
             }
             for path, kinds in self.types.items()
         ]
-
-
-def _decode(data: bytes) -> Iterable[Any]:
-    """What can be decoded of a batch."""
-    if not any(map(rawbson.why_not_to_decode, rawbson.split(data))):
-        with suppress(InvalidBSON):
-            return bson.decode_all(data, CODEC_OPTIONS)
-    return [each for raw in rawbson.split(data) if (each := _decodable(raw)) is not None]
-
-
-def _decodable(raw: bytes) -> Any:
-    try:
-        return decode_sound(raw)
-    except InvalidBSON:
-        return None
 
 
 def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:

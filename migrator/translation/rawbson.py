@@ -6,8 +6,7 @@ For what is archived or cannot be decoded, and for what must not be decoded at a
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterator
 
 _int32 = struct.Struct("<i").unpack_from
 
@@ -29,39 +28,27 @@ LARGEST = (16 << 20) + (64 << 10)
 
 def document_at(data: bytes, position: int) -> bytes:
     """The document of a batch that begins at a position. Raises ValueError where its length does not fit."""
-    length = _int32(data, position)[0] if len(data) - position >= _SHORTEST else 0
-    if not _SHORTEST <= length <= len(data) - position:
-        raise ValueError("a document's length is not that of the batch")
-    return data[position : position + length]
+    return data[position : _end_at(data, position)]
+
+
+def starts(data: bytes) -> Iterator[int]:
+    """Where the documents of a batch begin. Raises ValueError as `document_at`."""
+    position = 0
+    while position < len(data):
+        yield position
+        position = _end_at(data, position)
 
 
 def split(data: bytes) -> Iterator[bytes]:
     """The documents of a batch, one by one."""
-    position = 0
-    while position < len(data):
-        raw = document_at(data, position)
-        yield raw
-        position += len(raw)
+    return (document_at(data, start) for start in starts(data))
 
 
-class Split(Sequence[bytes]):
-    """The documents of a batch, by their place; `starts` has the positions where they begin."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.starts: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[bytes]: ...
-    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
-        if isinstance(place, slice):
-            return [document_at(self._data, start) for start in self.starts[place]]
-        return document_at(self._data, self.starts[place])
+def _end_at(data: bytes, position: int) -> int:
+    length = _int32(data, position)[0] if len(data) - position >= _SHORTEST else 0
+    if not _SHORTEST <= length <= len(data) - position:
+        raise ValueError("a document's length is not that of the batch")
+    return int(position + length)
 
 
 def source_id(document: bytes) -> bytes:

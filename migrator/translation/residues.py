@@ -28,7 +28,7 @@ class Telling:
     """What a residue tells beside `set`: its elements. Most documents tell one of a few things."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[Names, Forms], bytes] = {((), ()): b""}
+        self._told: dict[tuple[Names, Forms], bytes] = {}
 
     def tell(self, unset: Names, forms: Forms, cuts: Cuts) -> bytes:
         """`unset`: fields that the document lacks; `forms`: those that have another of their forms; `cuts`: what is

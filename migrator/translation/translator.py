@@ -5,7 +5,6 @@ Translators are made once per collection and level; they keep nothing of a batch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from bson.errors import InvalidBSON
@@ -44,16 +43,16 @@ class Translator:
         self.compiled = compile_collection(collection, options, lister)
         self.cutter = cutter_of(self.compiled.wanted)
 
-    def translate(self, data: bytes) -> tuple[Output, Sequence[bytes]]:
-        """What becomes of a batch, and its documents' BSON one by one."""
-        output, raws = Output(), rawbson.Split(data)
+    def translate(self, data: bytes) -> tuple[Output, list[int]]:
+        """What becomes of a batch, and where its documents begin."""
+        output, starts = Output(), list[int]()
         position = 0
         while position < len(data):
             cuts = self.cutter.cut(data, position, TOGETHER)
-            self._translate_some(cuts, len(raws), output)
-            raws.starts += cuts.starts
+            self._translate_some(cuts, len(starts), output)
+            starts += cuts.starts
             position = cuts.end
-        return output, raws
+        return output, starts
 
     def _translate_some(self, cuts: Cuts, first: int, output: Output) -> None:
         """Some documents of a batch, from place `first` on."""
