@@ -17,11 +17,11 @@ from psycopg import sql
 
 from bench.residues import Weights, weigh
 from bench.stage import Scene
-from migrator.database.copying import copy
-from migrator.resolve import Resolver
-from migrator.translation.encode import Output
-from migrator.translation.exact import CODEC_OPTIONS, Document
-from migrator.translation.translate import Translation
+from migrator.documents.codec import CODEC_OPTIONS, Document
+from migrator.postgres.copy import copy
+from migrator.rows.lookup import Resolver
+from migrator.translation.encoder import Output
+from migrator.translation.interpreter import Translation
 from migrator.translation.translator import Translator
 
 COLLECTION = "messages"

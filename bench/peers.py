@@ -21,8 +21,8 @@ import psycopg
 
 from bench.documents import write_dump
 from bench.processes import COMMAND, Series, watch
+from migrator.documents import raw_bson
 from migrator.targets.embedded import EmbeddedTarget
-from migrator.translation import rawbson
 from tests.mongo import fill, server_in
 
 DATABASE = "LibreChat"
@@ -33,7 +33,7 @@ def compare_live(folder: Path, documents: int, repetitions: int, workers: int) -
     """Seconds of each command, one a repetition, and the largest memory of a process of each."""
     write_dump(folder / "made" / DATABASE, documents)
     collections = {
-        path.stem: list(rawbson.split(path.read_bytes())) for path in (folder / "made" / DATABASE).glob("*.bson")
+        path.stem: list(raw_bson.split(path.read_bytes())) for path in (folder / "made" / DATABASE).glob("*.bson")
     }
     series = Series()
     with server_in(folder / "mongo") as server:

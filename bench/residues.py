@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 
-from migrator.journal import Place
-from migrator.mapping import Collection
-from migrator.translation.exact import Document, decode, encode
-from migrator.translation.references import Name
-from migrator.translation.rules import Imply
+from migrator.documents.codec import Document, decode, encode
+from migrator.mapping.collection import Collection
+from migrator.mapping.references import Name
+from migrator.mapping.rules import Imply
+from migrator.state.journal import Place
 
 MOST = 50_000  # documents that are weighed
 

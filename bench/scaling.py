@@ -13,13 +13,13 @@ import psycopg
 
 from bench.processes import Series
 from bench.stage import Scene
-from migrator.concrete import load_concrete
-from migrator.config import Config
-from migrator.resolve import Resolver
-from migrator.run import PLACE
-from migrator.tenancy import Options
+from migrator.config.models import Config
+from migrator.execution.tasks import without_collector
+from migrator.mapping.loader import load_concrete
+from migrator.rows.lookup import Resolver
+from migrator.state.tenant import Options
 from migrator.translation.translator import Translator
-from migrator.work import without_collector
+from migrator.workflows.run import PLACE
 
 ONE, TWO = "translating, 1 process", "translating, 2 processes"
 _translators: list[Translator] = []  # of a process

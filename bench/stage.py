@@ -12,14 +12,14 @@ from typing import Any
 import psycopg
 
 from bench.documents import write_dump
-from migrator.concrete import Concrete, load_concrete
-from migrator.config import load_config
-from migrator.resolve import Resolver
-from migrator.run import PLACE, run_migration
+from migrator.config.loader import load_config
+from migrator.documents import raw_bson
+from migrator.mapping.loader import Concrete, load_concrete
+from migrator.rows.lookup import Resolver
 from migrator.sources import open_source
+from migrator.state.tenant import Options
 from migrator.targets import open_target
-from migrator.tenancy import Options
-from migrator.translation import rawbson
+from migrator.workflows.run import PLACE, run_migration
 
 TABLES = """
 CREATE SCHEMA bench;
@@ -66,5 +66,5 @@ def set_scene(documents: int, batch: int) -> Iterator[Scene]:
 
 def cut_batches(data: bytes, documents: int) -> list[bytes]:
     """The documents of a .bson file, so many at a time."""
-    raws = list(rawbson.split(data))
+    raws = list(raw_bson.split(data))
     return [b"".join(raws[start : start + documents]) for start in range(0, len(raws), documents)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mappings import agents, chunks, conversations, files, lms, memories, messages, recordings, transactions, users
-from migrator.mapping import Embedded
+from migrator.mapping.collection import Embedded
 
 MAPPINGS = (
     users.mapping,

@@ -11,14 +11,14 @@ from bson import ObjectId
 from mappings import shared
 from mappings.files import file_ids
 from mappings.users import TIER
+from migrator.documents.codec import Document, encode
+from migrator.documents.jsonb import normalize
 from migrator.ids import is_objectid_text, uuid_text
-from migrator.mapping import Collection
-from migrator.translation.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, TEXT, UNREADABLE
-from migrator.translation.context import ABSENT, Context, Lookup, Row, first_at, kind_of
-from migrator.translation.exact import Document, encode
-from migrator.translation.jsonb import normalize
-from migrator.translation.references import Key
-from migrator.translation.rules import Compute, imply, take
+from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, TEXT, UNREADABLE
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at, kind_of
+from migrator.mapping.references import Key
+from migrator.mapping.rules import Compute, imply, take
 from schema.chat import agents
 
 SEARCH = ("tool_resources.file_search.file_ids",)

@@ -10,14 +10,14 @@ from typing import Any
 
 from mappings import shared
 from mappings.agents import own_id
+from migrator.documents.codec import Document
+from migrator.documents.jsonb import normalize
 from migrator.ids import uuid_of, uuid_text
-from migrator.mapping import Collection, Expected
-from migrator.translation.codecs import INTEGER, MOMENT, TEXT, UNREADABLE
-from migrator.translation.context import ABSENT, Context, Found, Lookup, Rejected, first_at, kind_of
-from migrator.translation.exact import Document
-from migrator.translation.jsonb import normalize
-from migrator.translation.references import Key, Refer
-from migrator.translation.rules import Compute, take
+from migrator.mapping.codecs import INTEGER, MOMENT, TEXT, UNREADABLE
+from migrator.mapping.collection import Collection, Expected
+from migrator.mapping.context import ABSENT, Context, Found, Lookup, Rejected, first_at, kind_of
+from migrator.mapping.references import Key, Refer
+from migrator.mapping.rules import Compute, take
 from schema.rag import document_chunks
 
 NAME = "document_chunks"

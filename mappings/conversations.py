@@ -6,12 +6,12 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from mappings import shared
-from migrator.mapping import Collection
-from migrator.translation.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
-from migrator.translation.context import ABSENT, Context, Lookup, Row, first_at
-from migrator.translation.exact import Document
-from migrator.translation.references import Members
-from migrator.translation.rules import Compute, Entry, Pack, Why, imply, take
+from migrator.documents.codec import Document
+from migrator.mapping.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at
+from migrator.mapping.references import Members
+from migrator.mapping.rules import Compute, Entry, Pack, Why, imply, take
 from schema.chat import conversations
 
 NAMES = ("agentId", "agent_id")

@@ -6,12 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 from mappings import shared
-from migrator.mapping import Collection
-from migrator.translation.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
-from migrator.translation.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
-from migrator.translation.exact import Document
-from migrator.translation.jsonb import normalize
-from migrator.translation.rules import Compute, imply, take
+from migrator.documents.codec import Document
+from migrator.documents.jsonb import normalize
+from migrator.mapping.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
+from migrator.mapping.rules import Compute, imply, take
 from schema.rag import files
 
 MOST_BYTES = 2**31 - 1  # the column is an integer

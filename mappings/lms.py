@@ -6,12 +6,12 @@ from typing import Any
 
 from mappings import shared
 from mappings.users import TIER
-from migrator.mapping import Collection, Link
-from migrator.translation.codecs import BOOLEAN, INTEGER, JSON_MOMENT, TEXT, UNREADABLE
-from migrator.translation.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.translation.exact import Document
-from migrator.translation.references import Refer
-from migrator.translation.rules import Entry, Pack, imply, take
+from migrator.documents.codec import Document
+from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON_MOMENT, TEXT, UNREADABLE
+from migrator.mapping.collection import Collection, Link
+from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.mapping.references import Refer
+from migrator.mapping.rules import Entry, Pack, imply, take
 from schema.lms import courses as courses_table
 from schema.lms import modules as modules_table
 

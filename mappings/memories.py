@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from mappings import shared
-from migrator.mapping import Collection
-from migrator.translation.codecs import INDEXED_TEXT, MOMENT, TEXT, UNREADABLE
-from migrator.translation.context import ABSENT, Context, Row, kind_of
-from migrator.translation.exact import Document
-from migrator.translation.references import Key
-from migrator.translation.rules import Compute, created_at, imply, take
+from migrator.documents.codec import Document
+from migrator.mapping.codecs import INDEXED_TEXT, MOMENT, TEXT, UNREADABLE
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Context, Row, kind_of
+from migrator.mapping.references import Key
+from migrator.mapping.rules import Compute, created_at, imply, take
 from schema.users import memories
 
 

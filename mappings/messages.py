@@ -7,13 +7,13 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from mappings import shared
+from migrator.documents.codec import Document
 from migrator.ids import uuid_text
-from migrator.mapping import Collection, Link, Newest, Tree
-from migrator.translation.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
-from migrator.translation.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.translation.exact import Document
-from migrator.translation.references import Name, Refer
-from migrator.translation.rules import Compute, OneOf, imply, take
+from migrator.mapping.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
+from migrator.mapping.collection import Collection, Link, Newest, Tree
+from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.mapping.references import Name, Refer
+from migrator.mapping.rules import Compute, OneOf, imply, take
 from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings import shared
-from migrator.config_models import Config
-from migrator.settling.merge import ByKey, ByValue, Fill, Merge
-from migrator.translation.codecs import INTEGER, JSON_MOMENT, TEXT
-from migrator.translation.jsonb import Note
+from migrator.config.models import Config
+from migrator.documents.jsonb import Note
+from migrator.mapping.codecs import INTEGER, JSON_MOMENT, TEXT
+from migrator.mapping.merges import ByKey, ByValue, Fill, Merge
 
 
 @dataclass(frozen=True, slots=True)

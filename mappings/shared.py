@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrator.translation.codecs import MOMENT, ObjectIdText
-from migrator.translation.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.translation.exact import Document
-from migrator.translation.references import Key, Refer
-from migrator.translation.rules import Take, created_at, take, updated_at
+from migrator.documents.codec import Document
+from migrator.mapping.codecs import MOMENT, ObjectIdText
+from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.mapping.references import Key, Refer
+from migrator.mapping.rules import Take, created_at, take, updated_at
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")

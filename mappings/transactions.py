@@ -6,11 +6,11 @@ import decimal
 from typing import Any
 
 from mappings import shared
-from migrator.mapping import Collection
-from migrator.translation.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
-from migrator.translation.context import ABSENT, Archived, Context, Rejected, kind_of
-from migrator.translation.references import Key
-from migrator.translation.rules import Compute, Guard, imply, take
+from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Archived, Context, Rejected, kind_of
+from migrator.mapping.references import Key
+from migrator.mapping.rules import Compute, Guard, imply, take
 from schema.payments import transactions
 
 # Currencies whose smallest unit is the unit (Stripe's list).

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mappings import shared
-from migrator.mapping import Collection
-from migrator.translation.codecs import BOOLEAN, INDEXED_TEXT, JSON_OBJECT, MOMENT, TEXT, Enum
-from migrator.translation.context import ABSENT, Context, Lookup, Row, first_at
-from migrator.translation.exact import Document
-from migrator.translation.rules import imply, take
+from migrator.documents.codec import Document
+from migrator.mapping.codecs import BOOLEAN, INDEXED_TEXT, JSON_OBJECT, MOMENT, TEXT, Enum
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at
+from migrator.mapping.rules import imply, take
 from schema.users import users
 
 PROVIDER_IDS = {

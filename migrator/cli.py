@@ -18,33 +18,31 @@ from datetime import UTC, datetime
 import psycopg
 import typer
 
-from migrator.commands import embedding, looking, planning, proving, reverting, running
+from migrator.commands import embed, plan, psql, revert, run, verify
+from migrator.commands.context import _consoles as _consoles
+from migrator.commands.context import current_console
 from migrator.commands.rejects import rejects_app
-from migrator.commands.session import _consoles as _consoles
-from migrator.commands.session import (
-    current_console,
-)
-from migrator.database.driver import explain
 from migrator.errors import MigrateError, StoppedError
-from migrator.wording import say_error, trace_error
+from migrator.postgres.errors import explain
+from migrator.redaction import say_error, trace_error
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Move a MongoDB application to PostgreSQL without losing a byte.")  # fmt: skip
 # Name, what it does, an example; in the order of `migrate --help`.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("init", planning.init, "migrate init migrate.toml"),
-    ("plan", planning.plan_command, "migrate plan --out plan.json"),
-    ("run", running.run, "migrate run --plan plan.json"),
-    ("status", running.status_command, "migrate status --watch"),
-    ("verify", proving.verify, "migrate verify --level roundtrip --junit verify.xml"),
-    ("revert", reverting.revert, "migrate revert --yes"),
-    ("report", proving.report, "migrate report --plan plan.json --html plan.html"),
-    ("export", proving.export, "migrate export rebuilt && mongorestore rebuilt"),
-    ("embed", embedding.embed, "migrate embed"),
-    ("schema", planning.schema, "migrate schema > schema.sql"),
-    ("id", planning.id_command, "migrate id users 64baaaafd882a3fac3fb6a2b"),
-    ("psql", looking.psql, "migrate psql -- -c 'SELECT count(*) FROM messages'"),
-    ("version", looking.version, "migrate version"),
+    ("init", plan.init, "migrate init migrate.toml"),
+    ("plan", plan.plan_command, "migrate plan --out plan.json"),
+    ("run", run.run, "migrate run --plan plan.json"),
+    ("status", run.status_command, "migrate status --watch"),
+    ("verify", verify.verify, "migrate verify --level roundtrip --junit verify.xml"),
+    ("revert", revert.revert, "migrate revert --yes"),
+    ("report", verify.report, "migrate report --plan plan.json --html plan.html"),
+    ("export", verify.export, "migrate export rebuilt && mongorestore rebuilt"),
+    ("embed", embed.embed, "migrate embed"),
+    ("schema", plan.schema, "migrate schema > schema.sql"),
+    ("id", plan.id_command, "migrate id users 64baaaafd882a3fac3fb6a2b"),
+    ("psql", psql.psql, "migrate psql -- -c 'SELECT count(*) FROM messages'"),
+    ("version", psql.version, "migrate version"),
 )
 for name, command, example in COMMANDS:
     app.command(name, epilog=f"Example: {example}")(command)

@@ -16,7 +16,7 @@ import bson
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
-from migrator.translation.exact import encode
+from migrator.documents.codec import encode
 from tests.strategies import DECIMALS, MILLISECONDS
 
 Document = dict[str, Any]

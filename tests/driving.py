@@ -22,12 +22,12 @@ from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator import cli
-from migrator.checks.records import sort_fields
-from migrator.database import catalog, ddl
-from migrator.database.catalog import Catalog
+from migrator.postgres import catalog, ddl
+from migrator.postgres.catalog import Catalog
 from migrator.targets.base import Target
 from migrator.targets.bundled import program_path
 from migrator.targets.server import ServerTarget
+from migrator.verification.record_diff import sort_fields
 from tests.conftest import administer, with_database
 
 COMMAND = Path(sys.executable).with_name("migrate")
@@ -97,11 +97,11 @@ def hurried(server_url: str) -> Iterator[None]:
         return known[key]
 
     with (
-        patch("migrator.database.catalog.read_wanted", read_once),
-        patch("migrator.database.ddl.statements", _STATEMENTS),
-        patch("migrator.stages.plan.scratch_target", lambda: _rehearsal(server_url)),
-        patch("migrator.rehearse.scratch_target", lambda careful: _rehearsal(server_url)),
-        patch("migrator.stages.plan.finish", lambda *arguments: None),
+        patch("migrator.postgres.catalog.read_wanted", read_once),
+        patch("migrator.postgres.ddl.statements", _STATEMENTS),
+        patch("migrator.workflows.plan.scratch_target", lambda: _rehearsal(server_url)),
+        patch("migrator.workflows.dry_run.scratch_target", lambda careful: _rehearsal(server_url)),
+        patch("migrator.workflows.plan.finish", lambda *arguments: None),
     ):
         yield
 

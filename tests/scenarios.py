@@ -23,8 +23,8 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import DatetimeConversion
 from bson.json_util import JSONMode, JSONOptions, loads
 
-from migrator.translation.exact import CODEC_OPTIONS
-from migrator.translation.rawbson import split
+from migrator.documents.codec import CODEC_OPTIONS
+from migrator.documents.raw_bson import split
 from tests.archive_writer import write_folder
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "scenarios"

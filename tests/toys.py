@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 
-from migrator.mapping import Collection, Link
-from migrator.translation.codecs import BOOLEAN, INTEGER, JSON, MOMENT, NUMBER, TEXT, Enum, ObjectIdText, Text
-from migrator.translation.context import ABSENT, Archived, Context, Found, Rejected, Row
-from migrator.translation.exact import Document
-from migrator.translation.references import Key, Name, Refer
-from migrator.translation.rules import Compute, Entry, Guard, Pack, created_at, imply, take
+from migrator.documents.codec import Document
+from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, MOMENT, NUMBER, TEXT, Enum, ObjectIdText, Text
+from migrator.mapping.collection import Collection, Link
+from migrator.mapping.context import ABSENT, Archived, Context, Found, Rejected, Row
+from migrator.mapping.references import Key, Name, Refer
+from migrator.mapping.rules import Compute, Entry, Guard, Pack, created_at, imply, take
 from tests import strategies
 
 OTHERS = Key(path="_id", collection="others")

@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from migrator.database import ddl
-from migrator.targets.scratch import scratch_target
+from migrator.postgres import ddl
+from migrator.targets.ephemeral import scratch_target
 from schema import metadata
 
 HERE = Path(__file__).parent

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from migrator import rejects
-from migrator.commands.session import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
-from migrator.journal import Place
-from migrator.page.content import shorten
-from migrator.run import retry_rejects
+from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
+from migrator.report.content import shorten
+from migrator.state import rejects
+from migrator.state.journal import Place
 from migrator.terminal import render
+from migrator.workflows.run import retry_rejects
 
 SHOWN = 60  # characters of an `_id` in a table
 rejects_app = typer.Typer(no_args_is_help=True, help="The documents that could not be loaded, with reasons.")

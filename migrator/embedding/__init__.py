@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from migrator.config_models import Embedding
+from migrator.config.models import Embedding
 from migrator.embedding.provider import Provider
 
 

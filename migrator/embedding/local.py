@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from migrator.embedding.answers import check_vector
 from migrator.embedding.provider import Answer, Failure, Result, Success
+from migrator.embedding.responses import check_vector
 from migrator.errors import UsageError
 
 NAME, DIMENSIONS = "l2_supercat", 256

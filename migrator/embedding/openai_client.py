@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from migrator.config_models import Embedding, address_of
-from migrator.embedding.pace import Pace
+from migrator.config.models import Embedding, address_of
+from migrator.embedding.rate_limit import Pace
 from migrator.errors import EmbeddingError, UsageError
 
 FIRST_TRIES = 5  # before anything has succeeded: some three seconds, for then the settings are to blame

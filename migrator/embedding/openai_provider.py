@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from migrator.config_models import Embedding
-from migrator.embedding.answers import check_vector, read_answer
+from migrator.config.models import Embedding
+from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
 from migrator.embedding.openai_client import Client, Refused
-from migrator.embedding.packing import cut, estimate_tokens, halve, mean, pack
 from migrator.embedding.provider import Answer, Failure, Result, Success, Vector
+from migrator.embedding.responses import check_vector, read_answer
 from migrator.errors import EmbeddingError
 
 ROUNDS = 8  # so often is a text asked for whose vector is no good,

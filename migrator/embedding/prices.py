@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from migrator.config_models import Embedding
+from migrator.config.models import Embedding
 
 # OpenAI's list prices in US dollars for a million tokens, as of 2025; `usd_per_million` says what is true now.
 PRICES: Mapping[str, float] = {

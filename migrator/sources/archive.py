@@ -18,7 +18,8 @@ from migrator.errors import SourceError
 from migrator.sources.archive_blocks import TERMINATOR, Pass, read_fields, read_string
 from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import LARGEST, Stream, parse_position
-from migrator.sources.catalog import (
+from migrator.sources.files import Meter, fingerprint_files, read_chunks, unreadable
+from migrator.sources.selection import (
     BUCKETS,
     OPLOG,
     Metadata,
@@ -27,7 +28,6 @@ from migrator.sources.catalog import (
     parse_metadata,
     reason_to_leave_out,
 )
-from migrator.sources.files import Meter, fingerprint_files, read_chunks, unreadable
 
 _MAGIC: Final = struct.pack("<I", 0x8199E26D)
 _GZIP: Final = b"\x1f\x8b"

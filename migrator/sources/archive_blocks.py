@@ -14,10 +14,10 @@ import bson
 from bson.errors import InvalidBSON
 from fastcrc import crc64
 
+from migrator.documents.raw_bson import plain_fields
 from migrator.errors import DamagedSourceError
 from migrator.sources.base import Batch
 from migrator.sources.bson_stream import LARGEST, OpenBatch, Stream, count_whole
-from migrator.translation.rawbson import plain_fields
 
 TERMINATOR: Final = -1  # 0xFFFFFFFF where a document's length would be
 _MANY: Final = 1 << 62

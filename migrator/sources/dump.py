@@ -19,7 +19,8 @@ from urllib.parse import unquote_plus
 from migrator.errors import DamagedSourceError, SourceError, UsageError
 from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import Stream, parse_position, read_batches, split_file
-from migrator.sources.catalog import (
+from migrator.sources.files import AGAIN, Meter, fingerprint_files, read_chunks, read_small, unreadable
+from migrator.sources.selection import (
     BUCKETS,
     OPLOG,
     Metadata,
@@ -29,7 +30,6 @@ from migrator.sources.catalog import (
     parse_metadata,
     reason_to_leave_out,
 )
-from migrator.sources.files import AGAIN, Meter, fingerprint_files, read_chunks, read_small, unreadable
 
 _METADATA: Final = (".metadata.json", ".metadata.json.gz")
 _DATA: Final = (".bson", ".bson.gz")

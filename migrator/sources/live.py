@@ -21,13 +21,13 @@ from pymongo.collection import Collection
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from migrator.documents import raw_bson
 from migrator.errors import SourceError
 from migrator.sources.base import Batch, Part, SourceCollection
 from migrator.sources.bson_stream import walk
-from migrator.sources.catalog import BUCKETS, choose_database, reason_to_leave_out
 from migrator.sources.live_client import CANNOT_READ, connect, explain, is_transient, label_of, url_database
 from migrator.sources.live_cursor import AFTER, Reader, begin, first_id, last_id
-from migrator.translation import rawbson
+from migrator.sources.selection import BUCKETS, choose_database, reason_to_leave_out
 
 PATIENCE: Final = 300  # seconds for which a server that does not answer is tried again
 LATENCY_ENDS: Final = 5  # seconds after which it is slow, and no more is to be known
@@ -276,7 +276,7 @@ class LiveSource:
         except SourceError:
             self._notify(f"{name} is read by one worker: this user may not sample it")
             return []
-        ids = [rawbson.source_id(raw) for batch in batches for raw in rawbson.split(batch)]
+        ids = [raw_bson.source_id(raw) for batch in batches for raw in raw_bson.split(batch)]
         chosen = [ids[place * len(ids) // count] for place in range(1, count)] if ids else []
         return [each.hex() for each in dict.fromkeys(chosen)]
 

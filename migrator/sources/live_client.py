@@ -21,9 +21,9 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
+from migrator.documents.codec import CODEC_OPTIONS
 from migrator.errors import SourceError, UsageError
 from migrator.masking import Secrets, url_secrets
-from migrator.translation.exact import CODEC_OPTIONS
 
 CANNOT_READ: Final = frozenset({13})  # Unauthorized
 _BAD_LOGIN: Final = frozenset({18, 8000})  # AuthenticationFailed, Atlas' own

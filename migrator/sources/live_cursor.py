@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 
 from pymongo.collection import Collection
 
+from migrator.documents import raw_bson
+from migrator.documents.codec import decode, encode
 from migrator.errors import SourceError
-from migrator.translation import rawbson
-from migrator.translation.exact import decode, encode
 
 T = TypeVar("T")
 AFTER: Final = "+"
@@ -81,8 +81,8 @@ class Reader:
         """`min` is inclusive: the document that was handed out last comes again, unless it has been deleted."""
         if not self._position.endswith(AFTER):
             return data
-        first = next(rawbson.split(data))
-        again = rawbson.source_id(first).hex() == self._position.removesuffix(AFTER)
+        first = next(raw_bson.split(data))
+        again = raw_bson.source_id(first).hex() == self._position.removesuffix(AFTER)
         return data[len(first) :] if again else data
 
 
@@ -100,13 +100,13 @@ def read_id(position: str) -> Any:
 
 def first_id(data: bytes) -> bytes:
     """BSON `{"_id": …}` of the first document."""
-    return rawbson.source_id(next(rawbson.split(data)))
+    return raw_bson.source_id(next(raw_bson.split(data)))
 
 
 def last_id(data: bytes) -> bytes:
     """BSON `{"_id": …}` of the last document."""
-    *_, last = rawbson.starts(data)
-    return rawbson.source_id(data[last:])
+    *_, last = raw_bson.starts(data)
+    return raw_bson.source_id(data[last:])
 
 
 def begin(act: Callable[[], T]) -> Future[T]:

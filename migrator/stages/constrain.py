@@ -19,16 +19,16 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
-from migrator import vector_indexes
-from migrator.database import catalog, ddl, objects
-from migrator.database.catalog import Catalog
-from migrator.database.crew import Crew, Graph, Task
-from migrator.database.ddl import Ref, Statement
-from migrator.database.objects import Record
+from migrator.embedding import vector_indexes
 from migrator.errors import DifferenceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.journal import Place
-from migrator.mapping import Embedded
+from migrator.mapping.collection import Embedded
+from migrator.postgres import catalog, ddl, schema_changes
+from migrator.postgres.catalog import Catalog
+from migrator.postgres.ddl import Ref, Statement
+from migrator.postgres.scheduler import Crew, Graph, Task
+from migrator.postgres.schema_changes import Record
+from migrator.state.journal import Place
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
@@ -154,7 +154,7 @@ class Ahead:
 
 def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
     """What separates the target from what it should be."""
-    actual, records = catalog.read(connection), objects.read(connection)
+    actual, records = catalog.read(connection), schema_changes.read(connection)
     aside = [record for record in records if record.action == "put_aside"]
     for record in aside:
         yield from changes_back(actual, record)
@@ -171,23 +171,23 @@ def changes_back(actual: Catalog, record: Record) -> Iterator[Change]:
     """For what was put aside. If somebody else has made it again meanwhile, only its record has to go."""
     found = actual.constraints.get((record.table_name, record.name)) or actual.indexes.get(record.name)
     if found is None:
-        yield Change(ref=record.ref, act=partial(objects.restore, record=record), method=method_of(record))
+        yield Change(ref=record.ref, act=partial(schema_changes.restore, record=record), method=method_of(record))
     if record.checked and (found is None or unchecked(actual, record)):
         yield check(record.ref)
     elif found is not None:
-        yield Change(ref=record.ref, act=partial(objects.delete, ref=record.ref))
+        yield Change(ref=record.ref, act=partial(schema_changes.delete, ref=record.ref))
 
 
 def changes_new(statement: Statement) -> Iterator[Change]:
     checked = statement.kind == "foreign_key" and not statement.sql.endswith("NOT VALID")
-    act = partial(objects.create, statement=statement, suffix=" NOT VALID" if checked else "")
+    act = partial(schema_changes.create, statement=statement, suffix=" NOT VALID" if checked else "")
     yield Change(ref=statement.ref, act=act, method=statement.method)
     if checked:
         yield check(statement.ref)
 
 
 def check(ref: Ref) -> Change:
-    return Change(ref=ref, act=partial(objects.validate, ref=ref), checks=True)
+    return Change(ref=ref, act=partial(schema_changes.validate, ref=ref), checks=True)
 
 
 def unchecked(actual: Catalog, record: Record) -> bool:
@@ -227,8 +227,8 @@ def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
 
 def carry_out(change: Change, connection: Connection) -> None:
     """One transaction: the change and its record."""
-    with objects.explained(), explained_rows(change.ref), connection.transaction():
-        objects.wait_briefly(connection)
+    with schema_changes.explained(), explained_rows(change.ref), connection.transaction():
+        schema_changes.wait_briefly(connection)
         with catalog.schema_first(connection, "public"):
             change.act(connection)
 

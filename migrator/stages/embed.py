@@ -17,18 +17,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from migrator import vector_indexes, vectors
-from migrator.config_models import Embedding
-from migrator.embedding import open_provider
-from migrator.embedding.packing import pack
+from migrator.config.models import Embedding
+from migrator.embedding import open_provider, vector_indexes, vector_store
+from migrator.embedding.batching import pack
 from migrator.embedding.prices import cost_of
 from migrator.embedding.provider import Answer, Failure, Provider, Success, Vector
+from migrator.embedding.vector_store import EMPTY, FAILED, SPLIT, Filling, VectorStore, Waiting
 from migrator.errors import EmbeddingError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
-from migrator.handover import EmbedReport
-from migrator.journal import Connection, Place
-from migrator.mapping import Embedded
-from migrator.vectors import EMPTY, FAILED, SPLIT, Filling, VectorStore, Waiting
+from migrator.mapping.collection import Embedded
+from migrator.state.journal import Connection, Place
 
 STEP = "embed"
 PROBE = "Is this thing on?"
@@ -43,6 +41,31 @@ class Text:
     digest: bytes
     text: str
     rows: list[Waiting] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedReport:
+    """What became of `chunks` rows without a vector: those not filled, failed or empty still wait for one.
+
+    `tokens` and `usd` are what this call has paid; None: nobody knows the price.
+    """
+
+    chunks: int = 0
+    filled: int = 0
+    failed: int = 0
+    empty: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "chunks": self.chunks,
+            "filled": self.filled,
+            "failed": self.failed,
+            "empty": self.empty,
+            "tokens": self.tokens,
+            "usd": self.usd,
+        }
 
 
 Request = list[Text]
@@ -66,7 +89,7 @@ def embed(
     Errors: `EmbeddingError` where the service is gone or refuses us; `UsageError` where it is not the one whose vectors
     are there already. What was done is kept.
     """
-    missing = vectors.count_missing(connection, place, embedded)
+    missing = vector_store.count_missing(connection, place, embedded)
     if not missing:
         return EmbedReport()
     provider = open_provider(settings, lambda text: emit(Notice(text=text, level="warning")))
@@ -99,7 +122,7 @@ def check_provider(embedded: Embedded, settings: Embedding, *, ask: bool) -> Non
     provider = open_provider(settings, lambda text: None)
     if provider is None:
         return
-    vectors.check_width(embedded, provider.model, provider.dimensions)
+    vector_store.check_width(embedded, provider.model, provider.dimensions)
 
     async def probe() -> None:
         try:

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from itertools import chain
 
-from migrator import parts
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.journal import Connection, Place
-from migrator.mapping import Collection
-from migrator.memory import give_back_large_blocks
-from migrator.parts import Reading
+from migrator.execution.memory import give_back_large_blocks
+from migrator.execution.pool import Workers
+from migrator.execution.tasks import HANDED_BYTES, Task
+from migrator.mapping.collection import Collection
 from migrator.sources.base import Batch, Part, Source
-from migrator.work import HANDED_BYTES, Task
-from migrator.workers import Workers
+from migrator.state import partitions
+from migrator.state.journal import Connection, Place
+from migrator.state.partitions import Reading
 
 
 def levels(mappings: Mapping[str, Collection]) -> list[list[str]]:
@@ -46,10 +46,10 @@ def load(
     emit: Emit,
 ) -> None:
     """Loads what is left of `collections`."""
-    parts.ensure_parts(connection, place, source, collections, workers.count, part_bytes)
+    partitions.ensure_parts(connection, place, source, collections, workers.count, part_bytes)
     left = [
         reading
-        for reading in parts.readings(connection, place)
+        for reading in partitions.readings(connection, place)
         if reading.part.collection in collections and not reading.done
     ]
     if not left:
@@ -80,7 +80,7 @@ def cut_up(connection: Connection, place: Place, source: Source, left: list[Part
     """The batches of streams of which every piece can be read again: each is a part of its own, but for the last."""
     for part in left:
         for batch in source.read_part(part, part.start, documents=batch_rows, size=HANDED_BYTES):
-            yield batch if batch.last else parts.cut_off(connection, place, batch)
+            yield batch if batch.last else partitions.cut_off(connection, place, batch)
 
 
 def stream(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Batch]:
@@ -115,7 +115,7 @@ def total_bytes(source: Source, left: Iterable[Reading]) -> int | None:
 
 def check_complete(connection: Connection, place: Place, source: Source, collections: list[str]) -> None:
     """Nothing may be left: a source that ends early without saying so is damaged."""
-    missing = set(collections) - parts.complete(parts.readings(connection, place))
+    missing = set(collections) - partitions.complete(partitions.readings(connection, place))
     if missing:
         raise DamagedSourceError(
             f"ended before the end of {', '.join(sorted(missing))}", file=source.label, offset=0, hint="Run again."

@@ -16,13 +16,13 @@ from psycopg import sql
 from psycopg.rows import class_row
 from sqlalchemy import MetaData
 
-from migrator.database import catalog, ddl, objects
-from migrator.database.catalog import Catalog
-from migrator.database.comparison import Difference, compare
 from migrator.errors import PlanError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
-from migrator.rights import refuse_hidden_rows
-from migrator.wording import hide_values
+from migrator.postgres import catalog, ddl, schema_changes
+from migrator.postgres.catalog import Catalog
+from migrator.postgres.catalog_diff import Difference, compare
+from migrator.postgres.privileges import refuse_hidden_rows
+from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
 
@@ -47,7 +47,7 @@ class Obstacle:
         """Everything that makes it again. A valid key is added unchecked and then validated, as `restore` expects."""
         parts = [self.definition + (" NOT VALID" if self.validated else "")]
         parts += [self.comment] if self.commented else []
-        parts += [objects.validation(self.table, self.name)] if self.validated else []
+        parts += [schema_changes.validation(self.table, self.name)] if self.validated else []
         return ";\n".join(parts)
 
 
@@ -63,11 +63,11 @@ def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit
     """Errors: `PlanError` names every difference, before anything is written; `TargetError`; `StoppedError`, a lock."""
     emit(StepStarted(step="prepare", unit="objects"))
     wanted = catalog.read_wanted(connection, metadata, rls)
-    with objects.explained(), explained_rows(), connection.transaction():
-        objects.wait_briefly(connection)
+    with schema_changes.explained(), explained_rows(), connection.transaction():
+        schema_changes.wait_briefly(connection)
         actual = catalog.read(connection)
         refuse(connection, actual, wanted, emit)
-        objects.ensure(connection)
+        schema_changes.ensure(connection)
         done = Prepared(
             created=add_missing(connection, metadata, actual),
             put_aside=put_aside(connection, [name for name in wanted.tables if name in actual.tables]),
@@ -126,7 +126,7 @@ def warn(connection: Connection, found: list[Difference], emit: Emit) -> None:
             emit(Notice(text=f"left as it is: {difference}", level="warning"))
     switched = [each.table for each in found if each.kind == "row_security" and each.actual == "off"]
     # Tables of an earlier, unfinished run hold nothing but what it brought.
-    ours = {record.name for record in objects.read(connection) if record.kind == "table"}
+    ours = {record.name for record in schema_changes.read(connection) if record.kind == "table"}
     used = [table for table in switched if table not in ours and has_rows(connection, table)]
     if used:
         text = (
@@ -144,7 +144,7 @@ def add_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> 
     missing = [statement for statement in wanted if not actual.has(statement)]
     with catalog.schema_first(connection, "public"):
         for statement in missing:
-            objects.create(connection, statement)
+            schema_changes.create(connection, statement)
     return len(missing)
 
 
@@ -160,7 +160,7 @@ def put_aside(connection: Connection, tables: list[str]) -> int:
         aside = [obstacle for table in tables for obstacle in find_obstacles(connection, table)]
         for obstacle in aside:
             ref = ddl.Ref(obstacle.kind, obstacle.table, obstacle.name)
-            objects.put_aside(connection, ref, definition=obstacle.script(), drop=obstacle.drop)
+            schema_changes.put_aside(connection, ref, definition=obstacle.script(), drop=obstacle.drop)
     return len(aside)
 
 

@@ -13,15 +13,15 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from migrator import journal
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
-from migrator.journal import Place
-from migrator.mapping import Collection, Expected, Newest
-from migrator.settling import members
-from migrator.settling.amend import ensure_ledger_index
-from migrator.settling.claims import Claims
-from migrator.settling.tree import Trees
+from migrator.mapping.collection import Collection, Expected, Newest
+from migrator.reconciliation import membership
+from migrator.reconciliation.conflicts import Claims
+from migrator.reconciliation.trees import Trees
+from migrator.rows.update import ensure_ledger_index
+from migrator.state import journal
+from migrator.state.journal import Place
 
 Connection = psycopg.Connection[Any]
 
@@ -47,7 +47,7 @@ def reconcile(
     pending = claims.pending()
     if pending:
         ensure_ledger_index(connection, place)
-        members.forget(connection, place, collection.name)  # some of what was loaded will give way
+        membership.forget(connection, place, collection.name)  # some of what was loaded will give way
     emit(StepStarted(step=step, total=len(pending), unit="claims"))
     done = 0
     for done, _ in enumerate(claims.settle_all(pending), start=1):
@@ -59,12 +59,12 @@ def reconcile(
             connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run
         )
         trees.settle()
-    members.settle(connection, place, mappings, collection.name)
+    membership.settle(connection, place, mappings, collection.name)
     with connection.transaction():
         set_all_newest(connection, place, mappings, collection, tenant)
         for expected in collection.expected:
             report_missing(connection, place, mappings, collection, expected)
-        members.forget(connection, place, collection.name)
+        membership.forget(connection, place, collection.name)
         journal.finish_step(connection, place, run, step, began=began)
     emit(StepFinished(step=step, note=f"{done:,} claims settled"))
 
@@ -91,7 +91,7 @@ def reconcile_again(
     for expected in collection.expected:
         report_missing(connection, place, mappings, collection, expected)
     _analyze(connection, place, collection)
-    members.settle(connection, place, mappings, collection.name)
+    membership.settle(connection, place, mappings, collection.name)
 
 
 def set_all_newest(

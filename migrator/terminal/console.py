@@ -25,9 +25,10 @@ from rich.text import Text
 
 from migrator.errors import MigrateError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_duration
 from migrator.masking import mask
-from migrator.terminal.progress import Lines, Step, Throttled, View, format_duration
-from migrator.wording import say_error, trace_error
+from migrator.redaction import say_error, trace_error
+from migrator.terminal.progress import Lines, Step, Throttled, View
 
 # A document's text may end up in a message, and must not drive the terminal, nor turn its lines around.
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))

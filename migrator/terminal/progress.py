@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from migrator.formatting import format_duration
+
 QUIET_SECONDS = 5.0  # a line at least this often while a step is under way
 
 
@@ -43,16 +45,6 @@ class Step:
             return ""
         left = "" if self.total is None else f", {format_duration((self.total - self.done) / self.rate)} left"
         return f"{self.rate:,.0f}/s{left}"
-
-
-def format_duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 class View(Protocol):

@@ -8,14 +8,15 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from migrator.checks.base import Check
 from migrator.findings import FINDINGS, INFO, REASONS
-from migrator.handover import Counts, RunReport
-from migrator.page.content import Content, Entry, content_of_plan, meaning_of
-from migrator.stages.plan import PlanReport
-from migrator.stages.verify import VerifyReport
+from migrator.formatting import format_duration
+from migrator.report.content import Content, Entry, content_of_plan, meaning_of
+from migrator.state.journal import Counts
 from migrator.terminal.console import Console
-from migrator.terminal.progress import format_duration
+from migrator.verification.model import Check
+from migrator.workflows.plan import PlanReport
+from migrator.workflows.reports import RunReport
+from migrator.workflows.verify import VerifyReport
 
 Told = tuple[str, int, str]  # code, how often, meaning
 MOST_NAMED = 8  # codes, where there is no room for their meanings

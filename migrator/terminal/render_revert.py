@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from migrator.stages.revert import RevertReport, tell
 from migrator.terminal.console import Console
 from migrator.terminal.render import TIED, say
+from migrator.workflows.revert import RevertReport, tell
 
 OBJECTS = {
     "policy": ("policy", "policies"),

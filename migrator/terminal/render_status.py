@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from migrator.formatting import format_duration
 from migrator.terminal.console import Block, Grid
-from migrator.terminal.progress import format_duration
 
 WIDE = 12  # characters of a bar
 Status = Mapping[str, Any]

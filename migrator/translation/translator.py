@@ -5,19 +5,19 @@ Translators are made once per collection and level; they keep nothing of a batch
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from bson.errors import InvalidBSON
 
-from migrator.handover import Reject
-from migrator.mapping import Collection
-from migrator.resolve import Resolver
-from migrator.translation import rawbson
-from migrator.translation.compile import compile_collection
-from migrator.translation.cutting import Cuts, cutter_of
-from migrator.translation.encode import Encoder, Output, add_archived
-from migrator.translation.exact import Document, decode_sound, is_faithful
-from migrator.translation.translate import Translation
+from migrator.documents import raw_bson
+from migrator.documents.codec import Document, decode_sound, is_faithful
+from migrator.mapping.collection import Collection
+from migrator.translation.compiler import compile_collection
+from migrator.translation.encoder import Encoder, Output, add_archived
+from migrator.translation.interpreter import Listed, References, Translation
+from migrator.translation.outcomes import Reject
+from migrator.translation.projection import Cuts, cutter_of
 
 # Documents translated together: many, so that few questions are put to the server; few, so that little is decoded at
 # one time.
@@ -27,15 +27,23 @@ TOGETHER = 2000
 def archive_batch(collection: str, data: bytes) -> Output:
     """Every document whole: for collections without a mapping. Nothing is decoded."""
     output = Output()
-    for raw in rawbson.split(data):
-        add_archived(output, collection, rawbson.source_id(raw), raw)
+    for raw in raw_bson.split(data):
+        add_archived(output, collection, raw_bson.source_id(raw), raw)
     return output
+
+
+class Lookups(Protocol):
+    """Who answers what documents ask about rows (`rows.lookup`)."""
+
+    def references(self, collection: Collection, documents: Iterable[Document]) -> References: ...
+
+    def listed(self, collection: Collection, documents: Iterable[Document]) -> Listed: ...
 
 
 class Translator:
     """Translates batches of one mapped collection."""
 
-    def __init__(self, collection: Collection, options: Any, resolver: Resolver, lister: str | None = None) -> None:
+    def __init__(self, collection: Collection, options: Any, resolver: Lookups, lister: str | None = None) -> None:
         self.collection = collection
         self._options = options
         self._resolver = resolver
@@ -67,7 +75,7 @@ class Translator:
             document = uncut[place] if place in uncut else decode_sound(raw)
             unfaithful = place in uncut and not is_faithful(document, raw)
             result, findings = translation.translate(document, raw=raw if unfaithful else None)
-            self.encoder.add(output, first + place, rawbson.source_id(raw), raw, result, document)
+            self.encoder.add(output, first + place, raw_bson.source_id(raw), raw, result, document)
             self.encoder.add_findings(output, first + place, findings)
 
     def _decode_uncut(self, cuts: Cuts, output: Output) -> dict[int, Document]:
@@ -84,4 +92,4 @@ class Translator:
 
     def reject(self, output: Output, raw: bytes, reject: Reject) -> None:
         """Accounts for a document that was translated but may not be loaded after all."""
-        self.encoder.add_reject(output, rawbson.source_id(raw), raw, reject)
+        self.encoder.add_reject(output, raw_bson.source_id(raw), raw, reject)

@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from migrator import rehearse
-from migrator.commands.rehearsing import for_rehearsal
-from migrator.config import load_config
+from migrator.commands.dry_run import for_rehearsal
+from migrator.config.loader import load_config
 from migrator.events import Event
-from migrator.run import run_migration
 from migrator.targets.base import Target
-from migrator.targets.scratch import PREFIX
+from migrator.targets.ephemeral import PREFIX
+from migrator.workflows import dry_run
+from migrator.workflows.run import run_migration
 from tests.archive_writer import write_folder
 from tests.conftest import administer
 from tests.driving import call, dump_database
@@ -75,8 +75,8 @@ def test_a_filled_target_is_rehearsed_as_it_is(quick: None, database: str, tmp_p
         seen.append(dump_database(stage.dsn))
         return prove(config, concrete, source, stage, emit)
 
-    prove = rehearse.prove
-    with patch("migrator.rehearse.prove", look):
+    prove = dry_run.prove
+    with patch("migrator.workflows.dry_run.prove", look):
         answer = call("run", "--dry-run", "--json", "-c", config)
     assert answer.code == 0, answer.told
     assert answer.json["rows_of_others"] == 6
@@ -143,7 +143,7 @@ def test_a_wrong_result_is_4(quick: None, database: str, config: Path, tmp_path:
         return report
 
     run, junit = run_migration, tmp_path / "junit.xml"
-    with patch("migrator.rehearse.run_migration", spoil):
+    with patch("migrator.workflows.dry_run.run_migration", spoil):
         answer = call("run", "--dry-run", "--json", "--junit", junit, "-c", config)
     assert (answer.code, answer.json["verify"]["ok"]) == (4, False)
     assert ElementTree.parse(junit).getroot().get("failures") != "0"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import schema
-from migrator.database import ddl
+from migrator.postgres import ddl
 from migrator.targets.embedded import EmbeddedTarget
 from tests import mongo
 from tests.archive_writer import write_archive, write_folder

@@ -106,7 +106,7 @@ def test_an_embedded_target_made_meanwhile(config: Path, tmp_path: Path) -> None
     other = write_config(tmp_path / "other.toml", f"dump:{tmp_path / 'dump'}", url)
     plan = tmp_path / "embedded.json"
     assert call("plan", "-c", other, "--out", plan).code == 0
-    with patch("migrator.commands.running.run_migration", side_effect=KeyboardInterrupt):
+    with patch("migrator.commands.run.run_migration", side_effect=KeyboardInterrupt):
         assert call("run", "--plan", plan, "-c", other).code == 5  # it fits: the target is made, and empty
     made = call("psql", "-c", other, "--", "-c", "CREATE TABLE tenants (id uuid)")
     assert made.code == 0, made.told
@@ -115,7 +115,7 @@ def test_an_embedded_target_made_meanwhile(config: Path, tmp_path: Path) -> None
 
 def test_mappings_that_moved_on_are_refused(config: Path, plan: Path) -> None:
     """A rule of a mapping is another one now."""
-    with patch("migrator.concrete._digest", lambda module, digest: digest.update(b"another")):
+    with patch("migrator.mapping.loader._digest", lambda module, digest: digest.update(b"another")):
         refuse(config, plan, "mappings")
 
 

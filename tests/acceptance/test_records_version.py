@@ -8,7 +8,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from migrator import journal
+from migrator.state import journal
 from tests.driving import call, digest_database, dump_database
 from tests.scenarios import read_scenario, write_config, write_dump
 

@@ -9,7 +9,7 @@ import bson
 import pytest
 from bson import ObjectId
 
-from migrator.page.parts import MARKER
+from migrator.report.components import MARKER
 from tests.archive_writer import write_folder
 from tests.driving import call, hurried
 from tests.scenarios import write_config

@@ -188,7 +188,8 @@ def test_a_lock_of_others_is_not_waited_for_long(database: str, config: Path) ->
     assert call("run", "-c", config).code == 0
     migrated = digest_database(database)
     brief = patch(
-        "migrator.database.objects.wait_briefly", lambda connection: connection.execute("SET lock_timeout = '200ms'")
+        "migrator.postgres.schema_changes.wait_briefly",
+        lambda connection: connection.execute("SET lock_timeout = '200ms'"),
     )
     with brief, psycopg.connect(database) as reader:
         reader.execute("SELECT FROM conversations")

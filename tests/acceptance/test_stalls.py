@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from migrator.targets import guard
+from migrator.targets import watchdog
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, call, digest_database
 from tests.killing import count_entries
@@ -50,7 +50,7 @@ def once(database: str, entries: int, act: Callable[[], None]) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("POLL", 0.2), ("LONG", 1.0), ("ANSWERS", 1.0), ("STILL", 1.0)):
-        monkeypatch.setattr(guard, name, seconds)
+        monkeypatch.setattr(watchdog, name, seconds)
 
 
 def stall_for_a_while(proxy: Proxy) -> None:

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from migrator.beside.store import Store
-from migrator.beside.table import Table
+from migrator.documents.codec import Document, decode
 from migrator.errors import SourceError, UsageError
-from migrator.translation.exact import Document, decode
+from migrator.sources.auxiliary.langchain_store import Store
+from migrator.sources.auxiliary.postgres_table import Table
 from tests.driving import call, digest_database
 from tests.scenarios import FOLDER, read_scenario, write_config, write_dump
 

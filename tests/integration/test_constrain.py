@@ -9,11 +9,11 @@ from functools import partial
 import psycopg
 import pytest
 
-from migrator.database import catalog, ddl, objects
-from migrator.database.comparison import compare
-from migrator.database.crew import Crew, Task, ranks
 from migrator.errors import DifferenceError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted, silent
+from migrator.postgres import catalog, ddl, schema_changes
+from migrator.postgres.catalog_diff import compare
+from migrator.postgres.scheduler import Crew, Task, ranks
 from migrator.stages import constrain as stage
 from migrator.stages.constrain import Ahead, constrain
 from migrator.stages.prepare import prepare
@@ -46,7 +46,7 @@ def test_what_was_there_is_back_and_what_was_missing_is_added(database: str, sta
         assert before.constraints.items() <= after.constraints.items()
         assert before.indexes.items() <= after.indexes.items()
         assert before.policies.items() <= after.policies.items()
-        left = [record for record in objects.read(connection) if record.action == "put_aside"]
+        left = [record for record in schema_changes.read(connection) if record.action == "put_aside"]
         assert left == []
 
 
@@ -144,12 +144,12 @@ def test_someone_elses_restoration_is_accepted(database: str) -> None:
         set_up(connection, "whole")
         before = catalog.read(connection)
         prepared(connection)
-        for record in objects.read(connection):
+        for record in schema_changes.read(connection):
             if record.name in ("messages_search_idx", "users_tenant_id_tenants_id_fk"):
                 connection.execute(record.definition)
         constrain(lambda: connected(database), metadata, rls=False, workers=2, emit=silent)
         assert catalog.read(connection) == before
-        assert [record.kind for record in objects.read(connection)] == ["schema"]
+        assert [record.kind for record in schema_changes.read(connection)] == ["schema"]
 
 
 def test_the_vector_index_builds_beyond_the_servers_default_memory(database: str) -> None:
@@ -230,7 +230,7 @@ def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytes
                 stop_while_building(database, connection)
         assert time.monotonic() - began < 8
         assert not set(catalog.read(connection).indexes) & set(SLOW)
-        assert not [record for record in objects.read(connection) if record.name in SLOW]
+        assert not [record for record in schema_changes.read(connection) if record.name in SLOW]
 
 
 def stop_while_building(database: str, connection: Connection) -> None:

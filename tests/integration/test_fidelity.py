@@ -11,17 +11,17 @@ import pytest
 from bson import ObjectId
 from hypothesis import HealthCheck, Phase, given, settings
 
-from migrator import journal
-from migrator.concrete import Concrete, load_concrete
-from migrator.config import load_config
-from migrator.journal import Connection
-from migrator.readback import read_documents
-from migrator.run import PLACE, run_migration
+from migrator.config.loader import load_config
+from migrator.documents import raw_bson
+from migrator.documents.codec import Document, decode, encode
+from migrator.mapping.loader import Concrete, load_concrete
+from migrator.rows.rebuild import read_documents
 from migrator.sources import open_source
+from migrator.state import journal
+from migrator.state.journal import Connection
 from migrator.targets import open_target
-from migrator.translation import rawbson
-from migrator.translation.exact import Document, decode, encode
-from migrator.translation.translate import source_id_of
+from migrator.translation.interpreter import source_id_of
+from migrator.workflows.run import PLACE, run_migration
 from tests import strategies
 from tests.archive_writer import write_folder
 from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, USERS
@@ -147,7 +147,7 @@ def check_nothing_lost(folder: Path, database: str, collections: Collections) ->
 def check_ledger(connection: Connection, name: str, raws: list[bytes]) -> None:
     query = PLACE.sql("SELECT source_id FROM {ledger} WHERE collection = %s")
     found = Counter(bytes(row[0]) for row in connection.execute(query, (name,)))
-    assert found == Counter(map(rawbson.source_id, raws))
+    assert found == Counter(map(raw_bson.source_id, raws))
 
 
 def test_nothing_is_lost(tmp_path: Path, database: str) -> None:

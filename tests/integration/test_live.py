@@ -16,12 +16,12 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
 
-from migrator import parts
+from migrator.documents import raw_bson as rawbson
 from migrator.errors import SourceError, StoppedError, UsageError
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Part, Source
 from migrator.sources.live import LiveSource
-from migrator.translation import rawbson
+from migrator.state import partitions as parts
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.mongo import fill, mongo, server_in

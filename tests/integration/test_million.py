@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from bson.errors import InvalidBSON
 
-from migrator.concrete import load_concrete
-from migrator.journal import Connection
-from migrator.readback import read_bson
-from migrator.run import PLACE
+from migrator.documents import raw_bson
+from migrator.documents.codec import decode, encode, is_faithful
+from migrator.mapping.loader import load_concrete
+from migrator.rows.rebuild import read_bson
+from migrator.state.journal import Connection
 from migrator.targets import open_target
-from migrator.translation import rawbson
-from migrator.translation.exact import decode, encode, is_faithful
+from migrator.workflows.run import PLACE
 from tests.arbitrary import Arbitrary, large_documents
 from tests.driving import call, dump_database
 from tests.scenarios import write_config
@@ -74,7 +74,7 @@ def check_round(folder: Path, database: str, seed: int, count: int, *, thorough:
     with closing(open_target(database)) as target, closing(target.connect()) as connection:
         for path in sorted((folder / "dump" / "chat").glob("*.bson")):
             raws = path.read_bytes()
-            source = Counter(map(canonical, rawbson.split(raws)))
+            source = Counter(map(canonical, raw_bson.split(raws)))
             found = Counter(map(canonical, kept(connection, path.stem)))
             counts = outcome[path.stem]
             assert counts["source"] == source.total() == counts["loaded"] + counts["rejected"] + counts["archived"], (

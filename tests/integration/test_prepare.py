@@ -7,10 +7,10 @@ from functools import partial
 import psycopg
 import pytest
 
-from migrator.database import catalog, ddl, objects
-from migrator.database.comparison import compare
 from migrator.errors import PlanError, RevertRefusedError, StoppedError, TargetError
 from migrator.events import Event, Notice, silent
+from migrator.postgres import catalog, ddl, schema_changes
+from migrator.postgres.catalog_diff import compare
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import Prepared, prepare
 from schema import metadata
@@ -21,8 +21,8 @@ prepared = partial(prepare, metadata=metadata, rls=True, emit=silent)
 
 def take_back(connection: psycopg.Connection[tuple[object, ...]], *, drop_rows: bool = False) -> None:
     with connection.transaction():
-        objects.drop_created(connection, drop_rows=drop_rows)
-        objects.drop_records(connection)
+        schema_changes.drop_created(connection, drop_rows=drop_rows)
+        schema_changes.drop_records(connection)
 
 
 class Stop(Exception):
@@ -44,8 +44,8 @@ def test_drop_created_restores_the_schema_exactly(database: str, start: str, rea
         with connection.transaction():  # a revert deletes and drops in one transaction
             if reached != "prepared":
                 remove_rows(connection, OURS)
-            objects.drop_created(connection)
-            objects.drop_records(connection)
+            schema_changes.drop_created(connection)
+            schema_changes.drop_records(connection)
         assert catalog.read(connection) == before
         assert dump(database) == dumped
 
@@ -123,9 +123,9 @@ def test_preparing_twice_changes_nothing(database: str, start: str) -> None:
     with connected(database) as connection:
         set_up(connection, start)
         prepared(connection)
-        before, records = catalog.read(connection), objects.read(connection)
+        before, records = catalog.read(connection), schema_changes.read(connection)
         assert prepared(connection) == Prepared(created=0, put_aside=0)
-        assert (catalog.read(connection), objects.read(connection)) == (before, records)
+        assert (catalog.read(connection), schema_changes.read(connection)) == (before, records)
 
 
 def test_every_difference_is_named_before_anything_is_written(database: str) -> None:
@@ -200,14 +200,14 @@ def test_hidden_rows_are_refused(database: str) -> None:
 def test_a_stop_between_change_and_record_leaves_neither(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change and record share a transaction: when recording fails, the object is not there either."""
     with connected(database) as connection:
-        insert, calls = objects.insert, iter(range(20))
+        insert, calls = schema_changes.insert, iter(range(20))
 
         def failing(*arguments: object) -> None:
             if next(calls) == 12:
                 raise Stop
             insert(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(objects, "insert", failing)
+        monkeypatch.setattr(schema_changes, "insert", failing)
         before = catalog.read(connection)
         with pytest.raises(Stop):
             prepared(connection)
@@ -219,7 +219,7 @@ def test_a_locked_table_stops_the_run_for_now(database: str, monkeypatch: pytest
     with connected(database) as connection, connected(database) as other:
         set_up(connection, "whole")
         monkeypatch.setattr(
-            objects, "wait_briefly", lambda connection: connection.execute("SET LOCAL lock_timeout = '50ms'")
+            schema_changes, "wait_briefly", lambda connection: connection.execute("SET LOCAL lock_timeout = '50ms'")
         )
         with other.transaction():
             other.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")

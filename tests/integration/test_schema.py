@@ -21,9 +21,9 @@ from sqlalchemy import (
     Text,
 )
 
-from migrator.database import catalog, ddl
-from migrator.database.comparison import compare
 from migrator.errors import TargetError, UsageError
+from migrator.postgres import catalog, ddl
+from migrator.postgres.catalog_diff import compare
 from migrator.targets.bundled import program_path
 from schema import metadata
 

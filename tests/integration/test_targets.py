@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from migrator.errors import TargetError
 from migrator.targets import Target, open_target
 from migrator.targets.bundled import USERS_FILE
-from migrator.targets.scratch import scratch_target
+from migrator.targets.ephemeral import scratch_target
 
 ROOT = Path(__file__).parents[2]
 USER = """

@@ -10,9 +10,9 @@ from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from mappings import shared
+from migrator.documents.codec import Document, decode, encode
+from migrator.documents.raw_bson import split
 from migrator.ids import uuid_text
-from migrator.translation.exact import Document, decode, encode
-from migrator.translation.rawbson import split
 from tests.mutations.base import Bench, Kind, Planted, table_of
 
 DOCUMENTS: dict[str, Kind] = {}

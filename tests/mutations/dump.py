@@ -8,8 +8,8 @@ from typing import Any
 
 from bson import ObjectId
 
-from migrator.translation.exact import Document, decode, encode
-from migrator.translation.rawbson import split
+from migrator.documents.codec import Document, decode, encode
+from migrator.documents.raw_bson import split
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 

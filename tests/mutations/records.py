@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bson import ObjectId
 
-from migrator.translation.exact import decode, encode
+from migrator.documents.codec import decode, encode
 from tests.mutations.base import Bench, Kind, Planted, table_of
 
 RECORDS: dict[str, Kind] = {}

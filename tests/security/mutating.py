@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from migrator.translation import rawbson
+from migrator.documents import raw_bson
 from tests.archive_writer import build_archive, describe
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
@@ -24,7 +24,7 @@ NAMES = ("../x", "..", ".", "a/b", "a\0b", "", "a" * 300, "$cmd", "system.views"
 @cache
 def demo() -> dict[str, list[bytes]]:
     """A few documents of each collection."""
-    return {path.stem: list(rawbson.split(path.read_bytes()))[:6] for path in sorted(DEMO.glob("*.bson"))}
+    return {path.stem: list(raw_bson.split(path.read_bytes()))[:6] for path in sorted(DEMO.glob("*.bson"))}
 
 
 def mutate(seed: int, folder: Path) -> Path:

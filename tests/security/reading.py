@@ -17,14 +17,14 @@ from pathlib import Path
 
 from bson.errors import InvalidBSON
 
+from migrator.documents import raw_bson
+from migrator.documents.codec import decode_sound, is_faithful, show_id
 from migrator.errors import MigrateError
+from migrator.execution.tasks import BATCH_BYTES
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Source
-from migrator.translation import rawbson
-from migrator.translation.exact import decode_sound, is_faithful, show_id
-from migrator.translation.fields import FieldStatistics
 from migrator.translation.translator import archive_batch
-from migrator.work import BATCH_BYTES
+from migrator.workflows.profile import FieldStatistics
 from tests.security.mutating import mutate
 
 ROWS = 5000
@@ -60,8 +60,8 @@ def digest(batch: Batch) -> int:
     """What plan, load and verify do with a batch before any of it reaches the target."""
     archive_batch(batch.collection, batch.data)
     FieldStatistics().observe(batch)
-    for raw in rawbson.split(batch.data):
-        show_id(rawbson.source_id(raw))
+    for raw in raw_bson.split(batch.data):
+        show_id(raw_bson.source_id(raw))
         try:
             document = decode_sound(raw)
         except InvalidBSON:

@@ -111,7 +111,7 @@ def spoil(database: str) -> None:
 @pytest.mark.parametrize("error", [RuntimeError(f"at {PASSWORD}"), ValueError(PLANT), KeyError(PLANT)])
 def test_a_defect_tells_nothing(config: Path, logs: Path, error: Exception) -> None:
     """A crash ends with a message and a log, and neither has what the error quotes."""
-    with patch("migrator.commands.running.run_migration", side_effect=error):
+    with patch("migrator.commands.run.run_migration", side_effect=error):
         for more in ((), ("-v",), ("--json",)):
             ask("run", "-c", config, *more, code=1)
     assert len(list(logs.glob("*.log"))) == 3
@@ -138,7 +138,7 @@ def test_failures_outside_tell_nothing(config: Path, database: str, server_url: 
         config = write_config(tmp_path / f"{number}.toml", url, target)
         with hurried(server_url):
             for command in ("plan", "run", "verify", "status"):
-                with patch("migrator.persevere.MOST", 1):
+                with patch("migrator.workflows.retry.MOST", 1):
                     answer = ask(command, "-c", config, "-v", code=None)
                 assert answer.code != 1, answer.told
 

@@ -12,7 +12,7 @@ from bench.documents import NO_PARENT, Maker, write_dump
 from bench.measure import Figures, takewhile_bytes
 from bench.residues import Weights
 from bench.stage import cut_batches
-from migrator.translation.exact import CODEC_OPTIONS, Document, is_faithful
+from migrator.documents.codec import CODEC_OPTIONS, Document, is_faithful
 
 MESSAGES = 4000
 

@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 import pytest
 
-from migrator.beside.folder import Folder, file_id_of
+from migrator.documents.codec import Document, decode
 from migrator.errors import UsageError
-from migrator.translation.exact import Document, decode
+from migrator.sources.auxiliary.text_files import Folder, file_id_of
 
 TEXT = "First sentence, which says something. Second sentence, which says more. Third one.\n\n" * 20
 
@@ -116,7 +116,7 @@ def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:
 def test_without_the_extra(tmp_path: Path) -> None:
     """What to install is said."""
     with (
-        patch("migrator.beside.folder.find_spec", lambda name: None),
+        patch("migrator.sources.auxiliary.text_files.find_spec", lambda name: None),
         pytest.raises(UsageError, match="needs pypdf, docx, semantic_text_splitter") as raised,
     ):
         Folder("document_chunks", str(tmp_path), 400, 50)

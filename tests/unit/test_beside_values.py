@@ -13,12 +13,12 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.beside.base import batches
-from migrator.beside.csv_file import CsvFile
-from migrator.beside.jsonl import JsonLines
-from migrator.beside.values import parse
+from migrator.documents.codec import Document, decode, encode, same
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.translation.exact import Document, decode, encode, same
+from migrator.sources.auxiliary.base import batches
+from migrator.sources.auxiliary.csv_file import CsvFile
+from migrator.sources.auxiliary.jsonl import JsonLines
+from migrator.sources.auxiliary.values import parse
 
 VALUES: list[tuple[str, str, Any]] = [
     ("integer", "5", 5), ("integer", "-0", "-0"), ("integer", "007", "007"), ("integer", "5.0", "5.0"),

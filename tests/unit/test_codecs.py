@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator import ids
-from migrator.translation.codecs import (
+from migrator.mapping.codecs import (
     BOOLEAN,
     EARLIEST,
     INDEXED_TEXT,

@@ -16,19 +16,20 @@ from hypothesis import strategies as st
 
 from bench.documents import Maker
 from mappings import MAPPINGS
-from migrator.config import load_config
+from migrator.config.loader import load_config
+from migrator.documents import raw_bson
+from migrator.documents.codec import CODEC_OPTIONS, Document, encode, is_faithful
+from migrator.documents.residue import pack_residue
 from migrator.ids import canonical_uuid, is_uuid, uuid_text
-from migrator.mapping import Collection
-from migrator.tenancy import Options
-from migrator.translation import rawbson
-from migrator.translation.compile import Compiled, compile_collection, source_of
-from migrator.translation.context import Found, Lookup, Row
-from migrator.translation.cutting import Cut, Cutter, Wanted, cutter_of
-from migrator.translation.encode import Encoder, Output
-from migrator.translation.exact import CODEC_OPTIONS, Document, encode, is_faithful, pack_residue
-from migrator.translation.packing import Packer, packer_of
-from migrator.translation.residues import Telling, as_field, encode_all
-from migrator.translation.translate import Translation
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Found, Lookup, Row
+from migrator.state.tenant import Options
+from migrator.translation.compiler import Compiled, compile_collection, source_of
+from migrator.translation.encoder import Encoder, Output
+from migrator.translation.interpreter import Translation
+from migrator.translation.projection import Cut, Cutter, Wanted, cutter_of
+from migrator.translation.residue_fields import Telling, as_field, encode_all
+from migrator.translation.tuple_layout import Packer, packer_of
 from tests import strategies
 from tests.toys import IDS, VARIANTS, things
 
@@ -94,7 +95,7 @@ def compare(collection: Collection, options: Options, documents: list[Document],
         left = [n for n in kept if n in slow or cuts.tuples[n] is None]
         encoder, expected = Encoder(collection), Output()
         for place in (n for n in kept if n not in left):
-            source_id = rawbson.source_id(raws[place])
+            source_id = raw_bson.source_id(raws[place])
             result, findings = translation.translate(decoded[place])
             encoder.add(expected, place, source_id, raws[place], result, decoded[place])
             encoder.add_findings(expected, place, findings)
@@ -132,7 +133,7 @@ def test_very_many_documents_come_out_alike(data: st.DataObject, name: str, opti
 def read_dump(folder: Path, name: str) -> list[Document]:
     plain, packed = folder / f"{name}.bson", folder / f"{name}.bson.gz"
     data = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-    return [bson.decode(raw, CODEC_OPTIONS) for raw in rawbson.split(data)]
+    return [bson.decode(raw, CODEC_OPTIONS) for raw in raw_bson.split(data)]
 
 
 @pytest.mark.parametrize("name", [name for name, mapping in BY_NAME.items() if mapping.section is None])

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from migrator.config import STARTER, Config, embedding_fingerprint, fingerprint, load_config, mask
-from migrator.config_models import StorageRule
+from migrator.config.loader import load_config
+from migrator.config.models import Config, StorageRule, embedding_fingerprint, fingerprint
+from migrator.config.starter import STARTER
 from migrator.errors import UsageError
+from migrator.masking import mask
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = """
@@ -403,7 +405,7 @@ def test_starter_is_true_when_uncommented(load: Load) -> None:
 
 def test_starter_has_every_key() -> None:
     """No key is missing from the starter."""
-    from migrator.config import _keys, _model_of
+    from migrator.config.loader import _keys, _model_of
 
     for section in Config.model_fields:
         model = _model_of(Config, section)

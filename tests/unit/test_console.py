@@ -10,9 +10,10 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import pytest
 
-from migrator.config import Secrets
+from migrator import formatting
 from migrator.errors import MigrateError, TargetError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
+from migrator.masking import Secrets
 from migrator.terminal import progress
 from migrator.terminal.console import Console
 
@@ -322,4 +323,4 @@ def emit_step(console: Console, name: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     """Durations are as exact as anybody reads them."""
-    assert progress.format_duration(seconds) == text
+    assert formatting.format_duration(seconds) == text

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mappings.messages import cut_texts, mend_texts, text_parts
-from migrator.translation.exact import decode, encode, same
+from migrator.documents.codec import decode, encode, same
 from tests.strategies import values
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

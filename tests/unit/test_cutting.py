@@ -13,11 +13,11 @@ from bson import DBRef, Int64, ObjectId, Regex
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from migrator.documents.codec import CODEC_OPTIONS, Document, encode
+from migrator.mapping.context import ABSENT
 from migrator.translation import native
-from migrator.translation.context import ABSENT
-from migrator.translation.cutting import Cut, Cutter, Form, Wanted, cutter_of
-from migrator.translation.exact import CODEC_OPTIONS, Document, encode
-from migrator.translation.packing import Packer, Piece, packer_of
+from migrator.translation.projection import Cut, Cutter, Form, Wanted, cutter_of
+from migrator.translation.tuple_layout import Packer, Piece, packer_of
 from tests import strategies
 
 NAMES = ("a", "b", "c", "text", "é")

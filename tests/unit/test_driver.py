@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from migrator.database.driver import explain
+from migrator.postgres.errors import explain
 
 
 @pytest.mark.parametrize(

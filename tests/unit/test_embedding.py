@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from migrator.config_models import Embedding
+from migrator.config.models import Embedding
 from migrator.embedding import open_provider
-from migrator.embedding.answers import read_answer
-from migrator.embedding.packing import cut, estimate_tokens, halve, mean, pack
+from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
 from migrator.embedding.provider import Answer, Failure, Success
+from migrator.embedding.responses import read_answer
 from migrator.errors import EmbeddingError, UsageError
 from tests.embedding_server import FAILURES, Running, serving, vector_of
 

@@ -11,7 +11,8 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, Regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.translation.exact import add_residue, decode, encode, is_faithful, pack_residue, same, subtract
+from migrator.documents.codec import decode, encode, is_faithful, same
+from migrator.documents.residue import add_residue, pack_residue, subtract
 from tests.strategies import keys, values
 
 fields = st.dictionaries(keys.filter(lambda key: key != "_id"), values, max_size=4)

@@ -14,8 +14,8 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.translation import jsonb
-from migrator.translation.exact import decode, encode
+from migrator.documents import jsonb
+from migrator.documents.codec import decode, encode
 from tests.strategies import nests, texts, values
 
 Connection = psycopg.Connection[Any]

@@ -10,19 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import conversations
-from migrator.settling.members import put_in, take_out
-from migrator.translation.exact import (
-    add_residue,
-    close_residue,
-    decode,
-    encode,
-    firsts_of,
-    open_residue,
-    pack_residue,
-    same,
-)
-from migrator.translation.exact import whole_residue as whole
-from migrator.translation.translate import rebuild
+from migrator.documents.codec import decode, encode, same
+from migrator.documents.residue import add_residue, close_residue, firsts_of, open_residue, pack_residue
+from migrator.documents.residue import whole_residue as whole
+from migrator.reconciliation.membership import put_in, take_out
+from migrator.translation.interpreter import rebuild
 from tests import strategies
 
 (RULE,) = conversations.mapping.members

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from migrator.entities import Attribute, Entity
 from migrator.errors import UsageError
-from migrator.page.content import Content, Size, content_of_plan, mask_content
-from migrator.page.flow import draw_flow
-from migrator.page.history import Activity, lay_out
-from migrator.page.journal import judge_run
-from migrator.page.layout import render_page, save_page
-from migrator.page.parts import MARKER, STYLE, clean, format_share, format_size
+from migrator.formatting import format_share, format_size
+from migrator.postgres.entities import Attribute, Entity
+from migrator.report.components import MARKER, STYLE, clean
+from migrator.report.content import Content, Size, content_of_plan, mask_content
+from migrator.report.page import render_page, save_page
+from migrator.report.run_content import judge_run
+from migrator.report.sankey import draw_flow
+from migrator.report.timeline import Activity, lay_out
 
 NASTY = "</script><img src=x onerror=\"alert('1')\">&amp;<b>]]>"
 VOID = {"meta", "br"}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from migrator.entities import Attribute, Entity
-from migrator.page.content import History
-from migrator.page.diagram import ACROSS, arrange, draw_diagram, find_hubs
-from migrator.page.history import BINS, Activity, lay_out
-from migrator.page.timeline import draw_timeline
+from migrator.postgres.entities import Attribute, Entity
+from migrator.report.content import History
+from migrator.report.er_diagram import ACROSS, arrange, draw_diagram, find_hubs
+from migrator.report.timeline import BINS, Activity, lay_out
+from migrator.report.timeline_svg import draw_timeline
 from tests.unit.test_page import Reader
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from migrator.errors import UsageError
-from migrator.page.content import content_of_plan
-from migrator.page.layout import render_page
-from migrator.page.verified import attach, content_of_verify, read_verification
+from migrator.report.content import content_of_plan
+from migrator.report.page import render_page
+from migrator.report.verification_content import attach, content_of_verify, read_verification
 from tests.unit.test_page import NASTY, Reader, make_plan
 
 

@@ -12,8 +12,8 @@ from bson import ObjectId, Regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.translation import rawbson
-from migrator.translation.exact import encode
+from migrator.documents import raw_bson
+from migrator.documents.codec import encode
 from tests.strategies import keys, values
 
 EMPTY = encode({})
@@ -28,25 +28,25 @@ def place_id(before: dict[str, Any], value: Any, after: dict[str, Any]) -> bytes
 @given(fields, values, fields)
 def test_source_id_is_the_id(before: dict[str, Any], value: Any, after: dict[str, Any]) -> None:
     """The `_id` is found wherever it stands and whatever it is, byte for byte."""
-    assert rawbson.source_id(place_id(before, value, after)) == encode({"_id": value})
+    assert raw_bson.source_id(place_id(before, value, after)) == encode({"_id": value})
 
 
 @given(fields)
 def test_source_id_of_none(document: dict[str, Any]) -> None:
     """Without an `_id` it is the empty document; one inside a value does not count."""
-    assert rawbson.source_id(encode({**document, "a": {"_id": 1}})) == EMPTY
+    assert raw_bson.source_id(encode({**document, "a": {"_id": 1}})) == EMPTY
 
 
 @pytest.mark.parametrize("value", [None, [1], Regex("a", "i"), {"_id": 2}, "", b"", -0.0])
 def test_source_id_of_odd_ids(value: Any) -> None:
     """Types that a server refuses as `_id` are found too."""
-    assert rawbson.source_id(encode({"a": "_id", "_id": value})) == encode({"_id": value})
+    assert raw_bson.source_id(encode({"a": "_id", "_id": value})) == encode({"_id": value})
 
 
 @given(st.lists(fields.map(encode), max_size=5))
 def test_split(documents: list[bytes]) -> None:
     """A batch falls into its documents."""
-    assert list(rawbson.split(b"".join(documents))) == documents
+    assert list(raw_bson.split(b"".join(documents))) == documents
 
 
 @given(fields, values, st.data())
@@ -55,14 +55,14 @@ def test_damage_raises_nothing(before: dict[str, Any], value: Any, data: st.Data
     damaged = bytearray(place_id(before, value, {}))
     for place in data.draw(st.lists(st.integers(4, len(damaged) - 1), max_size=4)):
         damaged[place] = data.draw(st.integers(0, 255))
-    found = rawbson.source_id(bytes(damaged[: data.draw(st.integers(5, len(damaged)))]))
+    found = raw_bson.source_id(bytes(damaged[: data.draw(st.integers(5, len(damaged)))]))
     assert int.from_bytes(found[:4], "little") == len(found)
 
 
 @given(st.binary(max_size=60))
 def test_noise_raises_nothing(data: bytes) -> None:
     """Neither do bytes that never were a document."""
-    found = rawbson.source_id(data)
+    found = raw_bson.source_id(data)
     assert int.from_bytes(found[:4], "little") == len(found)
 
 
@@ -71,7 +71,7 @@ def test_every_single_damage() -> None:
     raw = encode({"a": "text", "r": Regex("a"), "d": {"x": [1]}, "_id": ObjectId()})
     for place in range(4, len(raw)):
         for byte in (0, 1, 2, 3, 5, 0x0B, 0x0C, 0x7F, 0x80, 0xFF, random.randrange(256)):
-            rawbson.source_id(raw[:place] + bytes([byte]) + raw[place + 1 :])
+            raw_bson.source_id(raw[:place] + bytes([byte]) + raw[place + 1 :])
 
 
 def nest(levels: int, kind: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
@@ -87,15 +87,15 @@ def nest(levels: int, kind: bytes, before: bytes = b"", after: bytes = b"") -> b
 @pytest.mark.parametrize("beside", [b"", b"\x10n\0\x03\x04\x03\x04", b"\x02s\0\x03\0\0\0\x03\x04\0"])
 def test_depth_is_counted_below_the_document(kind: bytes, beside: bytes) -> None:
     """200 levels are decoded, 201 are not, whatever else stands in them."""
-    assert not rawbson.is_too_deep(nest(rawbson.DEEPEST, kind, beside, beside))
-    assert rawbson.is_too_deep(nest(rawbson.DEEPEST + 1, kind, beside, beside))
-    assert rawbson.is_too_deep(nest(50_000, kind))
+    assert not raw_bson.is_too_deep(nest(raw_bson.DEEPEST, kind, beside, beside))
+    assert raw_bson.is_too_deep(nest(raw_bson.DEEPEST + 1, kind, beside, beside))
+    assert raw_bson.is_too_deep(nest(50_000, kind))
 
 
 def test_width_is_not_depth() -> None:
     """Many documents beside each other, and texts full of the two bytes, are as shallow as they look."""
-    assert not rawbson.is_too_deep(bson.encode({"many": [{"a": [1]} for _ in range(1000)]}))
-    assert not rawbson.is_too_deep(bson.encode({"text": "\x03\x04" * 1000, "data": b"\x03\x04" * 1000}))
+    assert not raw_bson.is_too_deep(bson.encode({"many": [{"a": [1]} for _ in range(1000)]}))
+    assert not raw_bson.is_too_deep(bson.encode({"text": "\x03\x04" * 1000, "data": b"\x03\x04" * 1000}))
 
 
 @given(st.binary(max_size=400), st.integers(0, 1 << 12))
@@ -104,5 +104,5 @@ def test_depth_of_anything_ends(noise: bytes, place: int) -> None:
     whole = bytearray(nest(300, b"\x03"))
     place %= len(whole)
     whole[place : place + len(noise)] = noise
-    rawbson.is_too_deep(bytes(whole))
-    rawbson.is_too_deep(noise)
+    raw_bson.is_too_deep(bytes(whole))
+    raw_bson.is_too_deep(noise)

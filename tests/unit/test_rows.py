@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings import MAPPINGS
-from migrator.translation import jsonb, rows
-from migrator.translation.codecs import EARLIEST, LATEST
+from migrator.documents import jsonb
+from migrator.mapping.codecs import EARLIEST, LATEST
+from migrator.postgres import copy_format
 from schema.base import metadata
 from tests.strategies import values
 
@@ -51,7 +52,7 @@ def connection(server_url: str) -> Iterator[Connection]:
 
 def copy_in(connection: Connection, data: bytes) -> None:
     with connection.cursor() as cursor, cursor.copy("COPY every FROM STDIN (FORMAT BINARY)") as stream:
-        stream.write(rows.HEADER + data + rows.TRAILER)
+        stream.write(copy_format.HEADER + data + copy_format.TRAILER)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -59,9 +60,9 @@ def copy_in(connection: Connection, data: bytes) -> None:
 def test_rows_come_back(connection: Connection, batch: list[tuple[Any, ...]]) -> None:
     """Plain values that go into PostgreSQL by COPY come out of it by COPY as they were, NULL too."""
     connection.execute("TRUNCATE every")
-    copy_in(connection, b"".join(rows.write_row(row, KINDS) for row in batch))
+    copy_in(connection, b"".join(copy_format.write_row(row, KINDS) for row in batch))
     with connection.cursor() as cursor, cursor.copy("COPY every TO STDOUT (FORMAT BINARY)") as stream:
-        found = [rows.read_row(fields, KINDS) for fields in stream.rows()]
+        found = [copy_format.read_row(fields, KINDS) for fields in stream.rows()]
     assert repr(found) == repr([list(row) for row in batch])
 
 
@@ -73,20 +74,20 @@ def test_rows_come_back(connection: Connection, batch: list[tuple[Any, ...]]) ->
 def test_timestamps(connection: Connection, micros: int, text: str) -> None:
     """Microseconds since 1970 are the moment that PostgreSQL prints, from its very first to the end of 9999."""
     connection.execute("TRUNCATE every")
-    copy_in(connection, rows.write_row((None, None, None, None, micros, None, None), KINDS))
+    copy_in(connection, copy_format.write_row((None, None, None, None, micros, None, None), KINDS))
     assert connection.execute("SELECT s::text FROM every").fetchone() == (text,)
 
 
 def test_before_the_first_timestamp(connection: Connection) -> None:
     """One microsecond earlier PostgreSQL refuses, so the range of the codec has no room to spare."""
     with pytest.raises(psycopg.errors.DatetimeFieldOverflow):
-        copy_in(connection, rows.write_row((None, None, None, None, EARLIEST - 1, None, None), KINDS))
+        copy_in(connection, copy_format.write_row((None, None, None, None, EARLIEST - 1, None, None), KINDS))
 
 
 def test_kinds_of_every_table() -> None:
     """Every column of the schema has a kind, and every mapping fills columns of its table."""
     for table in metadata.tables.values():
-        assert [name for name, _ in rows.kinds_of_table(table)] == [column.name for column in table.columns]
+        assert [name for name, _ in copy_format.kinds_of_table(table)] == [column.name for column in table.columns]
     for mapping in MAPPINGS:
         filled = {column for rule in (mapping.key, *mapping.rules) for column in rule.columns if "." not in column}
         assert filled - {"agent.provider", "agent.model"} <= {column.name for column in mapping.table.columns}
@@ -96,4 +97,4 @@ def test_unknown_type() -> None:
     """A column of a type that the loader cannot write is named."""
     table = sa.Table("odd", sa.MetaData(), sa.Column("price", sa.Numeric))
     with pytest.raises(TypeError, match=r"odd\.price"):
-        rows.kinds_of_table(table)
+        copy_format.kinds_of_table(table)

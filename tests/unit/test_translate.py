@@ -14,15 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings import MAPPINGS, shared
-from migrator.config import load_config
+from migrator.config.loader import load_config
+from migrator.documents import jsonb
+from migrator.documents.codec import Document, decode, encode, same
 from migrator.findings import FINDINGS, REASONS
-from migrator.handover import Archive, Finding, Loaded, Reject, Result
-from migrator.mapping import Collection
-from migrator.tenancy import Options
-from migrator.translation import jsonb, rows
-from migrator.translation.context import ABSENT, Found
-from migrator.translation.exact import Document, decode, encode, same
-from migrator.translation.translate import References, Translation, rebuild, source_id_of
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import ABSENT, Found
+from migrator.postgres import copy_format
+from migrator.state.tenant import Options
+from migrator.translation.interpreter import References, Translation, rebuild, source_id_of
+from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
 from tests import strategies
 from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, MESSAGES, NO_PARENT, USERS
 
@@ -73,13 +74,13 @@ def translate(name: str, document: Document, options: Options, **more: Any) -> t
 
 def through_postgres(collection: Collection, row: dict[str, Any]) -> dict[str, Any]:
     """The row as PostgreSQL gives it back: written as binary COPY, jsonb in its normal form, read again."""
-    kinds = rows.kinds_of_table(collection.table)
-    data = rows.write_row([row.get(name) for name, _ in kinds], [kind for _, kind in kinds])
+    kinds = copy_format.kinds_of_table(collection.table)
+    data = copy_format.write_row([row.get(name) for name, _ in kinds], [kind for _, kind in kinds])
     fields = [
         reorder(field) if kind == "jsonb" and field is not None else field
         for field, (_, kind) in zip(split_tuple(data), kinds, strict=True)
     ]
-    back = rows.read_row(fields, [kind for _, kind in kinds])
+    back = copy_format.read_row(fields, [kind for _, kind in kinds])
     carried = {key: row[key] for key, *_ in collection.carried}
     return {**dict(zip((name for name, _ in kinds), back, strict=True)), **carried}
 

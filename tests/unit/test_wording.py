@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from migrator.wording import hide_values, say_error, trace_error
+from migrator.redaction import hide_values, say_error, trace_error
 
 SECRET = "hunter2@example.org"
 

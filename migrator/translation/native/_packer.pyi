@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from migrator.translation.packing import Piece
+from migrator.translation.tuple_layout import Piece
 
 class Packer:
     def __init__(self, pieces: Sequence[tuple[Piece, bytes]], *, shift: int) -> None: ...

@@ -1,0 +1,211 @@
+"""Reading migrate.toml: the file, `${VAR}`, `MIGRATE_SECTION__KEY`, and every mistake in words.
+
+Not here: the sections and their checks (config_models.py), hiding secrets (masking.py), the starter file (starter.py);
+all are handed on from here, so that others import from one place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from migrator.config.models import FOLDER_URLS, Config, StorageRule, embedding_fingerprint, fingerprint
+from migrator.config.starter import STARTER
+from migrator.errors import UsageError
+from migrator.masking import Secrets, mask
+
+__all__ = ["STARTER", "Config", "Secrets", "StorageRule", "embedding_fingerprint", "fingerprint", "load_config", "mask"]
+
+_Raw = dict[str, Any]
+_VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
+_PREFIX = "MIGRATE_"
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """The settings in `path`, completed and overridden by `environ`; relative paths in URLs start at its folder."""
+    overrides = _find_overrides(environ)
+    written = _read(path)
+    raw = _expand(written, environ, overrides)
+    _override(raw, environ, overrides)
+    _resolve_paths(raw, Path(os.path.abspath(path)).parent)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        # What stands in a variable stands there because it is secret, whichever key it got into.
+        filled = Secrets(environ[name] for name in _VARIABLE.findall(repr(written)) if name in environ)
+        raise _usage_error(path, error.errors(include_url=False), overrides, filled) from None
+
+
+def _read(path: Path) -> _Raw:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", "write one with `migrate init`, or name it with --config") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "name a readable file with --config") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        hint = "text needs quotes, and a backslash in them is written twice; `migrate init FILE` writes an example"
+        raise UsageError(f"{path} is not TOML: {error}", hint) from error
+
+
+# ── ${VAR} ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _expand(raw: _Raw, environ: Mapping[str, str], overrides: Mapping[str, str]) -> _Raw:
+    missing: dict[str, str] = {}
+    expanded = {key: _expand_value(value, key, environ, missing) for key, value in raw.items()}
+    # An overridden key does not need what it names.
+    lacking = [f"{key} names {text}" for key, text in missing.items() if key not in overrides]
+    if lacking:
+        raise UsageError("\n".join(lacking), "export the variable, or write the value into migrate.toml")
+    return expanded
+
+
+def _expand_value(value: Any, key: str, environ: Mapping[str, str], missing: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _expand_value(inner, f"{key}.{name}", environ, missing) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand_value(inner, f"{key}[{i}]", environ, missing) for i, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        if match[0].startswith("$$"):
+            return match[0][1:]
+        if match[1] not in environ:
+            missing[key] = f"{match[0]}, but the environment has no {match[1]}"
+        return environ.get(match[1], "")
+
+    return _VARIABLE.sub(fill, value)
+
+
+# ── MIGRATE_SECTION__KEY ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _find_overrides(environ: Mapping[str, str]) -> dict[str, str]:
+    """Which variable overrides which key: `{"target.url": "MIGRATE_TARGET__URL"}`."""
+    known = dict(_variables())
+    found: dict[str, str] = {}
+    for name in sorted(n for n in environ if n.startswith(_PREFIX) and "__" in n):
+        if name not in known:
+            raise UsageError(f"the environment's {name} names no key of migrate.toml", _nearest(name, known))
+        found[known[name]] = name
+    return found
+
+
+def _override(raw: _Raw, environ: Mapping[str, str], overrides: Mapping[str, str]) -> None:
+    for dotted, variable in overrides.items():
+        section, key = dotted.split(".")
+        table = raw.setdefault(section, {})
+        if isinstance(table, dict):  # otherwise the file itself is wrong, and pydantic says how
+            table[key] = environ[variable]
+
+
+def _variables() -> Iterator[tuple[str, str]]:
+    """Every variable that overrides a key. `[[storage]]` has none: its rules are a list."""
+    for section in Config.model_fields:
+        model = _model_of(Config, section)
+        if model is not None and model is not StorageRule:
+            for key in _keys(model):
+                yield f"{_PREFIX}{section}__{key}".upper(), f"{section}.{key}"
+
+
+def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model behind a key of a model, whether it is optional, a list, or neither."""
+    field = model.model_fields.get(key)
+    if field is None:
+        return None
+    candidates = (field.annotation, *get_args(field.annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+# ── paths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _resolve_paths(raw: _Raw, folder: Path) -> None:
+    for section in raw.values():
+        if isinstance(section, dict) and isinstance(section.get("url"), str):
+            section["url"] = _resolve(section["url"], folder)
+
+
+def _resolve(url: str, folder: Path) -> str:
+    for prefix in FOLDER_URLS:
+        rest = url.removeprefix(prefix)
+        if rest != url and rest.strip():
+            # Not Path.resolve(): a link the user named is what the user wants to read about in messages.
+            return prefix + os.path.normpath(folder / Path(rest).expanduser())
+    return url
+
+
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _usage_error(
+    path: Path, problems: list[ErrorDetails], overrides: Mapping[str, str], secrets: Secrets
+) -> UsageError:
+    lines = [secrets.mask(_describe(problem, overrides)) for problem in problems]
+    return UsageError(
+        f"{path} has {len(lines)} mistake(s)\n" + "\n".join(lines),
+        "`migrate init FILE` writes a file that explains every key",
+    )
+
+
+def _describe(problem: ErrorDetails, overrides: Mapping[str, str]) -> str:
+    """One line: key, problem, remedy."""
+    location = problem["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    origin = f" (from {overrides[key]})" if key in overrides else ""
+    word, remedy = _REMEDIES.get(problem["type"], _as_pydantic_says)(problem)
+    return f"  {key}{origin}: {word}; {remedy}"
+
+
+def _unknown_key(problem: ErrorDetails) -> tuple[str, str]:
+    *parents, key = problem["loc"]
+    model: type[BaseModel] | None = Config
+    for parent in parents:
+        if model is not None and isinstance(parent, str):
+            model = _model_of(model, parent)
+    what = "section" if not parents else "key"
+    return f"unknown {what}", _nearest(str(key), _keys(model or Config))
+
+
+def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    near = get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {next(k for k in known if k.lower() == near[0])}?"
+    return f"known are {', '.join(known)}"
+
+
+def _missing_key(problem: ErrorDetails) -> tuple[str, str]:
+    what = "section" if len(problem["loc"]) == 1 else "key"
+    return f"this {what} is missing", "add it"
+
+
+def _as_pydantic_says(problem: ErrorDetails) -> tuple[str, str]:
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    value = problem["input"]
+    # A text where a section belongs is most likely a URL.
+    secret = len(problem["loc"]) == 1 or problem["loc"][-1] in ("url", "base_url", "api_key") or "://" in str(value)
+    if secret or not isinstance(value, str | int | float):
+        return message, "correct it"
+    return message, f"it is {value!r} now"
+
+
+_REMEDIES: Mapping[str, Callable[[ErrorDetails], tuple[str, str]]] = {
+    "extra_forbidden": _unknown_key,
+    "missing": _missing_key,
+}

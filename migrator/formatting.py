@@ -1,0 +1,29 @@
+"""Durations, sizes and shares in words."""
+
+from __future__ import annotations
+
+
+def format_duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def format_size(size: float) -> str:
+    """In the unit that leaves one to three digits before the point."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def format_share(part: int, whole: int) -> str:
+    """A percentage that says 100 only for all and 0 only for none."""
+    if not whole or part in (0, whole):
+        return f"{100 if whole and part else 0} %"
+    return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"

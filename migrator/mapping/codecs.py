@@ -1,0 +1,300 @@
+"""One value to another, both ways: a BSON value ↔ the plain value of a column.
+
+Plain values: text, enum → str; uuid → 16 bytes; timestamp → microseconds since 1970 as int; integer → int;
+boolean → bool; jsonb → JSON as it comes back from jsonb. `read` returns UNREADABLE (and notes a finding where it says
+more than that) for a value it cannot make sense of; what then happens is the rule's business. Pure, no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from bson import Decimal128, ObjectId, Timestamp
+from bson.datetime_ms import DatetimeMS
+
+from migrator import ids
+from migrator.documents import jsonb
+from migrator.documents.jsonb import Note
+
+
+class Unreadable:
+    """The answer of `read` where there is no obvious reading."""
+
+
+UNREADABLE: Final = Unreadable()
+
+
+class Codec(Protocol):
+    """`write(read(v))` is v for the values the source is meant to hold; whatever else comes goes to the residue."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any: ...
+
+    def write(self, plain: Any) -> Any: ...
+
+
+# A btree entry may take a third of a page; PostgreSQL says 2704 bytes. Ours is below, for multi-column headers.
+INDEXABLE_BYTES = 2600
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """str ↔ text. Numbers, booleans and code are read as their usual text. `most`: bytes that an index can take."""
+
+    most: int | None = None
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        text = _text_of(value)
+        if text is None:
+            return UNREADABLE
+        if type(value) is not str:
+            note("coerced", path)
+        text = jsonb.remove_nul(text, note, path)
+        if self.most is not None and len(text.encode()) > self.most:
+            note("too_long", f"{path}: more than {self.most} bytes")
+            return UNREADABLE
+        return text
+
+    def write(self, plain: str) -> str:
+        return plain
+
+
+def _text_of(value: Any) -> str | None:
+    if isinstance(value, str):
+        return str(value)  # bson.Code is a str too, and must not pass for one
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal128 | ObjectId):
+        return str(value)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Int32 ↔ integer. Whole numbers of other types and texts of them are read so; beyond the range is unreadable."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        number = number_of(value)
+        if number is None or number != number.to_integral_value() or not -(2**31) <= number < 2**31:
+            return UNREADABLE
+        if type(value) is not int:
+            note("coerced", path)
+        return int(number)
+
+    def write(self, plain: int) -> int:
+        return plain
+
+
+def number_of(value: Any) -> Decimal | None:
+    """The exact number that a BSON number, or a string of one, stands for; None for anything else, NaN and Infinity."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return Decimal(value)
+    if isinstance(value, float):
+        return Decimal(repr(value)) if math.isfinite(value) else None
+    if isinstance(value, Decimal128):
+        number = value.to_decimal()
+        return number if number.is_finite() else None
+    return _number_of_text(value) if isinstance(value, str) else None
+
+
+_NUMBER = re.compile(r"\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?\s*", re.ASCII)
+
+
+def _number_of_text(text: str) -> Decimal | None:
+    return Decimal(text.strip()) if _NUMBER.fullmatch(text) else None
+
+
+_TRUTH = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
+
+
+@dataclass(frozen=True, slots=True)
+class Boolean:
+    """bool ↔ boolean. "true", "false", 1 and 0 are read so."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        if isinstance(value, bool):
+            return value
+        key = value.strip().lower() if isinstance(value, str) else value
+        if isinstance(key, str | int | float) and key in _TRUTH:
+            note("coerced", path)
+            return _TRUTH[key]
+        return UNREADABLE
+
+    def write(self, plain: bool) -> bool:
+        return plain
+
+
+# What a PostgreSQL timestamp can hold, and the end of the year 9999, in microseconds since 1970.
+EARLIEST = -210_866_803_200_000_000
+LATEST = 253_402_300_799_999_999
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Date ↔ timestamp without zone, UTC. Other spellings of a date are read so (`date_coerced`)."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        micros = int(value) * 1000 if isinstance(value, DatetimeMS) else _micros_of(value)
+        if micros is None:
+            return UNREADABLE
+        if not EARLIEST <= micros <= LATEST:
+            note("date_out_of_range", path)
+            return UNREADABLE
+        if not isinstance(value, DatetimeMS):
+            note("date_coerced", path)
+        return micros
+
+    def write(self, plain: int) -> DatetimeMS:
+        return DatetimeMS(plain // 1000)
+
+
+def _micros_of(value: Any) -> int | None:
+    if isinstance(value, Timestamp):
+        return value.time * 1_000_000
+    if isinstance(value, str):
+        return _micros_of_text(value)
+    if isinstance(value, Mapping):
+        inner = value.get("$date", value.get("$numberLong")) if len(value) == 1 else None
+        return None if inner is None else int(inner) * 1000 if isinstance(inner, DatetimeMS) else _micros_of(inner)
+    number = number_of(value)
+    return None if number is None or abs(number) > 10**17 else int(number * 1000)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JAVASCRIPT = re.compile(
+    r"[A-Z][a-z]{2} ([A-Z][a-z]{2} \d{2} [+-]?\d{4,6} \d{2}:\d{2}:\d{2}) GMT([+-]\d{4})(?: \(.*\))?", re.DOTALL
+)
+_EXPANDED_YEAR = re.compile(r"[+-]\d{6}-\d{2}-\d{2}T.*", re.DOTALL)
+_ISO = re.compile(r"\d{4}-?\d{2}-?\d{2}.*", re.DOTALL)
+
+
+def _micros_of_text(text: str) -> int | None:
+    text = text.strip()
+    number = _number_of_text(text)
+    if number is not None and not (_ISO.fullmatch(text) and len(text) == 8):
+        return int(number * 1000) if abs(number) <= 10**17 else None
+    if _EXPANDED_YEAR.fullmatch(text):
+        return _micros_of_expanded(text)
+    try:
+        moment = _parse_javascript(text) or (datetime.fromisoformat(text) if _ISO.fullmatch(text) else None)
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _parse_javascript(text: str) -> datetime | None:
+    found = _JAVASCRIPT.fullmatch(text)
+    return datetime.strptime(f"{found[1]} {found[2]}", "%b %d %Y %H:%M:%S %z") if found else None
+
+
+def _micros_of_expanded(text: str) -> int | None:
+    # JavaScript's ±YYYYYY: beyond 9999 only "out of range" matters, so the day within the year need not be exact.
+    year = int(text[:7])
+    if 1 <= year <= 9999:
+        return _micros_of_text(f"{year:04d}{text[7:]}")
+    return (year - 1970) * 31_556_952_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Enum:
+    """A text of `values`, compared case-insensitively ↔ an enum label. `spelling` gives the source's spelling back."""
+
+    values: tuple[str, ...]
+    spelling: Callable[[str], str] = str
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        if isinstance(value, str):
+            label = value.strip().lower()
+            if label in self.values:
+                return label
+            note("unknown_enum", path)
+        return UNREADABLE
+
+    def write(self, plain: str) -> str:
+        return self.spelling(plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """Any value ↔ jsonb; with a `shape` only documents, or only arrays."""
+
+    shape: type[dict[str, Any]] | type[list[Any]] | None = None
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        if self.shape is not None and not isinstance(value, self.shape):
+            return UNREADABLE
+        return jsonb.normalize(jsonb.clean(value, note, path))
+
+    def write(self, plain: Any) -> Any:
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class JsonMoment:
+    """Date ↔ its ISO text inside jsonb, as JavaScript writes it. Other spellings of a date are read so."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        micros = MOMENT.read(value, note, path)
+        text = UNREADABLE if micros is UNREADABLE else jsonb.iso_text(micros // 1000)
+        if text is None:
+            note("date_out_of_range", path)
+        return UNREADABLE if text is None else text
+
+    def write(self, plain: str) -> Any:
+        micros = _micros_of_text(plain)
+        return UNREADABLE if micros is None else DatetimeMS(micros // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonNumber:
+    """A BSON number ↔ a number inside jsonb. Texts of numbers are read so; NaN and Infinity become null."""
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal128 | str):
+            return UNREADABLE
+        if not isinstance(value, str):
+            return jsonb.normalize(jsonb.clean(value, note, path))
+        number = number_of(value)
+        if number is None:
+            return UNREADABLE
+        note("coerced", path)
+        return jsonb.normalize(number)
+
+    def write(self, plain: Any) -> Any:
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectIdText:
+    """The UUIDv7 of an ObjectId → that ObjectId, as an ObjectId or (`as_text`) as its 24 hex digits. Only the way back:
+    the way there is a reference, which the rule resolves."""
+
+    as_text: bool = False
+
+    def write(self, plain: bytes) -> Any:
+        return _objectid_of(plain, self.as_text)
+
+
+@lru_cache(maxsize=65_536)  # every message of a conversation gives back the same owner
+def _objectid_of(plain: bytes, as_text: bool) -> Any:
+    found = ids.uuid_to_objectid(plain)
+    if found is None:
+        return UNREADABLE
+    return found[0].hex() if as_text else ObjectId(found[0])
+
+
+TEXT, INTEGER, BOOLEAN, MOMENT, JSON = Text(), Integer(), Boolean(), Moment(), Json()
+NUMBER, JSON_MOMENT, JSON_OBJECT, JSON_ARRAY = JsonNumber(), JsonMoment(), Json(dict), Json(list)
+INDEXED_TEXT = Text(most=INDEXABLE_BYTES)

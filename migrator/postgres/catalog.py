@@ -1,0 +1,238 @@
+"""What a schema of the target looks like by pg_catalog, and what it should look like, as frozen values.
+
+Definitions are PostgreSQL's own renderings, so the wanted side is built on the same server, in a scratch schema of a
+transaction that is rolled back. Nothing here leaves a trace. How two catalogs differ is `comparison`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from sqlalchemy import MetaData
+
+from migrator.errors import TargetError
+from migrator.postgres import ddl
+from migrator.postgres.privileges import require_create, say_grant
+
+Connection = psycopg.Connection[Any]
+Record = dict[str, Any]
+
+SCRATCH = "migrator_wanted"
+
+
+def load_queries(file: str) -> dict[str, str]:
+    """The queries of a file in migrator/sql by name: each follows a line `-- name: …`."""
+    parts = files("migrator.sql").joinpath(file).read_text(encoding="utf-8").split("-- name:")[1:]
+    return {name.strip(): text for name, _, text in (part.partition("\n") for part in parts)}
+
+
+QUERIES = load_queries("catalog.sql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """`type` as format_type renders it, with a COLLATE where it is not the type's own. `position` counts from 1."""
+
+    name: str
+    type: str
+    not_null: bool
+    default: str | None
+    position: int
+
+    def __str__(self) -> str:
+        default = f" DEFAULT {self.default}" if self.default is not None else ""
+        return f"{self.type}{default}{' NOT NULL' if self.not_null else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """`kind` is pg_constraint's letter: p, u, f, c or x. `definition` leaves NOT VALID out, `validated` says it."""
+
+    table: str
+    name: str
+    kind: str
+    definition: str
+    validated: bool
+
+    def __str__(self) -> str:
+        return self.definition + ("" if self.validated else " NOT VALID")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index that backs no constraint. `valid` is False after a CREATE INDEX CONCURRENTLY that failed."""
+
+    table: str
+    name: str
+    definition: str
+    unique: bool
+    valid: bool
+
+    def __str__(self) -> str:
+        return self.definition + ("" if self.valid else " (invalid)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    table: str
+    name: str
+    command: str
+    roles: tuple[str, ...]
+    permissive: bool
+    using: str | None
+    check: str | None
+
+    def __str__(self) -> str:
+        mode = "permissive" if self.permissive else "restrictive"
+        return f"{mode} for {self.command} to {', '.join(self.roles)} using {self.using} with check {self.check}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """`kind` is 'table', or what else bears the name ('view', 'partitioned table', 'unlogged table' …)."""
+
+    name: str
+    kind: str
+    row_security: bool
+    forced: bool
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """One schema. Tables, indexes and enums (their labels) by name; constraints and policies by (table, name).
+
+    `relations` and `types` tell of every name that is taken what bears it. `extensions` are the database's: the schema
+    of each by its name.
+    """
+
+    tables: Mapping[str, Table]
+    constraints: Mapping[tuple[str, str], Constraint]
+    indexes: Mapping[str, Index]
+    enums: Mapping[str, tuple[str, ...]]
+    policies: Mapping[tuple[str, str], Policy]
+    relations: Mapping[str, str]
+    types: Mapping[str, str]
+    extensions: Mapping[str, str]
+
+    def has(self, statement: ddl.Statement) -> bool:
+        """Whether the object that `statement` makes is there, by name."""
+        table, name = statement.table, statement.name
+        match statement.kind:
+            case "extension":
+                return name in self.extensions
+            case "enum":
+                return name in self.enums
+            case "table":
+                return name in self.tables
+            case "policy":
+                return (table, name) in self.policies
+            case "row_security":
+                return table in self.tables and self.tables[table].row_security
+            case "unique_index" | "index" | "vector_index":
+                return name in self.indexes
+        return (table, name) in self.constraints
+
+
+@contextmanager
+def search_path(connection: Connection, schemas: Iterable[str]) -> Iterator[None]:
+    """Sets it until the end of the block. Inside a transaction only."""
+    before = connection.execute("SELECT current_setting('search_path')").fetchone()
+    path = sql.SQL(", ").join(map(sql.Identifier, schemas)).as_string(connection)
+    connection.execute("SELECT set_config('search_path', %s, true)", (path,))
+    yield
+    connection.execute("SELECT set_config('search_path', %s, true)", before)
+
+
+@contextmanager
+def schema_first(connection: Connection, schema: str) -> Iterator[None]:
+    """Bare names are found, and rendered, in `schema` and where extensions live. Inside a transaction only."""
+    homes = [schema, *(record["bearer"] for record in fetch(connection, "extensions", schema))]
+    with search_path(connection, dict.fromkeys(home for home in homes if home != "pg_catalog")):
+        yield
+
+
+def read(connection: Connection, schema: str = "public") -> Catalog:
+    """What `schema` holds now. Errors: `TargetError` where there is no such schema."""
+    try:
+        with connection.transaction(), schema_first(connection, schema):
+            found = {name: fetch(connection, name, schema) for name in QUERIES}
+    except psycopg.errors.InvalidSchemaName as error:
+        raise TargetError(f"the target has no schema {schema}", hint=f"CREATE SCHEMA {schema};") from error
+    return Catalog(
+        tables={record["name"]: table_from(record, found["columns"]) for record in found["tables"]},
+        constraints={(record["table"], record["name"]): Constraint(**record) for record in found["constraints"]},
+        indexes={record["name"]: Index(**record) for record in found["indexes"]},
+        enums={record["name"]: tuple(record["labels"]) for record in found["enums"]},
+        policies={(record["table"], record["name"]): policy_from(record) for record in found["policies"]},
+        relations={record["name"]: record["bearer"] for record in found["relations"]},
+        types={record["name"]: record["bearer"] for record in found["types"]},
+        extensions={record["name"]: record["bearer"] for record in found["extensions"]},
+    )
+
+
+def fetch(connection: Connection, query: str, schema: str) -> list[Record]:
+    quoted = sql.Identifier(schema).as_string(connection)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(QUERIES[query], {"schema": quoted}).fetchall()
+
+
+def table_from(record: Record, columns: list[Record]) -> Table:
+    own = (column for column in columns if column["table"] == record["name"])
+    return Table(**record, columns=tuple(column_from(column) for column in own))
+
+
+def column_from(record: Record) -> Column:
+    return Column(**{key: value for key, value in record.items() if key != "table"})
+
+
+def policy_from(record: Record) -> Policy:
+    return Policy(**{**record, "roles": tuple(record["roles"])})
+
+
+def read_wanted(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
+    """What `metadata` would look like here, rendered by this server. Errors: `TargetError`, nothing may be made."""
+    try:
+        with connection.transaction(force_rollback=True):
+            require_create(connection, metadata.info.get("extensions", ()))
+            return built(connection, metadata, rls)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise TargetError(
+            f"the target's role may not create what the migration needs: {error.diag.message_primary}",
+            hint=say_grant(error),
+        ) from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise TargetError("the target is read-only", hint="Connect to the primary, not to a standby.") from error
+
+
+def built(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
+    """Builds the wanted schema and reads it. Only inside a transaction that is rolled back."""
+    # An ivfflat index on an empty table gives notice of itself.
+    connection.execute("SET LOCAL client_min_messages = warning")
+    statements = ddl.statements(metadata, rls, SCRATCH)
+    install(connection, [statement for statement in statements if statement.kind == "extension"])
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH)))
+    with schema_first(connection, SCRATCH):
+        for statement in statements:
+            connection.execute(statement.sql)
+    return read(connection, SCRATCH)
+
+
+def install(connection: Connection, extensions: list[ddl.Statement]) -> None:
+    """Creates the extensions that are not there yet. Errors: `TargetError` where the server does not offer one."""
+    for extension in extensions:
+        offered = "SELECT FROM pg_available_extensions WHERE name = %s"
+        if connection.execute(offered, (extension.name,)).fetchone() is None:
+            raise TargetError(
+                f"the target server does not offer the extension {extension.name}",
+                hint="pgvector: apt install postgresql-18-pgvector, brew install pgvector, or the image"
+                " pgvector/pgvector:pg18; a hosted PostgreSQL has it in its list of extensions.",
+            )
+        connection.execute(extension.sql)

@@ -1,0 +1,110 @@
+"""Rows as PostgreSQL's binary COPY writes and reads them: plain values ↔ bytes, by column type."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy.dialects import postgresql
+
+from migrator.documents import jsonb
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+NULL = b"\xff\xff\xff\xff"
+
+# PostgreSQL counts microseconds from 2000-01-01; plain values count from 1970-01-01.
+EPOCH_SHIFT = 946_684_800_000_000
+
+_length = struct.Struct(">i").pack
+_int4 = struct.Struct(">i")
+_int8 = struct.Struct(">q")
+_count = struct.Struct(">h").pack
+
+
+def _write_timestamp(plain: int) -> bytes:
+    return _int8.pack(plain - EPOCH_SHIFT)
+
+
+def _read_timestamp(data: bytes) -> int:
+    return int(_int8.unpack(data)[0]) + EPOCH_SHIFT
+
+
+def _write_jsonb(plain: Any) -> bytes:
+    return b"\x01" + jsonb.to_text(plain).encode()
+
+
+def _read_jsonb(data: bytes) -> Any:
+    return jsonb.from_text(data[1:])
+
+
+def _same_bytes(data: bytes) -> bytes:
+    return bytes(data)
+
+
+def _read_int4(data: bytes) -> int:
+    return int(_int4.unpack(data)[0])
+
+
+Write = Callable[[Any], bytes]
+Read = Callable[[bytes], Any]
+
+_KINDS: dict[str, tuple[Write, Read]] = {
+    "uuid": (_same_bytes, _same_bytes),
+    "text": (str.encode, lambda data: data.decode()),
+    "integer": (_int4.pack, _read_int4),
+    "boolean": (lambda plain: b"\x01" if plain else b"\x00", lambda data: data == b"\x01"),
+    "timestamp": (_write_timestamp, _read_timestamp),
+    "jsonb": (_write_jsonb, _read_jsonb),
+    "bytea": (_same_bytes, _same_bytes),
+    "vector": (_same_bytes, _same_bytes),
+}
+
+
+def writer(kind: str) -> Write:
+    """Plain value → the bytes of the field, without their length."""
+    return _KINDS[kind][0]
+
+
+_TYPES: tuple[tuple[type[Any], str], ...] = (
+    (sa.Uuid, "uuid"),
+    (postgresql.JSONB, "jsonb"),
+    (sa.Boolean, "boolean"),
+    (sa.Integer, "integer"),
+    (sa.DateTime, "timestamp"),
+    (sa.String, "text"),  # Text and Enum are Strings
+    (VECTOR, "vector"),
+)
+
+
+def kind_of_column(column: sa.Column[Any]) -> str:
+    """The kind of plain value a column holds. Raises TypeError for a type the loader cannot write."""
+    for type_, kind in _TYPES:
+        if isinstance(column.type, type_):
+            return kind
+    raise TypeError(f"column {column.table.name}.{column.name}: type {column.type!r} is not supported")
+
+
+def kinds_of_table(table: sa.Table) -> list[tuple[str, str]]:
+    """(column, kind) in the table's order."""
+    return [(column.name, kind_of_column(column)) for column in table.columns]
+
+
+def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
+    """One tuple of binary COPY."""
+    parts = [_count(len(values))]
+    for value, kind in zip(values, kinds, strict=True):
+        if value is None:
+            parts.append(NULL)
+        else:
+            data = _KINDS[kind][0](value)
+            parts += (_length(len(data)), data)
+    return b"".join(parts)
+
+
+def read_row(fields: Sequence[bytes | None], kinds: Sequence[str]) -> list[Any]:
+    """The plain values of one tuple as binary COPY hands it out."""
+    return [None if data is None else _KINDS[kind][1](bytes(data)) for data, kind in zip(fields, kinds, strict=True)]

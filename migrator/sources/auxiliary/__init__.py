@@ -1,0 +1,71 @@
+"""Collections that come from elsewhere than MongoDB: recordings and chunks. `open_beside` opens what is configured.
+
+What one is says `base`; each reader has a file of its own. Which collection a section of migrate.toml feeds is declared
+by the mappings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from migrator.config.models import Chunks, Config, Recordings
+from migrator.errors import UsageError
+from migrator.mapping.loader import Concrete
+from migrator.sources.auxiliary.base import Beside, Combined
+from migrator.sources.base import Source
+
+__all__ = ["Beside", "Combined", "combine", "open_beside"]
+
+Notify = Callable[[str], None]
+
+
+def combine(source: Source, config: Config, concrete: Concrete, notify: Notify | None = None) -> Source:
+    """The source together with what is configured beside it; the source itself where that is nothing."""
+    beside = list(open_beside(config, concrete, notify))
+    return Combined(source, beside) if beside else source
+
+
+def open_beside(config: Config, concrete: Concrete, notify: Notify | None = None) -> Iterator[Beside]:
+    """A reader for each section that is there. Errors: `UsageError`, `SourceError` where it cannot be reached."""
+    if config.recordings is not None:
+        yield _open_recordings(config.recordings, *_fed_by("recordings", concrete))
+    if config.chunks is not None:
+        yield _open_chunks(config.chunks, _fed_by("chunks", concrete)[0], notify)
+
+
+def _fed_by(section: str, concrete: Concrete) -> tuple[str, dict[str, str]]:
+    """The collection that a section feeds, and the kinds of its fields."""
+    for merge in concrete.merges.values():
+        if merge.section == section:
+            return merge.name, dict(merge.kinds)
+    for mapping in concrete.mappings.values():
+        if mapping.section == section:
+            return mapping.name, {}
+    raise UsageError(
+        f"[{section}] is configured, but the mappings have no collection for it",
+        hint=f"Take the section [{section}] out of migrate.toml, or name other mappings under [migration].",
+    )
+
+
+def _open_recordings(section: Recordings, name: str, kinds: dict[str, str]) -> Beside:
+    if section.url.startswith("csv:"):
+        from migrator.sources.auxiliary.csv_file import CsvFile
+
+        return CsvFile(name, section.url.removeprefix("csv:"), kinds, section.columns)
+    from migrator.sources.auxiliary.postgres_table import Table
+
+    return Table(name, section.url, section.table, section.columns)
+
+
+def _open_chunks(section: Chunks, name: str, notify: Notify | None) -> Beside:
+    if section.url.startswith("jsonl:"):
+        from migrator.sources.auxiliary.jsonl import JsonLines
+
+        return JsonLines(name, section.url.removeprefix("jsonl:"))
+    if section.url.startswith("files:"):
+        from migrator.sources.auxiliary.text_files import Folder
+
+        return Folder(name, section.url.removeprefix("files:"), section.size, section.overlap, notify)
+    from migrator.sources.auxiliary.langchain_store import Store
+
+    return Store(name, section.url, section.collection)

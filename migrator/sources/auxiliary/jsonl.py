@@ -1,0 +1,123 @@
+"""Chunks as JSON Lines: one JSON object (extended JSON too) a line, in the order of each file's text.
+
+The shape of a chunk's document, whoever reads it: `_id`, `file_id`, `position` (from 0 within its file), `content`,
+`metadata`, and what else there was. Vectors are left out: they are computed anew.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
+from bson.json_util import JSONMode, JSONOptions, loads
+
+from migrator.documents.codec import Document, encode
+from migrator.errors import DamagedSourceError, SourceError
+from migrator.mapping.context import ABSENT, value_at
+
+OPTIONS = JSONOptions(
+    json_mode=JSONMode.CANONICAL, tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_MS
+)  # fmt: skip
+# The names that stores and exporters use, in the order in which they are asked.
+IDS = ("_id", "id", "uuid")
+FILES = ("file_id", "fileId", "metadata.file_id", "cmetadata.file_id", "custom_id")
+CONTENTS = ("content", "document", "page_content", "pageContent", "text")
+METADATA = ("metadata", "cmetadata")
+VECTORS = ("embedding", "vector")
+
+
+class JsonLines:
+    """The chunks of a file, gzip or not."""
+
+    section = "chunks"
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name, self._path = name, Path(path)
+        self.label = f"jsonl:{path}"
+        self._open().close()
+
+    def fingerprint(self) -> str:
+        with self._open(raw=True) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    def read(self, skip: int) -> Iterator[bytes]:
+        return islice(self._read(), skip, None)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _read(self) -> Iterator[bytes]:
+        places: Counter[str] = Counter()
+        with self._open() as file:
+            offset = 0
+            try:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield self._encode(line, number, places)
+                    offset += len(line)
+            except (ValueError, TypeError, RecursionError, BSONError) as error:
+                raise DamagedSourceError(
+                    f"line {number} is no JSON object ({type(error).__name__})",
+                    file=str(self._path), offset=offset, hint="Every line must be one JSON object, in UTF-8.",
+                ) from error  # fmt: skip
+            except (OSError, EOFError) as error:
+                raise self._unreadable(error) from error
+
+    def _encode(self, line: bytes, number: int, places: Counter[str]) -> bytes:
+        chunk = place_chunk(self._parse(line), number, places)
+        try:
+            return encode(chunk)
+        except (BSONError, OverflowError, UnicodeEncodeError):
+            # Numbers beyond 64 bits, names with U+0000, half of a surrogate pair: kept as it is, and told by being
+            # nobody's chunk.
+            return encode({"_id": number, "line": line.decode("utf-8-sig")})
+
+    @staticmethod
+    def _parse(line: bytes) -> Document:
+        value = loads(line.decode("utf-8-sig"), json_options=OPTIONS)
+        if not isinstance(value, dict):
+            raise TypeError("not an object")
+        return value
+
+    def _open(self, *, raw: bool = False) -> IO[bytes]:
+        try:
+            file = self._path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        return gzip.open(file) if packed and not raw else file  # type: ignore[return-value]
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        what = getattr(error, "strerror", None) or error
+        return SourceError(f"{self.label} cannot be read: {what}", "Correct `url` under [chunks].")
+
+
+def place_chunk(found: Document, number: int, places: Counter[str]) -> Document:
+    """A chunk under the names that all chunks have. `number` is its `_id` where it has none; `places` counts the
+    chunks of each file, unless the chunk tells its own `position`."""
+    rest = {name: value for name, value in found.items() if name not in VECTORS}
+    chunk: Document = {"_id": _take(rest, IDS, number)}
+    file_id = next((value for path in FILES if (value := value_at(rest, path)) not in (ABSENT, None, "")), None)
+    position, file = rest.pop("position", None), str(file_id).lower()
+    if type(position) is not int:
+        position = places[file]
+    places[file] = position + 1
+    rest.pop("file_id", None)
+    chunk |= {"file_id": file_id, "position": position, "content": _take(rest, CONTENTS, None)}
+    return {**chunk, "metadata": _take(rest, METADATA, {}), **rest}
+
+
+def _take(rest: Document, names: tuple[str, ...], otherwise: Any) -> Any:
+    """The first of these fields, taken out."""
+    for name in names:
+        if rest.get(name) is not None:
+            return rest.pop(name)
+    return otherwise

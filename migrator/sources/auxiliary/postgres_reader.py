@@ -1,0 +1,116 @@
+"""A PostgreSQL database to read from, and only that: one read-only transaction at a time, a server-side cursor.
+
+A user who may SELECT is enough. Whatever goes wrong becomes a `SourceError` without secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from migrator.errors import SourceError, TargetError
+from migrator.masking import Secrets, url_secrets
+from migrator.postgres.conninfo import explain, label_of, parse_url
+
+Connection = psycopg.Connection[Any]
+AT_ONCE = 500  # rows of a fetch: transcripts are long
+
+
+class Reader:
+    """Reads from the database at `url`; `section` of migrate.toml names it."""
+
+    def __init__(self, url: str, section: str) -> None:
+        self._section, self._secrets = section, Secrets(url_secrets(url))
+        parts = parse_url(url, self._secrets, f"{section}.url")
+        self.label = label_of(parts)
+        self._dsn = make_conninfo("", **{"connect_timeout": "10"} | parts)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection with one snapshot, in which nothing can be written."""
+        with self._connect() as connection, self.explained():
+            # Moments, numbers and bytes in the one spelling that values.py knows, whatever the role's settings say.
+            connection.execute("SET LOCAL DateStyle = 'ISO, YMD'")
+            connection.execute("SET LOCAL TimeZone = 'UTC'")
+            connection.execute("SET LOCAL extra_float_digits = 1")
+            connection.execute("SET LOCAL statement_timeout = 0")
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            yield connection
+
+    def _connect(self) -> Connection:
+        try:
+            # Poolers hand prepared statements to the wrong session.
+            connection = psycopg.connect(
+                self._dsn, application_name="migrate", client_encoding="UTF8", prepare_threshold=None
+            )
+        except psycopg.Error as error:
+            raise self._failure(explain(error, self.label, self._secrets, f"{self._section}.url")) from None
+        connection.read_only = True
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        return connection
+
+    def _failure(self, error: TargetError) -> SourceError:
+        key = f"{self._section}.url"
+        failure = SourceError(error.message, error.hint if key in error.hint else f"{key}: {error.hint}")
+        failure.transient = error.transient
+        return failure
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """The driver's errors as `SourceError`s."""
+        try:
+            yield
+        except psycopg.errors.InsufficientPrivilege as error:
+            hint = "The user needs SELECT on it (and USAGE on its schema), nothing more."
+            raise SourceError(f"{self.label}: {self._text(error)}", hint) from None
+        except psycopg.OperationalError as error:
+            failure = SourceError(f"{self.label}: {self._text(error)}", "The same command goes on.")
+            failure.transient = (error.sqlstate or "08")[:2] in ("08", "57")
+            raise failure from None
+        except psycopg.Error as error:
+            raise SourceError(f"{self.label}: {self._text(error)}", f"Check [{self._section}].") from None
+
+    def _text(self, error: psycopg.Error) -> str:
+        return self._secrets.mask(" ".join((error.diag.message_primary or str(error)).split()))
+
+
+def columns_of(connection: Connection, table: sql.Composable, name: str, section: str) -> dict[str, int]:
+    """Column → oid of its type, of a table or view that a query would find. Raises `SourceError`."""
+    found = connection.execute("SELECT to_regclass(%s)::oid", (table.as_string(connection),)).fetchone()
+    if not found or found[0] is None:
+        raise SourceError(f"there is no table {name}", f"Check [{section}]; a table elsewhere is written SCHEMA.TABLE.")
+    query = (
+        "SELECT attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END FROM pg_attribute a"
+        " JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped"
+        " ORDER BY a.attnum"
+    )
+    return dict(connection.execute(query, (found[0],)).fetchall())
+
+
+def table_of(name: str) -> sql.Identifier:
+    """`table` or `schema.table`."""
+    return sql.Identifier(*name.split(".", 1))
+
+
+def stream(connection: Connection, query: sql.Composed, skip: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query from the one after `skip`; the server keeps what has not been read."""
+    with connection.cursor("beside") as cursor:
+        cursor.itersize = AT_ONCE
+        cursor.execute(query)
+        if skip:
+            cursor.scroll(skip)
+        yield from cursor
+
+
+def fingerprint_of(connection: Connection, columns: sql.Composable, source: sql.Composable) -> str:
+    """A digest over the values of all rows, in whatever order the server reads them."""
+    query = sql.SQL(
+        "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0)::text FROM {}"
+    ).format(columns, source)
+    count, total = connection.execute(query).fetchone() or (0, "0")
+    return f"{count}:{total}"

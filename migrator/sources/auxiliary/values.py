@@ -1,0 +1,102 @@
+"""A value of a relational row, as PostgreSQL or an export spells it → a BSON value that says the same, exactly.
+
+A text that does not spell a value of its kind, or one that BSON could not give back (microseconds, integers beyond 64
+bits, an object with a name twice), stays the text it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bson import Decimal128
+from bson.datetime_ms import DatetimeMS
+from bson.errors import BSONError
+
+from migrator.documents.codec import decode, encode, same
+
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)
+_TRUTH = {"true": True, "t": True, "false": False, "f": False}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Unsuited(ValueError):
+    """The text stays a text."""
+
+
+def parse(text: str, kind: str) -> Any:
+    """The value of a text; kinds: text, integer, number, float, boolean, json, timestamp. Never None."""
+    if kind == "text":
+        return text
+    try:
+        return _KINDS[kind](text)
+    except (ValueError, ArithmeticError, RecursionError):
+        return text
+
+
+def _parse_integer(text: str) -> int:
+    number = int(text) if _INTEGER.fullmatch(text) else None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise _Unsuited
+    return number
+
+
+def _parse_number(text: str) -> Decimal128:
+    number = Decimal128(text)
+    if str(number) != text:
+        raise _Unsuited
+    return number
+
+
+def _parse_boolean(text: str) -> bool:
+    if text.lower() not in _TRUTH:
+        raise _Unsuited
+    return _TRUTH[text.lower()]
+
+
+def _parse_timestamp(text: str) -> DatetimeMS:
+    moment = datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    milliseconds, rest = divmod(moment - _EPOCH, timedelta(milliseconds=1))
+    if rest or len(text) < 16:  # a day alone is no moment
+        raise _Unsuited
+    return DatetimeMS(milliseconds)
+
+
+def parse_json(text: str) -> Any:
+    """A JSON text as BSON values. Raises ValueError where BSON would not give the same back."""
+    value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+    if value is None or not _survives(value):  # JSON's null is not NULL
+        raise _Unsuited
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Unsuited
+    return found
+
+
+def _refuse(name: str) -> Any:
+    raise _Unsuited(name)
+
+
+def _survives(value: Any) -> bool:
+    try:
+        return same(decode(encode({"": value}))[""], value)
+    except (BSONError, OverflowError, RecursionError, ValueError):
+        return False
+
+
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "integer": _parse_integer,
+    "number": _parse_number,
+    "float": float,
+    "boolean": _parse_boolean,
+    "json": parse_json,
+    "timestamp": _parse_timestamp,
+}

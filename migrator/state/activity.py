@@ -1,0 +1,112 @@
+"""Who does what right now, in the record `activity`: written while a run is under way, read by `status`.
+
+Nothing depends on it but what is shown and how fast it goes; a crash of the server may empty it at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from migrator.state.journal import Place
+
+Connection = psycopg.Connection[Any]
+FRESH = 15  # seconds; what is older was written by somebody who is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """A step, as far as it is."""
+
+    step: str
+    done: int = 0
+    total: int | None = None
+    unit: str = "documents"
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A row of the record. `age`: seconds since its last sign of life; `seconds`: how long it has been, or took."""
+
+    name: str
+    kind: str
+    done: int | None
+    total: int | None
+    unit: str | None
+    waiting: str | None
+    at: datetime
+    age: float
+    seconds: float
+    ended: bool
+
+
+def begin(connection: Connection, place: Place) -> None:
+    """Forgets what others were at; who took how long stays known."""
+    connection.execute(place.sql("DELETE FROM {activity} WHERE ended IS NULL"))
+
+
+def write_steps(connection: Connection, place: Place, steps: Iterable[Doing]) -> None:
+    query = place.sql(
+        "INSERT INTO {activity} AS a (name, kind, done, total, unit, ended)"
+        " VALUES (%s, 'step', %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END)"
+        " ON CONFLICT (name) DO UPDATE SET done = excluded.done, total = excluded.total, unit = excluded.unit,"
+        " at = clock_timestamp(), ended = excluded.ended,"
+        " since = CASE WHEN a.ended IS NULL THEN a.since ELSE excluded.since END"
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(query, [(each.step, each.done, each.total, each.unit, each.ended) for each in steps])
+
+
+def write_waiting(connection: Connection, place: Place, kind: str, name: str, waiting: str | None) -> None:
+    """What somebody waits for; None: for nothing any more."""
+    query = place.sql(
+        "INSERT INTO {activity} AS a (name, kind, waiting) VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE SET"
+        " waiting = excluded.waiting, at = clock_timestamp(),"
+        " since = CASE WHEN a.waiting IS NULL THEN clock_timestamp() ELSE a.since END"
+    )
+    connection.execute(query, (name, kind, waiting))
+
+
+def read_waiting(connection: Connection, place: Place, name: str) -> str | None:
+    """What `name` waits for, unless whoever wrote that has been silent for `FRESH` seconds."""
+    query = place.sql(
+        "SELECT waiting FROM {activity} WHERE name = %s AND at > clock_timestamp() - make_interval(secs => %s)"
+    )
+    found = connection.execute(query, (name, FRESH)).fetchone()
+    return found[0] if found else None
+
+
+def take_turn(connection: Connection, place: Place, documents: int, per_second: int) -> float:
+    """Books time for so many documents among all workers; seconds until it is over."""
+    query = place.sql(
+        "INSERT INTO {activity} AS a (name, kind, at) VALUES ('pace', 'pace', clock_timestamp() + %(took)s)"
+        " ON CONFLICT (name) DO UPDATE SET at = greatest(a.at, clock_timestamp() - interval '1 s') + %(took)s"
+        " RETURNING extract(epoch FROM at - clock_timestamp())::float8"
+    )
+    found = connection.execute(query, {"took": timedelta(seconds=documents / per_second)}).fetchone()
+    return float(found[0]) if found else 0.0
+
+
+def read(connection: Connection, place: Place) -> list[Known]:
+    """All that is known, the oldest first."""
+    query = place.sql(
+        "SELECT name, kind, done, total, unit, waiting, at, extract(epoch FROM clock_timestamp() - at)::float8,"
+        " extract(epoch FROM coalesce(ended, clock_timestamp()) - since)::float8, ended IS NOT NULL"
+        " FROM {activity} ORDER BY since, name"
+    )
+    return [
+        Known(
+            name=name, kind=kind, done=done, total=total, unit=unit, waiting=waiting, at=at, age=age, seconds=seconds,
+            ended=ended,
+        )
+        for name, kind, done, total, unit, waiting, at, age, seconds, ended in connection.execute(query)
+    ]  # fmt: skip
+
+
+def ended(doing: Doing) -> Doing:
+    return replace(doing, ended=True, done=doing.total or doing.done)

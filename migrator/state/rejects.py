@@ -1,0 +1,96 @@
+"""The documents that could not be loaded: a list, and one of them whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bson import json_util
+from bson.binary import Binary
+from bson.errors import InvalidBSON
+
+from migrator.documents.codec import decode_sound, show_id
+from migrator.errors import UsageError
+from migrator.state import journal
+from migrator.state.journal import Connection, Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """One reject; `id` is its number in `migrator.state.rejects`, `document` extended JSON (None in lists)."""
+
+    id: int
+    collection: str
+    source_id: str
+    reason: str
+    detail: str
+    document: Any = None
+
+    def as_json(self) -> dict[str, Any]:
+        shown = {name: getattr(self, name) for name in ("id", "collection", "source_id", "reason", "detail")}
+        return shown if self.document is None else {**shown, "document": self.document}
+
+
+def list_rejects(connection: Connection, place: Place, limit: int) -> list[Rejected]:
+    """The first `limit` rejects, by collection and reason."""
+    _require_records(connection, place)
+    query = place.sql(
+        "SELECT id, collection, source_id, reason, detail FROM {rejects} ORDER BY collection, reason, id LIMIT %s"
+    )
+    return [_from_row(row) for row in connection.execute(query, (limit,))]
+
+
+def show_reject(connection: Connection, place: Place, number: int) -> Rejected:
+    """One reject with its document. Raises `UsageError` where there is none of this number."""
+    _require_records(connection, place)
+    query = place.sql("SELECT id, collection, source_id, reason, detail, document FROM {rejects} WHERE id = %s")
+    row = connection.execute(query, (number,)).fetchone()
+    if row is None:
+        raise UsageError(f"there is no reject {number}", hint="`migrate rejects list` shows their numbers.")
+    return _from_row(row)
+
+
+def export_rejects(connection: Connection, place: Place, path: Path) -> int:
+    """Writes all rejects, one JSON document a line, into a new file; returns how many."""
+    _require_records(connection, place)
+    query = place.sql(
+        "SELECT id, collection, source_id, reason, detail, document FROM {rejects} ORDER BY collection, id"
+    )
+    count = 0
+    try:
+        with path.open("x", encoding="utf-8") as file, connection.cursor("rejects", withhold=True) as cursor:
+            for row in cursor.execute(query):
+                file.write(json.dumps(_from_row(row).as_json(), ensure_ascii=False) + "\n")
+                count += 1
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Name a new file.") from error
+    return count
+
+
+def _from_row(row: tuple[Any, ...]) -> Rejected:
+    number, collection, source_id, reason, detail, *document = row
+    return Rejected(
+        id=number,
+        collection=collection,
+        source_id=show_id(bytes(source_id)),
+        reason=reason,
+        detail=detail,
+        document=_as_json(bytes(document[0])) if document else None,
+    )
+
+
+def _as_json(raw: bytes) -> Any:
+    """Canonical extended JSON; of what cannot be decoded, its bytes in that form."""
+    document: Any
+    try:
+        document = decode_sound(raw)
+    except InvalidBSON:
+        document = Binary(raw)
+    return json.loads(json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS))
+
+
+def _require_records(connection: Connection, place: Place) -> None:
+    if not journal.has_records(connection, place):
+        raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")

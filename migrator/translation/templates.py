@@ -1,0 +1,124 @@
+"""The code of rules that are written in line: what documents nearly always hold. See compile.py.
+
+Anything odd about a value leaves the document to `translate` (`slow(first + n); continue`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrator.ids import canonical_uuid
+from migrator.mapping import codecs
+from migrator.mapping.context import Rule
+from migrator.mapping.references import Members, Name, Refer
+from migrator.mapping.rules import Compute, Imply, OneOf, Take
+from migrator.translation.codegen import Draft
+from migrator.translation.projection import Form
+
+
+def has_form(rule: Rule) -> bool:
+    """Whether a rule can be written in line."""
+    if isinstance(rule, Take):
+        simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.back_to is None
+        return simple and _READINGS.get(type(rule.codec)) is not None
+    return isinstance(rule, Imply | OneOf | Compute | Refer | Name | Members)
+
+
+def write_forward(draft: Draft, rule: Rule) -> None:
+    """The way there: columns out of fields."""
+    if isinstance(rule, Take):
+        _forward_take(draft, rule)
+    elif isinstance(rule, Compute):
+        _forward_compute(draft, rule)
+    elif isinstance(rule, Name):
+        _forward_name(draft, rule)
+
+
+def _forward_name(draft: Draft, rule: Name) -> None:
+    target, v = draft.local(rule.column), draft.value(rule.path, Form.UUID)
+    first, *_ = ids = [canonical_uuid(text) for text in rule.nobody]
+    unlike = f"    x += ({rule.path!r},)"
+    draft.add(3, f"if {v}.__class__ is bytes:", f"    if {v} in {draft.bind('nobody_ids', ids)}:")
+    draft.add(5, f"{target} = None", f"if {v} != {draft.bind('first', first)}:", unlike)
+    draft.add(4, "else:", f"    {target} = {v}")
+    draft.add(3, f"elif {v}.__class__ is str:", f"    if {v} in {draft.bind('nobody', rule.nobody)}:")
+    draft.add(5, f"{target} = None", f"if {v} != {rule.nobody[0]!r}:", unlike)
+    draft.add(4, "else:", f"    {target}, exact = {draft.memo_of(rule)}[{v}]", "    if not exact:", f"    {unlike}")
+    draft.add(3, f"elif {v} is A:", f"    {target} = None; u += ({rule.path!r},)")
+    draft.add(3, "else:", "    slow(first + n); continue")
+
+
+def _forward_take(draft: Draft, rule: Take) -> None:
+    path, target = rule.paths[0], draft.local(rule.column)
+    v = draft.value(path, Form.MOMENT if isinstance(rule.codec, codecs.Moment) else Form.VALUE)
+    draft.add(3, *_reading(rule, target, v))
+    if rule.required or rule.otherwise is not None:
+        draft.add(3, "else:", "    slow(first + n); continue")
+        return
+    default = draft.bind("default", rule.default)
+    null_is_exact = rule.null_back and rule.default is None
+    unset = f"; u += ({path!r},)" if rule.default is not None or rule.null_back else ""
+    draft.add(3, f"elif {v} is A:", f"    {target} = {default}{unset}")
+    draft.add(3, f"elif {v} is None:", f"    {target} = {default}" + ("" if null_is_exact else f"; x += ({path!r},)"))
+    draft.add(3, "else:", "    slow(first + n); continue")
+
+
+def _forward_compute(draft: Draft, rule: Compute) -> None:
+    arguments = ["T", *(draft.value(name) for name in rule.fields), *(draft.locals_[name] for name in rule.after)]
+    targets = ", ".join(draft.local(column) for column in rule.columns)
+    draft.add(3, f"{targets} = {draft.bind('compute', rule.function)}({', '.join(arguments)})")
+
+
+def write_back(draft: Draft, rule: Rule) -> None:
+    """The way back: the field that the columns give, against the document's."""
+    if isinstance(rule, OneOf):
+        _back_one_of(draft, rule)
+    elif isinstance(rule, Members):
+        v = draft.value(rule.path, Form.THERE)
+        draft.add(3, f"if {v} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
+    elif isinstance(rule, Imply):
+        draft.compare(rule.path, f"known({write_implied(draft, rule)})")
+    elif isinstance(rule, Compute) and rule.to is not None:
+        arguments = ", ".join(draft.locals_[name] for name in rule.reverse_of)
+        draft.compare(rule.to, f"{draft.bind('reverse', rule.reverse)}({arguments})" if rule.reverse else "A")
+
+
+def _back_one_of(draft: Draft, rule: OneOf) -> None:
+    """The first form is nothing to tell; another one is told by its number."""
+    w, columns = draft.value(rule.path), ", ".join(draft.locals_[name] for name in rule.of)
+    draft.add(3, f"b = {draft.bind('form', rule.forms[0])}({columns})")
+    draft.add(3, f"if b is not {w} and (b is A or {w} is A or not same(b, {w})):")
+    draft.add(4, f"number = {draft.bind('find', rule.find)}({w}, {columns})", "if number:")
+    draft.add(5, f"forms += (({rule.path!r}, number),)")
+    if rule.cut is not None:
+        draft.add(4, f"elif (rest := {draft.bind('cut', rule.cut)}({w}, {columns})) is not None:")
+        draft.add(5, f"cut += (({rule.path!r}, rest),)")
+    draft.add(4, f"elif {w} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
+
+
+def write_implied(draft: Draft, rule: Imply) -> str:
+    """The expression for an implied value."""
+    if not rule.of:
+        return draft.bind("implied", rule.value)
+    return f"{draft.bind('imply', rule.value)}({', '.join(draft.locals_[name] for name in rule.of)})"
+
+
+_READINGS: dict[type[Any], tuple[str, str, str]] = {
+    # codec → (condition, plain value, what rules it out) of the field {v} and its column {p}
+    codecs.Text: ("{v}.__class__ is str", "{v}", "'\\0' in {v}"),
+    codecs.Boolean: ("{v} is True or {v} is False", "{v}", ""),
+    codecs.Integer: ("{v}.__class__ is int", "{v}", "not -2147483648 <= {v} <= 2147483647"),
+    codecs.Moment: ("{v}.__class__ is int", "{v}", ""),
+}
+
+
+def _reading(rule: Take, p: str, v: str) -> list[str]:
+    """Code that reads the usual type; anything odd about the value leaves the document to `translate`."""
+    condition, value, odd = (form.format(p=p, v=v) for form in _READINGS[type(rule.codec)])
+    lines = [f"if {condition}:", f"    {p} = {value}"]
+    checks = [odd] if odd else []
+    if isinstance(rule.codec, codecs.Text) and rule.codec.most is not None:
+        checks.append(f"len({v}) > {rule.codec.most // 4}")
+    if checks:
+        lines += [f"    if {' or '.join(checks)}:", "        slow(first + n); continue"]
+    return lines

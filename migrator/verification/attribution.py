@@ -1,0 +1,118 @@
+"""Whose doing a difference is: the source's, the target's, or the mapping's. By evidence that the target itself keeps.
+
+- A row and its ledger entry were committed before the run ended. A version of either that was written after that
+  (`xmin`, which no UPDATE can keep) is a change in the target.
+- Row and residue untouched give back the document as the run read it. If the source has another one now, the source
+  has changed; what other documents say may have changed with it (the newest of a talk's messages).
+- If both are as they were and the same document maps to something else, it is the mapping.
+
+After pg_dump and pg_restore every version is a new one, and nobody is to be blamed (`is_traceable`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+
+from bson.errors import BSONError
+from psycopg import sql
+
+from migrator.documents.codec import Document, decode_sound, same
+from migrator.mapping.collection import Collection
+from migrator.rows.rebuild import read_loaded
+from migrator.state.journal import Connection, Place
+from migrator.translation.encoder import spell_id
+from migrator.translation.interpreter import rebuild_bson
+from migrator.verification.model import Fault, Scope
+
+_BROKEN = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
+
+
+def is_traceable(connection: Connection, place: Place) -> bool:
+    """Whether versions of rows tell when they were written: not in a database that was restored from a dump."""
+    query = place.sql("SELECT EXISTS (SELECT FROM {writes} WHERE xmin <> xid::xid)")
+    return connection.execute(query).fetchone() == (False,)
+
+
+def newer(place: Place, alias: str) -> sql.Composed:
+    """Whether the version of a row was written after the run had ended; false where it has not."""
+    return place.sql(
+        "coalesce(age({alias}.xmin) < (SELECT age(z.xmin) FROM {runs} z WHERE z.status = 'done'"
+        " ORDER BY z.run DESC LIMIT 1), false)",
+        alias=sql.Identifier(alias),
+    )
+
+
+def older(place: Place, alias: str) -> sql.Composed:
+    """Whether it was written before the run began."""
+    return place.sql(
+        "coalesce(age({alias}.xmin) > (SELECT age(z.xmin) FROM {steps} z WHERE z.step = 'tenant'), false)",
+        alias=sql.Identifier(alias),
+    )
+
+
+def rebuild_safely(
+    connection: Connection,
+    place: Place,
+    mappings: Mapping[str, Collection],
+    mapping: Collection,
+    ids: list[str],
+) -> Iterator[tuple[bytes, str, bytes | None]]:
+    """(source_id, target_id, document) of rows by id; None for a document whose residue is damaged."""
+    for source_id, row, residue in read_loaded(connection, place, mappings, mapping, ids):
+        key = row[mapping.key.column]
+        spelled = spell_id(key)
+        try:
+            yield source_id, spelled, rebuild_bson(mapping, source_id, row, residue)
+        except _BROKEN:
+            yield source_id, spelled, None
+
+
+def blame_rows(
+    scope: Scope, again: Place, mapping: Collection, ids: Iterable[str], touched: Iterable[str]
+) -> dict[str, Fault]:
+    """Whose doing it is that these rows (target ids) are not as the source maps now. `touched`: written since."""
+    wanted, blamed = list(ids), dict.fromkeys(touched, "target")
+    touched_entries = scope.place.sql(
+        "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.target_id = ANY(%s) AND {newer}",
+        newer=newer(scope.place, "l"),
+    )
+    for (target_id,) in scope.connection.execute(touched_entries, (mapping.name, wanted)):
+        blamed[target_id] = "target"
+    left = [each for each in wanted if each not in blamed]
+    if not left:
+        return dict.fromkeys(wanted, "target")
+    known = scope.place.sql("SELECT target_id FROM {ledger} WHERE collection = %s AND target_id = ANY(%s)")
+    entered = {row[0] for row in scope.connection.execute(known, (mapping.name, left))}
+    before = documents_of(scope.connection, scope.place, scope.mappings, mapping, left)
+    now = documents_of(scope.connection, again, scope.mappings, mapping, left)
+    return {
+        each: "target" if each in blamed else _judge(scope, each in entered, before.get(each), now.get(each))
+        for each in wanted
+    }
+
+
+def _judge(scope: Scope, entered: bool, before: Document | None, now: Document | None) -> Fault:
+    if before is None and entered:
+        return "target"  # the entry is there, its row is not
+    if before is None or now is None or not same_document(before, now):
+        return "source"
+    return "source" if scope.source_changed and not scope.mapper_changed else "mapper"
+
+
+def documents_of(
+    connection: Connection, place: Place, mappings: Mapping[str, Collection], mapping: Collection, ids: list[str]
+) -> dict[str, Document]:
+    """The documents that rows and residues of a place stand for, by target id."""
+    found: dict[str, Document] = {}
+    for _, target_id, raw in rebuild_safely(connection, place, mappings, mapping, ids):
+        try:
+            found[target_id] = {} if raw is None else decode_sound(raw)
+        except BSONError:
+            found[target_id] = {"": raw}
+    return found
+
+
+def same_document(one: Document, other: Document) -> bool:
+    """The order of top-level fields does not count."""
+    return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())

@@ -1,0 +1,135 @@
+"""The round trip of a whole source: parts in worker processes, streams here, and what is done is remembered.
+
+A finished part is a step of the rehearsal's journal: a verification that was killed does not do it again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+
+from migrator.config.models import Config
+from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.execution.pool import WorkersLostError, begin_worker
+from migrator.mapping.loader import load_concrete
+from migrator.sources import open_source
+from migrator.sources.base import Part, Source
+from migrator.state import journal, partitions
+from migrator.state.journal import Place
+from migrator.targets.server import connect_worker
+from migrator.verification.model import Check, Scope
+from migrator.verification.round_trip import BATCH, Tally, judge_trip, tally_batches
+
+SIZE = 4 << 20  # bytes of a batch
+STEP = "round trip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trip:
+    """What a worker process needs. Picklable; holds secrets, so it is never shown."""
+
+    config: Config
+    packages: tuple[str, str]
+    dsn: str
+    only: frozenset[str]
+    show: bool
+    source_changed: bool
+    share: float
+
+    def __repr__(self) -> str:
+        return "Trip(…)"
+
+
+def travel(trip: Trip, part: Part) -> Tally:
+    """A part, wherever it is called."""
+    concrete = load_concrete(*trip.packages)
+    source = trip.config.source
+    with closing(open_source(source.url, source.database)) as opened, closing(connect_worker(trip.dsn)) as connection:
+        scope = Scope(
+            connection=connection,
+            place=Place(),
+            config=trip.config,
+            mappings=concrete.mappings,
+            metadata=concrete.metadata,
+            known=concrete.known,
+            only=trip.only,
+            show=trip.show,
+            source_changed=trip.source_changed,
+        )
+        batches = opened.read_part(part, part.start, documents=BATCH, size=SIZE)
+        tally = Tally()
+        for _, each in tally_batches(scope, batches, trip.share):
+            tally.add(each)
+        return tally
+
+
+def check_trips(
+    scope: Scope, again: Place, run: int, source: Source, names: list[str], trip: Trip | None, emit: Emit, share: float
+) -> Iterator[Check]:
+    """Every document of `names` against what PostgreSQL alone gives back. Without `trip` all of it is done here."""
+    emit(StepStarted(step=STEP))
+    done = journal.finished_steps(scope.connection, again)
+    readings = [each for each in partitions.readings(scope.connection, again) if each.part.collection in names]
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    left: list[Part] = []
+    for part in (each.part for each in readings if not each.streamed):
+        if _step(part) in done:
+            kept = journal.step_detail(scope.connection, again, _step(part))
+            tallies[part.collection].add(Tally.from_json(kept))
+        else:
+            left.append(part)
+    for part, tally in _travel_all(scope, source, trip, left, share):
+        journal.finish_step(scope.connection, again, run, _step(part), tally.as_json())
+        tallies[part.collection].add(tally)
+        emit(StepAdvanced(step=STEP, done=sum(each.read for each in tallies.values())))
+    streamed = {each.part.collection: "" for each in readings if each.streamed}
+    batches = source.read(streamed, documents=BATCH, size=SIZE) if streamed else iter(())
+    for name, tally in tally_batches(scope, batches, share):
+        tallies[name].add(tally)
+        emit(StepAdvanced(step=STEP, done=sum(each.read for each in tallies.values())))
+    emit(StepFinished(step=STEP, note=f"{sum(each.read for each in tallies.values()):,} documents"))
+    yield from judge_trip(names, tallies, share)
+
+
+def _step(part: Part) -> str:
+    return f"{STEP} {part.collection} {part.number}"
+
+
+def _travel_all(
+    scope: Scope, source: Source, trip: Trip | None, left: list[Part], share: float
+) -> Iterator[tuple[Part, Tally]]:
+    workers = scope.config.engine.workers or multiprocessing.cpu_count()
+    large = len(left) > len({part.collection for part in left})  # a collection in several parts
+    if trip is None or workers == 1 or not large:
+        for part in left:
+            tally = Tally()
+            for _, each in tally_batches(scope, source.read_part(part, part.start, documents=BATCH, size=SIZE), share):
+                tally.add(each)
+            yield part, tally
+        return
+    with _processes(workers, trip) as pool:
+        running: dict[Future[Tally], Part] = {pool.submit(travel, replace(trip, share=share), p): p for p in left}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BrokenProcessPool as error:
+            raise WorkersLostError("a worker process ended without a word", hint="The same command goes on.") from error
+
+
+@contextmanager
+def _processes(workers: int, trip: Trip) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes; they end at once where the work here ends early."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["migrator.verification.round_trip_workers", *trip.packages])
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker)
+    try:
+        yield pool
+    finally:
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,124 @@
+"""What fields a collection's documents have: paths, BSON types, how often, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from migrator.documents import raw_bson
+from migrator.documents.codec import decode_each
+from migrator.mapping.collection import Collection
+from migrator.mapping.merges import Merge
+from migrator.sources.base import Batch
+
+# A field whose names are data (a map by user, say) would fill the list; what is beyond is counted, not listed.
+MOST_PATHS = 400
+MOST_IN_ONE = 20_000  # paths of one document that are told apart; a set for each takes 0.3 KB
+LONGEST_PATH = 500  # characters; names may be data, too, and each level repeats those above it
+
+_NAMES = {
+    "str": "string", "int": "int", "Int64": "long", "float": "double", "bool": "bool", "NoneType": "null",
+    "dict": "object", "list": "array", "DatetimeMS": "date", "ObjectId": "objectId", "bytes": "binData",
+    "Binary": "binData", "Decimal128": "decimal", "Timestamp": "timestamp", "Regex": "regex", "Code": "javascript",
+    "DBRef": "dbPointer", "MinKey": "minKey", "MaxKey": "maxKey",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class FieldStatistics:
+    """Of one collection: documents and bytes read; per path how many documents have it, and with which types."""
+
+    documents: int = 0
+    bytes: int = 0
+    present: Counter[str] = field(default_factory=Counter)
+    types: dict[str, Counter[str]] = field(default_factory=dict)
+    beyond: int = 0
+
+    def observe(self, batch: Batch) -> None:
+        """Counts the documents of a batch."""
+        self.documents += batch.count
+        self.bytes += len(batch.data)
+        for document in decode_each(batch.data, list(raw_bson.split(batch.data))):
+            if document is None:
+                continue
+            found: dict[str, set[str]] = {}
+            _collect(document, "", found)
+            for path, kinds in found.items():
+                self._count(path, kinds)
+
+    def _count(self, path: str, kinds: set[str]) -> None:
+        if path not in self.types and len(self.types) >= MOST_PATHS:
+            self.beyond += 1
+            return
+        self.present[path] += 1
+        self.types.setdefault(path, Counter()).update(kinds)
+
+    def as_json(self, mapping: Collection | None, merged: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Fields as the plan lists them; `merged` are the fates of fields without a mapping."""
+        fates = dict(merged or {}) if mapping is None else fates_of(mapping)
+        kept = "archive" if mapping is None else "residue"
+        return [
+            {
+                "path": path,
+                "types": dict(kinds),
+                "present": self.present[path],
+                "fate": _fate(path, fates, kept),
+            }
+            for path, kinds in self.types.items()
+        ]
+
+
+def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
+    """Paths of sub-documents by dots, of arrays by []; an explicit stack, because nesting may be deep."""
+    left = [(value, path)]
+    while left:
+        here, prefix = left.pop()
+        items = here.items() if isinstance(here, dict) else ((None, item) for item in here)
+        for name, item in items:
+            below = f"{prefix}[]" if name is None else f"{prefix}.{name}" if prefix else str(name)
+            below = below if len(below) <= LONGEST_PATH else f"{below[: LONGEST_PATH - 1]}…"
+            if len(found) < MOST_IN_ONE or below in found:
+                found.setdefault(below, set()).add(_NAMES.get(type(item).__name__, type(item).__name__))
+            if isinstance(item, dict | list):
+                left.append((item, below))
+
+
+def fates_of(mapping: Collection) -> dict[str, str]:
+    """Field or path → what the rules do with it."""
+    fates: dict[str, str] = {}
+    for rule in (mapping.key, *mapping.rules):
+        columns = ", ".join(column for column in rule.columns if "." not in column)
+        for path in (*_read_by(rule), *(rule.gives if columns else ())):
+            if columns and columns not in fates.get(path, ""):
+                fates[path] = f"{fates[path]}, {columns}" if path in fates else columns
+        for path in rule.gives:
+            fates.setdefault(path, "implied")
+    fates["_id"] = fates.get("_id", "ledger")
+    return fates
+
+
+def fates_of_merge(merge: Merge) -> dict[str, str]:
+    """Field → the columns elsewhere that it may fill."""
+    fates: dict[str, str] = {}
+    for fill in merge.fills:
+        target = f"{merge.into}.{fill.column}" + (f".{fill.name}" if fill.name is not None else "")
+        for name in fill.fields:
+            fates[name] = f"{fates[name]}, {target}" if name in fates else target
+    return fates
+
+
+def _read_by(rule: Any) -> tuple[str, ...]:
+    entries = tuple(path for entry in getattr(rule, "entries", ()) for path in entry.paths)
+    single = (rule.path,) if hasattr(rule, "path") else ()
+    return (*getattr(rule, "paths", ()), *getattr(rule, "fields", ()), *single, *entries)
+
+
+def _fate(path: str, fates: dict[str, str], kept: str) -> str:
+    plain = path.replace("[]", "")
+    while plain:
+        if plain in fates:
+            return fates[plain]
+        plain = plain.rpartition(".")[0]
+    return kept
