@@ -19,7 +19,7 @@ from bench.residues import Weights, weigh
 from bench.stage import Scene
 from migrator.documents.codec import CODEC_OPTIONS, Document
 from migrator.postgres.copy import copy
-from migrator.rows.lookup import Resolver
+from migrator.rows.lookup import RowLookup
 from migrator.translation.encoder import Output
 from migrator.translation.interpreter import Translation
 from migrator.translation.translator import Translator
@@ -68,8 +68,8 @@ def measure(scene: Scene, repetitions: int) -> Figures:
     counts = [len(bson.decode_all(batch)) for batch in scene.batches]
     documents = sum(counts)
     figures = Figures(documents, sum(map(len, scene.batches)) / documents)
-    translator = Translator(scene.concrete.mappings[COLLECTION], scene.options, scene.resolver())
-    mappings = scene.concrete.mappings
+    translator = Translator(scene.definition.mappings[COLLECTION], scene.options, scene.resolver())
+    mappings = scene.definition.mappings
     figures.weights = {name: weigh(scene.connection, mappings[name]) for name in (COLLECTION, "conversations")}
     for _ in range(repetitions):
         watch = Watch()
@@ -110,7 +110,7 @@ def without_collector(scene: Scene, translator: Translator, watch: Watch) -> Non
         gc.enable()
 
 
-def measure_batch(scene: Scene, translator: Translator, batch: bytes, watch: Watch, resolver: Resolver) -> None:
+def measure_batch(scene: Scene, translator: Translator, batch: bytes, watch: Watch, resolver: RowLookup) -> None:
     collection, output = translator.collection, Output()
     watch.time("decode_all", partial(bson.decode_all, batch))
     documents = watch.time("decode_all, our options", partial(bson.decode_all, batch, CODEC_OPTIONS))

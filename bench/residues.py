@@ -10,9 +10,9 @@ import psycopg
 
 from migrator.documents.codec import Document, decode, encode
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Name
-from migrator.mapping.rules import Imply
-from migrator.state.journal import Place
+from migrator.mapping.references import UncheckedReference
+from migrator.mapping.rules import Implied
+from migrator.state.journal import Namespace
 
 MOST = 50_000  # documents that are weighed
 
@@ -28,7 +28,7 @@ class Weights:
 
 
 def weigh(connection: psycopg.Connection[Any], collection: Collection) -> Weights:
-    query = Place().sql("SELECT residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded' LIMIT %s")
+    query = Namespace().sql("SELECT residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded' LIMIT %s")
     found = [row[0] for row in connection.execute(query, (collection.name, MOST))]
     residues = [decode(bytes(residue)) for residue in found if residue is not None]
     weights = Counter[str]()
@@ -58,7 +58,7 @@ def is_smallest(collection: Collection, residue: Document) -> bool:
     Of these are ids that are no UUID (the target's id is a digest of them), fields that a rule takes for constant, and
     empty lists.
     """
-    ids = {collection.key.path, *(rule.path for rule in collection.rules if isinstance(rule, Name))}
-    constant = {rule.path for rule in collection.rules if isinstance(rule, Imply) and not rule.of}
+    ids = {collection.key.path, *(rule.path for rule in collection.rules if isinstance(rule, UncheckedReference))}
+    constant = {rule.path for rule in collection.rules if isinstance(rule, Implied) and not rule.of}
     setting = {name for name, value in residue.get("set", {}).items() if value != []}
     return not (setting & (collection.gives - ids - constant))

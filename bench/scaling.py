@@ -15,8 +15,8 @@ from bench.processes import Series
 from bench.stage import Scene
 from migrator.config.models import Config
 from migrator.execution.tasks import without_collector
-from migrator.mapping.loader import load_concrete
-from migrator.rows.lookup import Resolver
+from migrator.mapping.loader import load_definition
+from migrator.rows.lookup import RowLookup
 from migrator.state.tenant import Options
 from migrator.translation.translator import Translator
 from migrator.workflows.run import PLACE
@@ -44,11 +44,11 @@ def compare_processes(scene: Scene, repetitions: int) -> Series:
 
 
 def set_up(config: Config, dsn: str) -> None:
-    concrete = load_concrete("mappings", "schema")
+    definition = load_definition("mappings", "schema")
     connection = psycopg.connect(dsn, autocommit=True)
-    resolver = Resolver(connection, PLACE, concrete.mappings, config.tenant.id)
+    resolver = RowLookup(connection, PLACE, definition.mappings, config.tenant.id)
     options = Options(config, config.tenant.id, None)
-    _translators.append(Translator(concrete.mappings["messages"], options, resolver, "conversation_id"))
+    _translators.append(Translator(definition.mappings["messages"], options, resolver, "conversation_id"))
 
 
 def translate(batch: bytes) -> int:

@@ -14,8 +14,8 @@ import psycopg
 from bench.documents import write_dump
 from migrator.config.loader import load_config
 from migrator.documents import raw_bson
-from migrator.mapping.loader import Concrete, load_concrete
-from migrator.rows.lookup import Resolver
+from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.rows.lookup import RowLookup
 from migrator.sources import open_source
 from migrator.state.tenant import Options
 from migrator.targets import open_target
@@ -34,12 +34,12 @@ class Scene:
 
     batches: list[bytes]
     connection: psycopg.Connection[Any]
-    concrete: Concrete
+    definition: MigrationDefinition
     options: Options
 
-    def resolver(self) -> Resolver:
+    def resolver(self) -> RowLookup:
         """One that knows nothing yet."""
-        return Resolver(self.connection, PLACE, self.concrete.mappings, self.options.tenant)
+        return RowLookup(self.connection, PLACE, self.definition.mappings, self.options.tenant)
 
 
 @contextmanager
@@ -51,15 +51,15 @@ def set_scene(documents: int, batch: int) -> Iterator[Scene]:
         (folder / "migrate.toml").write_text(
             f'[source]\nurl = "dump:{folder}/dump/LibreChat"\n[target]\nurl = "embedded:{folder}/postgres"\n'
         )
-        config, concrete = load_config(folder / "migrate.toml", {}), load_concrete("mappings", "schema")
+        config, definition = load_config(folder / "migrate.toml", {}), load_definition("mappings", "schema")
         target = open_target(config.target.url)
         try:
-            run_migration(config, concrete, open_source(config.source.url), target, lambda event: None)
+            run_migration(config, definition, open_source(config.source.url), target, lambda event: None)
             with closing(target.connect()) as connection:
                 connection.autocommit = True
                 connection.execute(TABLES)
                 batches = cut_batches((folder / "dump" / "LibreChat" / "messages.bson").read_bytes(), batch)
-                yield Scene(batches, connection, concrete, Options(config, config.tenant.id))
+                yield Scene(batches, connection, definition, Options(config, config.tenant.id))
         finally:
             target.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mappings import agents, chunks, conversations, files, lms, memories, messages, recordings, transactions, users
-from migrator.mapping.collection import Embedded
+from migrator.mapping.collection import VectorColumn
 
 MAPPINGS = (
     users.mapping,
@@ -25,4 +25,4 @@ MERGES = (recordings.mapping,)
 ADOPTER = ("users", "email")
 
 # Which rows want an embedding of their text.
-EMBEDDED = Embedded(collection=chunks.NAME, table=chunks.mapping.table, text="content", vector="embedding")
+EMBEDDED = VectorColumn(collection=chunks.NAME, table=chunks.mapping.table, text="content", vector="embedding")

@@ -14,9 +14,9 @@ from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
 from migrator.ids import uuid_of, uuid_text
 from migrator.mapping.codecs import INTEGER, MOMENT, TEXT, UNREADABLE
-from migrator.mapping.collection import Collection, Expected
+from migrator.mapping.collection import Collection, ExpectedRows
 from migrator.mapping.context import ABSENT, Context, Found, Lookup, Rejected, first_at, kind_of
-from migrator.mapping.references import Key, Refer
+from migrator.mapping.references import Key, Reference
 from migrator.mapping.rules import Compute, take
 from schema.rag import document_chunks
 
@@ -90,9 +90,9 @@ mapping = Collection(
     key=Key(path="_id", collection=NAME),
     constants=shared.tenant,
     later=frozenset({"embedding"}),
-    expected=(Expected(collection="files", says="embedded", by="file_id", code="chunks_missing"),),
+    expected=(ExpectedRows(collection="files", says="embedded", by="file_id", code="chunks_missing"),),
     rules=(
-        Refer(
+        Reference(
             path="file_id",
             column="file_id",
             key=shared.FILES,

@@ -10,8 +10,8 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at
-from migrator.mapping.references import Members
-from migrator.mapping.rules import Compute, Entry, Pack, Why, imply, take
+from migrator.mapping.references import MemberList
+from migrator.mapping.rules import Compute, Entry, FirstCause, JsonObject, imply, take
 from schema.chat import conversations
 
 NAMES = ("agentId", "agent_id")
@@ -31,7 +31,7 @@ def agent_of(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
     value = snake if camel is ABSENT or camel is None else camel
     if value is ABSENT or value is None:
         return None, None, None
-    why = Why(context.note)
+    why = FirstCause(context.note)
     agent_id = INDEXED_TEXT.read(value, why, "agent_id")
     if agent_id is UNREADABLE:
         why.explain("agent_id", value)
@@ -123,7 +123,7 @@ mapping = Collection(
             reverse=model_back,
             reverse_of=("model", "agent_id"),
         ),
-        Pack(
+        JsonObject(
             "parameters",
             (
                 Entry("temperature", ("temperature",), NUMBER),
@@ -145,7 +145,7 @@ mapping = Collection(
         ),
         take("isArchived", "archived", BOOLEAN, default=False),
         *shared.dates(),
-        Members(path="messages", collection="messages", by="conversation_id"),
+        MemberList(path="messages", collection="messages", by="conversation_id"),
         imply("__v", 0),
         imply("isTemporary", False),
         imply("tags", []),

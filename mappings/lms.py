@@ -10,8 +10,8 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON_MOMENT, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection, Link
 from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.mapping.references import Refer
-from migrator.mapping.rules import Entry, Pack, imply, take
+from migrator.mapping.references import Reference
+from migrator.mapping.rules import Entry, JsonObject, imply, take
 from schema.lms import courses as courses_table
 from schema.lms import modules as modules_table
 
@@ -71,7 +71,7 @@ modules = Collection(
     constants=shared.tenant,
     listed_by="courses.modules",
     rules=(
-        Refer(path="courseId", column="course_id", key=shared.COURSES, gone=listing_course, write=course_back),
+        Reference(path="courseId", column="course_id", key=shared.COURSES, gone=listing_course, write=course_back),
         take("title", "title", TEXT, required=True),
         take("description", "description", TEXT),
         take("videoUrl", "video_url", TEXT),
@@ -80,7 +80,7 @@ modules = Collection(
         take("thumbnail", "thumbnail", TEXT),
         take("transcript", "transcript", TEXT),
         take("transcriptUrl", "transcript_url", TEXT),
-        Pack(
+        JsonObject(
             "recording_metadata",
             (
                 Entry("streamRecordingId", ("streamRecordingId",), TEXT),

@@ -10,10 +10,10 @@ from mappings import shared
 from migrator.documents.codec import Document
 from migrator.ids import uuid_text
 from migrator.mapping.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
-from migrator.mapping.collection import Collection, Link, Newest, Tree
+from migrator.mapping.collection import Collection, LatestOf, Link, Tree
 from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.mapping.references import Name, Refer
-from migrator.mapping.rules import Compute, OneOf, imply, take
+from migrator.mapping.references import Reference, UncheckedReference
+from migrator.mapping.rules import Compute, Variants, imply, take
 from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
@@ -216,12 +216,12 @@ mapping = Collection(
     tree=Tree(
         parent="parent_id", within="conversation_id", order="created_at", field="parentMessageId", link="children"
     ),
-    newest=(Newest(table="conversations", column="last_message_at", of="created_at", by="conversation_id"),),
+    newest=(LatestOf(table="conversations", column="last_message_at", of="created_at", by="conversation_id"),),
     probes={"content": "to_tsvector('english', {})"},
-    few=frozenset({"isCreatedByUser", "sender", "model", "endpoint", "finish_reason"}),
+    low_cardinality=frozenset({"isCreatedByUser", "sender", "model", "endpoint", "finish_reason"}),
     after=("users",),
     rules=(
-        Refer(
+        Reference(
             path="conversationId",
             column="conversation_id",
             key=shared.CONVERSATIONS,
@@ -240,7 +240,7 @@ mapping = Collection(
             reverse=lambda role: role == "user",
             reverse_of=("role",),
         ),
-        Name(path="parentMessageId", column="parent_id", key=shared.MESSAGES, nobody=(NO_PARENT, "")),
+        UncheckedReference(path="parentMessageId", column="parent_id", key=shared.MESSAGES, nobody=(NO_PARENT, "")),
         take("model", "model", TEXT, null_back=True),
         Compute(
             columns=("provider",),
@@ -264,8 +264,8 @@ mapping = Collection(
         take("error", "error", BOOLEAN, default=False),
         Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),
         *shared.dates(),
-        OneOf("text", TEXT_FORMS, ("content", "role")),
-        OneOf("content", CONTENT_FORMS, ("content", "role"), cut_texts, mend_texts),
+        Variants("text", TEXT_FORMS, ("content", "role")),
+        Variants("content", CONTENT_FORMS, ("content", "role"), cut_texts, mend_texts),
         imply("sender", sender_back, "role", "provider", *OF_TALK),
         imply("__v", 0),
         imply("unfinished", False),

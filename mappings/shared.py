@@ -7,8 +7,8 @@ from typing import Any
 from migrator.documents.codec import Document
 from migrator.mapping.codecs import MOMENT, ObjectIdText
 from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
-from migrator.mapping.references import Key, Refer
-from migrator.mapping.rules import Take, created_at, take, updated_at
+from migrator.mapping.references import Key, Reference
+from migrator.mapping.rules import Field, created_at, take, updated_at
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")
@@ -25,7 +25,7 @@ def tenant(options: Any) -> Row:
     return {"tenant_id": options.tenant.bytes}
 
 
-def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Take, Take]:
+def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Field, Field]:
     """created_at and updated_at, with their fallbacks."""
     return (
         take(created, "created_at", MOMENT, otherwise=created_at),
@@ -47,9 +47,9 @@ def source_user(document: Document) -> bytes | None:
     return None if user is None else USERS.uuid(user)
 
 
-def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Refer:
+def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Reference:
     """A reference to the user a document belongs to, stored as an ObjectId or as its text."""
-    return Refer(
+    return Reference(
         path=path,
         column=column,
         key=USERS,

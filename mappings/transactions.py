@@ -10,7 +10,7 @@ from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Archived, Context, Rejected, kind_of
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Compute, Guard, imply, take
+from migrator.mapping.rules import Compute, Filter, imply, take
 from schema.payments import transactions
 
 # Currencies whose smallest unit is the unit (Stripe's list).
@@ -64,7 +64,7 @@ mapping = Collection(
     constants=shared.tenant,
     unique={"stripe_session_id": "duplicate_key"},
     rules=(
-        Guard(payments_only, ("amount", "status", "type")),
+        Filter(payments_only, ("amount", "status", "type")),
         shared.owner("user"),
         Compute(
             columns=("currency",),

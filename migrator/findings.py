@@ -38,7 +38,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
 }
 
 # What a document that was not there made of those that refer to it: `rejects retry` looks at these again.
-MENDABLE = ("dangling_agent", "dangling_file", "model_unknown", "orphan_adopted", "provider_unknown")
+RETRYABLE = ("dangling_agent", "dangling_file", "model_unknown", "orphan_adopted", "provider_unknown")
 
 REASONS: dict[str, str] = {
     "duplicate_email": "an earlier account has the same e-mail",

@@ -52,7 +52,7 @@ def unfinish(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE migrator.runs SET status = 'stopped'")
         connection.execute("DROP INDEX document_chunks_embedding_idx")
-        connection.execute("DELETE FROM migrator.objects WHERE name = 'document_chunks_embedding_idx'")
+        connection.execute("DELETE FROM migrator.schema_changes WHERE name = 'document_chunks_embedding_idx'")
 
 
 def make_texts(count: int) -> list[str]:

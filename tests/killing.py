@@ -79,7 +79,7 @@ def count_entries(database: str) -> int:
     """What a run has committed so far: batches, steps, changes of the schema. It grows in every phase."""
     query = (
         "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)"
-        " + (SELECT count(*) FROM migrator.objects)"
+        " + (SELECT count(*) FROM migrator.schema_changes)"
     )
     with (
         suppress(psycopg.Error),
@@ -95,14 +95,14 @@ def phase_of(database: str) -> str:
     query = (
         "SELECT EXISTS (SELECT FROM migrator.steps WHERE step = 'reconcile messages'),"
         " (SELECT count(*) FROM migrator.batches WHERE collection = 'messages' AND last)"
-        " = (SELECT nullif(count(*), 0) FROM migrator.parts WHERE collection = 'messages')"
+        " = (SELECT nullif(count(*), 0) FROM migrator.partitions WHERE collection = 'messages')"
     )
     with (
         suppress(psycopg.Error),
         psycopg.connect(database, autocommit=True, connect_timeout=5) as connection,
     ):
         reconciled, read = connection.execute(query).fetchone() or (False, False)
-        return "constrain" if reconciled else "reconcile" if read else "load"
+        return "post-data" if reconciled else "reconcile" if read else "load"
     return "before"
 
 
@@ -215,7 +215,7 @@ def wait_for_the_lock(database: str) -> None:
 def summary() -> str:
     """Who was killed when, in this session; empty where nobody was."""
     kinds = sorted({kind for kind, _ in TALLY})
-    phases = ("before", "load", "reconcile", "constrain")
+    phases = ("before", "load", "reconcile", "post-data")
     lines = [
         f"  {kind}: " + ", ".join(f"{TALLY[kind, phase]} at {phase}" for phase in phases if TALLY[kind, phase])
         for kind in kinds

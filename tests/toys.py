@@ -14,8 +14,8 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, MOMENT, NUMBER, TEXT, Enum, ObjectIdText, Text
 from migrator.mapping.collection import Collection, Link
 from migrator.mapping.context import ABSENT, Archived, Context, Found, Rejected, Row
-from migrator.mapping.references import Key, Name, Refer
-from migrator.mapping.rules import Compute, Entry, Guard, Pack, created_at, imply, take
+from migrator.mapping.references import Key, Reference, UncheckedReference
+from migrator.mapping.rules import Compute, Entry, Filter, JsonObject, created_at, imply, take
 from tests import strategies
 
 OTHERS = Key(path="_id", collection="others")
@@ -66,13 +66,13 @@ def gone(context: Context, document: Document) -> Found:
     raise Rejected("orphan", "other")
 
 
-def named(path: str = "other", column: str = "other", write: bool = True) -> Refer:
+def named(path: str = "other", column: str = "other", write: bool = True) -> Reference:
     back = ObjectIdText(as_text=True).write if write else None
-    return Refer(path=path, column=column, key=OTHERS, carry=("provider", "agent_id"), gone=gone, write=back)
+    return Reference(path=path, column=column, key=OTHERS, carry=("provider", "agent_id"), gone=gone, write=back)
 
 
 RULES = (
-    Guard(refuse, ("guard",)),
+    Filter(refuse, ("guard",)),
     take("label", "label", TEXT, default="none"),
     take("short", "short", Text(most=40), null_back=True),
     take("known", "known", TEXT),
@@ -85,10 +85,10 @@ RULES = (
     take(("either", "or", "x.deep"), "either", TEXT),
     take("x.deep", "deep", TEXT, back_to="x.shallow"),
     take("json", "json", JSON),
-    Pack("packed", (Entry("a", ("a",)), Entry("b", ("b.c", "bee"), NUMBER, back_to="b.d"))),
-    Pack("spelt", (Entry("s", ("s_1", "s1"), back_by={("high", True): "s1"}),), by=("level", "flag")),
+    JsonObject("packed", (Entry("a", ("a",)), Entry("b", ("b.c", "bee"), NUMBER, back_to="b.d"))),
+    JsonObject("spelt", (Entry("s", ("s_1", "s1"), back_by={("high", True): "s1"}),), by=("level", "flag")),
     named(),
-    Name(path="parent", column="parent", key=THINGS, nobody=("nobody", "", strategies.NO_PARENT)),
+    UncheckedReference(path="parent", column="parent", key=THINGS, nobody=("nobody", "", strategies.NO_PARENT)),
     Compute(columns=("size",), fields=("label",), after=("count",), function=size_of),
     Compute(
         columns=("kind", "mark"),
@@ -125,9 +125,11 @@ TOY = Collection(
     unique={"short": "duplicate_key"},
     links=(Link("links", THINGS),),
     probes={"label": "{}"},
-    few=frozenset({"known", "kind", "mark"}),
+    low_cardinality=frozenset({"known", "kind", "mark"}),
 )
-LINES = tuple(rule for rule in RULES if not isinstance(rule, Guard | Pack) and rule.gives not in (("x",), ("twice",)))
+LINES = tuple(
+    rule for rule in RULES if not isinstance(rule, Filter | JsonObject) and rule.gives not in (("x",), ("twice",))
+)
 VARIANTS: dict[str, Collection] = {
     "all rules": TOY,
     "without generic rules": Collection(name="things", table=TABLE, key=THINGS, rules=LINES, constants=constants),

@@ -18,11 +18,11 @@ import typer
 from migrator.config.loader import load_config
 from migrator.config.models import Config
 from migrator.events import Notice
-from migrator.mapping.loader import Concrete, load_concrete
+from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.postgres.privileges import explained_rights
 from migrator.sources import open_source
-from migrator.sources.auxiliary import combine
-from migrator.sources.base import Answering, Source
+from migrator.sources.auxiliary import with_auxiliary
+from migrator.sources.base import LiveProbe, Source
 from migrator.targets import open_target
 from migrator.targets.base import Target
 from migrator.terminal.console import Console
@@ -42,7 +42,7 @@ class Session:
 
     console: Console
     config: Config
-    concrete: Concrete
+    definition: MigrationDefinition
 
     @contextmanager
     def source(self) -> Iterator[Source]:
@@ -54,9 +54,9 @@ class Session:
             main = opened.enter_context(
                 closing(open_source(self.config.source.url, self.config.source.database, notify))
             )
-            if isinstance(main, Answering):
+            if isinstance(main, LiveProbe):
                 main.begin()
-            yield opened.enter_context(closing(combine(main, self.config, self.concrete, notify)))
+            yield opened.enter_context(closing(with_auxiliary(main, self.config, self.definition, notify)))
 
     @contextmanager
     def target(self, *, create: bool = False) -> Iterator[Target]:
@@ -73,8 +73,8 @@ def session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
     console = current_console(json, quiet, verbose)
     settings = load_config(config, os.environ)
     console.mask = settings.secrets().mask
-    concrete = load_concrete(settings.migration.mappings, settings.migration.schema_module)
-    return Session(console, settings, concrete)
+    definition = load_definition(settings.migration.mappings, settings.migration.schema_module)
+    return Session(console, settings, definition)
 
 
 _consoles: list[Console] = []

@@ -13,11 +13,11 @@ from migrator.config.models import Config
 from migrator.errors import DifferenceError, UsageError
 from migrator.events import Emit, Notice
 from migrator.sources.base import Source
-from migrator.state.journal import Place, has_records
+from migrator.state.journal import Namespace, has_records
 from migrator.targets.base import Target
 from migrator.terminal import render_dry_run
 from migrator.verification.junit import write_junit
-from migrator.workflows.dry_run import WHERES, Where, rehearse
+from migrator.workflows.dry_run import WHERES, Where, dry_run
 from migrator.workflows.plan import examine_target
 from migrator.workflows.plan_file import Plan, require_fit
 from migrator.workflows.run import fingerprints_of
@@ -31,7 +31,7 @@ def rehearse_run(
         if planned is not None:
             check_plan(here, settings, planned, source, target)
         modest = for_rehearsal(settings, here.console.emit)
-        report = rehearse(modest, here.concrete, source, target, here.console.emit, where=where, only=only)
+        report = dry_run(modest, here.definition, source, target, here.console.emit, where=where, only=only)
     if junit is not None and report.verified is not None:
         write_junit(junit, report.verified.checks)
     answer(here.console, report.as_json(), lambda: render_dry_run.show_rehearsal(here.console, report))
@@ -41,12 +41,12 @@ def rehearse_run(
 
 def check_plan(here: Session, settings: Config, planned: Plan, source: Source, target: Target | None) -> None:
     """Raises `PlanError` where a plan does not fit what is there now."""
-    digest: str | None = examine_target(settings, here.concrete, target)[1]
+    digest: str | None = examine_target(settings, here.definition, target)[1]
     if target is not None:
         with closing(target.connect()) as connection:
-            if has_records(connection, Place()):
+            if has_records(connection, Namespace()):
                 digest = None
-    require_fit(planned, fingerprints_of(settings, here.concrete, source), digest)
+    require_fit(planned, fingerprints_of(settings, here.definition, source), digest)
 
 
 def check_options(dry_run: bool, where: str, junit: Path | None, only: str) -> Where:

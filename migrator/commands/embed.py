@@ -27,7 +27,7 @@ def embed(
         answer(here.console, {"vector": list(vector)}, lambda: typer.echo(spell(vector)))
         return
     with here.target() as target:
-        report = embed_missing(here.config, here.concrete, target, here.console.emit)
+        report = embed_missing(here.config, here.definition, target, here.console.emit)
     left = report.chunks - report.filled
     told = f"{report.filled:,} chunks embedded, {left:,} left without an embedding."
     answer(here.console, report.as_json(), lambda: here.console.print(told))
@@ -49,7 +49,7 @@ def vector_of(here: Session, text: str) -> Vector:
         return result.vector
 
     vector = asyncio.run(ask())
-    return vector if here.concrete.embedded is None else pad(vector, width_of(here.concrete.embedded))
+    return vector if here.definition.embedded is None else pad(vector, width_of(here.definition.embedded))
 
 
 def spell(vector: Vector) -> str:

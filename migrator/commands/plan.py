@@ -62,9 +62,9 @@ def plan_command(
     here = session(config, json, verbose, quiet)
     with here.source() as source, existing_target(here) as target:
         require_collection(source, details)
-        fingerprints = fingerprints_of(here.config, here.concrete, source)
-        check_embedding(here.config, here.concrete, source, ask=False)
-        report = make_plan(here.config, here.concrete, source, target, fingerprints, here.console.emit, sample)
+        fingerprints = fingerprints_of(here.config, here.definition, source)
+        check_embedding(here.config, here.definition, source, ask=False)
+        report = make_plan(here.config, here.definition, source, target, fingerprints, here.console.emit, sample)
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
     if details:
@@ -102,9 +102,9 @@ def schema(
     rls = here.config.target.rls == "all"
     shown = [
         {"kind": each.kind, "table": each.table, "name": each.name, "sql": each.sql}
-        for each in ddl.statements(here.concrete.metadata, rls)
+        for each in ddl.statements(here.definition.metadata, rls)
     ]
-    answer(here.console, {"statements": shown}, lambda: sys.stdout.write(ddl.render(here.concrete.metadata, rls)))
+    answer(here.console, {"statements": shown}, lambda: sys.stdout.write(ddl.render(here.definition.metadata, rls)))
 
 
 def id_command(

@@ -10,7 +10,7 @@ import typer
 from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
 from migrator.report.content import shorten
 from migrator.state import rejects
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.terminal import render
 from migrator.workflows.run import retry_rejects
 
@@ -26,7 +26,7 @@ def rejects_list(
     """List rejected documents with their reasons."""
     here = session(config, json, verbose, quiet)
     with here.connection() as connection:
-        found = rejects.list_rejects(connection, Place(), limit)
+        found = rejects.list_rejects(connection, Namespace(), limit)
     shown = [(each.id, each.collection, shorten(each.source_id, SHOWN), each.reason, each.detail) for each in found]
     columns = ("id", "collection", "_id", "reason", "detail")
     answer(here.console, {"rejects": [e.as_json() for e in found]}, lambda: here.console.table(columns, shown))
@@ -40,7 +40,7 @@ def rejects_show(
     """Show one rejected document whole, as extended JSON."""
     here = session(config, json, verbose, quiet)
     with here.connection() as connection:
-        found = rejects.show_reject(connection, Place(), number)
+        found = rejects.show_reject(connection, Namespace(), number)
     here.console.print_json(found.as_json())
 
 
@@ -51,7 +51,7 @@ def rejects_retry(
     """Try rejected documents again, with the settings and the source as they are now."""
     here = session(config, json, verbose, quiet)
     with here.source() as source, here.target() as target:
-        retried, report = retry_rejects(here.config, here.concrete, source, target, here.console.emit)
+        retried, report = retry_rejects(here.config, here.definition, source, target, here.console.emit)
     answer(here.console, {**retried.as_json(), **report.as_json()}, lambda: render.show_run(here.console, report))
 
 
@@ -63,6 +63,6 @@ def rejects_export(
     """Write all rejected documents as canonical extended JSON, with reasons."""
     here = session(config, json, verbose, quiet)
     with here.connection() as connection:
-        count = rejects.export_rejects(connection, Place(), file)
+        count = rejects.export_rejects(connection, Namespace(), file)
     told = {"file": str(file), "rejects": count}
     answer(here.console, told, lambda: here.console.print(f"{count:,} rejected documents in {file}"))

@@ -38,11 +38,11 @@ def revert(
         with suppress(psycopg.DataError):  # a server on a system that cannot tell
             # Otherwise, if we are killed, the server works on for nobody, and its locks keep the next revert out.
             connection.execute("SET client_connection_check_interval = '1s'")
-        found = survey(connection, here.concrete)
+        found = survey(connection, here.definition)
         if not force:
             refuse_losses(found.losses)
         agree(here.console, found, yes=yes, saved=save is not None)
-        report = take_back(connection, here.concrete, found, force=force, save=save, emit=here.console.emit)
+        report = take_back(connection, here.definition, found, force=force, save=save, emit=here.console.emit)
     answer(here.console, report.as_json(), lambda: render_revert.show_revert(here.console, report))
 
 

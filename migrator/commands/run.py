@@ -16,7 +16,7 @@ from migrator.commands.dry_run import check_options, check_plan, rehearse_run
 from migrator.errors import TargetError
 from migrator.events import Notice
 from migrator.monitoring import status
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.console import Console
@@ -54,7 +54,7 @@ def run(
     with here.source() as source, here.target(create=True) as target:
         if planned is not None:
             check_plan(here, settings, planned, source, target)
-        report = run_migration(settings, here.concrete, source, target, here.console.emit, chosen)
+        report = run_migration(settings, here.definition, source, target, here.console.emit, chosen)
         if planned is not None and not chosen and (others := differing(planned, report)):
             text = f"not as the plan foretold, for rows of others have come or gone since: {', '.join(others)}"
             here.console.emit(Notice(text=text, level="warning"))
@@ -75,7 +75,7 @@ def status_command(
 
 def read_once(target: Target) -> status.Status:
     with closing(target.connect()) as connection:
-        return status.read_status(connection, Place())
+        return status.read_status(connection, Namespace())
 
 
 def watch_status(console: Console, target: Target) -> status.Status:
@@ -92,7 +92,7 @@ def watch_status(console: Console, target: Target) -> status.Status:
                     return found
                 time.sleep(WATCH)
                 try:
-                    found = status.read_status(connection, Place())
+                    found = status.read_status(connection, Namespace())
                 except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
                     connection = connect_again(target, connection)
         except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from migrator.report import page
 from migrator.report.content import content_of_plan, mask_content
 from migrator.report.run_content import content_of_run
 from migrator.report.verification_content import attach, content_of_verify, read_verification
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.state.lock import exclusive
 from migrator.terminal import render
 from migrator.verification.junit import write_junit
@@ -53,7 +53,7 @@ def verify(
         exclusive(connection),
     ):
         report = prove(
-            here.config, here.concrete, source, connection, target.dsn, chosen, here.console.emit, again,
+            here.config, here.definition, source, connection, target.dsn, chosen, here.console.emit, again,
             only=frozenset(name for each in only.split(",") if (name := each.strip())),
             show=show_values, share=sample / 100,
         )  # fmt: skip
@@ -86,7 +86,7 @@ def report(
         here = session(config, json, verbose, quiet)
         console = here.console
         with here.connection() as connection:
-            found = content_of_run(connection, Place(), here.concrete)
+            found = content_of_run(connection, Namespace(), here.definition)
     if proof is not None:
         found = attach(found, proof)
     content, path = mask_content(found, console.mask), html or Path("report.html")
@@ -102,6 +102,6 @@ def export(
     """Rebuild the MongoDB database as a mongodump folder, from PostgreSQL alone."""
     here = session(config, json, verbose, quiet)
     with here.connection() as connection, exclusive(connection):
-        report = rebuild(connection, Place(), here.concrete.mappings, folder, here.console.emit)
+        report = rebuild(connection, Namespace(), here.definition.mappings, folder, here.console.emit)
     told = f"{sum(report.collections.values()):,} documents of {len(report.collections)} collections in {report.folder}"
     answer(here.console, report.as_json(), lambda: here.console.print(told))

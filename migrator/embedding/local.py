@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from migrator.embedding.provider import Answer, Failure, Result, Success
+from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success
 from migrator.embedding.responses import check_vector
 from migrator.errors import UsageError
 
@@ -40,15 +40,15 @@ class LocalProvider:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
-    async def embed(self, texts: Sequence[str]) -> Answer:
+    async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
         return await asyncio.to_thread(self._embed, list(texts))
 
     async def close(self) -> None:
         """There is nothing to close."""
 
-    def _embed(self, texts: list[str]) -> Answer:
+    def _embed(self, texts: list[str]) -> EmbeddingResult:
         encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return Answer([self._result(each.ids) for each in encoded], sum(len(each.ids) for each in encoded))
+        return EmbeddingResult([self._result(each.ids) for each in encoded], sum(len(each.ids) for each in encoded))
 
     def _result(self, tokens: list[int]) -> Result:
         if not tokens:

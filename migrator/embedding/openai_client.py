@@ -22,7 +22,7 @@ import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from migrator.config.models import Embedding, address_of
-from migrator.embedding.rate_limit import Pace
+from migrator.embedding.rate_limit import AdaptiveLimiter
 from migrator.errors import EmbeddingError, UsageError
 
 FIRST_TRIES = 5  # before anything has succeeded: some three seconds, for then the settings are to blame
@@ -36,7 +36,7 @@ for _name in ("openai", "httpx"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # OPENAI_LOG=debug: what is told differs by version
 
 
-class Refused(Exception):
+class RejectedError(Exception):
     """The service does not want this request, now or later; other texts may do. `why` holds nothing of the texts."""
 
     def __init__(self, status: int, code: str, message: str = "") -> None:
@@ -45,7 +45,7 @@ class Refused(Exception):
         self.why = f"the service refuses it ({' '.join([str(status), code]).strip()})"
 
 
-class Busy(Exception):
+class RetryableError(Exception):
     """The same request may succeed later. `after`: seconds that the service wants us to wait."""
 
     def __init__(self, why: str, status: int = 0, after: float | None = None) -> None:
@@ -77,7 +77,7 @@ class Client:
                 hint="Copy the key again, without what is around it.",
             )
         self.label = f"the embedding service at {address_of(settings.base_url)}"
-        self.pace = Pace(settings.concurrency)
+        self.pace = AdaptiveLimiter(settings.concurrency)
         self.proven: float | None = None
         self._model, self._dimensions = settings.model, settings.dimensions
         self._asks_dimensions = True
@@ -90,17 +90,17 @@ class Client:
         await self._client.close()
 
     async def request(self, texts: Sequence[str]) -> Reply:
-        """Errors: `Refused`; `EmbeddingError` where the service is gone, or lets us in no more."""
+        """Errors: `RejectedError`; `EmbeddingError` where the service is gone, or lets us in no more."""
         began = time.monotonic()
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Busy), reraise=True, wait=_pause,
+            retry=retry_if_exception_type(RetryableError), reraise=True, wait=_pause,
             stop=lambda state: self._is_enough(state, began), before_sleep=self._say,
         )  # fmt: skip
         try:
             return await retrying(self._once, texts)
-        except Busy as busy:
+        except RetryableError as busy:
             if self._has_succeeded_since(began):
-                raise Refused(busy.status, busy.why) from busy
+                raise RejectedError(busy.status, busy.why) from busy
             raise EmbeddingError(f"{self.label} does not answer: {busy.why}", hint=self._remedy()) from busy
 
     def _is_enough(self, state: RetryCallState, began: float) -> bool:
@@ -108,7 +108,7 @@ class Client:
             return state.attempt_number >= FIRST_TRIES
         busy = state.outcome.exception() if state.outcome else None
         if self._has_succeeded_since(began):  # it is this request's own fault, unless we only have to wait our turn
-            return state.attempt_number >= TRIES and not (isinstance(busy, Busy) and busy.status == TOO_MANY)
+            return state.attempt_number >= TRIES and not (isinstance(busy, RetryableError) and busy.status == TOO_MANY)
         return time.monotonic() - max(self.proven, began) > PATIENCE
 
     def _has_succeeded_since(self, moment: float) -> bool:
@@ -124,16 +124,16 @@ class Client:
             self._notify(f"{self.label}: {error}; asking again in {pause:.0f} s")
 
     async def _once(self, texts: Sequence[str]) -> Reply:
-        """One request; `Busy` where it is worth another try."""
+        """One request; `RetryableError` where it is worth another try."""
         async with self.pace.slot() as number:
             try:
                 reply = await self._send(texts)
             except openai.APIStatusError as error:
                 raise self._sort(error, number) from error
             except openai.APITimeoutError as error:
-                raise Busy(f"no answer within {TIMEOUT:.0f} s") from error
+                raise RetryableError(f"no answer within {TIMEOUT:.0f} s") from error
             except openai.APIConnectionError as error:
-                raise Busy(_cause(error)) from error
+                raise RetryableError(_cause(error)) from error
             self.pace.speed_up()
             return reply
 
@@ -167,24 +167,24 @@ class Client:
             return self._wait(status, code, _retry_after(error.response.headers), number)
         if self._asks_dimensions and self.proven is None and "dimension" in _message(error).lower():
             self._asks_dimensions = False  # a model of one length only; that it is the right one is seen in the answer
-            return Busy("the model takes no dimensions", status, 0.0)
-        return Refused(status, code, _message(error))
+            return RetryableError("the model takes no dimensions", status, 0.0)
+        return RejectedError(status, code, _message(error))
 
     def _wait(self, status: int, code: str, after: float | None, number: int) -> Exception:
         if status == TOO_MANY:
-            self.pace.slow_down(number)
+            self.pace.back_off(number)
         if after is not None and after > LONGEST_WAIT:
             return EmbeddingError(
                 f"{self.label} wants to be left alone for {after:,.0f} s ({status} {code})",
                 hint=f"Come back then. {AGAIN}",
             )
-        return Busy(f"{status} {code}".strip(), status, after)
+        return RetryableError(f"{status} {code}".strip(), status, after)
 
 
 def _pause(state: RetryCallState) -> float:
     """As long as the service says, else longer from try to try; never the same for all who wait."""
     busy = state.outcome.exception() if state.outcome else None
-    if isinstance(busy, Busy) and busy.after is not None:
+    if isinstance(busy, RetryableError) and busy.after is not None:
         return busy.after + random.uniform(0, min(1.0, busy.after / 4))
     return float(min(30.0, 0.2 * 2 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0))
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from migrator.config.models import Embedding
 from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
-from migrator.embedding.openai_client import Client, Refused
-from migrator.embedding.provider import Answer, Failure, Result, Success, Vector
+from migrator.embedding.openai_client import Client, RejectedError
+from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success, Vector
 from migrator.embedding.responses import check_vector, read_answer
 from migrator.errors import EmbeddingError
 
@@ -34,7 +34,7 @@ class OpenAIProvider:
     async def close(self) -> None:
         await self.client.close()
 
-    async def embed(self, texts: Sequence[str]) -> Answer:
+    async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
         """Errors: `EmbeddingError` where the service is gone or no good at all."""
         return await Call(self).embed(texts)
 
@@ -55,7 +55,7 @@ class OpenAIProvider:
         if self.client.proven is None:
             try:
                 reply = await self.client.request([PROBE])
-            except Refused as refused:
+            except RejectedError as refused:
                 raise EmbeddingError(
                     f"{self.client.label} refuses every request: {refused.status} {refused.message}",
                     hint="Check embedding.model, dimensions and base_url.",
@@ -70,14 +70,14 @@ class Call:
         self._provider = provider
         self._tokens = 0
 
-    async def embed(self, texts: Sequence[str]) -> Answer:
+    async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
         pieces = [cut(text, self._provider.limit) for text in texts]
         whole = [place for place, each in enumerate(pieces) if len(each) == 1]
         found = dict(zip(whole, await self._settle([texts[place] for place in whole]), strict=True))
         for place, each in enumerate(pieces):
             if len(each) > 1:
                 found[place] = await self._join(each)
-        return Answer([found[place] for place in range(len(texts))], self._tokens)
+        return EmbeddingResult([found[place] for place in range(len(texts))], self._tokens)
 
     async def _settle(self, texts: Sequence[str]) -> list[Result]:
         """Asks until every text has a vector that is good, or has been asked for often enough."""
@@ -99,14 +99,14 @@ class Call:
         """One request; a str says what is wrong with a vector that may be right another time."""
         try:
             reply = await self._provider.client.request(texts)
-        except Refused as refused:
+        except RejectedError as refused:
             return await self._narrow(texts, refused)
         self._tokens += sum(map(estimate_tokens, texts)) if reply.tokens is None else reply.tokens
         found = read_answer(reply.entries, len(texts), self._provider.dimensions)
         self._provider.judge(found)
         return [each if isinstance(each, str) else Success(each) for each in found]
 
-    async def _narrow(self, texts: Sequence[str], refused: Refused) -> list[Result | str]:
+    async def _narrow(self, texts: Sequence[str], refused: RejectedError) -> list[Result | str]:
         """What comes of texts whose request is refused."""
         await self._provider.probe()
         if len(texts) > 1:

@@ -29,7 +29,7 @@ Result = Success | Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EmbeddingResult:
     """One result for each text, in their order, and the tokens that were paid for them."""
 
     results: list[Result]
@@ -47,7 +47,7 @@ class Provider(Protocol):
     batch: int
     concurrency: int
 
-    async def embed(self, texts: Sequence[str]) -> Answer:
+    async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
         """Perseveres until each text has its result. Errors: `AccessError` where that makes no sense any more."""
         ...
 

@@ -11,7 +11,7 @@ SLOWER = 0.7  # of the limit is left after a refusal
 FEWEST = 1.0
 
 
-class Pace:
+class AdaptiveLimiter:
     """A semaphore whose size follows the service: a refusal takes three tenths of it, every success gives a bit back.
 
     What was sent before a refusal may be refused for the same reason; only the first of them slows down.
@@ -43,7 +43,7 @@ class Pace:
         self.limit = min(self.most, self.limit + 1 / self.limit)
         self._wake()
 
-    def slow_down(self, number: int) -> None:
+    def back_off(self, number: int) -> None:
         """Request `number` was refused because there were too many."""
         if number > self._slowed_at:
             self.limit = max(FEWEST, self.limit * SLOWER)

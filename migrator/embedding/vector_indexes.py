@@ -13,9 +13,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from migrator.embedding.vector_store import STEP
-from migrator.mapping.collection import Embedded
+from migrator.mapping.collection import VectorColumn
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class VectorIndex:
     lists: int
 
 
-def find_indexes(connection: Connection, place: Place, embedded: Embedded, *, valid: bool = True) -> list[VectorIndex]:
+def find_indexes(
+    connection: Connection, namespace: Namespace, embedded: VectorColumn, *, valid: bool = True
+) -> list[VectorIndex]:
     """The vector indexes over the column that are ready for use; or those that are not."""
     query = (
         "SELECT c.relname, CASE WHEN o.opcname LIKE '%%cosine%%' THEN '<=>'"
@@ -39,23 +41,23 @@ def find_indexes(connection: Connection, place: Place, embedded: Embedded, *, va
         " WHERE i.indrelid = to_regclass(%s) AND a.attname = %s AND i.indisvalid = %s"
         " AND m.amname IN ('ivfflat', 'hnsw')"
     )
-    table = place.table(embedded.table.name).as_string(connection)
+    table = namespace.table(embedded.table.name).as_string(connection)
     found: list[Any] = connection.execute(query, (table, embedded.vector, valid)).fetchall()
     return [VectorIndex(*row) for row in found]
 
 
-def mark(connection: Connection, place: Place, *, stale: bool) -> None:
+def mark(connection: Connection, namespace: Namespace, *, stale: bool) -> None:
     """Whether the indexes have to be built anew; in the transaction of what makes it so."""
-    query = place.sql("UPDATE {steps} SET detail = jsonb_set(detail, '{{stale}}', %s) WHERE step = %s")
+    query = namespace.sql("UPDATE {steps} SET detail = jsonb_set(detail, '{{stale}}', %s) WHERE step = %s")
     connection.execute(query, (Jsonb(stale), STEP))
 
 
-def are_stale(connection: Connection, place: Place) -> bool:
-    return bool((journal.step_detail(connection, place, STEP) or {}).get("stale"))
+def are_stale(connection: Connection, namespace: Namespace) -> bool:
+    return bool((journal.step_detail(connection, namespace, STEP) or {}).get("stale"))
 
 
-def drop_leftovers(connection: Connection, place: Place, embedded: Embedded) -> None:
+def drop_leftovers(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> None:
     """What PostgreSQL leaves behind when it is killed while it builds an index beside the old one."""
-    for index in find_indexes(connection, place, embedded, valid=False):
+    for index in find_indexes(connection, namespace, embedded, valid=False):
         if index.name.rpartition("_")[2].startswith("ccnew") or index.name.rpartition("_")[2].startswith("ccold"):
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(place.rows, index.name)))
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(namespace.rows, index.name)))

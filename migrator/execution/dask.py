@@ -22,7 +22,7 @@ from migrator.config.models import Config
 from migrator.errors import AccessError, MigrateError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.pool import WorkersLostError
-from migrator.execution.tasks import Done, Fingerprints, Job, Task, carry_out, clear_desk, open_same_source
+from migrator.execution.tasks import Fingerprints, Job, Task, TaskResult, close_runners, open_same_source, run_task
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,7 +32,7 @@ PATIENCE = 120  # seconds without any worker, until a run ends
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RemoteFailure:
     """An error as a value, with where it happened."""
 
     error: Exception
@@ -46,10 +46,10 @@ class ClusterError(AccessError):
     """The cluster cannot be reached, or its workers cannot do the work."""
 
 
-class Cluster:
+class DaskPool:
     """A `Pool` on a Dask cluster: so many tasks at once as it has threads, or as `workers` asks for."""
 
-    alone = False
+    is_single = False
 
     def __init__(self, address: str, workers: int, emit: Emit) -> None:
         self._client = connect(address)
@@ -59,11 +59,11 @@ class Cluster:
         self._seen = time.monotonic()
         self.losses = (*_losses(), CancelledError)
 
-    def warm_up(self) -> None:
+    def prestart(self) -> None:
         """They run already."""
 
-    def submit(self, job: Job, task: Task) -> Future[Done]:
-        return unpacked(self._executor.submit(errand, job, task))
+    def submit(self, job: Job, task: Task) -> Future[TaskResult]:
+        return unwrap(self._executor.submit(run_remote_task, job, task))
 
     def check(self) -> None:
         """Raises where there has been no worker for a while; says that it waits for one."""
@@ -80,7 +80,7 @@ class Cluster:
     def close(self) -> None:
         self._executor.shutdown(wait=False)
         with suppress(Exception):  # whoever is gone has closed everything
-            self._client.run(clear_desk, on_error="ignore")
+            self._client.run(close_runners, on_error="ignore")
         self._client.close(timeout=CONNECTS)
 
     def _threads(self) -> int:
@@ -142,12 +142,12 @@ def examine(
     config: Config, dsn: str, packages: tuple[str, str], fingerprints: Fingerprints, splits: bool
 ) -> tuple[str, str] | None:
     """On a worker: what is in the way there, and what to do about it."""
-    from migrator.mapping.loader import load_concrete
+    from migrator.mapping.loader import load_definition
     from migrator.targets.server import connect_worker
 
     same = "Install the same packages on every worker as here."
     try:
-        if load_concrete(*packages).fingerprint != fingerprints.mappings:
+        if load_definition(*packages).fingerprint != fingerprints.mappings:
             return f"migrate {__version__} has other mappings there than here", same
         if splits:
             open_same_source(config, fingerprints).close()
@@ -160,22 +160,22 @@ def examine(
     return None
 
 
-def errand(job: Job, task: Task) -> Done | Failure:
-    """On a worker: `carry_out`, with errors as values: raised, they would be in the worker's log, values and all."""
+def run_remote_task(job: Job, task: Task) -> TaskResult | RemoteFailure:
+    """On a worker: `run_task`, with errors as values: raised, they would be in the worker's log, values and all."""
     try:
-        return carry_out(job, task)
+        return run_task(job, task)
     except Exception as error:  # noqa: BLE001 - it is raised again where the result is taken
         trace = "".join(traceback.format_exception(error))
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:  # noqa: BLE001 - anything at all may go wrong with somebody's error
-            return Failure(RuntimeError(f"{type(error).__name__}: {error}"), trace)
-        return Failure(error, trace)
+            return RemoteFailure(RuntimeError(f"{type(error).__name__}: {error}"), trace)
+        return RemoteFailure(error, trace)
 
 
-def unpacked(future: Future[Any]) -> Future[Done]:
-    """The future of a result, of one that may be a `Failure`."""
-    result: Future[Done] = Future()
+def unwrap(future: Future[Any]) -> Future[TaskResult]:
+    """The future of a result, of one that may be a `RemoteFailure`."""
+    result: Future[TaskResult] = Future()
 
     def hand_on(done: Future[Any]) -> None:
         if done.cancelled():
@@ -185,13 +185,13 @@ def unpacked(future: Future[Any]) -> Future[Done]:
         with suppress(Exception):  # cancelled meanwhile: nobody waits for it
             if (error := done.exception()) is not None:
                 result.set_exception(error)
-            elif isinstance(value := done.result(), Failure):
+            elif isinstance(value := done.result(), RemoteFailure):
                 value.error.add_note(value.trace)
                 result.set_exception(value.error)
             else:
                 result.set_result(value)
 
-    def give_up(own: Future[Done]) -> None:
+    def give_up(own: Future[TaskResult]) -> None:
         if own.cancelled():
             future.cancel()
 

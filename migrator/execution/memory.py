@@ -8,7 +8,7 @@ M_MMAP_THRESHOLD = -3  # malloc.h
 LARGE = 1 << 20
 
 
-def give_back_large_blocks() -> None:
+def lower_mmap_threshold() -> None:
     """Blocks of the size of batches are not kept for later.
 
     For a process that reads one batch after the other, in several threads: glibc kept so much of them that it grew to

@@ -1,6 +1,6 @@
 """Who carries out tasks: this process alone, or worker processes of this machine.
 
-All do the same (`work.carry_out`); which of them does it changes nothing but the time it takes. The workers of a Dask
+All do the same (`work.run_task`); which of them does it changes nothing but the time it takes. The workers of a Dask
 cluster are in cluster.py.
 """
 
@@ -19,12 +19,12 @@ from multiprocessing.context import BaseContext
 from typing import Protocol
 
 from migrator.errors import StoppedError
-from migrator.execution.tasks import Desk, Done, Job, Task, carry_out, clear_desk
+from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
 from migrator.sources.base import Batch
 
-AHEAD = 2  # tasks a worker, the one it is at included: enough never to wait, and few documents in memory
-ALONE = 1  # so few tasks are sooner done than workers are started
-CHECKED = 5  # seconds without a result after which a pool is asked whether there will be one
+TASKS_PER_WORKER = 2  # tasks a worker, the one it is at included: enough never to wait, and few documents in memory
+MIN_TASKS_FOR_POOL = 1  # so few tasks are sooner done than workers are started
+CHECK_SECONDS = 5  # seconds without a result after which a pool is asked whether there will be one
 
 
 class WorkersLostError(StoppedError):
@@ -38,20 +38,20 @@ class Workers(Protocol):
 
     count: int
 
-    def work(self, tasks: Iterator[Task]) -> Iterator[Done]: ...
+    def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]: ...
 
 
-class Alone:
+class SerialWorkers:
     """One task after the other, in this process. `observe` sees every batch before it is written."""
 
     count = 1
 
-    def __init__(self, desk: Desk, observe: Callable[[Batch], None] | None = None) -> None:
-        self._desk, self._observe = desk, observe
+    def __init__(self, runner: TaskRunner, observe: Callable[[Batch], None] | None = None) -> None:
+        self._runner, self._observe = runner, observe
 
-    def work(self, tasks: Iterator[Task]) -> Iterator[Done]:
+    def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]:
         for task in tasks:
-            yield self._desk.carry_out(task, self._observe)
+            yield self._runner.run_task(task, self._observe)
 
 
 class Pool(Protocol):
@@ -61,14 +61,14 @@ class Pool(Protocol):
     losses: tuple[type[BaseException], ...]
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there is nobody to hand work to."""
         ...
 
-    def warm_up(self) -> None:
+    def prestart(self) -> None:
         """Starts what is not started yet, before there is something to do."""
 
-    def submit(self, job: Job, task: Task) -> Future[Done]: ...
+    def submit(self, job: Job, task: Task) -> Future[TaskResult]: ...
 
     def check(self) -> None:
         """Called while nothing comes back: raises `WorkersLostError` where nothing will."""
@@ -77,22 +77,22 @@ class Pool(Protocol):
         """Ends the work at once: what is not committed is rolled back, and none of it has to be waited for."""
 
 
-class Several:
+class PooledWorkers:
     """The workers of a pool; a few tasks are done at the own desk instead."""
 
-    def __init__(self, desk: Desk, job: Job, pool: Pool) -> None:
-        self._desk, self._job, self._pool, self.count = desk, job, pool, pool.count
+    def __init__(self, runner: TaskRunner, job: Job, pool: Pool) -> None:
+        self._runner, self._job, self._pool, self.count = runner, job, pool, pool.count
 
-    def work(self, tasks: Iterator[Task]) -> Iterator[Done]:
-        first = list(islice(tasks, ALONE + 1))
-        if len(first) <= ALONE:
-            yield from Alone(self._desk).work(iter(first))
+    def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]:
+        first = list(islice(tasks, MIN_TASKS_FOR_POOL + 1))
+        if len(first) <= MIN_TASKS_FOR_POOL:
+            yield from SerialWorkers(self._runner).work(iter(first))
             return
-        running: set[Future[Done]] = set()
+        running: set[Future[TaskResult]] = set()
         try:
             for task in chain(first, tasks):
                 running.add(self._pool.submit(self._job, task))
-                if len(running) >= AHEAD * self.count:
+                if len(running) >= TASKS_PER_WORKER * self.count:
                     finished, running = self._wait(running)
                     yield from (future.result() for future in finished)
             while running:
@@ -107,15 +107,15 @@ class Several:
             for future in running:
                 future.cancel()
 
-    def _wait(self, running: set[Future[Done]]) -> tuple[set[Future[Done]], set[Future[Done]]]:
+    def _wait(self, running: set[Future[TaskResult]]) -> tuple[set[Future[TaskResult]], set[Future[TaskResult]]]:
         while True:
-            finished, left = wait(running, timeout=CHECKED, return_when=FIRST_COMPLETED)
+            finished, left = wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED)
             if finished:
                 return finished, left
             self._pool.check()
 
 
-class Processes:
+class ProcessPool:
     """As many processes of this machine as engine.workers asks for, started when first needed."""
 
     losses: tuple[type[BaseException], ...] = (BrokenProcessPool,)
@@ -127,24 +127,24 @@ class Processes:
         self._close: Callable[[], None] = lambda: None
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         return self.count == 1
 
-    def submit(self, job: Job, task: Task) -> Future[Done]:
-        return self._start().submit(carry_out, job, task)
+    def submit(self, job: Job, task: Task) -> Future[TaskResult]:
+        return self._start().submit(run_task, job, task)
 
     def check(self) -> None:
         """A process that is gone breaks the executor by itself."""
 
-    def import_ahead(self) -> None:
+    def preload(self) -> None:
         """Has the server, which the processes are copies of, import what they need, and does not wait for it."""
-        if not self.alone:
+        if not self.is_single:
             self._context()
             forkserver.ensure_running()
 
-    def warm_up(self) -> None:
+    def prestart(self) -> None:
         """Importing takes them half a second."""
-        if not self.alone:
+        if not self.is_single:
             executor = self._start()
             for _ in range(self.count):
                 executor.submit(os.getpid)
@@ -181,7 +181,7 @@ def begin_worker() -> None:
     """Sets up a worker process: Ctrl-C is its parent's business, and without a parent there is nothing to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    multiprocessing.util.Finalize(None, clear_desk, exitpriority=10)
+    multiprocessing.util.Finalize(None, close_runners, exitpriority=10)
 
 
 def _end_with_parent() -> None:

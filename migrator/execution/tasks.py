@@ -1,6 +1,6 @@
 """A unit of work, from the source to committed rows: a pure function of job and task, for any process on any machine.
 
-`carry_out` is what executors call. A process keeps one `Desk`, with its connections, while the job is the same.
+`run_task` is what executors call. A process keeps one `TaskRunner`, with its connections, while the job is the same.
 Batches commit each with its rows, ledger and journal entry, so a task that is begun again goes on where it stopped.
 """
 
@@ -21,23 +21,23 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from migrator.config.models import Config
 from migrator.errors import SourceError, UsageError
-from migrator.mapping.loader import Concrete, load_concrete
-from migrator.monitoring.throttle import Brake
+from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.monitoring.throttle import Throttle
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records
-from migrator.rows.lookup import Resolver
+from migrator.rows.lookup import RowLookup
 from migrator.rows.members import lister_of
 from migrator.sources import open_source
-from migrator.sources.base import Batch, Part, Source
+from migrator.sources.base import Batch, Partition, Source
 from migrator.state import activity, journal
-from migrator.state.journal import Place
-from migrator.state.partitions import follow
+from migrator.state.journal import Namespace
+from migrator.state.partitions import advance
 from migrator.state.tenant import Options
 from migrator.targets.server import connect_worker
 from migrator.translation.translator import Translator, archive_batch
 
 Connection = psycopg.Connection[Any]
-Task = Part | Batch
+Task = Partition | Batch
 WORKER = f"worker {os.getpid()} on {platform.node()}"
 BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
 HANDED_BYTES = 3 << 20  # of a batch that one process reads and another writes: half a dozen are under way, in copies
@@ -62,7 +62,7 @@ class Job:
     config: Config
     packages: tuple[str, str]
     dsn: str
-    place: Place
+    namespace: Namespace
     run: int
     attempt: int
     batch_rows: int
@@ -75,35 +75,37 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class TaskResult:
     """What a task came to: documents and bytes of BSON read by it."""
 
     documents: int
     bytes: int
 
 
-class Desk:
+class TaskRunner:
     """What a process has at hand for a job: source, connection, translators. The source is opened when first read."""
 
-    def __init__(self, job: Job, concrete: Concrete, opened: Callable[[], Source], connection: Connection) -> None:
+    def __init__(
+        self, job: Job, definition: MigrationDefinition, opened: Callable[[], Source], connection: Connection
+    ) -> None:
         self.job, self.connection = job, connection
         self._opened = opened
         options = Options(job.config, job.config.tenant.id, job.adopter)
-        resolver = Resolver(connection, job.place, concrete.mappings, job.config.tenant.id)
+        resolver = RowLookup(connection, job.namespace, definition.mappings, job.config.tenant.id)
         self.translators = {
-            name: Translator(concrete.mappings[name], options, resolver, lister_of(concrete.mappings, name))
+            name: Translator(definition.mappings[name], options, resolver, lister_of(definition.mappings, name))
             for name in job.collections
-            if name in concrete.mappings
+            if name in definition.mappings
         }
-        self.admissions = {name: Admission(connection, job.place, each) for name, each in self.translators.items()}
+        self.admissions = {name: Admission(connection, job.namespace, each) for name, each in self.translators.items()}
         self._waits = False
-        self._brake = Brake(connection, job.place, job.config.engine)
+        self._brake = Throttle(connection, job.namespace, job.config.engine)
 
     @cached_property
     def source(self) -> Source:
         return self._opened()
 
-    def carry_out(self, task: Task, observe: Callable[[Batch], None] | None = None) -> Done:
+    def run_task(self, task: Task, observe: Callable[[Batch], None] | None = None) -> TaskResult:
         """All of a task that is not committed yet; what was done of it here."""
         documents = size = 0
         overtaken = True
@@ -115,33 +117,33 @@ class Desk:
                     self._brake.hold()
                     if observe is not None:
                         observe(batch)
-                    if not self.write(batch) and isinstance(task, Part):
+                    if not self.write(batch) and isinstance(task, Partition):
                         # Somebody else is at this part, too (a worker that was taken for dead), and may have read a
                         # live source at another moment, to another end: what goes on is what the journal says.
                         overtaken = True
                         break
                     documents, size = documents + batch.count, size + len(batch.data)
                     self._brake.keep_pace(batch.count)
-        return Done(documents=documents, bytes=size)
+        return TaskResult(documents=documents, bytes=size)
 
     def wait(self, text: str) -> None:
         """Tells what this worker waits for: it has no terminal (see monitor.py)."""
         self._waits = True
-        activity.write_waiting(self.connection, self.job.place, "worker", WORKER, text)
+        activity.write_waiting(self.connection, self.job.namespace, "worker", WORKER, text)
 
     def _go_on(self) -> None:
         if self._waits:
             self._waits = False
-            activity.write_waiting(self.connection, self.job.place, "worker", WORKER, None)
+            activity.write_waiting(self.connection, self.job.namespace, "worker", WORKER, None)
 
     def _batches(self, task: Task) -> Iterator[Batch]:
         if isinstance(task, Batch):
             return iter((task,))
-        query = self.job.place.sql(
+        query = self.job.namespace.sql(
             "SELECT first_position, last_position, last FROM {batches} WHERE collection = %s AND part = %s"
         )
         found = self.connection.execute(query, (task.collection, task.number))
-        reading = follow(task, False, {first: (end, last) for first, end, last in found})
+        reading = advance(task, False, {first: (end, last) for first, end, last in found})
         if reading.done:
             return iter(())
         return self.source.read_part(task, reading.position, documents=self.job.batch_rows, size=BATCH_BYTES)
@@ -158,17 +160,17 @@ class Desk:
         """One batch, one transaction; false, and nothing done, where one from its start has been committed before."""
         job, translator = self.job, self.translators.get(batch.collection)
         with self.connection.transaction():
-            journal.hold_attempt(self.connection, job.place, job.run, job.attempt)
-            if journal.has_batch(self.connection, job.place, batch):
+            journal.fence_attempt(self.connection, job.namespace, job.run, job.attempt)
+            if journal.has_batch(self.connection, job.namespace, batch):
                 return False
             if translator is None:
                 output = archive_batch(batch.collection, batch.data)
             else:
                 output, starts = translator.translate(batch.data)
                 self.admissions[batch.collection].bring(output, batch.data, starts)
-            copy_records(self.connection, job.place, batch.collection, output)
-            journal.sign(self.connection, job.place)
-            journal.record_batch(self.connection, job.place, job.run, batch)
+            copy_records(self.connection, job.namespace, batch.collection, output)
+            journal.record_transaction(self.connection, job.namespace)
+            journal.record_batch(self.connection, job.namespace, job.run, batch)
         return True
 
 
@@ -184,47 +186,49 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-class _Mine(threading.local):
+class _ThreadLocal(threading.local):
     """The desk of a thread: processes of ours have one thread for tasks, workers of a cluster may have several."""
 
-    desk: Desk | None = None
+    runner: TaskRunner | None = None
 
 
-_mine = _Mine()
-_desks: list[Desk] = []  # of all threads
+_local = _ThreadLocal()
+_runners: list[TaskRunner] = []  # of all threads
 
 
-def carry_out(job: Job, task: Task) -> Done:
+def run_task(job: Job, task: Task) -> TaskResult:
     """Does a task wherever it is called. Errors: all of `migrator.errors`, and psycopg's."""
-    return _desk(job).carry_out(task)
+    return _runner(job).run_task(task)
 
 
-def _desk(job: Job) -> Desk:
-    desk = _mine.desk
-    if desk is None or desk.job != job or desk.connection.closed:
-        if desk is not None:
-            _close(desk)
-        _mine.desk = desk = open_desk(job)
-        _desks.append(desk)
-    return desk
+def _runner(job: Job) -> TaskRunner:
+    runner = _local.runner
+    if runner is None or runner.job != job or runner.connection.closed:
+        if runner is not None:
+            _close(runner)
+        _local.runner = runner = open_runner(job)
+        _runners.append(runner)
+    return runner
 
 
-def open_desk(job: Job) -> Desk:
+def open_runner(job: Job) -> TaskRunner:
     """Connects, and opens the source when it is needed. Where the job came from elsewhere, all must be as there."""
-    concrete = load_concrete(*job.packages)
-    if job.fingerprints is not None and job.fingerprints.mappings != concrete.fingerprint:
+    definition = load_definition(*job.packages)
+    if job.fingerprints is not None and job.fingerprints.mappings != definition.fingerprint:
         raise UsageError(
             f"the mappings on worker {platform.node()} are not those of this run",
             hint="Install the same packages on every worker, and start the workers again.",
         )
     connection = prepare_session(connect_worker(job.dsn))
-    desk = Desk(job, concrete, lambda: open_same_source(job.config, job.fingerprints, desk.wait), connection)
-    return desk
+    runner = TaskRunner(
+        job, definition, lambda: open_same_source(job.config, job.fingerprints, runner.wait), connection
+    )
+    return runner
 
 
-def fingerprints_of(source: Source, concrete: Concrete) -> Fingerprints:
+def fingerprints_of(source: Source, definition: MigrationDefinition) -> Fingerprints:
     """What workers elsewhere must find."""
-    return Fingerprints(source=source.fingerprint(), mappings=concrete.fingerprint)
+    return Fingerprints(source=source.fingerprint(), mappings=definition.fingerprint)
 
 
 def open_same_source(
@@ -240,19 +244,19 @@ def open_same_source(
     return source
 
 
-def _close(desk: Desk) -> None:
-    if desk in _desks:
-        _desks.remove(desk)
-    if "source" in desk.__dict__:
-        desk.source.close()
-    desk.connection.close()
+def _close(runner: TaskRunner) -> None:
+    if runner in _runners:
+        _runners.remove(runner)
+    if "source" in runner.__dict__:
+        runner.source.close()
+    runner.connection.close()
 
 
-def clear_desk() -> None:
+def close_runners() -> None:
     """Closes what the process has open."""
-    _mine.desk = None
-    for desk in list(_desks):
-        _close(desk)
+    _local.runner = None
+    for runner in list(_runners):
+        _close(runner)
 
 
 def prepare_session(connection: Connection) -> Connection:

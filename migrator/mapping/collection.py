@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from migrator.documents.codec import Document
 from migrator.mapping.context import Lookup, Row, Rule
-from migrator.mapping.references import Key, Members, Refer
-from migrator.mapping.rules import OneOf
+from migrator.mapping.references import Key, MemberList, Reference
+from migrator.mapping.rules import Variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Newest:
+class LatestOf:
     """A column of another table that holds the newest value of a column here, set after the load."""
 
     table: str
@@ -50,7 +50,7 @@ class Newest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class ExpectedRows:
     """Rows of another `collection` that say by a boolean column, `says`, that rows here name them by the column `by`.
 
     Where they are missing, the other document gets the finding `code`."""
@@ -62,7 +62,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embedded:
+class VectorColumn:
     """Rows whose text wants a vector: documents of `collection` in `table`; the rest names columns."""
 
     collection: str
@@ -79,7 +79,7 @@ class Collection:
     `owner(document, row)` tells whether two documents with the same id belong to different owners, so that the later
     one gets an id of its own; without it any later duplicate is rejected. `unique` maps columns to the reason of
     rejection where two documents have the same value. `probes` are SQL expressions over a column, `{}` being its value,
-    that must not fail for long texts (an index will compute them). `few` names fields that hold few distinct values:
+    that must not fail for long texts (an index will compute them). `low_cardinality` names fields that hold few distinct values:
     what rules without lookups make of them alone is computed once for every combination. It changes the speed only.
     `section` names the section of migrate.toml that brings the documents, where that is not MongoDB; `later` are
     columns that no document fills, but a later stage; `expected` says which rows elsewhere want rows here.
@@ -95,27 +95,27 @@ class Collection:
     links: tuple[Link, ...] = ()
     listed_by: str | None = None  # "collection.path" of the Link whose arrays list documents of this collection
     tree: Tree | None = None
-    newest: tuple[Newest, ...] = ()
+    newest: tuple[LatestOf, ...] = ()
     probes: Mapping[str, str] = field(default_factory=dict, hash=False)
-    few: frozenset[str] = frozenset()
+    low_cardinality: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
     section: str | None = None
     later: frozenset[str] = frozenset()
-    expected: tuple[Expected, ...] = ()
+    expected: tuple[ExpectedRows, ...] = ()
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
         return tuple({lookup.name: lookup for rule in self.rules for lookup in rule.lookups}.values())
 
     @property
-    def choices(self) -> tuple[OneOf, ...]:
+    def choices(self) -> tuple[Variants, ...]:
         """The rules whose fields have several forms."""
-        return tuple(rule for rule in self.rules if isinstance(rule, OneOf))
+        return tuple(rule for rule in self.rules if isinstance(rule, Variants))
 
     @property
-    def members(self) -> tuple[Members, ...]:
+    def members(self) -> tuple[MemberList, ...]:
         """The rules whose fields list rows of other collections."""
-        return tuple(rule for rule in self.rules if isinstance(rule, Members))
+        return tuple(rule for rule in self.rules if isinstance(rule, MemberList))
 
     @property
     def needs(self) -> frozenset[str]:
@@ -132,6 +132,6 @@ class Collection:
         return tuple(
             (f"{rule.column}.{name}", rule.column, rule.key.collection, name)
             for rule in self.rules
-            if isinstance(rule, Refer)
+            if isinstance(rule, Reference)
             for name in rule.carry
         )

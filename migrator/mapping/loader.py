@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from migrator.errors import UsageError
-from migrator.mapping.collection import Collection, Embedded
+from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.merges import Merge
 
 
 @dataclass(frozen=True, slots=True)
-class Concrete:
+class MigrationDefinition:
     """Mappings by collection, the target's tables, a digest over the code of both, and the packages they came from.
 
     `packages` is None where they came from no package that another process could import. `merges`: by the collection
@@ -31,7 +31,7 @@ class Concrete:
     fingerprint: str
     packages: tuple[str, str] | None = None
     merges: Mapping[str, Merge] = field(default_factory=dict)
-    embedded: Embedded | None = None
+    embedded: VectorColumn | None = None
 
     @property
     def known(self) -> frozenset[str]:
@@ -39,7 +39,7 @@ class Concrete:
         return frozenset(self.mappings) | frozenset(self.merges)
 
 
-def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
+def load_definition(mappings_name: str, schema_name: str) -> MigrationDefinition:
     """Imports both packages. Raises `UsageError` where one is missing or lacks what it must bring."""
     mappings, schema = _import(mappings_name, "mappings"), _import(schema_name, "schema")
     collections: Any = _attribute(mappings, "MAPPINGS")
@@ -47,7 +47,7 @@ def load_concrete(mappings_name: str, schema_name: str) -> Concrete:
     digest = hashlib.sha256()
     for module in (mappings, schema):
         _digest(module, digest)
-    return Concrete(
+    return MigrationDefinition(
         mappings={collection.name: collection for collection in collections},
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),

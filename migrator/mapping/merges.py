@@ -15,7 +15,7 @@ from migrator.documents.jsonb import Note, normalize
 from migrator.mapping.codecs import MOMENT, TEXT, UNREADABLE, Codec
 from migrator.mapping.context import Row
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Why
+from migrator.mapping.rules import FirstCause
 
 
 def unnoted(code: str, detail: str) -> None:
@@ -86,7 +86,7 @@ class Fill:
             value = document.get(name)
             if value is None:
                 continue
-            why = Why(note)
+            why = FirstCause(note)
             plain = self.codec.read(value, why, name)
             if plain is UNREADABLE:
                 why.explain(name, value)

@@ -65,7 +65,7 @@ def asks(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refer:
+class Reference:
     """A column that holds the id of a row of another collection, which the field `path` names by the other's `key`.
 
     `resolve(context, document, candidates)` chooses where there are several; by default the first. Where there is none,
@@ -121,7 +121,7 @@ class Refer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Name:
+class UncheckedReference:
     """A column with the id of a row that a field names by `key`; whether that row exists is seen after the load.
 
     `nobody` are values that name none (as absent and null do); NULL gives the first of them back.
@@ -151,15 +151,15 @@ class Name:
         document[self.path] = self.nobody[0] if value is None else ids.uuid_text(value)
 
 
-class Unlike:
+class _Unequal:
     """Equal to no value of a document: what a field gets whose value is not known yet."""
 
 
-UNLIKE: Final = Unlike()
+UNEQUAL: Final = _Unequal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Members:
+class MemberList:
     """A field that lists the `_id`s of a row's own rows: those of `collection` whose column `by` names it.
 
     In the order of `_id`, and ObjectIds all. What they are is known when these are loaded; until then the field stays
@@ -185,4 +185,4 @@ class Members:
         """Nothing goes this way."""
 
     def back(self, row: Row, document: Document) -> None:
-        document[self.path] = row.get(self.row_key, UNLIKE)
+        document[self.path] = row.get(self.row_key, UNEQUAL)

@@ -26,7 +26,7 @@ def _put(document: Document, path: str, value: Any) -> None:
     document[name] = value
 
 
-class Why:
+class FirstCause:
     """A `Note` that remembers what a codec said, so that `wrong_type` is said only where that was nothing."""
 
     def __init__(self, note: Note) -> None:
@@ -46,7 +46,7 @@ Otherwise = Callable[[Document, Row, Context], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
+class Field:
     """The first of `paths` feeds a column through a codec; the way back writes `paths[0]`, or `back_to`.
 
     `default` is what the column gets where there is no readable value (the column's own default in the target);
@@ -81,7 +81,7 @@ class Take:
         if value is ABSENT:
             row[self.column] = self._instead(document, row, context, "missing_required", value)
             return
-        why = Why(context.note)
+        why = FirstCause(context.note)
         plain = self.codec.read(value, why, path)
         if plain is UNREADABLE:
             why.explain(path, value)
@@ -106,13 +106,13 @@ class Take:
             _put(document, self.back_path, value)
 
 
-def take(path: str | tuple[str, ...], column: str, codec: Codec, **options: Any) -> Take:
-    """A `Take`; several paths are tried in order."""
-    return Take(paths=(path,) if isinstance(path, str) else path, column=column, codec=codec, **options)
+def take(path: str | tuple[str, ...], column: str, codec: Codec, **options: Any) -> Field:
+    """A `Field`; several paths are tried in order."""
+    return Field(paths=(path,) if isinstance(path, str) else path, column=column, codec=codec, **options)
 
 
 @dataclass(frozen=True, slots=True)
-class Imply:
+class Implied:
     """A field whose value follows from the row: a constant, or a function of plain columns (ABSENT: not there)."""
 
     path: str
@@ -134,13 +134,13 @@ class Imply:
             document[self.path] = value
 
 
-def imply(path: str, value: Any, *of: str) -> Imply:
+def imply(path: str, value: Any, *of: str) -> Implied:
     """`path` is `value`, or `value(*columns)` where columns are named."""
-    return Imply(path, value, of)
+    return Implied(path, value, of)
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class Variants:
     """A field that has one of a few forms, all of which follow from the row: functions of plain columns.
 
     The first form is given back by the row; where the document has another one, the residue tells its number. A value
@@ -223,9 +223,9 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a `Pack`: its paths in order, the path that the way back writes (the first, if None), its codec.
+    """One key of a `JsonObject`: its paths in order, the path that the way back writes (the first, if None), its codec.
 
-    `back_by` has other paths to write, by the values of the columns that the `Pack` names.
+    `back_by` has other paths to write, by the values of the columns that the `JsonObject` names.
     """
 
     key: str
@@ -245,7 +245,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
+class JsonObject:
     """Fields gathered into one jsonb object; absent and unreadable ones are left out, an empty object is NULL.
 
     `by` are earlier columns on which the fields' names depend (`Entry.back_by`).
@@ -277,7 +277,7 @@ class Pack:
             value, path = first_at(document, entry.paths)
             if value is ABSENT:
                 continue
-            why = Why(context.note)
+            why = FirstCause(context.note)
             plain = entry.codec.read(value, why, path)
             if plain is UNREADABLE:
                 why.explain(path, value)
@@ -294,7 +294,7 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class Filter:
     """Raises `Archived` or `Rejected` for documents that are none of this mapping's: `function(context, *fields)`."""
 
     function: Callable[..., None] = field(hash=False)

@@ -15,19 +15,19 @@ import psycopg
 
 from migrator.errors import TargetError
 from migrator.events import Emit, Event, Notice, StepAdvanced, StepFinished, StepStarted
-from migrator.monitoring.throttle import THROTTLE, Gauge
+from migrator.monitoring.throttle import THROTTLE, LagMeter
 from migrator.state import activity
 from migrator.state.activity import Doing
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
 BEAT = 1.0  # seconds
 
 
 @contextmanager
-def monitored(connect: Callable[[], Connection], place: Place, gauge: Gauge, emit: Emit) -> Iterator[Emit]:
+def monitored(connect: Callable[[], Connection], namespace: Namespace, gauge: LagMeter, emit: Emit) -> Iterator[Emit]:
     """An `Emit` that also keeps the record `activity`, as long as the block lasts."""
-    monitor = Monitor(connect, place, gauge, emit)
+    monitor = Monitor(connect, namespace, gauge, emit)
     thread = threading.Thread(target=monitor.run, name="monitor", daemon=True)
     thread.start()
     try:
@@ -40,8 +40,8 @@ def monitored(connect: Callable[[], Connection], place: Place, gauge: Gauge, emi
 class Monitor:
     """Steps are noted as they are announced, and written once a `BEAT`."""
 
-    def __init__(self, connect: Callable[[], Connection], place: Place, gauge: Gauge, emit: Emit) -> None:
-        self._connect, self._place, self._gauge, self._tell = connect, place, gauge, emit
+    def __init__(self, connect: Callable[[], Connection], namespace: Namespace, gauge: LagMeter, emit: Emit) -> None:
+        self._connect, self._namespace, self._gauge, self._tell = connect, namespace, gauge, emit
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._open: dict[str, Doing] = {}
         self._closed: list[Doing] = []
@@ -77,7 +77,7 @@ class Monitor:
         with self._connect() as connection:
             connection.execute("SET synchronous_commit = off")
             if not self._begun:
-                activity.begin(connection, self._place)
+                activity.begin(connection, self._namespace)
                 self._begun = True
             while not self._ended.wait(BEAT):
                 self._beat(connection)
@@ -92,20 +92,20 @@ class Monitor:
     def _write(self, connection: Connection) -> None:
         with self._lock:
             steps, closed = [*self._closed, *self._open.values()], len(self._closed)
-        activity.write_steps(connection, self._place, steps)
+        activity.write_steps(connection, self._namespace, steps)
         with self._lock:
             del self._closed[:closed]
 
     def _listen(self, connection: Connection) -> None:
         """Workers have no terminal: what they wait for is said here."""
-        for each in activity.read(connection, self._place):
+        for each in activity.read(connection, self._namespace):
             if each.kind == "worker" and each.waiting and self._heard.get(each.name) != each.at:
                 self._heard[each.name] = each.at
                 self._tell(Notice(text=f"{each.name}: {each.waiting}", level="warning"))
 
     def _measure(self, connection: Connection) -> None:
         reason = self._gauge.reason(connection)
-        activity.write_waiting(connection, self._place, "throttle", THROTTLE, reason)
+        activity.write_waiting(connection, self._namespace, "throttle", THROTTLE, reason)
         if reason is not None and self._reason is None:
             self._tell(Notice(text=f"held back: {reason}", level="warning"))
         if reason is None and self._reason is not None:

@@ -6,35 +6,35 @@ from typing import Any
 
 from migrator.monitoring import server_activity
 from migrator.state import activity, journal, partitions
-from migrator.state.activity import FRESH, Known
-from migrator.state.journal import Connection, Place
+from migrator.state.activity import FRESH, ActivityRow
+from migrator.state.journal import Connection, Namespace
 from migrator.state.lock import find_holder
 
 RECENT = 10  # seconds over which a collection's rate is taken
 Status = dict[str, Any]
 
 
-def read_status(connection: Connection, place: Place) -> Status:
+def read_status(connection: Connection, namespace: Namespace) -> Status:
     """Run, steps, collections, rates, time left, what is waited for. The keys are the contract of `status --json`.
 
     A run whose process is gone is `interrupted`: the same command goes on.
     """
-    latest = journal.latest_run(connection, place) if journal.has_records(connection, place) else None
+    latest = journal.latest_run(connection, namespace) if journal.has_records(connection, namespace) else None
     if latest is None:
         return {"run": None, "status": "none", "steps": [], "collections": []}
     run, status, _ = latest
     holder = find_holder(connection)
     if status == "running" and holder is None:
         status = "interrupted"
-    known = activity.read(connection, place)
-    collections = read_collections(connection, place)
+    known = activity.read(connection, namespace)
+    collections = read_collections(connection, namespace)
     under_way = [each for each in known if each.kind == "step" and not each.ended] if status == "running" else []
     return {
         "run": run,
         "status": status,
         "holder": None if holder is None else str(holder),
-        "steps": sorted(journal.finished_steps(connection, place)),
-        "documents_per_second": read_rate(connection, place),
+        "steps": sorted(journal.finished_steps(connection, namespace)),
+        "documents_per_second": read_rate(connection, namespace),
         "seconds_left": seconds_left(collections) if status == "running" else None,
         "current": [describe(each) for each in under_way],
         "finished": [{"step": each.name, "seconds": round(each.seconds, 1)} for each in known if each.ended],
@@ -45,9 +45,9 @@ def read_status(connection: Connection, place: Place) -> Status:
     }
 
 
-def read_rate(connection: Connection, place: Place) -> int | None:
+def read_rate(connection: Connection, namespace: Namespace) -> int | None:
     """Documents a second in the last minute."""
-    query = place.sql(
+    query = namespace.sql(
         "SELECT coalesce(sum(documents), 0)::bigint, coalesce(extract(epoch FROM max(committed) - min(committed)), 0)"
         " FROM {batches} WHERE committed > clock_timestamp() - interval '1 minute'"
     )
@@ -56,9 +56,9 @@ def read_rate(connection: Connection, place: Place) -> int | None:
     return round(documents / seconds) if seconds else None
 
 
-def read_collections(connection: Connection, place: Place) -> list[Status]:
+def read_collections(connection: Connection, namespace: Namespace) -> list[Status]:
     """Every collection of the source: what has been read of what there is, and how fast in the last seconds."""
-    query = place.sql(
+    query = namespace.sql(
         "SELECT m.collection, coalesce(b.documents, 0)::bigint, coalesce(b.bytes, 0)::bigint, m.documents, m.bytes,"
         " coalesce(b.batches, 0), b.latest, coalesce(b.recent, 0)::bigint, coalesce(b.recent_bytes, 0)::bigint"
         " FROM {metadata} m LEFT JOIN ("
@@ -68,7 +68,7 @@ def read_collections(connection: Connection, place: Place) -> list[Status]:
         "  sum(bytes) FILTER (WHERE committed > clock_timestamp() - make_interval(secs => %(recent)s)) AS recent_bytes"
         "  FROM {batches} GROUP BY 1) b USING (collection) ORDER BY 1"
     )
-    readings = partitions.readings(connection, place)
+    readings = partitions.read_progress(connection, namespace)
     complete = partitions.complete(readings)
     counts: dict[str, list[int]] = {}
     for reading in readings:
@@ -100,7 +100,7 @@ def seconds_left(collections: list[Status]) -> float | None:
     return round(left / rate, 1) if left and rate else None
 
 
-def describe(each: Known) -> Status:
+def describe(each: ActivityRow) -> Status:
     """A step under way."""
     done, seconds = each.done or 0, max(each.seconds, 0.001)
     rate = done / seconds
@@ -111,7 +111,7 @@ def describe(each: Known) -> Status:
     }  # fmt: skip
 
 
-def slowest(known: list[Known], running: bool) -> Status | None:
+def slowest(known: list[ActivityRow], running: bool) -> Status | None:
     """The step that has taken longest, those under way among them."""
     steps = [each for each in known if each.kind == "step" and (each.ended or running)]
     if not steps:
@@ -120,13 +120,13 @@ def slowest(known: list[Known], running: bool) -> Status | None:
     return {"step": most.name, "seconds": round(most.seconds, 1)}
 
 
-def waiting(connection: Connection, known: list[Known]) -> list[str]:
+def waiting(connection: Connection, known: list[ActivityRow]) -> list[str]:
     """Sentences: held back, a source that does not answer, locks of others, a process that says nothing any more."""
     found = []
     for each in known:
         if each.waiting and each.age < FRESH:
             found.append(f"held back: {each.waiting}" if each.kind == "throttle" else f"{each.name}: {each.waiting}")
-        if each.kind == "pace" and each.age < 1:
+        if each.kind == "rate_limit" and each.age < 1:
             found.append("held to engine.max_rows_per_second")
     found += server_activity.blocked(connection)
     silent = min((each.age for each in known if each.kind == "step" and not each.ended), default=0.0)

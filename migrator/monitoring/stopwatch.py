@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from migrator.events import Emit, Event, StepFinished, StepStarted
 
-STAGES = {"constrain": "index", "analyze": "index"}  # steps that go by another name to people
+STAGES = {"analyze": "post-data"}  # steps that are part of a stage with another name
 
 
 class Stopwatch:
@@ -28,7 +28,7 @@ class Stopwatch:
 
     def by_stage(self, total: float) -> dict[str, float]:
         """Seconds of the stages of a run; `other` is what is left of `total`."""
-        stages = dict.fromkeys(("prepare", "load", "reconcile", "index"), 0.0)
+        stages = dict.fromkeys(("prepare", "load", "reconcile", "post-data"), 0.0)
         for step, seconds in self.seconds.items():
             word = step.partition(" ")[0]
             stage = STAGES.get(word, word)

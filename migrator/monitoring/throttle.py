@@ -1,6 +1,6 @@
 """Holding back: the shared pace of `engine.max_rows_per_second`, and when replicas or the source have too much to do.
 
-Workers ask before they go on (`Brake`); who measures is the coordinating process (`Gauge`, called by the monitor). They
+Workers ask before they go on (`Throttle`); who measures is the coordinating process (`LagMeter`, called by the monitor). They
 meet in the record `activity`, so it is one brake for all workers, wherever they are.
 """
 
@@ -15,7 +15,7 @@ import psycopg
 
 from migrator.config.models import Engine
 from migrator.state import activity
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
 THROTTLE = "throttle"
@@ -23,26 +23,26 @@ POLL = 0.5  # seconds
 REMEMBERED = 3600  # positions of the log, one a second
 
 
-class Brake:
+class Throttle:
     """What a worker does around a batch."""
 
-    def __init__(self, connection: Connection, place: Place, engine: Engine) -> None:
-        self._connection, self._place = connection, place
+    def __init__(self, connection: Connection, namespace: Namespace, engine: Engine) -> None:
+        self._connection, self._namespace = connection, namespace
         self._most = engine.max_rows_per_second
         self._limited = bool(engine.max_replication_lag_seconds or engine.max_source_latency_ms)
 
     def hold(self) -> None:
         """Before a batch is written: waits while there is a reason to hold back."""
-        while self._limited and activity.read_waiting(self._connection, self._place, THROTTLE):
+        while self._limited and activity.read_waiting(self._connection, self._namespace, THROTTLE):
             time.sleep(POLL)
 
     def keep_pace(self, documents: int) -> None:
         """After so many documents were written: waits until they may have been."""
         if self._most:
-            time.sleep(max(0.0, activity.take_turn(self._connection, self._place, documents, self._most)))
+            time.sleep(max(0.0, activity.reserve_slot(self._connection, self._namespace, documents, self._most)))
 
 
-class Gauge:
+class LagMeter:
     """Measures what `engine` limits. `latency` asks the source something small: the seconds it took."""
 
     def __init__(self, engine: Engine, latency: Callable[[], float] | None) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import ForeignKeyConstraint, MetaData
 from migrator.postgres.catalog import load_queries
 
 Connection = psycopg.Connection[Any]
-QUERIES = load_queries("keys.sql")
+QUERIES = load_queries("foreign_keys.sql")
 
 
 class Relation(NamedTuple):

@@ -29,7 +29,7 @@ class Task:
 Graph = Mapping[Task, Set[Task]]  # each task and those that must be done before
 
 
-class Crew:
+class Scheduler:
     """So many threads and connections, open within its `with`. Leaving it cancels what still runs on the server."""
 
     def __init__(self, connect: Callable[[], Connection], size: int) -> None:
@@ -54,25 +54,25 @@ class Crew:
         with self._exits:
             self._cancel()
 
-    def work(self, graph: Graph) -> Iterator[Task]:
+    def run_all(self, graph: Graph) -> Iterator[Task]:
         """Yields each task when it is done. The first that fails ends the work with its error."""
-        rank = ranks(graph)
+        rank = critical_path_costs(graph)
         sorter = TopologicalSorter(graph)
         sorter.prepare()
         ready: list[Task] = []
         while sorter.is_active():
             ready = sorted([*ready, *sorter.get_ready()], key=rank, reverse=True)
             while ready and len(self._running) < self._size:
-                self.begin(ready.pop(0))
+                self.submit(ready.pop(0))
             for task in self._wait():
                 sorter.done(task)
                 yield task
 
-    def begin(self, task: Task) -> None:
+    def submit(self, task: Task) -> None:
         """Has a task done as soon as somebody is free, beside whatever the caller does meanwhile."""
         self._running[self._pool.submit(self._do, task)] = task
 
-    def finish(self) -> Iterator[Task]:
+    def as_completed(self) -> Iterator[Task]:
         """Yields each task that was begun, when it is done. The first that fails ends the work with its error."""
         while self._running:
             yield from self._wait()
@@ -101,7 +101,7 @@ class Crew:
             wait(pending, timeout=0.1)
 
 
-def ranks(graph: Graph) -> Callable[[Task], float]:
+def critical_path_costs(graph: Graph) -> Callable[[Task], float]:
     """The cost of a task with all that has to wait for it, one after the other: the critical path."""
     followers: dict[Task, list[Task]] = {task: [] for task in graph}
     for task, needs in graph.items():

@@ -1,4 +1,4 @@
-"""The table `migrator.objects`: every change to the target's schema, recorded with the statement that takes it back.
+"""The table `migrator.schema_changes`: every change to the target's schema, recorded with the statement that takes it back.
 
 Each function does one change and its record together; the caller opens the transaction. What to change, and when, is
 the stages' business (`prepare`, `constrain`); `drop_created` takes back whatever they did, for `revert`.
@@ -22,9 +22,9 @@ from migrator.postgres.privileges import say_grant
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
-Action = Literal["created", "put_aside"]
+Action = Literal["created", "deferred"]
 
-TABLE = files("migrator.sql").joinpath("objects.sql").read_text()
+TABLE = files("migrator.sql").joinpath("schema_changes.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +90,10 @@ def ensure(connection: Connection) -> None:
 
 def read(connection: Connection) -> list[Record]:
     """All records, oldest first; none where the table is missing."""
-    if connection.execute("SELECT to_regclass('migrator.objects') IS NULL").fetchone() == (True,):
+    if connection.execute("SELECT to_regclass('migrator.schema_changes') IS NULL").fetchone() == (True,):
         return []
     with connection.cursor(row_factory=class_row(Record)) as cursor:
-        query = "SELECT kind, table_name, name, action, definition, undo FROM migrator.objects ORDER BY position"
+        query = "SELECT kind, table_name, name, action, definition, undo FROM migrator.schema_changes ORDER BY position"
         return cursor.execute(query).fetchall()
 
 
@@ -104,13 +104,13 @@ def create(connection: Connection, statement: Statement, *, suffix: str = "") ->
     insert(connection, statement.ref, "created", statement.sql, statement.undo_sql)
 
 
-def put_aside(connection: Connection, ref: Ref, *, definition: str, drop: str) -> None:
+def defer(connection: Connection, ref: Ref, *, definition: str, drop: str) -> None:
     """Drops an object until `restore`. What the migration made itself is not put aside, it is just missing again."""
     connection.execute(drop)
-    query = "SELECT action FROM migrator.objects WHERE (kind, table_name, name) = (%s, %s, %s)"
+    query = "SELECT action FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s)"
     match connection.execute(query, ref).fetchone():
         case None:
-            insert(connection, ref, "put_aside", definition, definition)
+            insert(connection, ref, "deferred", definition, definition)
         case ("created",):
             delete(connection, ref)
         case _:
@@ -131,9 +131,9 @@ def restore(connection: Connection, record: Record) -> None:
 def validate(connection: Connection, ref: Ref) -> None:
     """Checks the rows against a foreign key; with that, one that had been put aside is back as it was."""
     connection.execute(validation(ref.table, ref.name))
-    query = "DELETE FROM migrator.objects WHERE (kind, table_name, name) = (%s, %s, %s) AND action = 'put_aside'"
+    query = "DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s) AND action = 'deferred'"
     connection.execute(query, ref)
-    took = "UPDATE migrator.objects SET checking = now(), checked = clock_timestamp()"
+    took = "UPDATE migrator.schema_changes SET validation_began = now(), validated = clock_timestamp()"
     connection.execute(f"{took} WHERE (kind, table_name, name) = (%s, %s, %s)", ref)
 
 
@@ -144,20 +144,20 @@ def validation(table: str, name: str) -> str:
 
 def update_undo(connection: Connection, ref: Ref, undo: str | None) -> None:
     """What is left to do for a restored object; None: all of it."""
-    query = "UPDATE migrator.objects SET undo = coalesce(%s, definition) WHERE (kind, table_name, name) = (%s, %s, %s)"
+    query = "UPDATE migrator.schema_changes SET undo = coalesce(%s, definition) WHERE (kind, table_name, name) = (%s, %s, %s)"
     connection.execute(query, (undo, *ref))
 
 
 def insert(connection: Connection, ref: Ref, action: Action, definition: str, undo: str) -> None:
     query = (
-        "INSERT INTO migrator.objects (kind, table_name, name, action, definition, undo)"
+        "INSERT INTO migrator.schema_changes (kind, table_name, name, action, definition, undo)"
         " VALUES (%s, %s, %s, %s, %s, %s)"
     )
     connection.execute(query, (*ref, action, definition, undo))
 
 
 def delete(connection: Connection, ref: Ref) -> None:
-    connection.execute("DELETE FROM migrator.objects WHERE (kind, table_name, name) = (%s, %s, %s)", ref)
+    connection.execute("DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s)", ref)
 
 
 def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
@@ -192,12 +192,12 @@ def drop_tables(connection: Connection) -> None:
 
 
 def drop_records(connection: Connection) -> None:
-    """Drops `migrator.objects`, and schema `migrator` if it is ours. Last of all: nothing else may be in it by then."""
+    """Drops `migrator.schema_changes`, and schema `migrator` if it is ours. Last of all: nothing else may be in it by then."""
     records = read(connection)
     left = [record.name for record in records if record.kind != "schema"]
     if left:
         raise RevertRefusedError(f"not taken back yet: {', '.join(left)}", hint="Call drop_created first.")
-    connection.execute("DROP TABLE IF EXISTS migrator.objects")
+    connection.execute("DROP TABLE IF EXISTS migrator.schema_changes")
     for record in records:
         execute_undo(connection, record)
 

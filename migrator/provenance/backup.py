@@ -19,7 +19,7 @@ from psycopg import sql
 
 from migrator.errors import UsageError
 from migrator.postgres.foreign_keys import Relation
-from migrator.provenance.owned_rows import ROWLESS, TABLE, Belongings, Loss
+from migrator.provenance.owned_rows import ROWLESS, TABLE, Loss, OwnedRows
 
 
 def require_new(folder: Path) -> None:
@@ -33,7 +33,7 @@ def require_new(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be used: {error.strerror}", hint="Name a new folder.") from error
 
 
-def save(belongings: Belongings, losses: Iterable[Loss], folder: Path) -> dict[str, int]:
+def write(belongings: OwnedRows, losses: Iterable[Loss], folder: Path) -> dict[str, int]:
     """Writes the rows to a new folder, readable by its owner only, and waits for the disk. Returns lines by file."""
     require_new(folder)
     written: dict[str, int] = {}
@@ -72,7 +72,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _lines(belongings: Belongings, loss: Loss) -> Iterator[str]:
+def _lines(belongings: OwnedRows, loss: Loss) -> Iterator[str]:
     kind = json.dumps(loss.kind)
     if loss.kind in ROWLESS:
         for row_id in belongings.deleted_ids(loss.relation) if loss.kind == "deleted" else loss.ids:

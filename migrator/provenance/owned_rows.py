@@ -18,30 +18,47 @@ import psycopg
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog, foreign_keys, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.foreign_keys import ForeignKey, Relation
 from migrator.state import journal
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.state.tenant import STEP as TENANT_STEP
 
 Connection = psycopg.Connection[Any]
 
-# ours: as we left it. changed: ours, but others wrote it since. new: of others, and refers to what goes.
-# inside: of others, in a table that goes. deleted: was ours and is gone. spared: of others, and loses a reference.
-# untraced: ours, and nobody can tell whether others wrote it since. altered: no row, but what others added to a table.
-Kind = Literal["ours", "changed", "new", "inside", "deleted", "spared", "untraced", "altered"]
-LOST: tuple[Kind, ...] = ("changed", "new", "inside", "deleted", "spared", "untraced", "altered")
-ROWLESS: tuple[Kind, ...] = ("deleted", "altered")  # of which there is nothing but a name
+# owned: as the migration left it. modified: migrated, written by others since. foreign_referrer: of others, and refers to a row that goes.
+# in_dropped_table: of others, in a table that goes. deleted: migrated, and gone. set_null: of others, loses a reference.
+# unattributable: migrated; nobody can tell whether others wrote it since. schema_altered: an addition of others to a table.
+Kind = Literal[
+    "owned",
+    "modified",
+    "foreign_referrer",
+    "in_dropped_table",
+    "deleted",
+    "set_null",
+    "unattributable",
+    "schema_altered",
+]
+LOST: tuple[Kind, ...] = (
+    "modified",
+    "foreign_referrer",
+    "in_dropped_table",
+    "deleted",
+    "set_null",
+    "unattributable",
+    "schema_altered",
+)
+ROWLESS: tuple[Kind, ...] = ("deleted", "schema_altered")  # of which there is nothing but a name
 MEANINGS: dict[Kind, str] = {
-    "changed": "migrated, and changed since",
-    "new": "written since, and refers to what goes",
-    "inside": "not migrated, in a table that goes",
+    "modified": "migrated, and changed since",
+    "foreign_referrer": "written since, and refers to what goes",
+    "in_dropped_table": "not migrated, in a table that goes",
     "deleted": "migrated, and deleted since",
-    "spared": "not migrated, and loses its reference to what goes",
-    "altered": "added since to a table that goes",
-    "untraced": "migrated, and perhaps changed since (a database restored from a dump does not tell)",
+    "set_null": "not migrated, and loses its reference to what goes",
+    "schema_altered": "added since to a table that goes",
+    "unattributable": "migrated, and perhaps changed since (a database restored from a dump does not tell)",
 }
 NAMED = 1000  # ids of one kind in one table
 
@@ -67,14 +84,14 @@ class Loss:
         return {"table": self.relation.label, "kind": self.kind, "count": self.count, "ids": list(self.ids)}
 
 
-class Belongings:
+class OwnedRows:
     """Finds them when it is made. `places` are the rows in question by table and kind, `ours` among them."""
 
-    def __init__(self, connection: Connection, place: Place, concrete: Concrete) -> None:
-        self.connection, self.place, self.concrete = connection, place, concrete
-        self._recorded = journal.has_records(connection, place)
+    def __init__(self, connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
+        self.connection, self.namespace, self.definition = connection, namespace, definition
+        self._recorded = journal.has_records(connection, namespace)
         self.made = {
-            Relation(place.rows, record.name) for record in schema_changes.read(connection) if _made_table(record)
+            Relation(namespace.rows, record.name) for record in schema_changes.read(connection) if _made_table(record)
         }
         connection.execute(CREATE)
         for relation in self.tables:
@@ -87,48 +104,48 @@ class Belongings:
     @cached_property
     def tables(self) -> list[Relation]:
         """The target's tables, as far as they are there."""
-        names = [Relation(self.place.rows, table.name) for table in self.concrete.metadata.sorted_tables]
+        names = [Relation(self.namespace.rows, table.name) for table in self.definition.metadata.sorted_tables]
         return [name for name in names if foreign_keys.exists(self.connection, name)]
 
     @cached_property
     def keys(self) -> list[ForeignKey]:
-        return foreign_keys.find_keys(self.connection, self.concrete.metadata, self.place.rows)
+        return foreign_keys.find_keys(self.connection, self.definition.metadata, self.namespace.rows)
 
     @cached_property
     def traceable(self) -> bool:
         """Whether `xmin` says who wrote a row: not in a database that was restored from a dump."""
         if not self._recorded:
             return True
-        query = self.place.sql("SELECT EXISTS (SELECT FROM {writes} WHERE xmin <> xid::xid)")
+        query = self.namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
         return self.connection.execute(query).fetchone() == (False,)
 
     @cached_property
     def tenant(self) -> str | None:
         """The id of the tenant that the migration made."""
-        detail = journal.step_detail(self.connection, self.place, TENANT_STEP) if self._recorded else None
+        detail = journal.step_detail(self.connection, self.namespace, TENANT_STEP) if self._recorded else None
         return str(detail["id"]) if detail and detail["created"] else None
 
     def mappings_of(self, relation: Relation) -> list[Collection]:
-        return [each for each in self.concrete.mappings.values() if each.table.name == relation.name]
+        return [each for each in self.definition.mappings.values() if each.table.name == relation.name]
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
     def _find_ours(self, relation: Relation) -> None:
         if not self._recorded:
             return
-        signed = self.place.sql("EXISTS (SELECT FROM {writes} w WHERE w.xid::xid = t.xmin)")
+        signed = self.namespace.sql("EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = t.xmin)")
         if self.traceable:
-            self._add(relation, "ours", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, signed))
+            self._add(relation, "owned", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, signed))
         for mapping in self.mappings_of(relation):
-            named = self.place.sql(
+            named = self.namespace.sql(
                 "EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
                 " AND l.target_id = t.{key}::text)",
                 name=sql.Literal(mapping.name),
                 key=sql.Identifier(mapping.key.column),
             )
             self._add_changed(relation, signed, named)
-            touched = self.place.sql(
-                "EXISTS (SELECT FROM {touched} o WHERE o.table_name = {name} AND o.id = t.{key}::text)",
+            touched = self.namespace.sql(
+                "EXISTS (SELECT FROM {foreign_edits} o WHERE o.table_name = {name} AND o.id = t.{key}::text)",
                 name=sql.Literal(relation.name),
                 key=sql.Identifier(mapping.key.column),
             )
@@ -140,11 +157,11 @@ class Belongings:
         query = sql.SQL("FROM {} t WHERE NOT {} AND {}").format(relation.identifier, signed, named)
         if not self.traceable:
             query = sql.SQL("FROM {} t WHERE {}").format(relation.identifier, named)
-        self._add(relation, "changed" if self.traceable else "untraced", query)
+        self._add(relation, "modified" if self.traceable else "unattributable", query)
 
     def _mark_changed(self, relation: Relation, condition: sql.Composable) -> None:
         query = sql.SQL(
-            "UPDATE {} b SET kind = 'changed' FROM {} t WHERE b.relation = t.tableoid AND b.place = t.ctid AND {}"
+            "UPDATE {} b SET kind = 'modified' FROM {} t WHERE b.relation = t.tableoid AND b.place = t.ctid AND {}"
         )
         self.connection.execute(query.format(TABLE, relation.identifier, condition))
 
@@ -157,7 +174,9 @@ class Belongings:
     def _find_inside(self) -> None:
         for relation in self.tables:
             if relation in self.made:
-                self._add(relation, "inside", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, _UNKNOWN))
+                self._add(
+                    relation, "in_dropped_table", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, _UNKNOWN)
+                )
 
     def _find_referring(self) -> None:
         """Rows of others that refer to rows that go, and rows that refer to these, round by round."""
@@ -177,7 +196,7 @@ class Belongings:
         source = sql.SQL(
             "FROM {child} t JOIN {parent} p ON {condition}"
             " JOIN {table} g ON g.relation = p.tableoid AND g.place = p.ctid AND g.round = {round}"
-            " AND g.kind <> 'spared' WHERE {unknown}"
+            " AND g.kind <> 'set_null' WHERE {unknown}"
         ).format(
             child=key.child.identifier,
             parent=key.parent.identifier,
@@ -186,7 +205,7 @@ class Belongings:
             round=sql.Literal(number - 1),
             unknown=_UNKNOWN,
         )
-        return self._add(key.child, "spared" if key.spares else "new", source, number)
+        return self._add(key.child, "set_null" if key.spares else "foreign_referrer", source, number)
 
     def _analyze(self) -> None:
         self.connection.execute(sql.SQL("ANALYZE {}").format(TABLE))
@@ -246,19 +265,19 @@ class Belongings:
         made = {relation for relation in self.tables if relation in self.made}
         if not made:
             return
-        wanted = catalog.read_wanted(self.connection, self.concrete.metadata, rls=True)
+        wanted = catalog.read_wanted(self.connection, self.definition.metadata, rls=True)
         added: dict[str, list[str]] = {}
         for each in compare(catalog.read(self.connection), wanted):
             if each.actual is not None and each.wanted is None and each.kind != "table":
                 added.setdefault(each.table, []).append(f"{each.kind} {each.name}")
         for relation in sorted(made):
             if names := added.get(relation.name):
-                yield Loss(relation=relation, kind="altered", count=len(names), ids=tuple(names))
+                yield Loss(relation=relation, kind="schema_altered", count=len(names), ids=tuple(names))
 
     def deleted_ids(self, relation: Relation) -> Iterator[str]:
         """The ids of migrated rows that are gone."""
         for mapping in self.mappings_of(relation) if self._recorded else ():
-            query = self.place.sql(
+            query = self.namespace.sql(
                 "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'"
                 " AND NOT EXISTS (SELECT FROM {table} t WHERE t.{key}::text = l.target_id) ORDER BY 1",
                 table=relation.identifier,
@@ -275,24 +294,26 @@ def _made_table(record: schema_changes.Record) -> bool:
     return record.kind == "table" and record.action == "created"
 
 
-def remember_changes(connection: Connection, place: Place, concrete: Concrete) -> None:
+def remember_changes(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
     """Notes which migrated rows others have changed, before we go on and may write these rows ourselves."""
-    for mapping in concrete.mappings.values():
-        query = place.sql(
-            "INSERT INTO {touched} SELECT {name}, t.{key}::text FROM {table} t"
-            " WHERE NOT EXISTS (SELECT FROM {writes} w WHERE w.xid::xid = t.xmin)"
+    for mapping in definition.mappings.values():
+        query = namespace.sql(
+            "INSERT INTO {foreign_edits} SELECT {name}, t.{key}::text FROM {table} t"
+            " WHERE NOT EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = t.xmin)"
             " AND EXISTS (SELECT FROM {ledger} l WHERE l.collection = {collection} AND l.outcome = 'loaded'"
             " AND l.target_id = t.{key}::text) ON CONFLICT DO NOTHING",
             name=sql.Literal(mapping.table.name),
             key=sql.Identifier(mapping.key.column),
-            table=place.table(mapping.table.name),
+            table=namespace.table(mapping.table.name),
             collection=sql.Literal(mapping.name),
         )
         connection.execute(query)
 
 
-def concerned(connection: Connection, place: Place, concrete: Concrete) -> Iterable[Relation]:
+def affected_relations(
+    connection: Connection, namespace: Namespace, definition: MigrationDefinition
+) -> Iterable[Relation]:
     """The tables in which rows may belong to the migration or refer to what does."""
-    names = [Relation(place.rows, table.name) for table in concrete.metadata.sorted_tables]
+    names = [Relation(namespace.rows, table.name) for table in definition.metadata.sorted_tables]
     there = [name for name in names if foreign_keys.exists(connection, name)]
-    return foreign_keys.reach(foreign_keys.find_keys(connection, concrete.metadata, place.rows), there)
+    return foreign_keys.reach(foreign_keys.find_keys(connection, definition.metadata, namespace.rows), there)

@@ -22,16 +22,16 @@ from migrator.documents.codec import Document, decode, decode_sound, is_faithful
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.foreign_keys import ForeignKey, is_referred
-from migrator.reconciliation.dependents import keeping
-from migrator.reconciliation.order import Holder, id_order, tie
+from migrator.reconciliation.dependents import preserve_dependents
+from migrator.reconciliation.order import Incumbent, id_order, tie
 from migrator.reconciliation.rekey import settle_plain
 from migrator.rows.admission import overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
-from migrator.rows.lookup import Resolver, for_sql, plain
+from migrator.rows.lookup import RowLookup, for_sql, plain
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.update import referring
 from migrator.state import journal
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.encoder import Encoder, Output, spell_id
 from migrator.translation.interpreter import Translation, rebuild_bson
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
@@ -39,20 +39,20 @@ from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Resu
 Connection = psycopg.Connection[Any]
 
 
-class Claims:
+class ConflictResolver:
     """Settles the claims of one collection."""
 
     def __init__(
         self,
         connection: Connection,
-        place: Place,
+        namespace: Namespace,
         mappings: Mapping[str, Collection],
         collection: Collection,
         options: Any,
-        resolver: Resolver,
+        resolver: RowLookup,
         merge: frozenset[str],
     ) -> None:
-        self.connection, self.place, self.mappings, self.collection = connection, place, mappings, collection
+        self.connection, self.namespace, self.mappings, self.collection = connection, namespace, mappings, collection
         self._options, self._resolver, self._merge = options, resolver, merge
         self.encoder = Encoder(collection)
         # Ids that have come to another document, or that another has become known to claim: who refers to them may
@@ -63,19 +63,19 @@ class Claims:
     def reasons(self) -> list[str]:
         return ["duplicate_id", *self.collection.unique.values()]
 
-    def pending(self) -> list[tuple[bytes, int]]:
+    def pending_rejects(self) -> list[tuple[bytes, int]]:
         """(source_id, reject's number) of everything rejected for a claim."""
-        query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s AND reason = ANY(%s)")
+        query = self.namespace.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s AND reason = ANY(%s)")
         found = self.connection.execute(query, (self.collection.name, self.reasons), binary=True).fetchall()
         return [(bytes(row[0]), row[1]) for row in found]
 
     def rejected(self) -> list[tuple[bytes, int]]:
         """The same of everything rejected, whatever the reason."""
-        query = self.place.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s")
+        query = self.namespace.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s")
         found = self.connection.execute(query, (self.collection.name,), binary=True).fetchall()
         return [(bytes(row[0]), row[1]) for row in found]
 
-    def settle_all(self, rejects: Iterable[tuple[bytes, int]]) -> Iterator[None]:
+    def resolve_all(self, rejects: Iterable[tuple[bytes, int]]) -> Iterator[None]:
         """Settles (source_id, number) and what has to give way meanwhile, the smallest `_id` first; yields after each.
 
         In this order, whoever has an id or a rekeyed row already is smaller than who comes."""
@@ -90,7 +90,7 @@ class Claims:
         heapify(queue)
         while queue:
             *_, number, source_id = heappop(queue)
-            for displaced, raw, its_number in self.settle(source_id, number):
+            for displaced, raw, its_number in self.resolve(source_id, number):
                 heappush(queue, (id_order(displaced), tie(raw), its_number, displaced))
             yield
 
@@ -98,37 +98,37 @@ class Claims:
         """What decides between documents of one `_id`, by the reject's number."""
         if not rejects:
             return {}
-        query = self.place.sql(
+        query = self.namespace.sql(
             "SELECT source_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)"
             " GROUP BY 1 HAVING count(*) > 1"
         )
         found = self.connection.execute(query, (self.collection.name, [source_id for source_id, _ in rejects]))
         shared = {bytes(row[0]) for row in found}
         numbers = [number for source_id, number in rejects if source_id in shared]
-        query = self.place.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
+        query = self.namespace.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
         return {row[0]: tie(bytes(row[1])) for row in self.connection.execute(query, (numbers,))}
 
-    def settle(self, source_id: bytes, number: int) -> list[tuple[bytes, bytes, int]]:
+    def resolve(self, source_id: bytes, number: int) -> list[tuple[bytes, bytes, int]]:
         """Decides about one rejected document, in one transaction; returns the larger ones that gave way to it:
         (source_id, BSON, reject's number)."""
         with self.connection.transaction():
-            query = self.place.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
+            query = self.namespace.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
             found = self.connection.execute(query, (number,)).fetchone()
             assert found is not None  # pending() has just named it, and nobody else writes here
             self._forget_outcome(source_id, "rejected")
-            journal.sign(self.connection, self.place)
-            yielding = self._place(bytes(found[0]))
+            journal.record_transaction(self.connection, self.namespace)
+            yielding = self._namespace(bytes(found[0]))
             return [(holder, raw, self._set_back(raw, reason)) for holder, raw, reason in yielding]
 
     def _set_back(self, raw: bytes, reason: str) -> int:
         """Rejects a document that gave way, for the time being; returns the reject's number."""
         self._write(raw, {}, Reject(reason=reason, detail=reason), [])
-        query = self.place.sql("SELECT max(id) FROM {rejects}")  # nobody else writes here
+        query = self.namespace.sql("SELECT max(id) FROM {rejects}")  # nobody else writes here
         found = self.connection.execute(query).fetchone()
         assert found is not None  # an aggregate always answers
         return int(found[0])
 
-    def _place(self, raw: bytes) -> list[tuple[bytes, bytes, str]]:
+    def _namespace(self, raw: bytes) -> list[tuple[bytes, bytes, str]]:
         """Loads a document where nobody smaller has what it claims; else makes it the later one.
 
         Returns who gave way: (source_id, BSON, reason)."""
@@ -147,14 +147,16 @@ class Claims:
         holders = self._holders(result.row)
         mine = raw_bson.source_id(raw)
         claimed = result.row[self.collection.key.column]
-        larger = [h for _, h in holders if h.is_larger(mine, raw) and self._can_yield(h, claimed)]
+        larger = [h for _, h in holders if h.yields_to(mine, raw) and self._can_yield(h, claimed)]
         if len(larger) < len(holders):
             reason, holder = next((r, h) for r, h in holders if h not in larger)
             self._place_later(raw, document, result.row, reason, holder)
             return []
         yielding = {h.row_id: (h, reason) for reason, h in reversed(holders)}.values()
         instead = any(h.row_id == claimed for h, _ in yielding)
-        with keeping(self.connection, self.place, self.mappings, self.collection, [claimed] if instead else []):
+        with preserve_dependents(
+            self.connection, self.namespace, self.mappings, self.collection, [claimed] if instead else []
+        ):
             for holder, _ in yielding:
                 self._take_out(holder, claimed)
             self._write(raw, document, result, findings, instead=instead)
@@ -166,7 +168,7 @@ class Claims:
         self.encoder.add(output, 0, raw_bson.source_id(raw), raw, result, document)
         return next((reject for _, reject in overlong(self.connection, self.collection, output)), None)
 
-    def _can_yield(self, holder: Holder, claimed: Any) -> bool:
+    def _can_yield(self, holder: Incumbent, claimed: Any) -> bool:
         """A row stays where others refer to it, or they would go with it; not where the newcomer has the same id."""
         if holder.row_id == claimed:
             return True
@@ -174,9 +176,9 @@ class Claims:
 
     @cached_property
     def _referring(self) -> list[ForeignKey]:
-        return referring(self.connection, self.place, self.collection)
+        return referring(self.connection, self.namespace, self.collection)
 
-    def _place_later(self, raw: bytes, document: Document, row: Row, reason: str, holder: Holder) -> None:
+    def _place_later(self, raw: bytes, document: Document, row: Row, reason: str, holder: Incumbent) -> None:
         if reason in self._merge and holder.source_id is not None:
             self._merge_into(raw, document, row, holder)
             return
@@ -190,7 +192,7 @@ class Claims:
         detail = reason if holder.source_id is not None else f"{reason}: taken by a row that was there before"
         self._write(raw, document, Reject(reason=reason, detail=detail), [])
 
-    def _is_other_owner(self, document: Document, row: Row, holder: Holder) -> bool:
+    def _is_other_owner(self, document: Document, row: Row, holder: Incumbent) -> bool:
         owners = self._rekeyed_owners(row)
         if holder.raw is not None and holder.row is not None:
             owners.add(self.owner_of(decode(holder.raw), holder.row))
@@ -201,7 +203,7 @@ class Claims:
         return " ".join(spell_id(part) for part in self.collection.owner(document, row))
 
     def _rekeyed_owners(self, row: Row) -> set[str]:
-        query = self.place.sql("SELECT owner FROM {aliases} WHERE collection = %s AND claimed = %s")
+        query = self.namespace.sql("SELECT owner FROM {aliases} WHERE collection = %s AND claimed = %s")
         values = (self.collection.name, spell_id(row[self.collection.key.column]))
         return {found[0] for found in self.connection.execute(query, values)}
 
@@ -222,7 +224,7 @@ class Claims:
         name, path = self.collection.name, self.collection.key.path
         return Finding(collection=name, code="rekeyed", source_id=source_id, detail=path)
 
-    def _merge_into(self, raw: bytes, document: Document, row: Row, holder: Holder) -> None:
+    def _merge_into(self, raw: bytes, document: Document, row: Row, holder: Incumbent) -> None:
         source_id = raw_bson.source_id(raw)
         note = Finding(collection=self.collection.name, code="merged", source_id=source_id, detail="")
         self.alias([(row[self.collection.key.column], holder.row_id, None)])
@@ -230,7 +232,7 @@ class Claims:
 
     def alias(self, found: Sequence[tuple[Any, Any, str | None]]) -> None:
         """Of each (claimed id, row's id, whose references it holds for) it is known from now on where it leads."""
-        query = self.place.sql("INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)")
+        query = self.namespace.sql("INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)")
         values = [
             (self.collection.name, spell_id(claimed), spell_id(target), owner) for claimed, target, owner in found
         ]
@@ -238,7 +240,7 @@ class Claims:
             cursor.executemany(query, values)
         self.contested.update(claimed for claimed, _, owner in found if owner is not None)
 
-    def _holders(self, row: Row) -> list[tuple[str, Holder]]:
+    def _holders(self, row: Row) -> list[tuple[str, Incumbent]]:
         """Who has the id or a unique value of this row: (reason, holder)."""
         claims = {self.collection.key.column: "duplicate_id", **self.collection.unique}
         holders = []
@@ -250,7 +252,7 @@ class Claims:
         """The ids of rows that have this value."""
         query = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(
             sql.Identifier(self.collection.key.column),
-            self.place.table(self.collection.table.name),
+            self.namespace.table(self.collection.table.name),
             sql.Identifier(column),
         )
         return [plain(found) for (found,) in self.connection.execute(query, (for_sql(value),)).fetchall()]
@@ -258,41 +260,41 @@ class Claims:
     def _is_taken(self, column: str, value: Any) -> bool:
         return bool(self._having(column, value))
 
-    def _holder(self, row_id: Any) -> Holder:
-        found = list(read_loaded(self.connection, self.place, self.mappings, self.collection, [spell_id(row_id)]))
+    def _holder(self, row_id: Any) -> Incumbent:
+        found = list(read_loaded(self.connection, self.namespace, self.mappings, self.collection, [spell_id(row_id)]))
         if not found:
-            return Holder(row_id, None, None, None)
+            return Incumbent(row_id, None, None, None)
         source_id, row, residue = found[0]
-        return Holder(row_id, source_id, rebuild_bson(self.collection, source_id, row, residue), row)
+        return Incumbent(row_id, source_id, rebuild_bson(self.collection, source_id, row, residue), row)
 
-    def _take_out(self, holder: Holder, claimed: Any) -> None:
+    def _take_out(self, holder: Incumbent, claimed: Any) -> None:
         """Forgets what the holder's document became. A row whose id the newcomer has is left for it."""
         assert holder.source_id is not None  # only our own rows yield
         if holder.row_id == claimed:
             self.contested.add(claimed)
         else:
-            table, key = self.place.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
+            table, key = self.namespace.table(self.collection.table.name), sql.Identifier(self.collection.key.column)
             query = sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, key)
             self.connection.execute(query, (for_sql(holder.row_id),))
         self._forget_outcome(holder.source_id, "loaded", spell_id(holder.row_id))
         self._forget_findings(holder)
         prefix, row_id = f"{self.collection.name}.", spell_id(holder.row_id)
-        query = self.place.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
+        query = self.namespace.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
         self.connection.execute(query, (prefix, row_id))
-        query = self.place.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
+        query = self.namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
         self.connection.execute(query, (self.collection.name, row_id))
 
-    def _forget_findings(self, holder: Holder) -> None:
+    def _forget_findings(self, holder: Incumbent) -> None:
         """Those of the row's document; where others have its `_id`, no more than it had."""
         values = (self.collection.name, holder.source_id)
-        shared = self.place.sql("SELECT FROM {ledger} WHERE collection = %s AND source_id = %s LIMIT 1")
+        shared = self.namespace.sql("SELECT FROM {ledger} WHERE collection = %s AND source_id = %s LIMIT 1")
         if holder.raw is None or self.connection.execute(shared, values).fetchone() is None:
-            query = self.place.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s")
+            query = self.namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s")
             self.connection.execute(query, values)
             return
         document = decode(holder.raw)
         _, findings = self._translation(document).translate(document, raw=self.unfaithful(document, holder.raw))
-        one = self.place.sql(
+        one = self.namespace.sql(
             "DELETE FROM {findings} WHERE ctid = (SELECT ctid FROM {findings} WHERE collection = %s AND source_id = %s"
             " AND code = %s AND detail = %s LIMIT 1)"
         )
@@ -301,7 +303,7 @@ class Claims:
 
     def _forget_outcome(self, source_id: bytes, outcome: str, target_id: str | None = None) -> None:
         # One row only, and the right one: a dump may hold an _id twice, and each copy has its own ledger row.
-        query = self.place.sql(
+        query = self.namespace.sql(
             "DELETE FROM {ledger} WHERE ctid = (SELECT ctid FROM {ledger} WHERE collection = %s AND source_id = %s"
             " AND outcome = %s AND target_id IS NOT DISTINCT FROM %s LIMIT 1)"
         )
@@ -332,5 +334,5 @@ class Claims:
         self.encoder.add(output, 0, raw_bson.source_id(raw), raw, result, document)
         self.encoder.add_findings(output, 0, findings)
         bring = replace_rows if instead else copy_rows
-        bring(self.connection, self.place, self.encoder, output.rows)
-        copy_records(self.connection, self.place, self.collection.name, output)
+        bring(self.connection, self.namespace, self.encoder, output.rows)
+        copy_records(self.connection, self.namespace, self.collection.name, output)

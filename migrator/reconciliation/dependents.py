@@ -14,7 +14,7 @@ from migrator.documents.residue import whole_of
 from migrator.mapping.collection import Collection
 from migrator.rows.lookup import for_sql
 from migrator.rows.rebuild import read_loaded
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.encoder import spell_id
 from migrator.translation.interpreter import rebuild, residue_of
 
@@ -23,20 +23,24 @@ Kept = tuple[Collection, list[str], dict[bytes | str, Document]]
 
 
 @contextmanager
-def keeping(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], collection: Collection, row_ids: list[Any]
+def preserve_dependents(
+    connection: Connection,
+    namespace: Namespace,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    row_ids: list[Any],
 ) -> Iterator[None]:
     """Documents whose way back goes by these rows are the same after the block, in which the rows are changed.
 
     In a transaction only: in between, the residues of these documents do not fit.
     """
     kept = [
-        _keep(connection, place, mappings, child, column, row_ids) for child, column in _below(mappings, collection)
+        _keep(connection, namespace, mappings, child, column, row_ids) for child, column in _below(mappings, collection)
     ]
     yield
-    query = place.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
+    query = namespace.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
     for child, ids, documents in kept:
-        for _, row, residue in list(read_loaded(connection, place, mappings, child, ids)) if ids else ():
+        for _, row, residue in list(read_loaded(connection, namespace, mappings, child, ids)) if ids else ():
             row_id = row[child.key.column]
             if whole_of(residue) is None:
                 fitting = residue_of(child, documents[row_id], row)
@@ -53,18 +57,18 @@ def _below(mappings: Mapping[str, Collection], collection: Collection) -> set[tu
 
 def _keep(
     connection: Connection,
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
     child: Collection,
     column: str,
     row_ids: list[Any],
 ) -> Kept:
     query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s)").format(
-        sql.Identifier(child.key.column), place.table(child.table.name), sql.Identifier(column)
+        sql.Identifier(child.key.column), namespace.table(child.table.name), sql.Identifier(column)
     )
     ids = [row[0] for row in connection.execute(query, (list(map(for_sql, row_ids)),))]
     documents = {
         row[child.key.column]: rebuild(child, decode(source_id), row, residue)
-        for source_id, row, residue in (read_loaded(connection, place, mappings, child, ids) if ids else ())
+        for source_id, row, residue in (read_loaded(connection, namespace, mappings, child, ids) if ids else ())
     }
     return child, ids, documents

@@ -30,7 +30,7 @@ from migrator.reconciliation.order import id_order
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.update import AT_ONCE, Loaded, add_findings, ensure_ledger_index, write_changes
 from migrator.state import journal
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.encoder import ARCHIVE_KINDS, spell_id
 from migrator.translation.outcomes import Finding
 
@@ -58,11 +58,11 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Merging:
+class MergeApplier:
     """One merge, in one place."""
 
     connection: Connection
-    place: Place
+    namespace: Namespace
     mappings: Mapping[str, Collection]
     merge: Merge
     config: Config
@@ -76,33 +76,35 @@ class Merging:
     def into(self) -> Collection:
         return self.mappings[self.merge.into]
 
-    def settle(self, emit: Emit) -> None:
+    def apply(self, emit: Emit) -> None:
         """Merges, once."""
-        if self.step in journal.finished_steps(self.connection, self.place):
+        if self.step in journal.finished_steps(self.connection, self.namespace):
             return
         emit(StepStarted(step=self.step))
-        ensure_ledger_index(self.connection, self.place)
+        ensure_ledger_index(self.connection, self.namespace)
         with self.connection.transaction():
-            journal.sign(self.connection, self.place)
+            journal.record_transaction(self.connection, self.namespace)
             match = self._match()
-            add_findings(self.connection, self.place, match.findings)
+            add_findings(self.connection, self.namespace, match.findings)
             done = 0
             for some in _slices(list(match.used.items())):
                 self._use(dict(some))
                 done += len(some)
                 emit(StepAdvanced(step=self.step, done=done, total=len(match.used)))
-            journal.finish_step(self.connection, self.place, self.run, self.step)
+            journal.finish_step(self.connection, self.namespace, self.run, self.step)
         emit(StepFinished(step=self.step, note=f"{len(match.used):,} of {match.seen:,} used"))
 
-    def withdraw(self) -> None:
+    def undo(self) -> None:
         """Takes everything out of the rows again, as if it had never been merged."""
         with self.connection.transaction():
-            journal.sign(self.connection, self.place)
+            journal.record_transaction(self.connection, self.namespace)
             while entries := self._loaded_entries():
                 self._take_back(entries)
             for template in (
-                self.place.sql("DELETE FROM {findings} WHERE collection = {name}", name=sql.Literal(self.merge.name)),
-                self.place.sql("DELETE FROM {steps} WHERE step = {step}", step=sql.Literal(self.step)),
+                self.namespace.sql(
+                    "DELETE FROM {findings} WHERE collection = {name}", name=sql.Literal(self.merge.name)
+                ),
+                self.namespace.sql("DELETE FROM {steps} WHERE step = {step}", step=sql.Literal(self.step)),
             ):
                 self.connection.execute(template)
 
@@ -110,7 +112,7 @@ class Merging:
 
     def _match(self) -> Match:
         match = Match()
-        query = self.place.sql("SELECT ctid::text, source_id, document FROM {archive} WHERE collection = %s")
+        query = self.namespace.sql("SELECT ctid::text, source_id, document FROM {archive} WHERE collection = %s")
         with self.connection.cursor("recordings") as cursor:
             cursor.itersize = AT_ONCE
             cursor.execute(query, (self.merge.name,))
@@ -158,12 +160,12 @@ class Merging:
         else:
             column = sql.SQL("t.{}").format(sql.Identifier(by.column))
             column = column if by.name is None else sql.SQL("{} ->> {}").format(column, sql.Literal(by.name))
-        query = self.place.sql(
+        query = self.namespace.sql(
             "SELECT {column}, t.{key} FROM {table} t JOIN {ledger} l ON l.collection = {name}"
             " AND l.outcome = 'loaded' AND l.target_id = t.{key}::text WHERE {column} = ANY(%s)",
             column=column,
             key=sql.Identifier(self.into.key.column),
-            table=self.place.table(self.into.table.name),
+            table=self.namespace.table(self.into.table.name),
             name=sql.Literal(self.into.name),
         )
         found: dict[Any, list[bytes]] = defaultdict(list)
@@ -188,8 +190,8 @@ class Merging:
             notes += [("recording_ambiguous", "")] if candidate.ambiguous else []
             findings += [self._finding(code, candidate.source_id, detail) for code, detail in dict.fromkeys(notes)]
         changed = [each for each in rows if changes[self._id(each)]]
-        write_changes(self.connection, self.place, self.into, changed, changes)
-        add_findings(self.connection, self.place, findings)
+        write_changes(self.connection, self.namespace, self.into, changed, changes)
+        add_findings(self.connection, self.namespace, findings)
         self._enter(used, {row_id: _whole(raws[used[row_id].ctid], before) for row_id, before in befores.items()})
 
     def _id(self, loaded: Loaded) -> bytes:
@@ -198,15 +200,15 @@ class Merging:
 
     def _read_rows(self, row_ids: list[bytes]) -> list[Loaded]:
         spelled = [spell_id(row_id) for row_id in row_ids]
-        return list(read_loaded(self.connection, self.place, self.mappings, self.into, spelled))
+        return list(read_loaded(self.connection, self.namespace, self.mappings, self.into, spelled))
 
     def _take_from_archive(self, ctids: list[str]) -> dict[str, bytes]:
-        query = self.place.sql("DELETE FROM {archive} WHERE ctid = ANY(%s::tid[]) RETURNING ctid::text, document")
+        query = self.namespace.sql("DELETE FROM {archive} WHERE ctid = ANY(%s::tid[]) RETURNING ctid::text, document")
         return {row[0]: bytes(row[1]) for row in self.connection.execute(query, (ctids,))}
 
     def _enter(self, used: dict[bytes, Candidate], residues: dict[bytes, bytes]) -> None:
         """Ledger rows: from archived to loaded. One for each document, where several have the same `_id`."""
-        query = self.place.sql(
+        query = self.namespace.sql(
             "SELECT ctid::text, source_id FROM {ledger} WHERE collection = %s AND outcome = 'archived'"
             " AND source_id = ANY(%s) ORDER BY ctid"
         )
@@ -219,7 +221,7 @@ class Merging:
             for row_id, candidate in used.items()
         ]
         ctids, targets, kept = map(list, zip(*values, strict=True))
-        query = self.place.sql(
+        query = self.namespace.sql(
             "UPDATE {ledger} l SET outcome = 'loaded', target_id = c.target_id, residue = c.residue"
             " FROM unnest(%s::tid[], %s::text[], %s::bytea[]) AS c (place, target_id, residue) WHERE l.ctid = c.place"
         )
@@ -235,7 +237,7 @@ class Merging:
     # --- and back -----------------------------------------------------------------------------------------------
 
     def _loaded_entries(self) -> list[tuple[str, bytes, bytes]]:
-        query = self.place.sql(
+        query = self.namespace.sql(
             "SELECT target_id, source_id, residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded' LIMIT %s"
         )
         found = self.connection.execute(query, (self.merge.name, AT_ONCE), binary=True)
@@ -244,12 +246,12 @@ class Merging:
     def _take_back(self, entries: list[tuple[str, bytes, bytes]]) -> None:
         kept = {target: decode(residue) for target, _, residue in entries}
         spelled = [target for target, parts in kept.items() if parts["before"]]
-        rows = list(read_loaded(self.connection, self.place, self.mappings, self.into, spelled))
+        rows = list(read_loaded(self.connection, self.namespace, self.mappings, self.into, spelled))
         before = {self._id(each): self._restore(kept[spell_id(self._id(each))]["before"]) for each in rows}
-        write_changes(self.connection, self.place, self.into, rows, before)
+        write_changes(self.connection, self.namespace, self.into, rows, before)
         archived = [(self.merge.name, source_id, bytes(kept[target]["raw"])) for target, source_id, _ in entries]
-        copy(self.connection, self.place.sql("{archive}"), [write_row(each, ARCHIVE_KINDS) for each in archived])
-        query = self.place.sql(
+        copy(self.connection, self.namespace.sql("{archive}"), [write_row(each, ARCHIVE_KINDS) for each in archived])
+        query = self.namespace.sql(
             "UPDATE {ledger} SET outcome = 'archived', target_id = NULL, residue = NULL"
             " WHERE collection = %s AND outcome = 'loaded' AND target_id = ANY(%s)"
         )

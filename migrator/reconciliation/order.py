@@ -43,7 +43,7 @@ def tie(raw: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Incumbent:
     """A loaded row of ours that has what a document claims; `source_id` is None where the row is not ours."""
 
     row_id: Any
@@ -51,7 +51,7 @@ class Holder:
     raw: bytes | None
     row: Row | None
 
-    def is_larger(self, source_id: bytes, raw: bytes) -> bool:
+    def yields_to(self, source_id: bytes, raw: bytes) -> bool:
         """Whether this row has to give way to a document."""
         if self.source_id is None or self.raw is None:
             return False

@@ -24,7 +24,7 @@ from migrator.translation.encoder import Output, drop, spell_id
 from migrator.translation.outcomes import Loaded
 
 if TYPE_CHECKING:
-    from migrator.reconciliation.conflicts import Claims
+    from migrator.reconciliation.conflicts import ConflictResolver
 
 AT_ONCE = 500
 Rejected = tuple[bytes, int]  # source_id, the reject's number
@@ -42,7 +42,7 @@ class Claim:
     own: Any
 
 
-def settle_plain(claims: Claims, rejects: list[Rejected]) -> Iterator[Rejected]:
+def settle_plain(claims: ConflictResolver, rejects: list[Rejected]) -> Iterator[Rejected]:
     """Rekeys the plain ones, batch by batch, and yields each that it has settled."""
     collection = claims.collection
     if not rejects or collection.owner is None or collection.unique or not _has_strangers(claims):
@@ -62,19 +62,19 @@ def settle_plain(claims: Claims, rejects: list[Rejected]) -> Iterator[Rejected]:
         yield from _settle(claims, batch)
 
 
-def _has_strangers(claims: Claims) -> bool:
+def _has_strangers(claims: ConflictResolver) -> bool:
     """Whether the table has rows that no document of ours became."""
-    query = claims.place.sql(
+    query = claims.namespace.sql(
         "SELECT (SELECT count(*) FROM {table}) > (SELECT count(*) FROM {ledger} WHERE collection = %s"
         " AND outcome = 'loaded')",
-        table=claims.place.table(claims.collection.table.name),
+        table=claims.namespace.table(claims.collection.table.name),
     )
     return claims.connection.execute(query, (claims.collection.name,)).fetchone() == (True,)
 
 
-def _read(claims: Claims, rejects: list[Rejected]) -> Iterator[Claim]:
+def _read(claims: ConflictResolver, rejects: list[Rejected]) -> Iterator[Claim]:
     """Those of which an id can be had. Read twice: once to count, for documents do not fit into memory."""
-    query = claims.place.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
+    query = claims.namespace.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
     key = claims.collection.key
     for start in range(0, len(rejects), AT_ONCE):
         numbers = [number for _, number in rejects[start : start + AT_ONCE]]
@@ -90,16 +90,16 @@ def _read(claims: Claims, rejects: list[Rejected]) -> Iterator[Claim]:
                 yield Claim(raw_bson.source_id(raw), number, raw, document, key.uuid(claimed), own)
 
 
-def _settle(claims: Claims, batch: list[Claim]) -> Iterator[Rejected]:
+def _settle(claims: ConflictResolver, batch: list[Claim]) -> Iterator[Rejected]:
     """One batch, one transaction. What turns out not to be plain is left."""
     with claims.connection.transaction():
-        journal.sign(claims.connection, claims.place)
+        journal.record_transaction(claims.connection, claims.namespace)
         done = _bring(claims, _plain(claims, batch))
         _forget(claims, done)
     yield from ((claim.source_id, claim.number) for claim in done)
 
 
-def _bring(claims: Claims, plain: list[Claim]) -> list[Claim]:
+def _bring(claims: ConflictResolver, plain: list[Claim]) -> list[Claim]:
     """Loads what can be loaded under its new id; returns that."""
     translation, output = claims.translation([claim.document for claim in plain]), Output()
     done, aliases = [], []
@@ -116,23 +116,23 @@ def _bring(claims: Claims, plain: list[Claim]) -> list[Claim]:
         drop(output, long)
         aliases = [each for place, each in enumerate(aliases) if place not in long]
         done = [each for place, each in enumerate(done) if place not in long]
-    copy_rows(claims.connection, claims.place, claims.encoder, output.rows)
-    copy_records(claims.connection, claims.place, claims.collection.name, output)
+    copy_rows(claims.connection, claims.namespace, claims.encoder, output.rows)
+    copy_records(claims.connection, claims.namespace, claims.collection.name, output)
     claims.alias(aliases)
     return done
 
 
-def _plain(claims: Claims, batch: list[Claim]) -> list[Claim]:
-    table, key = claims.place.table(claims.collection.table.name), claims.collection.key.column
+def _plain(claims: ConflictResolver, batch: list[Claim]) -> list[Claim]:
+    table, key = claims.namespace.table(claims.collection.table.name), claims.collection.key.column
     taken = existing(claims.connection, table, key, [id for claim in batch for id in (claim.claimed, claim.own)])
     spelled = [spell_id(claim.claimed) for claim in batch]
-    query = claims.place.sql(
+    query = claims.namespace.sql(
         "SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded' AND target_id = ANY(%(ids)s)"
         " UNION ALL SELECT claimed FROM {aliases} WHERE collection = %(name)s AND claimed = ANY(%(ids)s)"
     )
     named = claims.connection.execute(query, {"name": claims.collection.name, "ids": spelled})
     ours = {row[0] for row in named}
-    query = claims.place.sql(
+    query = claims.namespace.sql(
         "SELECT source_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) GROUP BY 1 HAVING count(*) > 1"
     )
     found = claims.connection.execute(query, (claims.collection.name, [claim.source_id for claim in batch]))
@@ -147,11 +147,11 @@ def _plain(claims: Claims, batch: list[Claim]) -> list[Claim]:
     ]
 
 
-def _forget(claims: Claims, done: list[Claim]) -> None:
+def _forget(claims: ConflictResolver, done: list[Claim]) -> None:
     """They are not rejected any more."""
-    query = claims.place.sql("DELETE FROM {rejects} WHERE id = ANY(%s)")
+    query = claims.namespace.sql("DELETE FROM {rejects} WHERE id = ANY(%s)")
     claims.connection.execute(query, ([claim.number for claim in done],))
-    query = claims.place.sql(
+    query = claims.namespace.sql(
         "DELETE FROM {ledger} WHERE collection = %s AND outcome = 'rejected' AND source_id = ANY(%s)"
     )
     claims.connection.execute(query, (claims.collection.name, [claim.source_id for claim in done]))

@@ -17,9 +17,9 @@ from psycopg import sql
 from migrator.mapping.collection import Collection, Tree
 from migrator.mapping.context import Row
 from migrator.rows.rebuild import read_documents
-from migrator.rows.update import AT_ONCE, add_findings, change_rows, ensure_ledger_index
+from migrator.rows.update import AT_ONCE, add_findings, ensure_ledger_index, update_rows
 from migrator.state import journal
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.encoder import spell_id
 from migrator.translation.outcomes import Finding
 
@@ -32,27 +32,27 @@ class Trees:
     """The tree of one collection, in one tenant."""
 
     connection: Connection
-    place: Place
+    namespace: Namespace
     mappings: Mapping[str, Collection]
     collection: Collection
     tenant: UUID
     run: int
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """All steps, in the order in which they depend on each other."""
         assert self.collection.tree is not None  # asked only of collections that have one
         tree, steps = self.collection.tree, [self.cut_bad_edges]
         if self._has_any(tree, "SELECT EXISTS (SELECT FROM {links} WHERE collection = %(link)s)"):
             steps[:0] = [self.infer_parents, self.report_disagreements]
         if self._has_any(tree, "SELECT EXISTS (SELECT FROM {aliases} WHERE collection = %(collection)s)"):
-            steps[:0] = [self.follow]
+            steps[:0] = [self.retarget_children]
         for step in steps:
             step(tree)
 
     def _has_any(self, tree: Tree, template: LiteralString) -> bool:
         """Whether any row lists others, or has another id; without an index that joins could begin with, no join says
         so at once."""
-        return self.connection.execute(self.place.sql(template), self._values(tree)).fetchone() == (True,)
+        return self.connection.execute(self.namespace.sql(template), self._values(tree)).fetchone() == (True,)
 
     def reattach(self) -> None:
         """Rows that were cut from their parent name it again: it may be there by now. `settle` cuts what dangles."""
@@ -67,7 +67,7 @@ class Trees:
         for batch in batches(found, AT_ONCE):
             with self.connection.transaction():
                 self._name_again(tree, [row[0].bytes for row in batch])
-                query = self.place.sql(
+                query = self.namespace.sql(
                     "DELETE FROM {findings} WHERE collection = %s AND code = 'dangling_parent' AND source_id = ANY(%s)"
                 )
                 self.connection.execute(query, (self.collection.name, [bytes(row[1]) for row in batch]))
@@ -75,11 +75,13 @@ class Trees:
     def _name_again(self, tree: Tree, row_ids: list[bytes]) -> None:
         key, named = self.collection.key, {}
         spelled = [spell_id(row_id) for row_id in row_ids]
-        for _, row, document in read_documents(self.connection, self.place, self.mappings, self.collection, spelled):
+        for _, row, document in read_documents(
+            self.connection, self.namespace, self.mappings, self.collection, spelled
+        ):
             named[row[key.column]] = {tree.parent: key.uuid(document[tree.field])}
-        change_rows(self.connection, self.place, self.mappings, self.collection, named, None)
+        update_rows(self.connection, self.namespace, self.mappings, self.collection, named, None)
 
-    def follow(self, tree: Tree) -> None:
+    def retarget_children(self, tree: Tree) -> None:
         """Children of a row that got another id, within what they share and of the same owner, follow it."""
         found = self._query(
             tree,
@@ -94,7 +96,7 @@ class Trees:
 
     def _owned(self, row_id: UUID, owner: str) -> bool:
         # Both namesakes are in one conversation: a child belongs to the one that has its own user.
-        rows = read_documents(self.connection, self.place, self.mappings, self.collection, [str(row_id)])
+        rows = read_documents(self.connection, self.namespace, self.mappings, self.collection, [str(row_id)])
         of = self.collection.owner
         assert of is not None  # only collections with owners have aliases with an owner
         return any(" ".join(map(spell_id, of(document, row))) == owner for _, row, document in rows)
@@ -117,15 +119,15 @@ class Trees:
 
     def _without(self, row_ids: list[bytes], name: str) -> list[bytes]:
         if row_ids:
-            ensure_ledger_index(self.connection, self.place)
+            ensure_ledger_index(self.connection, self.namespace)
         spelled = [spell_id(row_id) for row_id in row_ids]
-        rows = read_documents(self.connection, self.place, self.mappings, self.collection, spelled)
+        rows = read_documents(self.connection, self.namespace, self.mappings, self.collection, spelled)
         return [row[self.collection.key.column] for _, row, document in rows if name not in document]
 
     def report_disagreements(self, tree: Tree) -> None:
         """A row that is listed by one row and has another parent: `parentMessageId` won, and that is said."""
         step = f"reconcile {self.collection.name}: disagreements"
-        if step in journal.finished_steps(self.connection, self.place):
+        if step in journal.finished_steps(self.connection, self.namespace):
             return
         found = self._query(
             tree,
@@ -140,19 +142,19 @@ class Trees:
         name, code = self.collection.name, "children_disagree"
         findings = [Finding(collection=name, code=code, source_id=bytes(row[0]), detail=tree.field) for row in found]
         with self.connection.transaction():
-            add_findings(self.connection, self.place, findings)
-            journal.finish_step(self.connection, self.place, self.run, step)
+            add_findings(self.connection, self.namespace, findings)
+            journal.finish_step(self.connection, self.namespace, self.run, step)
 
     def forget_disagreements(self) -> None:
         """So that `report_disagreements` says anew what is so now."""
         step = f"reconcile {self.collection.name}: disagreements"
         with self.connection.transaction():
-            query = self.place.sql(
+            query = self.namespace.sql(
                 "DELETE FROM {findings} WHERE collection = %(name)s AND code = 'children_disagree' AND source_id NOT IN"
                 " (SELECT source_id FROM {findings} WHERE collection = %(name)s AND code = 'cycle_cut')"
             )
             self.connection.execute(query, {"name": self.collection.name})
-            self.connection.execute(self.place.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
+            self.connection.execute(self.namespace.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
 
     def cut_bad_edges(self, tree: Tree) -> None:
         """A parent that is gone, elsewhere, or the row itself: the row becomes a root. Then the rings are cut.
@@ -200,7 +202,7 @@ class Trees:
 
     def _compose(self, tree: Tree, template: LiteralString) -> sql.Composed:
         names = {name: sql.Identifier(getattr(tree, name)) for name in ("parent", "within", "order")}
-        return self.place.sql(template, table=self.place.table(self.collection.table.name), **names)
+        return self.namespace.sql(template, table=self.namespace.table(self.collection.table.name), **names)
 
     def _values(self, tree: Tree) -> dict[str, Any]:
         link = f"{self.collection.name}.{tree.link}"
@@ -208,9 +210,9 @@ class Trees:
 
     def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
         for batch in batches(changes, AT_ONCE):
-            ensure_ledger_index(self.connection, self.place)
+            ensure_ledger_index(self.connection, self.namespace)
             with self.connection.transaction():
-                change_rows(self.connection, self.place, self.mappings, self.collection, dict(batch), code)
+                update_rows(self.connection, self.namespace, self.mappings, self.collection, dict(batch), code)
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

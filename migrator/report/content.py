@@ -31,7 +31,7 @@ class Entry(TypedDict):
     fields_beyond: int
 
 
-class Spot(TypedDict):
+class Occurrence(TypedDict):
     """One code in one collection. `details`: path → how often; `examples`: `_id`s as text; `complete`: all of them."""
 
     collection: str
@@ -41,17 +41,17 @@ class Spot(TypedDict):
     complete: bool
 
 
-class Code(TypedDict):
+class FindingKind(TypedDict):
     """A kind of finding, or a reason of rejection, wherever it turned up."""
 
     code: str
     severity: str
     meaning: str
     count: int
-    spots: list[Spot]
+    spots: list[Occurrence]
 
 
-class Lane(TypedDict):
+class TimelineLane(TypedDict):
     """What was worked on when: seconds since the run began."""
 
     name: str
@@ -61,7 +61,7 @@ class Lane(TypedDict):
     documents: int
 
 
-class Piece(TypedDict):
+class TimelineSpan(TypedDict):
     """What one session was at, without a break: seconds since the run began."""
 
     name: str
@@ -71,7 +71,7 @@ class Piece(TypedDict):
     documents: int
 
 
-class Pace(TypedDict):
+class Throughput(TypedDict):
     """Documents and bytes read in each of equal bins (`bin` seconds) of the time worked."""
 
     bin: float
@@ -83,9 +83,9 @@ class History(TypedDict):
     """What was done when. `seconds` of work; a pause is (seconds since the run began, seconds it lasted)."""
 
     seconds: float
-    lanes: list[Lane]
-    workers: list[list[Piece]]
-    pace: Pace
+    lanes: list[TimelineLane]
+    workers: list[list[TimelineSpan]]
+    pace: Throughput
     pauses: list[tuple[float, float]]
 
 
@@ -139,8 +139,8 @@ class Content(TypedDict):
     collections: list[Entry]
     tables: dict[str, int]
     left_out: dict[str, str]
-    rejects: list[Code]
-    findings: list[Code]
+    rejects: list[FindingKind]
+    findings: list[FindingKind]
     steps: list[dict[str, Any]]
     history: History | None
     sizes: list[Size]
@@ -216,18 +216,18 @@ def _entry(collection: Mapping[str, Any]) -> Entry:
     )
 
 
-def _spot(name: str, finding: Mapping[str, Any]) -> Spot:
+def _spot(name: str, finding: Mapping[str, Any]) -> Occurrence:
     count, given = int(finding["count"]), finding["examples"]
     examples = list(dict.fromkeys(shorten(str(each)) for each in given))
-    return Spot(collection=name, count=count, details={}, examples=examples, complete=len(given) >= count)
+    return Occurrence(collection=name, count=count, details={}, examples=examples, complete=len(given) >= count)
 
 
-def group(found: Iterable[tuple[str, Spot, Mapping[str, Any]]]) -> list[Code]:
+def group(found: Iterable[tuple[str, Occurrence, Mapping[str, Any]]]) -> list[FindingKind]:
     """By code, the worst and most frequent first. Each item: collection, spot, and at least `code` and `severity`."""
-    codes: dict[str, Code] = {}
+    codes: dict[str, FindingKind] = {}
     for _, spot, told in found:
         name, severity = str(told["code"]), str(told["severity"])
-        empty = Code(code=name, severity=severity, meaning=meaning_of(name, severity), count=0, spots=[])
+        empty = FindingKind(code=name, severity=severity, meaning=meaning_of(name, severity), count=0, spots=[])
         code = codes.setdefault(name, empty)
         code["count"] += spot["count"]
         code["spots"].append(spot)

@@ -13,12 +13,12 @@ from migrator import __version__
 from migrator.errors import UsageError
 from migrator.formatting import format_duration, format_share, format_size
 from migrator.report.components import MARKER, chip, clean, draw_bar, fill_skeleton, fold, key, name, section, table
-from migrator.report.content import Code, Content, Entry, Spot
+from migrator.report.content import Content, Entry, FindingKind, Occurrence
 from migrator.report.er_diagram import draw_diagram, find_hubs
 from migrator.report.sankey import draw_flow
-from migrator.report.sizes_html import tell_sizes
+from migrator.report.sizes_html import render_sizes
 from migrator.report.timeline_svg import draw_timeline
-from migrator.report.verification_html import count_verification, tell_verification
+from migrator.report.verification_html import count_verification, render_verification
 
 OUTCOMES = ("loaded", "rejected", "archived")
 REMEDY = {
@@ -65,7 +65,7 @@ def _sections(content: Content, title: str) -> Iterator[str]:
     yield from _collections(content)
     yield from _findings(content)
     yield from _timeline(content)
-    yield from tell_sizes(content["sizes"])
+    yield from render_sizes(content["sizes"])
     yield from _diagram(content)
     yield from _steps(content)
     yield from _fields(content)
@@ -108,7 +108,7 @@ def _blockers(content: Content) -> Iterator[str]:
 
 def _verification(content: Content) -> Iterator[str]:
     if content["verification"] is not None:
-        yield from tell_verification(content["verification"], alone=content["kind"] == "verify")
+        yield from render_verification(content["verification"], alone=content["kind"] == "verify")
 
 
 def _rejects(content: Content) -> Iterator[str]:
@@ -122,7 +122,7 @@ def _findings(content: Content) -> Iterator[str]:
         yield section("Findings", words, *map(_code, content["findings"]))
 
 
-def _code(code: Code) -> str:
+def _code(code: FindingKind) -> str:
     shown = "" if code["severity"] == "reject" else chip(code["severity"])
     summary = f"{shown}<b>{code['count']:,}</b><code>{clean(code['code'])}</code> {clean(code['meaning'])}"
     told = any(spot["details"] for spot in code["spots"])
@@ -130,7 +130,7 @@ def _code(code: Code) -> str:
     return fold(summary, table(columns, (_spot(spot, told) for spot in code["spots"])))
 
 
-def _spot(spot: Spot, told: bool) -> tuple[str | int, ...]:
+def _spot(spot: Occurrence, told: bool) -> tuple[str | int, ...]:
     details = "<br>".join(f"<code>{clean(path)}</code> {count:,}" for path, count in spot["details"].items())
     ids = clean(", ".join(spot["examples"]))
     more = "" if spot["complete"] else f" … (the first {len(spot['examples']):,})"

@@ -15,13 +15,13 @@ from psycopg import sql
 from migrator.documents.codec import show_id
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres.entities import describe_tables
 from migrator.report.content import (
-    Code,
     Content,
     Entry,
-    Spot,
+    FindingKind,
+    Occurrence,
     blank_content,
     group,
     shorten,
@@ -32,48 +32,48 @@ from migrator.report.content import (
 from migrator.report.table_sizes import read_sizes
 from migrator.report.timeline import Activity, lay_out
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 
 EXAMPLES = 1000  # `_id`s of each code in each collection: enough to work through, little enough to open at once
 DETAILS = 5
 BUILT = {"index": "indexes", "vector_index": "vector index"}  # lanes of what is built after the rows
 
 
-def content_of_run(connection: Connection, place: Place, concrete: Concrete) -> Content:
+def content_of_run(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> Content:
     """The newest run in this target, done or not. Raises `UsageError` where there is none."""
-    if not journal.has_records(connection, place):
+    if not journal.has_records(connection, namespace):
         raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return _read(connection, place, concrete)
+        return _read(connection, namespace, definition)
 
 
-def _read(connection: Connection, place: Place, concrete: Concrete) -> Content:
-    mappings = concrete.mappings
-    run = read_run(connection, place)
-    entries = list(read_entries(connection, place, concrete))
+def _read(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> Content:
+    mappings = definition.mappings
+    run = read_run(connection, namespace)
+    entries = list(read_entries(connection, namespace, definition))
     totals = total(entries)
     level, verdict = judge_run(run["status"], totals, run["run"])
-    history = lay_out(read_activities(connection, place, mappings, run))
+    history = lay_out(read_activities(connection, namespace, mappings, run))
     content = blank_content("run", level, verdict)
     content["about"] = _about(run)
     content["figures"] = {**totals, "seconds": round(history["seconds"], 3)}
     content["collections"] = entries
     content["tables"] = count_rows([entry for entry in entries if entry["name"] in mappings])
-    content["rejects"] = read_codes(connection, place, "rejects")
-    content["findings"] = read_codes(connection, place, "findings")
+    content["rejects"] = read_codes(connection, namespace, "rejects")
+    content["findings"] = read_codes(connection, namespace, "findings")
     content["history"] = history
-    content["sizes"] = read_sizes(connection, place, list(concrete.metadata.tables))
+    content["sizes"] = read_sizes(connection, namespace, list(definition.metadata.tables))
     content["figures"]["target_bytes"] = sum(total_size(each) for each in content["sizes"])
-    content["entities"] = describe_tables(concrete.metadata)
+    content["entities"] = describe_tables(definition.metadata)
     return content
 
 
-def read_run(connection: Connection, place: Place) -> dict[str, Any]:
+def read_run(connection: Connection, namespace: Namespace) -> dict[str, Any]:
     """The newest run as the journal has it."""
     names = ("run", "status", "started", "finished", "version", "source", "database")
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    row = connection.execute(place.sql("SELECT {columns} FROM {runs} ORDER BY run DESC LIMIT 1", columns=columns))
+    row = connection.execute(namespace.sql("SELECT {columns} FROM {runs} ORDER BY run DESC LIMIT 1", columns=columns))
     found = row.fetchone()
     if found is None:
         raise UsageError("no run has begun in this target", hint="Start with `migrate run`.")
@@ -88,15 +88,15 @@ def _about(run: Mapping[str, Any]) -> dict[str, str]:
     return {**told, "Version": str(run["version"])}
 
 
-def read_entries(connection: Connection, place: Place, concrete: Concrete) -> Iterator[Entry]:
+def read_entries(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> Iterator[Entry]:
     """Every collection as far as it was read. What is merged goes into a table, but makes no rows there."""
-    origins = journal.read_origins(connection, place)
-    into = {name: merge.into for name, merge in concrete.merges.items() if name in origins}
-    query = place.sql("SELECT collection, sum(bytes)::bigint, bool_or(last) FROM {batches} GROUP BY 1")
+    origins = journal.read_origins(connection, namespace)
+    into = {name: merge.into for name, merge in definition.merges.items() if name in origins}
+    query = namespace.sql("SELECT collection, sum(bytes)::bigint, bool_or(last) FROM {batches} GROUP BY 1")
     read = {name: (int(size), bool(complete)) for name, size, complete in connection.execute(query)}
-    for name, counts in journal.count_outcomes(connection, place).items():
+    for name, counts in journal.count_outcomes(connection, namespace).items():
         size, complete = read[name]
-        mapping = concrete.mappings.get(into.get(name, name))
+        mapping = definition.mappings.get(into.get(name, name))
         yield Entry(
             name=name,
             table=None if mapping is None else mapping.table.name,
@@ -132,10 +132,14 @@ def judge_run(status: str, totals: Mapping[str, int], run: int) -> tuple[str, st
     return ("warning" if totals["rejected"] else "good"), f"Run {run} is done, and no document is lost. {outcome}"
 
 
-def read_codes(connection: Connection, place: Place, relation: str) -> list[Code]:
+def read_codes(connection: Connection, namespace: Namespace, relation: str) -> list[FindingKind]:
     """Findings by code or rejects by reason, with paths and `_id`s."""
     code, severity = ("reason", sql.SQL("'reject'")) if relation == "rejects" else ("code", sql.Identifier("severity"))
-    names = {"relation": sql.Identifier(place.records, relation), "code": sql.Identifier(code), "severity": severity}
+    names = {
+        "relation": sql.Identifier(namespace.records, relation),
+        "code": sql.Identifier(code),
+        "severity": severity,
+    }
     counted = sql.SQL(
         "SELECT collection, {code}, min({severity}), count(*) FROM {relation} GROUP BY 1, 2 ORDER BY 1, 2"
     )
@@ -147,9 +151,9 @@ def read_codes(connection: Connection, place: Place, relation: str) -> list[Code
     )
 
 
-def _spot(name: str, count: int, details: dict[str, int], examples: list[str]) -> Spot:
+def _spot(name: str, count: int, details: dict[str, int], examples: list[str]) -> Occurrence:
     complete = len(examples) < EXAMPLES
-    return Spot(collection=name, count=count, details=details, examples=examples, complete=complete)
+    return Occurrence(collection=name, count=count, details=details, examples=examples, complete=complete)
 
 
 def _read_details(
@@ -181,11 +185,11 @@ def _read_examples(connection: Connection, names: Mapping[str, sql.Composable]) 
 
 
 def read_activities(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], run: Mapping[str, Any]
+    connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], run: Mapping[str, Any]
 ) -> list[Activity]:
     """What the journal knows moments of: batches, steps, changes to the schema, and the end of the run."""
     began = run["started"]
-    found = [*_read_batches(connection, place, mappings, began), *_read_steps(connection, place, began)]
+    found = [*_read_batches(connection, namespace, mappings, began), *_read_steps(connection, namespace, began)]
     first = min((each.began for each in found if each.kind == "load"), default=0.0)
     found += _read_objects(connection, began, first)
     if run["status"] == "done" and run["finished"] is not None and found:
@@ -199,10 +203,10 @@ def _seconds(moment: datetime, began: datetime) -> float:
 
 
 def _read_batches(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], began: datetime
+    connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], began: datetime
 ) -> Iterator[Activity]:
     """Collections without a table share one lane."""
-    query = place.sql("SELECT began, committed, worker, collection, documents, bytes FROM {batches}")
+    query = namespace.sql("SELECT began, committed, worker, collection, documents, bytes FROM {batches}")
     for start, end, worker, name, documents, size in connection.execute(query):
         yield Activity(
             began=_seconds(start, began),
@@ -215,9 +219,9 @@ def _read_batches(
         )
 
 
-def _read_steps(connection: Connection, place: Place, began: datetime) -> Iterator[Activity]:
+def _read_steps(connection: Connection, namespace: Namespace, began: datetime) -> Iterator[Activity]:
     """Those with a detail are settings that the run was pinned to, no work."""
-    query = place.sql("SELECT began, finished, step FROM {steps} WHERE detail IS NULL")
+    query = namespace.sql("SELECT began, finished, step FROM {steps} WHERE detail IS NULL")
     for start, end, step in connection.execute(query):
         yield Activity(
             began=_seconds(start, began), ended=_seconds(end, began), lane=step.partition(":")[0], kind="step"
@@ -226,9 +230,9 @@ def _read_steps(connection: Connection, place: Place, began: datetime) -> Iterat
 
 def _read_objects(connection: Connection, began: datetime, first: float) -> Iterator[Activity]:
     """What was built in the target's schema; what came before the first row is of one lane."""
-    if connection.execute("SELECT to_regclass('migrator.objects') IS NULL").fetchone() == (True,):
+    if connection.execute("SELECT to_regclass('migrator.schema_changes') IS NULL").fetchone() == (True,):
         return
-    query = "SELECT at, done, checking, checked, worker, kind FROM migrator.objects WHERE kind <> 'schema'"
+    query = "SELECT began, finished, validation_began, validated, worker, kind FROM migrator.schema_changes WHERE kind <> 'schema'"
     for start, end, checking, checked, worker, kind in connection.execute(query):
         begins = _seconds(start, began)
         lane = "schema" if begins < first else BUILT.get(kind, "keys and policies")

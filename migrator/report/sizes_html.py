@@ -11,7 +11,7 @@ from migrator.report.content import Size, total_size
 COLUMNS = ("table", "#rows ≈", "#rows on disk", "#long values", "#indexes", "", "#together")
 
 
-def tell_sizes(sizes: list[Size]) -> Iterator[str]:
+def render_sizes(sizes: list[Size]) -> Iterator[str]:
     """A section; none where nothing is known."""
     theirs, tools = ([each for each in sizes if each["of_tool"] is wanted] for wanted in (False, True))
     if not theirs:

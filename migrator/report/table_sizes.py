@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from migrator.report.content import Size, total_size
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 
 QUERY = (
     "SELECT c.relname, n.nspname = %(records)s, c.reltuples::bigint, pg_relation_size(c.oid),"
@@ -17,9 +17,9 @@ QUERY = (
 )
 
 
-def read_sizes(connection: Connection, place: Place, tables: Sequence[str]) -> list[Size]:
+def read_sizes(connection: Connection, namespace: Namespace, tables: Sequence[str]) -> list[Size]:
     """The target's tables (those of others in the same schema left out) and the tool's own, the largest first."""
-    names = {"records": place.records, "rows": place.rows, "tables": list(tables)}
+    names = {"records": namespace.records, "rows": namespace.rows, "tables": list(tables)}
     found = [
         Size(name=name, of_tool=of_tool, rows=rows if rows >= 0 else None, table=main, beside=beside, indexes=indexes)
         for name, of_tool, rows, main, beside, indexes in connection.execute(QUERY, names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from migrator.report.content import History, Lane, Pace, Piece
+from migrator.report.content import History, Throughput, TimelineLane, TimelineSpan
 
 PAUSE = 600.0  # seconds in which nothing is recorded; less is work that leaves no record of its own
 BINS = 160  # of the pace, over the time worked
@@ -54,11 +54,11 @@ def find_pauses(done: list[Activity]) -> Iterator[tuple[float, float]]:
         latest = max(latest, each.ended)
 
 
-def gather_lanes(done: list[Activity]) -> list[Lane]:
+def gather_lanes(done: list[Activity]) -> list[TimelineLane]:
     """One for every stage, in the order in which they began."""
-    lanes: dict[str, Lane] = {}
+    lanes: dict[str, TimelineLane] = {}
     for each in done:
-        new = Lane(name=each.lane, kind=each.kind, began=each.began, ended=each.ended, documents=0)
+        new = TimelineLane(name=each.lane, kind=each.kind, began=each.began, ended=each.ended, documents=0)
         lane = lanes.setdefault(each.lane, new)
         lane["ended"] = max(lane["ended"], each.ended)
         lane["documents"] += each.documents
@@ -89,25 +89,27 @@ def share_lanes(done: list[Activity]) -> list[list[Activity]]:
     return lanes
 
 
-def join_pieces(lane: list[Activity], gap: float) -> list[Piece]:
+def join_pieces(lane: list[Activity], gap: float) -> list[TimelineSpan]:
     """What follows closely on the same is one piece: thousands of batches are not thousands of boxes."""
-    pieces: list[Piece] = []
+    pieces: list[TimelineSpan] = []
     for each in lane:
         before = pieces[-1] if pieces else None
         if before is not None and before["name"] == each.lane and each.began - before["ended"] <= gap:
             before["ended"] = max(before["ended"], each.ended)
             before["documents"] += each.documents
         else:
-            piece = Piece(name=each.lane, kind=each.kind, began=each.began, ended=each.ended, documents=each.documents)
+            piece = TimelineSpan(
+                name=each.lane, kind=each.kind, began=each.began, ended=each.ended, documents=each.documents
+            )
             pieces.append(piece)
     return pieces
 
 
-def measure_pace(done: list[Activity], pauses: list[tuple[float, float]], worked: float) -> Pace:
+def measure_pace(done: list[Activity], pauses: list[tuple[float, float]], worked: float) -> Throughput:
     """Documents and bytes in each of equal bins of the time worked; a batch counts evenly from its begin to its end."""
     read = [each for each in done if each.documents]
     if not read or worked <= 0:
-        return Pace(bin=0.0, documents=[], bytes=[])
+        return Throughput(bin=0.0, documents=[], bytes=[])
     width = worked / BINS
     documents, sizes = [0.0] * BINS, [0.0] * BINS
     for each in read:
@@ -118,7 +120,9 @@ def measure_pace(done: list[Activity], pauses: list[tuple[float, float]], worked
             share = overlap / (ended - began) if ended > began else 1 / (last - first + 1)
             documents[at] += each.documents * share
             sizes[at] += each.bytes * share
-    return Pace(bin=width, documents=[round(each, 1) for each in documents], bytes=[round(each) for each in sizes])
+    return Throughput(
+        bin=width, documents=[round(each, 1) for each in documents], bytes=[round(each) for each in sizes]
+    )
 
 
 def leave_out(moment: float, pauses: Iterable[tuple[float, float]]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from migrator.formatting import format_duration
 from migrator.report.components import clean
-from migrator.report.content import History, Lane, Pace, Piece
+from migrator.report.content import History, Throughput, TimelineLane, TimelineSpan
 from migrator.report.svg import WIDTH, draw_svg, shorten_label
 
 LANE, LABEL = 22, 230  # a lane's height, the room for its name
@@ -47,7 +47,7 @@ class Clock:
         self._cut = min(PAUSED, 0.5 / max(len(self._pauses), 1)) * (WIDTH - LABEL)
         self._scale = (WIDTH - LABEL - self._cut * len(self._pauses)) / self.worked
 
-    def lasted(self, lane: Lane) -> float:
+    def lasted(self, lane: TimelineLane) -> float:
         """Seconds of work on a lane, pauses left out."""
         inside = (lasted for at, lasted in self._pauses if lane["began"] <= at and at + lasted <= lane["ended"])
         return lane["ended"] - lane["began"] - sum(inside)
@@ -67,7 +67,7 @@ class Clock:
         return self.place(seconds)
 
 
-def _pace(pace: Pace, clock: Clock) -> Iterator[str]:
+def _pace(pace: Throughput, clock: Clock) -> Iterator[str]:
     """An area as high as documents a second; beside it, the most and what that was in bytes."""
     width, documents = pace["bin"], pace["documents"]
     most = max(documents)
@@ -85,7 +85,7 @@ def _pace(pace: Pace, clock: Clock) -> Iterator[str]:
     yield f'<text class="soft" x="{LABEL - 10}" y="54" text-anchor="end">while loading {mean:,.0f}</text>'
 
 
-def _lane(y: float, lane: Lane, clock: Clock) -> str:
+def _lane(y: float, lane: TimelineLane, clock: Clock) -> str:
     start, end = clock.place(lane["began"]), clock.place(lane["ended"])
     wide = max(end - start, 2.0)
     lasted = clock.lasted(lane)
@@ -107,7 +107,7 @@ def _beside(start: float, end: float) -> tuple[float, str, str]:
     return (start - 6, "end", "soft") if start > LABEL + ROOM else (start + 8, "start", "on")
 
 
-def _session(y: float, number: int, pieces: Sequence[Piece], clock: Clock) -> str:
+def _session(y: float, number: int, pieces: Sequence[TimelineSpan], clock: Clock) -> str:
     """One session with the server: which stage it was at, piece by piece."""
     boxes = []
     for each in pieces:

@@ -11,7 +11,7 @@ from migrator.report.content import Verification, Verified
 OPEN = 12  # failed checks that are shown unfolded; more of them would bury what follows
 
 
-def tell_verification(found: Verification, *, alone: bool) -> Iterator[str]:
+def render_verification(found: Verification, *, alone: bool) -> Iterator[str]:
     """Sections. `alone`: the verdict is the page's own, so it is not said again."""
     words = f"Level {clean(found['depth'])}: {clean(found['meaning'])}; in {format_duration(found['seconds'])}."
     verdict = "" if alone else f'<p class="said {found["level"]}">{clean(found["verdict"])}</p>'

@@ -14,7 +14,7 @@ from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
 from migrator.rows.copy import copy_rows
 from migrator.rows.lookup import array_for_sql, plain
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.encoder import Output, drop
 from migrator.translation.outcomes import Reject
 from migrator.translation.translator import Translator
@@ -29,8 +29,8 @@ class Admission:
     the table has refused one, it is asked before.
     """
 
-    def __init__(self, connection: Connection, place: Place, translator: Translator) -> None:
-        self._connection, self._place, self._translator = connection, place, translator
+    def __init__(self, connection: Connection, namespace: Namespace, translator: Translator) -> None:
+        self._connection, self._namespace, self._translator = connection, namespace, translator
         self._collection = translator.collection
         self._asks_first = False
 
@@ -45,7 +45,7 @@ class Admission:
         if self._asks_first or self._claims_twice(output):
             self._refuse(output, data, starts, self._taken(output))
         try:
-            copy_rows(self._connection, self._place, self._translator.encoder, output.rows)
+            copy_rows(self._connection, self._namespace, self._translator.encoder, output.rows)
         except psycopg.errors.UniqueViolation:
             self._asks_first = True
             raise
@@ -73,7 +73,7 @@ class Admission:
 
     def _taken(self, output: Output) -> Iterator[tuple[int, Reject]]:
         """The rows whose claims are taken, by the table or by an earlier row of the batch."""
-        table = self._place.table(self._collection.table.name)
+        table = self._namespace.table(self._collection.table.name)
         for column, reason, values in self._claims(output):
             taken = existing(self._connection, table, column, values)
             for index, value in enumerate(values):

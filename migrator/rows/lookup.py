@@ -17,14 +17,14 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Found, Lookup
 from migrator.postgres.copy_format import kind_of_column
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.encoder import spell_id
 
 Resolved = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
 Answers = dict[Any, list[Found]]
 
 
-class Resolver:
+class RowLookup:
     """Looks up rows of the tenant for documents. Keeps what it found for as long as the rows cannot change: one level.
 
     `most` bounds the memory of that cache, in keys per lookup.
@@ -33,13 +33,13 @@ class Resolver:
     def __init__(
         self,
         connection: psycopg.Connection[Any],
-        place: Place,
+        namespace: Namespace,
         mappings: Mapping[str, Collection],
         tenant: uuid.UUID,
         most: int = 20_000,
     ) -> None:
         self._connection = connection
-        self._place = place
+        self._namespace = namespace
         self._mappings = mappings
         self._tenant = tenant
         self._most = most
@@ -56,7 +56,7 @@ class Resolver:
         if collection.listed_by is None:
             return {}
         claimed = {spell_id(collection.key.uuid(document.get(collection.key.path))) for document in documents}
-        query = self._place.sql(
+        query = self._namespace.sql(
             "SELECT listed, lister, position FROM {links} WHERE collection = %s AND listed = ANY(%s)"
             " ORDER BY listed, lister, position"
         )
@@ -92,7 +92,7 @@ class Resolver:
         cast = sql.SQL(kind_of_column(table.c[lookup.by]))
         query = self._select(lookup, sql.SQL("t.{}").format(column))
         query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND t.tenant_id = %s ORDER BY t.id").format(
-            self._place.table(table.name), column, cast
+            self._namespace.table(table.name), column, cast
         )
         return self._collect(lookup, query, (array_for_sql(keys), self._tenant))
 
@@ -100,10 +100,10 @@ class Resolver:
         table = self._mappings[lookup.collection].table
         cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
         query = self._select(lookup, sql.SQL("a.claimed::{}").format(cast), owner=sql.SQL("a.owner"))
-        query += self._place.sql(
+        query += self._namespace.sql(
             " FROM {aliases} a JOIN {table} t ON t.id = a.target::{cast}"
             " WHERE a.collection = %s AND a.claimed = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
-            table=self._place.table(table.name),
+            table=self._namespace.table(table.name),
             cast=cast,
         )
         return self._collect(lookup, query, (lookup.collection, [spell_id(key) for key in keys], self._tenant))
@@ -111,10 +111,10 @@ class Resolver:
     def _ask_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._mappings[lookup.collection].table
         query = self._select(lookup, sql.SQL("l.source_id"))
-        query += self._place.sql(
+        query += self._namespace.sql(
             " FROM {ledger} l JOIN {table} t ON t.id::text = l.target_id"
             " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.id",
-            table=self._place.table(table.name),
+            table=self._namespace.table(table.name),
         )
         return self._collect(lookup, query, (lookup.collection, keys))
 

@@ -11,16 +11,16 @@ from psycopg import sql
 from migrator.documents.codec import Document, decode
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.mapping.references import Members
+from migrator.mapping.references import MemberList
 from migrator.postgres import copy_format
 from migrator.rows.members import members_query, read_list
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.translation.interpreter import rebuild, rebuild_bson
 
 
 def read_loaded(
     connection: psycopg.Connection[Any],
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
     collection: Collection,
     ids: list[Any] | None = None,
@@ -34,7 +34,7 @@ def read_loaded(
     types = [kind for _, kind in kinds] + [
         copy_format.kind_of_column(mappings[there].table.c[name]) for _, _, there, name in collection.carried
     ]
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(place, mappings, collection, ids))
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(namespace, mappings, collection, ids))
     values = () if ids is None else (ids,)
     with connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
         for source_id, residue, *fields in stream.rows():
@@ -45,7 +45,7 @@ def read_loaded(
 
 
 def _query(
-    place: Place, mappings: Mapping[str, Collection], collection: Collection, ids: list[Any] | None
+    namespace: Namespace, mappings: Mapping[str, Collection], collection: Collection, ids: list[Any] | None
 ) -> sql.Composable:
     columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
     columns += [
@@ -54,19 +54,19 @@ def _query(
     joins: dict[str, sql.Composable] = {}
     for _, here, there, name in collection.carried:
         joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.id = t.{here}").format(
-            place.table(mappings[there].table.name), alias=sql.Identifier(f"r_{here}"), here=sql.Identifier(here)
+            namespace.table(mappings[there].table.name), alias=sql.Identifier(f"r_{here}"), here=sql.Identifier(here)
         )
         columns.append(sql.Identifier(f"r_{here}", name))
     for rule in collection.members:
         columns.append(sql.Identifier(f"k_{rule.path}", "members"))
-        joins[rule.row_key] = _join_members(place, mappings, collection, rule, ids is None)
+        joins[rule.row_key] = _join_members(namespace, mappings, collection, rule, ids is None)
     key = collection.table.c[collection.key.column]
     cast = sql.SQL("uuid" if copy_format.kind_of_column(key) == "uuid" else "text")
-    query = place.sql(
+    query = namespace.sql(
         "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{cast} {joins}"
         " WHERE l.collection = %s AND l.outcome = 'loaded'",
         columns=sql.SQL(", ").join(columns),
-        table=place.table(collection.table.name),
+        table=namespace.table(collection.table.name),
         key=sql.Identifier(collection.key.column),
         cast=cast,
         joins=sql.SQL("").join(joins.values()),
@@ -75,11 +75,15 @@ def _query(
 
 
 def _join_members(
-    place: Place, mappings: Mapping[str, Collection], collection: Collection, rule: Members, all_of_them: bool
+    namespace: Namespace,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    rule: MemberList,
+    all_of_them: bool,
 ) -> sql.Composable:
     """All members of all rows at once, or one row's at a time: by indexes, where only some rows are read."""
     alias, key = sql.Identifier(f"k_{rule.path}"), sql.Identifier("t", collection.key.column)
-    gathered = members_query(place, mappings, rule)
+    gathered = members_query(namespace, mappings, rule)
     if all_of_them:
         return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
     one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.by), key)
@@ -88,23 +92,23 @@ def _join_members(
 
 def read_documents(
     connection: psycopg.Connection[Any],
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
     collection: Collection,
     ids: list[Any] | None = None,
 ) -> Iterator[tuple[bytes, Row, Document]]:
     """As `read_loaded`, with the documents rebuilt: (source_id, row, document)."""
-    for source_id, row, residue in read_loaded(connection, place, mappings, collection, ids):
+    for source_id, row, residue in read_loaded(connection, namespace, mappings, collection, ids):
         yield source_id, row, rebuild(collection, decode(source_id), row, residue)
 
 
 def read_bson(
     connection: psycopg.Connection[Any],
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
     collection: Collection,
     ids: list[Any] | None = None,
 ) -> Iterator[tuple[bytes, bytes]]:
     """The loaded documents as BSON: (source_id, document)."""
-    for source_id, row, residue in read_loaded(connection, place, mappings, collection, ids):
+    for source_id, row, residue in read_loaded(connection, namespace, mappings, collection, ids):
         yield source_id, rebuild_bson(collection, source_id, row, residue)

@@ -16,7 +16,7 @@ from typing import Final
 
 from migrator.errors import SourceError
 from migrator.sources.archive_blocks import TERMINATOR, Pass, read_fields, read_string
-from migrator.sources.base import Batch, Part, SourceCollection
+from migrator.sources.base import Batch, Partition, SourceCollection
 from migrator.sources.bson_stream import LARGEST, Stream, parse_position
 from migrator.sources.files import Meter, fingerprint_files, read_chunks, unreadable
 from migrator.sources.selection import (
@@ -91,14 +91,14 @@ class Archive:
         hollow = {name: bool(entry.metadata and entry.metadata.is_view) for name, entry in self._listed.items()}
         return Pass(self._open(self._body), self.database, starts, hollow, documents, size).run()
 
-    def split(self, collection: str, size: int) -> list[Part] | None:
+    def split(self, collection: str, size: int) -> list[Partition] | None:
         """An archive is one stream of all its collections."""
         return None
 
     def reads_parts(self, collection: str) -> bool:
         return False
 
-    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         raise NotImplementedError("an archive has no parts")
 
     def close(self) -> None:

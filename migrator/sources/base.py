@@ -39,7 +39,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Partition:
     """A piece of a collection that can be read by itself: from position `start` ('' the collection's begin) up to, and
     without, position `stop` ('' its end). Parts of a collection are numbered from 0, cover it whole, and never overlap.
     """
@@ -83,7 +83,7 @@ class Source(Protocol):
         """
         ...
 
-    def split(self, collection: str, size: int) -> list[Part] | None:
+    def split(self, collection: str, size: int) -> list[Partition] | None:
         """Parts of about `size` bytes, or None where the collection can only be read as a stream (`read`).
 
         The engine keeps the parts in its journal: they are asked for once, and read later, perhaps in other processes.
@@ -94,7 +94,7 @@ class Source(Protocol):
         """Whether `read_part` can read any part of it, though `split` may not know where to split."""
         ...
 
-    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         """The documents of a part from `position` on: its `start`, or the `end` of one of its batches.
 
         Batches as from `read`, with the part's number; the last of the part is marked `last`, and may be empty.
@@ -109,7 +109,7 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class Answering(Protocol):
+class LiveProbe(Protocol):
     """A source that is a server with other work to do, too."""
 
     def begin(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from migrator.errors import DamagedSourceError, SourceError
-from migrator.sources.base import Batch, Part
+from migrator.sources.base import Batch, Partition
 from migrator.sources.files import AGAIN, BrokenFileError, unreadable
 
 SMALLEST: Final = 5  # an empty document: its length and the closing zero
@@ -43,7 +43,7 @@ def walk(data: bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple
     return position, most
 
 
-def split_file(path: Path, collection: str, size: int) -> list[Part]:
+def split_file(path: Path, collection: str, size: int) -> list[Partition]:
     """Parts of a plain file of documents, each about `size` bytes: by walking over their lengths, decoding nothing.
 
     What is no document is left to the last part, whose reader says what is wrong with it.
@@ -59,7 +59,7 @@ def split_file(path: Path, collection: str, size: int) -> list[Part]:
         raise unreadable(path, error) from error
     stops = [*map(spell, starts[1:]), ""]
     return [
-        Part(collection=collection, number=number, start=spell(start), stop=stop)
+        Partition(collection=collection, number=number, start=spell(start), stop=stop)
         for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
     ]
 

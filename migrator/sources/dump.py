@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.sources.base import Batch, Part, SourceCollection
+from migrator.sources.base import Batch, Partition, SourceCollection
 from migrator.sources.bson_stream import Stream, parse_position, read_batches, split_file
 from migrator.sources.files import AGAIN, Meter, fingerprint_files, read_chunks, read_small, unreadable
 from migrator.sources.selection import (
@@ -111,7 +111,7 @@ class DumpFolder:
             raise SourceError(f"{self.label} holds no collection {name!r}.", "Has the dump been exchanged?")
         return self._read(starts, documents, size)
 
-    def split(self, collection: str, size: int) -> list[Part] | None:
+    def split(self, collection: str, size: int) -> list[Partition] | None:
         """Parts of a plain file end between documents; gzip can only be read from its beginning."""
         entry = self._entries[collection]
         return None if entry.gzipped else split_file(entry.data, collection, size)
@@ -119,7 +119,7 @@ class DumpFolder:
     def reads_parts(self, collection: str) -> bool:
         return not self._entries[collection].gzipped
 
-    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         entry, start = self._entries[part.collection], parse_position(position, part.collection)
         stop = parse_position(part.stop, part.collection) if part.stop else None
         chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, stop=stop)

@@ -23,7 +23,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from migrator.documents import raw_bson
 from migrator.errors import SourceError
-from migrator.sources.base import Batch, Part, SourceCollection
+from migrator.sources.base import Batch, Partition, SourceCollection
 from migrator.sources.bson_stream import walk
 from migrator.sources.live_client import CANNOT_READ, connect, explain, is_transient, label_of, url_database
 from migrator.sources.live_cursor import AFTER, Reader, begin, first_id, last_id
@@ -93,7 +93,7 @@ class LiveSource:
                 raise SourceError(f"{self.label} holds no collection {name!r}.", "Has it been dropped?")
         self._read, self._total = 0, sum(counts[name] for name in positions)
         for name, position in positions.items():
-            part = Part(collection=name, number=0, start="", stop="")
+            part = Partition(collection=name, number=0, start="", stop="")
             for batch in self.read_part(part, position, documents=documents, size=size):
                 self._read += batch.count
                 yield batch
@@ -114,7 +114,7 @@ class LiveSource:
             self._database[name].find_one({}, {"_id": 1})
         return time.monotonic() - began
 
-    def split(self, collection: str, size: int) -> list[Part] | None:
+    def split(self, collection: str, size: int) -> list[Partition] | None:
         """Between `_id`s of a sample: as many parts as the collection's size asks for. None where that is not known."""
         known = {each.name: each for each in self.collections()}[collection]
         if known.bytes is None:
@@ -125,14 +125,14 @@ class LiveSource:
         cuts = self._sample(collection, count) if count > 1 else []
         starts, stops = ["", *cuts], [*cuts, ""]
         return [
-            Part(collection=collection, number=number, start=start, stop=stop)
+            Partition(collection=collection, number=number, start=start, stop=stop)
             for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
         ]
 
     def reads_parts(self, collection: str) -> bool:
         return True
 
-    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         """Batches in the order of `_id`, each up to the next one's first; the last is held back until the server says
         that nothing follows."""
         start, held = position, (b"", 0)
@@ -150,7 +150,7 @@ class LiveSource:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _runs(self, part: Part, position: str, documents: int, size: int) -> Iterator[tuple[bytes, int]]:
+    def _runs(self, part: Partition, position: str, documents: int, size: int) -> Iterator[tuple[bytes, int]]:
         """Whole documents, so many at once, with their number; from after the last one where the cursor is lost."""
         begun = None if position or part.stop else self._begun.pop(part.collection, None)
         reader = begun or Reader(self._database[part.collection], position, part.stop, documents)
@@ -281,7 +281,7 @@ class LiveSource:
         return [each.hex() for each in dict.fromkeys(chosen)]
 
 
-def _batch(part: Part, documents: tuple[bytes, int], start: str, end: str, *, last: bool) -> Batch:
+def _batch(part: Partition, documents: tuple[bytes, int], start: str, end: str, *, last: bool) -> Batch:
     data, count = documents
     return Batch(
         collection=part.collection, data=data, count=count, start=start, end=end, last=last, part=part.number

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS {steps} (
   detail jsonb
 );
 
-CREATE TABLE IF NOT EXISTS {parts} (          -- pieces of collections that are read each by itself
+CREATE TABLE IF NOT EXISTS {partitions} (          -- pieces of collections that are read each by itself
   collection text NOT NULL,
   part integer NOT NULL,
   start text NOT NULL,
@@ -45,9 +45,9 @@ CREATE TABLE IF NOT EXISTS {batches} (
   PRIMARY KEY (collection, part, first_position)
 );
 
-CREATE UNLOGGED TABLE IF NOT EXISTS {activity} (  -- who does what right now, for `status` and for holding back
+CREATE UNLOGGED TABLE IF NOT EXISTS {heartbeats} (  -- who does what right now, for `status` and for holding back
   name text PRIMARY KEY,
-  kind text NOT NULL,                         -- step | worker | throttle | pace
+  kind text NOT NULL,                         -- step | worker | throttle | rate_limit
   done bigint,
   total bigint,
   unit text,
@@ -57,11 +57,11 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {activity} (  -- who does what right now, fo
   ended timestamptz
 );
 
-CREATE TABLE IF NOT EXISTS {writes} (         -- our transactions: with a row's xmin they tell who wrote it last
+CREATE TABLE IF NOT EXISTS {own_transactions} (         -- our transactions: with a row's xmin they tell who wrote it last
   xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id()
 );
 
-CREATE TABLE IF NOT EXISTS {touched} (        -- migrated rows that others had changed when we went on
+CREATE TABLE IF NOT EXISTS {foreign_edits} (        -- migrated rows that others had changed when we went on
   table_name text NOT NULL,
   id text NOT NULL,
   PRIMARY KEY (table_name, id)
@@ -122,7 +122,7 @@ CREATE TABLE IF NOT EXISTS {links} (          -- arrays that name rows of anothe
 );
 CREATE INDEX IF NOT EXISTS {links_idx} ON {links} (collection, listed);
 
-CREATE TABLE IF NOT EXISTS {members} (        -- while loading: which _ids of a collection belong to which row, by batch
+CREATE TABLE IF NOT EXISTS {member_lists} (        -- while loading: which _ids of a collection belong to which row, by batch
   collection text NOT NULL,
   lister text NOT NULL,
   ids bytea NOT NULL                          -- ObjectIds, 12 bytes each

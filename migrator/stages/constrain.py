@@ -22,13 +22,13 @@ from sqlalchemy import MetaData
 from migrator.embedding import vector_indexes
 from migrator.errors import DifferenceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.mapping.collection import Embedded
+from migrator.mapping.collection import VectorColumn
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.ddl import Ref, Statement
-from migrator.postgres.scheduler import Crew, Graph, Task
+from migrator.postgres.scheduler import Graph, Scheduler, Task
 from migrator.postgres.schema_changes import Record
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
@@ -61,7 +61,7 @@ class Change:
         return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.checks)
 
     def task(self, cost: float = 0) -> Task:
-        return Task(name=self.ref.name, act=partial(carry_out, self), cost=cost)
+        return Task(name=self.ref.name, act=partial(execute_change, self), cost=cost)
 
 
 def constrain(
@@ -79,21 +79,21 @@ def constrain(
     with connect() as connection:
         changes = list(find_changes(connection, metadata, rls))
         total = len(changes) + len(beside)
-        emit(StepStarted(step="constrain", total=total, unit="statements"))
+        emit(StepStarted(step="post-data", total=total, unit="statements"))
         quick = [change for change in changes if change.instant]
         for done, change in enumerate(quick, start=1):
-            carry_out(change, connection)
-            emit(StepAdvanced(step="constrain", done=done))
+            execute_change(change, connection)
+            emit(StepAdvanced(step="post-data", done=done))
         graph = arrange([change for change in changes if not change.instant], table_sizes(connection))
         graph = {**graph, **{task: set() for task in beside}}
     if graph:
-        with Crew(lambda: for_building(connect()), min(workers, len(graph))) as crew:
-            for done, _ in enumerate(crew.work(graph), start=len(quick) + 1):
-                emit(StepAdvanced(step="constrain", done=done))
-    emit(StepFinished(step="constrain", note=f"{total} statements"))
+        with Scheduler(lambda: for_building(connect()), min(workers, len(graph))) as crew:
+            for done, _ in enumerate(crew.run_all(graph), start=len(quick) + 1):
+                emit(StepAdvanced(step="post-data", done=done))
+    emit(StepFinished(step="post-data", note=f"{total} statements"))
 
 
-class Ahead:
+class EarlyIndexBuilder:
     """Builds what takes longest of a table's indexes as soon as all its rows are there, beside what goes on with these.
 
     Only what the rest of the run does not touch: an index of full text. Leaving the block early cancels what is built.
@@ -102,7 +102,7 @@ class Ahead:
     def __init__(self, connect: Callable[[], Connection], metadata: MetaData, emit: Emit) -> None:
         self._connect, self._metadata, self._emit = connect, metadata, emit
         self._exits = ExitStack()
-        self._crew: Crew | None = None
+        self._crew: Scheduler | None = None
         self._begun: set[Ref] = set()
 
     def __enter__(self) -> Self:
@@ -119,8 +119,8 @@ class Ahead:
             if change.method in COSTS:
                 self._emit(StepStarted(step=f"build {change.ref.name}"))
                 if self._crew is None:
-                    self._crew = self._exits.enter_context(Crew(lambda: for_building(self._connect()), 1))
-                self._crew.begin(change.task())
+                    self._crew = self._exits.enter_context(Scheduler(lambda: for_building(self._connect()), 1))
+                self._crew.submit(change.task())
                 self._begun.add(change.ref)
 
     def accompany(self, connection: Connection, workers: int, beside: Sequence[Task]) -> None:
@@ -135,8 +135,8 @@ class Ahead:
         graph: Graph = {task: set() for task in [*beside, *others]}
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
-        with Crew(lambda: for_building(self._connect()), min(workers, len(graph))) as crew:
-            for done, _ in enumerate(crew.work(graph), start=1):
+        with Scheduler(lambda: for_building(self._connect()), min(workers, len(graph))) as crew:
+            for done, _ in enumerate(crew.run_all(graph), start=1):
                 self._emit(StepAdvanced(step=step, done=done))
         self._emit(StepFinished(step=step, note=f"{len(graph)} indexes"))
 
@@ -147,7 +147,7 @@ class Ahead:
 
     def finish(self) -> None:
         """Waits until all is built. Errors: as `constrain`."""
-        for task in self._crew.finish() if self._crew is not None else ():
+        for task in self._crew.as_completed() if self._crew is not None else ():
             self._emit(StepFinished(step=f"build {task.name}"))
         self._begun.clear()
 
@@ -155,7 +155,7 @@ class Ahead:
 def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
     """What separates the target from what it should be."""
     actual, records = catalog.read(connection), schema_changes.read(connection)
-    aside = [record for record in records if record.action == "put_aside"]
+    aside = [record for record in records if record.action == "deferred"]
     for record in aside:
         yield from changes_back(actual, record)
     known = {(record.table_name, record.name) for record in aside}
@@ -225,7 +225,7 @@ def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
     return graph
 
 
-def carry_out(change: Change, connection: Connection) -> None:
+def execute_change(change: Change, connection: Connection) -> None:
     """One transaction: the change and its record."""
     with schema_changes.explained(), explained_rows(change.ref), connection.transaction():
         schema_changes.wait_briefly(connection)
@@ -233,15 +233,15 @@ def carry_out(change: Change, connection: Connection) -> None:
             change.act(connection)
 
 
-def renew_vector_indexes(connection: Connection, place: Place, embedded: Embedded, emit: Emit) -> None:
+def renew_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:
     """Trains vector indexes anew on vectors that came after them; meanwhile the table can be read and written."""
-    vector_indexes.drop_leftovers(connection, place, embedded)
-    found = vector_indexes.find_indexes(connection, place, embedded)
+    vector_indexes.drop_leftovers(connection, namespace, embedded)
+    found = vector_indexes.find_indexes(connection, namespace, embedded)
     emit(StepStarted(step="vector index", total=len(found), unit="indexes"))
     for index in found:
-        statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(place.rows, index.name))
+        statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(namespace.rows, index.name))
         for_building(connection).execute(statement)
-    vector_indexes.mark(connection, place, stale=False)
+    vector_indexes.mark(connection, namespace, stale=False)
     emit(StepFinished(step="vector index", note=f"{len(found)} built anew"))
 
 

@@ -21,12 +21,12 @@ from migrator.config.models import Embedding
 from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.batching import pack
 from migrator.embedding.prices import cost_of
-from migrator.embedding.provider import Answer, Failure, Provider, Success, Vector
+from migrator.embedding.provider import EmbeddingResult, Failure, Provider, Success, Vector
 from migrator.embedding.vector_store import EMPTY, FAILED, SPLIT, Filling, VectorStore, Waiting
 from migrator.errors import EmbeddingError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
-from migrator.mapping.collection import Embedded
-from migrator.state.journal import Connection, Place
+from migrator.mapping.collection import VectorColumn
+from migrator.state.journal import Connection, Namespace
 
 STEP = "embed"
 PROBE = "Is this thing on?"
@@ -82,23 +82,23 @@ class Written:
 
 
 def embed(
-    connection: Connection, place: Place, embedded: Embedded, settings: Embedding, run: int, emit: Emit
+    connection: Connection, namespace: Namespace, embedded: VectorColumn, settings: Embedding, run: int, emit: Emit
 ) -> EmbedReport:
     """Gives every row of `embedded` without a vector its own, as far as there is one.
 
     Errors: `EmbeddingError` where the service is gone or refuses us; `UsageError` where it is not the one whose vectors
     are there already. What was done is kept.
     """
-    missing = vector_store.count_missing(connection, place, embedded)
+    missing = vector_store.count_missing(connection, namespace, embedded)
     if not missing:
         return EmbedReport()
     provider = open_provider(settings, lambda text: emit(Notice(text=text, level="warning")))
     if provider is None:
         emit(Notice(text=f"{missing:,} chunks get no embedding: the provider is none. `migrate embed` fills them."))
         return EmbedReport(chunks=missing)
-    store = VectorStore(connection, place, embedded, provider.model, provider.dimensions)
+    store = VectorStore(connection, namespace, embedded, provider.model, provider.dimensions)
     store.begin(run)
-    vector_indexes.mark(connection, place, stale=bool(vector_indexes.find_indexes(connection, place, embedded)))
+    vector_indexes.mark(connection, namespace, stale=bool(vector_indexes.find_indexes(connection, namespace, embedded)))
     emit(StepStarted(step=STEP, total=missing, unit="chunks"))
     filler = Filler(provider, store, lambda tokens: cost_of(settings, tokens), emit)
     report = asyncio.run(filler.fill(missing))
@@ -114,7 +114,7 @@ def embed(
     return report
 
 
-def check_provider(embedded: Embedded, settings: Embedding, *, ask: bool) -> None:
+def check_provider(embedded: VectorColumn, settings: Embedding, *, ask: bool) -> None:
     """Whether embeddings can be had, as far as can be told beforehand; with `ask`, one short text is sent.
 
     Errors: `UsageError` for settings that cannot work, `EmbeddingError` where the service cannot be used.
@@ -156,8 +156,8 @@ class Filler:
         self._open: dict[bytes, Text] = {}  # pending, asked for, or answered and not being written yet
         self._done = Written()
         self._empty = 0
-        self._asking: dict[asyncio.Task[Answer], Request] = {}
-        self._answered: list[tuple[Request, Answer]] = []
+        self._asking: dict[asyncio.Task[EmbeddingResult], Request] = {}
+        self._answered: list[tuple[Request, EmbeddingResult]] = []
         self._writing: asyncio.Future[Written] | None = None
         self._under_way = 0  # requests asked, answered or being written
         self._error: BaseException | None = None
@@ -272,14 +272,14 @@ class Filler:
         self._empty += len(empty)
         return [each for each in digested if each[1] not in known], filled
 
-    def _write(self, answered: Sequence[tuple[Request, Answer]]) -> asyncio.Future[Written]:
+    def _write(self, answered: Sequence[tuple[Request, EmbeddingResult]]) -> asyncio.Future[Written]:
         """From here on a row with one of these texts finds it in the cache: pages are read after this is written."""
         for request, _ in answered:
             for each in request:
                 del self._open[each.digest]
         return asyncio.ensure_future(self._in_thread(lambda: self._write_now(answered)))
 
-    def _write_now(self, answered: Sequence[tuple[Request, Answer]]) -> Written:
+    def _write_now(self, answered: Sequence[tuple[Request, EmbeddingResult]]) -> Written:
         written = Written(tokens=sum(answer.tokens for _, answer in answered), requests=len(answered))
         found: list[tuple[bytes, Vector]] = []
         fillings: list[Filling] = []

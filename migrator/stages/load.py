@@ -12,14 +12,14 @@ from itertools import chain
 
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.execution.memory import give_back_large_blocks
+from migrator.execution.memory import lower_mmap_threshold
 from migrator.execution.pool import Workers
 from migrator.execution.tasks import HANDED_BYTES, Task
 from migrator.mapping.collection import Collection
-from migrator.sources.base import Batch, Part, Source
+from migrator.sources.base import Batch, Partition, Source
 from migrator.state import partitions
-from migrator.state.journal import Connection, Place
-from migrator.state.partitions import Reading
+from migrator.state.journal import Connection, Namespace
+from migrator.state.partitions import PartitionProgress
 
 
 def levels(mappings: Mapping[str, Collection]) -> list[list[str]]:
@@ -36,7 +36,7 @@ def levels(mappings: Mapping[str, Collection]) -> list[list[str]]:
 
 def load(
     connection: Connection,
-    place: Place,
+    namespace: Namespace,
     source: Source,
     collections: list[str],
     workers: Workers,
@@ -46,10 +46,10 @@ def load(
     emit: Emit,
 ) -> None:
     """Loads what is left of `collections`."""
-    partitions.ensure_parts(connection, place, source, collections, workers.count, part_bytes)
+    partitions.ensure_partitions(connection, namespace, source, collections, workers.count, part_bytes)
     left = [
         reading
-        for reading in partitions.readings(connection, place)
+        for reading in partitions.read_progress(connection, namespace)
         if reading.part.collection in collections and not reading.done
     ]
     if not left:
@@ -57,33 +57,37 @@ def load(
     step = "load " + (collections[0] if len(collections) == 1 else f"{len(collections)} collections")
     emit(StepStarted(step=step))
     documents, size, total = 0, 0, total_bytes(source, left)
-    for done in workers.work(tasks(connection, place, source, left, batch_rows)):
+    for done in workers.work(tasks(connection, namespace, source, left, batch_rows)):
         documents, size = documents + done.documents, size + done.bytes
         share = source.share_read() if total is None else size / total if total else None
         emit(StepAdvanced(step=step, done=documents, total=round(documents / share) if share else None))
-    check_complete(connection, place, source, collections)
+    check_complete(connection, namespace, source, collections)
     emit(StepFinished(step=step, note=f"{documents:,} documents"))
 
 
-def tasks(connection: Connection, place: Place, source: Source, left: list[Reading], batch_rows: int) -> Iterator[Task]:
+def tasks(
+    connection: Connection, namespace: Namespace, source: Source, left: list[PartitionProgress], batch_rows: int
+) -> Iterator[Task]:
     """Parts as they are, for who takes them to read; the batches of streams, which are read here."""
     whole = [reading.part for reading in left if not reading.streamed or reading.part.number]
     streams = [reading for reading in left if reading.streamed and not reading.part.number]
     if streams:
-        give_back_large_blocks()
+        lower_mmap_threshold()
     cut = [reading.part for reading in streams if source.reads_parts(reading.part.collection)]
     others = [reading for reading in streams if reading.part not in cut]
-    return chain(whole, cut_up(connection, place, source, cut, batch_rows), stream(source, others, batch_rows))
+    return chain(whole, cut_up(connection, namespace, source, cut, batch_rows), stream(source, others, batch_rows))
 
 
-def cut_up(connection: Connection, place: Place, source: Source, left: list[Part], batch_rows: int) -> Iterator[Batch]:
+def cut_up(
+    connection: Connection, namespace: Namespace, source: Source, left: list[Partition], batch_rows: int
+) -> Iterator[Batch]:
     """The batches of streams of which every piece can be read again: each is a part of its own, but for the last."""
     for part in left:
         for batch in source.read_part(part, part.start, documents=batch_rows, size=HANDED_BYTES):
-            yield batch if batch.last else partitions.cut_off(connection, place, batch)
+            yield batch if batch.last else partitions.split_at(connection, namespace, batch)
 
 
-def stream(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Batch]:
+def stream(source: Source, left: list[PartitionProgress], batch_rows: int) -> Iterator[Batch]:
     """The batches that are not committed yet. They begin and end where they did when the run began."""
     if not left:
         return
@@ -100,7 +104,7 @@ def stream(source: Source, left: list[Reading], batch_rows: int) -> Iterator[Bat
             )
 
 
-def total_bytes(source: Source, left: Iterable[Reading]) -> int | None:
+def total_bytes(source: Source, left: Iterable[PartitionProgress]) -> int | None:
     """The bytes of BSON that are left, where the source can tell."""
     sizes = {each.name: each.bytes for each in source.collections()}
     numbers = [(reading, sizes.get(reading.part.collection)) for reading in left]
@@ -113,9 +117,9 @@ def total_bytes(source: Source, left: Iterable[Reading]) -> int | None:
     return round(sum((of_collections[r.part.collection] or 0) / counts[r.part.collection] for r, _ in numbers))
 
 
-def check_complete(connection: Connection, place: Place, source: Source, collections: list[str]) -> None:
+def check_complete(connection: Connection, namespace: Namespace, source: Source, collections: list[str]) -> None:
     """Nothing may be left: a source that ends early without saying so is damaged."""
-    missing = set(collections) - partitions.complete(partitions.readings(connection, place))
+    missing = set(collections) - partitions.complete(partitions.read_progress(connection, namespace))
     if missing:
         raise DamagedSourceError(
             f"ended before the end of {', '.join(sorted(missing))}", file=source.label, offset=0, hint="Run again."

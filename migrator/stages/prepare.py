@@ -26,7 +26,7 @@ from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
 
-OBSTACLES = catalog.load_queries("obstacles.sql")
+OBSTACLES = catalog.load_queries("droppable_objects.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Prepared:
     """How many objects were created and put aside by this call; both 0 where an earlier one had done it all."""
 
     created: int
-    put_aside: int
+    deferred: int
 
 
 def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit) -> Prepared:
@@ -70,9 +70,9 @@ def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit
         schema_changes.ensure(connection)
         done = Prepared(
             created=add_missing(connection, metadata, actual),
-            put_aside=put_aside(connection, [name for name in wanted.tables if name in actual.tables]),
+            deferred=deferred(connection, [name for name in wanted.tables if name in actual.tables]),
         )
-    emit(StepFinished(step="prepare", note=f"{done.created} objects created, {done.put_aside} put aside"))
+    emit(StepFinished(step="prepare", note=f"{done.created} objects created, {done.deferred} put aside"))
     return done
 
 
@@ -148,7 +148,7 @@ def add_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> 
     return len(missing)
 
 
-def put_aside(connection: Connection, tables: list[str]) -> int:
+def deferred(connection: Connection, tables: list[str]) -> int:
     """Drops foreign keys and plain indexes of empty tables, and of the others the foreign keys to the table itself.
 
     A table with rows is in use, by other tenants: without its indexes their application would crawl, and without its
@@ -160,7 +160,7 @@ def put_aside(connection: Connection, tables: list[str]) -> int:
         aside = [obstacle for table in tables for obstacle in find_obstacles(connection, table)]
         for obstacle in aside:
             ref = ddl.Ref(obstacle.kind, obstacle.table, obstacle.name)
-            schema_changes.put_aside(connection, ref, definition=obstacle.script(), drop=obstacle.drop)
+            schema_changes.defer(connection, ref, definition=obstacle.script(), drop=obstacle.drop)
     return len(aside)
 
 

@@ -15,22 +15,22 @@ from psycopg import sql
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
-from migrator.mapping.collection import Collection, Expected, Newest
+from migrator.mapping.collection import Collection, ExpectedRows, LatestOf
 from migrator.reconciliation import membership
-from migrator.reconciliation.conflicts import Claims
+from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.trees import Trees
 from migrator.rows.update import ensure_ledger_index
 from migrator.state import journal
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
 
 
 def reconcile(
     connection: Connection,
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
-    claims: Claims,
+    claims: ConflictResolver,
     *,
     tenant: UUID,
     run: int,
@@ -41,37 +41,37 @@ def reconcile(
     values."""
     collection = claims.collection
     step = f"reconcile {collection.name}"
-    if step in journal.finished_steps(connection, place):
+    if step in journal.finished_steps(connection, namespace):
         return
     began = journal.read_clock(connection)
-    pending = claims.pending()
+    pending = claims.pending_rejects()
     if pending:
-        ensure_ledger_index(connection, place)
-        membership.forget(connection, place, collection.name)  # some of what was loaded will give way
+        ensure_ledger_index(connection, namespace)
+        membership.forget(connection, namespace, collection.name)  # some of what was loaded will give way
     emit(StepStarted(step=step, total=len(pending), unit="claims"))
     done = 0
-    for done, _ in enumerate(claims.settle_all(pending), start=1):
+    for done, _ in enumerate(claims.resolve_all(pending), start=1):
         emit(StepAdvanced(step=step, done=min(done, len(pending))))
-    _analyze(connection, place, collection)  # first: an index that is being built would keep it out
+    _analyze(connection, namespace, collection)  # first: an index that is being built would keep it out
     settled(collection.table.name)
     if collection.tree is not None:
         trees = Trees(
-            connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run
+            connection=connection, namespace=namespace, mappings=mappings, collection=collection, tenant=tenant, run=run
         )
-        trees.settle()
-    membership.settle(connection, place, mappings, collection.name)
+        trees.resolve()
+    membership.settle(connection, namespace, mappings, collection.name)
     with connection.transaction():
-        set_all_newest(connection, place, mappings, collection, tenant)
+        set_all_newest(connection, namespace, mappings, collection, tenant)
         for expected in collection.expected:
-            report_missing(connection, place, mappings, collection, expected)
-        membership.forget(connection, place, collection.name)
-        journal.finish_step(connection, place, run, step, began=began)
+            report_missing(connection, namespace, mappings, collection, expected)
+        membership.forget(connection, namespace, collection.name)
+        journal.finish_step(connection, namespace, run, step, began=began)
     emit(StepFinished(step=step, note=f"{done:,} claims settled"))
 
 
 def reconcile_again(
     connection: Connection,
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
     collection: Collection,
     *,
@@ -81,38 +81,46 @@ def reconcile_again(
     """The same for a collection that got more rows after it was settled."""
     if collection.tree is not None:
         trees = Trees(
-            connection=connection, place=place, mappings=mappings, collection=collection, tenant=tenant, run=run
+            connection=connection, namespace=namespace, mappings=mappings, collection=collection, tenant=tenant, run=run
         )
         trees.reattach()
         trees.forget_disagreements()
-        trees.settle()
+        trees.resolve()
     with connection.transaction():
-        set_all_newest(connection, place, mappings, collection, tenant)
+        set_all_newest(connection, namespace, mappings, collection, tenant)
     for expected in collection.expected:
-        report_missing(connection, place, mappings, collection, expected)
-    _analyze(connection, place, collection)
-    membership.settle(connection, place, mappings, collection.name)
+        report_missing(connection, namespace, mappings, collection, expected)
+    _analyze(connection, namespace, collection)
+    membership.settle(connection, namespace, mappings, collection.name)
 
 
 def set_all_newest(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], collection: Collection, tenant: UUID
+    connection: Connection,
+    namespace: Namespace,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    tenant: UUID,
 ) -> None:
     for newest in collection.newest:
-        set_newest(connection, place, collection, newest, tenant)
+        set_newest(connection, namespace, collection, newest, tenant)
         there = next(mapping.table for mapping in mappings.values() if mapping.table.name == newest.table)
-        analyze(connection, place, there)
+        analyze(connection, namespace, there)
 
 
-def _analyze(connection: Connection, place: Place, collection: Collection) -> None:
+def _analyze(connection: Connection, namespace: Namespace, collection: Collection) -> None:
     # Without statistics the planner takes a table just filled by COPY for a small one, and joins it by nested loops.
     # The first queries of the application are planned well with these, too: little changes after.
-    analyze(connection, place, collection.table)
-    connection.execute(place.sql("ANALYZE {ledger}"))
-    connection.execute(place.sql("ANALYZE {links}"))
+    analyze(connection, namespace, collection.table)
+    connection.execute(namespace.sql("ANALYZE {ledger}"))
+    connection.execute(namespace.sql("ANALYZE {links}"))
 
 
 def report_missing(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], collection: Collection, expected: Expected
+    connection: Connection,
+    namespace: Namespace,
+    mappings: Mapping[str, Collection],
+    collection: Collection,
+    expected: ExpectedRows,
 ) -> None:
     """Says, of rows elsewhere that want rows here, which have none now. Can be repeated."""
     there = mappings[expected.collection]
@@ -121,35 +129,37 @@ def report_missing(
         "code": sql.Literal(expected.code),
         "detail": sql.Literal(expected.says),
     }
-    missing = place.sql(
+    missing = namespace.sql(
         "INSERT INTO {findings} (collection, code, severity, source_id, detail)"
         " SELECT {collection}, {code}, {severity}, l.source_id, {detail} FROM {ledger} l"
         " JOIN {there} t ON t.{key}::text = l.target_id WHERE l.collection = {collection} AND l.outcome = 'loaded'"
         " AND t.{says} AND NOT EXISTS (SELECT FROM {here} h WHERE h.{by} = t.{key})",
         severity=sql.Literal(severity_of(expected.code)),
-        there=place.table(there.table.name),
-        here=place.table(collection.table.name),
+        there=namespace.table(there.table.name),
+        here=namespace.table(collection.table.name),
         key=sql.Identifier(there.key.column),
         says=sql.Identifier(expected.says),
         by=sql.Identifier(expected.by),
         **names,
     )
     with connection.transaction():
-        query = place.sql("DELETE FROM {findings} WHERE collection = {collection} AND code = {code}", **names)
+        query = namespace.sql("DELETE FROM {findings} WHERE collection = {collection} AND code = {code}", **names)
         connection.execute(query)
         connection.execute(missing)
 
 
-def set_newest(connection: Connection, place: Place, collection: Collection, newest: Newest, tenant: UUID) -> None:
+def set_newest(
+    connection: Connection, namespace: Namespace, collection: Collection, newest: LatestOf, tenant: UUID
+) -> None:
     """Rows of another table get the newest value of a column of the rows that refer to them. In a transaction only."""
-    journal.sign(connection, place)
+    journal.record_transaction(connection, namespace)
     query = sql.SQL(
         "UPDATE {there} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {here}"
         " WHERE tenant_id = %(tenant)s GROUP BY 1) n"
         " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
     ).format(
-        there=place.table(newest.table),
-        here=place.table(collection.table.name),
+        there=namespace.table(newest.table),
+        here=namespace.table(collection.table.name),
         column=sql.Identifier(newest.column),
         by=sql.Identifier(newest.by),
         of=sql.Identifier(newest.of),
@@ -157,11 +167,11 @@ def set_newest(connection: Connection, place: Place, collection: Collection, new
     connection.execute(query, {"tenant": tenant})
 
 
-def analyze(connection: Connection, place: Place, table: sa.Table) -> None:
+def analyze(connection: Connection, namespace: Namespace, table: sa.Table) -> None:
     """Statistics of a table's columns.
 
     With columns named, expressions in indexes are left out: to_tsvector over a sample takes longer than all else, and
     without its statistics a full-text query goes by its index, as it should.
     """
     columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    connection.execute(sql.SQL("ANALYZE {} ({})").format(place.table(table.name), columns))
+    connection.execute(sql.SQL("ANALYZE {} ({})").format(namespace.table(table.name), columns))

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
 FRESH = 15  # seconds; what is older was written by somebody who is gone
@@ -30,7 +30,7 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class ActivityRow:
     """A row of the record. `age`: seconds since its last sign of life; `seconds`: how long it has been, or took."""
 
     name: str
@@ -45,14 +45,14 @@ class Known:
     ended: bool
 
 
-def begin(connection: Connection, place: Place) -> None:
+def begin(connection: Connection, namespace: Namespace) -> None:
     """Forgets what others were at; who took how long stays known."""
-    connection.execute(place.sql("DELETE FROM {activity} WHERE ended IS NULL"))
+    connection.execute(namespace.sql("DELETE FROM {heartbeats} WHERE ended IS NULL"))
 
 
-def write_steps(connection: Connection, place: Place, steps: Iterable[Doing]) -> None:
-    query = place.sql(
-        "INSERT INTO {activity} AS a (name, kind, done, total, unit, ended)"
+def write_steps(connection: Connection, namespace: Namespace, steps: Iterable[Doing]) -> None:
+    query = namespace.sql(
+        "INSERT INTO {heartbeats} AS a (name, kind, done, total, unit, ended)"
         " VALUES (%s, 'step', %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END)"
         " ON CONFLICT (name) DO UPDATE SET done = excluded.done, total = excluded.total, unit = excluded.unit,"
         " at = clock_timestamp(), ended = excluded.ended,"
@@ -62,29 +62,29 @@ def write_steps(connection: Connection, place: Place, steps: Iterable[Doing]) ->
         cursor.executemany(query, [(each.step, each.done, each.total, each.unit, each.ended) for each in steps])
 
 
-def write_waiting(connection: Connection, place: Place, kind: str, name: str, waiting: str | None) -> None:
+def write_waiting(connection: Connection, namespace: Namespace, kind: str, name: str, waiting: str | None) -> None:
     """What somebody waits for; None: for nothing any more."""
-    query = place.sql(
-        "INSERT INTO {activity} AS a (name, kind, waiting) VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE SET"
+    query = namespace.sql(
+        "INSERT INTO {heartbeats} AS a (name, kind, waiting) VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE SET"
         " waiting = excluded.waiting, at = clock_timestamp(),"
         " since = CASE WHEN a.waiting IS NULL THEN clock_timestamp() ELSE a.since END"
     )
     connection.execute(query, (name, kind, waiting))
 
 
-def read_waiting(connection: Connection, place: Place, name: str) -> str | None:
+def read_waiting(connection: Connection, namespace: Namespace, name: str) -> str | None:
     """What `name` waits for, unless whoever wrote that has been silent for `FRESH` seconds."""
-    query = place.sql(
-        "SELECT waiting FROM {activity} WHERE name = %s AND at > clock_timestamp() - make_interval(secs => %s)"
+    query = namespace.sql(
+        "SELECT waiting FROM {heartbeats} WHERE name = %s AND at > clock_timestamp() - make_interval(secs => %s)"
     )
     found = connection.execute(query, (name, FRESH)).fetchone()
     return found[0] if found else None
 
 
-def take_turn(connection: Connection, place: Place, documents: int, per_second: int) -> float:
+def reserve_slot(connection: Connection, namespace: Namespace, documents: int, per_second: int) -> float:
     """Books time for so many documents among all workers; seconds until it is over."""
-    query = place.sql(
-        "INSERT INTO {activity} AS a (name, kind, at) VALUES ('pace', 'pace', clock_timestamp() + %(took)s)"
+    query = namespace.sql(
+        "INSERT INTO {heartbeats} AS a (name, kind, at) VALUES ('rate_limit', 'rate_limit', clock_timestamp() + %(took)s)"
         " ON CONFLICT (name) DO UPDATE SET at = greatest(a.at, clock_timestamp() - interval '1 s') + %(took)s"
         " RETURNING extract(epoch FROM at - clock_timestamp())::float8"
     )
@@ -92,15 +92,15 @@ def take_turn(connection: Connection, place: Place, documents: int, per_second: 
     return float(found[0]) if found else 0.0
 
 
-def read(connection: Connection, place: Place) -> list[Known]:
+def read(connection: Connection, namespace: Namespace) -> list[ActivityRow]:
     """All that is known, the oldest first."""
-    query = place.sql(
+    query = namespace.sql(
         "SELECT name, kind, done, total, unit, waiting, at, extract(epoch FROM clock_timestamp() - at)::float8,"
         " extract(epoch FROM coalesce(ended, clock_timestamp()) - since)::float8, ended IS NOT NULL"
-        " FROM {activity} ORDER BY since, name"
+        " FROM {heartbeats} ORDER BY since, name"
     )
     return [
-        Known(
+        ActivityRow(
             name=name, kind=kind, done=done, total=total, unit=unit, waiting=waiting, at=at, age=age, seconds=seconds,
             ended=ended,
         )

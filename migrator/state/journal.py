@@ -1,6 +1,6 @@
 """The journal and the ledger: where a run stands, what became of every document. All SQL here is about schema migrator.
 
-A `Place` says in which schemas of a database a migration lives: `public` and `migrator`, or a pair of scratch schemas
+A `Namespace` says in which schemas of a database a migration lives: `public` and `migrator`, or a pair of scratch schemas
 where `plan` and `verify` rehearse the same.
 """
 
@@ -40,17 +40,17 @@ class Counts:
 
 
 RECORDS = (
-    "runs", "steps", "parts", "batches", "activity", "metadata",
-    "ledger", "rejects", "archive", "findings", "aliases", "links", "members", "writes", "touched",
+    "runs", "steps", "partitions", "batches", "heartbeats", "metadata",
+    "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
     "embeddings",
 )  # fmt: skip
-VERSION = 1  # of the records: one more whenever what records.sql and objects.sql make is no longer the same
+VERSION = 2  # of the records: one more whenever what records.sql and schema_changes.sql make is no longer the same
 _MADE_BY = "Records of migrate, version "
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Namespace:
     """The schema of the target's tables and the schema of the records."""
 
     rows: str = "public"
@@ -66,59 +66,59 @@ class Place:
         return sql.SQL(template).format(**{**records, **names})
 
 
-SCRATCH = Place("migrator_scratch", "migrator_scratch_records")
+SCRATCH_NAMESPACE = Namespace("migrator_scratch", "migrator_scratch_records")
 
 
-def create_records(connection: Connection, place: Place) -> None:
+def create_records(connection: Connection, namespace: Namespace) -> None:
     """Creates the schema of the records and its relations where they are missing."""
     script = files("migrator.sql").joinpath("records.sql").read_text(encoding="utf-8")
     with connection.transaction():
-        there = has_records(connection, place)
-        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(place.records)))
+        there = has_records(connection, namespace)
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(namespace.records)))
         indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
-        connection.execute(place.sql(script, **indexes))
+        connection.execute(namespace.sql(script, **indexes))
         if not there:
-            comment = place.sql("COMMENT ON TABLE {runs} IS {said}", said=sql.Literal(f"{_MADE_BY}{VERSION}"))
+            comment = namespace.sql("COMMENT ON TABLE {runs} IS {said}", said=sql.Literal(f"{_MADE_BY}{VERSION}"))
             connection.execute(comment)
 
 
-def has_records(connection: Connection, place: Place) -> bool:
+def has_records(connection: Connection, namespace: Namespace) -> bool:
     """Whether a migration has begun in this place. Whoever opens records asks this first.
 
     Raises `UsageError` where another version of migrate has made them: it may have made others.
     """
-    version = read_version(connection, place)
+    version = read_version(connection, namespace)
     if version not in (None, VERSION):
         age = "an older" if version < VERSION else "a newer"
         raise UsageError(
-            f"{age} migrate made the records in schema {place.records}: their version is {version}, not {VERSION}",
-            hint=f"Go on, or revert, with that one: the column version of {place.records}.runs says which it is.",
+            f"{age} migrate made the records in schema {namespace.records}: their version is {version}, not {VERSION}",
+            hint=f"Go on, or revert, with that one: the column version of {namespace.records}.runs says which it is.",
         )
     return version is not None
 
 
-def read_version(connection: Connection, place: Place) -> int | None:
+def read_version(connection: Connection, namespace: Namespace) -> int | None:
     """The version of the records in this place, 0 of those that have none; None where there are no records.
 
     It is a comment, because that can be asked for whatever columns there are, and goes where the table goes.
     """
     query = "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.oid = to_regclass(%s)"
-    found = connection.execute(query, (f"{place.records}.runs",)).fetchone()
+    found = connection.execute(query, (f"{namespace.records}.runs",)).fetchone()
     if found is None:
         return None
     number = (found[0] or "").removeprefix(_MADE_BY)
     return int(number) if number.isdecimal() else 0
 
 
-def latest_run(connection: Connection, place: Place) -> tuple[int, str, dict[str, str]] | None:
+def latest_run(connection: Connection, namespace: Namespace) -> tuple[int, str, dict[str, str]] | None:
     """Number, status and fingerprints of the newest run; None before the first."""
-    query = place.sql("SELECT run, status, fingerprints FROM {runs} ORDER BY run DESC LIMIT 1")
+    query = namespace.sql("SELECT run, status, fingerprints FROM {runs} ORDER BY run DESC LIMIT 1")
     return cast("tuple[int, str, dict[str, str]] | None", connection.execute(query).fetchone())
 
 
-def begin_run(connection: Connection, place: Place, source: Source, fingerprints: Mapping[str, str]) -> int:
+def begin_run(connection: Connection, namespace: Namespace, source: Source, fingerprints: Mapping[str, str]) -> int:
     """Opens a run and returns its number."""
-    query = place.sql(
+    query = namespace.sql(
         "INSERT INTO {runs} (status, version, source, database, fingerprints)"
         " VALUES ('running', %s, %s, %s, %s) RETURNING run"
     )
@@ -129,54 +129,54 @@ def begin_run(connection: Connection, place: Place, source: Source, fingerprints
     return int(row[0])
 
 
-def resume_run(connection: Connection, place: Place, run: int) -> None:
-    query = place.sql("UPDATE {runs} SET status = 'running', finished = NULL WHERE run = %s")
+def resume_run(connection: Connection, namespace: Namespace, run: int) -> None:
+    query = namespace.sql("UPDATE {runs} SET status = 'running', finished = NULL WHERE run = %s")
     connection.execute(query, (run,))
 
 
-def next_attempt(connection: Connection, place: Place, run: int) -> int:
-    """Numbers an attempt at a run; from now on nothing of the attempts before is committed (`hold_attempt`)."""
-    query = place.sql("UPDATE {runs} SET attempt = attempt + 1 WHERE run = %s RETURNING attempt")
+def begin_attempt(connection: Connection, namespace: Namespace, run: int) -> int:
+    """Numbers an attempt at a run; from now on nothing of the attempts before is committed (`fence_attempt`)."""
+    query = namespace.sql("UPDATE {runs} SET attempt = attempt + 1 WHERE run = %s RETURNING attempt")
     row = connection.execute(query, (run,)).fetchone()
     assert row is not None  # the run is open
     return int(row[0])
 
 
-def hold_attempt(connection: Connection, place: Place, run: int, attempt: int) -> None:
+def fence_attempt(connection: Connection, namespace: Namespace, run: int, attempt: int) -> None:
     """Within a transaction: no later attempt begins before it ends. Raises `StoppedError` where one has begun."""
-    query = place.sql("SELECT FROM {runs} WHERE run = %s AND attempt = %s FOR SHARE")
+    query = namespace.sql("SELECT FROM {runs} WHERE run = %s AND attempt = %s FOR SHARE")
     if connection.execute(query, (run, attempt)).fetchone() is None:
         raise StoppedError("another process has taken this run over", hint="`migrate status` shows how far it is.")
 
 
-def sign(connection: Connection, place: Place) -> None:
+def record_transaction(connection: Connection, namespace: Namespace) -> None:
     """Within the transaction, not a savepoint, of whatever writes rows of the target: says that it was ours.
 
     A row whose last writer has not signed is somebody else's, or has been changed since (`belongings`).
     """
-    connection.execute(place.sql("INSERT INTO {writes} DEFAULT VALUES ON CONFLICT DO NOTHING"))
+    connection.execute(namespace.sql("INSERT INTO {own_transactions} DEFAULT VALUES ON CONFLICT DO NOTHING"))
 
 
-def renew_fingerprints(connection: Connection, place: Place, run: int, fingerprints: Mapping[str, str]) -> None:
+def renew_fingerprints(connection: Connection, namespace: Namespace, run: int, fingerprints: Mapping[str, str]) -> None:
     """What later calls must find unchanged, from now on."""
-    query = place.sql("UPDATE {runs} SET fingerprints = %s WHERE run = %s")
+    query = namespace.sql("UPDATE {runs} SET fingerprints = %s WHERE run = %s")
     connection.execute(query, (Jsonb(dict(fingerprints)), run))
 
 
-def end_run(connection: Connection, place: Place, run: int, status: str) -> None:
-    query = place.sql("UPDATE {runs} SET status = %s, finished = clock_timestamp() WHERE run = %s")
+def end_run(connection: Connection, namespace: Namespace, run: int, status: str) -> None:
+    query = namespace.sql("UPDATE {runs} SET status = %s, finished = clock_timestamp() WHERE run = %s")
     connection.execute(query, (status, run))
 
 
-def finished_steps(connection: Connection, place: Place) -> set[str]:
-    return {row[0] for row in connection.execute(place.sql("SELECT step FROM {steps}"))}
+def finished_steps(connection: Connection, namespace: Namespace) -> set[str]:
+    return {row[0] for row in connection.execute(namespace.sql("SELECT step FROM {steps}"))}
 
 
 def finish_step(
-    connection: Connection, place: Place, run: int, step: str, detail: Any = None, began: datetime | None = None
+    connection: Connection, namespace: Namespace, run: int, step: str, detail: Any = None, began: datetime | None = None
 ) -> None:
     """Records a step as done; call it inside the transaction of the step's own writes. `began`: if not with that."""
-    query = place.sql(
+    query = namespace.sql(
         "INSERT INTO {steps} (step, run, detail, began) VALUES (%s, %s, %s, coalesce(%s, now()))"
         " ON CONFLICT (step) DO NOTHING"
     )
@@ -190,21 +190,21 @@ def read_clock(connection: Connection) -> datetime:
     return cast("datetime", row[0])
 
 
-def step_detail(connection: Connection, place: Place, step: str) -> Any:
+def step_detail(connection: Connection, namespace: Namespace, step: str) -> Any:
     """What a finished step left for later; None where it has not run."""
-    found = connection.execute(place.sql("SELECT detail FROM {steps} WHERE step = %s"), (step,)).fetchone()
+    found = connection.execute(namespace.sql("SELECT detail FROM {steps} WHERE step = %s"), (step,)).fetchone()
     return found[0] if found else None
 
 
-def pin(connection: Connection, place: Place, run: int, step: str, value: Any) -> Any:
+def pin_setting(connection: Connection, namespace: Namespace, run: int, step: str, value: Any) -> Any:
     """The value that a setting had when the run began, whatever it is now."""
-    finish_step(connection, place, run, step, value)
-    return step_detail(connection, place, step)
+    finish_step(connection, namespace, run, step, value)
+    return step_detail(connection, namespace, step)
 
 
-def record_batch(connection: Connection, place: Place, run: int, batch: Batch) -> None:
+def record_batch(connection: Connection, namespace: Namespace, run: int, batch: Batch) -> None:
     """The journal entry of a batch, in the transaction of its rows."""
-    query = place.sql(
+    query = namespace.sql(
         "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
     )
@@ -214,23 +214,23 @@ def record_batch(connection: Connection, place: Place, run: int, batch: Batch) -
     connection.execute(query, values)
 
 
-def has_batch(connection: Connection, place: Place, batch: Batch) -> bool:
+def has_batch(connection: Connection, namespace: Namespace, batch: Batch) -> bool:
     """Whether a batch is committed."""
-    query = place.sql("SELECT FROM {batches} WHERE collection = %s AND part = %s AND first_position = %s")
+    query = namespace.sql("SELECT FROM {batches} WHERE collection = %s AND part = %s AND first_position = %s")
     return connection.execute(query, (batch.collection, batch.part, batch.start)).fetchone() is not None
 
 
-def count_entries(connection: Connection, place: Place) -> int:
+def count_entries(connection: Connection, namespace: Namespace) -> int:
     """Batches and steps that are done."""
-    query = place.sql("SELECT (SELECT count(*) FROM {batches}) + (SELECT count(*) FROM {steps})")
+    query = namespace.sql("SELECT (SELECT count(*) FROM {batches}) + (SELECT count(*) FROM {steps})")
     row = connection.execute(query).fetchone()
     assert row is not None  # a SELECT of counts always answers
     return int(row[0])
 
 
-def record_metadata(connection: Connection, place: Place, collections: list[SourceCollection]) -> None:
+def record_metadata(connection: Connection, namespace: Namespace, collections: list[SourceCollection]) -> None:
     """Options and indexes of every source collection, for the way back; sizes, for who wants to know how far it is."""
-    query = place.sql(
+    query = namespace.sql(
         "INSERT INTO {metadata} (collection, metadata, documents, bytes, origin) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT (collection) DO UPDATE SET documents = excluded.documents, bytes = excluded.bytes"
     )
@@ -239,37 +239,37 @@ def record_metadata(connection: Connection, place: Place, collections: list[Sour
         cursor.executemany(query, values)
 
 
-def read_metadata(connection: Connection, place: Place) -> dict[str, bytes | None]:
+def read_metadata(connection: Connection, namespace: Namespace) -> dict[str, bytes | None]:
     """What `record_metadata` kept."""
-    found = connection.execute(place.sql("SELECT collection, metadata FROM {metadata}"), binary=True)
+    found = connection.execute(namespace.sql("SELECT collection, metadata FROM {metadata}"), binary=True)
     return {name: None if data is None else bytes(data) for name, data in found}
 
 
-def read_origins(connection: Connection, place: Place) -> dict[str, str]:
+def read_origins(connection: Connection, namespace: Namespace) -> dict[str, str]:
     """Where the collections come from that are none of the database."""
-    return dict(connection.execute(place.sql("SELECT collection, origin FROM {metadata} WHERE origin IS NOT NULL")))
+    return dict(connection.execute(namespace.sql("SELECT collection, origin FROM {metadata} WHERE origin IS NOT NULL")))
 
 
-def database_name(connection: Connection, place: Place) -> str:
+def database_name(connection: Connection, namespace: Namespace) -> str:
     """The source's database."""
-    found = connection.execute(place.sql("SELECT database FROM {runs} ORDER BY run DESC LIMIT 1")).fetchone()
+    found = connection.execute(namespace.sql("SELECT database FROM {runs} ORDER BY run DESC LIMIT 1")).fetchone()
     assert found is not None  # there are records, so there is a run
     return str(found[0])
 
 
-def read_kept(connection: Connection, place: Place, relation: str, collection: str) -> Iterator[bytes]:
+def read_kept(connection: Connection, namespace: Namespace, relation: str, collection: str) -> Iterator[bytes]:
     """The documents of a collection that are whole in `rejects` or `archive`, streamed."""
     query = sql.SQL("COPY (SELECT document FROM {} WHERE collection = %s) TO STDOUT (FORMAT BINARY)").format(
-        sql.Identifier(place.records, relation)
+        sql.Identifier(namespace.records, relation)
     )
     with connection.cursor() as cursor, cursor.copy(query, (collection,)) as stream:
         for (document,) in stream.rows():
             yield bytes(document)
 
 
-def read_whole(connection: Connection, place: Place, collection: str) -> Iterator[bytes]:
+def read_whole(connection: Connection, namespace: Namespace, collection: str) -> Iterator[bytes]:
     """The loaded documents of a collection that has no rows of its own (`merging`): the ledger keeps them, streamed."""
-    query = place.sql(
+    query = namespace.sql(
         "COPY (SELECT residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded') TO STDOUT (FORMAT BINARY)"
     )
     with connection.cursor() as cursor, cursor.copy(query, (collection,)) as stream:
@@ -279,15 +279,15 @@ def read_whole(connection: Connection, place: Place, collection: str) -> Iterato
             yield whole
 
 
-def count_outcomes(connection: Connection, place: Place) -> dict[str, Counts]:
+def count_outcomes(connection: Connection, namespace: Namespace) -> dict[str, Counts]:
     """The accounting identity of every collection read so far, from journal and ledger."""
-    kept = place.sql("SELECT collection, outcome, count(*) FROM {ledger} GROUP BY 1, 2")
-    return balance(connection, place, {(row[0], row[1]): int(row[2]) for row in connection.execute(kept)})
+    kept = namespace.sql("SELECT collection, outcome, count(*) FROM {ledger} GROUP BY 1, 2")
+    return balance(connection, namespace, {(row[0], row[1]): int(row[2]) for row in connection.execute(kept)})
 
 
-def balance(connection: Connection, place: Place, outcomes: Mapping[tuple[str, str], int]) -> dict[str, Counts]:
+def balance(connection: Connection, namespace: Namespace, outcomes: Mapping[tuple[str, str], int]) -> dict[str, Counts]:
     """The same where the ledger's entries have been counted, by collection and outcome."""
-    read = place.sql("SELECT collection, sum(documents)::bigint FROM {batches} GROUP BY 1 ORDER BY 1")
+    read = namespace.sql("SELECT collection, sum(documents)::bigint FROM {batches} GROUP BY 1 ORDER BY 1")
     return {
         name: Counts(
             source=int(documents),
@@ -299,16 +299,16 @@ def balance(connection: Connection, place: Place, outcomes: Mapping[tuple[str, s
     }
 
 
-def ledger_size(connection: Connection, place: Place) -> int:
+def ledger_size(connection: Connection, namespace: Namespace) -> int:
     """Bytes."""
-    row = connection.execute("SELECT pg_table_size(%s::regclass)", (f"{place.records}.ledger",)).fetchone()
+    row = connection.execute("SELECT pg_table_size(%s::regclass)", (f"{namespace.records}.ledger",)).fetchone()
     assert row is not None  # a SELECT of one value always answers
     return int(row[0])
 
 
-def count_by(connection: Connection, place: Place, relation: str, column: str) -> dict[str, int]:
+def count_by(connection: Connection, namespace: Namespace, relation: str, column: str) -> dict[str, int]:
     """Rows of `findings` by code, or of `rejects` by reason."""
     query = sql.SQL("SELECT {column}, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1").format(
-        column=sql.Identifier(column), relation=sql.Identifier(place.records, relation)
+        column=sql.Identifier(column), relation=sql.Identifier(namespace.records, relation)
     )
     return {row[0]: int(row[1]) for row in connection.execute(query)}

@@ -24,7 +24,7 @@ KEY = int.from_bytes(b"migrate", "big") % 2**31  # any fixed number; pg_locks sh
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockHolder:
     """Who has the lock: the process as it named itself, its session, since when."""
 
     name: str
@@ -43,13 +43,13 @@ def exclusive(connection: Connection) -> Iterator[None]:
 
     Errors: `LockedError` that names the process which has it.
     """
-    if not try_lock(connection) and not (end_own_ghost(connection) and try_lock(connection)):
+    if not try_lock(connection) and not (terminate_stale_holder(connection) and try_lock(connection)):
         raise LockedError(
             f"another migrate is at work on this target: {find_holder(connection) or 'it has just ended'}",
             hint="Wait until it has finished (`migrate status` shows how far it is), then run the same command again.",
         )
     connection.execute("SELECT set_config('application_name', %s, false)", (own_name(),))
-    end_orphans(connection)
+    terminate_orphaned_workers(connection)
     try:
         yield
     finally:
@@ -63,7 +63,7 @@ def try_lock(connection: Connection) -> bool:
     return bool(found and found[0])
 
 
-def end_own_ghost(connection: Connection) -> bool:
+def terminate_stale_holder(connection: Connection) -> bool:
     """Ends the session that has the lock if it is one that this very process has lost; whether it is gone.
 
     Where a network has stalled the server does not know that nobody is there any more.
@@ -76,7 +76,7 @@ def end_own_ghost(connection: Connection) -> bool:
     return _end(connection, "a.pid = %s", (holder.session,))
 
 
-def end_orphans(connection: Connection) -> None:
+def terminate_orphaned_workers(connection: Connection) -> None:
     """Ends sessions of workers whose run is gone: whoever has the lock has just begun, so none of them is its own.
 
     They could not commit any more, but their locks would be waited for.
@@ -107,7 +107,7 @@ def own_name() -> str:
     return f"migrate (process {os.getpid()} on {host}, {_TOKEN})"
 
 
-def find_holder(connection: Connection) -> Holder | None:
+def find_holder(connection: Connection) -> LockHolder | None:
     """Who holds the lock on this database, if anybody does."""
     query = (
         "SELECT coalesce(a.application_name, 'somebody'), l.pid, coalesce(a.usename, '?'),"
@@ -116,4 +116,4 @@ def find_holder(connection: Connection) -> Holder | None:
         " WHERE l.locktype = 'advisory' AND l.objid = %s AND l.granted AND d.datname = current_database()"
     )
     found = connection.execute(query, (KEY,)).fetchone()
-    return None if found is None else Holder(*found)
+    return None if found is None else LockHolder(*found)

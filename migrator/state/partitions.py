@@ -5,52 +5,54 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from migrator.sources.base import Batch, Part, Source
-from migrator.state.journal import Connection, Place
+from migrator.sources.base import Batch, Partition, Source
+from migrator.state.journal import Connection, Namespace
 
 LARGEST = 16 << 20  # bytes of a part
 SHARES = 4  # parts a worker where a collection is small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class PartitionProgress:
     """How far a part has been read without a gap. `ahead` are batches committed beyond: where each begins and ends."""
 
-    part: Part
+    part: Partition
     streamed: bool
     position: str
     done: bool
     ahead: Mapping[str, str]
 
 
-def ensure_parts(
-    connection: Connection, place: Place, source: Source, names: Iterable[str], workers: int, wanted: int
+def ensure_partitions(
+    connection: Connection, namespace: Namespace, source: Source, names: Iterable[str], workers: int, wanted: int
 ) -> None:
     """Records the parts of collections that have none yet: all of a collection's at once, of `wanted` bytes, or (0) so
     that every worker gets some."""
     sizes = {each.name: each.bytes or 0 for each in source.collections()}
-    found = connection.execute(place.sql("SELECT DISTINCT collection FROM {parts}"))
+    found = connection.execute(namespace.sql("SELECT DISTINCT collection FROM {partitions}"))
     known = {name for (name,) in found}
     for name in names:
         if name in known:
             continue
         size = wanted or max(source.smallest_part, min(LARGEST, sizes[name] // (SHARES * workers)))
         split = source.split(name, size)
-        parts = split or [Part(collection=name, number=0, start="", stop="")]
-        query = place.sql("INSERT INTO {parts} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)")
+        parts = split or [Partition(collection=name, number=0, start="", stop="")]
+        query = namespace.sql(
+            "INSERT INTO {partitions} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)"
+        )
         with connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(query, [(name, part.number, part.start, part.stop, split is None) for part in parts])
 
 
-def cut_off(connection: Connection, place: Place, batch: Batch) -> Batch:
+def split_at(connection: Connection, namespace: Namespace, batch: Batch) -> Batch:
     """Makes a batch of a stream (its part 0) a part of its own, and leaves what follows to the stream.
 
     So a later attempt reads again what was not committed, and nothing else, whatever else has changed by then."""
-    added = place.sql(
-        "INSERT INTO {parts} (collection, part, start, stop, streamed)"
-        " SELECT collection, max(part) + 1, %s, %s, true FROM {parts} WHERE collection = %s GROUP BY 1 RETURNING part"
+    added = namespace.sql(
+        "INSERT INTO {partitions} (collection, part, start, stop, streamed)"
+        " SELECT collection, max(part) + 1, %s, %s, true FROM {partitions} WHERE collection = %s GROUP BY 1 RETURNING part"
     )
-    left = place.sql("UPDATE {parts} SET start = %s WHERE collection = %s AND part = 0")
+    left = namespace.sql("UPDATE {partitions} SET start = %s WHERE collection = %s AND part = 0")
     with connection.transaction():
         row = connection.execute(added, (batch.start, batch.end, batch.collection)).fetchone()
         assert row is not None  # there is a part 0
@@ -58,31 +60,33 @@ def cut_off(connection: Connection, place: Place, batch: Batch) -> Batch:
     return replace(batch, part=row[0], last=True)
 
 
-def readings(connection: Connection, place: Place) -> list[Reading]:
+def read_progress(connection: Connection, namespace: Namespace) -> list[PartitionProgress]:
     """Every part that is known, in the order of its collection."""
     batches: dict[tuple[str, int], dict[str, tuple[str, bool]]] = {}
-    query = place.sql("SELECT collection, part, first_position, last_position, last FROM {batches}")
+    query = namespace.sql("SELECT collection, part, first_position, last_position, last FROM {batches}")
     for collection, number, first, last_position, last in connection.execute(query):
         batches.setdefault((collection, number), {})[first] = (last_position, last)
-    query = place.sql("SELECT collection, part, start, stop, streamed FROM {parts} ORDER BY collection, part")
+    query = namespace.sql("SELECT collection, part, start, stop, streamed FROM {partitions} ORDER BY collection, part")
     return [
-        follow(Part(collection=name, number=number, start=start, stop=stop), streamed, batches.get((name, number), {}))
+        advance(
+            Partition(collection=name, number=number, start=start, stop=stop), streamed, batches.get((name, number), {})
+        )
         for name, number, start, stop, streamed in connection.execute(query).fetchall()
     ]
 
 
-def follow(part: Part, streamed: bool, batches: Mapping[str, tuple[str, bool]]) -> Reading:
+def advance(part: Partition, streamed: bool, batches: Mapping[str, tuple[str, bool]]) -> PartitionProgress:
     """Batch by batch from the part's start; `batches` are (end, whether the last) by their beginning."""
     left, position = dict(batches), part.start
     while position in left:
         position, last = left.pop(position)
         if last:
-            return Reading(part=part, streamed=streamed, position=position, done=True, ahead={})
+            return PartitionProgress(part=part, streamed=streamed, position=position, done=True, ahead={})
     ahead = {start: end for start, (end, _) in left.items()}
-    return Reading(part=part, streamed=streamed, position=position, done=False, ahead=ahead)
+    return PartitionProgress(part=part, streamed=streamed, position=position, done=False, ahead=ahead)
 
 
-def complete(found: Iterable[Reading]) -> set[str]:
+def complete(found: Iterable[PartitionProgress]) -> set[str]:
     """The collections that have been read to their end."""
     by_name: dict[str, bool] = {}
     for reading in found:

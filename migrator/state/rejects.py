@@ -14,7 +14,7 @@ from bson.errors import InvalidBSON
 from migrator.documents.codec import decode_sound, show_id
 from migrator.errors import UsageError
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,29 +33,29 @@ class Rejected:
         return shown if self.document is None else {**shown, "document": self.document}
 
 
-def list_rejects(connection: Connection, place: Place, limit: int) -> list[Rejected]:
+def list_rejects(connection: Connection, namespace: Namespace, limit: int) -> list[Rejected]:
     """The first `limit` rejects, by collection and reason."""
-    _require_records(connection, place)
-    query = place.sql(
+    _require_records(connection, namespace)
+    query = namespace.sql(
         "SELECT id, collection, source_id, reason, detail FROM {rejects} ORDER BY collection, reason, id LIMIT %s"
     )
     return [_from_row(row) for row in connection.execute(query, (limit,))]
 
 
-def show_reject(connection: Connection, place: Place, number: int) -> Rejected:
+def show_reject(connection: Connection, namespace: Namespace, number: int) -> Rejected:
     """One reject with its document. Raises `UsageError` where there is none of this number."""
-    _require_records(connection, place)
-    query = place.sql("SELECT id, collection, source_id, reason, detail, document FROM {rejects} WHERE id = %s")
+    _require_records(connection, namespace)
+    query = namespace.sql("SELECT id, collection, source_id, reason, detail, document FROM {rejects} WHERE id = %s")
     row = connection.execute(query, (number,)).fetchone()
     if row is None:
         raise UsageError(f"there is no reject {number}", hint="`migrate rejects list` shows their numbers.")
     return _from_row(row)
 
 
-def export_rejects(connection: Connection, place: Place, path: Path) -> int:
+def export_rejects(connection: Connection, namespace: Namespace, path: Path) -> int:
     """Writes all rejects, one JSON document a line, into a new file; returns how many."""
-    _require_records(connection, place)
-    query = place.sql(
+    _require_records(connection, namespace)
+    query = namespace.sql(
         "SELECT id, collection, source_id, reason, detail, document FROM {rejects} ORDER BY collection, id"
     )
     count = 0
@@ -91,6 +91,6 @@ def _as_json(raw: bytes) -> Any:
     return json.loads(json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS))
 
 
-def _require_records(connection: Connection, place: Place) -> None:
-    if not journal.has_records(connection, place):
+def _require_records(connection: Connection, namespace: Namespace) -> None:
+    if not journal.has_records(connection, namespace):
         raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")

@@ -14,13 +14,13 @@ from psycopg import sql
 from migrator.errors import StoppedError
 from migrator.mapping.collection import Collection
 from migrator.state import journal
-from migrator.state.journal import SCRATCH, Connection, Place
+from migrator.state.journal import SCRATCH_NAMESPACE, Connection, Namespace
 
 
 @contextmanager
-def beside(
+def scratch_namespace(
     connection: Connection, mappings: Mapping[str, Collection], token: str, alone: frozenset[str]
-) -> Iterator[tuple[Place, int | None]]:
+) -> Iterator[tuple[Namespace, int | None]]:
     """Scratch schemas in the target's own database, dropped at the end, and the number of the run in them.
 
     A rehearsal that is stopped or killed leaves them. The next one with the same `token` goes on with them: it gets the
@@ -33,7 +33,7 @@ def beside(
     # Statistics of these tables need be no better than to tell the large ones.
     connection.execute("SET default_statistics_target = 10")
     try:
-        yield SCRATCH, run
+        yield SCRATCH_NAMESPACE, run
     except (KeyboardInterrupt, StoppedError):
         raise
     except BaseException:
@@ -45,28 +45,30 @@ def beside(
 
 def find_rehearsal(connection: Connection, token: str) -> int | None:
     """The run of a rehearsal that did not come to its end, if it was the same."""
-    same = journal.read_version(connection, SCRATCH) == journal.VERSION
-    latest = journal.latest_run(connection, SCRATCH) if same else None
+    same = journal.read_version(connection, SCRATCH_NAMESPACE) == journal.VERSION
+    latest = journal.latest_run(connection, SCRATCH_NAMESPACE) if same else None
     return latest[0] if latest is not None and latest[2] == {"rehearsal": token} else None
 
 
 def make(connection: Connection, mappings: Mapping[str, Collection], alone: frozenset[str]) -> None:
     """The schemas and what is in them. Nothing has to outlive a crash, and no text is compressed."""
     with connection.transaction():
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH.rows)))
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_NAMESPACE.rows)))
         for name in ["tenants", *(mapping.table.name for mapping in mappings.values())]:
             statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS) WITH ({})")
-            connection.execute(statement.format(SCRATCH.table(name), Place().table(name), HASTY))
-        add_keys(connection, SCRATCH, mappings)
+            connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name), HASTY))
+        add_keys(connection, SCRATCH_NAMESPACE, mappings)
         for mapping in mappings.values():
             if mapping.table.name not in alone:
                 seed_claims(connection, mapping)
-        journal.create_records(connection, SCRATCH)
-        for schema, name, column in connection.execute(COMPRESSED, [SCRATCH.rows, SCRATCH.records]).fetchall():
+        journal.create_records(connection, SCRATCH_NAMESPACE)
+        for schema, name, column in connection.execute(
+            COMPRESSED, [SCRATCH_NAMESPACE.rows, SCRATCH_NAMESPACE.records]
+        ).fetchall():
             alter = sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL")
             connection.execute(alter.format(sql.Identifier(schema, name), sql.Identifier(column)))
-        for (name,) in connection.execute(LOGGED, [SCRATCH.records]).fetchall():
-            table = sql.Identifier(SCRATCH.records, name)
+        for (name,) in connection.execute(LOGGED, [SCRATCH_NAMESPACE.records]).fetchall():
+            table = sql.Identifier(SCRATCH_NAMESPACE.records, name)
             connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(table))
             connection.execute(sql.SQL("ALTER TABLE {} SET ({})").format(table, HASTY))
 
@@ -85,15 +87,15 @@ LOGGED = """
 
 def drop(connection: Connection) -> None:
     """Takes the scratch schemas away, also those of a rehearsal that was killed."""
-    for schema in (SCRATCH.rows, SCRATCH.records):
+    for schema in (SCRATCH_NAMESPACE.rows, SCRATCH_NAMESPACE.records):
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
-def add_keys(connection: Connection, place: Place, mappings: Mapping[str, Collection]) -> None:
+def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection]) -> None:
     """Primary keys and unique values, and nothing NOT NULL beside."""
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(place.table("tenants")))
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(namespace.table("tenants")))
     for mapping in mappings.values():
-        table = place.table(mapping.table.name)
+        table = namespace.table(mapping.table.name)
         connection.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, sql.Identifier(mapping.key.column))
         )
@@ -114,14 +116,14 @@ def seed_claims(connection: Connection, mapping: Collection) -> None:
     """Ids and unique values of rows that are not this migration's."""
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in claimed_columns(mapping))
     query = sql.SQL("INSERT INTO {} ({}) SELECT {} {}").format(
-        SCRATCH.table(mapping.table.name), columns, columns, strangers(connection, mapping)
+        SCRATCH_NAMESPACE.table(mapping.table.name), columns, columns, strangers(connection, mapping)
     )
     connection.execute(query)
 
 
 def strangers(connection: Connection, mapping: Collection) -> sql.Composed:
     """`FROM … WHERE …`: the rows of a table of the target that no document of this migration became."""
-    real = Place()
+    real = Namespace()
     everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
     if not journal.has_records(connection, real):
         return everything

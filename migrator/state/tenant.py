@@ -12,7 +12,7 @@ from psycopg import sql
 from migrator.config.models import Config, Tenant
 from migrator.errors import PlanError
 from migrator.state import journal
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
 STEP = "tenant"
@@ -27,11 +27,11 @@ class Options:
     adopter: bytes | None = None
 
 
-def ensure_tenant(connection: Connection, place: Place, tenant: Tenant, run: int) -> None:
+def ensure_tenant(connection: Connection, namespace: Namespace, tenant: Tenant, run: int) -> None:
     """Makes the tenant's row where it is missing, and remembers whether it did. Raises `PlanError`."""
-    if STEP in journal.finished_steps(connection, place):
+    if STEP in journal.finished_steps(connection, namespace):
         return
-    table = place.table("tenants")
+    table = namespace.table("tenants")
     with connection.transaction():
         taken = sql.SQL("SELECT id, name FROM {} WHERE subdomain = %s AND id <> %s").format(table)
         other = connection.execute(taken, (tenant.subdomain, tenant.id)).fetchone()
@@ -43,7 +43,7 @@ def ensure_tenant(connection: Connection, place: Place, tenant: Tenant, run: int
         insert = sql.SQL(
             "INSERT INTO {} (id, name, subdomain) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id"
         ).format(table)
-        journal.sign(connection, place)
+        journal.record_transaction(connection, namespace)
         created = connection.execute(insert, (tenant.id, tenant.name, tenant.subdomain)).fetchone()
         detail = {"id": str(tenant.id), "created": created is not None}
-        journal.finish_step(connection, place, run, STEP, detail)
+        journal.finish_step(connection, namespace, run, STEP, detail)

@@ -31,7 +31,7 @@ _SESSION = """
     SELECT a.state, a.wait_event, a.state_change::text, c.bytes_processed
       FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c USING (pid) WHERE a.pid = %s
 """
-Answer = tuple[Any, ...] | None
+Probe = tuple[Any, ...] | None
 
 
 @dataclass
@@ -41,11 +41,11 @@ class Watched:
     connection: weakref.ref[Connection]
     dsn: str
     since: float | None = None
-    answer: Answer = None
+    answer: Probe = None
     answered: float = 0.0
 
 
-class Guard:
+class Watchdog:
     """Watches the connections of this process, from a thread that starts with the first of them."""
 
     def __init__(self) -> None:
@@ -108,9 +108,9 @@ def waits_for_us(answer: tuple[Any, ...]) -> bool:
     )
 
 
-def ask(dsn: str, pid: int) -> Answer:
+def ask(dsn: str, pid: int) -> Probe:
     """What the server says about a session; None where there is none. Raises `TimeoutError`, psycopg's errors."""
-    found: list[Answer | psycopg.Error] = []
+    found: list[Probe | psycopg.Error] = []
 
     def go() -> None:
         try:
@@ -144,4 +144,4 @@ def cut(connection: Connection) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-GUARD = Guard()
+GUARD = Watchdog()

@@ -168,21 +168,21 @@ class Console:
         with self._lock:
             self.close()
             said = _describe(error)
-            self._complain(("error: ", "bold red"), said)
+            self._print_error(("error: ", "bold red"), said)
             for cause in _causes(error):
                 text = _describe(cause)
                 if text not in said:
-                    self._complain(("because: ", "red"), text)
+                    self._print_error(("because: ", "red"), text)
                     said += text
             if isinstance(error, MigrateError) and error.hint:
-                self._complain(("hint: ", "bold cyan"), error.hint)
+                self._print_error(("hint: ", "bold cyan"), error.hint)
             if self.verbose if verbose is None else verbose:
-                self._complain(trace_error(error).rstrip())
+                self._print_error(trace_error(error).rstrip())
 
     def _say(self, *parts: str | tuple[str, str]) -> None:
         _print(self._talk, self.mask, parts)
 
-    def _complain(self, *parts: str | tuple[str, str]) -> None:
+    def _print_error(self, *parts: str | tuple[str, str]) -> None:
         _print(self._stderr, self.mask, parts)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.mapping.references import Name, Refer
-from migrator.translation.projection import Form, Slot
+from migrator.mapping.references import Reference, UncheckedReference
+from migrator.translation.projection import Slot, SlotType
 
 
 @dataclass
-class Draft:
+class CodeWriter:
     """Lines and names. `locals_` are the locals of plain values by row key, `fields` those of what is asked of
     documents, in the order of their slots."""
 
@@ -30,13 +30,13 @@ class Draft:
         """The local for a row key, made up on first use."""
         return self.locals_.setdefault(column, f"p{len(self.locals_)}")
 
-    def value(self, name: str, form: Form = Form.VALUE) -> str:
+    def value(self, name: str, form: SlotType = SlotType.VALUE) -> str:
         """The local with a field of the document, asked for on first use."""
         return self.fields.setdefault((name, form), f"f{len(self.fields)}")
 
     def whole(self) -> str:
         """The local with the whole document."""
-        return self.fields.setdefault(("", Form.WHOLE), "d")
+        return self.fields.setdefault(("", SlotType.WHOLE), "d")
 
     def bind(self, prefix: str, value: Any) -> str:
         """A name in the function's globals for a value."""
@@ -44,7 +44,7 @@ class Draft:
         self.names[name] = value
         return name
 
-    def memo_of(self, rule: Refer | Name) -> str:
+    def memo_of(self, rule: Reference | UncheckedReference) -> str:
         """The local with the ids that a rule's field has claimed in this batch."""
         return "own" if rule.key == self.collection.key else f"ids{self.collection.rules.index(rule)}"
 

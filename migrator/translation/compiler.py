@@ -23,17 +23,17 @@ from migrator.ids import collection_tag, objectid_to_uuid, uuid_of, uuid_text
 from migrator.mapping.codecs import UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Archived, Rejected, Rule
-from migrator.mapping.references import Key, Name, Refer
-from migrator.mapping.rules import Compute, Imply, OneOf, Pack
+from migrator.mapping.references import Key, Reference, UncheckedReference
+from migrator.mapping.rules import Compute, Implied, JsonObject, Variants
 from migrator.postgres import copy_format
 from migrator.translation import tuple_layout
-from migrator.translation.codegen import Draft
+from migrator.translation.codegen import CodeWriter
 from migrator.translation.encoder import PROBED_BYTES, Encoder
 from migrator.translation.memo import NOTHING, Group, Memo, group_of
-from migrator.translation.projection import Cuts, Form, Wanted
-from migrator.translation.residue_fields import Telling
+from migrator.translation.projection import Projection, Projections, SlotType
+from migrator.translation.residue_fields import ResidueHeaderCache
 from migrator.translation.templates import has_form, write_back, write_forward, write_implied
-from migrator.translation.tuple_layout import Layout, Piece, Run, runs_of
+from migrator.translation.tuple_layout import Layout, Run, Slot, runs_of
 
 Fast = Callable[..., list[int]]
 
@@ -48,17 +48,17 @@ class Compiled:
     been cut are passed over, and places are counted from `first`.
     """
 
-    wanted: Wanted
+    wanted: Projection
     fast: Fast
 
-    def asking(self, cuts: Cuts) -> list[Document]:
+    def asking(self, cuts: Projections) -> list[Document]:
         """Documents that ask what those ask which have been cut: the whole, or each different reference by itself."""
         found = [each for each in cuts.tuples if each is not None]
         asked: list[Document] = []
         for place, (name, form) in enumerate(self.wanted.slots, HEAD):
-            if form is Form.WHOLE:
+            if form is SlotType.WHOLE:
                 return [each[place] for each in found]
-            if form is Form.VALUE and name in self.wanted.references:
+            if form is SlotType.VALUE and name in self.wanted.references:
                 values = [each[place] for each in found if each[place] is not ABSENT]
                 asked += [{name: text} for text in {value for value in values if type(value) is str}]
                 asked += [{name: value} for value in values if type(value) is not str]
@@ -76,7 +76,9 @@ def compile_collection(
 ) -> Compiled:
     """The function for one collection. `lister` as for `Encoder`; `packer` makes what joins the tuples."""
     if any(collection.key.column in rule.columns for rule in collection.rules):
-        return Compiled(Wanted(frozenset(), (), (("", Form.WHOLE),)), leave_all)  # the id follows from other columns
+        return Compiled(
+            Projection(frozenset(), (), (("", SlotType.WHOLE),)), leave_all
+        )  # the id follows from other columns
     code = Code(collection, options, lister, packer)
     text = code.source()
     namespace = dict(code.names)
@@ -84,7 +86,7 @@ def compile_collection(
     return Compiled(code.wanted(), namespace["fast"])
 
 
-def leave_all(cuts: Cuts, translation: Any, output: Any, first: int = 0) -> list[int]:
+def leave_all(cuts: Projections, translation: Any, output: Any, first: int = 0) -> list[int]:
     """What stands in for a compiled function where nothing can be compiled."""
     return [place for place, each in enumerate(cuts.tuples, first) if each is not None]
 
@@ -107,7 +109,7 @@ class IdMemo(dict[Any, tuple[bytes, bool]]):
         return found
 
 
-class Code(Draft):
+class Code(CodeWriter):
     """The code of one collection, while it is written."""
 
     def __init__(
@@ -122,35 +124,35 @@ class Code(Draft):
         self.names.update(
             A=ABSENT, Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, IdMemo=IdMemo, same=same,
             decode=decode, to_v7=objectid_to_uuid, known=_known, SIMPLE=frozenset({str, bool, int, type(None)}),
-            encoder=Encoder(self.collection), rule_of=self.collection.rules, tell=Telling().tell,
+            encoder=Encoder(self.collection), rule_of=self.collection.rules, tell=ResidueHeaderCache().tell,
         )  # fmt: skip
         self.fragments: list[str] = []
         self._sort_rules()
 
     def _sort_rules(self) -> None:
         """Every rule has one of six places: the memo, a reference, a field that a reference leads to, in line, only
-        where one of its fields is there (`Pack`), or as it is (it shares a field it gives back with another rule, or is
+        where one of its fields is there (`JsonObject`), or as it is (it shares a field it gives back with another rule, or is
         of a kind without a form in line)."""
         rules = self.collection.rules
         shared = [name for rule in (self.collection.key, *rules) for name in rule.gives]
         alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.gives)]
         self.group: Group = group_of(self.collection, alone)
         rest = [rule for rule in rules if rule not in self.group.rules]
-        self.packs = [rule for rule in rest if rule in alone and isinstance(rule, Pack)]
+        self.packs = [rule for rule in rest if rule in alone and isinstance(rule, JsonObject)]
         self.generic = [rule for rule in rest if rule not in self.packs and (rule not in alone or not has_form(rule))]
         inline = [rule for rule in rest if rule not in self.generic and rule not in self.packs]
-        self.refers = [rule for rule in inline if isinstance(rule, Refer)]
+        self.refers = [rule for rule in inline if isinstance(rule, Reference)]
         self.led = [
-            [rule for rule in inline if isinstance(rule, Imply) and _is_led(rule, refer)] for refer in self.refers
+            [rule for rule in inline if isinstance(rule, Implied) and _is_led(rule, refer)] for refer in self.refers
         ]
         elsewhere = [*self.refers, *(rule for led in self.led for rule in led)]
         self.inline = [rule for rule in inline if rule not in elsewhere]
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> Projection:
         """What the function asks of documents; once its code is written."""
         familiar = self.group.fields if self.group.rules else ()
         references = frozenset(name for lookup in self.collection.lookups for name in lookup.fields)
-        return Wanted(self.collection.gives, familiar, tuple(self.fields), references)
+        return Projection(self.collection.gives, familiar, tuple(self.fields), references)
 
     def source(self) -> str:
         """The whole function."""
@@ -181,7 +183,7 @@ class Code(Draft):
         self.add(1, "add_id = output.ids.append", "add_place = output.places.append")
         self.add(1, f"own = IdMemo({self.bind('key', key)})")
         for rule in self.collection.rules:
-            if isinstance(rule, Refer | Name) and rule.key != key:
+            if isinstance(rule, Reference | UncheckedReference) and rule.key != key:
                 self.add(1, f"{self.memo_of(rule)} = IdMemo({self.bind('key', rule.key)})")
         self.add(1, *(f"found{number} = {{}}" for number in range(len(self.refers))))
 
@@ -193,7 +195,7 @@ class Code(Draft):
         for rule in self.collection.rules:
             if rule in self.generic:
                 self._forward_generic(rule)
-            elif isinstance(rule, Pack) and rule in self.packs:
+            elif isinstance(rule, JsonObject) and rule in self.packs:
                 self._forward_pack(rule)
             elif rule in self.inline:
                 write_forward(self, rule)
@@ -254,7 +256,7 @@ class Code(Draft):
         for rule in self.inline:
             if isinstance(rule, Compute):
                 needed.update(rule.after + rule.reverse_of)
-            elif isinstance(rule, Imply | OneOf):
+            elif isinstance(rule, Implied | Variants):
                 needed.update(rule.of)
         return needed
 
@@ -278,7 +280,7 @@ class Code(Draft):
             self.add(3, f"if {v}.__class__ is not str or not {v} or len({v}) > {key.most // 4} or '\\0' in {v}:")
             self.add(3, "    slow(first + n); continue", f"{target} = {v}")
             return
-        v = self.value(key.path, Form.UUID)
+        v = self.value(key.path, SlotType.UUID)
         self.add(3, f"if {v}.__class__ is bytes:", f"    {target} = {v}")
         self.add(3, f"elif {v}.__class__ is str and {v}:", f"    {target}, exact = own[{v}]")
         self.add(4, "if not exact:", f"    x += ({key.path!r},)")
@@ -292,17 +294,17 @@ class Code(Draft):
         for column in rule.columns:
             self.add(3, f"{self.local(column)} = row[{column!r}]")
 
-    def _forward_pack(self, rule: Pack) -> None:
+    def _forward_pack(self, rule: JsonObject) -> None:
         """Most documents have none of its fields: the whole document is decoded for the others."""
         number, row = self.collection.rules.index(rule), self.row()
         target = self.local(rule.column)
-        there = [self.value(name, Form.THERE) for name in rule.reads]
+        there = [self.value(name, SlotType.THERE) for name in rule.reads]
         self.add(3, f"packed{number} = not ({' is '.join([*there, 'A'])})")
         self.add(3, f"if not packed{number}:", f"    {target} = None", "else:")
         self.add(4, f"whole = decode(cuts.raw(n)); row = {row}", f"rule_of[{number}].forward(whole, row, T)")
         self.add(4, f"{target} = row[{rule.column!r}]")
 
-    def _back_pack(self, rule: Pack) -> None:
+    def _back_pack(self, rule: JsonObject) -> None:
         number = self.collection.rules.index(rule)
         self.add(3, f"if packed{number}:", f"    row = {self.row()}; given = {{}}; get = whole.get")
         self.add(4, f"rule_of[{number}].back(row, given)")
@@ -352,7 +354,7 @@ class Code(Draft):
                 values = [self.constants.get(name) for name, _ in run.columns]
                 layout.add_literal(copy_format.write_row(values, [kind for _, kind in run.columns])[2:])
             elif run.known == "familiar":
-                layout.add(Piece.FRAGMENT, next(fragments))
+                layout.add(Slot.FRAGMENT, next(fragments))
             else:
                 for name, kind in run.columns:
                     layout.add(*tuple_layout.piece_of(kind, self.locals_[name], self.bind))
@@ -368,11 +370,11 @@ class Code(Draft):
         layout = Layout()
         name = self.collection.name.encode()
         layout.add_literal(struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0")
-        layout.add(Piece.FRAGMENT, "oid")
+        layout.add(Slot.FRAGMENT, "oid")
         layout.add_literal(b"\0")
-        layout.add(Piece.TEXT if key.text else Piece.UUID_TEXT, self.locals_[key.column])
+        layout.add(Slot.TEXT if key.text else Slot.UUID_TEXT, self.locals_[key.column])
         layout.add_literal(_LENGTH(6) + b"loaded")
-        layout.add(Piece.FRAGMENT, "tail")
+        layout.add(Slot.FRAGMENT, "tail")
         self.add(2, f"add_ledger({self.bind('pack_ledger', self._packer(layout.pieces))}({', '.join(layout.values)}))")
 
     def _emit_rest(self, key: str) -> None:
@@ -387,7 +389,7 @@ class Code(Draft):
         self.add(3, "encoder.add_findings(output, first + n, translation.findings(source_id))")
 
 
-def _is_led(rule: Imply, refer: Refer) -> bool:
+def _is_led(rule: Implied, refer: Reference) -> bool:
     """Whether a field follows from what a reference leads to, and from nothing else."""
     return bool(rule.of) and set(rule.of) <= set(refer.columns)
 

@@ -17,8 +17,8 @@ from migrator.documents.residue import pack_residue, subtract
 from migrator.mapping import codecs
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row, Rule
-from migrator.mapping.references import Refer
-from migrator.mapping.rules import Compute, Imply, Take
+from migrator.mapping.references import Reference
+from migrator.mapping.rules import Compute, Field, Implied
 from migrator.postgres import copy_format
 from migrator.translation.interpreter import Translation
 from migrator.translation.residue_fields import as_field
@@ -46,11 +46,11 @@ class Group:
 
 
 def group_of(collection: Collection, rules: Sequence[Rule]) -> Group:
-    """Which of `rules` are over familiar fields alone; of the others' columns they may use those of a `Refer`."""
-    few = collection.few | {name for rule in rules for name in _surely_few(rule)}
-    inputs = {column for rule in rules if isinstance(rule, Refer) for column in rule.columns}
+    """Which of `rules` are over familiar fields alone; of the others' columns they may use those of a `Reference`."""
+    few = collection.low_cardinality | {name for rule in rules for name in _surely_few(rule)}
+    inputs = {column for rule in rules if isinstance(rule, Reference) for column in rule.columns}
     known, chosen = set(inputs), []
-    for rule in sorted(rules, key=lambda rule: isinstance(rule, Imply)):  # they use columns of any rule
+    for rule in sorted(rules, key=lambda rule: isinstance(rule, Implied)):  # they use columns of any rule
         if not rule.lookups and _reads(rule) <= few and _needs(rule) <= known | set(rule.columns):
             chosen.append(rule)
             known.update(rule.columns)
@@ -61,9 +61,9 @@ def group_of(collection: Collection, rules: Sequence[Rule]) -> Group:
 
 
 def _surely_few(rule: Rule) -> Iterable[str]:
-    if isinstance(rule, Imply) and not rule.of and type(rule.value) in _PLAIN:
+    if isinstance(rule, Implied) and not rule.of and type(rule.value) in _PLAIN:
         return (rule.path,)
-    return rule.paths if isinstance(rule, Take) and isinstance(rule.codec, codecs.Boolean | codecs.Enum) else ()
+    return rule.paths if isinstance(rule, Field) and isinstance(rule.codec, codecs.Boolean | codecs.Enum) else ()
 
 
 _NEVER = frozenset({"\0"})  # a name that no field has
@@ -71,19 +71,19 @@ _NEVER = frozenset({"\0"})  # a name that no field has
 
 def _reads(rule: Rule) -> frozenset[str]:
     """The fields that tell all about a rule's outcome, both ways; a field that cannot be where more than fields do."""
-    if isinstance(rule, Imply):
+    if isinstance(rule, Implied):
         return frozenset({rule.path})
     if isinstance(rule, Compute):
         return frozenset(rule.fields + rule.gives)
-    simple = isinstance(rule, Take) and rule.otherwise is None and not any("." in path for path in rule.paths)
-    return frozenset(rule.paths + rule.gives) if simple and isinstance(rule, Take) else _NEVER
+    simple = isinstance(rule, Field) and rule.otherwise is None and not any("." in path for path in rule.paths)
+    return frozenset(rule.paths + rule.gives) if simple and isinstance(rule, Field) else _NEVER
 
 
 def _needs(rule: Rule) -> frozenset[str]:
     """The columns that a rule uses."""
     if isinstance(rule, Compute):
         return frozenset(rule.after + rule.reverse_of)
-    return frozenset(rule.of) if isinstance(rule, Imply) else frozenset()
+    return frozenset(rule.of) if isinstance(rule, Implied) else frozenset()
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """What a compiled function is given of a document: the fields it asks for, cut out of raw BSON, in a tuple.
 
 There are two of a kind. The one here decodes every document by the driver, and compares what that encodes to with the
-document's bytes. `native.Cutter`, which is there where the package was built with a C compiler, reads the bytes
+document's bytes. `native.Projector`, which is there where the package was built with a C compiler, reads the bytes
 themselves and makes objects of what is asked for alone. It leaves more documents uncut, and says the same of the rest.
 """
 
@@ -25,7 +25,7 @@ from migrator.translation import native
 from migrator.translation.residue_fields import as_field, encode_all
 
 
-class Form(IntEnum):
+class SlotType(IntEnum):
     """How a field is wanted. Of a document whose field is not so nothing is said.
 
     VALUE: as the driver decodes it. MOMENT: microseconds since 1970 of a date that a timestamp can hold, or None for
@@ -40,11 +40,11 @@ class Form(IntEnum):
     THERE = 4
 
 
-Slot = tuple[str, Form]
+Slot = tuple[str, SlotType]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Projection:
     """What is asked of documents.
 
     `given` are fields that rules give back. A tuple has the bytes of the ObjectId in `_id`, the number of fields that
@@ -58,7 +58,7 @@ class Wanted:
     references: frozenset[str] = frozenset()
 
 
-class Cuts(Protocol):
+class Projections(Protocol):
     """Some documents of a batch. `tuples` has None for a document of which nothing is said; `end`: where they end."""
 
     @property
@@ -80,16 +80,16 @@ class Cuts(Protocol):
         ...
 
 
-class Cut(Protocol):
+class Projecting(Protocol):
     """Cuts documents: at most `most` of a batch, from a position on. Raises ValueError where lengths do not fit."""
 
-    def cut(self, data: bytes, position: int, most: int) -> Cuts: ...
+    def cut(self, data: bytes, position: int, most: int) -> Projections: ...
 
 
-def cutter_of(wanted: Wanted) -> Cut:
+def projector_of(wanted: Projection) -> Projecting:
     """The fastest there is."""
     if native.Cutter is None:
-        return Cutter(wanted)
+        return Projector(wanted)
     return native.Cutter(
         wanted.given,
         wanted.familiar,
@@ -109,15 +109,15 @@ def decode_value(kind: int, raw: bytes) -> Any:
     return bson.decode(document, CODEC_OPTIONS)[""]
 
 
-class Cutter:
+class Projector:
     """Cuts by decoding."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Projection) -> None:
         self._wanted = wanted
         self._given = wanted.given | {"_id"}
         self._slots = [(name, _READERS[form]) for name, form in wanted.slots]
 
-    def cut(self, data: bytes, position: int, most: int) -> Cuts:
+    def cut(self, data: bytes, position: int, most: int) -> Projections:
         raws: list[bytes] = []
         starts: list[int] = []
         first = position
@@ -212,10 +212,10 @@ def _read_uuid(document: Document, name: str) -> Any:
     return UNFIT if isinstance(value, bytes) else value
 
 
-_READERS: dict[Form, Callable[[Document, str], Any]] = {
-    Form.VALUE: lambda document, name: document.get(name, ABSENT),
-    Form.MOMENT: _read_moment,
-    Form.UUID: _read_uuid,
-    Form.WHOLE: lambda document, name: document,
-    Form.THERE: lambda document, name: True if name in document else ABSENT,
+_READERS: dict[SlotType, Callable[[Document, str], Any]] = {
+    SlotType.VALUE: lambda document, name: document.get(name, ABSENT),
+    SlotType.MOMENT: _read_moment,
+    SlotType.UUID: _read_uuid,
+    SlotType.WHOLE: lambda document, name: document,
+    SlotType.THERE: lambda document, name: True if name in document else ABSENT,
 }

@@ -25,7 +25,7 @@ def as_field(residue: bytes | None) -> bytes:
     return NULL if residue is None else _length(len(residue)) + residue
 
 
-class Telling:
+class ResidueHeaderCache:
     """What a residue tells beside `set`: its elements. Most documents tell one of a few things."""
 
     def __init__(self) -> None:

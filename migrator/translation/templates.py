@@ -10,32 +10,32 @@ from typing import Any
 from migrator.ids import canonical_uuid
 from migrator.mapping import codecs
 from migrator.mapping.context import Rule
-from migrator.mapping.references import Members, Name, Refer
-from migrator.mapping.rules import Compute, Imply, OneOf, Take
-from migrator.translation.codegen import Draft
-from migrator.translation.projection import Form
+from migrator.mapping.references import MemberList, Reference, UncheckedReference
+from migrator.mapping.rules import Compute, Field, Implied, Variants
+from migrator.translation.codegen import CodeWriter
+from migrator.translation.projection import SlotType
 
 
 def has_form(rule: Rule) -> bool:
     """Whether a rule can be written in line."""
-    if isinstance(rule, Take):
+    if isinstance(rule, Field):
         simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.back_to is None
         return simple and _READINGS.get(type(rule.codec)) is not None
-    return isinstance(rule, Imply | OneOf | Compute | Refer | Name | Members)
+    return isinstance(rule, Implied | Variants | Compute | Reference | UncheckedReference | MemberList)
 
 
-def write_forward(draft: Draft, rule: Rule) -> None:
+def write_forward(draft: CodeWriter, rule: Rule) -> None:
     """The way there: columns out of fields."""
-    if isinstance(rule, Take):
+    if isinstance(rule, Field):
         _forward_take(draft, rule)
     elif isinstance(rule, Compute):
         _forward_compute(draft, rule)
-    elif isinstance(rule, Name):
+    elif isinstance(rule, UncheckedReference):
         _forward_name(draft, rule)
 
 
-def _forward_name(draft: Draft, rule: Name) -> None:
-    target, v = draft.local(rule.column), draft.value(rule.path, Form.UUID)
+def _forward_name(draft: CodeWriter, rule: UncheckedReference) -> None:
+    target, v = draft.local(rule.column), draft.value(rule.path, SlotType.UUID)
     first, *_ = ids = [canonical_uuid(text) for text in rule.nobody]
     unlike = f"    x += ({rule.path!r},)"
     draft.add(3, f"if {v}.__class__ is bytes:", f"    if {v} in {draft.bind('nobody_ids', ids)}:")
@@ -48,9 +48,9 @@ def _forward_name(draft: Draft, rule: Name) -> None:
     draft.add(3, "else:", "    slow(first + n); continue")
 
 
-def _forward_take(draft: Draft, rule: Take) -> None:
+def _forward_take(draft: CodeWriter, rule: Field) -> None:
     path, target = rule.paths[0], draft.local(rule.column)
-    v = draft.value(path, Form.MOMENT if isinstance(rule.codec, codecs.Moment) else Form.VALUE)
+    v = draft.value(path, SlotType.MOMENT if isinstance(rule.codec, codecs.Moment) else SlotType.VALUE)
     draft.add(3, *_reading(rule, target, v))
     if rule.required or rule.otherwise is not None:
         draft.add(3, "else:", "    slow(first + n); continue")
@@ -63,27 +63,27 @@ def _forward_take(draft: Draft, rule: Take) -> None:
     draft.add(3, "else:", "    slow(first + n); continue")
 
 
-def _forward_compute(draft: Draft, rule: Compute) -> None:
+def _forward_compute(draft: CodeWriter, rule: Compute) -> None:
     arguments = ["T", *(draft.value(name) for name in rule.fields), *(draft.locals_[name] for name in rule.after)]
     targets = ", ".join(draft.local(column) for column in rule.columns)
     draft.add(3, f"{targets} = {draft.bind('compute', rule.function)}({', '.join(arguments)})")
 
 
-def write_back(draft: Draft, rule: Rule) -> None:
+def write_back(draft: CodeWriter, rule: Rule) -> None:
     """The way back: the field that the columns give, against the document's."""
-    if isinstance(rule, OneOf):
+    if isinstance(rule, Variants):
         _back_one_of(draft, rule)
-    elif isinstance(rule, Members):
-        v = draft.value(rule.path, Form.THERE)
+    elif isinstance(rule, MemberList):
+        v = draft.value(rule.path, SlotType.THERE)
         draft.add(3, f"if {v} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
-    elif isinstance(rule, Imply):
+    elif isinstance(rule, Implied):
         draft.compare(rule.path, f"known({write_implied(draft, rule)})")
     elif isinstance(rule, Compute) and rule.to is not None:
         arguments = ", ".join(draft.locals_[name] for name in rule.reverse_of)
         draft.compare(rule.to, f"{draft.bind('reverse', rule.reverse)}({arguments})" if rule.reverse else "A")
 
 
-def _back_one_of(draft: Draft, rule: OneOf) -> None:
+def _back_one_of(draft: CodeWriter, rule: Variants) -> None:
     """The first form is nothing to tell; another one is told by its number."""
     w, columns = draft.value(rule.path), ", ".join(draft.locals_[name] for name in rule.of)
     draft.add(3, f"b = {draft.bind('form', rule.forms[0])}({columns})")
@@ -96,7 +96,7 @@ def _back_one_of(draft: Draft, rule: OneOf) -> None:
     draft.add(4, f"elif {w} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
 
 
-def write_implied(draft: Draft, rule: Imply) -> str:
+def write_implied(draft: CodeWriter, rule: Implied) -> str:
     """The expression for an implied value."""
     if not rule.of:
         return draft.bind("implied", rule.value)
@@ -112,7 +112,7 @@ _READINGS: dict[type[Any], tuple[str, str, str]] = {
 }
 
 
-def _reading(rule: Take, p: str, v: str) -> list[str]:
+def _reading(rule: Field, p: str, v: str) -> list[str]:
     """Code that reads the usual type; anything odd about the value leaves the document to `translate`."""
     condition, value, odd = (form.format(p=p, v=v) for form in _READINGS[type(rule.codec)])
     lines = [f"if {condition}:", f"    {p} = {value}"]

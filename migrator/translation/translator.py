@@ -17,7 +17,7 @@ from migrator.translation.compiler import compile_collection
 from migrator.translation.encoder import Encoder, Output, add_archived
 from migrator.translation.interpreter import Listed, References, Translation
 from migrator.translation.outcomes import Reject
-from migrator.translation.projection import Cuts, cutter_of
+from migrator.translation.projection import Projections, projector_of
 
 # Documents translated together: many, so that few questions are put to the server; few, so that little is decoded at
 # one time.
@@ -49,7 +49,7 @@ class Translator:
         self._resolver = resolver
         self.encoder = Encoder(collection, lister)
         self.compiled = compile_collection(collection, options, lister)
-        self.cutter = cutter_of(self.compiled.wanted)
+        self.cutter = projector_of(self.compiled.wanted)
 
     def translate(self, data: bytes) -> tuple[Output, list[int]]:
         """What becomes of a batch, and where its documents begin."""
@@ -62,7 +62,7 @@ class Translator:
             position = cuts.end
         return output, starts
 
-    def _translate_some(self, cuts: Cuts, first: int, output: Output) -> None:
+    def _translate_some(self, cuts: Projections, first: int, output: Output) -> None:
         """Some documents of a batch, from place `first` on."""
         uncut = self._decode_uncut(cuts, output)
         asking = [*self.compiled.asking(cuts), *uncut.values()]
@@ -78,7 +78,7 @@ class Translator:
             self.encoder.add(output, first + place, raw_bson.source_id(raw), raw, result, document)
             self.encoder.add_findings(output, first + place, findings)
 
-    def _decode_uncut(self, cuts: Cuts, output: Output) -> dict[int, Document]:
+    def _decode_uncut(self, cuts: Projections, output: Output) -> dict[int, Document]:
         """The documents that have not been cut, by place: hardly ever any. What cannot be decoded is rejected."""
         uncut: dict[int, Document] = {}
         for place, found in enumerate(cuts.tuples):

@@ -33,7 +33,7 @@ class Run:
 
 def runs_of(table: sa.Table, literal: Collection[str], familiar: Collection[str]) -> list[Run]:
     """The table's columns as runs; a literal run next to a familiar one becomes a part of it."""
-    marked = [(_how(name, literal, familiar), (name, kind)) for name, kind in copy_format.kinds_of_table(table)]
+    marked = [(slot_kind(name, literal, familiar), (name, kind)) for name, kind in copy_format.kinds_of_table(table)]
     runs = [Run(known, tuple(c for _, c in group)) for known, group in groupby(marked, lambda pair: pair[0])]
     merged: list[Run] = []
     for run in runs:
@@ -43,11 +43,11 @@ def runs_of(table: sa.Table, literal: Collection[str], familiar: Collection[str]
     return merged
 
 
-def _how(name: str, literal: Collection[str], familiar: Collection[str]) -> str:
+def slot_kind(name: str, literal: Collection[str], familiar: Collection[str]) -> str:
     return "literal" if name in literal else "familiar" if name in familiar else ""
 
 
-class Piece(IntEnum):
+class Slot(IntEnum):
     """Parts of a tuple. FRAGMENT: bytes as they are; the others are fields, with their length, and NULL for None.
 
     UUID_TEXT writes 16 bytes as a UUID's text, TIMESTAMP microseconds since 1970.
@@ -67,42 +67,42 @@ class Piece(IntEnum):
 class Layout:
     """Of what a tuple is made: pieces, and the expressions for those that are no literals."""
 
-    pieces: list[tuple[Piece, bytes]] = field(default_factory=list)
+    pieces: list[tuple[Slot, bytes]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
 
     def add_literal(self, literal: bytes) -> None:
         """Neighbouring literals become one."""
-        if self.pieces and self.pieces[-1][0] is Piece.LITERAL:
+        if self.pieces and self.pieces[-1][0] is Slot.LITERAL:
             literal = self.pieces.pop()[1] + literal
-        self.pieces.append((Piece.LITERAL, literal))
+        self.pieces.append((Slot.LITERAL, literal))
 
-    def add(self, piece: Piece, value: str) -> None:
+    def add(self, piece: Slot, value: str) -> None:
         self.pieces.append((piece, b""))
         self.values.append(value)
 
 
-def piece_of(kind: str, local: str, bind: Callable[[str, Any], str]) -> tuple[Piece, str]:
+def piece_of(kind: str, local: str, bind: Callable[[str, Any], str]) -> tuple[Slot, str]:
     """How a plain value in a local becomes a field of a kind of column, and the expression for it."""
     if kind in _PIECES:
         return _PIECES[kind], local
-    return Piece.BYTES, f"(None if {local} is None else {bind('write', copy_format.writer(kind))}({local}))"
+    return Slot.BYTES, f"(None if {local} is None else {bind('write', copy_format.writer(kind))}({local}))"
 
 
 _PIECES = {
-    "uuid": Piece.BYTES, "bytea": Piece.BYTES, "vector": Piece.BYTES, "text": Piece.TEXT, "integer": Piece.INTEGER,
-    "boolean": Piece.BOOLEAN, "timestamp": Piece.TIMESTAMP,
+    "uuid": Slot.BYTES, "bytea": Slot.BYTES, "vector": Slot.BYTES, "text": Slot.TEXT, "integer": Slot.INTEGER,
+    "boolean": Slot.BOOLEAN, "timestamp": Slot.TIMESTAMP,
 }  # fmt: skip
 
 
-def packer_of(pieces: Sequence[tuple[Piece, bytes]]) -> Callable[..., bytes]:
+def packer_of(pieces: Sequence[tuple[Slot, bytes]]) -> Callable[..., bytes]:
     """What joins the values of a layout into a tuple: the fastest there is."""
-    return Packer(pieces) if native.Packer is None else native.Packer(pieces, shift=copy_format.EPOCH_SHIFT)
+    return TuplePacker(pieces) if native.Packer is None else native.Packer(pieces, shift=copy_format.EPOCH_SHIFT)
 
 
-class Packer:
-    """Joins by Python's own means. `native.Packer` does the same."""
+class TuplePacker:
+    """Joins by Python's own means. `native.TuplePacker` does the same."""
 
-    def __init__(self, pieces: Sequence[tuple[Piece, bytes]]) -> None:
+    def __init__(self, pieces: Sequence[tuple[Slot, bytes]]) -> None:
         self._pieces = pieces
 
     def __call__(self, *values: Any) -> bytes:
@@ -110,20 +110,20 @@ class Packer:
         return b"".join([literal or _pack(piece, next(left)) for piece, literal in self._pieces])
 
 
-def _pack(piece: Piece, value: Any) -> bytes:
+def _pack(piece: Slot, value: Any) -> bytes:
     if value is None:
         return copy_format.NULL
-    if piece is Piece.FRAGMENT:
+    if piece is Slot.FRAGMENT:
         return bytes(value)
     data = _WRITERS[piece](value)
     return _length(len(data)) + data
 
 
-_WRITERS: dict[Piece, Callable[[Any], bytes]] = {
-    Piece.BYTES: copy_format.writer("bytea"),
-    Piece.TEXT: copy_format.writer("text"),
-    Piece.UUID_TEXT: lambda value: uuid_text(value).encode(),
-    Piece.INTEGER: copy_format.writer("integer"),
-    Piece.BOOLEAN: copy_format.writer("boolean"),
-    Piece.TIMESTAMP: copy_format.writer("timestamp"),
+_WRITERS: dict[Slot, Callable[[Any], bytes]] = {
+    Slot.BYTES: copy_format.writer("bytea"),
+    Slot.TEXT: copy_format.writer("text"),
+    Slot.UUID_TEXT: lambda value: uuid_text(value).encode(),
+    Slot.INTEGER: copy_format.writer("integer"),
+    Slot.BOOLEAN: copy_format.writer("boolean"),
+    Slot.TIMESTAMP: copy_format.writer("timestamp"),
 }

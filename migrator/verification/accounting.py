@@ -15,7 +15,7 @@ from migrator.sources.base import Source
 from migrator.state.journal import Counts
 from migrator.verification import attribution
 from migrator.verification.model import Check, Difference, Fault, Scope, equal_counts, judged
-from migrator.verification.prescan import Survey
+from migrator.verification.prescan import Prescan
 
 
 def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:
@@ -49,15 +49,15 @@ def check_accounts(scope: Scope, counted: Mapping[str, int], outcomes: Mapping[s
 
 def check_journal(scope: Scope, counted: Mapping[str, int], outcomes: Mapping[str, Counts]) -> Iterator[Check]:
     """The batches of the journal hold as many documents as were read, and every part was read to its end."""
-    read = scope.place.sql("SELECT collection, sum(documents)::bigint, count(*) FROM {batches} GROUP BY 1")
+    read = scope.namespace.sql("SELECT collection, sum(documents)::bigint, count(*) FROM {batches} GROUP BY 1")
     batches = {name: (int(documents), int(number)) for name, documents, number in scope.connection.execute(read)}
     kept = {name: counts.loaded + counts.rejected + counts.archived for name, counts in outcomes.items()}
     for name in sorted(counted):
         documents, _ = batches.get(name, (0, 0))
         fault: Fault = "source" if documents == kept.get(name, 0) else "target"
         yield equal_counts("journal", name, counted[name], documents, "documents in its batches", fault)
-    query = scope.place.sql(
-        "SELECT p.collection, p.part FROM {parts} p WHERE NOT EXISTS"
+    query = scope.namespace.sql(
+        "SELECT p.collection, p.part FROM {partitions} p WHERE NOT EXISTS"
         " (SELECT FROM {batches} b WHERE b.collection = p.collection AND b.part = p.part AND b.last) ORDER BY 1, 2"
     )
     note = "no batch says that this part was read to its end"
@@ -69,19 +69,19 @@ def check_journal(scope: Scope, counted: Mapping[str, int], outcomes: Mapping[st
     yield judged("journal", "parts", found)
 
 
-def check_kept(scope: Scope, survey: Survey) -> Iterator[Check]:
+def check_kept(scope: Scope, survey: Prescan) -> Iterator[Check]:
     """Every rejected document is in rejects, every archived one in archive."""
     for relation, outcome in (("rejects", "rejected"), ("archive", "archived")):
         if survey.records.are_kept(outcome):
             yield judged(f"{relation} kept", relation, [])
             continue
-        query = scope.place.sql(
+        query = scope.namespace.sql(
             "SELECT coalesce(a.collection, b.collection), coalesce(a.source_id, b.source_id),"
             " coalesce(a.n, 0), coalesce(b.n, 0) FROM"
             " (SELECT collection, source_id, count(*) AS n FROM {ledger} WHERE outcome = {outcome} GROUP BY 1, 2) a"
             " FULL JOIN (SELECT collection, source_id, count(*) AS n FROM {relation} GROUP BY 1, 2) b"
             " USING (collection, source_id) WHERE a.n IS DISTINCT FROM b.n ORDER BY 1, 2",
-            relation=sql.Identifier(scope.place.records, relation),
+            relation=sql.Identifier(scope.namespace.records, relation),
             outcome=sql.Literal(outcome),
         )
         found = [
@@ -95,7 +95,7 @@ def check_kept(scope: Scope, survey: Survey) -> Iterator[Check]:
         yield judged(f"{relation} kept", relation, found)
 
 
-def check_rows(scope: Scope, survey: Survey) -> Iterator[Check]:
+def check_rows(scope: Scope, survey: Prescan) -> Iterator[Check]:
     """Every loaded document has its row, in its tenant, and every row of the tenant has its document.
 
     Rows that were there before the run are nobody's mistake."""
@@ -111,16 +111,16 @@ def check_rows(scope: Scope, survey: Survey) -> Iterator[Check]:
 
 
 def _rows_alone(scope: Scope, mapping: Collection) -> Iterator[Difference]:
-    query = scope.place.sql(
+    query = scope.namespace.sql(
         "SELECT l.target_id, t.{key}::text, t.tenant_id::text, {newer} FROM"
         " (SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded') l"
         " FULL JOIN {table} t ON t.{key}::text = l.target_id"
         " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND t.tenant_id = %(tenant)s AND NOT {older})"
         " OR (l.target_id IS NOT NULL AND t.tenant_id <> %(tenant)s) ORDER BY 1, 2",
-        table=scope.place.table(mapping.table.name),
+        table=scope.namespace.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
-        newer=attribution.newer(scope.place, "t"),
-        older=attribution.older(scope.place, "t"),
+        newer=attribution.written_after(scope.namespace, "t"),
+        older=attribution.written_before(scope.namespace, "t"),
     )
     tenant = scope.config.tenant.id
     found = scope.connection.execute(query, {"name": mapping.name, "tenant": tenant})

@@ -20,7 +20,7 @@ from psycopg import sql
 from migrator.documents.codec import Document, decode_sound, same
 from migrator.mapping.collection import Collection
 from migrator.rows.rebuild import read_loaded
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 from migrator.translation.encoder import spell_id
 from migrator.translation.interpreter import rebuild_bson
 from migrator.verification.model import Fault, Scope
@@ -28,24 +28,24 @@ from migrator.verification.model import Fault, Scope
 _BROKEN = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
 
 
-def is_traceable(connection: Connection, place: Place) -> bool:
+def is_traceable(connection: Connection, namespace: Namespace) -> bool:
     """Whether versions of rows tell when they were written: not in a database that was restored from a dump."""
-    query = place.sql("SELECT EXISTS (SELECT FROM {writes} WHERE xmin <> xid::xid)")
+    query = namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
     return connection.execute(query).fetchone() == (False,)
 
 
-def newer(place: Place, alias: str) -> sql.Composed:
+def written_after(namespace: Namespace, alias: str) -> sql.Composed:
     """Whether the version of a row was written after the run had ended; false where it has not."""
-    return place.sql(
+    return namespace.sql(
         "coalesce(age({alias}.xmin) < (SELECT age(z.xmin) FROM {runs} z WHERE z.status = 'done'"
         " ORDER BY z.run DESC LIMIT 1), false)",
         alias=sql.Identifier(alias),
     )
 
 
-def older(place: Place, alias: str) -> sql.Composed:
+def written_before(namespace: Namespace, alias: str) -> sql.Composed:
     """Whether it was written before the run began."""
-    return place.sql(
+    return namespace.sql(
         "coalesce(age({alias}.xmin) > (SELECT age(z.xmin) FROM {steps} z WHERE z.step = 'tenant'), false)",
         alias=sql.Identifier(alias),
     )
@@ -53,13 +53,13 @@ def older(place: Place, alias: str) -> sql.Composed:
 
 def rebuild_safely(
     connection: Connection,
-    place: Place,
+    namespace: Namespace,
     mappings: Mapping[str, Collection],
     mapping: Collection,
     ids: list[str],
 ) -> Iterator[tuple[bytes, str, bytes | None]]:
     """(source_id, target_id, document) of rows by id; None for a document whose residue is damaged."""
-    for source_id, row, residue in read_loaded(connection, place, mappings, mapping, ids):
+    for source_id, row, residue in read_loaded(connection, namespace, mappings, mapping, ids):
         key = row[mapping.key.column]
         spelled = spell_id(key)
         try:
@@ -68,23 +68,23 @@ def rebuild_safely(
             yield source_id, spelled, None
 
 
-def blame_rows(
-    scope: Scope, again: Place, mapping: Collection, ids: Iterable[str], touched: Iterable[str]
+def attribute_rows(
+    scope: Scope, again: Namespace, mapping: Collection, ids: Iterable[str], touched: Iterable[str]
 ) -> dict[str, Fault]:
     """Whose doing it is that these rows (target ids) are not as the source maps now. `touched`: written since."""
     wanted, blamed = list(ids), dict.fromkeys(touched, "target")
-    touched_entries = scope.place.sql(
+    touched_entries = scope.namespace.sql(
         "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.target_id = ANY(%s) AND {newer}",
-        newer=newer(scope.place, "l"),
+        written_after=written_after(scope.namespace, "l"),
     )
     for (target_id,) in scope.connection.execute(touched_entries, (mapping.name, wanted)):
         blamed[target_id] = "target"
     left = [each for each in wanted if each not in blamed]
     if not left:
         return dict.fromkeys(wanted, "target")
-    known = scope.place.sql("SELECT target_id FROM {ledger} WHERE collection = %s AND target_id = ANY(%s)")
+    known = scope.namespace.sql("SELECT target_id FROM {ledger} WHERE collection = %s AND target_id = ANY(%s)")
     entered = {row[0] for row in scope.connection.execute(known, (mapping.name, left))}
-    before = documents_of(scope.connection, scope.place, scope.mappings, mapping, left)
+    before = documents_of(scope.connection, scope.namespace, scope.mappings, mapping, left)
     now = documents_of(scope.connection, again, scope.mappings, mapping, left)
     return {
         each: "target" if each in blamed else _judge(scope, each in entered, before.get(each), now.get(each))
@@ -101,11 +101,15 @@ def _judge(scope: Scope, entered: bool, before: Document | None, now: Document |
 
 
 def documents_of(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], mapping: Collection, ids: list[str]
+    connection: Connection,
+    namespace: Namespace,
+    mappings: Mapping[str, Collection],
+    mapping: Collection,
+    ids: list[str],
 ) -> dict[str, Document]:
     """The documents that rows and residues of a place stand for, by target id."""
     found: dict[str, Document] = {}
-    for _, target_id, raw in rebuild_safely(connection, place, mappings, mapping, ids):
+    for _, target_id, raw in rebuild_safely(connection, namespace, mappings, mapping, ids):
         try:
             found[target_id] = {} if raw is None else decode_sound(raw)
         except BSONError:

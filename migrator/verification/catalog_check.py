@@ -18,9 +18,9 @@ from migrator.postgres import catalog, catalog_diff
 from migrator.postgres.catalog import Catalog, Table
 from migrator.postgres.ddl import TENANT_SETTING
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 from migrator.verification.model import Check, Difference, Scope, judged
-from migrator.verification.prescan import Survey
+from migrator.verification.prescan import Prescan
 
 STEP = "catalog"
 ROLE = "migrator_stranger"
@@ -29,31 +29,33 @@ PLURAL = {
     "constraint": "constraints", "index": "indexes", "policy": "policies", "row_security": "row security",
 }  # fmt: skip
 BEYOND = "rights and other objects"
-QUERIES = catalog.load_queries("beyond.sql")
+QUERIES = catalog.load_queries("undeclared_objects.sql")
 NOBODY = "00000000-0000-0000-0000-000000000000"
 Noted = dict[str, str]  # "kind name" → definition
 Seen = dict[str, list[int]]  # by table, what three kinds of strangers see
 
 
-def note_catalog(connection: Connection, place: Place, run: int, metadata: MetaData) -> None:
+def note_catalog(connection: Connection, namespace: Namespace, run: int, metadata: MetaData) -> None:
     """Keeps how the run left the catalog, for what the schema does not say."""
     with connection.transaction():
-        connection.execute(place.sql("DELETE FROM {steps} WHERE step = %s"), (STEP,))
-        journal.finish_step(connection, place, run, STEP, read_beyond(connection, place, metadata))
+        connection.execute(namespace.sql("DELETE FROM {steps} WHERE step = %s"), (STEP,))
+        journal.finish_step(connection, namespace, run, STEP, read_beyond(connection, namespace, metadata))
 
 
-def read_beyond(connection: Connection, place: Place, metadata: MetaData) -> Noted:
+def read_beyond(connection: Connection, namespace: Namespace, metadata: MetaData) -> Noted:
     """All objects of the schema beyond what `metadata` speaks of, and rights and owners of all."""
-    values = {"schema": place.rows, "tables": [table.name for table in metadata.sorted_tables]}
-    with connection.transaction(), catalog.schema_first(connection, place.rows):
+    values = {"schema": namespace.rows, "tables": [table.name for table in metadata.sorted_tables]}
+    with connection.transaction(), catalog.schema_first(connection, namespace.rows):
         found = [connection.execute(query, values).fetchall() for query in QUERIES.values()]
     return {f"{kind} {name}": definition for rows in found for kind, name, definition in rows}
 
 
 def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Check]:
     """A check for each kind of object, and one for what only the run's end can tell."""
-    noted: Noted | None = journal.step_detail(scope.connection, scope.place, STEP)
-    changed = {} if noted is None else dict(_changed(noted, read_beyond(scope.connection, scope.place, scope.metadata)))
+    noted: Noted | None = journal.step_detail(scope.connection, scope.namespace, STEP)
+    changed = (
+        {} if noted is None else dict(_changed(noted, read_beyond(scope.connection, scope.namespace, scope.metadata)))
+    )
     found: dict[str, list[Difference]] = {kind: [] for kind in PLURAL.values()}
     for each in catalog_diff.compare(actual, wanted):
         if each.wanted is not None and (not each.table or scope.has_table(each.table)):
@@ -122,11 +124,11 @@ def _role(scope: Scope) -> sql.Identifier:
 
 def _become_stranger(scope: Scope, tables: list[str]) -> None:
     """Until the transaction ends."""
-    role, schema = _role(scope), sql.Identifier(scope.place.rows)
+    role, schema = _role(scope), sql.Identifier(scope.namespace.rows)
     scope.connection.execute(sql.SQL("CREATE ROLE {}").format(role))
     scope.connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, role))
     for name in tables:
-        scope.connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(scope.place.table(name), role))
+        scope.connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(scope.namespace.table(name), role))
     scope.connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
     scope.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
 
@@ -139,7 +141,7 @@ def _see(scope: Scope, name: str) -> list[int]:
     return seen
 
 
-def check_row_security(scope: Scope, survey: Survey, seen: Seen) -> Iterator[Check]:
+def check_row_security(scope: Scope, survey: Prescan, seen: Seen) -> Iterator[Check]:
     """Without a tenant no row is seen, with one its own alone."""
     for name, counts in seen.items():
         own = survey.tables[name].own
@@ -159,7 +161,7 @@ _ALL = sql.SQL("true")
 
 
 def _count(scope: Scope, name: str, which: sql.Composable = _ALL) -> int:
-    query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(scope.place.table(name), which)
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(scope.namespace.table(name), which)
     found = scope.connection.execute(query).fetchone()
     assert found is not None  # an aggregate always answers
     return int(found[0])

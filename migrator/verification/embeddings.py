@@ -17,10 +17,10 @@ from psycopg import sql
 from migrator.config.models import Config
 from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.provider import Failure, Result
-from migrator.mapping.collection import Embedded
+from migrator.mapping.collection import VectorColumn
 from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 from migrator.verification.model import EXAMPLES, Check
 
 SAMPLE = 100  # rows that are searched for, and embedded again where that is free
@@ -28,38 +28,40 @@ ALIKE = 0.001  # cosine distance up to which two vectors of one text are the sam
 
 
 def check_all(
-    connection: Connection, place: Place, embedded: Embedded | None, config: Config, again: int
+    connection: Connection, namespace: Namespace, embedded: VectorColumn | None, config: Config, again: int
 ) -> Iterator[Check]:
     """Nothing where no row wants a vector. `again`: so many texts are embedded anew, even if that costs something."""
-    if embedded is None or not vector_store.has_rows(connection, place, embedded):
+    if embedded is None or not vector_store.has_rows(connection, namespace, embedded):
         return
-    yield from check_presence(connection, place, embedded, config)
-    yield from check_origin(connection, place, embedded)
-    yield from check_again(connection, place, embedded, config, again)
-    yield from check_search(connection, place, embedded)
+    yield from check_presence(connection, namespace, embedded, config)
+    yield from check_origin(connection, namespace, embedded)
+    yield from check_again(connection, namespace, embedded, config, again)
+    yield from check_search(connection, namespace, embedded)
     if config.target.rls == "all":
-        yield from check_isolation(connection, place, embedded, config.tenant.id)
+        yield from check_isolation(connection, namespace, embedded, config.tenant.id)
 
 
-def check_presence(connection: Connection, place: Place, embedded: Embedded, config: Config) -> Iterator[Check]:
+def check_presence(
+    connection: Connection, namespace: Namespace, embedded: VectorColumn, config: Config
+) -> Iterator[Check]:
     """Every text has a vector of the column's length that points somewhere."""
-    yield _check_missing(connection, place, embedded, config)
+    yield _check_missing(connection, namespace, embedded, config)
     width = vector_store.width_of(embedded)
-    query = place.sql(
+    query = namespace.sql(
         "SELECT count(*) OVER (), t.{key}::text {ours} AND t.{vector} IS NOT NULL"
         " AND (vector_norm(t.{vector}) = 0 OR vector_dims(t.{vector}) <> coalesce(%s, vector_dims(t.{vector})))"
         " ORDER BY 2 LIMIT %s",
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     found = connection.execute(query, (embedded.collection, width, EXAMPLES)).fetchall()
     yield _check("vectors: norm", embedded, found, "not zero, as long as the column")
 
 
-def _check_missing(connection: Connection, place: Place, embedded: Embedded, config: Config) -> Check:
-    query = place.sql(
+def _check_missing(connection: Connection, namespace: Namespace, embedded: VectorColumn, config: Config) -> Check:
+    query = namespace.sql(
         "SELECT count(*) OVER (), t.{key}::text {ours} AND t.{vector} IS NULL AND NOT EXISTS (SELECT FROM {findings} f"
         " WHERE f.collection = l.collection AND f.source_id = l.source_id AND f.code = %s) ORDER BY 2 LIMIT %s",
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     found = connection.execute(query, (embedded.collection, vector_store.EMPTY, EXAMPLES)).fetchall()
     if config.embedding.provider == "none":
@@ -68,29 +70,31 @@ def _check_missing(connection: Connection, place: Place, embedded: Embedded, con
     return _check("vectors", embedded, found, "one for every text", "without")
 
 
-def check_origin(connection: Connection, place: Place, embedded: Embedded) -> Iterator[Check]:
+def check_origin(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> Iterator[Check]:
     """Every vector is the one that was paid for the text that stands beside it."""
-    made = journal.step_detail(connection, place, vector_store.STEP)
+    made = journal.step_detail(connection, namespace, vector_store.STEP)
     if made is None:  # nothing was ever embedded
         return
-    query = place.sql(
+    query = namespace.sql(
         "SELECT count(*) OVER (), t.{key}::text {ours} AND t.{vector} IS NOT NULL AND NOT EXISTS"
         " (SELECT FROM {embeddings} e WHERE e.model = %s AND e.dimensions = %s"
         " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8')) AND e.vector = t.{vector}) ORDER BY 2 LIMIT %s",
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     values = (embedded.collection, made["model"], made["dimensions"], EXAMPLES)
     found = connection.execute(query, values).fetchall()
     yield _check("vectors: text", embedded, found, "of the text beside it")
 
 
-def check_again(connection: Connection, place: Place, embedded: Embedded, config: Config, most: int) -> Iterator[Check]:
+def check_again(
+    connection: Connection, namespace: Namespace, embedded: VectorColumn, config: Config, most: int
+) -> Iterator[Check]:
     """A sample is embedded anew and compared: `most` texts, and `SAMPLE` where that costs nothing."""
     most = max(most, SAMPLE if config.embedding.provider == "local" else 0)
     provider = open_provider(config.embedding, lambda text: None) if most else None
     if provider is None:
         return
-    sample = _sample(connection, place, embedded, most)
+    sample = _sample(connection, namespace, embedded, most)
     texts = [text for _, text in sample]
     width = vector_store.width_of(embedded) or provider.dimensions
 
@@ -100,9 +104,9 @@ def check_again(connection: Connection, place: Place, embedded: Embedded, config
         finally:
             await provider.close()
 
-    query = place.sql(
+    query = namespace.sql(
         "SELECT {vector} <=> %b::vector FROM {table} t WHERE t.{key}::text = %s",
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     different = []
     for (key, _), result in zip(sample, asyncio.run(ask()), strict=True):
@@ -119,17 +123,17 @@ def check_again(connection: Connection, place: Place, embedded: Embedded, config
     )  # fmt: skip
 
 
-def check_search(connection: Connection, place: Place, embedded: Embedded) -> Iterator[Check]:
+def check_search(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> Iterator[Check]:
     """A search for a row's own vector, through an index, finds it (or another of the same vector) first."""
-    indexes = vector_indexes.find_indexes(connection, place, embedded)
+    indexes = vector_indexes.find_indexes(connection, namespace, embedded)
     if not indexes:  # whether there should be one, the catalog's check says
         return
-    sample = _sample(connection, place, embedded, SAMPLE)
-    query = place.sql(
+    sample = _sample(connection, namespace, embedded, SAMPLE)
+    query = namespace.sql(
         "SELECT t.{key}::text, t.{vector} = (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) FROM {table} t"
         " ORDER BY t.{vector} {operator} (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) LIMIT 1",
         operator=sql.SQL(indexes[0].operator),
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL enable_seqscan = off")
@@ -156,7 +160,9 @@ def _finds(found: Any, key: str) -> bool:
     return found is not None and (found[0] == key or bool(found[1]))
 
 
-def check_isolation(connection: Connection, place: Place, embedded: Embedded, tenant: uuid.UUID) -> Iterator[Check]:
+def check_isolation(
+    connection: Connection, namespace: Namespace, embedded: VectorColumn, tenant: uuid.UUID
+) -> Iterator[Check]:
     """What a role that owns nothing finds by vector: its own tenant's rows, nothing as another, nothing as nobody."""
     if TENANT_COLUMN not in embedded.table.c:
         return
@@ -165,8 +171,8 @@ def check_isolation(connection: Connection, place: Place, embedded: Embedded, te
     with connection.transaction(force_rollback=True):
         try:
             with connection.transaction():
-                _become(connection, place, embedded, role)
-            seen = {who: _count_foreign(connection, place, embedded, who, tenant) for who in ("own", "other", "no")}
+                _become(connection, namespace, embedded, role)
+            seen = {who: _count_foreign(connection, namespace, embedded, who, tenant) for who in ("own", "other", "no")}
         except psycopg.errors.InsufficientPrivilege as error:
             seen = str(error.diag.message_primary)
     expected = "rows of the tenant alone"
@@ -180,43 +186,47 @@ def check_isolation(connection: Connection, place: Place, embedded: Embedded, te
     )  # fmt: skip
 
 
-def _become(connection: Connection, place: Place, embedded: Embedded, role: str) -> None:
+def _become(connection: Connection, namespace: Namespace, embedded: VectorColumn, role: str) -> None:
     """A new role that may read the table and nothing else, until the transaction is rolled back."""
     name = sql.Identifier(role)
     connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
     connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
-    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(place.rows), name))
-    connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(place.table(embedded.table.name), name))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(namespace.rows), name))
+    connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(namespace.table(embedded.table.name), name))
     connection.execute(sql.SQL("SET LOCAL ROLE {}").format(name))
 
 
-def _count_foreign(connection: Connection, place: Place, embedded: Embedded, who: str, tenant: uuid.UUID) -> int:
+def _count_foreign(
+    connection: Connection, namespace: Namespace, embedded: VectorColumn, who: str, tenant: uuid.UUID
+) -> int:
     """Rows that a search gives to `who` although they are not theirs."""
     asking = {"own": str(tenant), "other": str(uuid.uuid4()), "no": ""}[who]
     connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, asking))
     width = vector_store.width_of(embedded) or 1
-    query = place.sql(
+    query = namespace.sql(
         "SELECT count(*) FILTER (WHERE found.{tenant}::text <> %s) FROM (SELECT t.{tenant} FROM {table} t"
         " WHERE t.{vector} IS NOT NULL"
         " ORDER BY t.{vector} <=> array_fill(1::real, ARRAY[%s])::vector LIMIT 1000) found",
         tenant=sql.Identifier(TENANT_COLUMN),
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     found = connection.execute(query, (asking, width)).fetchone()
     assert found is not None  # a count always answers
     return int(found[0])
 
 
-def _sample(connection: Connection, place: Place, embedded: Embedded, most: int) -> list[tuple[str, str]]:
+def _sample(connection: Connection, namespace: Namespace, embedded: VectorColumn, most: int) -> list[tuple[str, str]]:
     """(key, text) of rows that have a vector, spread over the table in an order that is the same every time."""
-    query = place.sql(
+    query = namespace.sql(
         "SELECT t.{key}::text, t.{text} {ours} AND t.{vector} IS NOT NULL ORDER BY md5(t.{key}::text) LIMIT %s",
-        **vector_store.names_of(place, embedded),
+        **vector_store.names_of(namespace, embedded),
     )
     return connection.execute(query, (embedded.collection, most)).fetchall()
 
 
-def _check(check: str, embedded: Embedded, found: list[Any], expected: str, otherwise: str = "that are not") -> Check:
+def _check(
+    check: str, embedded: VectorColumn, found: list[Any], expected: str, otherwise: str = "that are not"
+) -> Check:
     """`found`: (how many there are, key) of rows that are wrong."""
     differences = int(found[0][0]) if found else 0
     return Check(

@@ -16,13 +16,13 @@ from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import heads_of_rings
 from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
-from migrator.verification.prescan import PARENTS, RINGS, Edge, Survey, edges_of, orphans, strangers
+from migrator.verification.prescan import PARENTS, RINGS, Edge, Prescan, edges_of, orphans, strangers
 
 ROOTS = "tree: roots"
 AT_ONCE = 5000  # entries of the ledger
 
 
-def check_foreign_keys(scope: Scope, survey: Survey) -> Iterator[Check]:
+def check_foreign_keys(scope: Scope, survey: Prescan) -> Iterator[Check]:
     """Every reference leads to a row: by anti-join, whether or not there is a constraint that says so."""
     for table in scope.tables:
         for edge in edges_of(scope, table):
@@ -35,7 +35,7 @@ def check_foreign_keys(scope: Scope, survey: Survey) -> Iterator[Check]:
             yield _edges(scope, "foreign key", table, edge.here, None if clean else joined, note)
 
 
-def check_tenants(scope: Scope, survey: Survey) -> Iterator[Check]:
+def check_tenants(scope: Scope, survey: Prescan) -> Iterator[Check]:
     """No row refers to a row of another tenant."""
     for table in scope.tables:
         for edge in edges_of(scope, table):
@@ -51,8 +51,8 @@ def check_tenants(scope: Scope, survey: Survey) -> Iterator[Check]:
 
 def _of_edge(scope: Scope, table: Table, edge: Edge) -> dict[str, sql.Composable]:
     return {
-        "child": scope.place.table(table.name),
-        "parent": scope.place.table(edge.other.name),
+        "child": scope.namespace.table(table.name),
+        "parent": scope.namespace.table(edge.other.name),
         "here": sql.Identifier(edge.here),
         "there": sql.Identifier(edge.there),
     }
@@ -66,7 +66,7 @@ def _edges(scope: Scope, check: str, table: Table, column: str, joined: sql.Comp
     found = scope.connection.execute(
         query.format(
             here=sql.Identifier(column),
-            newer=attribution.newer(scope.place, "c"),
+            newer=attribution.written_after(scope.namespace, "c"),
             joined=joined,
             most=sql.Literal(EXAMPLES),
         )
@@ -78,7 +78,7 @@ def _edges(scope: Scope, check: str, table: Table, column: str, joined: sql.Comp
     return judged(check, f"{table.name}.{column}", told, int(found[0][0]) if found else 0, expected=0)
 
 
-def check_trees(scope: Scope, survey: Survey) -> Iterator[Check]:
+def check_trees(scope: Scope, survey: Prescan) -> Iterator[Check]:
     """A parent is in the same group as its child, no row is its own ancestor, every group with rows has a root."""
     for mapping in scope.chosen.values():
         if mapping.tree is not None:
@@ -96,11 +96,11 @@ def _sound(check: str, mapping: Collection) -> Check:
 
 def _names(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
     return {
-        "table": scope.place.table(mapping.table.name),
+        "table": scope.namespace.table(mapping.table.name),
         "parent": sql.Identifier(tree.parent),
         "within": sql.Identifier(tree.within),
         "order": sql.Identifier(tree.order),
-        "newer": attribution.newer(scope.place, "m"),
+        "newer": attribution.written_after(scope.namespace, "m"),
     }
 
 
@@ -161,12 +161,12 @@ def _comes_from_objectid(mapping: Collection) -> bool:
 
 def _ids(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:
     """By collection; of all in one pass over the ledger."""
-    query = scope.place.sql(
+    query = scope.namespace.sql(
         "SELECT l.collection, l.source_id, l.target_id, {newer} FROM {ledger} l"
         " WHERE l.collection = ANY(%s) AND l.outcome = 'loaded'"
         # A document that only its bytes give back may have two fields _id.
         " AND (l.residue IS NULL OR substr(l.residue, 5, 5) <> '\\x0572617700'::bytea)",
-        newer=attribution.newer(scope.place, "l"),
+        newer=attribution.written_after(scope.namespace, "l"),
     )
     found: dict[str, list[Difference]] = {name: [] for name in names}
     with scope.connection.transaction(), scope.connection.cursor("ids", binary=True) as cursor:

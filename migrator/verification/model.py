@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, Table
 
 from migrator.config.models import Config
 from migrator.mapping.collection import Collection
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 
 EXAMPLES = 10  # how many differences a check spells out
 
@@ -136,7 +136,7 @@ class Scope:
     """
 
     connection: Connection
-    place: Place
+    namespace: Namespace
     config: Config
     mappings: Mapping[str, Collection]
     metadata: MetaData

@@ -26,7 +26,7 @@ RINGS, PARENTS = "tree: rings", "tree: parents"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class TableScan:
     """At a table: its rows, those of the tenant, the ids of those that no earlier owner left, questions to be asked.
 
     A row that refers to an id which is there twice counts twice: the more reason to ask.
@@ -39,7 +39,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
+class RecordScan:
     """At the ledger, by collection and outcome: target ids of what was loaded, source ids of the rest. At `rejects` and
     `archive`: source ids by collection."""
 
@@ -61,9 +61,9 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    records: Records
-    tables: Mapping[str, Look]
+class Prescan:
+    records: RecordScan
+    tables: Mapping[str, TableScan]
 
     def is_alone(self, mapping: Collection) -> bool:
         """Whether a table holds the rows of documents, all of them, and no others."""
@@ -101,14 +101,14 @@ def edges_of(scope: Scope, table: Table) -> Iterator[Edge]:
             yield Edge(here=first.parent.name, other=first.column.table, there=first.column.name)
 
 
-def look_at_records(scope: Scope) -> Records:
-    query = scope.place.sql(
+def look_at_records(scope: Scope) -> RecordScan:
+    query = scope.namespace.sql(
         "SELECT collection, outcome, count(*), coalesce(sum(CASE outcome WHEN 'loaded'"
         " THEN hashtextextended(target_id, 0) ELSE {source_id} END), 0) FROM {ledger} GROUP BY 1, 2",
         source_id=_SOURCE_ID,
     )
     found = scope.connection.execute(query).fetchall()
-    return Records(
+    return RecordScan(
         ledger={(name, outcome): (int(count), total) for name, outcome, count, total in found},
         rejects=_look_at_kept(scope, "rejects"),
         archive=_look_at_kept(scope, "archive"),
@@ -120,12 +120,12 @@ _SOURCE_ID = sql.SQL("hash_record_extended(ROW(source_id), 0)")  # before versio
 
 def _look_at_kept(scope: Scope, relation: str) -> dict[str, Checksum]:
     query = sql.SQL("SELECT collection, count(*), sum({}) FROM {} GROUP BY 1").format(
-        _SOURCE_ID, sql.Identifier(scope.place.records, relation)
+        _SOURCE_ID, sql.Identifier(scope.namespace.records, relation)
     )
     return {name: (int(count), total) for name, count, total in scope.connection.execute(query)}
 
 
-def look_at_table(scope: Scope, table: Table) -> Look:
+def look_at_table(scope: Scope, table: Table) -> TableScan:
     mapping = next((each for each in scope.mappings.values() if each.table.name == table.name), None)
     edges = list(edges_of(scope, table))
     tree = None if mapping is None else mapping.tree
@@ -139,21 +139,21 @@ def look_at_table(scope: Scope, table: Table) -> Look:
         " coalesce(sum({id}) FILTER (WHERE {brought}), 0), {questions} FROM {table} c{joins}"
     ).format(
         own=own if "tenant_id" in table.c else sql.SQL("true"),
-        brought=sql.SQL("{} AND NOT {}").format(own, attribution.older(scope.place, "c"))
+        brought=sql.SQL("{} AND NOT {}").format(own, attribution.written_before(scope.namespace, "c"))
         if mapping
         else sql.SQL("true"),
         id=_id(mapping),
         questions=sql.SQL("ARRAY[{}]::bigint[]").format(
             sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(wrong) for _, wrong in questions)
         ),
-        table=scope.place.table(table.name),
+        table=scope.namespace.table(table.name),
         joins=sql.SQL("").join(_join(scope, edge, alias) for edge, alias in joined.items()),
     )
     found = scope.connection.execute(query).fetchone()
     assert found is not None  # an aggregate always answers
     rows, owned, brought, ids, wrong = found
     doubtful = frozenset(name for (name, _), count in zip(questions, wrong, strict=True) if count)
-    return Look(rows=int(rows), own=int(owned), brought=(int(brought), ids), doubtful=doubtful)
+    return TableScan(rows=int(rows), own=int(owned), brought=(int(brought), ids), doubtful=doubtful)
 
 
 def _id(mapping: Collection | None) -> sql.Composable:
@@ -164,7 +164,7 @@ def _id(mapping: Collection | None) -> sql.Composable:
 
 def _join(scope: Scope, edge: Edge, alias: sql.Identifier) -> sql.Composed:
     return sql.SQL(" LEFT JOIN {other} {alias} ON {alias}.{there} = c.{here}").format(
-        other=scope.place.table(edge.other.name),
+        other=scope.namespace.table(edge.other.name),
         alias=alias,
         there=sql.Identifier(edge.there),
         here=sql.Identifier(edge.here),

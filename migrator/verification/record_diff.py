@@ -17,15 +17,15 @@ from psycopg import sql
 
 from migrator.documents.codec import decode_sound, encode, is_faithful, show_id
 from migrator.embedding import vector_store
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
-from migrator.verification.value_diff import tell_pair
+from migrator.verification.value_diff import describe_pair
 
 GROUPS = 256
 Record = tuple[Any, ...]
 Entries = dict[tuple[Any, ...], list[Record]]
-Sums = dict[tuple[str, int], tuple[int, Any]]  # by collection and group
+RecordChecksums = dict[tuple[str, int], tuple[int, Any]]  # by collection and group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +50,16 @@ RELATIONS = (
 )
 
 
-def compare_relation(scope: Scope, again: Place, relation: Relation, one: Sums) -> list[Check]:
+def compare_relation(scope: Scope, again: Namespace, relation: Relation, one: RecordChecksums) -> list[Check]:
     """One relation, of which `one` was summed up in the target."""
-    other = sum_up(scope, again, relation)
+    other = checksum_records(scope, again, relation)
     groups = [each for each in one.keys() | other.keys() if one.get(each) != other.get(each)]
     count = sum(records for records, _ in other.values())
     if not groups:
         told = f"{count:,} records as the source maps"
         return [judged(relation.name, "migrator", [], expected=told, actual="the same")]
     numbers = sorted({number for _, number in groups})
-    here, there = (_read(scope, place, relation, numbers) for place in (scope.place, again))
+    here, there = (_read(scope, place, relation, numbers) for place in (scope.namespace, again))
     keys = sorted(here.keys() | there.keys(), key=repr)
     found: list[Difference] = []
     total = 0
@@ -87,7 +87,7 @@ def _hash(relation: Relation) -> sql.Composed:
     return sql.SQL("hash_record_extended(ROW({}), 0)").format(columns)
 
 
-def sum_up(scope: Scope, place: Place, relation: Relation) -> Sums:
+def checksum_records(scope: Scope, namespace: Namespace, relation: Relation) -> RecordChecksums:
     """Number and checksum of the records of each group. A sum: the same record may be there twice.
 
     A record that was changed is in one group here and in another there: both differ, and both are read.
@@ -99,19 +99,19 @@ def sum_up(scope: Scope, place: Place, relation: Relation) -> Sums:
     ).format(
         last=sql.Literal(GROUPS - 1),
         hash=_hash(relation),
-        relation=sql.Identifier(place.records, relation.name),
+        relation=sql.Identifier(namespace.records, relation.name),
         only=_condition(scope, relation),
     )
     found = scope.connection.execute(query)
     return {(collection, group): (count, checksum) for collection, group, count, checksum in found}
 
 
-def _read(scope: Scope, place: Place, relation: Relation, groups: list[int]) -> Entries:
+def _read(scope: Scope, namespace: Namespace, relation: Relation, groups: list[int]) -> Entries:
     """The records of some groups by their key, each with whether it was written after the run."""
     query = sql.SQL("SELECT {columns}, {newer} FROM {relation} t WHERE {only} AND {hash} & {last} = ANY(%s)").format(
         columns=sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns)),
-        newer=attribution.newer(scope.place, "t"),
-        relation=sql.Identifier(place.records, relation.name),
+        newer=attribution.written_after(scope.namespace, "t"),
+        relation=sql.Identifier(namespace.records, relation.name),
         only=_condition(scope, relation),
         hash=_hash(relation),
         last=sql.Literal(GROUPS - 1),
@@ -198,7 +198,7 @@ def _columns(scope: Scope, relation: Relation, row: str, actual: Record, expecte
         column, kind = name, "uuid" if name not in (*relation.bson, "metadata") else "bytea"
         if kind == "bytea":
             column = f"{name}{_inside(one[place], other[place])}"
-        want, have, _ = tell_pair(kind, _text(expected[place]), _text(actual[place]), scope.show)
+        want, have, _ = describe_pair(kind, _text(expected[place]), _text(actual[place]), scope.show)
         yield Difference(row=row, column=column, expected=want, actual=have, fault=fault)
 
 

@@ -14,26 +14,26 @@ from typing import Self
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import Collection
-from migrator.postgres.scheduler import Crew, Task
-from migrator.state.journal import Connection, Place
+from migrator.postgres.scheduler import Scheduler, Task
+from migrator.state.journal import Connection, Namespace
 from migrator.verification import record_diff, row_diff
 from migrator.verification.model import Check, Scope
-from migrator.verification.prescan import Survey
+from migrator.verification.prescan import Prescan
 from migrator.verification.record_diff import RELATIONS, Relation
 
 STEP = "compare"
 
 
-class Comparing:
+class ScratchComparison:
     """Of one rehearsal, in the place `again`. Leaving the block early cancels what is being summed up."""
 
-    def __init__(self, scope: Scope, survey: Survey, again: Place, open_crew: Callable[[int], Crew]) -> None:
+    def __init__(self, scope: Scope, survey: Prescan, again: Namespace, open_crew: Callable[[int], Scheduler]) -> None:
         self._scope, self._survey, self._again, self._open_crew = scope, survey, again, open_crew
         self._mappings = list(scope.chosen.values())
         self._exits = ExitStack()
-        self._crew: Crew | None = None
-        self._rows: dict[str, row_diff.Sums] = {}
-        self._records: dict[str, record_diff.Sums] = {}
+        self._crew: Scheduler | None = None
+        self._rows: dict[str, row_diff.RangeChecksums] = {}
+        self._records: dict[str, record_diff.RecordChecksums] = {}
         self._checks: dict[str, list[Check]] = {}
 
     def __enter__(self) -> Self:
@@ -53,20 +53,20 @@ class Comparing:
         """The rehearsal is done: all checks."""
         emit(StepStarted(step=STEP, unit="relations"))
         crew = self._crew or self._sum_up()
-        for _ in crew.finish():
+        for _ in crew.as_completed():
             pass
         for mapping in self._mappings:
             self._do(crew, partial(self._compare_rows, mapping))
         for relation in RELATIONS:
             self._do(crew, partial(self._compare_records, relation))
-        for _ in crew.finish():
+        for _ in crew.as_completed():
             emit(StepAdvanced(step=STEP, done=len(self._checks)))
         order = [*(mapping.name for mapping in self._mappings), *(relation.name for relation in RELATIONS)]
         found = [check for name in order for check in self._checks[name]]
         emit(StepFinished(step=STEP, note=f"{len(found)} checks"))
         return found
 
-    def _sum_up(self) -> Crew:
+    def _sum_up(self) -> Scheduler:
         crew = self._exits.enter_context(self._open_crew(len(RELATIONS) + len(self._mappings)))
         for relation in RELATIONS:
             self._do(crew, partial(self._sum_records, relation))
@@ -74,17 +74,17 @@ class Comparing:
             self._do(crew, partial(self._sum_rows, mapping))
         return crew
 
-    def _do(self, crew: Crew, act: Callable[[Scope], None]) -> None:
+    def _do(self, crew: Scheduler, act: Callable[[Scope], None]) -> None:
         def act_there(connection: Connection) -> None:
             act(replace(self._scope, connection=connection))
 
-        crew.begin(Task(name=STEP, act=act_there))
+        crew.submit(Task(name=STEP, act=act_there))
 
     def _sum_rows(self, mapping: Collection, scope: Scope) -> None:
-        self._rows[mapping.name] = row_diff.sum_up(scope, mapping, every=self._survey.is_alone(mapping))
+        self._rows[mapping.name] = row_diff.checksum_ranges(scope, mapping, every=self._survey.is_alone(mapping))
 
     def _sum_records(self, relation: Relation, scope: Scope) -> None:
-        self._records[relation.name] = record_diff.sum_up(scope, scope.place, relation)
+        self._records[relation.name] = record_diff.checksum_records(scope, scope.namespace, relation)
 
     def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
         here = self._rows[mapping.name]

@@ -24,14 +24,14 @@ BATCH = 2000
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """What became of some documents of a collection; `found` are the first of the differences."""
 
     read: int = 0
     wrong: int = 0
     found: list[Difference] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: Counts) -> None:
         self.read, self.wrong = self.read + other.read, self.wrong + other.wrong
         self.found += other.found[: EXAMPLES - len(self.found)]
 
@@ -39,23 +39,23 @@ class Tally:
         return {"read": self.read, "wrong": self.wrong, "found": [each.as_json() for each in self.found]}
 
     @classmethod
-    def from_json(cls, told: Any) -> Tally:
+    def from_json(cls, told: Any) -> Counts:
         return cls(told["read"], told["wrong"], [Difference(**each) for each in told["found"]])
 
 
-def tally_batches(scope: Scope, batches: Iterable[Batch], share: float = 1.0) -> Iterator[tuple[str, Tally]]:
+def tally_batches(scope: Scope, batches: Iterable[Batch], share: float = 1.0) -> Iterator[tuple[str, Counts]]:
     """(collection, what became of it) of every batch; below a `share` of 1, of the first and so many of the rest."""
     for number, batch in enumerate(batches):
         if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
             raws = list(raw_bson.split(batch.data))
             wrong = list(compare_documents(scope, batch.collection, raws))
-            yield batch.collection, Tally(len(raws), len(wrong), wrong[:EXAMPLES])
+            yield batch.collection, Counts(len(raws), len(wrong), wrong[:EXAMPLES])
 
 
-def judge_trip(names: list[str], tallies: Mapping[str, Tally], share: float) -> Iterator[Check]:
+def judge_trip(names: list[str], tallies: Mapping[str, Counts], share: float) -> Iterator[Check]:
     sampled = "" if share == 1.0 else f" of a sample of {share:.0%}"
     for name in names:
-        each = tallies.get(name, Tally())
+        each = tallies.get(name, Counts())
         expected: Any = f"{each.read:,}{sampled}" if sampled else each.read
         yield judged("round trip", name, each.found, each.wrong, expected=expected, actual=each.read - each.wrong)
 
@@ -77,7 +77,7 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Rebuilt:
     """A document that PostgreSQL gives back; None where its residue is damaged. `touched`: changed since the run, which
     of one with a `row` (a target id) is still to be asked."""
 
@@ -86,37 +86,38 @@ class Kept:
     row: str | None = None
 
 
-def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Kept]]:
+def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuilt]]:
     """What PostgreSQL has for some documents, by source_id (a dump may hold an `_id` twice)."""
     asked = [raw_bson.source_id(raw) for raw in raws]
-    kept: dict[bytes, list[Kept]] = defaultdict(list)
+    kept: dict[bytes, list[Rebuilt]] = defaultdict(list)
     template = "SELECT r.source_id, r.document, {newer} FROM {relation} r WHERE collection = %s AND source_id = ANY(%s)"
     for relation in ("rejects", "archive"):
         whole = sql.SQL(template).format(
-            newer=attribution.newer(scope.place, "r"), relation=sql.Identifier(scope.place.records, relation)
+            newer=attribution.written_after(scope.namespace, "r"),
+            relation=sql.Identifier(scope.namespace.records, relation),
         )
         for source_id, document, touched in scope.connection.execute(whole, (name, asked), binary=True):
-            kept[bytes(source_id)].append(Kept(bytes(document), touched))
+            kept[bytes(source_id)].append(Rebuilt(bytes(document), touched))
     if name not in scope.mappings:
-        query = scope.place.sql(
+        query = scope.namespace.sql(
             "SELECT l.source_id, l.residue, {newer} FROM {ledger} l"
             " WHERE l.collection = %s AND l.source_id = ANY(%s) AND l.outcome = 'loaded'",
-            newer=attribution.newer(scope.place, "l"),
+            newer=attribution.written_after(scope.namespace, "l"),
         )
         for source_id, residue, touched in scope.connection.execute(query, (name, asked), binary=True):
-            kept[bytes(source_id)].append(Kept(None if residue is None else whole_of(bytes(residue)), touched))
+            kept[bytes(source_id)].append(Rebuilt(None if residue is None else whole_of(bytes(residue)), touched))
     elif name in scope.chosen:
         mapping = scope.mappings[name]
         ids = _loaded(scope, mapping, asked)
-        found = attribution.rebuild_safely(scope.connection, scope.place, scope.mappings, mapping, ids)
+        found = attribution.rebuild_safely(scope.connection, scope.namespace, scope.mappings, mapping, ids)
         for source_id, key, document in found:
-            kept[source_id].append(Kept(document, row=key))
+            kept[source_id].append(Rebuilt(document, row=key))
     return kept
 
 
 def _loaded(scope: Scope, mapping: Collection, asked: list[bytes]) -> list[str]:
     """Target ids of loaded documents."""
-    query = scope.place.sql(
+    query = scope.namespace.sql(
         "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
     )
     found = scope.connection.execute(query, (mapping.name, asked)).fetchall()
@@ -130,12 +131,12 @@ def _touched(scope: Scope, name: str, row: str | None) -> bool:
     if row is None:
         return False
     mapping = scope.mappings[name]
-    query = scope.place.sql(
+    query = scope.namespace.sql(
         "SELECT {entry} OR {row} FROM {ledger} l LEFT JOIN {table} t ON t.{key}::text = l.target_id"
         " WHERE l.collection = %s AND l.target_id = %s AND l.outcome = 'loaded'",
-        entry=attribution.newer(scope.place, "l"),
-        row=attribution.newer(scope.place, "t"),
-        table=scope.place.table(mapping.table.name),
+        entry=attribution.written_after(scope.namespace, "l"),
+        row=attribution.written_after(scope.namespace, "t"),
+        table=scope.namespace.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
     )
     return any(touched for (touched,) in scope.connection.execute(query, (name, row)))

@@ -16,21 +16,21 @@ from dataclasses import dataclass, replace
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.pool import WorkersLostError, begin_worker
-from migrator.mapping.loader import load_concrete
+from migrator.mapping.loader import load_definition
 from migrator.sources import open_source
-from migrator.sources.base import Part, Source
+from migrator.sources.base import Partition, Source
 from migrator.state import journal, partitions
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.targets.server import connect_worker
 from migrator.verification.model import Check, Scope
-from migrator.verification.round_trip import BATCH, Tally, judge_trip, tally_batches
+from migrator.verification.round_trip import BATCH, Counts, judge_trip, tally_batches
 
 SIZE = 4 << 20  # bytes of a batch
 STEP = "round trip"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trip:
+class RoundTripJob:
     """What a worker process needs. Picklable; holds secrets, so it is never shown."""
 
     config: Config
@@ -45,42 +45,49 @@ class Trip:
         return "Trip(…)"
 
 
-def travel(trip: Trip, part: Part) -> Tally:
+def check_part(trip: RoundTripJob, part: Partition) -> Counts:
     """A part, wherever it is called."""
-    concrete = load_concrete(*trip.packages)
+    definition = load_definition(*trip.packages)
     source = trip.config.source
     with closing(open_source(source.url, source.database)) as opened, closing(connect_worker(trip.dsn)) as connection:
         scope = Scope(
             connection=connection,
-            place=Place(),
+            namespace=Namespace(),
             config=trip.config,
-            mappings=concrete.mappings,
-            metadata=concrete.metadata,
-            known=concrete.known,
+            mappings=definition.mappings,
+            metadata=definition.metadata,
+            known=definition.known,
             only=trip.only,
             show=trip.show,
             source_changed=trip.source_changed,
         )
         batches = opened.read_part(part, part.start, documents=BATCH, size=SIZE)
-        tally = Tally()
+        tally = Counts()
         for _, each in tally_batches(scope, batches, trip.share):
             tally.add(each)
         return tally
 
 
-def check_trips(
-    scope: Scope, again: Place, run: int, source: Source, names: list[str], trip: Trip | None, emit: Emit, share: float
+def check_round_trips(
+    scope: Scope,
+    again: Namespace,
+    run: int,
+    source: Source,
+    names: list[str],
+    trip: RoundTripJob | None,
+    emit: Emit,
+    share: float,
 ) -> Iterator[Check]:
     """Every document of `names` against what PostgreSQL alone gives back. Without `trip` all of it is done here."""
     emit(StepStarted(step=STEP))
     done = journal.finished_steps(scope.connection, again)
-    readings = [each for each in partitions.readings(scope.connection, again) if each.part.collection in names]
-    tallies: dict[str, Tally] = defaultdict(Tally)
-    left: list[Part] = []
+    readings = [each for each in partitions.read_progress(scope.connection, again) if each.part.collection in names]
+    tallies: dict[str, Counts] = defaultdict(Counts)
+    left: list[Partition] = []
     for part in (each.part for each in readings if not each.streamed):
         if _step(part) in done:
             kept = journal.step_detail(scope.connection, again, _step(part))
-            tallies[part.collection].add(Tally.from_json(kept))
+            tallies[part.collection].add(Counts.from_json(kept))
         else:
             left.append(part)
     for part, tally in _travel_all(scope, source, trip, left, share):
@@ -96,24 +103,26 @@ def check_trips(
     yield from judge_trip(names, tallies, share)
 
 
-def _step(part: Part) -> str:
+def _step(part: Partition) -> str:
     return f"{STEP} {part.collection} {part.number}"
 
 
 def _travel_all(
-    scope: Scope, source: Source, trip: Trip | None, left: list[Part], share: float
-) -> Iterator[tuple[Part, Tally]]:
+    scope: Scope, source: Source, trip: RoundTripJob | None, left: list[Partition], share: float
+) -> Iterator[tuple[Partition, Counts]]:
     workers = scope.config.engine.workers or multiprocessing.cpu_count()
     large = len(left) > len({part.collection for part in left})  # a collection in several parts
     if trip is None or workers == 1 or not large:
         for part in left:
-            tally = Tally()
+            tally = Counts()
             for _, each in tally_batches(scope, source.read_part(part, part.start, documents=BATCH, size=SIZE), share):
                 tally.add(each)
             yield part, tally
         return
     with _processes(workers, trip) as pool:
-        running: dict[Future[Tally], Part] = {pool.submit(travel, replace(trip, share=share), p): p for p in left}
+        running: dict[Future[Counts], Partition] = {
+            pool.submit(check_part, replace(trip, share=share), p): p for p in left
+        }
         try:
             for future in as_completed(running):
                 yield running[future], future.result()
@@ -122,7 +131,7 @@ def _travel_all(
 
 
 @contextmanager
-def _processes(workers: int, trip: Trip) -> Iterator[ProcessPoolExecutor]:
+def _processes(workers: int, trip: RoundTripJob) -> Iterator[ProcessPoolExecutor]:
     """Worker processes; they end at once where the work here ends early."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["migrator.verification.round_trip_workers", *trip.packages])

@@ -14,10 +14,10 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Scope, judged
-from migrator.verification.value_diff import kind_to_tell, tell_pair
+from migrator.verification.value_diff import describe_pair, kind_to_tell
 
 RANGE = 4000  # rows, about
 SAMPLED = 5  # percent of the table's pages that tell where ranges begin
@@ -26,7 +26,7 @@ AS_TEXT = frozenset({"jsonb", "vector"})  # jsonb's own equality takes 1 and 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sums:
+class RangeChecksums:
     """Number and checksum of the target's rows in each range. `every`: of all rows, not only those of documents."""
 
     bounds: list[Any]
@@ -34,18 +34,18 @@ class Sums:
     ranges: dict[int, tuple[int, int]]
 
 
-def sum_up(scope: Scope, mapping: Collection, every: bool) -> Sums:
+def checksum_ranges(scope: Scope, mapping: Collection, every: bool) -> RangeChecksums:
     """One table of the target."""
-    bounds = _bounds(scope.connection, scope.place, mapping)
-    ranges = _checksums(scope.connection, scope.place, mapping, bounds, every)
-    return Sums(bounds=bounds, every=every, ranges=ranges)
+    bounds = _bounds(scope.connection, scope.namespace, mapping)
+    ranges = _checksums(scope.connection, scope.namespace, mapping, bounds, every)
+    return RangeChecksums(bounds=bounds, every=every, ranges=ranges)
 
 
-def compare_table(scope: Scope, again: Place, mapping: Collection, here: Sums) -> list[Check]:
+def compare_table(scope: Scope, again: Namespace, mapping: Collection, here: RangeChecksums) -> list[Check]:
     """One table, of which `here` was summed up in the target."""
     one, other = here.ranges, _checksums(scope.connection, again, mapping, here.bounds, here.every)
     if here.every and _count(one) != _count(other):  # what a stopped verification left may know rows of others
-        return compare_table(scope, again, mapping, sum_up(scope, mapping, every=False))
+        return compare_table(scope, again, mapping, checksum_ranges(scope, mapping, every=False))
     ranges = sorted(each for each in one.keys() | other.keys() if one.get(each) != other.get(each))
     rows = _count(other)
     if not ranges:
@@ -66,25 +66,25 @@ def _count(sums: dict[int, tuple[int, int]]) -> int:
     return sum(count for count, _ in sums.values())
 
 
-def _bounds(connection: Connection, place: Place, mapping: Collection) -> list[Any]:
+def _bounds(connection: Connection, namespace: Namespace, mapping: Collection) -> list[Any]:
     """The keys at which a range begins; the first begins before all."""
     # Of some pages, not of all rows: how many rows a range has matters little.
     query = sql.SQL(
         "SELECT k FROM (SELECT {key} AS k, row_number() OVER (ORDER BY {key}) AS n FROM {table}"
         " TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)) t WHERE n % {step} = 0 ORDER BY k"
     ).format(
-        key=sql.Identifier(mapping.key.column), table=place.table(mapping.table.name),
+        key=sql.Identifier(mapping.key.column), table=namespace.table(mapping.table.name),
         percent=sql.Literal(SAMPLED), step=sql.Literal(RANGE * SAMPLED // 100),
     )  # fmt: skip
     return [row[0] for row in connection.execute(query)]
 
 
-def _rows(place: Place, mapping: Collection, every: bool) -> sql.Composed:
+def _rows(namespace: Namespace, mapping: Collection, every: bool) -> sql.Composed:
     """`FROM … t`: the rows that documents became."""
-    query = sql.SQL("FROM {} t").format(place.table(mapping.table.name))
+    query = sql.SQL("FROM {} t").format(namespace.table(mapping.table.name))
     if every:
         return query + sql.SQL(" WHERE true")
-    return query + place.sql(
+    return query + namespace.sql(
         " WHERE EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
         " AND l.target_id = t.{key}::text)",
         name=sql.Literal(mapping.name),
@@ -93,7 +93,7 @@ def _rows(place: Place, mapping: Collection, every: bool) -> sql.Composed:
 
 
 def _checksums(
-    connection: Connection, place: Place, mapping: Collection, bounds: list[Any], every: bool
+    connection: Connection, namespace: Namespace, mapping: Collection, bounds: list[Any], every: bool
 ) -> dict[int, tuple[int, int]]:
     """Number and checksum of the rows of each range."""
     # OFFSET 0: two numbers a row are grouped. Else PostgreSQL expects many ranges, and sorts the rows, texts and all.
@@ -106,7 +106,7 @@ def _checksums(
         columns=sql.SQL(", ").join(
             _exact("t", column.name, kind_of_column(column)) for column in mapping.table.columns
         ),
-        rows=_rows(place, mapping, every),
+        rows=_rows(namespace, mapping, every),
     )
     return {number: (count, checksum) for number, count, checksum in connection.execute(query, (bounds,))}
 
@@ -122,7 +122,9 @@ def _exact(side: str, column: str, kind: str) -> sql.Composed:
     return sql.SQL("{}{}").format(sql.Identifier(side, column), cast)
 
 
-def _differing(scope: Scope, again: Place, mapping: Collection, sums: Sums, ranges: list[int]) -> list[tuple[Any, ...]]:
+def _differing(
+    scope: Scope, again: Namespace, mapping: Collection, sums: RangeChecksums, ranges: list[int]
+) -> list[tuple[Any, ...]]:
     """Of some rows that differ: how many there are in all, key, missing, unexpected, touched, then the columns that
     differ, with their values there and here."""
     columns = [column for column in compared(mapping) if column.name != mapping.key.column]
@@ -148,8 +150,8 @@ def _differing(scope: Scope, again: Place, mapping: Collection, sums: Sums, rang
         names=some([sql.SQL("{}").format(sql.Literal(column.name)) for column in columns]),
         here=some(here),
         there=some(there),
-        touched=attribution.newer(scope.place, "t"),
-        real=_rows(scope.place, mapping, sums.every),
+        touched=attribution.written_after(scope.namespace, "t"),
+        real=_rows(scope.namespace, mapping, sums.every),
         rehearsed=_rows(again, mapping, sums.every),
         within=_within(mapping, sums.bounds, ranges),
         gone=gone,
@@ -171,8 +173,8 @@ def _within(mapping: Collection, bounds: list[Any], ranges: list[int]) -> sql.Co
     return sql.SQL(" AND ({})").format(sql.SQL(" OR ").join(parts))
 
 
-def _differences(scope: Scope, again: Place, mapping: Collection, found: list[tuple[Any, ...]]) -> list[Difference]:
-    blamed = attribution.blame_rows(
+def _differences(scope: Scope, again: Namespace, mapping: Collection, found: list[tuple[Any, ...]]) -> list[Difference]:
+    blamed = attribution.attribute_rows(
         scope, again, mapping, [row[1] for row in found], [row[1] for row in found if row[4]]
     )
     told: list[Difference] = []
@@ -184,6 +186,6 @@ def _differences(scope: Scope, again: Place, mapping: Collection, found: list[tu
         for name, actual, expected in zip(names, here, there, strict=True):
             if name is not None:
                 kind = kind_to_tell(mapping.table.c[name])
-                want, have, note = tell_pair(kind, expected, actual, scope.show)
+                want, have, note = describe_pair(kind, expected, actual, scope.show)
                 told.append(Difference(row=key, column=name, expected=want, actual=have, note=note, fault=blamed[key]))
     return told

@@ -19,7 +19,7 @@ def kind_to_tell(column: sa.Column[Any]) -> str:
     return "enum" if isinstance(column.type, sa.Enum) else kind_of_column(column)
 
 
-def tell_pair(kind: str, expected: str | None, actual: str | None, show: bool) -> Told:
+def describe_pair(kind: str, expected: str | None, actual: str | None, show: bool) -> Told:
     """Two different values, as PostgreSQL writes them (None is NULL). `show`: as they are."""
     if show or kind in OPEN:
         return _shown(expected), _shown(actual), ""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from migrator.config.models import Config
 from migrator.errors import PlanError
 from migrator.events import Emit, Notice
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.stopwatch import Stopwatch
 from migrator.sources.base import Source
 from migrator.state.journal import Connection
@@ -76,9 +76,9 @@ class RehearsalReport:
         }
 
 
-def rehearse(
+def dry_run(
     config: Config,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     source: Source,
     target: Target | None,
     emit: Emit,
@@ -90,8 +90,8 @@ def rehearse(
 
     Errors: as `run_migration` and `verify`; `PlanError` where the target's schema is in the way.
     """
-    config = without_service(config, emit)
-    blockers, _ = examine_target(config, concrete, target)
+    config = offline_config(config, emit)
+    blockers, _ = examine_target(config, definition, target)
     if blockers:
         raise PlanError("\n".join(blockers), hint="`migrate plan` shows all that is in the way.")
     with place_to_rehearse(where, target) as stage:
@@ -99,10 +99,10 @@ def rehearse(
         if target is not None:
             with closing(target.connect()) as real, closing(stage.connect()) as scratch:
                 placeholders.refuse_migrated(real)
-                count, round_trip = placeholders.copy_in(real, scratch, concrete.metadata), measure_round_trip(real)
+                count, round_trip = placeholders.copy_in(real, scratch, definition.metadata), measure_round_trip(real)
         watch = Stopwatch(emit)
-        ran = run_migration(config, concrete, source, stage, watch.emit, only)
-        verified = None if only else prove(config, concrete, source, stage, emit)
+        ran = run_migration(config, definition, source, stage, watch.emit, only)
+        verified = None if only else prove(config, definition, source, stage, emit)
         return RehearsalReport(
             run=ran,
             verified=verified,
@@ -113,7 +113,7 @@ def rehearse(
         )
 
 
-def without_service(config: Config, emit: Emit) -> Config:
+def offline_config(config: Config, emit: Emit) -> Config:
     """A rehearsal pays nobody: where embeddings are a service's, there are none. `plan` forecasts what they take."""
     if config.embedding.provider != "openai":
         return config
@@ -131,10 +131,10 @@ def place_to_rehearse(where: Where, target: Target | None) -> Iterator[Target]:
             yield stage
 
 
-def prove(config: Config, concrete: Concrete, source: Source, stage: Target, emit: Emit) -> VerifyReport:
+def prove(config: Config, definition: MigrationDefinition, source: Source, stage: Target, emit: Emit) -> VerifyReport:
     """Everything, as after a real run."""
     with closing(stage.connect()) as connection:
-        return verify(config, concrete, source, connection, stage.dsn, "roundtrip", emit)
+        return verify(config, definition, source, connection, stage.dsn, "roundtrip", emit)
 
 
 def measure_round_trip(connection: Connection) -> float:

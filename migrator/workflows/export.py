@@ -23,7 +23,7 @@ from migrator.mapping.collection import Collection
 from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.rows.rebuild import read_bson
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 EVERY = 1000  # documents between two events
@@ -42,7 +42,7 @@ class ExportReport:
 
 
 def export(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], folder: Path, emit: Emit
+    connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], folder: Path, emit: Emit
 ) -> ExportReport:
     """Writes `folder/<database>/<collection>.bson` and `.metadata.json`, as mongorestore takes them; and
     `folder/<collection>.jsonl` for collections that are none of the database.
@@ -50,17 +50,17 @@ def export(
     Errors: `UsageError` for a folder that is not empty or cannot be written; `DifferenceError` where what was written
     is not what the ledger counts.
     """
-    if not journal.has_records(connection, place):
+    if not journal.has_records(connection, namespace):
         raise UsageError("there is no migration in this target to export", hint="Start with `migrate run`.")
-    counts = journal.count_outcomes(connection, place)
-    metadata, origins = journal.read_metadata(connection, place), journal.read_origins(connection, place)
-    home = make_folder(folder, journal.database_name(connection, place))
+    counts = journal.count_outcomes(connection, namespace)
+    metadata, origins = journal.read_metadata(connection, namespace), journal.read_origins(connection, namespace)
+    home = make_folder(folder, journal.database_name(connection, namespace))
     emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
     written: dict[str, int] = {}
     for name in sorted(metadata):
         if name not in counts and metadata[name] is None and name not in origins:
             continue  # listed, but never read: policies.unmapped_collections is "ignore"
-        done, documents = sum(written.values()), documents_of(connection, place, mappings, name)
+        done, documents = sum(written.values()), documents_of(connection, namespace, mappings, name)
         if name in origins:
             written[name] = write_lines(folder / f"{quote_plus(name)}.jsonl", documents, emit, done)
         else:
@@ -152,16 +152,16 @@ def write_file(path: Path, pieces: Iterator[bytes], emit: Emit, done: int) -> in
 
 
 def documents_of(
-    connection: Connection, place: Place, mappings: Mapping[str, Collection], name: str
+    connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], name: str
 ) -> Iterator[bytes]:
     """The BSON of every document of a collection: loaded ones rebuilt, the others as they were kept.
 
     What has no rows of its own, and is loaded all the same, was merged: the ledger has it whole.
     """
     if name in mappings:
-        for _, document in read_bson(connection, place, mappings, mappings[name]):
+        for _, document in read_bson(connection, namespace, mappings, mappings[name]):
             yield document
     else:
-        yield from journal.read_whole(connection, place, name)
+        yield from journal.read_whole(connection, namespace, name)
     for relation in ("rejects", "archive"):
-        yield from journal.read_kept(connection, place, relation, name)
+        yield from journal.read_kept(connection, namespace, relation, name)

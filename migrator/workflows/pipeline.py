@@ -16,18 +16,18 @@ from psycopg import sql
 from migrator.config.models import Config
 from migrator.errors import UsageError
 from migrator.events import Emit
-from migrator.execution.dask import Cluster
-from migrator.execution.pool import Alone, Pool, Processes, Several, Workers
-from migrator.execution.tasks import Desk, Job, fingerprints_of
+from migrator.execution.dask import DaskPool
+from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWorkers, Workers
+from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
 from migrator.mapping.collection import Collection
-from migrator.mapping.loader import Concrete
-from migrator.reconciliation.conflicts import Claims
-from migrator.reconciliation.merges import Merging
-from migrator.rows.lookup import Resolver
+from migrator.mapping.loader import MigrationDefinition
+from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.merges import MergeApplier
+from migrator.rows.lookup import RowLookup
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
 from migrator.state import journal, partitions
-from migrator.state.journal import Place
+from migrator.state.journal import Namespace
 from migrator.state.tenant import Options, ensure_tenant
 
 Connection = psycopg.Connection[Any]
@@ -41,8 +41,8 @@ class Pipeline:
     source: Source
     connection: Connection
     dsn: str
-    place: Place
-    concrete: Concrete
+    namespace: Namespace
+    definition: MigrationDefinition
     config: Config
     emit: Emit
     observe: Callable[[Batch], None] | None = None
@@ -50,17 +50,17 @@ class Pipeline:
 
     @property
     def mappings(self) -> Mapping[str, Collection]:
-        return self.concrete.mappings
+        return self.definition.mappings
 
     @classmethod
-    def of(
+    def from_definition(
         cls,
         config: Config,
-        concrete: Concrete,
+        definition: MigrationDefinition,
         source: Source,
         connection: Connection,
         dsn: str,
-        place: Place,
+        namespace: Namespace,
         emit: Emit,
         observe: Callable[[Batch], None] | None = None,
         settled: Callable[[str], None] = lambda table: None,
@@ -71,23 +71,25 @@ class Pipeline:
             source=source,
             connection=connection,
             dsn=dsn,
-            place=place,
-            concrete=concrete,
+            namespace=namespace,
+            definition=definition,
             config=config,
             emit=emit,
             observe=observe,
             settled=settled,
         )
 
-    def bring(self, run: int, only: frozenset[str] = frozenset()) -> None:
+    def run(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Loads and reconciles everything that is left; with `only`, these collections."""
-        journal.record_metadata(self.connection, self.place, self.source.collections())
-        ensure_tenant(self.connection, self.place, self.config.tenant, run)
-        attempt = journal.next_attempt(self.connection, self.place, run)
-        batch_rows = journal.pin(self.connection, self.place, run, "batch_rows", self.config.engine.batch_rows)
+        journal.record_metadata(self.connection, self.namespace, self.source.collections())
+        ensure_tenant(self.connection, self.namespace, self.config.tenant, run)
+        attempt = journal.begin_attempt(self.connection, self.namespace, run)
+        batch_rows = journal.pin_setting(
+            self.connection, self.namespace, run, "batch_rows", self.config.engine.batch_rows
+        )
         with closing(self._open_pool()) as pool:
-            if self.observe is None and needs_workers(self.config, self.concrete, self.source):
-                pool.warm_up()
+            if self.observe is None and needs_workers(self.config, self.definition, self.source):
+                pool.prestart()
             for number, level in enumerate(self.levels(only)):
                 job = self._job(number, level, run, attempt, batch_rows)
                 self._bring_level(job, pool)
@@ -96,21 +98,21 @@ class Pipeline:
     def merge(self, run: int) -> None:
         """Merges what is there to be merged: has been read to its end, as the rows it goes into, which are settled."""
         names = {each.name for each in self.source.collections()}
-        complete = partitions.complete(partitions.readings(self.connection, self.place))
-        steps = journal.finished_steps(self.connection, self.place)
+        complete = partitions.complete(partitions.read_progress(self.connection, self.namespace))
+        steps = journal.finished_steps(self.connection, self.namespace)
         settled = {name for name in self.mappings if name not in names or f"reconcile {name}" in steps}
         for merging in self.mergings(run):
             if merging.merge.name in complete and merging.merge.into in settled:
-                merging.settle(self.emit)
+                merging.apply(self.emit)
 
-    def mergings(self, run: int) -> list[Merging]:
+    def mergings(self, run: int) -> list[MergeApplier]:
         """The merges that are configured."""
         return [
-            Merging(
-                connection=self.connection, place=self.place, mappings=self.mappings, merge=merge,
+            MergeApplier(
+                connection=self.connection, namespace=self.namespace, mappings=self.mappings, merge=merge,
                 config=self.config, run=run,
             )
-            for merge in self.concrete.merges.values()
+            for merge in self.definition.merges.values()
             if getattr(self.config, merge.section) is not None
         ]  # fmt: skip
 
@@ -120,7 +122,7 @@ class Pipeline:
         self._check_only(only, names)
         unmapped = [name for name in names if name not in self.mappings]
         if self.config.policies.unmapped_collections == "ignore":
-            unmapped = [name for name in unmapped if name in self.concrete.merges]
+            unmapped = [name for name in unmapped if name in self.definition.merges]
         groups = [[name for name in group if name in names] for group in load.levels(self.mappings)]
         groups[0] = sorted(groups[0] + unmapped)
         return [chosen for group in groups if (chosen := [name for name in group if not only or name in only])]
@@ -129,7 +131,7 @@ class Pipeline:
         unknown = only - set(names)
         if unknown:
             raise UsageError(f"--only: the source has no collection {', '.join(sorted(unknown))}")
-        ready = partitions.complete(partitions.readings(self.connection, self.place)) | only
+        ready = partitions.complete(partitions.read_progress(self.connection, self.namespace)) | only
         needed = {need for name in only & self.mappings.keys() for need in self.mappings[name].needs}
         missing = (needed & set(names)) - ready
         if missing:
@@ -143,45 +145,45 @@ class Pipeline:
         return Job(
             number=number,
             config=self.config,
-            packages=self.concrete.packages or ("", ""),
+            packages=self.definition.packages or ("", ""),
             dsn=self.dsn,
-            place=self.place,
+            namespace=self.namespace,
             run=run,
             attempt=attempt,
             batch_rows=batch_rows,
             collections=tuple(level),
             adopter=self._adopter_id(mapped),
-            fingerprints=fingerprints_of(self.source, self.concrete) if self._far else None,
+            fingerprints=fingerprints_of(self.source, self.definition) if self._far else None,
         )
 
     @property
     def _far(self) -> bool:
         """Whether the work goes to a cluster. Rehearsals stay here: they are in databases that only we reach."""
-        return self.config.engine.executor != "local" and self.place == Place() and self.observe is None
+        return self.config.engine.executor != "local" and self.namespace == Namespace() and self.observe is None
 
     def _open_pool(self) -> Pool:
         engine = self.config.engine
         if self._far:
-            return Cluster(engine.executor, engine.workers, self.emit)
-        return Processes(engine.workers, self.concrete.packages or ())
+            return DaskPool(engine.executor, engine.workers, self.emit)
+        return ProcessPool(engine.workers, self.definition.packages or ())
 
     def _bring_level(self, job: Job, pool: Pool) -> None:
         level = list(job.collections)
-        desk = Desk(job, self.concrete, lambda: self.source, self.connection)
+        runner = TaskRunner(job, self.definition, lambda: self.source, self.connection)
         load.load(
             self.connection,
-            self.place,
+            self.namespace,
             self.source,
             level,
-            self._workers(job, desk, pool),
+            self._workers(job, runner, pool),
             batch_rows=job.batch_rows,
             part_bytes=self.config.engine.part_bytes,
             emit=self.emit,
         )
-        for claims in self.claims_of(level):
+        for claims in self.resolver_for(level):
             reconcile.reconcile(
                 self.connection,
-                self.place,
+                self.namespace,
                 self.mappings,
                 claims,
                 tenant=self.config.tenant.id,
@@ -190,32 +192,34 @@ class Pipeline:
                 settled=self.settled,
             )
 
-    def _workers(self, job: Job, desk: Desk, pool: Pool) -> Workers:
-        if pool.alone or self.observe is not None or self.concrete.packages is None:
-            return Alone(desk, self.observe)
-        return Several(desk, job, pool)
+    def _workers(self, job: Job, runner: TaskRunner, pool: Pool) -> Workers:
+        if pool.is_single or self.observe is not None or self.definition.packages is None:
+            return SerialWorkers(runner, self.observe)
+        return PooledWorkers(runner, job, pool)
 
-    def _open_level(self, level: list[str]) -> tuple[Options, Resolver]:
+    def _open_level(self, level: list[str]) -> tuple[Options, RowLookup]:
         """Settings, and a resolver that knows nothing yet of what the levels before have brought."""
         tenant = self.config.tenant.id
         mapped = [name for name in level if name in self.mappings]
         options = Options(self.config, tenant, self._adopter_id(mapped))
-        return options, Resolver(self.connection, self.place, self.mappings, tenant)
+        return options, RowLookup(self.connection, self.namespace, self.mappings, tenant)
 
-    def _claims(self, name: str, options: Options, resolver: Resolver) -> Claims:
+    def _claims(self, name: str, options: Options, resolver: RowLookup) -> ConflictResolver:
         merge = frozenset({"duplicate_email"} if self.config.policies.duplicate_email == "merge" else ())
-        return Claims(self.connection, self.place, self.mappings, self.mappings[name], options, resolver, merge)
+        return ConflictResolver(
+            self.connection, self.namespace, self.mappings, self.mappings[name], options, resolver, merge
+        )
 
-    def claims_of(self, level: list[str]) -> list[Claims]:
+    def resolver_for(self, level: list[str]) -> list[ConflictResolver]:
         """What settles the rejects of a level's mapped collections."""
         options, resolver = self._open_level(level)
         return [self._claims(name, options, resolver) for name in level if name in self.mappings]
 
-    def settle_again(self, run: int, claims: Claims) -> None:
+    def reconcile_again(self, run: int, claims: ConflictResolver) -> None:
         """Reconciles a collection that got more rows."""
         reconcile.reconcile_again(
             self.connection,
-            self.place,
+            self.namespace,
             self.mappings,
             claims.collection,
             tenant=self.config.tenant.id,
@@ -225,12 +229,12 @@ class Pipeline:
     def _adopter_id(self, mapped: list[str]) -> bytes | None:
         """The id of the user who takes over what has no owner; asked once the users are there."""
         email = self.config.policies.orphan_owner
-        adopter = self.concrete.adopter
+        adopter = self.definition.adopter
         if email == "reject" or adopter is None or adopter[0] in mapped or not mapped:
             return None
         collection, column = adopter
         query = sql.SQL("SELECT id FROM {} WHERE {} = %s AND tenant_id = %s").format(
-            self.place.table(self.mappings[collection].table.name), sql.Identifier(column)
+            self.namespace.table(self.mappings[collection].table.name), sql.Identifier(column)
         )
         found = self.connection.execute(query, (email, self.config.tenant.id)).fetchone()
         if found is None:
@@ -241,15 +245,15 @@ class Pipeline:
         return bytes(found[0].bytes)
 
 
-def import_ahead(config: Config, concrete: Concrete, source: Source) -> None:
+def import_ahead(config: Config, definition: MigrationDefinition, source: Source) -> None:
     """Worker processes of this machine import what they need, half a second, beside whatever is to be done before
     `Pipeline.bring`; where that will start any."""
-    if config.engine.executor == "local" and needs_workers(config, concrete, source):
-        Processes(config.engine.workers, concrete.packages or ()).import_ahead()
+    if config.engine.executor == "local" and needs_workers(config, definition, source):
+        ProcessPool(config.engine.workers, definition.packages or ()).preload()
 
 
-def needs_workers(config: Config, concrete: Concrete, source: Source) -> bool:
+def needs_workers(config: Config, definition: MigrationDefinition, source: Source) -> bool:
     """Whether worker processes are certainly needed: of this machine, or of a cluster."""
     sizes = [each.bytes for each in source.collections() if source.reads_parts(each.name)]
     large = None in sizes or sum(each or 0 for each in sizes) > LARGE
-    return large and config.engine.workers != 1 and concrete.packages is not None
+    return large and config.engine.workers != 1 and definition.packages is not None

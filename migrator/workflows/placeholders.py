@@ -15,9 +15,9 @@ from migrator.errors import UsageError
 from migrator.postgres import ddl
 from migrator.postgres.catalog import schema_first
 from migrator.postgres.foreign_keys import Relation, exists
-from migrator.state.journal import Connection, Place, has_records
+from migrator.state.journal import Connection, Namespace, has_records
 
-PLACE = Place()
+PLACE = Namespace()
 
 
 def copy_in(real: Connection, scratch: Connection, metadata: MetaData) -> int:

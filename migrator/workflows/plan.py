@@ -22,17 +22,17 @@ from migrator.embedding.prices import cost_of
 from migrator.errors import MigrateError, PlanError
 from migrator.events import Emit, Notice, silent
 from migrator.mapping.collection import Collection
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.merges import Merge
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.entities import Entity, describe_tables
-from migrator.sources.base import Batch, Part, Source
+from migrator.sources.base import Batch, Partition, Source
 from migrator.stages import load
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare, refuse
 from migrator.state import journal, scratch
-from migrator.state.journal import Connection, Counts, Place
+from migrator.state.journal import Connection, Counts, Namespace
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import scratch_target
 from migrator.workflows.pipeline import Pipeline
@@ -82,7 +82,7 @@ class PlanReport:
 
 def plan(
     config: Config,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     source: Source,
     target: Target | None,
     fingerprints: Mapping[str, str],
@@ -93,44 +93,46 @@ def plan(
     if sample is not None:
         emit(Notice(text="Only a sample is read: what it refers to beyond counts as missing.", level="warning"))
     statistics: dict[str, FieldStatistics] = defaultdict(FieldStatistics)
-    blockers, digest = examine_target(config, concrete, target)
+    blockers, digest = examine_target(config, definition, target)
     with scratch_target() as rehearsal, closing(rehearsal.connect()) as connection:
-        place = Place()
-        prepare(connection, concrete.metadata, rls=False, emit=silent)
-        journal.create_records(connection, place)
-        seeded = target is not None and seed(target, connection, concrete.mappings)
+        namespace = Namespace()
+        prepare(connection, definition.metadata, rls=False, emit=silent)
+        journal.create_records(connection, namespace)
+        seeded = target is not None and seed(target, connection, definition.mappings)
         started = time.monotonic()
         read = source if sample is None else Sample(source, sample)
 
         def observe(batch: Batch) -> None:
             statistics[batch.collection].observe(batch)
 
-        pipeline = Pipeline.of(config, concrete, read, connection, rehearsal.dsn, place, emit, observe)
+        pipeline = Pipeline.from_definition(
+            config, definition, read, connection, rehearsal.dsn, namespace, emit, observe
+        )
         try:
-            pipeline.bring(journal.begin_run(connection, place, source, {}))
+            pipeline.run(journal.begin_run(connection, namespace, source, {}))
         except PlanError as error:
             blockers.append(error.message)
         if not seeded:
-            finish(rehearsal, concrete, config, emit)
+            finish(rehearsal, definition, config, emit)
         seconds = time.monotonic() - started
-        outcomes = journal.count_outcomes(connection, place)
-        blockers += fractional_amounts(connection, place, config)
-        findings = collect_findings(connection, place)
+        outcomes = journal.count_outcomes(connection, namespace)
+        blockers += fractional_amounts(connection, namespace, config)
+        findings = collect_findings(connection, namespace)
         return PlanReport(
             fingerprints={**fingerprints, "target": digest},
-            collections=list(describe(source, concrete, statistics, outcomes, findings)),
-            steps=list(describe_steps(concrete, [each.merge for each in pipeline.mergings(0)])),
+            collections=list(describe(source, definition, statistics, outcomes, findings)),
+            steps=list(describe_steps(definition, [each.merge for each in pipeline.mergings(0)])),
             blockers=blockers,
-            tables=count_tables(concrete.mappings, outcomes),
-            entities=describe_tables(concrete.metadata),
+            tables=count_tables(definition.mappings, outcomes),
+            entities=describe_tables(definition.metadata),
             left_out=source.left_out,
             seconds=seconds,
             target_bytes=measure(connection),
-            embedding=forecast_embedding(connection, place, concrete, config),
+            embedding=forecast_embedding(connection, namespace, definition, config),
         )
 
 
-def examine_target(config: Config, concrete: Concrete, target: Target | None) -> tuple[list[str], str]:
+def examine_target(config: Config, definition: MigrationDefinition, target: Target | None) -> tuple[list[str], str]:
     """What in the target's schema is in the way, and a digest of that schema."""
     if target is None:
         return [], EMPTY
@@ -138,7 +140,7 @@ def examine_target(config: Config, concrete: Concrete, target: Target | None) ->
         actual = catalog.read(connection)
         digest = EMPTY if is_empty(actual) else hashlib.sha256(repr(actual).encode()).hexdigest()
         try:
-            wanted = catalog.read_wanted(connection, concrete.metadata, config.target.rls == "all")
+            wanted = catalog.read_wanted(connection, definition.metadata, config.target.rls == "all")
             refuse(connection, actual, wanted, silent)
         except MigrateError as error:
             return [error.message], digest
@@ -164,7 +166,7 @@ def seed(target: Target, connection: Connection, mappings: Mapping[str, Collecti
 def _copy_claims(real: Connection, connection: Connection, mapping: Collection) -> int:
     names = scratch.claimed_columns(mapping)
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    table = Place().table(mapping.table.name)
+    table = Namespace().table(mapping.table.name)
     strangers = scratch.strangers(real, mapping)
     found = real.execute(sql.SQL("SELECT EXISTS (SELECT {})").format(strangers)).fetchone()
     if not (found and found[0]):
@@ -179,23 +181,23 @@ def _copy_claims(real: Connection, connection: Connection, mapping: Collection) 
     return 1
 
 
-def finish(rehearsal: Target, concrete: Concrete, config: Config, emit: Emit) -> None:
+def finish(rehearsal: Target, definition: MigrationDefinition, config: Config, emit: Emit) -> None:
     """Indexes and foreign keys, too: what they cost, and that they hold."""
-    constrain(rehearsal.connect, concrete.metadata, rls=False, workers=config.engine.workers or 2, emit=emit)
+    constrain(rehearsal.connect, definition.metadata, rls=False, workers=config.engine.workers or 2, emit=emit)
 
 
-def fractional_amounts(connection: Connection, place: Place, config: Config) -> list[str]:
+def fractional_amounts(connection: Connection, namespace: Namespace, config: Config) -> list[str]:
     """A fraction while the unit is cents: most likely the unit is wrong, and all amounts would be."""
-    query = place.sql("SELECT count(*) FROM {rejects} WHERE reason = 'fractional_amount'")
+    query = namespace.sql("SELECT count(*) FROM {rejects} WHERE reason = 'fractional_amount'")
     found = connection.execute(query).fetchone()
     if config.transactions.amount_unit != "cents" or not found or not found[0]:
         return []
     return [f"{found[0]:,} amounts have a fraction while transactions.amount_unit is cents; is it major?"]
 
 
-def collect_findings(connection: Connection, place: Place) -> dict[str, list[dict[str, Any]]]:
+def collect_findings(connection: Connection, namespace: Namespace) -> dict[str, list[dict[str, Any]]]:
     """Findings and reasons of rejection by collection, with examples of `_id`s."""
-    query = place.sql(
+    query = namespace.sql(
         "SELECT collection, code, severity, count(*), (array_agg(source_id ORDER BY source_id))[:%(n)s]"
         " FROM {findings} GROUP BY 1, 2, 3 UNION ALL"
         " SELECT collection, reason, 'reject', count(*), (array_agg(source_id ORDER BY source_id))[:%(n)s]"
@@ -210,7 +212,7 @@ def collect_findings(connection: Connection, place: Place) -> dict[str, list[dic
 
 def describe(
     source: Source,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     statistics: Mapping[str, FieldStatistics],
     outcomes: Mapping[str, Counts],
     findings: Mapping[str, list[dict[str, Any]]],
@@ -218,9 +220,9 @@ def describe(
     """One entry for every collection of the source."""
     nothing = Counts(source=0, loaded=0, rejected=0, archived=0)
     for each in source.collections():
-        mapping, seen = concrete.mappings.get(each.name), statistics.get(each.name, FieldStatistics())
-        merge = concrete.merges.get(each.name) if each.origin is not None else None
-        into = mapping or (merge and concrete.mappings[merge.into])
+        mapping, seen = definition.mappings.get(each.name), statistics.get(each.name, FieldStatistics())
+        merge = definition.merges.get(each.name) if each.origin is not None else None
+        into = mapping or (merge and definition.mappings[merge.into])
         counts = outcomes.get(each.name, nothing).as_json()
         yield {
             "name": each.name,
@@ -234,9 +236,9 @@ def describe(
         }
 
 
-def describe_steps(concrete: Concrete, merges: Sequence[Merge] = ()) -> Iterator[dict[str, Any]]:
+def describe_steps(definition: MigrationDefinition, merges: Sequence[Merge] = ()) -> Iterator[dict[str, Any]]:
     """The steps of a run and what each waits for."""
-    mappings, embedded = concrete.mappings, concrete.embedded
+    mappings, embedded = definition.mappings, definition.embedded
     yield {"name": "prepare", "needs": []}
     for group in load.levels(mappings):
         for name in group:
@@ -250,14 +252,16 @@ def describe_steps(concrete: Concrete, merges: Sequence[Merge] = ()) -> Iterator
     if embedded is not None:
         yield {"name": "embed", "needs": [f"reconcile {embedded.collection}"]}
     last = [*merged, *(["embed"] if embedded is not None else [])]
-    yield {"name": "constrain", "needs": [*(f"reconcile {name}" for name in mappings), *last]}
+    yield {"name": "post-data", "needs": [*(f"reconcile {name}" for name in mappings), *last]}
 
 
-def forecast_embedding(connection: Connection, place: Place, concrete: Concrete, config: Config) -> dict[str, Any]:
+def forecast_embedding(
+    connection: Connection, namespace: Namespace, definition: MigrationDefinition, config: Config
+) -> dict[str, Any]:
     """What embeddings will take: rows, about how many tokens in different texts, US dollars (None: nobody knows)."""
-    if concrete.embedded is None:
+    if definition.embedded is None:
         return {"chunks": 0, "tokens": 0, "usd": 0.0}
-    found = vector_store.forecast(connection, place, concrete.embedded)
+    found = vector_store.forecast(connection, namespace, definition.embedded)
     return {"chunks": found.chunks, "tokens": found.tokens, "usd": cost_of(config.embedding, found.tokens)}
 
 
@@ -287,13 +291,13 @@ class Sample:
         self.collections, self.fingerprint, self.close = source.collections, source.fingerprint, source.close
         self.share_read, self.smallest_part = source.share_read, source.smallest_part
 
-    def split(self, collection: str, size: int) -> list[Part] | None:
+    def split(self, collection: str, size: int) -> list[Partition] | None:
         return None
 
     def reads_parts(self, collection: str) -> bool:
         return False
 
-    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         raise NotImplementedError("a sample has no parts")
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:

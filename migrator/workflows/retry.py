@@ -17,7 +17,7 @@ from migrator.events import Emit, Notice
 from migrator.postgres.errors import explain
 
 T = TypeVar("T")
-MOST = 10  # tries in a row without progress; with the pauses between them some three minutes
+MAX_ATTEMPTS = 10  # tries in a row without progress; with the pauses between them some three minutes
 _LASTING = (errors.QueryCanceled, errors.DiskFull, errors.LockNotAvailable, errors.InsufficientResources)
 
 
@@ -32,8 +32,8 @@ def is_transient(error: BaseException) -> bool:
     return lost and not isinstance(error, _LASTING)
 
 
-def persevere(act: Callable[[int], T], progress: Callable[[], object], emit: Emit) -> T:
-    """`act(number of the try)` until it succeeds, or fails for a reason that lasts, or `MOST` times in a row.
+def retry_transient(act: Callable[[int], T], progress: Callable[[], object], emit: Emit) -> T:
+    """`act(number of the try)` until it succeeds, or fails for a reason that lasts, or `MAX_ATTEMPTS` times in a row.
 
     `progress()` is a value that changes when something has been achieved (None: cannot be told); then the counting
     begins anew.
@@ -56,7 +56,7 @@ def persevere(act: Callable[[int], T], progress: Callable[[], object], emit: Emi
 
     while True:
         retrying = Retrying(
-            retry=retry_if_exception(worth), stop=stop_after_attempt(MOST),
+            retry=retry_if_exception(worth), stop=stop_after_attempt(MAX_ATTEMPTS),
             wait=wait_exponential_jitter(multiplier=0.5, max=30), before_sleep=say, reraise=True,
         )  # fmt: skip
         try:

@@ -14,10 +14,10 @@ from migrator.documents import raw_bson
 from migrator.errors import UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.reconciliation import membership
-from migrator.reconciliation.refresh import renew
+from migrator.reconciliation.refresh import refresh_references
 from migrator.sources.base import Source
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 from migrator.workflows.pipeline import Pipeline
 
 
@@ -34,27 +34,27 @@ class RetryReport:
 
 def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     """Settles every reject anew. The tables must be prepared: keys to their own rows are put aside."""
-    connection, place = pipeline.connection, pipeline.place
-    tried = count_rejects(connection, place)
-    renew_documents(connection, place, pipeline.source, tried, emit)
+    connection, namespace = pipeline.connection, pipeline.namespace
+    tried = count_rejects(connection, namespace)
+    renew_documents(connection, namespace, pipeline.source, tried, emit)
     step = "retry"
     emit(StepStarted(step=step, total=sum(tried.values())))
     done = 0
     contested: dict[str, set[Any]] = {}
     for merging in pipeline.mergings(run):
-        merging.withdraw()
+        merging.undo()
     for name in pipeline.mappings:
-        membership.withdraw(connection, place, pipeline.mappings, name)
+        membership.withdraw(connection, namespace, pipeline.mappings, name)
     for level in pipeline.levels():
-        for claims in pipeline.claims_of(level):
-            for _ in claims.settle_all(claims.rejected()):
+        for claims in pipeline.resolver_for(level):
+            for _ in claims.resolve_all(claims.rejected()):
                 done += 1
                 emit(StepAdvanced(step=step, done=done))
-            renew(claims, contested)
+            refresh_references(claims, contested)
             contested[claims.collection.name] = claims.contested
-            pipeline.settle_again(run, claims)
+            pipeline.reconcile_again(run, claims)
     pipeline.merge(run)
-    left = count_rejects(connection, place)
+    left = count_rejects(connection, namespace)
     emit(
         StepFinished(
             step=step, note=f"{sum(tried.values()) - sum(left.values()):,} loaded, {sum(left.values()):,} left"
@@ -63,11 +63,13 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     return RetryReport(tried=tried, left=left)
 
 
-def count_rejects(connection: Connection, place: Place) -> dict[str, int]:
-    return journal.count_by(connection, place, "rejects", "collection")
+def count_rejects(connection: Connection, namespace: Namespace) -> dict[str, int]:
+    return journal.count_by(connection, namespace, "rejects", "collection")
 
 
-def renew_documents(connection: Connection, place: Place, source: Source, rejected: dict[str, int], emit: Emit) -> None:
+def renew_documents(
+    connection: Connection, namespace: Namespace, source: Source, rejected: dict[str, int], emit: Emit
+) -> None:
     """Rejected documents as the source has them now: one that was edited there replaces the one that was kept.
 
     Not where the source has an `_id` more than once: nobody can tell which of them is which.
@@ -76,7 +78,7 @@ def renew_documents(connection: Connection, place: Place, source: Source, reject
     if not names:
         return
     emit(StepStarted(step="read the source"))
-    kept = read_rejects(connection, place)
+    kept = read_rejects(connection, namespace)
     seen: Counter[tuple[str, bytes]] = Counter()
     changed: dict[tuple[str, bytes], bytes] = {}
     done = 0
@@ -89,25 +91,25 @@ def renew_documents(connection: Connection, place: Place, source: Source, reject
                     changed[key] = raw
         done += batch.count
         emit(StepAdvanced(step="read the source", done=done))
-    replace_documents(connection, place, {key: raw for key, raw in changed.items() if seen[key] == 1})
+    replace_documents(connection, namespace, {key: raw for key, raw in changed.items() if seen[key] == 1})
     emit(StepFinished(step="read the source", note=f"{done:,} documents"))
 
 
-def read_rejects(connection: Connection, place: Place) -> dict[tuple[str, bytes], bytes]:
+def read_rejects(connection: Connection, namespace: Namespace) -> dict[tuple[str, bytes], bytes]:
     """(collection, source_id) → SHA-256 of the document that was kept."""
-    query = place.sql("SELECT collection, source_id, sha256(document) FROM {rejects}")
+    query = namespace.sql("SELECT collection, source_id, sha256(document) FROM {rejects}")
     return {(row[0], bytes(row[1])): bytes(row[2]) for row in connection.execute(query, binary=True)}
 
 
-def replace_documents(connection: Connection, place: Place, changed: dict[tuple[str, bytes], bytes]) -> None:
-    query = place.sql("UPDATE {rejects} SET document = %s WHERE collection = %s AND source_id = %s")
+def replace_documents(connection: Connection, namespace: Namespace, changed: dict[tuple[str, bytes], bytes]) -> None:
+    query = namespace.sql("UPDATE {rejects} SET document = %s WHERE collection = %s AND source_id = %s")
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(query, [(raw, *key) for key, raw in changed.items()])
 
 
-def require_finished(connection: Connection, place: Place) -> int:
+def require_finished(connection: Connection, namespace: Namespace) -> int:
     """The number of the finished run. Raises `UsageError` before the first one has ended."""
-    latest = journal.latest_run(connection, place) if journal.has_records(connection, place) else None
+    latest = journal.latest_run(connection, namespace) if journal.has_records(connection, namespace) else None
     if latest is None or latest[1] == "running":
         raise UsageError("there is no finished migration in this target", hint="`migrate run` first, to its end.")
     return latest[0]

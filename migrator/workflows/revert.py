@@ -18,14 +18,14 @@ from psycopg import sql
 from migrator.embedding import vector_indexes
 from migrator.errors import RevertRefusedError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import foreign_keys, schema_changes
 from migrator.provenance import backup
-from migrator.provenance.owned_rows import MEANINGS, TABLE, Belongings, Loss, concerned
+from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.state import journal, scratch
-from migrator.state.journal import RECORDS, Connection, Place
+from migrator.state.journal import RECORDS, Connection, Namespace
 
-PLACE = Place()
+PLACE = Namespace()
 STEP = "revert"
 SHOWN = 10  # ids of one kind in one table
 
@@ -53,7 +53,7 @@ class RevertReport:
         return {**told, "losses": [loss.as_json() for loss in self.losses]}
 
 
-def survey(connection: Connection, concrete: Concrete) -> RevertReport:
+def survey(connection: Connection, definition: MigrationDefinition) -> RevertReport:
     """What a revert would do, and lose; changes nothing. Raises `UsageError` where there is no migration."""
     latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
     changes = schema_changes.read(connection)
@@ -61,13 +61,13 @@ def survey(connection: Connection, concrete: Concrete) -> RevertReport:
         raise UsageError("there is no migration in this target to take back", hint="Check [target] url.")
     outcomes = journal.count_outcomes(connection, PLACE).values() if latest else ()
     with transaction(connection, keep=False):
-        belongings = Belongings(connection, PLACE, concrete)
+        belongings = OwnedRows(connection, PLACE, definition)
         return RevertReport(
             run=latest[0] if latest else 0,
             status=latest[1] if latest else "stopped",
             tables=count_rows(belongings),
             objects=dict(Counter(each.kind for each in changes if each.action == "created")),
-            restored=dict(Counter(each.kind for each in changes if each.action == "put_aside")),
+            restored=dict(Counter(each.kind for each in changes if each.action == "deferred")),
             tenant=belongings.tenant,
             records={
                 name: sum(getattr(each, name) for each in outcomes) for name in ("loaded", "rejected", "archived")
@@ -77,7 +77,13 @@ def survey(connection: Connection, concrete: Concrete) -> RevertReport:
 
 
 def revert(
-    connection: Connection, concrete: Concrete, found: RevertReport, *, force: bool, save: Path | None, emit: Emit
+    connection: Connection,
+    definition: MigrationDefinition,
+    found: RevertReport,
+    *,
+    force: bool,
+    save: Path | None,
+    emit: Emit,
 ) -> RevertReport:
     """Removes everything the migration brought. `found` is what `survey` said; it is looked up again.
 
@@ -87,21 +93,21 @@ def revert(
     """
     emit(StepStarted(step=STEP, total=5, unit="steps"))
     with schema_changes.explained(), transaction(connection):
-        foreign_keys.lock(connection, concerned(connection, PLACE, concrete))
+        foreign_keys.lock(connection, affected_relations(connection, PLACE, definition))
         emit(StepAdvanced(step=STEP, done=1))
-        belongings = Belongings(connection, PLACE, concrete)
+        belongings = OwnedRows(connection, PLACE, definition)
         losses = belongings.losses()
         if not force:
             refuse_losses(losses)
-        saved = backup.save(belongings, losses, save) if save is not None and losses else {}
+        saved = backup.write(belongings, losses, save) if save is not None and losses else {}
         emit(StepAdvanced(step=STEP, done=2))
         removed = count_rows(belongings)
         schema_changes.drop_tables(connection)
         emit(StepAdvanced(step=STEP, done=3))
         remove_rows(connection, belongings)
         emit(StepAdvanced(step=STEP, done=4))
-        if concrete.embedded is not None:
-            vector_indexes.drop_leftovers(connection, PLACE, concrete.embedded)
+        if definition.embedded is not None:
+            vector_indexes.drop_leftovers(connection, PLACE, definition.embedded)
         connection.execute(PLACE.sql("DROP TABLE IF EXISTS {embeddings}"))  # else the extension could not go
         schema_changes.drop_created(connection, drop_rows=True)
         drop_records(connection)
@@ -135,19 +141,19 @@ def tell(losses: Sequence[Loss]) -> Iterator[str]:
         yield f"{loss.relation.label}: {loss.count:,} {MEANINGS[loss.kind]}: {', '.join(loss.ids[:SHOWN])}{more}"
 
 
-def count_rows(belongings: Belongings) -> dict[str, int]:
+def count_rows(belongings: OwnedRows) -> dict[str, int]:
     """Rows that go, by table, the emptied tables of the target among them."""
     counts = {relation.label: 0 for relation in belongings.tables if relation.name in _mapped(belongings)}
     for relation, kinds in belongings.count().items():
-        counts[relation.label] = sum(count for kind, count in kinds.items() if kind != "spared")
+        counts[relation.label] = sum(count for kind, count in kinds.items() if kind != "set_null")
     return counts
 
 
-def _mapped(belongings: Belongings) -> set[str]:
-    return {mapping.table.name for mapping in belongings.concrete.mappings.values()}
+def _mapped(belongings: OwnedRows) -> set[str]:
+    return {mapping.table.name for mapping in belongings.definition.mappings.values()}
 
 
-def remove_rows(connection: Connection, belongings: Belongings) -> None:
+def remove_rows(connection: Connection, belongings: OwnedRows) -> None:
     """Deletes what goes from tables that stay; all in one statement, for foreign keys look at its end only."""
     relations = [relation for relation in belongings.count() if relation not in belongings.made]
     if not relations:
@@ -155,7 +161,7 @@ def remove_rows(connection: Connection, belongings: Belongings) -> None:
     deletions = [
         sql.SQL(
             "{} AS (DELETE FROM {} t USING {} b"
-            " WHERE b.relation = t.tableoid AND b.place = t.ctid AND b.kind <> 'spared')"
+            " WHERE b.relation = t.tableoid AND b.place = t.ctid AND b.kind <> 'set_null')"
         ).format(sql.Identifier(f"d{number}"), relation.identifier, TABLE)
         for number, relation in enumerate(relations)
     ]

@@ -15,33 +15,33 @@ from migrator.errors import DifferenceError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as work_fingerprints
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
-from migrator.monitoring.throttle import Gauge
+from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.scheduler import Task
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.update import index_ids, index_rows
-from migrator.sources.auxiliary.base import Combined
-from migrator.sources.base import Answering, Source
-from migrator.stages.constrain import Ahead, constrain, renew_vector_indexes
+from migrator.sources.auxiliary.base import CompositeSource
+from migrator.sources.base import LiveProbe, Source
+from migrator.stages.constrain import EarlyIndexBuilder, constrain, renew_vector_indexes
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
 from migrator.state import journal
-from migrator.state.journal import Connection, Place
+from migrator.state.journal import Connection, Namespace
 from migrator.state.lock import exclusive
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import note_catalog
 from migrator.workflows.pipeline import Pipeline, import_ahead
 from migrator.workflows.reports import RunReport
-from migrator.workflows.retry import persevere
+from migrator.workflows.retry import retry_transient
 from migrator.workflows.retry_rejects import RetryReport, require_finished, retry
 
-PLACE = Place()
+PLACE = Namespace()
 
 
 def run_migration(
     config: Config,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     source: Source,
     target: Target,
     emit: Emit,
@@ -54,11 +54,11 @@ def run_migration(
     started = time.monotonic()
     with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
         source.collections()  # says what may not be read, before anything is written
-        fingerprints = fingerprints_of(config, concrete, source)
-    check_executor(config, concrete, source, target)
-    import_ahead(config, concrete, source)
-    main = source.main if isinstance(source, Combined) else source
-    gauge = Gauge(config.engine, main.latency if isinstance(main, Answering) else None)
+        fingerprints = fingerprints_of(config, definition, source)
+    check_executor(config, definition, source, target)
+    import_ahead(config, definition, source)
+    main = source.main if isinstance(source, CompositeSource) else source
+    gauge = LagMeter(config.engine, main.latency if isinstance(main, LiveProbe) else None)
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
@@ -66,16 +66,16 @@ def run_migration(
             if is_done(connection):
                 emit(Notice(text="This migration is done; nothing was left to do. `migrate verify` proves it."))
             else:
-                check_embedding(config, concrete, source, ask=True)
-                prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
+                check_embedding(config, definition, source, ask=True)
+                prepare(connection, definition.metadata, rls=config.target.rls == "all", emit=emit)
                 journal.create_records(connection, PLACE)
-                remember_changes(connection, PLACE, concrete)
+                remember_changes(connection, PLACE, definition)
                 run = open_run(connection, source, fingerprints)
                 with monitored(target.connect, PLACE, gauge, emit) as watched:
-                    work(config, concrete, source, target, connection, run, watched, only)
-            return report(connection, concrete, time.monotonic() - started)
+                    work(config, definition, source, target, connection, run, watched, only)
+            return report(connection, definition, time.monotonic() - started)
 
-    return persevere(attempt, partial(count_entries, target), emit)
+    return retry_transient(attempt, partial(count_entries, target), emit)
 
 
 def count_entries(target: Target) -> int | None:
@@ -90,83 +90,87 @@ def count_entries(target: Target) -> int | None:
 
 
 def retry_rejects(
-    config: Config, concrete: Concrete, source: Source, target: Target, emit: Emit
+    config: Config, definition: MigrationDefinition, source: Source, target: Target, emit: Emit
 ) -> tuple[RetryReport, RunReport]:
     """Tries the rejected documents again, with settings and source as they are now; both are then the run's."""
     started = time.monotonic()
     with closing(target.connect()) as connection, exclusive(connection):
         run = require_finished(connection, PLACE)
         journal.resume_run(connection, PLACE, run)
-        journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, concrete, source))
-        prepare(connection, concrete.metadata, rls=config.target.rls == "all", emit=emit)
-        remember_changes(connection, PLACE, concrete)
-        pipeline = Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit)
+        journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, definition, source))
+        prepare(connection, definition.metadata, rls=config.target.rls == "all", emit=emit)
+        remember_changes(connection, PLACE, definition)
+        pipeline = Pipeline.from_definition(config, definition, source, connection, target.dsn, PLACE, emit)
         retried = retry(pipeline, run, emit)
         check_identity(connection, PLACE)
-        complete(config, concrete, target, connection, emit)
+        complete(config, definition, target, connection, emit)
         journal.end_run(connection, PLACE, run, "done")
-        return retried, report(connection, concrete, time.monotonic() - started)
+        return retried, report(connection, definition, time.monotonic() - started)
 
 
-def complete(config: Config, concrete: Concrete, target: Target, connection: Connection, emit: Emit) -> None:
+def complete(
+    config: Config, definition: MigrationDefinition, target: Target, connection: Connection, emit: Emit
+) -> None:
     """What follows the rows: embeddings, indexes and keys."""
     run = journal.latest_run(connection, PLACE)
-    if concrete.embedded is not None and run is not None:  # before the vector index, which is trained on what is there
-        embed(connection, PLACE, concrete.embedded, config.embedding, run[0], emit)
+    if (
+        definition.embedded is not None and run is not None
+    ):  # before the vector index, which is trained on what is there
+        embed(connection, PLACE, definition.embedded, config.embedding, run[0], emit)
     rls, workers = config.target.rls == "all", config.engine.workers or 2
     beside = ledger_indexes(connection)
-    constrain(target.connect, concrete.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
+    constrain(target.connect, definition.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
     if run is not None:
-        note_catalog(connection, PLACE, run[0], concrete.metadata)
+        note_catalog(connection, PLACE, run[0], definition.metadata)
 
 
 def ledger_indexes(connection: Connection) -> list[Task]:
     """What the ledger needs once it is full; does nothing where that is there."""
     cost = journal.ledger_size(connection, PLACE)
-    return [Task(name="ledger", act=partial(index, place=PLACE), cost=cost) for index in (index_rows, index_ids)]
+    return [Task(name="ledger", act=partial(index, namespace=PLACE), cost=cost) for index in (index_rows, index_ids)]
 
 
-def embed_missing(config: Config, concrete: Concrete, target: Target, emit: Emit) -> EmbedReport:
+def embed_missing(config: Config, definition: MigrationDefinition, target: Target, emit: Emit) -> EmbedReport:
     """What is still without an embedding after a run gets one. Errors: `UsageError` before a run has finished."""
-    embedded = concrete.embedded
+    embedded = definition.embedded
     if embedded is None:
         raise UsageError("the mappings have no EMBEDDED: nothing here wants an embedding")
 
     def attempt(number: int) -> EmbedReport:
         with closing(target.connect()) as connection, exclusive(connection):
             run = require_finished(connection, PLACE)
-            remember_changes(connection, PLACE, concrete)
-            with monitored(target.connect, PLACE, Gauge(config.engine, None), emit) as watched:
+            remember_changes(connection, PLACE, definition)
+            with monitored(target.connect, PLACE, LagMeter(config.engine, None), emit) as watched:
                 report = embed(connection, PLACE, embedded, config.embedding, run, watched)
                 if vector_indexes.are_stale(connection, PLACE):
                     renew_vector_indexes(connection, PLACE, embedded, watched)
             return report
 
-    return persevere(attempt, partial(count_entries, target), emit)
+    return retry_transient(attempt, partial(count_entries, target), emit)
 
 
-def check_embedding(config: Config, concrete: Concrete, source: Source, *, ask: bool) -> None:
+def check_embedding(config: Config, definition: MigrationDefinition, source: Source, *, ask: bool) -> None:
     """What would stop the last stage of a long run is better said before the first: a key that is wrong, a package that
     is missing. With `ask`, a service gets one short text. Errors: `UsageError`, `EmbeddingError`."""
-    embedded = concrete.embedded
+    embedded = definition.embedded
     if embedded is not None and embedded.collection in {each.name for each in source.collections()}:
         check_provider(embedded, config.embedding, ask=ask)
 
 
-def check_executor(config: Config, concrete: Concrete, source: Source, target: Target) -> None:
+def check_executor(config: Config, definition: MigrationDefinition, source: Source, target: Target) -> None:
     """Whether the workers of a cluster can do their part, before anything is written."""
     if config.engine.executor == "local":
         return
-    if concrete.packages is None:
+    if definition.packages is None:
         raise UsageError("engine.executor: these mappings are in no package that a worker could import")
     # What cannot be split is read here, and handed out.
     reads = config.source.url.startswith("mongodb") or any(each.bytes is not None for each in source.collections())
-    check_cluster(config, target.dsn, concrete.packages, work_fingerprints(source, concrete), reads)
+    check_cluster(config, target.dsn, definition.packages, work_fingerprints(source, definition), reads)
 
 
 def work(
     config: Config,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     source: Source,
     target: Target,
     connection: Connection,
@@ -177,15 +181,17 @@ def work(
     """The stages after the schema."""
     status = "stopped"
     try:
-        with Ahead(target.connect, concrete.metadata, emit) as ahead:
+        with EarlyIndexBuilder(target.connect, definition.metadata, emit) as ahead:
             settled = partial(ahead.begin, connection)
-            Pipeline.of(config, concrete, source, connection, target.dsn, PLACE, emit, settled=settled).bring(run, only)
+            Pipeline.from_definition(
+                config, definition, source, connection, target.dsn, PLACE, emit, settled=settled
+            ).run(run, only)
             check_identity(connection, PLACE)
             if not only:
                 ahead.accompany(connection, config.engine.workers or 2, ledger_indexes(connection))
             ahead.finish()
         if not only:
-            complete(config, concrete, target, connection, emit)
+            complete(config, definition, target, connection, emit)
             status = "done"
     finally:
         # The connection may be what failed; the run then stays 'running', which `open_run` takes up just the same.
@@ -193,10 +199,10 @@ def work(
             journal.end_run(connection, PLACE, run, status)
 
 
-def fingerprints_of(config: Config, concrete: Concrete, source: Source) -> dict[str, str]:
+def fingerprints_of(config: Config, definition: MigrationDefinition, source: Source) -> dict[str, str]:
     """What a resumed run must find unchanged."""
-    beside = source.fingerprints() if isinstance(source, Combined) else {}
-    own = {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": concrete.fingerprint}
+    beside = source.fingerprints() if isinstance(source, CompositeSource) else {}
+    own = {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": definition.fingerprint}
     return {**own, **beside, "embedding": embedding_fingerprint(config)}
 
 
@@ -229,9 +235,9 @@ def open_run(connection: Connection, source: Source, fingerprints: Mapping[str, 
     return latest[0]
 
 
-def check_identity(connection: Connection, place: Place) -> None:
+def check_identity(connection: Connection, namespace: Namespace) -> None:
     """source = loaded + rejected + archived, for every collection. Raises `DifferenceError`."""
-    wrong = {name: c for name, c in journal.count_outcomes(connection, place).items() if c.remainder}
+    wrong = {name: c for name, c in journal.count_outcomes(connection, namespace).items() if c.remainder}
     if wrong:
         lines = [f"{name}: {c.source} read, remainder {c.remainder}" for name, c in wrong.items()]
         raise DifferenceError(
@@ -240,16 +246,16 @@ def check_identity(connection: Connection, place: Place) -> None:
         )
 
 
-def report(connection: Connection, concrete: Concrete, seconds: float) -> RunReport:
+def report(connection: Connection, definition: MigrationDefinition, seconds: float) -> RunReport:
     """Where the migration in the target stands."""
     latest = journal.latest_run(connection, PLACE)
     assert latest is not None  # called with a run open or done
     collections = journal.count_outcomes(connection, PLACE)
-    embedded = concrete.embedded
+    embedded = definition.embedded
     tables: dict[str, int] = {}
     for name, counts in collections.items():
-        if name in concrete.mappings:
-            table = concrete.mappings[name].table.name
+        if name in definition.mappings:
+            table = definition.mappings[name].table.name
             tables[table] = tables.get(table, 0) + counts.loaded
     return RunReport(
         run=latest[0],

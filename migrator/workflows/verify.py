@@ -15,12 +15,12 @@ from sqlalchemy import Table
 from migrator.config.models import Config, fingerprint
 from migrator.errors import UsageError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
-from migrator.mapping.loader import Concrete
+from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog
-from migrator.postgres.scheduler import Crew, Graph, Task
+from migrator.postgres.scheduler import Graph, Scheduler, Task
 from migrator.sources.base import Source
 from migrator.state import journal, scratch
-from migrator.state.journal import SCRATCH, Connection, Counts, Place
+from migrator.state.journal import SCRATCH_NAMESPACE, Connection, Counts, Namespace
 from migrator.targets.server import connect_worker
 from migrator.verification import (
     accounting,
@@ -33,9 +33,9 @@ from migrator.verification import (
 )
 from migrator.verification.catalog_check import Seen
 from migrator.verification.model import Check, Difference, Scope, judged
-from migrator.verification.prescan import Look, Records, Survey
-from migrator.verification.relation_diff import Comparing
-from migrator.verification.round_trip_workers import Trip
+from migrator.verification.prescan import Prescan, RecordScan, TableScan
+from migrator.verification.relation_diff import ScratchComparison
+from migrator.verification.round_trip_workers import RoundTripJob
 from migrator.workflows.pipeline import Pipeline, import_ahead
 
 Level = Literal["counts", "rows", "roundtrip"]
@@ -67,7 +67,7 @@ class VerifyReport:
 
 def verify(
     config: Config,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     source: Source,
     connection: Connection,
     dsn: str,
@@ -86,33 +86,33 @@ def verify(
     the documents (0 to 1) are rebuilt, of every collection some. What is stopped or killed goes on when called again.
     """
     started = time.monotonic()
-    place = Place()
-    if not journal.has_records(connection, place):
+    namespace = Namespace()
+    if not journal.has_records(connection, namespace):
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
-    check_only(only, source, concrete)
-    scope = _scope(config, concrete, source, connection, place, only, show)
-    pipeline = Pipeline.of(config, concrete, source, connection, dsn, SCRATCH, emit)
+    check_only(only, source, definition)
+    scope = _scope(config, definition, source, connection, namespace, only, show)
+    pipeline = Pipeline.from_definition(config, definition, source, connection, dsn, SCRATCH_NAMESPACE, emit)
     if level != "counts":
-        import_ahead(config, concrete, source)
+        import_ahead(config, definition, source)
     scope, look, checks = _counts(scope, source, dsn, emit)
-    if concrete.embedded is not None and concrete.embedded.table in scope.tables:
-        checks += embeddings.check_all(connection, place, concrete.embedded, config, again)
+    if definition.embedded is not None and definition.embedded.table in scope.tables:
+        checks += embeddings.check_all(connection, namespace, definition.embedded, config, again)
     if level in ("rows", "roundtrip") and not scope.unusable:
         checks += _rows(scope, look, pipeline, level == "roundtrip", share)
-    if not attribution.is_traceable(connection, place) and not all(check.ok for check in checks):
+    if not attribution.is_traceable(connection, namespace) and not all(check.ok for check in checks):
         emit(Notice(text="This database was restored from a dump: whose doing a difference is cannot be told."))
         checks = [check.without_faults() for check in checks]
     return VerifyReport(
         level=level,
         checks=tuple(checks),
-        collections=journal.balance(connection, place, look.records.counts),
+        collections=journal.balance(connection, namespace, look.records.counts),
         seconds=time.monotonic() - started,
     )
 
 
-def check_only(only: frozenset[str], source: Source, concrete: Concrete) -> None:
+def check_only(only: frozenset[str], source: Source, definition: MigrationDefinition) -> None:
     """Raises `UsageError` for a name that is neither a collection's nor a table's."""
-    known = {each.name for each in source.collections()} | concrete.known | set(concrete.metadata.tables)
+    known = {each.name for each in source.collections()} | definition.known | set(definition.metadata.tables)
     if only - known:
         raise UsageError(
             f"--only: there is neither a collection nor a table {', '.join(sorted(only - known))}",
@@ -122,23 +122,23 @@ def check_only(only: frozenset[str], source: Source, concrete: Concrete) -> None
 
 def _scope(
     config: Config,
-    concrete: Concrete,
+    definition: MigrationDefinition,
     source: Source,
     connection: Connection,
-    place: Place,
+    namespace: Namespace,
     only: frozenset[str],
     show: bool,
 ) -> Scope:
-    latest = journal.latest_run(connection, place)
+    latest = journal.latest_run(connection, namespace)
     then = {} if latest is None else latest[2]
-    mapper = then.get("mappings") != concrete.fingerprint or then.get("configuration") != fingerprint(config)
+    mapper = then.get("mappings") != definition.fingerprint or then.get("configuration") != fingerprint(config)
     return Scope(
         connection=connection,
-        place=place,
+        namespace=namespace,
         config=config,
-        mappings=concrete.mappings,
-        metadata=concrete.metadata,
-        known=concrete.known,
+        mappings=definition.mappings,
+        metadata=definition.metadata,
+        known=definition.known,
         only=only,
         show=show,
         source_changed=then.get("source") != source.fingerprint(),
@@ -153,14 +153,14 @@ def names_of(scope: Scope, source: Source) -> list[str]:
     return [name for name in names if scope.has_collection(name)]
 
 
-def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, Survey, list[Check]]:
+def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, Prescan, list[Check]]:
     """The checks that need no mapping, and the scope without the tables that cannot be looked at."""
     connection, metadata = scope.connection, scope.metadata
     wanted = catalog.read_wanted(connection, metadata, scope.config.target.rls == "all")
     actual = catalog.read(connection)
     usable = replace(scope, unusable=catalog_check.unusable_tables(metadata, wanted, actual))
     counted, look, seen = _look(usable, source, dsn, emit)
-    outcomes = journal.balance(connection, scope.place, look.records.counts)
+    outcomes = journal.balance(connection, scope.namespace, look.records.counts)
     emit(StepStarted(step="check the target", unit="checks"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
         "accounts": lambda one: accounting.check_accounts(one, counted, outcomes),
@@ -178,10 +178,10 @@ def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, 
     return usable, look, [check for name in parts for check in found[name]]
 
 
-def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Survey, Seen]:
+def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, Seen]:
     """Counts the source here, while the server looks at the target."""
-    tables: dict[str, Look] = {}
-    kept: list[Records] = []
+    tables: dict[str, TableScan] = {}
+    kept: list[RecordScan] = []
     seen: Seen = {}
 
     def look_at(table: Table, connection: Connection) -> None:
@@ -197,15 +197,15 @@ def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[s
     acts[:0] = [partial(look_at, table) for table in reversed(scope.tables)]  # the large ones refer to others
     with _crew(scope, dsn, len(acts)) as crew:
         for act in acts:
-            crew.begin(Task(name="look", act=act))
+            crew.submit(Task(name="look", act=act))
         counted = accounting.count_source(source, names_of(scope, source), emit)
-        for _ in crew.finish():
+        for _ in crew.as_completed():
             pass
-    return counted, Survey(records=kept[0], tables=tables), seen
+    return counted, Prescan(records=kept[0], tables=tables), seen
 
 
-def _crew(scope: Scope, dsn: str, tasks: int) -> Crew:
-    return Crew(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
+def _crew(scope: Scope, dsn: str, tasks: int) -> Scheduler:
+    return Scheduler(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
 
 
 def _at_once(
@@ -219,7 +219,7 @@ def _at_once(
 
     graph: Graph = {Task(name=name, act=partial(act, name)): set() for name in parts}
     with _crew(scope, dsn, len(graph)) as crew:
-        for _ in crew.work(graph):
+        for _ in crew.run_all(graph):
             emit(StepAdvanced(step=step, done=sum(map(len, found.values()))))
     emit(StepFinished(step=step, note=f"{sum(map(len, found.values()))} checks"))
     return found
@@ -231,32 +231,32 @@ def _unusable(scope: Scope) -> Iterator[Check]:
         yield judged("rows", name, [Difference(row=f"table {name}", note=note)], actual="not comparable")
 
 
-def _rows(scope: Scope, look: Survey, pipeline: Pipeline, roundtrip: bool, share: float) -> list[Check]:
-    concrete, source, dsn, emit = pipeline.concrete, pipeline.source, pipeline.dsn, pipeline.emit
-    token = _token(scope, concrete, source)
+def _rows(scope: Scope, look: Prescan, pipeline: Pipeline, roundtrip: bool, share: float) -> list[Check]:
+    definition, source, dsn, emit = pipeline.definition, pipeline.source, pipeline.dsn, pipeline.emit
+    token = _token(scope, definition, source)
     alone = frozenset(mapping.table.name for mapping in scope.chosen.values() if look.is_alone(mapping))
-    with scratch.beside(scope.connection, concrete.mappings, token, alone) as (again, found):
+    with scratch.scratch_namespace(scope.connection, definition.mappings, token, alone) as (again, found):
         if found is not None:
             emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
         run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
-        with Comparing(scope, look, again, partial(_crew, scope, dsn)) as comparing:
-            replace(pipeline, settled=comparing.begin).bring(run, _needed(scope, source))
+        with ScratchComparison(scope, look, again, partial(_crew, scope, dsn)) as comparing:
+            replace(pipeline, settled=comparing.begin).run(run, _needed(scope, source))
             checks = comparing.finish(emit)
         if roundtrip:
-            trip = None if concrete.packages is None else Trip(
-                config=scope.config, packages=concrete.packages, dsn=dsn, only=scope.only, show=scope.show,
+            trip = None if definition.packages is None else RoundTripJob(
+                config=scope.config, packages=definition.packages, dsn=dsn, only=scope.only, show=scope.show,
                 source_changed=scope.source_changed, share=share,
             )  # fmt: skip
-            checks += round_trip_workers.check_trips(
+            checks += round_trip_workers.check_round_trips(
                 scope, again, run, source, names_of(scope, source), trip, emit, share
             )
         return checks
 
 
-def _token(scope: Scope, concrete: Concrete, source: Source) -> str:
+def _token(scope: Scope, definition: MigrationDefinition, source: Source) -> str:
     """What must be the same for a verification to go on with what an earlier one has read."""
-    latest = journal.latest_run(scope.connection, scope.place)
-    parts = (source.fingerprint(), concrete.fingerprint, fingerprint(scope.config), sorted(scope.only), latest)
+    latest = journal.latest_run(scope.connection, scope.namespace)
+    parts = (source.fingerprint(), definition.fingerprint, fingerprint(scope.config), sorted(scope.only), latest)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -71,9 +71,9 @@ def test_a_filled_target_is_rehearsed_as_it_is(quick: None, database: str, tmp_p
     execute(database, CONTRACT + scenario.before)
     before, seen = dump_database(database), []
 
-    def look(config: Any, concrete: Any, source: Any, stage: Target, emit: Any) -> Any:
+    def look(config: Any, definition: Any, source: Any, stage: Target, emit: Any) -> Any:
         seen.append(dump_database(stage.dsn))
-        return prove(config, concrete, source, stage, emit)
+        return prove(config, definition, source, stage, emit)
 
     prove = dry_run.prove
     with patch("migrator.workflows.dry_run.prove", look):
@@ -134,8 +134,8 @@ def test_a_role_without_the_right_is_told(server_url: str, database: str, config
 def test_a_wrong_result_is_4(quick: None, database: str, config: Path, tmp_path: Path) -> None:
     """What the verification of the rehearsal finds ends with exit code 4, and is in the JUnit file."""
 
-    def spoil(config: Any, concrete: Any, source: Any, stage: Target, *others: Any) -> Any:
-        report = run(config, concrete, source, stage, *others)
+    def spoil(config: Any, definition: Any, source: Any, stage: Target, *others: Any) -> Any:
+        report = run(config, definition, source, stage, *others)
         execute(
             stage.dsn,
             "UPDATE messages SET content = content || '!' WHERE id = (SELECT min(id::text) FROM messages)::uuid",

@@ -84,4 +84,4 @@ def test_messages_that_give_way(database: str, tmp_path: Path) -> None:
     assert kept_lists(database) == listed
     assert call("verify", "-c", config, "--level", "roundtrip").code == 0
     with psycopg.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM migrator.members").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM migrator.member_lists").fetchone() == (0,)

@@ -23,7 +23,7 @@ OLD: LiteralString = """
     COMMENT ON TABLE migrator.runs IS NULL;
     ALTER TABLE migrator.runs DROP attempt;
     ALTER TABLE migrator.batches DROP part CASCADE;
-    DROP TABLE migrator.writes, migrator.touched, migrator.metadata;
+    DROP TABLE migrator.own_transactions, migrator.foreign_edits, migrator.metadata;
 """
 NEW: LiteralString = """
     COMMENT ON TABLE migrator.runs IS 'Records of migrate, version 1000';

@@ -100,8 +100,8 @@ MOMENTS: dict[str, Callable[[Event], bool]] = {
     "mid-load": lambda event: isinstance(event, StepAdvanced) and event.step == "load messages" and event.done >= 200,
     "after load": lambda event: isinstance(event, StepFinished) and event.step == "load messages",
     "after the claims": lambda event: isinstance(event, StepFinished) and event.step == "reconcile messages",
-    "mid-constrain": lambda event: isinstance(event, StepAdvanced) and event.step == "constrain" and event.done >= 25,
-    "after constrain": lambda event: isinstance(event, StepFinished) and event.step == "constrain",
+    "mid-constrain": lambda event: isinstance(event, StepAdvanced) and event.step == "post-data" and event.done >= 25,
+    "after constrain": lambda event: isinstance(event, StepFinished) and event.step == "post-data",
 }
 
 

@@ -83,10 +83,10 @@ def test_nothing_is_lost_where_nobody_wrote(shared: str, database: str, config: 
 
 
 CHANGES = {
-    "a changed text": ("messages", "changed", "UPDATE messages SET content = content || ' ' WHERE id = '{id}'"),
+    "a changed text": ("messages", "modified", "UPDATE messages SET content = content || ' ' WHERE id = '{id}'"),
     "a changed date": (
         "users",
-        "changed",
+        "modified",
         "UPDATE users SET created_at = created_at + interval '1 ms' WHERE id = '{id}'",
     ),
     "a row with another id": ("messages", "deleted", "UPDATE messages SET id = gen_random_uuid() WHERE id = '{id}'"),
@@ -112,7 +112,7 @@ def test_a_change_since_is_found(shared: str, database: str, config: Path) -> No
 def test_the_tenant_s_own_row_counts(shared: str, database: str, config: Path) -> None:
     """The tenant that the migration made, given its colours since: that is a change like any other."""
     execute(database, f"""UPDATE tenants SET branding = '{{"primary": "#123456"}}' WHERE id = '{TENANT}'""")
-    assert refused(config).keys() == {("tenants", "changed")}
+    assert refused(config).keys() == {("tenants", "modified")}
 
 
 def write_since(database: str) -> dict[str, str]:
@@ -142,15 +142,15 @@ def test_rows_that_depend_on_migrated_ones_are_found(shared: str, database: str,
     ids = write_since(database)
     found = refused(config)
     assert {key: each["count"] for key, each in found.items()} == {
-        ("users", "new"): 1,
-        ("conversations", "new"): 1,
-        ("messages", "new"): 1,
-        ("messages", "changed"): 1,
-        ('app.Odd/"notes', "new"): 1,
-        ("app.pinned", "spared"): 1,
+        ("users", "foreign_referrer"): 1,
+        ("conversations", "foreign_referrer"): 1,
+        ("messages", "foreign_referrer"): 1,
+        ("messages", "modified"): 1,
+        ('app.Odd/"notes', "foreign_referrer"): 1,
+        ("app.pinned", "set_null"): 1,
     }
-    assert found["messages", "new"]["ids"] == [ids["message"]]
-    assert found["app.pinned", "spared"]["ids"] == ["1"]
+    assert found["messages", "foreign_referrer"]["ids"] == [ids["message"]]
+    assert found["app.pinned", "set_null"]["ids"] == ["1"]
 
 
 def test_what_is_lost_is_saved_and_comes_back(shared: str, database: str, config: Path, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_rows_in_tables_that_the_migration_made_are_found(database: str, config:
     assert call("run", "-c", config).code == 0
     execute(database, f"INSERT INTO tenants (id, name, subdomain) VALUES ('{OTHERS}', 'O', 'o')")
     execute(database, f"INSERT INTO users (tenant_id, email) VALUES ('{OTHERS}', 'o@example.com')")
-    assert refused(config).keys() == {("tenants", "inside"), ("users", "inside")}
+    assert refused(config).keys() == {("tenants", "in_dropped_table"), ("users", "in_dropped_table")}
     assert call("revert", "--yes", "--force", "-c", config).code == 0
     assert execute(database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
@@ -208,9 +208,9 @@ def test_what_was_added_to_tables_of_ours_is_found(database: str, config: Path, 
     assert call("run", "-c", config).code == 0
     execute(database, "ALTER TABLE users ADD phone text DEFAULT ''", "CREATE INDEX ours_idx ON users (phone)")
     (found,) = refused(config).items()
-    assert (found[0], set(found[1]["ids"])) == (("users", "altered"), {"column phone", "index ours_idx"})
+    assert (found[0], set(found[1]["ids"])) == (("users", "schema_altered"), {"column phone", "index ours_idx"})
     assert call("revert", "--yes", "--force", "--save", tmp_path / "saved", "-c", config).code == 0
-    assert (tmp_path / "saved" / "public.users.jsonl").read_text().count('"altered"') == 2
+    assert (tmp_path / "saved" / "public.users.jsonl").read_text().count('"schema_altered"') == 2
 
 
 def test_a_change_is_not_hidden_by_a_write_of_ours(shared: str, database: str, config: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_change_is_not_hidden_by_a_write_of_ours(shared: str, database: str, c
     assert execute(database, f"SELECT last_message_at > '2001-01-01' FROM conversations WHERE id = '{talk}'") == [
         (True,)
     ]
-    assert refused(config)["conversations", "changed"]["ids"] == [talk]
+    assert refused(config)["conversations", "modified"]["ids"] == [talk]
 
 
 def test_a_restored_database_is_not_trusted(
@@ -239,7 +239,7 @@ def test_a_restored_database_is_not_trusted(
     )  # fmt: skip
     assert loading.returncode == 0, loading.stderr
     monkeypatch.setenv("MIGRATE_TARGET__URL", restored)
-    assert {kind for _, kind in refused(config)} == {"untraced"}
+    assert {kind for _, kind in refused(config)} == {"unattributable"}
     assert call("revert", "--yes", "--force", "--save", tmp_path / "saved", "-c", config).code == 0
     assert len((tmp_path / "saved" / "public.messages.jsonl").read_text().splitlines()) > 50
 

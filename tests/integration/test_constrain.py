@@ -13,9 +13,9 @@ from migrator.errors import DifferenceError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog_diff import compare
-from migrator.postgres.scheduler import Crew, Task, ranks
+from migrator.postgres.scheduler import Scheduler, Task, critical_path_costs
 from migrator.stages import constrain as stage
-from migrator.stages.constrain import Ahead, constrain
+from migrator.stages.constrain import EarlyIndexBuilder, constrain
 from migrator.stages.prepare import prepare
 from schema import metadata
 from tests.integration.schemas import OURS, STARTS, Connection, add_rows, connected, set_up
@@ -46,7 +46,7 @@ def test_what_was_there_is_back_and_what_was_missing_is_added(database: str, sta
         assert before.constraints.items() <= after.constraints.items()
         assert before.indexes.items() <= after.indexes.items()
         assert before.policies.items() <= after.policies.items()
-        left = [record for record in schema_changes.read(connection) if record.action == "put_aside"]
+        left = [record for record in schema_changes.read(connection) if record.action == "deferred"]
         assert left == []
 
 
@@ -115,7 +115,7 @@ def test_events_count_every_statement(database: str) -> None:
         after = catalog.read(connection)
         first = heard[0]
         assert isinstance(first, StepStarted)
-        assert (first.step, first.unit) == ("constrain", "statements")
+        assert (first.step, first.unit) == ("post-data", "statements")
         assert [event.done for event in heard if isinstance(event, StepAdvanced)] == list(
             range(1, (first.total or 0) + 1)
         )
@@ -130,7 +130,7 @@ def test_the_order_follows_the_locks_and_the_cost(database: str) -> None:
         prepared(connection)
         slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.instant]
     graph = stage.arrange(slow, {"messages": 10_000, "conversations": 100_000})
-    rank = ranks(graph)
+    rank = critical_path_costs(graph)
     tasks = sorted(graph, key=rank, reverse=True)
     assert tasks[0].name == "messages_conversation_id_conversations_id_fk"
     assert next(task.name for task in tasks if task.name.endswith("_idx")) == "messages_search_idx"
@@ -181,8 +181,8 @@ def test_a_crew_stops_at_the_first_failure(database: str) -> None:
         raise Stop
 
     started = time.monotonic()
-    with pytest.raises(Stop), Crew(lambda: connected(database), 2) as crew:
-        list(crew.work({Task(name="long", act=sleep): set(), Task(name="bad", act=fail): set()}))
+    with pytest.raises(Stop), Scheduler(lambda: connected(database), 2) as crew:
+        list(crew.run_all({Task(name="long", act=sleep): set(), Task(name="bad", act=fail): set()}))
     assert time.monotonic() - started < 10
 
 
@@ -194,8 +194,8 @@ def test_a_crew_respects_needs_and_ranks(database: str) -> None:
         return Task(name=name, cost=cost, act=lambda _: order.append(name))
 
     small, large, first, then = task("small", 1), task("large", 5), task("first", 1), task("then", 7)
-    with Crew(lambda: connected(database), 1) as crew:
-        done = [each.name for each in crew.work({small: set(), large: set(), then: {first}, first: set()})]
+    with Scheduler(lambda: connected(database), 1) as crew:
+        done = [each.name for each in crew.run_all({small: set(), large: set(), then: {first}, first: set()})]
     assert done == order == ["first", "then", "large", "small"]
 
 
@@ -206,7 +206,7 @@ def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pyte
     with connected(database) as connection:
         prepared(connection)
         add_rows(connection, OURS)
-        with Ahead(lambda: connected(database), metadata, events.append) as ahead:
+        with EarlyIndexBuilder(lambda: connected(database), metadata, events.append) as ahead:
             ahead.begin(connection, "messages")
             connection.execute("UPDATE messages SET parent_id = NULL")
             ahead.finish()
@@ -234,7 +234,7 @@ def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytes
 
 
 def stop_while_building(database: str, connection: Connection) -> None:
-    with Ahead(lambda: connected(database), metadata, silent) as ahead:
+    with EarlyIndexBuilder(lambda: connected(database), metadata, silent) as ahead:
         ahead.begin(connection, "messages")
         raise Stop
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from migrator.config.loader import load_config
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
-from migrator.mapping.loader import Concrete, load_concrete
+from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.rows.rebuild import read_documents
 from migrator.sources import open_source
 from migrator.state import journal
@@ -101,21 +101,21 @@ def spread(name: str, document: Document, number: int) -> Document:
     return document
 
 
-def migrate(folder: Path, database: str, collections: Collections) -> Concrete:
+def migrate(folder: Path, database: str, collections: Collections) -> MigrationDefinition:
     """Writes the dump and runs the migration; the accounts add up or `run_migration` raises."""
     write_folder(folder / "dump" / "LibreChat", collections)
     path = folder / "migrate.toml"
     path.write_text(f'[source]\nurl = "dump:dump"\n[target]\nurl = "{database}"\n[engine]\nbatch_rows = 50\n')
     config = load_config(path, {})
-    concrete = load_concrete("mappings", "schema")
+    definition = load_definition("mappings", "schema")
     with closing(open_source(config.source.url)) as source, closing(open_target(database)) as target:
-        run_migration(config, concrete, source, target, lambda event: None)
-    return concrete
+        run_migration(config, definition, source, target, lambda event: None)
+    return definition
 
 
-def kept_documents(connection: Connection, concrete: Concrete, name: str) -> Iterator[Document]:
+def kept_documents(connection: Connection, definition: MigrationDefinition, name: str) -> Iterator[Document]:
     """Everything that PostgreSQL has of a collection."""
-    for _, _, document in read_documents(connection, PLACE, concrete.mappings, concrete.mappings[name]):
+    for _, _, document in read_documents(connection, PLACE, definition.mappings, definition.mappings[name]):
         yield document
     for query in (
         PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),
@@ -131,14 +131,14 @@ def canonical(document: Document) -> bytes:
 
 
 def check_nothing_lost(folder: Path, database: str, collections: Collections) -> None:
-    concrete = migrate(folder, database, collections)
+    definition = migrate(folder, database, collections)
     with closing(open_target(database)) as target, closing(target.connect()) as connection:
         counts = journal.count_outcomes(connection, PLACE)
         for name, raws in collections.items():
             assert counts[name].source == len(raws)
             assert counts[name].remainder == 0
             source = Counter(canonical(decode(raw)) for raw in raws)
-            kept = Counter(canonical(document) for document in kept_documents(connection, concrete, name))
+            kept = Counter(canonical(document) for document in kept_documents(connection, definition, name))
             lost, made_up = list((source - kept).elements()), list((kept - source).elements())
             assert (list(map(decode, lost)), list(map(decode, made_up))) == ([], []), name
             check_ledger(connection, name, raws)

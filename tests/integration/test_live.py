@@ -19,7 +19,7 @@ from pymongo import MongoClient
 from migrator.documents import raw_bson as rawbson
 from migrator.errors import SourceError, StoppedError, UsageError
 from migrator.sources import open_source
-from migrator.sources.base import Batch, Part, Source
+from migrator.sources.base import Batch, Partition, Source
 from migrator.sources.live import LiveSource
 from migrator.state import partitions as parts
 from tests.archive_writer import write_folder
@@ -41,7 +41,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
-def read_parts(source: LiveSource, parts: list[Part], *, documents: int = 3) -> Iterator[Batch]:
+def read_parts(source: LiveSource, parts: list[Partition], *, documents: int = 3) -> Iterator[Batch]:
     for part in parts:
         yield from source.read_part(part, part.start, documents=documents, size=1 << 20)
 
@@ -50,12 +50,12 @@ def ids_of(batches: Iterator[Batch]) -> Counter[bytes]:
     return Counter(rawbson.source_id(raw) for batch in batches for raw in rawbson.split(batch.data))
 
 
-def make_parts(ids: list[Any], chance: random.Random) -> list[Part]:
+def make_parts(ids: list[Any], chance: random.Random) -> list[Partition]:
     """Parts that begin at some of the ids, in the server's order."""
     places = sorted(chance.sample(range(len(ids)), chance.randrange(len(ids))))
     cuts = [bson.encode({"_id": ids[place]}).hex() for place in places]
     bounds = zip(["", *cuts], [*cuts, ""], strict=True)
-    return [Part(collection="odd", number=n, start=start, stop=stop) for n, (start, stop) in enumerate(bounds)]
+    return [Partition(collection="odd", number=n, start=start, stop=stop) for n, (start, stop) in enumerate(bounds)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -74,7 +74,7 @@ def test_a_read_goes_on_anywhere(url: str) -> None:
     """From the end of any batch the rest is read, no document twice, none left out."""
     fill(url, "types", {"odd": [bson.encode({"_id": each}) for each in IDS]})
     source = LiveSource(url, "types")
-    whole = Part(collection="odd", number=0, start="", stop="")
+    whole = Partition(collection="odd", number=0, start="", stop="")
     batches = list(source.read_part(whole, "", documents=2, size=1 << 20))
     assert [batch.last for batch in batches] == [False] * (len(batches) - 1) + [True]
     for number, batch in enumerate(batches):
@@ -190,7 +190,7 @@ def lose(number: int) -> Callable[..., Batch]:
     return cut_off
 
 
-cut_off_as_it_is = parts.cut_off
+cut_off_as_it_is = parts.split_at
 
 
 @pytest.mark.long

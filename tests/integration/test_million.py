@@ -14,7 +14,7 @@ from bson.errors import InvalidBSON
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode, encode, is_faithful
-from migrator.mapping.loader import load_concrete
+from migrator.mapping.loader import load_definition
 from migrator.rows.rebuild import read_bson
 from migrator.state.journal import Connection
 from migrator.targets import open_target
@@ -48,7 +48,7 @@ def canonical(raw: bytes) -> bytes:
 
 def kept(connection: Connection, name: str) -> Iterator[bytes]:
     """Everything that PostgreSQL has of a collection, as BSON."""
-    mappings = load_concrete("mappings", "schema").mappings
+    mappings = load_definition("mappings", "schema").mappings
     if name in mappings:
         yield from (raw for _, raw in read_bson(connection, PLACE, mappings, mappings[name]))
     for query in (

@@ -80,7 +80,7 @@ def test_an_empty_table_loses_its_foreign_keys_and_plain_indexes(database: str) 
     """Of a whole but empty schema the keys and unique indexes stay, the rest is put aside."""
     with connected(database) as connection:
         set_up(connection, "whole")
-        assert prepared(connection) == Prepared(created=0, put_aside=38)
+        assert prepared(connection) == Prepared(created=0, deferred=38)
         assert counted(catalog.read(connection)) == {"p": 11, "u": 3, "f": 0, "unique": 1, "index": 0}
 
 
@@ -124,7 +124,7 @@ def test_preparing_twice_changes_nothing(database: str, start: str) -> None:
         set_up(connection, start)
         prepared(connection)
         before, records = catalog.read(connection), schema_changes.read(connection)
-        assert prepared(connection) == Prepared(created=0, put_aside=0)
+        assert prepared(connection) == Prepared(created=0, deferred=0)
         assert (catalog.read(connection), schema_changes.read(connection)) == (before, records)
 
 
@@ -225,7 +225,7 @@ def test_a_locked_table_stops_the_run_for_now(database: str, monkeypatch: pytest
             other.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
             with pytest.raises(StoppedError, match="holds a lock"):
                 prepared(connection)
-        assert prepared(connection).put_aside == 38
+        assert prepared(connection).deferred == 38
 
 
 def test_a_dependent_object_of_others_refuses_the_revert(database: str) -> None:
@@ -264,7 +264,7 @@ def test_the_records_schema_goes_only_if_it_is_ours(database: str) -> None:
             take_back(connection)
 
 
-def test_a_put_aside_object_that_no_longer_fits_refuses_the_revert(database: str) -> None:
+def test_a_deferred_object_that_no_longer_fits_refuses_the_revert(database: str) -> None:
     """If meanwhile rows break what must come back, the revert says which and what to do."""
     with connected(database) as connection:
         set_up(connection, "whole")

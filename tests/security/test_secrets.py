@@ -23,8 +23,8 @@ from tests.scenarios import write_config
 from tests.security.planting import ASKED, MONGO, PASSWORD, PLANT, ask, check
 
 JOURNAL: dict[str, LiteralString] = {
-    "runs": "*", "steps": "*", "parts": "*", "batches": "*", "activity": "*", "metadata": "*", "findings": "*",
-    "objects": "*", "rejects": "collection, reason, detail", "links": "*",
+    "runs": "*", "steps": "*", "partitions": "*", "batches": "*", "heartbeats": "*", "metadata": "*", "findings": "*",
+    "schema_changes": "*", "rejects": "collection, reason, detail", "links": "*",
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_failures_outside_tell_nothing(config: Path, database: str, server_url: 
         config = write_config(tmp_path / f"{number}.toml", url, target)
         with hurried(server_url):
             for command in ("plan", "run", "verify", "status"):
-                with patch("migrator.workflows.retry.MOST", 1):
+                with patch("migrator.workflows.retry.MAX_ATTEMPTS", 1):
                     answer = ask(command, "-c", config, "-v", code=None)
                 assert answer.code != 1, answer.told
 

@@ -27,9 +27,9 @@ from migrator.state.tenant import Options
 from migrator.translation.compiler import Compiled, compile_collection, source_of
 from migrator.translation.encoder import Encoder, Output
 from migrator.translation.interpreter import Translation
-from migrator.translation.projection import Cut, Cutter, Wanted, cutter_of
-from migrator.translation.residue_fields import Telling, as_field, encode_all
-from migrator.translation.tuple_layout import Packer, packer_of
+from migrator.translation.projection import Projecting, Projection, Projector, projector_of
+from migrator.translation.residue_fields import ResidueHeaderCache, as_field, encode_all
+from migrator.translation.tuple_layout import TuplePacker, packer_of
 from tests import strategies
 from tests.toys import IDS, VARIANTS, things
 
@@ -40,7 +40,7 @@ FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(Health
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 
 # One function for all examples, so that they meet what its memo has learnt: Python's own, and the compiled twins'.
-Two = list[tuple[Compiled, Cut]]
+Two = list[tuple[Compiled, Projecting]]
 COMPILED: dict[int, Two] = {}
 References = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
 
@@ -73,9 +73,9 @@ def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Fou
 
 def compiled(collection: Collection, options: Options) -> Two:
     if id(collection) not in COMPILED:
-        one = compile_collection(collection, options, packer=Packer)
+        one = compile_collection(collection, options, packer=TuplePacker)
         two = compile_collection(collection, options, packer=packer_of)
-        COMPILED[id(collection)] = [(one, Cutter(one.wanted)), (two, cutter_of(two.wanted))]
+        COMPILED[id(collection)] = [(one, Projector(one.wanted)), (two, projector_of(two.wanted))]
     return COMPILED[id(collection)]
 
 
@@ -237,9 +237,9 @@ def test_residues_are_packed_as_the_reference_packs_them(
     document = {"_id": ObjectId(), **document}
     setting = {n: value for n, value in document.items() if n != "_id" and (n not in "abc" or n in other)}
     expected = as_field(pack_residue(setting, list(unset), forms, cuts))
-    told = Telling().tell(unset, tuple(forms.items()), tuple(cuts.items()))
-    wanted = Wanted(frozenset("abc"), (), ())
-    for cutter in (Cutter(wanted), cutter_of(wanted)):
+    told = ResidueHeaderCache().tell(unset, tuple(forms.items()), tuple(cuts.items()))
+    wanted = Projection(frozenset("abc"), (), ())
+    for cutter in (Projector(wanted), projector_of(wanted)):
         cuts_of_one = cutter.cut(encode(document), 0, 1)
         if cuts_of_one.tuples[0] is not None:
             assert cuts_of_one.residue(0, other, told) == expected

@@ -16,23 +16,23 @@ from hypothesis import strategies as st
 from migrator.documents.codec import CODEC_OPTIONS, Document, encode
 from migrator.mapping.context import ABSENT
 from migrator.translation import native
-from migrator.translation.projection import Cut, Cutter, Form, Wanted, cutter_of
-from migrator.translation.tuple_layout import Packer, Piece, packer_of
+from migrator.translation.projection import Projecting, Projection, Projector, SlotType, projector_of
+from migrator.translation.tuple_layout import Slot, TuplePacker, packer_of
 from tests import strategies
 
 NAMES = ("a", "b", "c", "text", "é")
-WANTED = Wanted(
+WANTED = Projection(
     given=frozenset({"a", "b", "text"}),
     familiar=("a", "c"),
     slots=(
-        *((name, Form.VALUE) for name in NAMES),
-        ("a", Form.MOMENT),
-        ("b", Form.UUID),
-        ("", Form.WHOLE),
+        *((name, SlotType.VALUE) for name in NAMES),
+        ("a", SlotType.MOMENT),
+        ("b", SlotType.UUID),
+        ("", SlotType.WHOLE),
     ),
 )
 # No moment or UUID among the slots: other values make a document unfit.
-VALUES = Wanted(given=WANTED.given, familiar=WANTED.familiar, slots=tuple((name, Form.VALUE) for name in NAMES))
+VALUES = Projection(given=WANTED.given, familiar=WANTED.familiar, slots=tuple((name, SlotType.VALUE) for name in NAMES))
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(SETTINGS, max_examples=100_000)
 documents = st.dictionaries(st.one_of(st.sampled_from(NAMES), strategies.keys), strategies.values, max_size=6)
@@ -48,8 +48,8 @@ fields = st.fixed_dictionaries(
 needs_twins = pytest.mark.skipif(native.Cutter is None, reason="built without a C compiler")
 
 
-def both(wanted: Wanted) -> tuple[Cut, Cut]:
-    return cutter_of(wanted), Cutter(wanted)
+def both(wanted: Projection) -> tuple[Projecting, Projecting]:
+    return projector_of(wanted), Projector(wanted)
 
 
 def test_twins_are_there_where_a_compiler_is() -> None:
@@ -57,7 +57,7 @@ def test_twins_are_there_where_a_compiler_is() -> None:
     assert native.Cutter is not None or shutil.which("cc") is None
 
 
-def check(raws: list[bytes], wanted: Wanted) -> list[bool]:
+def check(raws: list[bytes], wanted: Projection) -> list[bool]:
     """Compares both cutters over a batch; which documents the compiled one has cut."""
     data = b"".join(raws)
     fast, slow = (cutter.cut(data, 0, len(raws) + 1) for cutter in both(wanted))
@@ -88,7 +88,7 @@ def packed(value: Any) -> bytes:
 
 @SETTINGS
 @given(st.lists(st.one_of(documents, fields), max_size=4), st.sampled_from([WANTED, VALUES]))
-def test_documents_are_cut_alike(several: list[Document], wanted: Wanted) -> None:
+def test_documents_are_cut_alike(several: list[Document], wanted: Projection) -> None:
     """Values, types, residues and what is familiar are those of the driver."""
     check([encode({"_id": ObjectId(), **each}) for each in several], wanted)
 
@@ -180,7 +180,7 @@ def test_a_great_many_names_take_no_time() -> None:
 def test_residues_of_many_pieces_are_whole() -> None:
     """Fields that stay and fields that go, in turns, as many as a document may have to be cut."""
     names = [f"{'ab'[number % 2]}{number}" for number in range(199)]
-    wanted = Wanted(frozenset(name for name in names if name[0] == "a"), (), ())
+    wanted = Projection(frozenset(name for name in names if name[0] == "a"), (), ())
     document = encode({"_id": ObjectId(), **dict.fromkeys(names, 1)})
     one, other = (cutter.cut(document, 0, 1) for cutter in both(wanted))
     assert one.tuples[0] is not None
@@ -198,15 +198,15 @@ def test_lengths_that_do_not_fit_end_the_batch(data: bytes) -> None:
             cutter.cut(data, 0, 9)
 
 
-VALUES_OF: dict[Piece, st.SearchStrategy[Any]] = {
-    Piece.LITERAL: st.binary(min_size=1, max_size=3),
-    Piece.FRAGMENT: st.binary(max_size=5),
-    Piece.BYTES: st.binary(max_size=20),
-    Piece.TEXT: strategies.texts,
-    Piece.UUID_TEXT: st.uuids().map(lambda uuid: uuid.bytes),
-    Piece.INTEGER: st.integers(-(2**31), 2**31 - 1),
-    Piece.BOOLEAN: st.booleans(),
-    Piece.TIMESTAMP: st.integers(-(2**62), 2**62),
+VALUES_OF: dict[Slot, st.SearchStrategy[Any]] = {
+    Slot.LITERAL: st.binary(min_size=1, max_size=3),
+    Slot.FRAGMENT: st.binary(max_size=5),
+    Slot.BYTES: st.binary(max_size=20),
+    Slot.TEXT: strategies.texts,
+    Slot.UUID_TEXT: st.uuids().map(lambda uuid: uuid.bytes),
+    Slot.INTEGER: st.integers(-(2**31), 2**31 - 1),
+    Slot.BOOLEAN: st.booleans(),
+    Slot.TIMESTAMP: st.integers(-(2**62), 2**62),
 }
 
 
@@ -216,21 +216,21 @@ def test_tuples_are_packed_alike(data: st.DataObject) -> None:
     """Any pieces in any order, NULL among them."""
     kinds = data.draw(st.lists(st.sampled_from(list(VALUES_OF)), max_size=12))
     drawn = [data.draw(VALUES_OF[kind]) for kind in kinds]
-    pieces = [(kind, value if kind is Piece.LITERAL else b"") for kind, value in zip(kinds, drawn, strict=True)]
+    pieces = [(kind, value if kind is Slot.LITERAL else b"") for kind, value in zip(kinds, drawn, strict=True)]
     values = [
         None if data.draw(st.integers(0, 5)) == 0 else value
         for kind, value in zip(kinds, drawn, strict=True)
-        if kind is not Piece.LITERAL
+        if kind is not Slot.LITERAL
     ]
-    assert packer_of(pieces)(*values) == Packer(pieces)(*values)
+    assert packer_of(pieces)(*values) == TuplePacker(pieces)(*values)
 
 
 @needs_twins
 @pytest.mark.parametrize(
     ("piece", "value"),
-    [(Piece.INTEGER, 2**31), (Piece.INTEGER, "1"), (Piece.TIMESTAMP, 2**64), (Piece.BYTES, "text"), (Piece.TEXT, b"b")],
+    [(Slot.INTEGER, 2**31), (Slot.INTEGER, "1"), (Slot.TIMESTAMP, 2**64), (Slot.BYTES, "text"), (Slot.TEXT, b"b")],
 )
-def test_wrong_values_are_errors(piece: Piece, value: Any) -> None:
+def test_wrong_values_are_errors(piece: Slot, value: Any) -> None:
     """No value is bent to fit."""
     with pytest.raises((OverflowError, TypeError)):
         packer_of([(piece, b"")])(value)

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from migrator.config.models import Embedding
 from migrator.embedding import open_provider
 from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
-from migrator.embedding.provider import Answer, Failure, Success
+from migrator.embedding.provider import EmbeddingResult, Failure, Success
 from migrator.embedding.responses import read_answer
 from migrator.errors import EmbeddingError, UsageError
 from tests.embedding_server import FAILURES, Running, serving, vector_of
@@ -37,8 +37,8 @@ def settings(service: Running, **more: Any) -> Embedding:
     return Embedding.model_validate(chosen)
 
 
-def embed(chosen: Embedding, texts: list[str]) -> Answer:
-    async def ask() -> Answer:
+def embed(chosen: Embedding, texts: list[str]) -> EmbeddingResult:
+    async def ask() -> EmbeddingResult:
         provider = open_provider(chosen, print)
         assert provider is not None
         try:
@@ -49,7 +49,7 @@ def embed(chosen: Embedding, texts: list[str]) -> Answer:
     return asyncio.run(ask())
 
 
-def check(answer: Answer, texts: list[str]) -> None:
+def check(answer: EmbeddingResult, texts: list[str]) -> None:
     for text, result in zip(texts, answer.results, strict=True):
         assert isinstance(result, Success), (text, result)
         assert result.vector.tobytes() == vector_of(text, DIMENSIONS), text
@@ -156,7 +156,7 @@ def test_text_that_is_refused_fails_alone(service: Running) -> None:
     assert isinstance(failure, Failure)
     assert "context_length_exceeded" in failure.why
     assert "POISON" not in failure.why
-    check(Answer(results, 0), TEXTS)
+    check(EmbeddingResult(results, 0), TEXTS)
 
 
 def test_long_text_is_embedded_in_pieces(service: Running) -> None:
@@ -164,7 +164,7 @@ def test_long_text_is_embedded_in_pieces(service: Running) -> None:
     service.behave(dimensions=DIMENSIONS)
     long = "some words " * 200
     results = embed(settings(service, input_tokens=200), [TEXTS[0], long]).results
-    check(Answer(results[:1], 0), TEXTS[:1])
+    check(EmbeddingResult(results[:1], 0), TEXTS[:1])
     found = results[1]
     assert isinstance(found, Success)
     pieces = cut(long, 200)
@@ -181,7 +181,7 @@ def test_limit_that_nobody_told_us(service: Running) -> None:
     found = results.pop(3)
     assert isinstance(found, Success)
     assert found.pieces == 4
-    check(Answer(results, 0), TEXTS)
+    check(EmbeddingResult(results, 0), TEXTS)
 
 
 def test_request_that_is_too_large(service: Running) -> None:

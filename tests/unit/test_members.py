@@ -13,7 +13,7 @@ from mappings import conversations
 from migrator.documents.codec import decode, encode, same
 from migrator.documents.residue import add_residue, close_residue, firsts_of, open_residue, pack_residue
 from migrator.documents.residue import whole_residue as whole
-from migrator.reconciliation.membership import put_in, take_out
+from migrator.reconciliation.membership import compact, expand
 from migrator.translation.interpreter import rebuild
 from tests import strategies
 
@@ -26,13 +26,13 @@ FIELDS = st.dictionaries(st.sampled_from(["title", "$ref", "$id", "x"]), strateg
 
 def taken(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
     parts = open_residue(residue)
-    take_out(RULE, parts, members)
+    compact(RULE, parts, members)
     return close_residue(parts)
 
 
 def put(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
     parts = open_residue(residue)
-    put_in(RULE, parts, members)
+    expand(RULE, parts, members)
     return close_residue(parts)
 
 

@@ -10,35 +10,39 @@ from collections.abc import Callable, Iterator
 
 from migrator.config.models import Chunks, Config, Recordings
 from migrator.errors import UsageError
-from migrator.mapping.loader import Concrete
-from migrator.sources.auxiliary.base import Beside, Combined
+from migrator.mapping.loader import MigrationDefinition
+from migrator.sources.auxiliary.base import AuxiliarySource, CompositeSource
 from migrator.sources.base import Source
 
-__all__ = ["Beside", "Combined", "combine", "open_beside"]
+__all__ = ["AuxiliarySource", "Combined", "combine", "open_beside"]
 
 Notify = Callable[[str], None]
 
 
-def combine(source: Source, config: Config, concrete: Concrete, notify: Notify | None = None) -> Source:
+def with_auxiliary(
+    source: Source, config: Config, definition: MigrationDefinition, notify: Notify | None = None
+) -> Source:
     """The source together with what is configured beside it; the source itself where that is nothing."""
-    beside = list(open_beside(config, concrete, notify))
-    return Combined(source, beside) if beside else source
+    beside = list(open_beside(config, definition, notify))
+    return CompositeSource(source, beside) if beside else source
 
 
-def open_beside(config: Config, concrete: Concrete, notify: Notify | None = None) -> Iterator[Beside]:
+def open_beside(
+    config: Config, definition: MigrationDefinition, notify: Notify | None = None
+) -> Iterator[AuxiliarySource]:
     """A reader for each section that is there. Errors: `UsageError`, `SourceError` where it cannot be reached."""
     if config.recordings is not None:
-        yield _open_recordings(config.recordings, *_fed_by("recordings", concrete))
+        yield _open_recordings(config.recordings, *_fed_by("recordings", definition))
     if config.chunks is not None:
-        yield _open_chunks(config.chunks, _fed_by("chunks", concrete)[0], notify)
+        yield _open_chunks(config.chunks, _fed_by("chunks", definition)[0], notify)
 
 
-def _fed_by(section: str, concrete: Concrete) -> tuple[str, dict[str, str]]:
+def _fed_by(section: str, definition: MigrationDefinition) -> tuple[str, dict[str, str]]:
     """The collection that a section feeds, and the kinds of its fields."""
-    for merge in concrete.merges.values():
+    for merge in definition.merges.values():
         if merge.section == section:
             return merge.name, dict(merge.kinds)
-    for mapping in concrete.mappings.values():
+    for mapping in definition.mappings.values():
         if mapping.section == section:
             return mapping.name, {}
     raise UsageError(
@@ -47,7 +51,7 @@ def _fed_by(section: str, concrete: Concrete) -> tuple[str, dict[str, str]]:
     )
 
 
-def _open_recordings(section: Recordings, name: str, kinds: dict[str, str]) -> Beside:
+def _open_recordings(section: Recordings, name: str, kinds: dict[str, str]) -> AuxiliarySource:
     if section.url.startswith("csv:"):
         from migrator.sources.auxiliary.csv_file import CsvFile
 
@@ -57,7 +61,7 @@ def _open_recordings(section: Recordings, name: str, kinds: dict[str, str]) -> B
     return Table(name, section.url, section.table, section.columns)
 
 
-def _open_chunks(section: Chunks, name: str, notify: Notify | None) -> Beside:
+def _open_chunks(section: Chunks, name: str, notify: Notify | None) -> AuxiliarySource:
     if section.url.startswith("jsonl:"):
         from migrator.sources.auxiliary.jsonl import JsonLines
 

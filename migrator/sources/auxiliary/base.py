@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from migrator.errors import UsageError
-from migrator.sources.base import Batch, Part, Source, SourceCollection
+from migrator.sources.base import Batch, Partition, Source, SourceCollection
 
 
-class Beside(Protocol):
+class AuxiliarySource(Protocol):
     """One collection from elsewhere. Errors: `SourceError`, `DamagedSourceError`."""
 
     name: str
@@ -31,10 +31,10 @@ class Beside(Protocol):
     def close(self) -> None: ...
 
 
-class Combined:
+class CompositeSource:
     """A `Source` with further collections beside its own."""
 
-    def __init__(self, main: Source, beside: Sequence[Beside]) -> None:
+    def __init__(self, main: Source, beside: Sequence[AuxiliarySource]) -> None:
         self.main = main
         self.beside = {each.name: each for each in beside}
         self._share_known = True
@@ -81,13 +81,13 @@ class Combined:
             if name in self.beside:
                 yield from batches(name, self.beside[name].read(int(position or 0)), position, documents, size)
 
-    def split(self, collection: str, size: int) -> list[Part] | None:
+    def split(self, collection: str, size: int) -> list[Partition] | None:
         return None if collection in self.beside else self.main.split(collection, size)
 
     def reads_parts(self, collection: str) -> bool:
         return collection not in self.beside and self.main.reads_parts(collection)
 
-    def read_part(self, part: Part, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         return self.main.read_part(part, position, documents=documents, size=size)
 
     @property
