@@ -79,8 +79,9 @@ class Collection:
     `owner(document, row)` tells whether two documents with the same id belong to different owners, so that the later
     one gets an id of its own; without it any later duplicate is rejected. `unique` maps columns to the reason of
     rejection where two documents have the same value. `probes` are SQL expressions over a column, `{}` being its value,
-    that must not fail for long texts (an index will compute them). `low_cardinality` names fields that hold few distinct values:
-    what rules without lookups make of them alone is computed once for every combination. It changes the speed only.
+    that must not fail for long texts (an index will compute them). `low_cardinality` names fields that hold few
+    distinct values: what rules without lookups make of them alone is computed once for every combination. It changes
+    the speed only.
     `section` names the section of migrate.toml that brings the documents, where that is not MongoDB; `later` are
     columns that no document fills, but a later stage; `expected` says which rows elsewhere want rows here.
     """

@@ -1,7 +1,7 @@
 """Holding back: the shared pace of `engine.max_rows_per_second`, and when replicas or the source have too much to do.
 
-Workers ask before they go on (`Throttle`); who measures is the coordinating process (`LagMeter`, called by the monitor). They
-meet in the record `activity`, so it is one brake for all workers, wherever they are.
+Workers ask before they go on (`Throttle`); who measures is the coordinating process (`LagMeter`, called by the
+monitor). They meet in the record `activity`, so it is one brake for all workers, wherever they are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table `migrator.schema_changes`: every change to the target's schema, recorded with the statement that takes it back.
+"""The table `migrator.schema_changes`: every change to the target's schema, with the statement that undoes it.
 
 Each function does one change and its record together; the caller opens the transaction. What to change, and when, is
 the stages' business (`prepare`, `constrain`); `drop_created` takes back whatever they did, for `revert`.
@@ -144,7 +144,10 @@ def validation(table: str, name: str) -> str:
 
 def update_undo(connection: Connection, ref: Ref, undo: str | None) -> None:
     """What is left to do for a restored object; None: all of it."""
-    query = "UPDATE migrator.schema_changes SET undo = coalesce(%s, definition) WHERE (kind, table_name, name) = (%s, %s, %s)"
+    query = (
+        "UPDATE migrator.schema_changes SET undo = coalesce(%s, definition)"
+        " WHERE (kind, table_name, name) = (%s, %s, %s)"
+    )
     connection.execute(query, (undo, *ref))
 
 
@@ -192,7 +195,9 @@ def drop_tables(connection: Connection) -> None:
 
 
 def drop_records(connection: Connection) -> None:
-    """Drops `migrator.schema_changes`, and schema `migrator` if it is ours. Last of all: nothing else may be in it by then."""
+    """Drop `migrator.schema_changes`, and schema `migrator` if the migration created it.
+
+    Call it last: nothing else may be in the schema by then."""
     records = read(connection)
     left = [record.name for record in records if record.kind != "schema"]
     if left:

@@ -28,9 +28,10 @@ from migrator.state.tenant import STEP as TENANT_STEP
 
 Connection = psycopg.Connection[Any]
 
-# owned: as the migration left it. modified: migrated, written by others since. foreign_referrer: of others, and refers to a row that goes.
-# in_dropped_table: of others, in a table that goes. deleted: migrated, and gone. set_null: of others, loses a reference.
-# unattributable: migrated; nobody can tell whether others wrote it since. schema_altered: an addition of others to a table.
+# owned: as the migration left it. modified: migrated, written by others since. foreign_referrer: of others, and refers
+# to a row that goes. in_dropped_table: of others, in a table that goes. deleted: migrated, and gone.
+# set_null: of others, loses a reference. unattributable: migrated; nobody can tell whether others wrote it since.
+# schema_altered: an addition of others to a table.
 Kind = Literal[
     "owned",
     "modified",

@@ -232,7 +232,10 @@ def _read_objects(connection: Connection, began: datetime, first: float) -> Iter
     """What was built in the target's schema; what came before the first row is of one lane."""
     if connection.execute("SELECT to_regclass('migrator.schema_changes') IS NULL").fetchone() == (True,):
         return
-    query = "SELECT began, finished, validation_began, validated, worker, kind FROM migrator.schema_changes WHERE kind <> 'schema'"
+    query = (
+        "SELECT began, finished, validation_began, validated, worker, kind FROM migrator.schema_changes"
+        " WHERE kind <> 'schema'"
+    )
     for start, end, checking, checked, worker, kind in connection.execute(query):
         begins = _seconds(start, began)
         lane = "schema" if begins < first else BUILT.get(kind, "keys and policies")

@@ -84,7 +84,8 @@ def read_waiting(connection: Connection, namespace: Namespace, name: str) -> str
 def reserve_slot(connection: Connection, namespace: Namespace, documents: int, per_second: int) -> float:
     """Books time for so many documents among all workers; seconds until it is over."""
     query = namespace.sql(
-        "INSERT INTO {heartbeats} AS a (name, kind, at) VALUES ('rate_limit', 'rate_limit', clock_timestamp() + %(took)s)"
+        "INSERT INTO {heartbeats} AS a (name, kind, at)"
+        " VALUES ('rate_limit', 'rate_limit', clock_timestamp() + %(took)s)"
         " ON CONFLICT (name) DO UPDATE SET at = greatest(a.at, clock_timestamp() - interval '1 s') + %(took)s"
         " RETURNING extract(epoch FROM at - clock_timestamp())::float8"
     )

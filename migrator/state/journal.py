@@ -1,7 +1,7 @@
 """The journal and the ledger: where a run stands, what became of every document. All SQL here is about schema migrator.
 
-A `Namespace` says in which schemas of a database a migration lives: `public` and `migrator`, or a pair of scratch schemas
-where `plan` and `verify` rehearse the same.
+A `Namespace` says in which schemas of a database a migration lives: `public` and `migrator`, or a pair of scratch
+schemas where `plan` and `verify` rehearse the same.
 """
 
 from __future__ import annotations

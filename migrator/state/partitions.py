@@ -50,7 +50,8 @@ def split_at(connection: Connection, namespace: Namespace, batch: Batch) -> Batc
     So a later attempt reads again what was not committed, and nothing else, whatever else has changed by then."""
     added = namespace.sql(
         "INSERT INTO {partitions} (collection, part, start, stop, streamed)"
-        " SELECT collection, max(part) + 1, %s, %s, true FROM {partitions} WHERE collection = %s GROUP BY 1 RETURNING part"
+        " SELECT collection, max(part) + 1, %s, %s, true FROM {partitions} WHERE collection = %s GROUP BY 1"
+        " RETURNING part"
     )
     left = namespace.sql("UPDATE {partitions} SET start = %s WHERE collection = %s AND part = 0")
     with connection.transaction():

@@ -131,8 +131,8 @@ class Code(CodeWriter):
 
     def _sort_rules(self) -> None:
         """Every rule has one of six places: the memo, a reference, a field that a reference leads to, in line, only
-        where one of its fields is there (`JsonObject`), or as it is (it shares a field it gives back with another rule, or is
-        of a kind without a form in line)."""
+        where one of its fields is there (`JsonObject`), or as it is (it shares a field it gives back with another rule,
+        or is of a kind without a form in line)."""
         rules = self.collection.rules
         shared = [name for rule in (self.collection.key, *rules) for name in rule.gives]
         alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.gives)]
