@@ -1,131 +1,133 @@
-"""The text `migrate init` writes; `migrate.toml.example` at the project's root is the same, byte for byte.
+"""The text that `migrate init` writes; `migrate.toml.example` at the root of the repository is an identical copy.
 
-Not here: what the keys mean to the program (config.py).
+Not here: the meaning of the keys to the program (models.py), and the example project (example.py).
 """
 
 STARTER = """\
-# migrate.toml: what to migrate, where to, and by which rules.
+# Configuration of migrate: source, target and options.
 #
-# ${VAR} in a string is taken from the environment ($${ is a plain ${). A variable MIGRATE_SECTION__KEY overrides any
-# key below, for example MIGRATE_TARGET__URL. Relative paths start at the folder of this file. A line that is commented
-# out shows the default, unless it says otherwise.
+# ${VAR} in a string is replaced by the environment variable VAR; write $${ for a literal ${. An environment variable
+# MIGRATE_SECTION__KEY overrides a key below, for example MIGRATE_TARGET__URL. Relative paths start at the folder of
+# this file. A key that is commented out shows its default value, unless the text says "No default".
 
 [source]
-# The MongoDB database: "dump:PATH" is a mongodump folder (.bson or .bson.gz) or a mongodump --archive file, gzip or
-# not.
+# The MongoDB database. "dump:PATH" is a mongodump folder (.bson or .bson.gz) or a mongodump --archive file, compressed
+# or not.
 url = "dump:fixtures/demo"
 # A live server instead (mongodb:// or mongodb+srv://):
 # url = "mongodb://reader:${MONGO_PASSWORD}@localhost:27017"
-# The database to read; may be left out where the source holds one only. No default.
+# The database to read. Optional if the source holds one database only. No default.
 # database = "LibreChat"
 
 [target]
-# The PostgreSQL database: "embedded:FOLDER" is a bundled PostgreSQL with pgvector that keeps its data in that folder.
+# The PostgreSQL database. "embedded:FOLDER" is a bundled PostgreSQL with pgvector that stores its data in that folder.
 url = "embedded:.migrate/postgres"
 # A server instead (PostgreSQL 14 or later):
 # url = "postgresql://migrate:${PGPASSWORD}@localhost:5432/app"
-# Row-level security by tenant: "all" puts it on every table with a tenant_id, "off" on none.
+# Row-level security by tenant: "all" enables it on every table with a tenant_id, "off" on none.
 # rls = "all"
 
 [tenant]
-# The id (a UUID) of the tenant that everything migrated belongs to.
+# The ID (a UUID) of the tenant that all migrated data belongs to.
 # id = "0190b5a0-0000-7000-8000-000000000001"
 # The name of that tenant.
 # name = "Default"
 # The subdomain of that tenant.
 # subdomain = "default"
 
-# Session recordings to merge into the modules; without this section nothing is merged.
+# Session recordings to merge into the modules. Without this section nothing is merged.
 # [recordings]
-# Where they are: "postgresql://…" is the Supabase database (a user who may read is enough), "csv:FILE" the exported
+# Where they are stored: "postgresql://…" is the Supabase database (read access is enough), "csv:FILE" an export of the
 # table. No default.
 # url = "csv:recordings.csv"
-# The table that holds them, where url is a database: "recordings" or "schema.recordings".
+# The table, if url is a database: "recordings" or "schema.recordings".
 # table = "recordings"
-# Who wins where a module and its recording both have a value: "module" or "recording".
+# Which value takes precedence if a module and its recording both have one: "module" or "recording".
 # prefer = "module"
-# Columns that have another name there, by the names that the mapping knows: { id = "uuid" }.
+# Columns with a different name in that table, by the name that the mapping uses: { id = "uuid" }.
 # columns = {}
 
-# Chunks of the files' texts for document_chunks; without this section there are none.
+# Text chunks of files for document_chunks. Without this section no chunks are loaded.
 # [chunks]
-# Where they are: "postgresql://…" is the RAG API's database, "jsonl:FILE" an export (one JSON object a line, with
-# file_id and content), "files:FOLDER" the files themselves (needs: pip install "migrate[files]"). No default.
+# Where they are stored: "postgresql://…" is the database of the RAG API, "jsonl:FILE" an export (JSON Lines with
+# file_id and content), "files:FOLDER" the files themselves (requires: pip install 'mongo-to-postgres[files]').
+# No default.
 # url = "jsonl:chunks.jsonl"
-# Which collection of the RAG API's store to read (COLLECTION_NAME there); left out: all. No default.
+# The collection of the RAG API's store to read (its COLLECTION_NAME). Without this key all are read. No default.
 # collection = "testcollection"
-# How many characters a chunk has that is cut out of a file.
+# The length of a chunk that is cut from a file, in characters.
 # size = 1500
-# How many of them it repeats from the chunk before.
+# The number of characters that a chunk repeats from the previous one.
 # overlap = 100
 
 [embedding]
-# Who computes embeddings that are missing: "openai" (any OpenAI-compatible endpoint), "local" (offline, for trying out;
-# needs `pip install 'migrate[local]'`) or "none" (`migrate embed` fills them later).
+# Which provider computes missing embeddings: "openai" (any OpenAI-compatible endpoint), "local" (offline, for
+# evaluation; requires: pip install 'mongo-to-postgres[local]') or "none" (run `migrate embed` later).
 # provider = "none"
 # The endpoint for provider "openai".
 # base_url = "https://api.openai.com/v1"
-# The key for that endpoint; keep it in the environment. No default.
+# The API key for that endpoint. Keep it in an environment variable. No default.
 # api_key = "${OPENAI_API_KEY}"
-# The model to ask for.
+# The name of the model.
 # model = "text-embedding-3-small"
-# The length of its vectors.
+# The number of dimensions of its vectors.
 # dimensions = 1536
-# How many requests may be under way at once.
+# The maximum number of concurrent requests.
 # concurrency = 8
-# How many texts go into one request at most; what a service takes differs.
+# The maximum number of texts in one request. Services have different limits.
 # batch = 128
-# How many tokens a text may have; a longer one is embedded in pieces, and gets the mean of their vectors.
+# The maximum number of tokens in one text. A longer text is embedded in pieces; its vector is the mean of theirs.
 # input_tokens = 8000
-# What a million tokens cost in US dollars; left out: what OpenAI takes for its own models. No default.
+# The price of one million tokens in US dollars. Without this key the list price of OpenAI's models is used. No default.
 # usd_per_million = 0.02
 
 [policies]
-# What happens to content whose user is gone: "reject", or the e-mail of a user who takes it over.
+# Documents whose owner does not exist: "reject" them, or assign them to the user with this e-mail address.
 # orphan_owner = "reject"
-# What happens to a second account with the same e-mail: "reject", or "merge" its content into the earlier one.
+# A second account with the same e-mail address: "reject" it, or "merge" its content into the first account.
 # duplicate_email = "reject"
-# What happens to collections without a table: "archive" keeps them whole in migrator.archive, "ignore" leaves them out.
+# Collections without a table: "archive" stores their original documents in migrator.archive, "ignore" skips them.
 # unmapped_collections = "archive"
 
 [transactions]
-# What `amount` counts in the source: "cents" or "major" (dollars, euros).
+# The unit of `amount` in the source: "cents" or "major" (dollars, euros).
 # amount_unit = "cents"
 
-# How a stored file's address becomes provider, key and url: rules in order, the first match wins; without any rule all
-# three stay as they are. $1 is the first group of `match`, $0 the whole match.
+# Rules that rewrite the address of stored files (provider, key and url). They are tried in order; the first match is
+# used. Without a matching rule the address does not change. $1 is the first group of `match`, $0 the whole match.
 # [[storage]]
-# The files' `source` the rule is for; left out: every source. No default.
+# The rule applies to files with this `source`. Without this key it applies to all files. No default.
 # source = "local"
-# The provider they have in the target. No default.
+# The provider in the target. No default.
 # provider = "r2"
-# A regular expression over the file's path.
+# A regular expression that is searched in the path of the file.
 # match = "^/uploads/(.*)$"
 # The key in the new storage. No default.
 # key = "uploads/$1"
-# The address in the new storage. No default.
+# The URL in the new storage. No default.
 # url = "https://cdn.example.com/uploads/$1"
 
 [engine]
-# How many processes translate and load; 0 is one per core.
+# The number of worker processes. 0: one per CPU core.
 # workers = 0
-# How many documents make a batch, the unit that is committed and resumed.
+# The number of documents in a batch. A batch is committed, and resumed, as a unit.
 # batch_rows = 5000
-# How many bytes of a collection make a part, the unit that is handed to a worker; 0 is as suits the source.
+# The size of a partition in bytes. A partition is the part of a collection that one worker reads. 0: automatic.
 # part_bytes = 0
-# No more documents a second than this, all workers together; 0 is as fast as it goes.
+# The rate limit in documents per second, for all workers together. 0: unlimited.
 # max_rows_per_second = 0
-# Loading waits while a replica of the target is more seconds behind than this; 0 is never.
+# Loading pauses while a replica of the target is more than this number of seconds behind. 0: never.
 # max_replication_lag_seconds = 0
-# Loading waits while a live source takes more milliseconds than this to answer a small question; 0 is never.
+# Loading pauses while a live source needs more than this number of milliseconds to answer a ping. 0: never.
 # max_source_latency_ms = 0
-# Where the workers run: "local", or "dask://HOST:PORT" for the workers of a Dask cluster (pip install 'migrate[dask]';
-# the same packages on all of them, and source and target within their reach; start them with --nthreads 1).
+# Where the workers run: "local", or "dask://HOST:PORT" for the workers of a Dask cluster (requires: pip install
+# 'mongo-to-postgres[dask]'). All workers need the same packages and network access to source and target; start them
+# with --nthreads 1.
 # executor = "local"
 
 [migration]
-# The Python package with the mappings, one module a collection.
+# The Python package with the mappings, one module per collection. It is searched in the folder of this file first.
 # mappings = "mappings"
-# The Python package with the target's tables.
+# The Python package with the tables of the target. It is searched in the folder of this file first.
 # schema = "schema"
 """

@@ -18,7 +18,7 @@ from migrator.embedding.responses import check_vector
 from migrator.errors import UsageError
 
 NAME, DIMENSIONS = "l2_supercat", 256
-INSTALL = "Install it: pip install 'migrate[local]'; or choose another embedding.provider."
+INSTALL = "Install it: pip install 'mongo-to-postgres[local]'; or choose another embedding.provider."
 
 
 class LocalProvider:

@@ -95,7 +95,7 @@ def connect(address: str) -> Client:
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        hint = "Install it beside migrate: pip install 'migrate[dask]', here and on every worker."
+        hint = "Install it beside migrate: pip install 'mongo-to-postgres[dask]', here and on every worker."
         raise UsageError(f"engine.executor = {address!r} needs the package distributed", hint) from error
     for name in ("distributed", "tornado.application"):  # what they tell, we tell; tracebacks are for nobody
         logging.getLogger(name).setLevel(logging.CRITICAL)

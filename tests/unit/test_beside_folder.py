@@ -120,7 +120,7 @@ def test_without_the_extra(tmp_path: Path) -> None:
         pytest.raises(UsageError, match="needs pypdf, docx, semantic_text_splitter") as raised,
     ):
         Folder("document_chunks", str(tmp_path), 400, 50)
-    assert "migrate[files]" in raised.value.hint
+    assert "mongo-to-postgres[files]" in raised.value.hint
 
 
 @pytest.mark.parametrize(

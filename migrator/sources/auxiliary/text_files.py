@@ -33,7 +33,7 @@ class Folder:
         if missing:
             raise UsageError(
                 f"chunks.url names a folder, which needs {', '.join(missing)}",
-                hint='Install the extra: pip install "migrate[files]"; or export the chunks as JSON Lines.',
+                hint='Install the extra: pip install "mongo-to-postgres[files]"; or export the chunks as JSON Lines.',
             )
         self.name, self._root, self._size, self._overlap = name, Path(path), size, overlap
         self._notify = notify or (lambda text: None)
