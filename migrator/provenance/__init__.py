@@ -1,1 +1,1 @@
-"""Whose a row is, the migration's or somebody else's: what a revert must know before it takes anything away."""
+"""Provenance: which rows of the target the migration wrote, and a backup of other rows before a forced revert."""

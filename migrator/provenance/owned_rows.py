@@ -1,10 +1,11 @@
-"""Which rows of the target belong to the migration, and which would be lost with them: what `revert` acts upon.
+"""Finds the rows of the target that the migration wrote, and the data that a revert would delete with them.
 
-A row is the migration's if the transaction that wrote it last has signed the journal (`journal.sign`; a row's `xmin` is
-that transaction), or if the ledger names it; in the second case others have changed it since. Everything else is
-somebody else's, and in question only where it refers to a row of ours or stands in a table of ours. Nothing here
-deletes. All within one transaction of the caller's: what is found is kept in a temporary table, by the rows' places,
-which hold for as long as nobody writes.
+The migration owns a row if the transaction that last wrote it is recorded in `own_transactions` (a row's `xmin` is that
+transaction), or if the ledger names the row. In the second case another client has modified the row since. Rows of
+other clients matter only if they refer to an owned row or are in a table that the migration created.
+
+Nothing here deletes. All queries run in one transaction of the caller. The rows found are kept in a temporary table by
+`ctid`, which is stable while nobody writes to the tables.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ from migrator.state.tenant import STEP as TENANT_STEP
 
 Connection = psycopg.Connection[Any]
 
-# owned: as the migration left it. modified: migrated, written by others since. foreign_referrer: of others, and refers
-# to a row that goes. in_dropped_table: of others, in a table that goes. deleted: migrated, and gone.
-# set_null: of others, loses a reference. unattributable: migrated; nobody can tell whether others wrote it since.
-# schema_altered: an addition of others to a table.
+# owned: not modified since the migration wrote the row.
+# modified: migrated, then modified by another client.
+# foreign_referrer: not migrated; refers to a row that will be deleted.
+# in_dropped_table: not migrated; in a table that will be dropped.
+# deleted: migrated, then deleted by another client.
+# set_null: not migrated; its reference would be set to NULL.
+# unattributable: migrated; a later modification can be neither proved nor excluded.
+# schema_altered: schema object that another client added to a table that will be dropped.
 Kind = Literal[
     "owned",
     "modified",
@@ -51,30 +56,30 @@ LOST: tuple[Kind, ...] = (
     "unattributable",
     "schema_altered",
 )
-ROWLESS: tuple[Kind, ...] = ("deleted", "schema_altered")  # of which there is nothing but a name
+WITHOUT_ROW: tuple[Kind, ...] = ("deleted", "schema_altered")  # kinds that have a name but no row to save
 MEANINGS: dict[Kind, str] = {
-    "modified": "migrated, and changed since",
-    "foreign_referrer": "written since, and refers to what goes",
-    "in_dropped_table": "not migrated, in a table that goes",
-    "deleted": "migrated, and deleted since",
-    "set_null": "not migrated, and loses its reference to what goes",
-    "schema_altered": "added since to a table that goes",
-    "unattributable": "migrated, and perhaps changed since (a database restored from a dump does not tell)",
+    "modified": "migrated, modified later",
+    "foreign_referrer": "not migrated, refer to rows that will be deleted",
+    "in_dropped_table": "not migrated, in a table that will be dropped",
+    "deleted": "migrated, deleted later",
+    "set_null": "not migrated, reference would be set to NULL",
+    "schema_altered": "schema objects added later to a table that will be dropped",
+    "unattributable": "migrated, later changes cannot be excluded (database restored from a dump)",
 }
-NAMED = 1000  # ids of one kind in one table
+MAX_IDS = 1000  # per table and kind
 
-TABLE = sql.SQL("pg_temp.migrator_belongings")
+TABLE = sql.SQL("pg_temp.migrator_owned_rows")
 CREATE = """
-    CREATE TEMPORARY TABLE migrator_belongings (
-      relation oid NOT NULL, place tid NOT NULL, kind text NOT NULL, round integer NOT NULL,
-      PRIMARY KEY (relation, place)
+    CREATE TEMPORARY TABLE migrator_owned_rows (
+      relation oid NOT NULL, row_ctid tid NOT NULL, kind text NOT NULL, depth integer NOT NULL,
+      PRIMARY KEY (relation, row_ctid)
     ) ON COMMIT DROP
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Rows of one table that a revert would lose for one reason. `ids`: the first of them, `NAMED` at most."""
+    """Rows of one table that a revert would delete or change for one reason. `ids`: the first `MAX_IDS` of them."""
 
     relation: Relation
     kind: Kind
@@ -86,35 +91,39 @@ class Loss:
 
 
 class OwnedRows:
-    """Finds them when it is made. `places` are the rows in question by table and kind, `ours` among them."""
+    """The rows of one migration, and the rows of other clients that a revert would affect.
+
+    The constructor runs all queries and stores the result in the temporary table `TABLE`, by table and kind.
+    """
 
     def __init__(self, connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
         self.connection, self.namespace, self.definition = connection, namespace, definition
         self._recorded = journal.has_records(connection, namespace)
-        self.made = {
-            Relation(namespace.rows, record.name) for record in schema_changes.read(connection) if _made_table(record)
+        self.created_tables = {
+            Relation(namespace.rows, record.name) for record in schema_changes.read(connection) if _is_new_table(record)
         }
         connection.execute(CREATE)
         for relation in self.tables:
-            self._find_ours(relation)
+            self._find_owned(relation)
         self._analyze()
-        self._find_inside()
-        self._find_referring()
+        self._find_in_dropped_tables()
+        self._find_referrers()
         self._analyze()
 
     @cached_property
     def tables(self) -> list[Relation]:
-        """The target's tables, as far as they are there."""
+        """The tables of the migration that exist in the target."""
         names = [Relation(self.namespace.rows, table.name) for table in self.definition.metadata.sorted_tables]
         return [name for name in names if foreign_keys.exists(self.connection, name)]
 
     @cached_property
     def keys(self) -> list[ForeignKey]:
+        """The foreign keys of the target, including keys that a run has not created yet."""
         return foreign_keys.find_keys(self.connection, self.definition.metadata, self.namespace.rows)
 
     @cached_property
     def traceable(self) -> bool:
-        """Whether `xmin` says who wrote a row: not in a database that was restored from a dump."""
+        """Whether `xmin` identifies the writer of a row. It does not in a database restored from a dump."""
         if not self._recorded:
             return True
         query = self.namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
@@ -122,99 +131,102 @@ class OwnedRows:
 
     @cached_property
     def tenant(self) -> str | None:
-        """The id of the tenant that the migration made."""
+        """The ID of the tenant, if the migration created it."""
         detail = journal.step_detail(self.connection, self.namespace, TENANT_STEP) if self._recorded else None
         return str(detail["id"]) if detail and detail["created"] else None
 
     def mappings_of(self, relation: Relation) -> list[Collection]:
+        """Return the mappings whose documents become rows of a table."""
         return [each for each in self.definition.mappings.values() if each.table.name == relation.name]
 
-    # --- what there is -----------------------------------------------------------------------------------------------
+    # --- search ------------------------------------------------------------------------------------------------------
 
-    def _find_ours(self, relation: Relation) -> None:
+    def _find_owned(self, relation: Relation) -> None:
         if not self._recorded:
             return
-        signed = self.namespace.sql("EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = t.xmin)")
+        own = self.namespace.sql("EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = t.xmin)")
         if self.traceable:
-            self._add(relation, "owned", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, signed))
+            self._add(relation, "owned", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, own))
         for mapping in self.mappings_of(relation):
-            named = self.namespace.sql(
+            in_ledger = self.namespace.sql(
                 "EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
                 " AND l.target_id = t.{key}::text)",
                 name=sql.Literal(mapping.name),
                 key=sql.Identifier(mapping.key.column),
             )
-            self._add_changed(relation, signed, named)
-            touched = self.namespace.sql(
+            self._add_modified(relation, own, in_ledger)
+            edited = self.namespace.sql(
                 "EXISTS (SELECT FROM {foreign_edits} o WHERE o.table_name = {name} AND o.id = t.{key}::text)",
                 name=sql.Literal(relation.name),
                 key=sql.Identifier(mapping.key.column),
             )
-            self._mark_changed(relation, touched)
+            self._mark_modified(relation, edited)
         if relation.name == "tenants" and self.tenant is not None:
-            self._add_changed(relation, signed, sql.SQL("t.id::text = {}").format(sql.Literal(self.tenant)))
+            self._add_modified(relation, own, sql.SQL("t.id::text = {}").format(sql.Literal(self.tenant)))
 
-    def _add_changed(self, relation: Relation, signed: sql.Composable, named: sql.Composable) -> None:
-        query = sql.SQL("FROM {} t WHERE NOT {} AND {}").format(relation.identifier, signed, named)
+    def _add_modified(self, relation: Relation, own: sql.Composable, migrated: sql.Composable) -> None:
+        query = sql.SQL("FROM {} t WHERE NOT {} AND {}").format(relation.identifier, own, migrated)
         if not self.traceable:
-            query = sql.SQL("FROM {} t WHERE {}").format(relation.identifier, named)
+            query = sql.SQL("FROM {} t WHERE {}").format(relation.identifier, migrated)
         self._add(relation, "modified" if self.traceable else "unattributable", query)
 
-    def _mark_changed(self, relation: Relation, condition: sql.Composable) -> None:
+    def _mark_modified(self, relation: Relation, condition: sql.Composable) -> None:
         query = sql.SQL(
-            "UPDATE {} b SET kind = 'modified' FROM {} t WHERE b.relation = t.tableoid AND b.place = t.ctid AND {}"
+            "UPDATE {} b SET kind = 'modified' FROM {} t WHERE b.relation = t.tableoid AND b.row_ctid = t.ctid AND {}"
         )
         self.connection.execute(query.format(TABLE, relation.identifier, condition))
 
-    def _add(self, relation: Relation, kind: Kind, source: sql.Composable, number: int = 0) -> int:
-        """Puts rows in question; `source` begins with FROM and calls the table `t`."""
+    def _add(self, relation: Relation, kind: Kind, source: sql.Composable, depth: int = 0) -> int:
+        """Insert rows into `TABLE` and return their number. `source` starts with FROM and names the table `t`."""
         query = sql.SQL("INSERT INTO {} SELECT t.tableoid, t.ctid, {}, {} {} ON CONFLICT DO NOTHING")
-        values = (TABLE, sql.Literal(kind), sql.Literal(number), source)
+        values = (TABLE, sql.Literal(kind), sql.Literal(depth), source)
         return self.connection.execute(query.format(*values)).rowcount
 
-    def _find_inside(self) -> None:
+    def _find_in_dropped_tables(self) -> None:
         for relation in self.tables:
-            if relation in self.made:
-                self._add(
-                    relation, "in_dropped_table", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, _UNKNOWN)
-                )
+            if relation in self.created_tables:
+                query = sql.SQL("FROM {} t WHERE {}").format(relation.identifier, _NOT_FOUND_YET)
+                self._add(relation, "in_dropped_table", query)
 
-    def _find_referring(self) -> None:
-        """Rows of others that refer to rows that go, and rows that refer to these, round by round."""
-        number, found = 0, 1
-        strangers = {key.child: self._has_unknown(key.child) for key in self.keys}
+    def _find_referrers(self) -> None:
+        """Find rows of other clients that refer to rows that will be deleted, then rows that refer to those, and so on.
+
+        Each pass adds the referrers of the rows that the previous pass added (`depth`).
+        """
+        depth, found = 0, 1
+        has_others = {key.child: self._has_other_rows(key.child) for key in self.keys}
         while found:
-            number, found = number + 1, 0
+            depth, found = depth + 1, 0
             for key in self.keys:
-                if strangers[key.child]:
-                    found += self._add_referring(key, number)
+                if has_others[key.child]:
+                    found += self._add_referrers(key, depth)
 
-    def _has_unknown(self, relation: Relation) -> bool:
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} t WHERE {})").format(relation.identifier, _UNKNOWN)
+    def _has_other_rows(self, relation: Relation) -> bool:
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} t WHERE {})").format(relation.identifier, _NOT_FOUND_YET)
         return self.connection.execute(query).fetchone() == (True,)
 
-    def _add_referring(self, key: ForeignKey, number: int) -> int:
+    def _add_referrers(self, key: ForeignKey, depth: int) -> int:
         source = sql.SQL(
             "FROM {child} t JOIN {parent} p ON {condition}"
-            " JOIN {table} g ON g.relation = p.tableoid AND g.place = p.ctid AND g.round = {round}"
-            " AND g.kind <> 'set_null' WHERE {unknown}"
+            " JOIN {table} g ON g.relation = p.tableoid AND g.row_ctid = p.ctid AND g.depth = {depth}"
+            " AND g.kind <> 'set_null' WHERE {not_found_yet}"
         ).format(
             child=key.child.identifier,
             parent=key.parent.identifier,
             condition=key.condition("t", "p"),
             table=TABLE,
-            round=sql.Literal(number - 1),
-            unknown=_UNKNOWN,
+            depth=sql.Literal(depth - 1),
+            not_found_yet=_NOT_FOUND_YET,
         )
-        return self._add(key.child, "set_null" if key.spares else "foreign_referrer", source, number)
+        return self._add(key.child, "set_null" if key.spares else "foreign_referrer", source, depth)
 
     def _analyze(self) -> None:
         self.connection.execute(sql.SQL("ANALYZE {}").format(TABLE))
 
-    # --- what is said of it ------------------------------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------------------------------
 
     def count(self) -> dict[Relation, dict[Kind, int]]:
-        """Rows in question."""
+        """Count the rows found, by table and kind."""
         query = sql.SQL(
             "SELECT n.nspname, c.relname, b.kind, b.count FROM"
             " (SELECT relation, kind, count(*) FROM {} GROUP BY 1, 2) b"
@@ -226,57 +238,56 @@ class OwnedRows:
         return found
 
     def losses(self) -> list[Loss]:
-        """What a revert would lose, by table and kind."""
+        """List the data that a revert would delete or change, by table and kind."""
         found = [
-            Loss(relation=relation, kind=kind, count=kinds[kind], ids=self._name(relation, kind))
+            Loss(relation=relation, kind=kind, count=kinds[kind], ids=self._read_ids(relation, kind))
             for relation, kinds in self.count().items()
             for kind in LOST
             if kind in kinds
         ]
-        return sorted(
-            [*found, *self._deleted(), *self._altered()], key=lambda loss: (loss.relation, LOST.index(loss.kind))
-        )
+        every = [*found, *self._find_deleted(), *self._find_altered_schema()]
+        return sorted(every, key=lambda loss: (loss.relation, LOST.index(loss.kind)))
 
-    def _name(self, relation: Relation, kind: Kind) -> tuple[str, ...]:
+    def _read_ids(self, relation: Relation, kind: Kind) -> tuple[str, ...]:
         query = sql.SQL(
-            "SELECT {id} FROM {relation} t JOIN {table} b ON b.relation = t.tableoid AND b.place = t.ctid"
+            "SELECT {id} FROM {relation} t JOIN {table} b ON b.relation = t.tableoid AND b.row_ctid = t.ctid"
             " WHERE b.kind = {kind} ORDER BY 1 LIMIT {most}"
         ).format(
-            id=self.spell_id(relation), relation=relation.identifier, table=TABLE,
-            kind=sql.Literal(kind), most=sql.Literal(NAMED),
+            id=self.format_id(relation), relation=relation.identifier, table=TABLE,
+            kind=sql.Literal(kind), most=sql.Literal(MAX_IDS),
         )  # fmt: skip
         return tuple(row[0] for row in self.connection.execute(query))
 
-    def spell_id(self, relation: Relation) -> sql.Composable:
-        """An expression for the key of a row `t`, as text; its place, where the table has no key."""
+    def format_id(self, relation: Relation) -> sql.Composable:
+        """Return an SQL expression for the primary key of a row `t` as text, or for its ctid if there is no key."""
         columns = foreign_keys.primary_key(self.connection, relation)
         if not columns:
             return sql.SQL("t.ctid::text")
         parts = [sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in columns]
         return sql.SQL("concat_ws(' ', {})").format(sql.SQL(", ").join(parts))
 
-    def _deleted(self) -> Iterator[Loss]:
+    def _find_deleted(self) -> Iterator[Loss]:
         for relation in self.tables:
             ids = list(self.deleted_ids(relation))
             if ids:
-                yield Loss(relation=relation, kind="deleted", count=len(ids), ids=tuple(ids[:NAMED]))
+                yield Loss(relation=relation, kind="deleted", count=len(ids), ids=tuple(ids[:MAX_IDS]))
 
-    def _altered(self) -> Iterator[Loss]:
-        """Columns, indexes, constraints and policies that the migration did not make, of tables that it made."""
-        made = {relation for relation in self.tables if relation in self.made}
-        if not made:
+    def _find_altered_schema(self) -> Iterator[Loss]:
+        """Find columns, indexes, constraints and policies that other clients added to tables of the migration."""
+        created = {relation for relation in self.tables if relation in self.created_tables}
+        if not created:
             return
         wanted = catalog.read_wanted(self.connection, self.definition.metadata, rls=True)
         added: dict[str, list[str]] = {}
         for each in compare(catalog.read(self.connection), wanted):
             if each.actual is not None and each.wanted is None and each.kind != "table":
                 added.setdefault(each.table, []).append(f"{each.kind} {each.name}")
-        for relation in sorted(made):
+        for relation in sorted(created):
             if names := added.get(relation.name):
                 yield Loss(relation=relation, kind="schema_altered", count=len(names), ids=tuple(names))
 
     def deleted_ids(self, relation: Relation) -> Iterator[str]:
-        """The ids of migrated rows that are gone."""
+        """Yield the IDs of migrated rows that no longer exist."""
         for mapping in self.mappings_of(relation) if self._recorded else ():
             query = self.namespace.sql(
                 "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'"
@@ -288,15 +299,20 @@ class OwnedRows:
                 yield from (row[0] for row in cursor.execute(query, (mapping.name,)))
 
 
-_UNKNOWN = sql.SQL("NOT EXISTS (SELECT FROM {} b WHERE b.relation = t.tableoid AND b.place = t.ctid)").format(TABLE)
+_NOT_FOUND_YET = sql.SQL("NOT EXISTS (SELECT FROM {} b WHERE b.relation = t.tableoid AND b.row_ctid = t.ctid)").format(
+    TABLE
+)
 
 
-def _made_table(record: schema_changes.Record) -> bool:
+def _is_new_table(record: schema_changes.Record) -> bool:
     return record.kind == "table" and record.action == "created"
 
 
 def remember_changes(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
-    """Notes which migrated rows others have changed, before we go on and may write these rows ourselves."""
+    """Record in `foreign_edits` which migrated rows other clients have modified.
+
+    A run calls this before it resumes. Afterwards the run may write the same rows, and `xmin` no longer shows the edit.
+    """
     for mapping in definition.mappings.values():
         query = namespace.sql(
             "INSERT INTO {foreign_edits} SELECT {name}, t.{key}::text FROM {table} t"
@@ -314,7 +330,7 @@ def remember_changes(connection: Connection, namespace: Namespace, definition: M
 def affected_relations(
     connection: Connection, namespace: Namespace, definition: MigrationDefinition
 ) -> Iterable[Relation]:
-    """The tables in which rows may belong to the migration or refer to what does."""
+    """Return the tables that hold owned rows, or rows that refer to owned rows directly or indirectly."""
     names = [Relation(namespace.rows, table.name) for table in definition.metadata.sorted_tables]
-    there = [name for name in names if foreign_keys.exists(connection, name)]
-    return foreign_keys.reach(foreign_keys.find_keys(connection, definition.metadata, namespace.rows), there)
+    existing = [name for name in names if foreign_keys.exists(connection, name)]
+    return foreign_keys.reach(foreign_keys.find_keys(connection, definition.metadata, namespace.rows), existing)

@@ -155,13 +155,13 @@ def _mapped(belongings: OwnedRows) -> set[str]:
 
 def remove_rows(connection: Connection, belongings: OwnedRows) -> None:
     """Deletes what goes from tables that stay; all in one statement, for foreign keys look at its end only."""
-    relations = [relation for relation in belongings.count() if relation not in belongings.made]
+    relations = [relation for relation in belongings.count() if relation not in belongings.created_tables]
     if not relations:
         return
     deletions = [
         sql.SQL(
             "{} AS (DELETE FROM {} t USING {} b"
-            " WHERE b.relation = t.tableoid AND b.place = t.ctid AND b.kind <> 'set_null')"
+            " WHERE b.relation = t.tableoid AND b.row_ctid = t.ctid AND b.kind <> 'set_null')"
         ).format(sql.Identifier(f"d{number}"), relation.identifier, TABLE)
         for number, relation in enumerate(relations)
     ]
