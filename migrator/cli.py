@@ -23,7 +23,7 @@ from migrator.commands.context import _consoles as _consoles
 from migrator.commands.context import current_console
 from migrator.commands.rejects import rejects_app
 from migrator.errors import MigrateError, StoppedError
-from migrator.postgres.errors import explain
+from migrator.postgres.errors import translate_error
 from migrator.redaction import say_error, trace_error
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -112,7 +112,7 @@ def run_app() -> int:
     except psycopg.Error as error:
         if was_stopped(error):
             return fail(STOPPED)
-        known = explain(error)
+        known = translate_error(error)
         return crash(error) if known is None else fail(known)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: no second complaint at exit

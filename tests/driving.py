@@ -88,7 +88,7 @@ def hurried(server_url: str) -> Iterator[None]:
     """Saves what every scenario would pay for again, and what others test: `plan` rehearses in a throw-away database of
     a server that runs, without indexes and keys at the end; the wanted schema is rendered once."""
     known = _WANTED.setdefault(server_url, {})
-    read = catalog.read_wanted
+    read = catalog.read_expected
 
     def read_once(connection: Any, metadata: MetaData, rls: bool) -> Catalog:
         key = (id(metadata), rls)
@@ -97,10 +97,10 @@ def hurried(server_url: str) -> Iterator[None]:
         return known[key]
 
     with (
-        patch("migrator.postgres.catalog.read_wanted", read_once),
+        patch("migrator.postgres.catalog.read_expected", read_once),
         patch("migrator.postgres.ddl.statements", _STATEMENTS),
-        patch("migrator.workflows.plan.scratch_target", lambda: _rehearsal(server_url)),
-        patch("migrator.workflows.dry_run.scratch_target", lambda careful: _rehearsal(server_url)),
+        patch("migrator.workflows.plan.ephemeral_target", lambda: _rehearsal(server_url)),
+        patch("migrator.workflows.dry_run.ephemeral_target", lambda production_settings: _rehearsal(server_url)),
         patch("migrator.workflows.plan.finish", lambda *arguments: None),
     ):
         yield

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from migrator.postgres import ddl
-from migrator.targets.ephemeral import scratch_target
+from migrator.targets.ephemeral import ephemeral_target
 from schema import metadata
 
 HERE = Path(__file__).parent
@@ -26,7 +26,7 @@ NOTHING = "No changes detected"
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder, scratch_target() as target:
+    with tempfile.TemporaryDirectory() as folder, ephemeral_target() as target:
         for file in ("package.json", "schema.ts", "drizzle.config.ts"):
             shutil.copy(HERE / file, folder)
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)

@@ -19,7 +19,7 @@ from migrator.config.loader import load_config
 from migrator.config.models import Config
 from migrator.events import Notice
 from migrator.mapping.loader import MigrationDefinition, load_definition
-from migrator.postgres.privileges import explained_rights
+from migrator.postgres.privileges import explain_missing_privileges
 from migrator.sources import open_source
 from migrator.sources.auxiliary import with_auxiliary
 from migrator.sources.base import LiveProbe, Source
@@ -60,7 +60,10 @@ class Session:
 
     @contextmanager
     def target(self, *, create: bool = False) -> Iterator[Target]:
-        with closing(open_target(self.config.target.url, create=create)) as target, explained_rights(target.dsn):
+        with (
+            closing(open_target(self.config.target.url, create=create)) as target,
+            explain_missing_privileges(target.dsn),
+        ):
             yield target
 
     @contextmanager

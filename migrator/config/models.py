@@ -96,19 +96,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(Section):
+class SourceConfig(Section):
     """Where to read. `database` is None where the source holds one only."""
 
     url: SourceUrl = Field(repr=False)
     database: Text | None = None
 
 
-class Target(Section):
+class TargetConfig(Section):
     url: TargetUrl = Field(repr=False)
     rls: Literal["all", "off"] = "all"
 
 
-class Tenant(Section):
+class TenantConfig(Section):
     """The one tenant that everything goes to."""
 
     id: UUID = UUID("0190b5a0-0000-7000-8000-000000000001")
@@ -116,7 +116,7 @@ class Tenant(Section):
     subdomain: Text = "default"
 
 
-class Recordings(Section):
+class RecordingsConfig(Section):
     """Where recordings are. `columns`: our name of a column → the name it has there, where it has another one."""
 
     url: RecordingsUrl = Field(repr=False)
@@ -125,7 +125,7 @@ class Recordings(Section):
     columns: dict[Text, Text] = Field(default_factory=dict)
 
 
-class Chunks(Section):
+class ChunksConfig(Section):
     """Where chunks are. `collection`: of the RAG API's store, None for all; `size` and `overlap`: characters, of the
     chunks that are cut out of files."""
 
@@ -141,7 +141,7 @@ class Chunks(Section):
         return self
 
 
-class Embedding(Section):
+class EmbeddingConfig(Section):
     """Who computes missing embeddings. pgvector's `vector` ends at 16,000 dimensions.
 
     `batch` texts go into one request, each of at most `input_tokens`; `usd_per_million` tokens is what they cost, None:
@@ -159,13 +159,13 @@ class Embedding(Section):
     usd_per_million: float | None = Field(default=None, ge=0)
 
 
-class Policies(Section):
+class PoliciesConfig(Section):
     orphan_owner: Annotated[str, AfterValidator(_check_owner)] = "reject"
     duplicate_email: Literal["reject", "merge"] = "reject"
     unmapped_collections: Literal["archive", "ignore"] = "archive"
 
 
-class Transactions(Section):
+class TransactionsConfig(Section):
     amount_unit: Literal["cents", "major"] = "cents"
 
 
@@ -200,7 +200,7 @@ class StorageRule(Section):
         return re.sub(r"\$(\d)", lambda reference: found[int(reference[1])] or "", template)
 
 
-class Engine(Section):
+class EngineConfig(Section):
     """How the work is spread; nothing here changes its outcome. `workers` 0: one per core."""
 
     workers: int = Field(default=0, ge=0, le=1024)
@@ -212,7 +212,7 @@ class Engine(Section):
     executor: Annotated[str, AfterValidator(_check_executor)] = "local"
 
 
-class Migration(Section):
+class MigrationConfig(Section):
     """The packages that make this migration, by dotted name."""
 
     mappings: DottedName = "mappings"
@@ -223,17 +223,17 @@ class Migration(Section):
 class Config(Section):
     """migrate.toml, read and checked. Sections that are None were left out: what they switch on stays off."""
 
-    source: Source
-    target: Target
-    tenant: Tenant = Tenant()
-    recordings: Recordings | None = None
-    chunks: Chunks | None = None
-    embedding: Embedding = Embedding()
-    policies: Policies = Policies()
-    transactions: Transactions = Transactions()
+    source: SourceConfig
+    target: TargetConfig
+    tenant: TenantConfig = TenantConfig()
+    recordings: RecordingsConfig | None = None
+    chunks: ChunksConfig | None = None
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    policies: PoliciesConfig = PoliciesConfig()
+    transactions: TransactionsConfig = TransactionsConfig()
     storage: tuple[StorageRule, ...] = ()
-    engine: Engine = Engine()
-    migration: Migration = Migration()
+    engine: EngineConfig = EngineConfig()
+    migration: MigrationConfig = MigrationConfig()
 
     def secrets(self) -> Secrets:
         """What must never be printed: the passwords in all URLs, and the API key."""

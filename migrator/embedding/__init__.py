@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from migrator.config.models import Embedding
+from migrator.config.models import EmbeddingConfig
 from migrator.embedding.provider import Provider
 
 
-def open_provider(settings: Embedding, notify: Callable[[str], None]) -> Provider | None:
+def open_provider(settings: EmbeddingConfig, notify: Callable[[str], None]) -> Provider | None:
     """Who computes vectors; None where nobody does. `notify` is told what is waited for.
 
     Errors: `UsageError` for what the configuration has wrong, or a package that is not installed.

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from migrator.config.models import Embedding, address_of
+from migrator.config.models import EmbeddingConfig, address_of
 from migrator.embedding.rate_limit import AdaptiveLimiter
 from migrator.errors import EmbeddingError, UsageError
 
@@ -64,7 +64,7 @@ class Reply:
 class Client:
     """`proven` is the moment of the last usable answer, None before the first; whoever judges answers sets it."""
 
-    def __init__(self, settings: Embedding, notify: Callable[[str], None]) -> None:
+    def __init__(self, settings: EmbeddingConfig, notify: Callable[[str], None]) -> None:
         key = settings.api_key.get_secret_value()
         host = urlsplit(settings.base_url).hostname or ""
         if not key and host.endswith("openai.com"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from migrator.config.models import Embedding
+from migrator.config.models import EmbeddingConfig
 from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
 from migrator.embedding.openai_client import Client, RejectedError
 from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success, Vector
@@ -24,7 +24,7 @@ PROBE = "Is this thing on?"
 
 
 class OpenAIProvider:
-    def __init__(self, settings: Embedding, notify: Callable[[str], None]) -> None:
+    def __init__(self, settings: EmbeddingConfig, notify: Callable[[str], None]) -> None:
         self.model, self.dimensions = settings.model, settings.dimensions
         self.batch, self.concurrency = settings.batch, settings.concurrency
         self.limit = settings.input_tokens

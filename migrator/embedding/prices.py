@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from migrator.config.models import Embedding
+from migrator.config.models import EmbeddingConfig
 
 # OpenAI's list prices in US dollars for a million tokens, as of 2025; `usd_per_million` says what is true now.
 PRICES: Mapping[str, float] = {
@@ -14,7 +14,7 @@ PRICES: Mapping[str, float] = {
 }
 
 
-def price_of(settings: Embedding) -> float | None:
+def price_of(settings: EmbeddingConfig) -> float | None:
     """US dollars for a million tokens; None where nobody has said."""
     if settings.provider != "openai":
         return 0.0
@@ -23,7 +23,7 @@ def price_of(settings: Embedding) -> float | None:
     return PRICES.get(settings.model)
 
 
-def cost_of(settings: Embedding, tokens: int) -> float | None:
+def cost_of(settings: EmbeddingConfig, tokens: int) -> float | None:
     """US dollars, to six places."""
     price = price_of(settings)
     return None if price is None else round(tokens * price / 1_000_000, 6)

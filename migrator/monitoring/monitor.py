@@ -17,7 +17,7 @@ from migrator.errors import TargetError
 from migrator.events import Emit, Event, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.monitoring.throttle import THROTTLE, LagMeter
 from migrator.state import activity
-from migrator.state.activity import Doing
+from migrator.state.activity import StepProgress
 from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
@@ -43,8 +43,8 @@ class Monitor:
     def __init__(self, connect: Callable[[], Connection], namespace: Namespace, gauge: LagMeter, emit: Emit) -> None:
         self._connect, self._namespace, self._gauge, self._tell = connect, namespace, gauge, emit
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._open: dict[str, Doing] = {}
-        self._closed: list[Doing] = []
+        self._open: dict[str, StepProgress] = {}
+        self._closed: list[StepProgress] = []
         self._reason: str | None = None
         self._heard: dict[str, datetime] = {}
         self._blind = self._begun = False
@@ -53,11 +53,13 @@ class Monitor:
         with self._lock:
             match event:
                 case StepStarted():
-                    self._open[event.step] = Doing(step=event.step, total=event.total, unit=event.unit)
+                    self._open[event.step] = StepProgress(step=event.step, total=event.total, unit=event.unit)
                 case StepAdvanced() if event.step in self._open:
                     known = self._open[event.step]
                     total = event.total or known.total
-                    self._open[event.step] = Doing(step=event.step, done=event.done, total=total, unit=known.unit)
+                    self._open[event.step] = StepProgress(
+                        step=event.step, done=event.done, total=total, unit=known.unit
+                    )
                 case StepFinished() if event.step in self._open:
                     self._closed.append(activity.ended(self._open.pop(event.step)))
         self._tell(event)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from migrator.config.models import Engine
+from migrator.config.models import EngineConfig
 from migrator.state import activity
 from migrator.state.journal import Namespace
 
@@ -26,7 +26,7 @@ REMEMBERED = 3600  # positions of the log, one a second
 class Throttle:
     """What a worker does around a batch."""
 
-    def __init__(self, connection: Connection, namespace: Namespace, engine: Engine) -> None:
+    def __init__(self, connection: Connection, namespace: Namespace, engine: EngineConfig) -> None:
         self._connection, self._namespace = connection, namespace
         self._most = engine.max_rows_per_second
         self._limited = bool(engine.max_replication_lag_seconds or engine.max_source_latency_ms)
@@ -45,7 +45,7 @@ class Throttle:
 class LagMeter:
     """Measures what `engine` limits. `latency` asks the source something small: the seconds it took."""
 
-    def __init__(self, engine: Engine, latency: Callable[[], float] | None) -> None:
+    def __init__(self, engine: EngineConfig, latency: Callable[[], float] | None) -> None:
         self._lag_limit = engine.max_replication_lag_seconds
         self._latency_limit = engine.max_source_latency_ms / 1000
         self._latency = latency

@@ -19,12 +19,12 @@ from sqlalchemy import MetaData
 
 from migrator.errors import TargetError
 from migrator.postgres import ddl
-from migrator.postgres.privileges import require_create, say_grant
+from migrator.postgres.privileges import require_create, suggest_grant
 
 Connection = psycopg.Connection[Any]
 Record = dict[str, Any]
 
-SCRATCH = "migrator_wanted"
+SCRATCH_SCHEMA = "migrator_wanted"
 
 
 def load_queries(file: str) -> dict[str, str]:
@@ -197,35 +197,35 @@ def policy_from(record: Record) -> Policy:
     return Policy(**{**record, "roles": tuple(record["roles"])})
 
 
-def read_wanted(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
+def read_expected(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
     """What `metadata` would look like here, rendered by this server. Errors: `TargetError`, nothing may be made."""
     try:
         with connection.transaction(force_rollback=True):
             require_create(connection, metadata.info.get("extensions", ()))
-            return built(connection, metadata, rls)
+            return build_expected(connection, metadata, rls)
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target's role may not create what the migration needs: {error.diag.message_primary}",
-            hint=say_grant(error),
+            hint=suggest_grant(error),
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise TargetError("the target is read-only", hint="Connect to the primary, not to a standby.") from error
 
 
-def built(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
+def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
     """Builds the wanted schema and reads it. Only inside a transaction that is rolled back."""
     # An ivfflat index on an empty table gives notice of itself.
     connection.execute("SET LOCAL client_min_messages = warning")
-    statements = ddl.statements(metadata, rls, SCRATCH)
-    install(connection, [statement for statement in statements if statement.kind == "extension"])
-    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH)))
-    with schema_first(connection, SCRATCH):
+    statements = ddl.statements(metadata, rls, SCRATCH_SCHEMA)
+    install_extensions(connection, [statement for statement in statements if statement.kind == "extension"])
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_SCHEMA)))
+    with schema_first(connection, SCRATCH_SCHEMA):
         for statement in statements:
             connection.execute(statement.sql)
-    return read(connection, SCRATCH)
+    return read(connection, SCRATCH_SCHEMA)
 
 
-def install(connection: Connection, extensions: list[ddl.Statement]) -> None:
+def install_extensions(connection: Connection, extensions: list[ddl.Statement]) -> None:
     """Creates the extensions that are not there yet. Errors: `TargetError` where the server does not offer one."""
     for extension in extensions:
         offered = "SELECT FROM pg_available_extensions WHERE name = %s"

@@ -89,7 +89,9 @@ def label_of(parts: dict[str, str]) -> str:
     return f"postgresql://{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', parts.get('user', ''))}"
 
 
-def explain(error: psycopg.Error, label: str, secrets: Secrets, key: str = "target.url") -> TargetError:
+def explain_connection_error(
+    error: psycopg.Error, label: str, secrets: Secrets, key: str = "target.url"
+) -> TargetError:
     """Why there is no connection, in words without secrets; `key` is what to correct in migrate.toml."""
     text = secrets.mask(" ".join(str(error).split()))
     for pattern, cause, remedy in _CAUSES:

@@ -52,7 +52,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BEFORE_LOAD = frozenset(KINDS[: KINDS.index("policy")])
-TRAINED = frozenset({"ivfflat", "hnsw"})  # access methods of vector indexes
+VECTOR_INDEX_METHODS = frozenset({"ivfflat", "hnsw"})  # access methods of vector indexes
 
 TENANT_COLUMN = "tenant_id"
 TENANT_SETTING = "app.current_tenant_id"
@@ -212,7 +212,7 @@ def referenced(constraint: Constraint) -> tuple[Ref, ...]:
 
 def index_statement(table: Table, index: Index) -> Statement:
     method = index.dialect_options["postgresql"]["using"] or "btree"
-    plain: Kind = "vector_index" if method in TRAINED else "index"
+    plain: Kind = "vector_index" if method in VECTOR_INDEX_METHODS else "index"
     name = named(table, index)
     return Statement(
         kind="unique_index" if index.unique else plain,

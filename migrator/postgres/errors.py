@@ -6,7 +6,7 @@ import psycopg
 from psycopg import errors
 
 from migrator.errors import MigrateError, StoppedError, TargetError
-from migrator.postgres.privileges import say_grant
+from migrator.postgres.privileges import suggest_grant
 from migrator.redaction import say_error
 
 AGAIN = "What was committed is consistent: run the same command again to go on."
@@ -14,13 +14,13 @@ AGAIN = "What was committed is consistent: run the same command again to go on."
 LOST = ("08", "57")  # classes of SQLSTATE that say that the connection failed, not what was asked for
 
 
-def explain(error: psycopg.Error) -> MigrateError | None:
+def translate_error(error: psycopg.Error) -> MigrateError | None:
     """Our error for a driver error that has a cause outside; None for a defect of ours."""
     said = error.diag.message_primary or str(error).strip()
     if isinstance(error, errors.DiskFull):
         return StoppedError(f"the target has no disk space left: {said}", hint=f"Free some space. {AGAIN}")
     if isinstance(error, errors.InsufficientPrivilege):
-        return TargetError(f"the target's role lacks a right: {said}", hint=say_grant(error))
+        return TargetError(f"the target's role lacks a right: {said}", hint=suggest_grant(error))
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return TargetError(f"the target is read-only: {said}", hint="Connect to the primary server.")
     if (error.sqlstate or "")[:2] in ("53", "58"):

@@ -35,13 +35,13 @@ class Relation(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignKey:
-    """`spares`: when the parent's row goes, the child's stays, without its reference."""
+    """`sets_null`: when the parent's row goes, the child's stays, without its reference."""
 
     child: Relation
     child_columns: tuple[str, ...]
     parent: Relation
     parent_columns: tuple[str, ...]
-    spares: bool
+    sets_null: bool
 
     def condition(self, child: str, parent: str) -> sql.Composed:
         """That a row (by alias) refers to another."""
@@ -51,7 +51,7 @@ class ForeignKey:
         )
 
 
-def exists(connection: Connection, relation: Relation) -> bool:
+def relation_exists(connection: Connection, relation: Relation) -> bool:
     query = "SELECT to_regclass(quote_ident(%s) || '.' || quote_ident(%s)) IS NOT NULL"
     return connection.execute(query, relation).fetchone() == (True,)
 
@@ -67,7 +67,9 @@ def find_keys(connection: Connection, metadata: MetaData, schema: str = "public"
         for constraint in sorted(table.foreign_key_constraints, key=lambda each: str(each.name))
     )
     missing = [key for key in wanted if (key.child, key.child_columns, key.parent) not in known]
-    return found + [key for key in missing if exists(connection, key.child) and exists(connection, key.parent)]
+    return found + [
+        key for key in missing if relation_exists(connection, key.child) and relation_exists(connection, key.parent)
+    ]
 
 
 def _from_record(record: dict[str, Any]) -> ForeignKey:
@@ -76,7 +78,7 @@ def _from_record(record: dict[str, Any]) -> ForeignKey:
         child_columns=tuple(record["child_columns"]),
         parent=Relation(record["parent_schema"], record["parent_table"]),
         parent_columns=tuple(record["parent_columns"]),
-        spares=record["spares"],
+        sets_null=record["sets_null"],
     )
 
 
@@ -86,18 +88,18 @@ def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
         child_columns=tuple(constraint.column_keys),
         parent=Relation(schema, constraint.referred_table.name),
         parent_columns=tuple(element.column.name for element in constraint.elements),
-        spares=constraint.ondelete in ("SET NULL", "SET DEFAULT"),
+        sets_null=constraint.ondelete in ("SET NULL", "SET DEFAULT"),
     )
 
 
-def is_referred(connection: Connection, keys: Iterable[ForeignKey], row_id: Any) -> bool:
+def is_referenced(connection: Connection, keys: Iterable[ForeignKey], row_id: Any) -> bool:
     """Whether rows refer to a row by one of these keys."""
     query = sql.SQL("SELECT FROM {} WHERE {} = %s LIMIT 1")
     statements = (query.format(key.child.identifier, sql.Identifier(key.child_columns[0])) for key in keys)
     return any(connection.execute(statement, (row_id,)).fetchone() is not None for statement in statements)
 
 
-def reach(keys: Iterable[ForeignKey], start: Iterable[Relation]) -> set[Relation]:
+def referencing_tables(keys: Iterable[ForeignKey], start: Iterable[Relation]) -> set[Relation]:
     """The tables whose rows refer to rows of these, and so on; these included."""
     reached = set(start)
     keys = list(keys)
@@ -112,7 +114,7 @@ def primary_key(connection: Connection, relation: Relation) -> list[str]:
     return [row[0] for row in connection.execute(QUERIES["primary_key"], named)]
 
 
-def lock(connection: Connection, relations: Iterable[Relation]) -> None:
+def lock_tables(connection: Connection, relations: Iterable[Relation]) -> None:
     """Keeps everybody from writing in these tables, and from referring to their rows, until the transaction ends."""
     for relation in sorted(relations):
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(relation.identifier))

@@ -30,7 +30,7 @@ _GRANTS: tuple[tuple[str, str], ...] = (
 )
 
 
-def say_grant(error: psycopg.Error, role: str = "") -> str:
+def suggest_grant(error: psycopg.Error, role: str = "") -> str:
     """How to mend an `InsufficientPrivilege`: on what, and for whom, if that is known."""
     said, whom = error.diag.message_primary or "", quote(role) if role else "the role"
     for pattern, grant in _GRANTS:
@@ -40,14 +40,14 @@ def say_grant(error: psycopg.Error, role: str = "") -> str:
 
 
 @contextmanager
-def explained_rights(dsn: str) -> Iterator[None]:
+def explain_missing_privileges(dsn: str) -> Iterator[None]:
     """What the role of a target may not do, as an error with the statement that lets it."""
     role = str(conninfo_to_dict(dsn).get("user") or "")
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
-            f"the target's role {role} lacks a right: {error.diag.message_primary}", hint=say_grant(error, role)
+            f"the target's role {role} lacks a right: {error.diag.message_primary}", hint=suggest_grant(error, role)
         ) from error
 
 

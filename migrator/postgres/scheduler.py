@@ -18,7 +18,7 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Task:
+class ScheduledTask:
     """`act` does it, in its own transaction. `cost` in any unit, the same for all: what holds up most goes first."""
 
     name: str
@@ -26,7 +26,7 @@ class Task:
     cost: float = 0
 
 
-Graph = Mapping[Task, Set[Task]]  # each task and those that must be done before
+Graph = Mapping[ScheduledTask, Set[ScheduledTask]]  # each task and those that must be done before
 
 
 class Scheduler:
@@ -38,7 +38,7 @@ class Scheduler:
         self._exits = ExitStack()
         self._connections: list[Connection] = []
         self._free: SimpleQueue[Connection] = SimpleQueue()
-        self._running: dict[Future[None], Task] = {}
+        self._running: dict[Future[None], ScheduledTask] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as exits:
@@ -46,7 +46,7 @@ class Scheduler:
                 connection = exits.enter_context(self._connect())
                 self._connections.append(connection)
                 self._free.put(connection)
-            self._pool = exits.enter_context(ThreadPoolExecutor(self._size, thread_name_prefix="crew"))
+            self._pool = exits.enter_context(ThreadPoolExecutor(self._size, thread_name_prefix="scheduler"))
             self._exits = exits.pop_all()
         return self
 
@@ -54,12 +54,12 @@ class Scheduler:
         with self._exits:
             self._cancel()
 
-    def run_all(self, graph: Graph) -> Iterator[Task]:
+    def run_all(self, graph: Graph) -> Iterator[ScheduledTask]:
         """Yields each task when it is done. The first that fails ends the work with its error."""
         rank = critical_path_costs(graph)
         sorter = TopologicalSorter(graph)
         sorter.prepare()
-        ready: list[Task] = []
+        ready: list[ScheduledTask] = []
         while sorter.is_active():
             ready = sorted([*ready, *sorter.get_ready()], key=rank, reverse=True)
             while ready and len(self._running) < self._size:
@@ -68,16 +68,16 @@ class Scheduler:
                 sorter.done(task)
                 yield task
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: ScheduledTask) -> None:
         """Has a task done as soon as somebody is free, beside whatever the caller does meanwhile."""
         self._running[self._pool.submit(self._do, task)] = task
 
-    def as_completed(self) -> Iterator[Task]:
+    def as_completed(self) -> Iterator[ScheduledTask]:
         """Yields each task that was begun, when it is done. The first that fails ends the work with its error."""
         while self._running:
             yield from self._wait()
 
-    def _wait(self) -> Iterator[Task]:
+    def _wait(self) -> Iterator[ScheduledTask]:
         """The tasks that are done next, one at least. Raises what one of them has raised."""
         finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
         for future in finished:
@@ -85,7 +85,7 @@ class Scheduler:
             future.result()
             yield task
 
-    def _do(self, task: Task) -> None:
+    def _do(self, task: ScheduledTask) -> None:
         connection = self._free.get()
         try:
             task.act(connection)
@@ -101,15 +101,15 @@ class Scheduler:
             wait(pending, timeout=0.1)
 
 
-def critical_path_costs(graph: Graph) -> Callable[[Task], float]:
+def critical_path_costs(graph: Graph) -> Callable[[ScheduledTask], float]:
     """The cost of a task with all that has to wait for it, one after the other: the critical path."""
-    followers: dict[Task, list[Task]] = {task: [] for task in graph}
+    followers: dict[ScheduledTask, list[ScheduledTask]] = {task: [] for task in graph}
     for task, needs in graph.items():
         for need in needs:
             followers[need].append(task)
 
     @cache
-    def rank(task: Task) -> float:
+    def rank(task: ScheduledTask) -> float:
         return task.cost + max(map(rank, followers[task]), default=0)
 
     return rank

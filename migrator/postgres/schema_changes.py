@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
-from migrator.postgres.privileges import say_grant
+from migrator.postgres.privileges import suggest_grant
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -52,7 +52,7 @@ class Record:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """What keeps any change to a schema from happening, as errors with a remedy."""
     try:
         yield
@@ -64,7 +64,7 @@ def explained() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target's role may not change its schema: {error.diag.message_primary}",
-            hint=say_grant(error),
+            hint=suggest_grant(error),
         ) from error
     except psycopg.errors.InsufficientResources as error:
         raise TargetError(
@@ -73,7 +73,7 @@ def explained() -> Iterator[None]:
         ) from error
 
 
-def wait_briefly(connection: Connection) -> None:
+def limit_lock_wait(connection: Connection) -> None:
     """Until the transaction ends, waits for no lock for long: while we wait, an application queues up behind us."""
     connection.execute("SET LOCAL lock_timeout = '10s'")
 
@@ -170,11 +170,11 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
     unless `drop_rows` says that the caller has made sure of what it holds. Errors: `RevertRefusedError`, if something
     of others depends on what must go, or no longer fits what must come back.
     """
-    settle_constraints(connection)
+    check_deferred_constraints(connection)
     for record in reversed(read(connection)):
         if record.kind == "schema":
             continue
-        with explained():
+        with translate_errors():
             if record.kind == "table" and not drop_rows:
                 refuse_rows(connection, record)
             execute_undo(connection, record)
@@ -189,7 +189,7 @@ def drop_tables(connection: Connection) -> None:
     for record in reversed(records):
         ours = record.table_name in made or (record.kind == "table" and record.name in made)
         if record.action == "created" and (ours or record.kind == "foreign_key"):
-            with explained():
+            with translate_errors():
                 execute_undo(connection, record)
             delete(connection, record.ref)
 
@@ -207,7 +207,7 @@ def drop_records(connection: Connection) -> None:
         execute_undo(connection, record)
 
 
-def settle_constraints(connection: Connection) -> None:
+def check_deferred_constraints(connection: Connection) -> None:
     """A deferred foreign key of the owner's has yet to look at the rows that the caller deleted in this transaction.
 
     Until then PostgreSQL lets nobody alter the table ("pending trigger events").

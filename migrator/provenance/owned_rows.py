@@ -114,7 +114,7 @@ class OwnedRows:
     def tables(self) -> list[Relation]:
         """The tables of the migration that exist in the target."""
         names = [Relation(self.namespace.rows, table.name) for table in self.definition.metadata.sorted_tables]
-        return [name for name in names if foreign_keys.exists(self.connection, name)]
+        return [name for name in names if foreign_keys.relation_exists(self.connection, name)]
 
     @cached_property
     def keys(self) -> list[ForeignKey]:
@@ -218,7 +218,7 @@ class OwnedRows:
             depth=sql.Literal(depth - 1),
             not_found_yet=_NOT_FOUND_YET,
         )
-        return self._add(key.child, "set_null" if key.spares else "foreign_referrer", source, depth)
+        return self._add(key.child, "set_null" if key.sets_null else "foreign_referrer", source, depth)
 
     def _analyze(self) -> None:
         self.connection.execute(sql.SQL("ANALYZE {}").format(TABLE))
@@ -277,10 +277,10 @@ class OwnedRows:
         created = {relation for relation in self.tables if relation in self.created_tables}
         if not created:
             return
-        wanted = catalog.read_wanted(self.connection, self.definition.metadata, rls=True)
+        wanted = catalog.read_expected(self.connection, self.definition.metadata, rls=True)
         added: dict[str, list[str]] = {}
         for each in compare(catalog.read(self.connection), wanted):
-            if each.actual is not None and each.wanted is None and each.kind != "table":
+            if each.actual is not None and each.expected is None and each.kind != "table":
                 added.setdefault(each.table, []).append(f"{each.kind} {each.name}")
         for relation in sorted(created):
             if names := added.get(relation.name):
@@ -332,5 +332,5 @@ def affected_relations(
 ) -> Iterable[Relation]:
     """Return the tables that hold owned rows, or rows that refer to owned rows directly or indirectly."""
     names = [Relation(namespace.rows, table.name) for table in definition.metadata.sorted_tables]
-    existing = [name for name in names if foreign_keys.exists(connection, name)]
-    return foreign_keys.reach(foreign_keys.find_keys(connection, definition.metadata, namespace.rows), existing)
+    existing = [name for name in names if foreign_keys.relation_exists(connection, name)]
+    return foreign_keys.referencing_tables(foreign_keys.find_keys(connection, definition.metadata, namespace.rows), existing)

@@ -21,7 +21,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, decode_sound, is_faithful
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.foreign_keys import ForeignKey, is_referred
+from migrator.postgres.foreign_keys import ForeignKey, is_referenced
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.order import Incumbent, id_order, tie
 from migrator.reconciliation.rekey import settle_plain
@@ -172,7 +172,7 @@ class ConflictResolver:
         """A row stays where others refer to it, or they would go with it; not where the newcomer has the same id."""
         if holder.row_id == claimed:
             return True
-        return not is_referred(self.connection, self._referring, for_sql(holder.row_id))
+        return not is_referenced(self.connection, self._referring, for_sql(holder.row_id))
 
     @cached_property
     def _referring(self) -> list[ForeignKey]:

@@ -1,12 +1,12 @@
 -- name: foreign_keys
--- Every foreign key of the database. `spares`: the referring row stays when what it refers to goes.
+-- Every foreign key of the database. `sets_null`: the referring row stays when what it refers to goes.
 SELECT cn.nspname AS child_schema, c.relname AS child_table,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (number, place)
                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS child_columns,
        pn.nspname AS parent_schema, p.relname AS parent_table,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u (number, place)
                JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns,
-       k.confdeltype IN ('n', 'd') AS spares
+       k.confdeltype IN ('n', 'd') AS sets_null
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_namespace cn ON cn.oid = c.relnamespace

@@ -26,7 +26,7 @@ from migrator.mapping.collection import VectorColumn
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.ddl import Ref, Statement
-from migrator.postgres.scheduler import Graph, Scheduler, Task
+from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.postgres.schema_changes import Record
 from migrator.state.journal import Namespace
 from migrator.targets.server import WORKER
@@ -60,8 +60,8 @@ class Change:
     def instant(self) -> bool:
         return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.checks)
 
-    def task(self, cost: float = 0) -> Task:
-        return Task(name=self.ref.name, act=partial(execute_change, self), cost=cost)
+    def task(self, cost: float = 0) -> ScheduledTask:
+        return ScheduledTask(name=self.ref.name, act=partial(execute_change, self), cost=cost)
 
 
 def constrain(
@@ -71,7 +71,7 @@ def constrain(
     rls: bool,
     workers: int,
     emit: Emit,
-    beside: Sequence[Task] = (),
+    beside: Sequence[ScheduledTask] = (),
 ) -> None:
     """`beside` are tasks to do meanwhile, that wait for nothing here.
 
@@ -123,7 +123,7 @@ class EarlyIndexBuilder:
                 self._crew.submit(change.task())
                 self._begun.add(change.ref)
 
-    def accompany(self, connection: Connection, workers: int, beside: Sequence[Task]) -> None:
+    def accompany(self, connection: Connection, workers: int, beside: Sequence[ScheduledTask]) -> None:
         """Meanwhile the other indexes of the same tables, whose rows are final now, and the tasks `beside`.
 
         Indexes of one table do not keep each other out; a check of its foreign keys would have to wait. Where nothing
@@ -213,8 +213,8 @@ def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
     after the other, and its indexes, which share, after them: a row that refers to nothing is known of before the hour
     that a full-text index may take. A vector index goes last of all, alone: it is built by all cores.
     """
-    graph: dict[Task, set[Task]] = {}
-    last_checks: dict[str, Task] = {}
+    graph: dict[ScheduledTask, set[ScheduledTask]] = {}
+    last_checks: dict[str, ScheduledTask] = {}
     for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.checks)):
         table = change.ref.table
         task = change.task(sizes.get(table, 0) * COSTS.get(change.method, 1.0))
@@ -227,8 +227,8 @@ def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
 
 def execute_change(change: Change, connection: Connection) -> None:
     """One transaction: the change and its record."""
-    with schema_changes.explained(), explained_rows(change.ref), connection.transaction():
-        schema_changes.wait_briefly(connection)
+    with schema_changes.translate_errors(), explained_rows(change.ref), connection.transaction():
+        schema_changes.limit_lock_wait(connection)
         with catalog.schema_first(connection, "public"):
             change.act(connection)
 

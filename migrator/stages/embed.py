@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from migrator.config.models import Embedding
+from migrator.config.models import EmbeddingConfig
 from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.batching import pack
 from migrator.embedding.prices import cost_of
@@ -82,7 +82,12 @@ class Written:
 
 
 def embed(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn, settings: Embedding, run: int, emit: Emit
+    connection: Connection,
+    namespace: Namespace,
+    embedded: VectorColumn,
+    settings: EmbeddingConfig,
+    run: int,
+    emit: Emit,
 ) -> EmbedReport:
     """Gives every row of `embedded` without a vector its own, as far as there is one.
 
@@ -114,7 +119,7 @@ def embed(
     return report
 
 
-def check_provider(embedded: VectorColumn, settings: Embedding, *, ask: bool) -> None:
+def check_provider(embedded: VectorColumn, settings: EmbeddingConfig, *, ask: bool) -> None:
     """Whether embeddings can be had, as far as can be told beforehand; with `ask`, one short text is sent.
 
     Errors: `UsageError` for settings that cannot work, `EmbeddingError` where the service cannot be used.

@@ -62,9 +62,9 @@ class Prepared:
 def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit) -> Prepared:
     """Errors: `PlanError` names every difference, before anything is written; `TargetError`; `StoppedError`, a lock."""
     emit(StepStarted(step="prepare", unit="objects"))
-    wanted = catalog.read_wanted(connection, metadata, rls)
-    with schema_changes.explained(), explained_rows(), connection.transaction():
-        schema_changes.wait_briefly(connection)
+    wanted = catalog.read_expected(connection, metadata, rls)
+    with schema_changes.translate_errors(), explained_rows(), connection.transaction():
+        schema_changes.limit_lock_wait(connection)
         actual = catalog.read(connection)
         refuse(connection, actual, wanted, emit)
         schema_changes.ensure(connection)
@@ -108,12 +108,12 @@ def blocks(difference: Difference) -> bool:
     Not in the way: whatever is missing and can be added; tables, indexes and constraints beyond what is wanted; another
     order of columns (COPY names them); a foreign key that its owner left NOT VALID; row security, the owner's choice.
     """
-    differs = difference.actual is not None and difference.wanted is not None
+    differs = difference.actual is not None and difference.expected is not None
     match difference.kind:
         case "column":
             return True
         case "constraint":
-            return differs and difference.actual != f"{difference.wanted} NOT VALID"
+            return differs and difference.actual != f"{difference.expected} NOT VALID"
         case "enum" | "table" | "index":
             return differs
     return False
@@ -122,7 +122,7 @@ def blocks(difference: Difference) -> bool:
 def warn(connection: Connection, found: list[Difference], emit: Emit) -> None:
     """Of what is nobody's mistake, but may surprise the application that shares the target."""
     for difference in found:
-        if difference.kind == "policy" and difference.actual and difference.wanted:
+        if difference.kind == "policy" and difference.actual and difference.expected:
             emit(Notice(text=f"left as it is: {difference}", level="warning"))
     switched = [each.table for each in found if each.kind == "row_security" and each.actual == "off"]
     # Tables of an earlier, unfinished run hold nothing but what it brought.

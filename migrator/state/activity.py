@@ -19,7 +19,7 @@ FRESH = 15  # seconds; what is older was written by somebody who is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doing:
+class StepProgress:
     """A step, as far as it is."""
 
     step: str
@@ -50,7 +50,7 @@ def begin(connection: Connection, namespace: Namespace) -> None:
     connection.execute(namespace.sql("DELETE FROM {heartbeats} WHERE ended IS NULL"))
 
 
-def write_steps(connection: Connection, namespace: Namespace, steps: Iterable[Doing]) -> None:
+def write_steps(connection: Connection, namespace: Namespace, steps: Iterable[StepProgress]) -> None:
     query = namespace.sql(
         "INSERT INTO {heartbeats} AS a (name, kind, done, total, unit, ended)"
         " VALUES (%s, 'step', %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END)"
@@ -109,5 +109,5 @@ def read(connection: Connection, namespace: Namespace) -> list[ActivityRow]:
     ]  # fmt: skip
 
 
-def ended(doing: Doing) -> Doing:
+def ended(doing: StepProgress) -> StepProgress:
     return replace(doing, ended=True, done=doing.total or doing.done)

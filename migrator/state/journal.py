@@ -257,7 +257,7 @@ def database_name(connection: Connection, namespace: Namespace) -> str:
     return str(found[0])
 
 
-def read_kept(connection: Connection, namespace: Namespace, relation: str, collection: str) -> Iterator[bytes]:
+def read_documents(connection: Connection, namespace: Namespace, relation: str, collection: str) -> Iterator[bytes]:
     """The documents of a collection that are whole in `rejects` or `archive`, streamed."""
     query = sql.SQL("COPY (SELECT document FROM {} WHERE collection = %s) TO STDOUT (FORMAT BINARY)").format(
         sql.Identifier(namespace.records, relation)
@@ -267,7 +267,7 @@ def read_kept(connection: Connection, namespace: Namespace, relation: str, colle
             yield bytes(document)
 
 
-def read_whole(connection: Connection, namespace: Namespace, collection: str) -> Iterator[bytes]:
+def read_ledger_documents(connection: Connection, namespace: Namespace, collection: str) -> Iterator[bytes]:
     """The loaded documents of a collection that has no rows of its own (`merging`): the ledger keeps them, streamed."""
     query = namespace.sql(
         "COPY (SELECT residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded') TO STDOUT (FORMAT BINARY)"

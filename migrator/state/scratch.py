@@ -26,7 +26,7 @@ def scratch_namespace(
     A rehearsal that is stopped or killed leaves them. The next one with the same `token` goes on with them: it gets the
     number; a new one gets None. `alone` names tables that hold no rows of others.
     """
-    run = find_rehearsal(connection, token)
+    run = find_dry_run(connection, token)
     if run is None:
         drop(connection)
         make(connection, mappings, alone)
@@ -43,7 +43,7 @@ def scratch_namespace(
     drop(connection)
 
 
-def find_rehearsal(connection: Connection, token: str) -> int | None:
+def find_dry_run(connection: Connection, token: str) -> int | None:
     """The run of a rehearsal that did not come to its end, if it was the same."""
     same = journal.read_version(connection, SCRATCH_NAMESPACE) == journal.VERSION
     latest = journal.latest_run(connection, SCRATCH_NAMESPACE) if same else None
@@ -60,7 +60,7 @@ def make(connection: Connection, mappings: Mapping[str, Collection], alone: froz
         add_keys(connection, SCRATCH_NAMESPACE, mappings)
         for mapping in mappings.values():
             if mapping.table.name not in alone:
-                seed_claims(connection, mapping)
+                seed_existing_values(connection, mapping)
         journal.create_records(connection, SCRATCH_NAMESPACE)
         for schema, name, column in connection.execute(
             COMPRESSED, [SCRATCH_NAMESPACE.rows, SCRATCH_NAMESPACE.records]
@@ -112,16 +112,16 @@ def drop_not_null(connection: Connection, table: sql.Identifier, mapping: Collec
             connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, name))
 
 
-def seed_claims(connection: Connection, mapping: Collection) -> None:
+def seed_existing_values(connection: Connection, mapping: Collection) -> None:
     """Ids and unique values of rows that are not this migration's."""
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name in claimed_columns(mapping))
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in conflict_columns(mapping))
     query = sql.SQL("INSERT INTO {} ({}) SELECT {} {}").format(
-        SCRATCH_NAMESPACE.table(mapping.table.name), columns, columns, strangers(connection, mapping)
+        SCRATCH_NAMESPACE.table(mapping.table.name), columns, columns, preexisting_rows(connection, mapping)
     )
     connection.execute(query)
 
 
-def strangers(connection: Connection, mapping: Collection) -> sql.Composed:
+def preexisting_rows(connection: Connection, mapping: Collection) -> sql.Composed:
     """`FROM … WHERE …`: the rows of a table of the target that no document of this migration became."""
     real = Namespace()
     everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
@@ -141,6 +141,6 @@ def strangers(connection: Connection, mapping: Collection) -> sql.Composed:
     return everything + ours
 
 
-def claimed_columns(mapping: Collection) -> list[str]:
+def conflict_columns(mapping: Collection) -> list[str]:
     """The columns in which rows can stand in each other's way, and the tenant they belong to."""
     return [mapping.key.column, *mapping.unique, "tenant_id"]

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from migrator.config.models import Config, Tenant
+from migrator.config.models import Config, TenantConfig
 from migrator.errors import PlanError
 from migrator.state import journal
 from migrator.state.journal import Namespace
@@ -27,7 +27,7 @@ class Options:
     adopter: bytes | None = None
 
 
-def ensure_tenant(connection: Connection, namespace: Namespace, tenant: Tenant, run: int) -> None:
+def ensure_tenant(connection: Connection, namespace: Namespace, tenant: TenantConfig, run: int) -> None:
     """Makes the tenant's row where it is missing, and remembers whether it did. Raises `PlanError`."""
     if STEP in journal.finished_steps(connection, namespace):
         return

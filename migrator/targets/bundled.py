@@ -45,7 +45,7 @@ class Account:
     gid: int | None = None
 
     @property
-    def borrowed(self) -> bool:
+    def is_service_account(self) -> bool:
         return self.uid is not None
 
 
@@ -74,7 +74,7 @@ def run_program(program: str, *arguments: str, account: Account, data: Path | No
             start_new_session=True,
             user=account.uid,
             group=account.gid,
-            extra_groups=[] if account.borrowed else None,
+            extra_groups=[] if account.is_service_account else None,
             check=False,
         )
         output.seek(0)
@@ -129,8 +129,8 @@ def make_folder(folder: Path, account: Account, *, settings: Mapping[str, str], 
     """Makes a new, empty database cluster in the folder."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if account.borrowed:
-            open_way(account, folder.parent, _BIN)
+        if account.is_service_account:
+            allow_traversal(account, folder.parent, _BIN)
         building = _building_place(folder)
         building.mkdir(mode=0o700, exist_ok=True)
         if account.uid is not None and account.gid is not None:
@@ -205,7 +205,7 @@ def choose_socket_folder(folder: Path, account: Account) -> Path:
     return short
 
 
-def open_way(account: Account, *places: Path) -> None:
+def allow_traversal(account: Account, *places: Path) -> None:
     """Lets the stand-in account pass (not list) the folders above these, and read the bundled programs."""
     for place in places:
         for folder in (place, *place.parents):

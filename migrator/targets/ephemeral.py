@@ -25,21 +25,23 @@ PREFIX = "migrate_rehearsal_"
 
 
 @contextmanager
-def scratch_target(*, careful: bool = False) -> Iterator[Target]:
+def ephemeral_target(*, production_settings: bool = False) -> Iterator[Target]:
     """An empty embedded database that lives as long as the `with` block, whatever ends it.
 
-    `careful`: with the settings of an embedded target, for who wants to know how long that takes.
+    `production_settings`: with the settings of an embedded target, for who wants to know how long that takes.
     """
     with ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="migrate-scratch-"))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        target = EmbeddedTarget(folder / "postgres", settings=SETTINGS if careful else _CARELESS, durable=False)
+        target = EmbeddedTarget(
+            folder / "postgres", settings=SETTINGS if production_settings else _CARELESS, durable=False
+        )
         undo.callback(target.close)
         yield target
 
 
 @contextmanager
-def scratch_database(target: Target) -> Iterator[Target]:
+def ephemeral_database(target: Target) -> Iterator[Target]:
     """An empty database on the target's own server, dropped at the end; those of killed rehearsals go, too.
 
     Raises `TargetError` where the target's role may not make databases.

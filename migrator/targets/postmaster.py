@@ -181,8 +181,8 @@ def _ping(address: Address) -> Ping:
 
 def _start(folder: Path, account: Account) -> Address:
     try:
-        if account.borrowed:
-            bundled.open_way(account, folder.parent, bundled.program_path("postgres").parent)
+        if account.is_service_account:
+            bundled.allow_traversal(account, folder.parent, bundled.program_path("postgres").parent)
         sockets = bundled.choose_socket_folder(folder, account)
         for lock in (folder / "postmaster.pid", *sockets.glob(".s.PGSQL.*.lock")):
             _remove_misread_lock(lock)

@@ -13,9 +13,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrator.errors import TargetError
 from migrator.masking import Secrets, url_secrets
-from migrator.postgres.conninfo import explain, label_of, parse_url
+from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
 from migrator.targets.base import OLDEST_VERSION, Connection
-from migrator.targets.watchdog import GUARD
+from migrator.targets.watchdog import WATCHDOG
 
 _SECRET = frozenset(
     option.keyword.decode()
@@ -74,14 +74,14 @@ def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate
     try:
         connection = psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
     except psycopg.Error as error:
-        raise explain(error, label, secrets) from None
-    GUARD.watch(connection, dsn)
+        raise explain_connection_error(error, label, secrets) from None
+    WATCHDOG.watch(connection, dsn)
     try:
         _check_version(connection, label)
         connection.execute(_SESSION)
     except psycopg.Error as error:
         connection.close()
-        raise explain(error, label, secrets) from None
+        raise explain_connection_error(error, label, secrets) from None
     except TargetError:
         connection.close()
         raise

@@ -60,7 +60,7 @@ class Watchdog:
         with self._lock:
             self._watched.append(Watched(weakref.ref(connection), dsn))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
@@ -114,14 +114,14 @@ def ask(dsn: str, pid: int) -> Probe:
 
     def go() -> None:
         try:
-            with psycopg.connect(dsn, autocommit=True, application_name="migrate guard") as connection:
+            with psycopg.connect(dsn, autocommit=True, application_name="migrate watchdog") as connection:
                 found.append(connection.execute(_SESSION, (pid,)).fetchone())
         except psycopg.errors.ConnectionTimeout:
             pass
         except psycopg.Error as error:
             found.append(error)
 
-    thread = threading.Thread(target=go, name="guard asks", daemon=True)
+    thread = threading.Thread(target=go, name="watchdog query", daemon=True)
     thread.start()
     thread.join(ANSWERS)
     if not found:
@@ -144,4 +144,4 @@ def cut(connection: Connection) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-GUARD = Watchdog()
+WATCHDOG = Watchdog()

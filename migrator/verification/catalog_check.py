@@ -58,7 +58,7 @@ def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Ch
     )
     found: dict[str, list[Difference]] = {kind: [] for kind in PLURAL.values()}
     for each in catalog_diff.compare(actual, wanted):
-        if each.wanted is not None and (not each.table or scope.has_table(each.table)):
+        if each.expected is not None and (not each.table or scope.has_table(each.table)):
             difference = _tell(each)
             if changed.pop(difference.row, None) is not None:
                 difference = replace(difference, fault="target")
@@ -72,7 +72,9 @@ def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Ch
 def _tell(found: catalog_diff.Difference) -> Difference:
     owner = f"{found.table}." if found.table not in ("", found.name) else ""
     order = "order of columns" if found.kind == "order" else ""
-    return Difference(row=f"{found.kind} {owner}{found.name}", column=order, expected=found.wanted, actual=found.actual)
+    return Difference(
+        row=f"{found.kind} {owner}{found.name}", column=order, expected=found.expected, actual=found.actual
+    )
 
 
 def _changed(then: Noted, now: Noted) -> Iterator[tuple[str, Difference]]:

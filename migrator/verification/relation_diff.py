@@ -14,7 +14,7 @@ from typing import Self
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import Collection
-from migrator.postgres.scheduler import Scheduler, Task
+from migrator.postgres.scheduler import ScheduledTask, Scheduler
 from migrator.state.journal import Connection, Namespace
 from migrator.verification import record_diff, row_diff
 from migrator.verification.model import Check, Scope
@@ -78,7 +78,7 @@ class ScratchComparison:
         def act_there(connection: Connection) -> None:
             act(replace(self._scope, connection=connection))
 
-        crew.submit(Task(name=STEP, act=act_there))
+        crew.submit(ScheduledTask(name=STEP, act=act_there))
 
     def _sum_rows(self, mapping: Collection, scope: Scope) -> None:
         self._rows[mapping.name] = row_diff.checksum_ranges(scope, mapping, every=self._survey.is_alone(mapping))

@@ -20,7 +20,7 @@ from migrator.monitoring.stopwatch import Stopwatch
 from migrator.sources.base import Source
 from migrator.state.journal import Connection
 from migrator.targets.base import Target
-from migrator.targets.ephemeral import scratch_database, scratch_target
+from migrator.targets.ephemeral import ephemeral_database, ephemeral_target
 from migrator.workflows import placeholders
 from migrator.workflows.plan import examine_target
 from migrator.workflows.reports import RunReport
@@ -124,10 +124,10 @@ def offline_config(config: Config, emit: Emit) -> Config:
 @contextmanager
 def place_to_rehearse(where: Where, target: Target | None) -> Iterator[Target]:
     if where == "target" and target is not None:
-        with scratch_database(target) as stage:
+        with ephemeral_database(target) as stage:
             yield stage
     else:
-        with scratch_target(careful=True) as stage:
+        with ephemeral_target(production_settings=True) as stage:
             yield stage
 
 

@@ -162,6 +162,6 @@ def documents_of(
         for _, document in read_bson(connection, namespace, mappings, mappings[name]):
             yield document
     else:
-        yield from journal.read_whole(connection, namespace, name)
+        yield from journal.read_ledger_documents(connection, namespace, name)
     for relation in ("rejects", "archive"):
-        yield from journal.read_kept(connection, namespace, relation, name)
+        yield from journal.read_documents(connection, namespace, relation, name)

@@ -14,7 +14,7 @@ from sqlalchemy import Column, MetaData, Table, Text, UniqueConstraint
 from migrator.errors import UsageError
 from migrator.postgres import ddl
 from migrator.postgres.catalog import schema_first
-from migrator.postgres.foreign_keys import Relation, exists
+from migrator.postgres.foreign_keys import Relation, relation_exists
 from migrator.state.journal import Connection, Namespace, has_records
 
 PLACE = Namespace()
@@ -22,7 +22,7 @@ PLACE = Namespace()
 
 def copy_in(real: Connection, scratch: Connection, metadata: MetaData) -> int:
     """Brings `scratch` to where `real` stands: its tables, if it has any, and its rows. Returns how many rows."""
-    tables = [table for table in metadata.sorted_tables if exists(real, Relation(PLACE.rows, table.name))]
+    tables = [table for table in metadata.sorted_tables if relation_exists(real, Relation(PLACE.rows, table.name))]
     if not tables:
         return 0
     with scratch.transaction(), schema_first(scratch, PLACE.rows):

@@ -34,7 +34,7 @@ from migrator.stages.prepare import prepare, refuse
 from migrator.state import journal, scratch
 from migrator.state.journal import Connection, Counts, Namespace
 from migrator.targets.base import Target
-from migrator.targets.ephemeral import scratch_target
+from migrator.targets.ephemeral import ephemeral_target
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.profile import FieldStatistics, fates_of_merge
 
@@ -94,7 +94,7 @@ def plan(
         emit(Notice(text="Only a sample is read: what it refers to beyond counts as missing.", level="warning"))
     statistics: dict[str, FieldStatistics] = defaultdict(FieldStatistics)
     blockers, digest = examine_target(config, definition, target)
-    with scratch_target() as rehearsal, closing(rehearsal.connect()) as connection:
+    with ephemeral_target() as rehearsal, closing(rehearsal.connect()) as connection:
         namespace = Namespace()
         prepare(connection, definition.metadata, rls=False, emit=silent)
         journal.create_records(connection, namespace)
@@ -140,7 +140,7 @@ def examine_target(config: Config, definition: MigrationDefinition, target: Targ
         actual = catalog.read(connection)
         digest = EMPTY if is_empty(actual) else hashlib.sha256(repr(actual).encode()).hexdigest()
         try:
-            wanted = catalog.read_wanted(connection, definition.metadata, config.target.rls == "all")
+            wanted = catalog.read_expected(connection, definition.metadata, config.target.rls == "all")
             refuse(connection, actual, wanted, silent)
         except MigrateError as error:
             return [error.message], digest
@@ -164,10 +164,10 @@ def seed(target: Target, connection: Connection, mappings: Mapping[str, Collecti
 
 
 def _copy_claims(real: Connection, connection: Connection, mapping: Collection) -> int:
-    names = scratch.claimed_columns(mapping)
+    names = scratch.conflict_columns(mapping)
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     table = Namespace().table(mapping.table.name)
-    strangers = scratch.strangers(real, mapping)
+    strangers = scratch.preexisting_rows(real, mapping)
     found = real.execute(sql.SQL("SELECT EXISTS (SELECT {})").format(strangers)).fetchone()
     if not (found and found[0]):
         return 0

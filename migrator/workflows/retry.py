@@ -14,7 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from migrator.errors import LockedError, MigrateError
 from migrator.events import Emit, Notice
-from migrator.postgres.errors import explain
+from migrator.postgres.errors import translate_error
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 10  # tries in a row without progress; with the pauses between them some three minutes
@@ -70,5 +70,5 @@ def retry_transient(act: Callable[[int], T], progress: Callable[[], object], emi
 
 def describe(error: BaseException | None) -> str:
     """One line on what happened."""
-    known = explain(error) if isinstance(error, psycopg.Error) else error
+    known = translate_error(error) if isinstance(error, psycopg.Error) else error
     return known.message if isinstance(known, MigrateError) else str(error)

@@ -92,8 +92,8 @@ def revert(
     must go; `StoppedError` where somebody else holds a lock.
     """
     emit(StepStarted(step=STEP, total=5, unit="steps"))
-    with schema_changes.explained(), transaction(connection):
-        foreign_keys.lock(connection, affected_relations(connection, PLACE, definition))
+    with schema_changes.translate_errors(), transaction(connection):
+        foreign_keys.lock_tables(connection, affected_relations(connection, PLACE, definition))
         emit(StepAdvanced(step=STEP, done=1))
         belongings = OwnedRows(connection, PLACE, definition)
         losses = belongings.losses()
@@ -119,7 +119,7 @@ def revert(
 def transaction(connection: Connection, *, keep: bool = True) -> Iterator[None]:
     """Waits for no lock for long; rows that row security would hide are an error, not overlooked."""
     with connection.transaction(force_rollback=not keep):
-        schema_changes.wait_briefly(connection)
+        schema_changes.limit_lock_wait(connection)
         connection.execute("SET LOCAL row_security = off")
         yield
 

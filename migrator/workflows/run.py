@@ -18,7 +18,7 @@ from migrator.execution.tasks import fingerprints_of as work_fingerprints
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
-from migrator.postgres.scheduler import Task
+from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.update import index_ids, index_rows
 from migrator.sources.auxiliary.base import CompositeSource
@@ -124,10 +124,13 @@ def complete(
         note_catalog(connection, PLACE, run[0], definition.metadata)
 
 
-def ledger_indexes(connection: Connection) -> list[Task]:
+def ledger_indexes(connection: Connection) -> list[ScheduledTask]:
     """What the ledger needs once it is full; does nothing where that is there."""
     cost = journal.ledger_size(connection, PLACE)
-    return [Task(name="ledger", act=partial(index, namespace=PLACE), cost=cost) for index in (index_rows, index_ids)]
+    return [
+        ScheduledTask(name="ledger", act=partial(index, namespace=PLACE), cost=cost)
+        for index in (index_rows, index_ids)
+    ]
 
 
 def embed_missing(config: Config, definition: MigrationDefinition, target: Target, emit: Emit) -> EmbedReport:

@@ -17,7 +17,7 @@ from migrator.errors import UsageError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog
-from migrator.postgres.scheduler import Graph, Scheduler, Task
+from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.sources.base import Source
 from migrator.state import journal, scratch
 from migrator.state.journal import SCRATCH_NAMESPACE, Connection, Counts, Namespace
@@ -156,7 +156,7 @@ def names_of(scope: Scope, source: Source) -> list[str]:
 def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, Prescan, list[Check]]:
     """The checks that need no mapping, and the scope without the tables that cannot be looked at."""
     connection, metadata = scope.connection, scope.metadata
-    wanted = catalog.read_wanted(connection, metadata, scope.config.target.rls == "all")
+    wanted = catalog.read_expected(connection, metadata, scope.config.target.rls == "all")
     actual = catalog.read(connection)
     usable = replace(scope, unusable=catalog_check.unusable_tables(metadata, wanted, actual))
     counted, look, seen = _look(usable, source, dsn, emit)
@@ -197,7 +197,7 @@ def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[s
     acts[:0] = [partial(look_at, table) for table in reversed(scope.tables)]  # the large ones refer to others
     with _crew(scope, dsn, len(acts)) as crew:
         for act in acts:
-            crew.submit(Task(name="look", act=act))
+            crew.submit(ScheduledTask(name="look", act=act))
         counted = accounting.count_source(source, names_of(scope, source), emit)
         for _ in crew.as_completed():
             pass
@@ -217,7 +217,7 @@ def _at_once(
     def act(name: str, connection: Connection) -> None:
         found[name] = list(parts[name](replace(scope, connection=connection)))
 
-    graph: Graph = {Task(name=name, act=partial(act, name)): set() for name in parts}
+    graph: Graph = {ScheduledTask(name=name, act=partial(act, name)): set() for name in parts}
     with _crew(scope, dsn, len(graph)) as crew:
         for _ in crew.run_all(graph):
             emit(StepAdvanced(step=step, done=sum(map(len, found.values()))))

@@ -188,7 +188,7 @@ def test_a_lock_of_others_is_not_waited_for_long(database: str, config: Path) ->
     assert call("run", "-c", config).code == 0
     migrated = digest_database(database)
     brief = patch(
-        "migrator.postgres.schema_changes.wait_briefly",
+        "migrator.postgres.schema_changes.limit_lock_wait",
         lambda connection: connection.execute("SET lock_timeout = '200ms'"),
     )
     with brief, psycopg.connect(database) as reader:

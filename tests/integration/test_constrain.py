@@ -13,7 +13,7 @@ from migrator.errors import DifferenceError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog_diff import compare
-from migrator.postgres.scheduler import Scheduler, Task, critical_path_costs
+from migrator.postgres.scheduler import ScheduledTask, Scheduler, critical_path_costs
 from migrator.stages import constrain as stage
 from migrator.stages.constrain import EarlyIndexBuilder, constrain
 from migrator.stages.prepare import prepare
@@ -37,7 +37,7 @@ def test_what_was_there_is_back_and_what_was_missing_is_added(database: str, sta
     with connected(database) as connection:
         set_up(connection, start)
         before = catalog.read(connection)
-        wanted = catalog.read_wanted(connection, metadata, rls=True)
+        wanted = catalog.read_expected(connection, metadata, rls=True)
         prepared(connection)
         add_rows(connection, OURS)
         constrained(database)
@@ -64,7 +64,7 @@ def test_an_orphan_is_named(database: str) -> None:
         connection.execute("UPDATE messages SET conversation_id = %s", (OURS,))
         prepared(connection)
         constrained(database)
-        assert compare(catalog.read(connection), catalog.read_wanted(connection, metadata, rls=True)) == []
+        assert compare(catalog.read(connection), catalog.read_expected(connection, metadata, rls=True)) == []
 
 
 def test_a_value_too_long_to_index_is_named(database: str) -> None:
@@ -84,7 +84,7 @@ def test_a_run_that_stopped_goes_on(database: str, stop: int) -> None:
     """Wherever it stopped, the second run does what is left, and the result is that of an undisturbed one."""
     with connected(database) as connection:
         set_up(connection, "partly")
-        wanted = catalog.read_wanted(connection, metadata, rls=True)
+        wanted = catalog.read_expected(connection, metadata, rls=True)
         prepared(connection)
         add_rows(connection, OURS)
         before = remaining(connection)
@@ -182,7 +182,7 @@ def test_a_crew_stops_at_the_first_failure(database: str) -> None:
 
     started = time.monotonic()
     with pytest.raises(Stop), Scheduler(lambda: connected(database), 2) as crew:
-        list(crew.run_all({Task(name="long", act=sleep): set(), Task(name="bad", act=fail): set()}))
+        list(crew.run_all({ScheduledTask(name="long", act=sleep): set(), ScheduledTask(name="bad", act=fail): set()}))
     assert time.monotonic() - started < 10
 
 
@@ -190,8 +190,8 @@ def test_a_crew_respects_needs_and_ranks(database: str) -> None:
     """With one worker the order is that of the critical path, and nothing runs before what it needs."""
     order: list[str] = []
 
-    def task(name: str, cost: float) -> Task:
-        return Task(name=name, cost=cost, act=lambda _: order.append(name))
+    def task(name: str, cost: float) -> ScheduledTask:
+        return ScheduledTask(name=name, cost=cost, act=lambda _: order.append(name))
 
     small, large, first, then = task("small", 1), task("large", 5), task("first", 1), task("then", 7)
     with Scheduler(lambda: connected(database), 1) as crew:
@@ -214,7 +214,7 @@ def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pyte
         assert steps == ["build messages_search_idx"] * 2
         assert set(catalog.read(connection).indexes) & set(SLOW) == {"messages_search_idx"}
         constrained(database)
-        assert compare(catalog.read(connection), catalog.read_wanted(connection, metadata, rls=True)) == []
+        assert compare(catalog.read(connection), catalog.read_expected(connection, metadata, rls=True)) == []
 
 
 def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,7 @@ def test_a_locked_table_stops_the_run_for_now(database: str, monkeypatch: pytest
     with connected(database) as connection, connected(database) as other:
         set_up(connection, "whole")
         monkeypatch.setattr(
-            schema_changes, "wait_briefly", lambda connection: connection.execute("SET LOCAL lock_timeout = '50ms'")
+            schema_changes, "limit_lock_wait", lambda connection: connection.execute("SET LOCAL lock_timeout = '50ms'")
         )
         with other.transaction():
             other.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
@@ -277,7 +277,7 @@ def test_a_deferred_object_that_no_longer_fits_refuses_the_revert(database: str)
 def test_the_schema_matches_after_all(database: str) -> None:
     """Prepare and constrain together leave the wanted schema, row security included."""
     with connected(database) as connection:
-        wanted = catalog.read_wanted(connection, metadata, rls=True)
+        wanted = catalog.read_expected(connection, metadata, rls=True)
         prepared(connection)
         run_constrain(database)
         assert compare(catalog.read(connection), wanted) == []

@@ -55,9 +55,9 @@ def test_the_wanted_catalog_is_the_contract(database: str) -> None:
     """What is built in a scratch schema and rolled back equals the contract, and leaves nothing behind."""
     with connected(database) as connection:
         empty = catalog.read(connection)
-        wanted = catalog.read_wanted(connection, metadata, rls=False)
+        wanted = catalog.read_expected(connection, metadata, rls=False)
         assert catalog.read(connection) == empty
-        assert connection.execute("SELECT to_regnamespace(%s)", (catalog.SCRATCH,)).fetchone() == (None,)
+        assert connection.execute("SELECT to_regnamespace(%s)", (catalog.SCRATCH_SCHEMA,)).fetchone() == (None,)
         connection.execute(CONTRACT.read_text())
         assert compare(catalog.read(connection), wanted) == []
 
@@ -66,7 +66,7 @@ def test_row_security_is_all_that_rls_adds(database: str) -> None:
     """With rls, every table with tenant_id has its switch and its policy, and nothing else differs."""
     with connected(database) as connection:
         connection.execute(ddl.render(metadata, rls=True))
-        plain = catalog.read_wanted(connection, metadata, rls=False)
+        plain = catalog.read_expected(connection, metadata, rls=False)
         found = compare(catalog.read(connection), plain)
         tables = {table.name for table in metadata.tables.values() if "tenant_id" in table.columns}
         assert {(each.kind, each.table) for each in found} == {
@@ -140,7 +140,7 @@ def test_the_vector_extension_may_live_elsewhere(database: str) -> None:
         connection.execute("SET search_path = public, extensions")
         connection.execute(CONTRACT.read_text())
         connection.execute("RESET search_path")
-        wanted = catalog.read_wanted(connection, metadata, rls=False)
+        wanted = catalog.read_expected(connection, metadata, rls=False)
         assert compare(catalog.read(connection), wanted) == []
 
 
@@ -153,7 +153,7 @@ def test_a_role_that_may_not_create_in_public_is_told_so(database: str) -> None:
             connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO guest_of_tests")
             connection.execute("SET ROLE guest_of_tests")
             with pytest.raises(TargetError, match="guest_of_tests may not create anything in schema public"):
-                catalog.read_wanted(connection, metadata, rls=False)
+                catalog.read_expected(connection, metadata, rls=False)
         finally:
             connection.execute("RESET ROLE; DROP OWNED BY guest_of_tests; DROP ROLE guest_of_tests")
 
@@ -166,7 +166,7 @@ def test_a_role_that_may_not_create_is_told_so(database: str) -> None:
             connection.execute("GRANT CREATE ON SCHEMA public TO guest_of_tests")
             connection.execute("SET ROLE guest_of_tests")
             with pytest.raises(TargetError, match="guest_of_tests may not create a schema in database") as caught:
-                catalog.read_wanted(connection, metadata, rls=False)
+                catalog.read_expected(connection, metadata, rls=False)
             assert "GRANT CREATE" in caught.value.hint
         finally:
             connection.execute("RESET ROLE; DROP OWNED BY guest_of_tests; DROP ROLE guest_of_tests")
@@ -184,7 +184,7 @@ def test_odd_names_and_percent_signs_survive(database: str) -> None:
         empty = catalog.read(connection)
         statements = ddl.statements(odd, rls=True)
         connection.execute(ddl.render(odd, rls=True))
-        assert compare(catalog.read(connection), catalog.read_wanted(connection, odd, rls=True)) == []
+        assert compare(catalog.read(connection), catalog.read_expected(connection, odd, rls=True)) == []
         assert (
             catalog.read(connection).constraints["select", 'a "check"'].definition == "CHECK (\"select\" ~~ '%x'::text)"
         )
@@ -202,40 +202,44 @@ def test_a_constraint_without_a_name_is_refused() -> None:
 
 
 CHANGES = {
-    "ALTER TABLE users ADD nickname text": "column nickname of users is not wanted: text",
-    "ALTER TABLE users DROP avatar": "column avatar of users is missing; wanted: text",
+    "ALTER TABLE users ADD nickname text": "column nickname of users is not in the definition: text",
+    "ALTER TABLE users DROP avatar": "column avatar of users is missing; expected text",
     "ALTER TABLE users ALTER tier DROP DEFAULT": (
-        "column tier of users is: tier NOT NULL; wanted: tier DEFAULT 'free'::tier NOT NULL"
+        "column tier of users differs: found tier NOT NULL; expected tier DEFAULT 'free'::tier NOT NULL"
     ),
-    "ALTER TABLE files ALTER size TYPE bigint": "column size of files is: bigint NOT NULL; wanted: integer NOT NULL",
-    "ALTER TABLE users ALTER name SET NOT NULL": "column name of users is: text NOT NULL; wanted: text",
-    'ALTER TABLE users ALTER name TYPE text COLLATE "C"': 'column name of users is: text COLLATE "C"; wanted: text',
+    "ALTER TABLE files ALTER size TYPE bigint": (
+        "column size of files differs: found bigint NOT NULL; expected integer NOT NULL"
+    ),
+    "ALTER TABLE users ALTER name SET NOT NULL": "column name of users differs: found text NOT NULL; expected text",
+    'ALTER TABLE users ALTER name TYPE text COLLATE "C"': (
+        'column name of users differs: found text COLLATE "C"; expected text'
+    ),
     "ALTER TABLE users ADD x int; ALTER TABLE users DROP x": None,
     "ALTER TYPE tier ADD VALUE 'team' BEFORE 'pro'": (
-        "enum tier is: 'free', 'team', 'pro', 'admin'; wanted: 'free', 'pro', 'admin'"
+        "enum tier differs: found 'free', 'team', 'pro', 'admin'; expected 'free', 'pro', 'admin'"
     ),
     "ALTER TABLE users DROP CONSTRAINT users_email_unique": (
-        "constraint users_email_unique of users is missing; wanted: UNIQUE (email)"
+        "constraint users_email_unique of users is missing; expected UNIQUE (email)"
     ),
     "ALTER TABLE users RENAME CONSTRAINT users_pkey TO users_pk": (
-        "constraint users_pkey of users is: PRIMARY KEY (id) under the name users_pk; wanted: PRIMARY KEY (id)"
+        "constraint users_pkey of users differs: found PRIMARY KEY (id) named users_pk; expected PRIMARY KEY (id)"
     ),
     "DROP INDEX memories_key_idx; CREATE INDEX memories_key_idx ON memories (key, category)": (
-        "index memories_key_idx of memories is: CREATE INDEX memories_key_idx ON memories USING btree (key, category);"
-        " wanted: CREATE INDEX memories_key_idx ON memories USING btree (key)"
+        "index memories_key_idx of memories differs: found"
+        " CREATE INDEX memories_key_idx ON memories USING btree (key, category); expected CREATE INDEX memories_key_idx ON memories USING btree (key)"
     ),
     "DROP INDEX memories_key_idx; CREATE INDEX memories_key_idx ON users (name)": (
-        "index memories_key_idx of memories is: a name that is taken (index of users);"
-        " wanted: CREATE INDEX memories_key_idx ON memories USING btree (key)"
+        "index memories_key_idx of memories differs: found name already in use (index of users);"
+        " expected CREATE INDEX memories_key_idx ON memories USING btree (key)"
     ),
-    "ALTER TABLE memories SET UNLOGGED": "table memories is: unlogged table; wanted: table",
-    "ALTER TABLE memories ENABLE ROW LEVEL SECURITY": "row_security memories is: on; wanted: off",
-    "CREATE TABLE extra ()": "table extra is not wanted: table",
-    "DROP TABLE memories; CREATE VIEW memories AS SELECT 1 AS id": "table memories is: view; wanted: table",
+    "ALTER TABLE memories SET UNLOGGED": "table memories differs: found unlogged table; expected table",
+    "ALTER TABLE memories ENABLE ROW LEVEL SECURITY": "row_security memories differs: found on; expected off",
+    "CREATE TABLE extra ()": "table extra is not in the definition: table",
+    "DROP TABLE memories; CREATE VIEW memories AS SELECT 1 AS id": "table memories differs: found view; expected table",
     "ALTER TABLE messages ALTER CONSTRAINT messages_parent_id_messages_id_fk DEFERRABLE": (
-        "constraint messages_parent_id_messages_id_fk of messages is:"
+        "constraint messages_parent_id_messages_id_fk of messages differs: found"
         " FOREIGN KEY (parent_id) REFERENCES messages(id) DEFERRABLE;"
-        " wanted: FOREIGN KEY (parent_id) REFERENCES messages(id)"
+        " expected FOREIGN KEY (parent_id) REFERENCES messages(id)"
     ),
 }
 
@@ -244,7 +248,7 @@ def test_each_difference_is_found_and_named(database: str) -> None:
     """One change to the contract's schema at a time: the comparison names exactly it, or nothing where it is void."""
     with connected(database) as connection:
         connection.execute(CONTRACT.read_text())
-        wanted = catalog.read_wanted(connection, metadata, rls=False)
+        wanted = catalog.read_expected(connection, metadata, rls=False)
         for change, named in CHANGES.items():
             with connection.transaction(force_rollback=True):
                 connection.execute(change)

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from migrator.errors import TargetError
 from migrator.targets import Target, open_target
 from migrator.targets.bundled import USERS_FILE
-from migrator.targets.ephemeral import scratch_target
+from migrator.targets.ephemeral import ephemeral_target
 
 ROOT = Path(__file__).parents[2]
 USER = """
@@ -240,7 +240,7 @@ def test_scratch_is_careless_and_goes_away() -> None:
     seen: list[Path] = []
 
     def rehearse() -> None:
-        with scratch_target() as target:
+        with ephemeral_target() as target:
             seen.append(Path(target.label.removeprefix("embedded:")))
             assert ask(target, "SELECT current_setting('fsync') || current_setting('synchronous_commit')") == "offoff"
             raise KeyboardInterrupt

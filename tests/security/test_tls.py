@@ -61,8 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     stranger.cert_pem.write_to_path(folder / "stranger.pem")
     data.mkdir(mode=0o700)
     give(data, account)
-    if account.borrowed:
-        bundled.open_way(account, folder)
+    if account.is_service_account:
+        bundled.allow_traversal(account, folder)
     control(account, data, "initdb", f"--pgdata={data}", "--username=postgres", "--auth=trust", "--no-sync")
     certificate = authority.issue_cert("localhost")
     certificate.private_key_pem.write_to_path(data / "server.key")
@@ -94,7 +94,7 @@ def control(account: bundled.Account, data: Path, program: str, *arguments: str)
         done = subprocess.run(
             [PROGRAMS / program, *arguments], env={"PGDATA": str(data), "LC_ALL": "C", "PATH": os.environ["PATH"]},
             stdout=output, stderr=output, cwd=data, user=account.uid, group=account.gid,
-            extra_groups=[] if account.borrowed else None, check=False,
+            extra_groups=[] if account.is_service_account else None, check=False,
         )  # fmt: skip
     assert done.returncode == 0, log.read_text()
 

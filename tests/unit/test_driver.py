@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from migrator.postgres.errors import explain
+from migrator.postgres.errors import translate_error
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from migrator.postgres.errors import explain
 )
 def test_causes_outside_are_named(error: psycopg.Error, said: str) -> None:
     """A cause that an administrator can see to is named as what it is."""
-    found = explain(error)
+    found = translate_error(error)
     assert found is not None
     assert said in found.message
     assert found.hint
@@ -34,4 +34,4 @@ def test_causes_outside_are_named(error: psycopg.Error, said: str) -> None:
 @pytest.mark.parametrize("error", [errors.ProgramLimitExceeded("index row"), errors.SyntaxError("x")])
 def test_the_rest_are_defects(error: psycopg.Error) -> None:
     """A statement that the server could never have carried out is our mistake, not a lost connection."""
-    assert explain(error) is None
+    assert translate_error(error) is None

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from migrator.config.models import Embedding
+from migrator.config.models import EmbeddingConfig
 from migrator.embedding import open_provider
 from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
 from migrator.embedding.provider import EmbeddingResult, Failure, Success
@@ -32,12 +32,12 @@ def service() -> Iterator[Running]:
         yield running
 
 
-def settings(service: Running, **more: Any) -> Embedding:
+def settings(service: Running, **more: Any) -> EmbeddingConfig:
     chosen = {"provider": "openai", "base_url": service.url, "dimensions": DIMENSIONS, "batch": 10, **more}
-    return Embedding.model_validate(chosen)
+    return EmbeddingConfig.model_validate(chosen)
 
 
-def embed(chosen: Embedding, texts: list[str]) -> EmbeddingResult:
+def embed(chosen: EmbeddingConfig, texts: list[str]) -> EmbeddingResult:
     async def ask() -> EmbeddingResult:
         provider = open_provider(chosen, print)
         assert provider is not None
@@ -228,7 +228,7 @@ def test_nobody_there() -> None:
 def test_openai_without_a_key() -> None:
     """Said before anything is sent."""
     with pytest.raises(UsageError, match="api_key"):
-        open_provider(Embedding(provider="openai"), print)
+        open_provider(EmbeddingConfig(provider="openai"), print)
 
 
 # --- the local model ----------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     texts = ["The cat sat on the mat.", "A kitten lies on a rug.", "The invoice is due in March.", " "]
-    results = embed(Embedding(provider="local"), texts).results
+    results = embed(EmbeddingConfig(provider="local"), texts).results
     assert isinstance(results[3], Failure | Success)
     cat, kitten, invoice = (each.vector for each in results[:3] if isinstance(each, Success))
     assert cosine(cat, kitten) > cosine(cat, invoice) + 0.2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from migrator.config.models import Chunks, Config, Recordings
+from migrator.config.models import ChunksConfig, Config, RecordingsConfig
 from migrator.errors import UsageError
 from migrator.mapping.loader import MigrationDefinition
 from migrator.sources.auxiliary.base import AuxiliarySource, CompositeSource
@@ -51,7 +51,7 @@ def _fed_by(section: str, definition: MigrationDefinition) -> tuple[str, dict[st
     )
 
 
-def _open_recordings(section: Recordings, name: str, kinds: dict[str, str]) -> AuxiliarySource:
+def _open_recordings(section: RecordingsConfig, name: str, kinds: dict[str, str]) -> AuxiliarySource:
     if section.url.startswith("csv:"):
         from migrator.sources.auxiliary.csv_file import CsvFile
 
@@ -61,7 +61,7 @@ def _open_recordings(section: Recordings, name: str, kinds: dict[str, str]) -> A
     return Table(name, section.url, section.table, section.columns)
 
 
-def _open_chunks(section: Chunks, name: str, notify: Notify | None) -> AuxiliarySource:
+def _open_chunks(section: ChunksConfig, name: str, notify: Notify | None) -> AuxiliarySource:
     if section.url.startswith("jsonl:"):
         from migrator.sources.auxiliary.jsonl import JsonLines
 

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from migrator.errors import SourceError, TargetError
 from migrator.masking import Secrets, url_secrets
-from migrator.postgres.conninfo import explain, label_of, parse_url
+from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
 
 Connection = psycopg.Connection[Any]
 AT_ONCE = 500  # rows of a fetch: transcripts are long
@@ -49,7 +49,9 @@ class Reader:
                 self._dsn, application_name="migrate", client_encoding="UTF8", prepare_threshold=None
             )
         except psycopg.Error as error:
-            raise self._failure(explain(error, self.label, self._secrets, f"{self._section}.url")) from None
+            raise self._failure(
+                explain_connection_error(error, self.label, self._secrets, f"{self._section}.url")
+            ) from None
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         return connection
