@@ -226,7 +226,8 @@ CHANGES = {
     ),
     "DROP INDEX memories_key_idx; CREATE INDEX memories_key_idx ON memories (key, category)": (
         "index memories_key_idx of memories differs: found"
-        " CREATE INDEX memories_key_idx ON memories USING btree (key, category); expected CREATE INDEX memories_key_idx ON memories USING btree (key)"
+        " CREATE INDEX memories_key_idx ON memories USING btree (key, category);"
+        " expected CREATE INDEX memories_key_idx ON memories USING btree (key)"
     ),
     "DROP INDEX memories_key_idx; CREATE INDEX memories_key_idx ON users (name)": (
         "index memories_key_idx of memories differs: found name already in use (index of users);"
