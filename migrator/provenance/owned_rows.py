@@ -333,4 +333,6 @@ def affected_relations(
     """Return the tables that hold owned rows, or rows that refer to owned rows directly or indirectly."""
     names = [Relation(namespace.rows, table.name) for table in definition.metadata.sorted_tables]
     existing = [name for name in names if foreign_keys.relation_exists(connection, name)]
-    return foreign_keys.referencing_tables(foreign_keys.find_keys(connection, definition.metadata, namespace.rows), existing)
+    return foreign_keys.referencing_tables(
+        foreign_keys.find_keys(connection, definition.metadata, namespace.rows), existing
+    )
