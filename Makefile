@@ -1,6 +1,7 @@
 # The project's verbs. A fresh clone with Python 3.11 and make manages each.
 PYTHON ?= python3.11
 BIN := .venv/bin
+JOBS ?= 2
 STAMP := .venv/.installed
 
 .PHONY: install demo test test-long check bench clean
@@ -12,7 +13,7 @@ $(STAMP): pyproject.toml $(wildcard migrator/translation/native/*.p*)
 	touch $(STAMP)
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 7200
@@ -21,6 +22,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]'

@@ -75,7 +75,7 @@ def attribute_rows(
     wanted, blamed = list(ids), dict.fromkeys(touched, "target")
     touched_entries = scope.namespace.sql(
         "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.target_id = ANY(%s) AND {newer}",
-        written_after=written_after(scope.namespace, "l"),
+        newer=written_after(scope.namespace, "l"),
     )
     for (target_id,) in scope.connection.execute(touched_entries, (mapping.name, wanted)):
         blamed[target_id] = "target"
