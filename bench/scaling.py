@@ -17,6 +17,7 @@ from migrator.config.models import Config
 from migrator.execution.tasks import without_collector
 from migrator.mapping.loader import load_definition
 from migrator.rows.lookup import RowLookup
+from migrator.rows.store import RowStore
 from migrator.state.tenant import Options
 from migrator.translation.translator import Translator
 from migrator.workflows.run import PLACE
@@ -46,7 +47,7 @@ def compare_processes(scene: Scene, repetitions: int) -> Series:
 def set_up(config: Config, dsn: str) -> None:
     definition = load_definition("mappings", "schema")
     connection = psycopg.connect(dsn, autocommit=True)
-    resolver = RowLookup(connection, PLACE, definition.mappings, config.tenant.id)
+    resolver = RowLookup(RowStore(connection, PLACE, definition.mappings), config.tenant.id)
     options = Options(config, config.tenant.id, None)
     _translators.append(Translator(definition.mappings["messages"], options, resolver, "conversation_id"))
 

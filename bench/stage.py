@@ -16,6 +16,7 @@ from migrator.config.loader import load_config
 from migrator.documents import raw_bson
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.rows.lookup import RowLookup
+from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.state.tenant import Options
 from migrator.targets import open_target
@@ -39,7 +40,7 @@ class Scene:
 
     def resolver(self) -> RowLookup:
         """One that knows nothing yet."""
-        return RowLookup(self.connection, PLACE, self.definition.mappings, self.options.tenant)
+        return RowLookup(RowStore(self.connection, PLACE, self.definition.mappings), self.options.tenant)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from migrator.mapping.collection import VectorColumn
 from migrator.postgres import copy_format
 from migrator.postgres.copy import copy
 from migrator.rows import update
+from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.state import journal
 from migrator.state.journal import Connection, Namespace
 from migrator.translation.outcomes import Finding
@@ -78,7 +79,7 @@ class VectorStore:
 
     def begin(self, run: int) -> None:
         """Makes the cache, and holds to one model: vectors of two cannot be compared. Raises `UsageError`."""
-        update.ensure_ledger_index(self._connection, self._namespace)
+        ensure_ledger_indexes(self._connection, self._namespace)
         self._connection.execute(
             self._namespace.sql("ANALYZE {ledger} (collection, target_id)")
         )  # freshly loaded, or nearly

@@ -27,6 +27,7 @@ from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records
 from migrator.rows.lookup import RowLookup
 from migrator.rows.members import lister_of
+from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state import activity, journal
@@ -91,7 +92,7 @@ class TaskRunner:
         self.job, self.connection = job, connection
         self._opened = opened
         options = Options(job.config, job.config.tenant.id, job.adopter)
-        resolver = RowLookup(connection, job.namespace, definition.mappings, job.config.tenant.id)
+        resolver = RowLookup(RowStore(connection, job.namespace, definition.mappings), job.config.tenant.id)
         self.translators = {
             name: Translator(definition.mappings[name], options, resolver, lister_of(definition.mappings, name))
             for name in job.collections
@@ -167,7 +168,7 @@ class TaskRunner:
                 output = archive_batch(batch.collection, batch.data)
             else:
                 output, starts = translator.translate(batch.data)
-                self.admissions[batch.collection].bring(output, batch.data, starts)
+                self.admissions[batch.collection].load(output, batch.data, starts)
             copy_records(self.connection, job.namespace, batch.collection, output)
             journal.record_transaction(self.connection, job.namespace)
             journal.record_batch(self.connection, job.namespace, job.run, batch)

@@ -1,74 +1,71 @@
-"""Rows below others: how their documents stay the same when the rows change that they refer to, and carry from."""
+"""Keeps the documents of dependent rows unchanged while the rows that they carry values from are changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from migrator.documents.codec import Document, decode
 from migrator.documents.residue import whole_of
 from migrator.mapping.collection import Collection
-from migrator.rows.lookup import for_sql
+from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import read_loaded
-from migrator.state.journal import Namespace
+from migrator.rows.store import RowStore
 from migrator.translation.encoder import spell_id
 from migrator.translation.interpreter import rebuild, residue_of
 
-Connection = psycopg.Connection[Any]
-Kept = tuple[Collection, list[str], dict[bytes | str, Document]]
+
+@dataclass(frozen=True, slots=True)
+class Dependents:
+    """The rows of one collection that refer to rows about to change. `ids` as text, `documents` by plain ID."""
+
+    collection: Collection
+    ids: list[str]
+    documents: Mapping[bytes | str, Document]
 
 
 @contextmanager
-def preserve_dependents(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    collection: Collection,
-    row_ids: list[Any],
-) -> Iterator[None]:
-    """Documents whose way back goes by these rows are the same after the block, in which the rows are changed.
+def preserve_dependents(rows: RowStore, collection: Collection, row_ids: list[Any]) -> Iterator[None]:
+    """Update the residues of dependent rows after the block has changed the rows `row_ids` of a collection.
 
-    In a transaction only: in between, the residues of these documents do not fit.
+    Use it in a transaction: in between, the residues do not match the rows.
     """
-    kept = [
-        _keep(connection, namespace, mappings, child, column, row_ids) for child, column in _below(mappings, collection)
+    dependents = [
+        _read_dependents(rows, child, column, row_ids) for child, column in _dependent_columns(rows, collection)
     ]
     yield
-    query = namespace.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
-    for child, ids, documents in kept:
-        for _, row, residue in list(read_loaded(connection, namespace, mappings, child, ids)) if ids else ():
+    query = rows.namespace.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
+    for each in dependents:
+        child = each.collection
+        for _, row, residue in list(read_loaded(rows, child, each.ids)) if each.ids else ():
             row_id = row[child.key.column]
             if whole_of(residue) is None:
-                fitting = residue_of(child, documents[row_id], row)
-                if fitting != residue:
-                    connection.execute(query, (fitting, child.name, spell_id(row_id)))
+                new_residue = residue_of(child, each.documents[row_id], row)
+                if new_residue != residue:
+                    rows.connection.execute(query, (new_residue, child.name, spell_id(row_id)))
 
 
-def _below(mappings: Mapping[str, Collection], collection: Collection) -> set[tuple[Collection, str]]:
-    """(collection, column that refers to these rows) of all that carry something from them."""
+def _dependent_columns(rows: RowStore, collection: Collection) -> set[tuple[Collection, str]]:
+    """Return (collection, referring column) of all collections that carry values from this one."""
     return {
-        (child, here) for child in mappings.values() for _, here, there, _ in child.carried if there == collection.name
+        (child, here)
+        for child in rows.mappings.values()
+        for _, here, there, _ in child.carried
+        if there == collection.name
     }
 
 
-def _keep(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    child: Collection,
-    column: str,
-    row_ids: list[Any],
-) -> Kept:
+def _read_dependents(rows: RowStore, child: Collection, column: str, row_ids: list[Any]) -> Dependents:
     query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s)").format(
-        sql.Identifier(child.key.column), namespace.table(child.table.name), sql.Identifier(column)
+        sql.Identifier(child.key.column), rows.table(child), sql.Identifier(column)
     )
-    ids = [row[0] for row in connection.execute(query, (list(map(for_sql, row_ids)),))]
+    ids = [row[0] for row in rows.connection.execute(query, (list(map(sql_parameter, row_ids)),))]
     documents = {
         row[child.key.column]: rebuild(child, decode(source_id), row, residue)
-        for source_id, row, residue in (read_loaded(connection, namespace, mappings, child, ids) if ids else ())
+        for source_id, row, residue in (read_loaded(rows, child, ids) if ids else ())
     }
-    return child, ids, documents
+    return Dependents(child, ids, documents)

@@ -1,16 +1,18 @@
-"""Fields that list the `_id`s of a row's own rows (`references.MemberList`): out of the residue, and into it again.
+"""Member lists: fields that list the `_id`s of a row's members (`references.MemberList`), removed from the residue.
 
-The ledger gives the list back while it is what the document had, or begins with that: LibreChat rewrites the list when
-it saves a conversation, which need not be after the last message. So whoever loads or takes out members of finished
-rows calls `withdraw` before and `settle` after: in between, the lists stand in the residues.
+The ledger can reproduce such a list if it equals the members of the row, or the first of them: LibreChat writes the
+list when it saves a conversation, and messages may follow. Code that adds or removes members of loaded rows calls
+`expand_all` before and `compact_all` after; in between, the residues contain the lists.
 
-Every batch notes whose members it brought (records: `members`), which spares a join of ledger and rows. The notes hold
-until something loaded gives way to another document: who changes that calls `forget` before, and the join is made.
+Every batch records the members that it has loaded (`member_lists`), which saves a join of the ledger and the rows.
+These records are valid until a loaded document yields to another one. Code that does this calls `forget` first, and
+the join is used instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -24,122 +26,110 @@ from migrator.mapping.references import MemberList
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import write_row
 from migrator.rows.members import lister_of, members_query, owners_of, read_list
+from migrator.rows.store import RowStore
 from migrator.state.journal import Namespace
 
 Connection = psycopg.Connection[Any]
 Entry = tuple[str, bytes | None, bytes | None]  # target_id, residue, members
-Change = Callable[[MemberList, Document, list[ObjectId]], None]  # of a residue's parts
-AT_ONCE = 5000
+Change = Callable[[Document, list[ObjectId]], None]  # changes the parts of a residue in place
+BATCH_SIZE = 5000  # rows
+_CHANGED = sql.Identifier("pg_temp", "changed_residues")
 
 
-def settle(connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], name: str) -> None:
-    """Takes out of the residues the lists that the ledger gives back. Can be repeated."""
-    for mapping, rule in owners_of(mappings, name):
-        kept = sql.SQL(" AND position({} IN l.residue) > 0").format(b"\x04" + rule.path.encode() + b"\0")
-        gathered = _noted_query(connection, namespace, mappings, rule) or _joined_query(namespace, mappings, rule)
-        _change_all(connection, namespace, mapping, rule, _entries(namespace, mapping, gathered, kept), compact)
+def compact_all(rows: RowStore, name: str) -> None:
+    """Remove from the residues the lists of documents of `name` that the ledger can reproduce. Can be repeated."""
+    for mapping, rule in owners_of(rows.mappings, name):
+        has_list = sql.SQL(" AND position({} IN l.residue) > 0").format(b"\x04" + rule.path.encode() + b"\0")
+        gathered = _recorded_query(rows, rule) or _joined_query(rows, rule)
+        entries = _entries_query(rows.namespace, mapping, gathered, has_list)
+        _change_residues(rows, mapping, entries, partial(compact, rule))
 
 
-def withdraw(connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], name: str) -> None:
-    """Puts the lists into the residues again. Can be repeated."""
-    for mapping, rule in owners_of(mappings, name):
-        found = _entries(namespace, mapping, _joined_query(namespace, mappings, rule), sql.SQL(""))
-        _change_all(connection, namespace, mapping, rule, found, expand)
+def expand_all(rows: RowStore, name: str) -> None:
+    """Write the lists of documents of `name` into the residues again. Can be repeated."""
+    for mapping, rule in owners_of(rows.mappings, name):
+        entries = _entries_query(rows.namespace, mapping, _joined_query(rows, rule), sql.SQL(""))
+        _change_residues(rows, mapping, entries, partial(expand, rule))
 
 
 def forget(connection: Connection, namespace: Namespace, name: str) -> None:
-    """The notes of the batches of a collection are of no use any more."""
+    """Delete the members recorded by the batches of a collection."""
     connection.execute(namespace.sql("DELETE FROM {member_lists} WHERE collection = %s"), (name,))
 
 
-def _noted_query(
-    connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], rule: MemberList
-) -> sql.Composed | None:
-    """What the batches noted, in the shape of `members_query`; None where there are no notes."""
-    if rule.by != lister_of(mappings, rule.collection):
+def _recorded_query(rows: RowStore, rule: MemberList) -> sql.Composed | None:
+    """Return a query like `members_query` over the members recorded by the batches; None if there are none."""
+    if rule.by != lister_of(rows.mappings, rule.collection):
         return None
-    noted = connection.execute(
-        namespace.sql("SELECT EXISTS (SELECT FROM {member_lists} WHERE collection = %s)"), (rule.collection,)
+    recorded = rows.connection.execute(
+        rows.namespace.sql("SELECT EXISTS (SELECT FROM {member_lists} WHERE collection = %s)"), (rule.collection,)
     ).fetchone()
-    if noted != (True,):
+    if recorded != (True,):
         return None
-    return namespace.sql(
+    return rows.namespace.sql(
         "SELECT lister AS owner, string_agg(ids, ''::bytea) AS members FROM {member_lists} WHERE collection = {name}"
         " GROUP BY 1",
         name=sql.Literal(rule.collection),
     )
 
 
-def _joined_query(namespace: Namespace, mappings: Mapping[str, Collection], rule: MemberList) -> sql.Composed:
-    return members_query(namespace, mappings, rule) + sql.SQL(" GROUP BY 1")
+def _joined_query(rows: RowStore, rule: MemberList) -> sql.Composed:
+    return members_query(rows.namespace, rows.mappings, rule) + sql.SQL(" GROUP BY 1")
 
 
 def compact(rule: MemberList, parts: Document, members: list[ObjectId]) -> None:
-    """Leaves a list to the ledger, where that has it: all of it, or as many of the first as the list holds."""
+    """Remove a list from a residue if it equals the members, or replace it by a number if it equals the first ones."""
     listed = parts.get("set", {}).get(rule.path)
     if type(listed) is not list or listed != members[: len(listed)]:
         return
     if len(listed) < len(members):
         if not listed:
-            return  # an empty list is shorter than the number that would tell it
+            return  # an empty list takes less space than the number
         parts.setdefault("first", {})[rule.path] = len(listed)
     del parts["set"][rule.path]
 
 
 def expand(rule: MemberList, parts: Document, members: list[ObjectId]) -> None:
-    """The way back from `compact`."""
+    """Write a list into a residue: the inverse of `compact`."""
     if "raw" in parts or rule.path in parts.get("unset", ()) or rule.path in parts.get("set", {}):
         return
     count = parts.get("first", {}).pop(rule.path, None)
     parts.setdefault("set", {})[rule.path] = members[:count]
 
 
-def _change_all(
-    connection: Connection,
-    namespace: Namespace,
-    mapping: Collection,
-    rule: MemberList,
-    entries: sql.Composed,
-    change: Change,
-) -> None:
-    """One transaction: reads what there is, notes what changes, and changes it all at once."""
+def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed, change: Change) -> None:
+    """Change the residues of a collection in one transaction: collect the new residues, then update all at once."""
+    connection = rows.connection
     with connection.transaction():
         connection.execute(
             "CREATE TEMPORARY TABLE changed_residues (target_id text NOT NULL, residue bytea) ON COMMIT DROP"
         )
         with connection.cursor("members", binary=True) as cursor:
-            cursor.itersize = AT_ONCE
+            cursor.itersize = BATCH_SIZE
             cursor.execute(entries)
-            while batch := cursor.fetchmany(AT_ONCE):
-                copy(connection, _CHANGED, list(_changed_tuples(rule, batch, change)))
+            while batch := cursor.fetchmany(BATCH_SIZE):
+                copy(connection, _CHANGED, list(_changed_tuples(batch, change)))
         connection.execute("ANALYZE changed_residues")
-        query = namespace.sql(
+        query = rows.namespace.sql(
             "UPDATE {ledger} l SET residue = c.residue FROM changed_residues c"
             " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = c.target_id"
         )
         connection.execute(query, (mapping.name,))
 
 
-_CHANGED = sql.Identifier("pg_temp", "changed_residues")
-
-
-def _changed_tuples(rule: MemberList, batch: list[Entry], change: Change) -> Iterator[bytes]:
+def _changed_tuples(batch: list[Entry], change: Change) -> Iterator[bytes]:
     for target_id, residue, members in batch:
-        kept = _changed(rule, residue, read_list(members), change)
-        if kept != residue:
-            yield write_row((target_id, kept), ("text", "bytea"))
+        parts = open_residue(residue)
+        change(parts, read_list(members))
+        changed = close_residue(parts)
+        if changed != residue:
+            yield write_row((target_id, changed), ("text", "bytea"))
 
 
-def _changed(rule: MemberList, residue: bytes | None, members: list[ObjectId], change: Change) -> bytes | None:
-    parts = open_residue(residue)
-    change(rule, parts, members)
-    return close_residue(parts)
-
-
-def _entries(
+def _entries_query(
     namespace: Namespace, mapping: Collection, gathered: sql.Composable, condition: sql.Composable
 ) -> sql.Composed:
-    """The query for `Entry` values: of every row that may list some, what it lists."""
+    """Return the query for `Entry` values: the loaded rows of a collection with their members."""
     return namespace.sql(
         "SELECT l.target_id, l.residue, k.members FROM {ledger} l"
         " LEFT JOIN ({gathered}) k ON k.owner = l.target_id"

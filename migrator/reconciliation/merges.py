@@ -1,19 +1,18 @@
-"""Carries out merges (`merge.Merge`): archived documents fill rows of another collection, and can be taken out again.
+"""Merges archived documents into rows of another collection (`merges.Merge`), and undoes such merges.
 
-A document that is used becomes `loaded`: its ledger row names the row it went into, and keeps the document whole,
-beside what the row's columns held before. All of a merge is one transaction. Who changes the rows' collection
-afterwards calls `withdraw` before and `settle` after.
+A merged document becomes `loaded`: its ledger row names the row that it was merged into, and stores the original
+document and the previous values of the row's columns. One merge is one transaction. Code that changes the rows of the
+collection afterwards calls `undo` before and `apply` after.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-import psycopg
 from bson import Binary
 from psycopg import sql
 
@@ -27,20 +26,20 @@ from migrator.mapping.merges import ByKey, ByValue, Merge
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.reconciliation.order import id_order
-from migrator.rows.rebuild import read_loaded
-from migrator.rows.update import AT_ONCE, Loaded, add_findings, ensure_ledger_index, write_changes
+from migrator.rows.ledger_indexes import ensure_ledger_indexes
+from migrator.rows.rebuild import LoadedRow, read_loaded
+from migrator.rows.store import RowStore
+from migrator.rows.update import BATCH_SIZE, add_findings, write_changes
 from migrator.state import journal
-from migrator.state.journal import Namespace
 from migrator.translation.encoder import ARCHIVE_KINDS, spell_id
 from migrator.translation.outcomes import Finding
 
-Connection = psycopg.Connection[Any]
 Rank = tuple[int, Any, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """An archived document that belongs to a row; the one with the smallest `rank` is used."""
+class MergeCandidate:
+    """An archived document that matches a row. Of several candidates, the one with the smallest `rank` is used."""
 
     rank: Rank
     ctid: str
@@ -50,20 +49,18 @@ class Candidate:
 
 @dataclass(slots=True)
 class Match:
-    """What came of looking for the rows: the used document of each row (by plain id), how many were seen, findings."""
+    """The used document of each row (by plain ID), the number of documents, and the findings."""
 
-    used: dict[bytes, Candidate] = field(default_factory=dict)
+    used: dict[bytes, MergeCandidate] = field(default_factory=dict)
     seen: int = 0
     findings: list[Finding] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeApplier:
-    """One merge, in one place."""
+    """Applies and undoes one merge."""
 
-    connection: Connection
-    namespace: Namespace
-    mappings: Mapping[str, Collection]
+    rows: RowStore
     merge: Merge
     config: Config
     run: int
@@ -74,109 +71,109 @@ class MergeApplier:
 
     @property
     def into(self) -> Collection:
-        return self.mappings[self.merge.into]
+        return self.rows.mappings[self.merge.into]
 
     def apply(self, emit: Emit) -> None:
-        """Merges, once."""
-        if self.step in journal.finished_steps(self.connection, self.namespace):
+        """Apply the merge, unless it was applied before."""
+        if self.step in journal.finished_steps(self.rows.connection, self.rows.namespace):
             return
         emit(StepStarted(step=self.step))
-        ensure_ledger_index(self.connection, self.namespace)
-        with self.connection.transaction():
-            journal.record_transaction(self.connection, self.namespace)
+        ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
+        with self.rows.connection.transaction():
+            journal.record_transaction(self.rows.connection, self.rows.namespace)
             match = self._match()
-            add_findings(self.connection, self.namespace, match.findings)
+            add_findings(self.rows.connection, self.rows.namespace, match.findings)
             done = 0
             for some in _slices(list(match.used.items())):
                 self._use(dict(some))
                 done += len(some)
                 emit(StepAdvanced(step=self.step, done=done, total=len(match.used)))
-            journal.finish_step(self.connection, self.namespace, self.run, self.step)
-        emit(StepFinished(step=self.step, note=f"{len(match.used):,} of {match.seen:,} used"))
+            journal.finish_step(self.rows.connection, self.rows.namespace, self.run, self.step)
+        emit(StepFinished(step=self.step, note=f"{len(match.used):,} of {match.seen:,} documents merged"))
 
     def undo(self) -> None:
-        """Takes everything out of the rows again, as if it had never been merged."""
-        with self.connection.transaction():
-            journal.record_transaction(self.connection, self.namespace)
+        """Restore the rows to the values that they had before the merge, and archive the documents again."""
+        with self.rows.connection.transaction():
+            journal.record_transaction(self.rows.connection, self.rows.namespace)
             while entries := self._loaded_entries():
-                self._take_back(entries)
+                self._restore_rows(entries)
             for template in (
-                self.namespace.sql(
+                self.rows.namespace.sql(
                     "DELETE FROM {findings} WHERE collection = {name}", name=sql.Literal(self.merge.name)
                 ),
-                self.namespace.sql("DELETE FROM {steps} WHERE step = {step}", step=sql.Literal(self.step)),
+                self.rows.namespace.sql("DELETE FROM {steps} WHERE step = {step}", step=sql.Literal(self.step)),
             ):
-                self.connection.execute(template)
+                self.rows.connection.execute(template)
 
-    # --- who belongs where --------------------------------------------------------------------------------------
+    # --- matching --------------------------------------------------------------------------------------
 
     def _match(self) -> Match:
         match = Match()
-        query = self.namespace.sql("SELECT ctid::text, source_id, document FROM {archive} WHERE collection = %s")
-        with self.connection.cursor("recordings") as cursor:
-            cursor.itersize = AT_ONCE
+        query = self.rows.namespace.sql("SELECT ctid::text, source_id, document FROM {archive} WHERE collection = %s")
+        with self.rows.connection.cursor("merge") as cursor:
+            cursor.itersize = BATCH_SIZE
             cursor.execute(query, (self.merge.name,))
-            while rows := cursor.fetchmany(AT_ONCE):
-                self._match_some([(row[0], bytes(row[1]), bytes(row[2])) for row in rows], match)
+            while rows := cursor.fetchmany(BATCH_SIZE):
+                self._match_batch([(row[0], bytes(row[1]), bytes(row[2])) for row in rows], match)
         return match
 
-    def _match_some(self, rows: list[tuple[str, bytes, bytes]], match: Match) -> None:
+    def _match_batch(self, rows: list[tuple[str, bytes, bytes]], match: Match) -> None:
         documents = [decode(raw) for _, _, raw in rows]
-        answers = [self._answers(by, documents) for by in self.merge.by]
+        answers = [self._find_rows(by, documents) for by in self.merge.by]
         match.seen += len(rows)
         for (ctid, source_id, raw), document in zip(rows, documents, strict=True):
-            found = self._rows_of(document, answers)
+            found = self._select_rows(document, answers)
             if not found:
                 match.findings.append(self._finding("recording_unmatched", source_id))
                 continue
             rank = (self.merge.age(document), id_order(source_id), sha256(raw).digest())
-            self._contend(match, min(found), Candidate(rank, ctid, source_id, len(found) > 1))
+            self._contend(match, min(found), MergeCandidate(rank, ctid, source_id, len(found) > 1))
 
-    def _contend(self, match: Match, row_id: bytes, candidate: Candidate) -> None:
-        holder = match.used.get(row_id)
-        if holder is not None:
-            candidate, loser = sorted((candidate, holder), key=lambda each: each.rank)
+    def _contend(self, match: Match, row_id: bytes, candidate: MergeCandidate) -> None:
+        other = match.used.get(row_id)
+        if other is not None:
+            candidate, loser = sorted((candidate, other), key=lambda each: each.rank)
             match.findings.append(self._finding("recording_superseded", loser.source_id))
         match.used[row_id] = candidate
 
     def _finding(self, code: str, source_id: bytes, detail: str = "") -> Finding:
         return Finding(collection=self.merge.name, code=code, source_id=source_id, detail=detail)
 
-    def _rows_of(self, document: Document, answers: list[dict[Any, list[bytes]]]) -> list[bytes]:
-        """The rows that a document belongs to by the first way, and the first field, that leads to any."""
+    def _select_rows(self, document: Document, answers: list[dict[Any, list[bytes]]]) -> list[bytes]:
+        """Return the rows that match a document, by the first rule and the first field that match any row."""
         for by, answer in zip(self.merge.by, answers, strict=True):
             for key in by.ask(document):
                 if key in answer:
                     return answer[key]
         return []
 
-    def _answers(self, by: ByKey | ByValue, documents: list[Document]) -> dict[Any, list[bytes]]:
-        """The rows of this migration that documents ask for: key → plain ids."""
-        asked = list({key for document in documents for key in by.ask(document)})
+    def _find_rows(self, by: ByKey | ByValue, documents: list[Document]) -> dict[Any, list[bytes]]:
+        """Return the loaded rows that match documents by one rule: key → plain IDs."""
+        keys = list({key for document in documents for key in by.ask(document)})
         column: sql.Composable = sql.SQL("t.{}").format(sql.Identifier(self.into.key.column))
-        values: list[Any] = asked
+        values: list[Any] = keys
         if isinstance(by, ByKey):
-            column, values = sql.SQL("{}::text").format(column), [spell_id(key) for key in asked]
+            column, values = sql.SQL("{}::text").format(column), [spell_id(key) for key in keys]
         else:
             column = sql.SQL("t.{}").format(sql.Identifier(by.column))
             column = column if by.name is None else sql.SQL("{} ->> {}").format(column, sql.Literal(by.name))
-        query = self.namespace.sql(
+        query = self.rows.namespace.sql(
             "SELECT {column}, t.{key} FROM {table} t JOIN {ledger} l ON l.collection = {name}"
             " AND l.outcome = 'loaded' AND l.target_id = t.{key}::text WHERE {column} = ANY(%s)",
             column=column,
             key=sql.Identifier(self.into.key.column),
-            table=self.namespace.table(self.into.table.name),
+            table=self.rows.table(self.into),
             name=sql.Literal(self.into.name),
         )
         found: dict[Any, list[bytes]] = defaultdict(list)
-        for text, row_id in self.connection.execute(query, (values,)):
+        for text, row_id in self.rows.connection.execute(query, (values,)):
             found[row_id.bytes if isinstance(by, ByKey) else text].append(row_id.bytes)
         return found
 
-    # --- there --------------------------------------------------------------------------------------------------
+    # --- applying --------------------------------------------------------------------------------------------------
 
-    def _use(self, used: dict[bytes, Candidate]) -> None:
-        """Merges some documents into their rows."""
+    def _use(self, used: dict[bytes, MergeCandidate]) -> None:
+        """Merge documents into their rows."""
         raws = self._take_from_archive([candidate.ctid for candidate in used.values()])
         wins, findings, changes = self.merge.wins(self.config), list[Finding](), dict[bytes, Row]()
         befores: dict[bytes, Document] = {}
@@ -186,89 +183,97 @@ class MergeApplier:
             candidate, notes = used[row_id], list[tuple[str, str]]()
             document = decode(raws[candidate.ctid])
             changes[row_id] = self.merge.changes(document, row, wins, lambda code, detail: notes.append((code, detail)))  # noqa: B023
-            befores[row_id] = {name: self._keep(name, row[name]) for name in changes[row_id]}
+            befores[row_id] = {name: self._to_bson(name, row[name]) for name in changes[row_id]}
             notes += [("recording_ambiguous", "")] if candidate.ambiguous else []
             findings += [self._finding(code, candidate.source_id, detail) for code, detail in dict.fromkeys(notes)]
         changed = [each for each in rows if changes[self._id(each)]]
-        write_changes(self.connection, self.namespace, self.into, changed, changes)
-        add_findings(self.connection, self.namespace, findings)
-        self._enter(used, {row_id: _whole(raws[used[row_id].ctid], before) for row_id, before in befores.items()})
+        write_changes(self.rows, self.into, changed, changes)
+        add_findings(self.rows.connection, self.rows.namespace, findings)
+        self._record_loaded(
+            used, {row_id: _pack_whole(raws[used[row_id].ctid], before) for row_id, before in befores.items()}
+        )
 
-    def _id(self, loaded: Loaded) -> bytes:
+    def _id(self, loaded: LoadedRow) -> bytes:
         row_id: bytes = loaded[1][self.into.key.column]
         return row_id
 
-    def _read_rows(self, row_ids: list[bytes]) -> list[Loaded]:
+    def _read_rows(self, row_ids: list[bytes]) -> list[LoadedRow]:
         spelled = [spell_id(row_id) for row_id in row_ids]
-        return list(read_loaded(self.connection, self.namespace, self.mappings, self.into, spelled))
+        return list(read_loaded(self.rows, self.into, spelled))
 
     def _take_from_archive(self, ctids: list[str]) -> dict[str, bytes]:
-        query = self.namespace.sql("DELETE FROM {archive} WHERE ctid = ANY(%s::tid[]) RETURNING ctid::text, document")
-        return {row[0]: bytes(row[1]) for row in self.connection.execute(query, (ctids,))}
+        query = self.rows.namespace.sql(
+            "DELETE FROM {archive} WHERE ctid = ANY(%s::tid[]) RETURNING ctid::text, document"
+        )
+        return {row[0]: bytes(row[1]) for row in self.rows.connection.execute(query, (ctids,))}
 
-    def _enter(self, used: dict[bytes, Candidate], residues: dict[bytes, bytes]) -> None:
-        """Ledger rows: from archived to loaded. One for each document, where several have the same `_id`."""
-        query = self.namespace.sql(
+    def _record_loaded(self, used: dict[bytes, MergeCandidate], residues: dict[bytes, bytes]) -> None:
+        """Change ledger rows from archived to loaded: one per document, even if several have the same `_id`."""
+        query = self.rows.namespace.sql(
             "SELECT ctid::text, source_id FROM {ledger} WHERE collection = %s AND outcome = 'archived'"
             " AND source_id = ANY(%s) ORDER BY ctid"
         )
-        asked = [candidate.source_id for candidate in used.values()]
+        source_ids = [candidate.source_id for candidate in used.values()]
         entries: dict[bytes, list[str]] = defaultdict(list)
-        for ctid, source_id in self.connection.execute(query, (self.merge.name, asked)):
+        for ctid, source_id in self.rows.connection.execute(query, (self.merge.name, source_ids)):
             entries[bytes(source_id)].append(ctid)
         values = [
             (entries[candidate.source_id].pop(), spell_id(row_id), residues[row_id])
             for row_id, candidate in used.items()
         ]
-        ctids, targets, kept = map(list, zip(*values, strict=True))
-        query = self.namespace.sql(
+        ctids, targets, packed = map(list, zip(*values, strict=True))
+        query = self.rows.namespace.sql(
             "UPDATE {ledger} l SET outcome = 'loaded', target_id = c.target_id, residue = c.residue"
-            " FROM unnest(%s::tid[], %s::text[], %s::bytea[]) AS c (place, target_id, residue) WHERE l.ctid = c.place"
+            " FROM unnest(%s::tid[], %s::text[], %s::bytea[]) AS c (entry, target_id, residue) WHERE l.ctid = c.entry"
         )
-        self.connection.execute(query, (ctids, targets, kept))
+        self.rows.connection.execute(query, (ctids, targets, packed))
 
-    def _keep(self, name: str, value: Any) -> Any:
-        """A plain column value as BSON can hold it."""
+    def _to_bson(self, name: str, value: Any) -> Any:
+        """Convert a plain column value to a value that BSON can store."""
         return to_text(value) if value is not None and self._is_jsonb(name) else value
 
     def _is_jsonb(self, name: str) -> bool:
         return kind_of_column(self.into.table.c[name]) == "jsonb"
 
-    # --- and back -----------------------------------------------------------------------------------------------
+    # --- undoing -----------------------------------------------------------------------------------------------
 
     def _loaded_entries(self) -> list[tuple[str, bytes, bytes]]:
-        query = self.namespace.sql(
+        query = self.rows.namespace.sql(
             "SELECT target_id, source_id, residue FROM {ledger} WHERE collection = %s AND outcome = 'loaded' LIMIT %s"
         )
-        found = self.connection.execute(query, (self.merge.name, AT_ONCE), binary=True)
+        found = self.rows.connection.execute(query, (self.merge.name, BATCH_SIZE), binary=True)
         return [(row[0], bytes(row[1]), bytes(row[2])) for row in found]
 
-    def _take_back(self, entries: list[tuple[str, bytes, bytes]]) -> None:
-        kept = {target: decode(residue) for target, _, residue in entries}
-        spelled = [target for target, parts in kept.items() if parts["before"]]
-        rows = list(read_loaded(self.connection, self.namespace, self.mappings, self.into, spelled))
-        before = {self._id(each): self._restore(kept[spell_id(self._id(each))]["before"]) for each in rows}
-        write_changes(self.connection, self.namespace, self.into, rows, before)
-        archived = [(self.merge.name, source_id, bytes(kept[target]["raw"])) for target, source_id, _ in entries]
-        copy(self.connection, self.namespace.sql("{archive}"), [write_row(each, ARCHIVE_KINDS) for each in archived])
-        query = self.namespace.sql(
+    def _restore_rows(self, entries: list[tuple[str, bytes, bytes]]) -> None:
+        residues = {target: decode(residue) for target, _, residue in entries}
+        spelled = [target for target, parts in residues.items() if parts["before"]]
+        rows = list(read_loaded(self.rows, self.into, spelled))
+        before = {self._id(each): self._from_bson(residues[spell_id(self._id(each))]["before"]) for each in rows}
+        write_changes(self.rows, self.into, rows, before)
+        archived = [(self.merge.name, source_id, bytes(residues[target]["raw"])) for target, source_id, _ in entries]
+        copy(
+            self.rows.connection,
+            self.rows.namespace.sql("{archive}"),
+            [write_row(each, ARCHIVE_KINDS) for each in archived],
+        )
+        query = self.rows.namespace.sql(
             "UPDATE {ledger} SET outcome = 'archived', target_id = NULL, residue = NULL"
             " WHERE collection = %s AND outcome = 'loaded' AND target_id = ANY(%s)"
         )
-        self.connection.execute(query, (self.merge.name, list(kept)))
+        self.rows.connection.execute(query, (self.merge.name, list(residues)))
 
-    def _restore(self, before: Document) -> Row:
+    def _from_bson(self, before: Document) -> Row:
         return {
             name: from_text(value) if value is not None and self._is_jsonb(name) else value
             for name, value in before.items()
         }
 
 
-def _whole(raw: bytes, before: Document) -> bytes:
-    """What the ledger keeps of a used document: all of it, first (`exact.whole_of`), and what it replaced."""
+def _pack_whole(raw: bytes, before: Document) -> bytes:
+    """Return the residue of a merged document: the document itself (`residue.whole_of`), and the values it replaced."""
     return encode({"raw": Binary(raw), "before": before})
 
 
 def _slices(items: list[Any]) -> Iterator[list[Any]]:
-    for first in range(0, len(items), AT_ONCE):
-        yield items[first : first + AT_ONCE]
+    for first in range(0, len(items), BATCH_SIZE):
+        yield items[first : first + BATCH_SIZE]

@@ -1,4 +1,4 @@
-"""The order of claimants: by `_id`, in MongoDB's order of types."""
+"""The order in which conflicts are resolved: by `_id`, in MongoDB's order of BSON types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migrator.mapping.context import Row
 
 
 def id_order(source_id: bytes) -> tuple[int, Any]:
-    """A sort key over `_id`s of every BSON type, in MongoDB's order of types."""
+    """Return a sort key for an `_id` of any BSON type, in MongoDB's order of types."""
     try:
         value = decode_sound(source_id).get("_id")
     except InvalidBSON:
@@ -33,8 +33,11 @@ def id_order(source_id: bytes) -> tuple[int, Any]:
     return 9, ids.canonical_json(value)
 
 
-def tie(raw: bytes) -> bytes:
-    """What puts documents of one `_id` (a dump may hold such) in order: the same for a document that was rebuilt."""
+def tie_breaker(raw: bytes) -> bytes:
+    """Return the sort key among documents with the same `_id`, which a dump may contain.
+
+    The key of a document does not change when the document is rebuilt from its row.
+    """
     try:
         document = decode_sound(raw)
     except InvalidBSON:
@@ -44,7 +47,10 @@ def tie(raw: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """A loaded row of ours that has what a document claims; `source_id` is None where the row is not ours."""
+    """An existing row whose ID or unique value a document needs.
+
+    `source_id`, `raw` and `row` are None if the row was not loaded by this migration.
+    """
 
     row_id: Any
     source_id: bytes | None
@@ -52,9 +58,9 @@ class Incumbent:
     row: Row | None
 
     def yields_to(self, source_id: bytes, raw: bytes) -> bool:
-        """Whether this row has to give way to a document."""
+        """Return whether this row comes after the given document in the order."""
         if self.source_id is None or self.raw is None:
             return False
         if self.source_id == source_id:
-            return tie(self.raw) > tie(raw)
+            return tie_breaker(self.raw) > tie_breaker(raw)
         return id_order(self.source_id) > id_order(source_id)

@@ -1,7 +1,8 @@
-"""Many documents at once whose ids are rows' of others: the plain case of `claims`, a few queries a batch.
+"""Gives many documents a new ID at once, in the simple case of a conflict, with a few queries per batch.
 
-Plain is a document that is the only one of ours to claim its id, whose id a row has that was there before, and whose
-own `_id` gives an id that nobody has. It gets that id, whatever becomes of the others; so the order is of no matter.
+A case is simple if the document is the only one that needs its ID, a row that existed before the migration has this ID,
+and no row has the ID derived from the document's `_id`. Such a document gets the derived ID whatever is decided about
+the others, so the order does not matter.
 """
 
 from __future__ import annotations
@@ -10,148 +11,166 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bson.errors import InvalidBSON
 
 from migrator import ids
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_sound
-from migrator.rows.admission import existing, overlong
+from migrator.reconciliation.document_writer import DocumentWriter
+from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.state import journal
 from migrator.translation.encoder import Output, drop, spell_id
 from migrator.translation.outcomes import Loaded
 
-if TYPE_CHECKING:
-    from migrator.reconciliation.conflicts import ConflictResolver
-
-AT_ONCE = 500
-Rejected = tuple[bytes, int]  # source_id, the reject's number
+BATCH_SIZE = 500  # documents
+Rejected = tuple[bytes, int]  # source_id, number of the reject
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A rejected document, the id that it claims, and the one that its `_id` gives."""
+class RekeyCandidate:
+    """A rejected document, the ID in the document and the ID derived from its `_id`."""
 
     source_id: bytes
     number: int
     raw: bytes
     document: Document
-    claimed: Any
-    own: Any
+    requested_id: Any
+    derived_id: Any
 
 
-def settle_plain(claims: ConflictResolver, rejects: list[Rejected]) -> Iterator[Rejected]:
-    """Rekeys the plain ones, batch by batch, and yields each that it has settled."""
-    collection = claims.collection
-    if not rejects or collection.owner is None or collection.unique or not _has_strangers(claims):
+def rekey_simple(writer: DocumentWriter, rejects: list[Rejected]) -> Iterator[Rejected]:
+    """Load the simple cases under their derived IDs, batch by batch; yield each one that is done."""
+    collection = writer.collection
+    if not rejects or collection.owner is None or collection.unique or not _has_foreign_rows(writer):
         return
-    counts: Counter[Any] = Counter()
-    owns: Counter[Any] = Counter()  # a text may spell the ObjectId of another document
-    for claim in _read(claims, rejects):
-        counts[claim.claimed] += 1
-        owns[claim.own] += 1
-    ids_once = {source_id for source_id, n in Counter(source_id for source_id, _ in rejects).items() if n == 1}
+    requested: Counter[Any] = Counter()
+    derived: Counter[Any] = Counter()  # the _id of one document may be the ObjectId of another, written as a string
+    for candidate in _read_candidates(writer, rejects):
+        requested[candidate.requested_id] += 1
+        derived[candidate.derived_id] += 1
+    unique_ids = {source_id for source_id, n in Counter(source_id for source_id, _ in rejects).items() if n == 1}
     found = (
-        claim
-        for claim in _read(claims, rejects)
-        if counts[claim.claimed] == owns[claim.own] == 1 and claim.own not in counts and claim.source_id in ids_once
+        candidate
+        for candidate in _read_candidates(writer, rejects)
+        if requested[candidate.requested_id] == derived[candidate.derived_id] == 1
+        and candidate.derived_id not in requested
+        and candidate.source_id in unique_ids
     )
-    while batch := list(islice(found, AT_ONCE)):
-        yield from _settle(claims, batch)
+    while batch := list(islice(found, BATCH_SIZE)):
+        yield from _rekey_batch(writer, batch)
 
 
-def _has_strangers(claims: ConflictResolver) -> bool:
-    """Whether the table has rows that no document of ours became."""
-    query = claims.namespace.sql(
+def _has_foreign_rows(writer: DocumentWriter) -> bool:
+    """Return whether the table has rows that were not loaded by this migration."""
+    query = writer.rows.namespace.sql(
         "SELECT (SELECT count(*) FROM {table}) > (SELECT count(*) FROM {ledger} WHERE collection = %s"
         " AND outcome = 'loaded')",
-        table=claims.namespace.table(claims.collection.table.name),
+        table=writer.rows.table(writer.collection),
     )
-    return claims.connection.execute(query, (claims.collection.name,)).fetchone() == (True,)
+    return writer.rows.connection.execute(query, (writer.collection.name,)).fetchone() == (True,)
 
 
-def _read(claims: ConflictResolver, rejects: list[Rejected]) -> Iterator[Claim]:
-    """Those of which an id can be had. Read twice: once to count, for documents do not fit into memory."""
-    query = claims.namespace.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
-    key = claims.collection.key
-    for start in range(0, len(rejects), AT_ONCE):
-        numbers = [number for _, number in rejects[start : start + AT_ONCE]]
-        for number, data in claims.connection.execute(query, (numbers,), binary=True).fetchall():
+def _read_candidates(writer: DocumentWriter, rejects: list[Rejected]) -> Iterator[RekeyCandidate]:
+    """Yield the rejected documents that have both IDs.
+
+    The caller reads them twice, once to count the IDs, because the documents may not fit into memory.
+    """
+    query = writer.rows.namespace.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
+    key = writer.collection.key
+    for start in range(0, len(rejects), BATCH_SIZE):
+        numbers = [number for _, number in rejects[start : start + BATCH_SIZE]]
+        for number, data in writer.rows.connection.execute(query, (numbers,), binary=True).fetchall():
             raw = bytes(data)
             try:
                 document = decode_sound(raw)
             except InvalidBSON:
                 continue
-            claimed = document.get(key.path)
-            if "_id" in document and claimed is not None and claimed != "":
-                own = ids.uuid_of(claims.collection.name, document["_id"], objectid=True)
-                yield Claim(raw_bson.source_id(raw), number, raw, document, key.uuid(claimed), own)
+            value = document.get(key.path)
+            if "_id" in document and value is not None and value != "":
+                derived_id = ids.uuid_of(writer.collection.name, document["_id"], objectid=True)
+                yield RekeyCandidate(raw_bson.source_id(raw), number, raw, document, key.uuid(value), derived_id)
 
 
-def _settle(claims: ConflictResolver, batch: list[Claim]) -> Iterator[Rejected]:
-    """One batch, one transaction. What turns out not to be plain is left."""
-    with claims.connection.transaction():
-        journal.record_transaction(claims.connection, claims.namespace)
-        done = _bring(claims, _plain(claims, batch))
-        _forget(claims, done)
-    yield from ((claim.source_id, claim.number) for claim in done)
+def _rekey_batch(writer: DocumentWriter, batch: list[RekeyCandidate]) -> Iterator[Rejected]:
+    """Load the simple cases of a batch in one transaction, and leave the others rejected."""
+    with writer.rows.connection.transaction():
+        journal.record_transaction(writer.rows.connection, writer.rows.namespace)
+        done = _load(writer, _select_simple(writer, batch))
+        _delete_rejects(writer, done)
+    yield from ((candidate.source_id, candidate.number) for candidate in done)
 
 
-def _bring(claims: ConflictResolver, plain: list[Claim]) -> list[Claim]:
-    """Loads what can be loaded under its new id; returns that."""
-    translation, output = claims.translation([claim.document for claim in plain]), Output()
+def _load(writer: DocumentWriter, candidates: list[RekeyCandidate]) -> list[RekeyCandidate]:
+    """Load candidates under their derived IDs; return those that could be loaded."""
+    translation, output = writer.translation([candidate.document for candidate in candidates]), Output()
     done, aliases = [], []
-    for place, claim in enumerate(plain):
-        result, findings = translation.translate(
-            claim.document, claim.own, claims.unfaithful(claim.document, claim.raw)
-        )
+    for place, each in enumerate(candidates):
+        unfaithful = writer.unfaithful(each.document, each.raw)
+        result, findings = translation.translate(each.document, each.derived_id, unfaithful)
         if isinstance(result, Loaded):
-            claims.encoder.add(output, place, claim.source_id, claim.raw, result, claim.document)
-            claims.encoder.add_findings(output, place, [*findings, claims.rekeyed(claim.source_id)])
-            aliases.append((claim.claimed, claim.own, claims.owner_of(claim.document, result.row)))
-            done.append(claim)
-    if long := {index for index, _ in overlong(claims.connection, claims.collection, output)}:
-        drop(output, long)
-        aliases = [each for place, each in enumerate(aliases) if place not in long]
-        done = [each for place, each in enumerate(done) if place not in long]
-    copy_rows(claims.connection, claims.namespace, claims.encoder, output.rows)
-    copy_records(claims.connection, claims.namespace, claims.collection.name, output)
-    claims.alias(aliases)
+            writer.encoder.add(output, place, each.source_id, each.raw, result, each.document)
+            writer.encoder.add_findings(output, place, [*findings, writer.rekeyed(each.source_id)])
+            aliases.append((each.requested_id, each.derived_id, writer.owner_of(each.document, result.row)))
+            done.append(each)
+    if overlong := {index for index, _ in find_overlong(writer.rows.connection, writer.collection, output)}:
+        drop(output, overlong)
+        aliases = [each for place, each in enumerate(aliases) if place not in overlong]
+        done = [each for place, each in enumerate(done) if place not in overlong]
+    copy_rows(writer.rows.connection, writer.rows.namespace, writer.encoder, output.rows)
+    copy_records(writer.rows.connection, writer.rows.namespace, writer.collection.name, output)
+    writer.add_aliases(aliases)
     return done
 
 
-def _plain(claims: ConflictResolver, batch: list[Claim]) -> list[Claim]:
-    table, key = claims.namespace.table(claims.collection.table.name), claims.collection.key.column
-    taken = existing(claims.connection, table, key, [id for claim in batch for id in (claim.claimed, claim.own)])
-    spelled = [spell_id(claim.claimed) for claim in batch]
-    query = claims.namespace.sql(
-        "SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded' AND target_id = ANY(%(ids)s)"
-        " UNION ALL SELECT claimed FROM {aliases} WHERE collection = %(name)s AND claimed = ANY(%(ids)s)"
-    )
-    named = claims.connection.execute(query, {"name": claims.collection.name, "ids": spelled})
-    ours = {row[0] for row in named}
-    query = claims.namespace.sql(
-        "SELECT source_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) GROUP BY 1 HAVING count(*) > 1"
-    )
-    found = claims.connection.execute(query, (claims.collection.name, [claim.source_id for claim in batch]))
-    copies = {bytes(row[0]) for row in found}
+def _select_simple(writer: DocumentWriter, batch: list[RekeyCandidate]) -> list[RekeyCandidate]:
+    """Return the candidates of a batch that the present rows and records allow."""
+    taken = _existing_ids(writer, batch)
+    own = _own_ids(writer, batch)
+    repeated = _repeated_source_ids(writer, batch)
     return [
-        claim
-        for claim in batch
-        if claim.claimed in taken
-        and claim.own not in taken
-        and spell_id(claim.claimed) not in ours
-        and claim.source_id not in copies
+        candidate
+        for candidate in batch
+        if candidate.requested_id in taken
+        and candidate.derived_id not in taken
+        and spell_id(candidate.requested_id) not in own
+        and candidate.source_id not in repeated
     ]
 
 
-def _forget(claims: ConflictResolver, done: list[Claim]) -> None:
-    """They are not rejected any more."""
-    query = claims.namespace.sql("DELETE FROM {rejects} WHERE id = ANY(%s)")
-    claims.connection.execute(query, ([claim.number for claim in done],))
-    query = claims.namespace.sql(
+def _existing_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[Any]:
+    """Return those of the candidates' IDs that rows have."""
+    wanted = [row_id for each in batch for row_id in (each.requested_id, each.derived_id)]
+    table = writer.rows.table(writer.collection)
+    return find_existing(writer.rows.connection, table, writer.collection.key.column, wanted)
+
+
+def _own_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[str]:
+    """Return those of the requested IDs that rows or aliases of this migration have."""
+    query = writer.rows.namespace.sql(
+        "SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded' AND target_id = ANY(%(ids)s)"
+        " UNION ALL SELECT claimed FROM {aliases} WHERE collection = %(name)s AND claimed = ANY(%(ids)s)"
+    )
+    values = {"name": writer.collection.name, "ids": [spell_id(each.requested_id) for each in batch]}
+    return {row[0] for row in writer.rows.connection.execute(query, values)}
+
+
+def _repeated_source_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[bytes]:
+    """Return those of the `_id`s that several documents of the source have."""
+    query = writer.rows.namespace.sql(
+        "SELECT source_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) GROUP BY 1 HAVING count(*) > 1"
+    )
+    values = (writer.collection.name, [candidate.source_id for candidate in batch])
+    return {bytes(row[0]) for row in writer.rows.connection.execute(query, values)}
+
+
+def _delete_rejects(writer: DocumentWriter, done: list[RekeyCandidate]) -> None:
+    """Delete the rejects of loaded documents, and the ledger rows that recorded them as rejected."""
+    query = writer.rows.namespace.sql("DELETE FROM {rejects} WHERE id = ANY(%s)")
+    writer.rows.connection.execute(query, ([candidate.number for candidate in done],))
+    query = writer.rows.namespace.sql(
         "DELETE FROM {ledger} WHERE collection = %s AND outcome = 'rejected' AND source_id = ANY(%s)"
     )
-    claims.connection.execute(query, (claims.collection.name, [claim.source_id for claim in done]))
+    writer.rows.connection.execute(query, (writer.collection.name, [candidate.source_id for candidate in done]))

@@ -1,5 +1,7 @@
-"""Which rows of a translated batch may be loaded: not what claims an id or a unique value that is taken, nor what an
-index could not take. It is rejected at once; `claims` decides between the claimants when all have been seen.
+"""Which rows of a translated batch may be loaded.
+
+A row is rejected here if its ID or a unique value is already in use, or if an index cannot store one of its texts.
+Conflict resolution (`reconciliation`) decides between the documents after all of them have been read.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from psycopg import sql
 from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
 from migrator.rows.copy import copy_rows
-from migrator.rows.lookup import array_for_sql, plain
+from migrator.rows.lookup import array_parameter, plain_value
 from migrator.state.journal import Namespace
 from migrator.translation.encoder import Output, drop
 from migrator.translation.outcomes import Reject
@@ -23,59 +25,60 @@ Connection = psycopg.Connection[Any]
 
 
 class Admission:
-    """Lets the rows of one collection into their table, batch by batch.
+    """Loads the rows of one collection into their table, batch by batch.
 
-    Nearly always nothing is taken, and asking costs as much as a tenth of loading. So rows are sent as they are; once
-    the table has refused one, it is asked before.
+    In most batches there is no conflict, and checking for one costs up to a tenth of the loading time. Therefore rows
+    are sent unchecked until the table has refused one; from then on, every batch is checked first.
     """
 
     def __init__(self, connection: Connection, namespace: Namespace, translator: Translator) -> None:
         self._connection, self._namespace, self._translator = connection, namespace, translator
         self._collection = translator.collection
-        self._asks_first = False
+        self._checks_first = False
 
-    def bring(self, output: Output, data: bytes, starts: list[int]) -> None:
-        """Loads the rows of a batch, whose documents begin at `starts` of `data`; what claims a taken value, or holds
-        what an index could not take, is rejected.
+    def load(self, output: Output, data: bytes, starts: list[int]) -> None:
+        """Load the rows of a batch and reject those that cannot be stored.
 
-        Raises `UniqueViolation` where the table refuses a row: then the whole transaction is to be done again. (In a
-        savepoint, rows would not bear the transaction's own number, which `journal.sign` keeps.)
+        `data` is the BSON of the batch; its documents begin at the byte offsets `starts`.
+
+        Raises: `UniqueViolation` if the table refuses a row; the caller must repeat the whole transaction. (A savepoint
+        is no alternative: its rows would not have the transaction ID that `journal.record_transaction` records.)
         """
-        self._refuse(output, data, starts, overlong(self._connection, self._collection, output))
-        if self._asks_first or self._claims_twice(output):
-            self._refuse(output, data, starts, self._taken(output))
+        self._reject(output, data, starts, find_overlong(self._connection, self._collection, output))
+        if self._checks_first or self._has_duplicates(output):
+            self._reject(output, data, starts, self._find_taken(output))
         try:
             copy_rows(self._connection, self._namespace, self._translator.encoder, output.rows)
         except psycopg.errors.UniqueViolation:
-            self._asks_first = True
+            self._checks_first = True
             raise
 
-    def _refuse(self, output: Output, data: bytes, starts: list[int], reasons: Iterator[tuple[int, Reject]]) -> None:
-        refused: dict[int, Reject] = {}
-        for index, reject in reasons:
-            refused.setdefault(index, reject)  # the first reason counts
-        for index, reject in refused.items():
+    def _reject(self, output: Output, data: bytes, starts: list[int], found: Iterator[tuple[int, Reject]]) -> None:
+        rejects: dict[int, Reject] = {}
+        for index, reject in found:
+            rejects.setdefault(index, reject)  # the first reason is recorded
+        for index, reject in rejects.items():
             raw = raw_bson.document_at(data, starts[output.places[index]])
             self._translator.reject(output, raw, reject)
-        if refused:
-            drop(output, refused.keys())
+        if rejects:
+            drop(output, rejects.keys())
 
-    def _claims(self, output: Output) -> Iterator[tuple[str, str, list[Any]]]:
-        """(column, reason, the value of each row)."""
+    def _unique_columns(self, output: Output) -> Iterator[tuple[str, str, list[Any]]]:
+        """Yield (column, reject reason, value of each row) of every column whose values must be unique."""
         yield self._collection.key.column, "duplicate_id", output.ids
         for number, (column, reason) in enumerate(self._collection.unique.items()):
             yield column, reason, [values[number] for values in output.uniques]
 
-    def _claims_twice(self, output: Output) -> bool:
-        """Whether two rows of the batch are in each other's way."""
-        present = ([value for value in values if value is not None] for _, _, values in self._claims(output))
+    def _has_duplicates(self, output: Output) -> bool:
+        """Return whether two rows of the batch have the same unique value."""
+        present = ([value for value in values if value is not None] for _, _, values in self._unique_columns(output))
         return any(len(set(values)) < len(values) for values in present)
 
-    def _taken(self, output: Output) -> Iterator[tuple[int, Reject]]:
-        """The rows whose claims are taken, by the table or by an earlier row of the batch."""
+    def _find_taken(self, output: Output) -> Iterator[tuple[int, Reject]]:
+        """Yield the rows with a unique value that the table or an earlier row of the batch has already."""
         table = self._namespace.table(self._collection.table.name)
-        for column, reason, values in self._claims(output):
-            taken = existing(self._connection, table, column, values)
+        for column, reason, values in self._unique_columns(output):
+            taken = find_existing(self._connection, table, column, values)
             for index, value in enumerate(values):
                 if value is None:
                     continue
@@ -84,27 +87,27 @@ class Admission:
                 taken.add(value)
 
 
-def overlong(connection: Connection, collection: Collection, output: Output) -> Iterator[tuple[int, Reject]]:
-    """The rows (by their place) that hold a text which an index could not take."""
+def find_overlong(connection: Connection, collection: Collection, output: Output) -> Iterator[tuple[int, Reject]]:
+    """Yield the rows (index in the batch) with a text that is too long for an index."""
     for index, column, text in output.probes:
-        if not passes(connection, collection.probes[column], text):
+        if not fits_index(connection, collection.probes[column], text):
             yield index, Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
 
 
-def existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:
-    """Which of these values rows have already."""
-    asked = [value for value in values if value is not None]
-    if not asked:
+def find_existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:
+    """Return those of the values that a column of the table has already."""
+    wanted = [value for value in values if value is not None]
+    if not wanted:
         return set()
-    uuids = isinstance(asked[0], bytes)
+    uuids = isinstance(wanted[0], bytes)
     query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY(%s{cast})").format(
         column=sql.Identifier(column), table=table, cast=sql.SQL("::uuid[]" if uuids else "::text[]")
     )
-    return {plain(value) for (value,) in connection.execute(query, (array_for_sql(asked),), binary=True)}
+    return {plain_value(value) for (value,) in connection.execute(query, (array_parameter(wanted),), binary=True)}
 
 
-def passes(connection: Connection, probe: str, text: str) -> bool:
-    """Whether an index will be able to take a text: an expression over it does not fail."""
+def fits_index(connection: Connection, probe: str, text: str) -> bool:
+    """Return whether an index can store a text: the index expression `probe`, applied to it, does not fail."""
     query = sql.SQL("SELECT {} IS NULL").format(sql.SQL(_literal(probe)).format(sql.Placeholder()))
     try:
         with connection.transaction():
@@ -115,5 +118,5 @@ def passes(connection: Connection, probe: str, text: str) -> bool:
 
 
 def _literal(text: str) -> LiteralString:
-    # Probes are written in mappings, by the engineer who writes the schema; they are code, not data.
+    # Probes are part of the mapping, written by the author of the schema. They are code, not data.
     return text

@@ -1,4 +1,4 @@
-"""Sends encoded tuples into PostgreSQL by binary COPY."""
+"""Copies encoded rows and records into PostgreSQL with binary COPY."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from migrator.translation.encoder import Encoder, Output, member_tuples
 
 
 def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes]) -> None:
-    """Rows into their table; the columns are named, because a table that was there before may have another order."""
+    """Insert encoded rows into their table."""
+    # The columns are named because the table may have existed before, with another column order.
     names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
     copy(connection, namespace.table(encoder.collection.table.name), tuples, names)
 
 
 def replace_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes]) -> None:
-    """Rows in the place of those with the same ids. Nothing is deleted, so no key takes along who refers to them."""
+    """Overwrite the rows that have the same IDs as the encoded rows.
+
+    Rows are updated, not deleted, so that no foreign key deletes the rows that refer to them.
+    """
     table, key = namespace.table(encoder.collection.table.name), sql.Identifier(encoder.collection.key.column)
     incoming = sql.Identifier("pg_temp", f"incoming_{encoder.collection.table.name}")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, table))
@@ -29,7 +33,7 @@ def replace_rows(connection: Connection, namespace: Namespace, encoder: Encoder,
 
 
 def copy_records(connection: Connection, namespace: Namespace, collection: str, output: Output) -> None:
-    """The records of a batch, by binary COPY."""
+    """Insert the records of a batch: ledger, rejects, archive, findings, links and member lists."""
     copy(connection, namespace.sql("{ledger}"), output.ledger + output.outcomes)
     columns = sql.SQL(" (collection, source_id, reason, detail, document)")
     copy(connection, namespace.sql("{rejects}"), output.rejects, columns)

@@ -1,13 +1,12 @@
-"""Answers the lookups of a batch of documents with one query each: `References` for the translation."""
+"""Looks up the rows that a batch of documents refers to, with one query per lookup."""
 
 from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import psycopg
 from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
@@ -17,104 +16,95 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Found, Lookup
 from migrator.postgres.copy_format import kind_of_column
-from migrator.state.journal import Namespace
+from migrator.rows.store import RowStore
 from migrator.translation.encoder import spell_id
 
 Resolved = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
 Answers = dict[Any, list[Found]]
+MAX_CACHED_KEYS = 20_000  # per lookup
 
 
 class RowLookup:
-    """Looks up rows of the tenant for documents. Keeps what it found for as long as the rows cannot change: one level.
+    """Looks up rows of the tenant for documents.
 
-    `most` bounds the memory of that cache, in keys per lookup.
+    Results are cached. Use one instance only while the rows cannot change: for one level of collections.
     """
 
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        namespace: Namespace,
-        mappings: Mapping[str, Collection],
-        tenant: uuid.UUID,
-        most: int = 20_000,
-    ) -> None:
-        self._connection = connection
-        self._namespace = namespace
-        self._mappings = mappings
-        self._tenant = tenant
-        self._most = most
-        # By what was asked for, too: collections of one level may ask the same for different columns.
-        self._known: dict[tuple[str, ...], dict[Any, tuple[Found, ...]]] = defaultdict(dict)
+    def __init__(self, rows: RowStore, tenant: uuid.UUID, max_cached_keys: int = MAX_CACHED_KEYS) -> None:
+        self._rows, self._tenant = rows, tenant
+        self._max_cached_keys = max_cached_keys
+        # The columns are part of the key: collections of one level may look up the same rows with other columns.
+        self._cache: dict[tuple[str, ...], dict[Any, tuple[Found, ...]]] = defaultdict(dict)
 
     def references(self, collection: Collection, documents: Iterable[Document]) -> Resolved:
-        """Everything these documents may ask `Context.find` for."""
+        """Return the result of every lookup that the documents may make with `Context.find`."""
         documents = list(documents)
-        return {lookup.name: self._learn(lookup, lookup.keys(documents)) for lookup in collection.lookups}
+        return {lookup.name: self._find(lookup, lookup.keys(documents)) for lookup in collection.lookups}
 
     def listed(self, collection: Collection, documents: Iterable[Document]) -> dict[Any, tuple[tuple[Any, int], ...]]:
-        """Who lists these documents, where the mapping says that somebody does: `Context.listed`."""
+        """Return which rows list these documents, for `Context.listed`: ID → (ID of the lister, position)."""
         if collection.listed_by is None:
             return {}
-        claimed = {spell_id(collection.key.uuid(document.get(collection.key.path))) for document in documents}
-        query = self._namespace.sql(
+        wanted = {spell_id(collection.key.uuid(document.get(collection.key.path))) for document in documents}
+        query = self._rows.namespace.sql(
             "SELECT listed, lister, position FROM {links} WHERE collection = %s AND listed = ANY(%s)"
             " ORDER BY listed, lister, position"
         )
         answers: dict[Any, tuple[tuple[Any, int], ...]] = {}
-        for listed, lister, position in self._connection.execute(query, (collection.listed_by, list(claimed))):
+        for listed, lister, position in self._rows.connection.execute(query, (collection.listed_by, list(wanted))):
             key = uuid.UUID(listed).bytes
             answers[key] = (*answers.get(key, ()), (uuid.UUID(lister).bytes, position))
         return answers
 
-    def _learn(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Found, ...]]:
-        known = self._known[*lookup.name, *lookup.carry]
-        missing = keys - known.keys()
+    def _find(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Found, ...]]:
+        cached = self._cache[*lookup.name, *lookup.carry]
+        missing = keys - cached.keys()
         if not missing:
-            return known
-        if len(known) + len(missing) > self._most:
-            known.clear()
+            return cached
+        if len(cached) + len(missing) > self._max_cached_keys:
+            cached.clear()
             missing = keys
-        answers = self._ask(lookup, list(missing))
-        known.update({key: tuple(answers.get(key, ())) for key in missing})
-        return known
+        answers = self._query(lookup, list(missing))
+        cached.update({key: tuple(answers.get(key, ())) for key in missing})
+        return cached
 
-    def _ask(self, lookup: Lookup, keys: list[Any]) -> Answers:
+    def _query(self, lookup: Lookup, keys: list[Any]) -> Answers:
         if lookup.by == "_id":
-            return self._ask_ledger(lookup, keys)
-        answers = self._ask_table(lookup, keys)
+            return self._query_ledger(lookup, keys)
+        answers = self._query_table(lookup, keys)
         if lookup.by == "id":
-            for key, found in self._ask_aliases(lookup, keys).items():
+            for key, found in self._query_aliases(lookup, keys).items():
                 answers[key] += found
         return answers
 
-    def _ask_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table, column = self._mappings[lookup.collection].table, sql.Identifier(lookup.by)
+    def _query_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        table, column = self._rows.mappings[lookup.collection].table, sql.Identifier(lookup.by)
         cast = sql.SQL(kind_of_column(table.c[lookup.by]))
         query = self._select(lookup, sql.SQL("t.{}").format(column))
         query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND t.tenant_id = %s ORDER BY t.id").format(
-            self._namespace.table(table.name), column, cast
+            self._rows.namespace.table(table.name), column, cast
         )
-        return self._collect(lookup, query, (array_for_sql(keys), self._tenant))
+        return self._collect(lookup, query, (array_parameter(keys), self._tenant))
 
-    def _ask_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table = self._mappings[lookup.collection].table
+    def _query_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        table = self._rows.mappings[lookup.collection].table
         cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
         query = self._select(lookup, sql.SQL("a.claimed::{}").format(cast), owner=sql.SQL("a.owner"))
-        query += self._namespace.sql(
+        query += self._rows.namespace.sql(
             " FROM {aliases} a JOIN {table} t ON t.id = a.target::{cast}"
             " WHERE a.collection = %s AND a.claimed = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
-            table=self._namespace.table(table.name),
+            table=self._rows.namespace.table(table.name),
             cast=cast,
         )
         return self._collect(lookup, query, (lookup.collection, [spell_id(key) for key in keys], self._tenant))
 
-    def _ask_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table = self._mappings[lookup.collection].table
+    def _query_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        table = self._rows.mappings[lookup.collection].table
         query = self._select(lookup, sql.SQL("l.source_id"))
-        query += self._namespace.sql(
+        query += self._rows.namespace.sql(
             " FROM {ledger} l JOIN {table} t ON t.id::text = l.target_id"
             " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.id",
-            table=self._namespace.table(table.name),
+            table=self._rows.namespace.table(table.name),
         )
         return self._collect(lookup, query, (lookup.collection, keys))
 
@@ -124,14 +114,14 @@ class RowLookup:
 
     def _column(self, lookup: Lookup, name: str) -> sql.Composed:
         column = sql.SQL("t.{}").format(sql.Identifier(name))
-        if kind_of_column(self._mappings[lookup.collection].table.c[name]) == "timestamp":
-            # A plain value, as everywhere; and PostgreSQL has dates that Python has not.
+        if kind_of_column(self._rows.mappings[lookup.collection].table.c[name]) == "timestamp":
+            # A plain value, as everywhere. PostgreSQL also has dates that Python cannot represent.
             return sql.SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(column)
         return column
 
     def _collect(self, lookup: Lookup, query: sql.Composed, values: tuple[Any, ...]) -> Answers:
         answers: Answers = defaultdict(list)
-        with self._connection.cursor(binary=True) as cursor:
+        with self._rows.connection.cursor(binary=True) as cursor:
             cursor.adapters.register_loader("uuid", PlainUuid)
             for key, owner, row_id, *carried in cursor.execute(query, values):
                 answers[key].append(Found(row_id, dict(zip(lookup.carry, carried, strict=True)), owner))
@@ -139,7 +129,7 @@ class RowLookup:
 
 
 class PlainUuid(Loader):
-    """A UUID as the plain value of mappings, its 16 bytes: an object for each takes longer than the whole question."""
+    """Loads a UUID as its 16 bytes. Creating a UUID object for each takes longer than the whole query."""
 
     format = Format.BINARY
 
@@ -147,18 +137,20 @@ class PlainUuid(Loader):
         return bytes(data)
 
 
-def array_for_sql(values: list[Any]) -> Any:
-    """Plain ids → a psycopg parameter for an array; UUIDs as one literal: objects take psycopg longer to write than the
-    server takes to look them up."""
+def array_parameter(values: list[Any]) -> Any:
+    """Convert plain IDs to a psycopg parameter for an array.
+
+    UUIDs become one array literal: psycopg needs longer to write UUID objects than the server needs for the lookup.
+    """
     uuids = bool(values) and isinstance(values[0], bytes)
     return "{" + ",".join([value.hex() for value in values]) + "}" if uuids else values
 
 
-def for_sql(value: Any) -> Any:
-    """A plain id → a psycopg parameter."""
+def sql_parameter(value: Any) -> Any:
+    """Convert a plain ID to a psycopg parameter."""
     return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
 
 
-def plain(value: Any) -> Any:
-    """A value as psycopg loads it → the plain value of mappings."""
+def plain_value(value: Any) -> Any:
+    """Convert a value loaded by psycopg to the plain value that mappings use."""
     return value.bytes if isinstance(value, uuid.UUID) else value

@@ -1,4 +1,4 @@
-"""Which ObjectIds belong to a row: queries over ledger and rows."""
+"""Which ObjectIds belong to a row: queries over the ledger and the rows of member collections."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
 from migrator.state.journal import Namespace
 
-_SOURCE_ID = 22  # bytes of the BSON document {"_id": ObjectId}
-
-
-_OBJECTID = 12  # bytes
+_SOURCE_ID_SIZE = 22  # bytes of the BSON document {"_id": ObjectId}
+_OBJECTID_SIZE = 12  # bytes
 
 
 def owners_of(mappings: Mapping[str, Collection], name: str) -> Iterator[tuple[Collection, MemberList]]:
-    """The collections that list documents of the collection `name`."""
+    """Yield the collections that list documents of the collection `name`, with the rule for the list."""
     for mapping in mappings.values():
         yield from ((mapping, rule) for rule in mapping.members if rule.collection == name)
 
 
 def lister_of(mappings: Mapping[str, Collection], name: str) -> str | None:
-    """The column of the collection `name` with the row that lists its documents; None where none does.
+    """Return the column of the collection `name` that names the row which lists its documents; None if there is none.
 
-    Of several such columns the first: the members of the others are found by a join."""
+    If there are several, the first one is returned. The members of the other lists are found by a join."""
     return next((rule.by for _, rule in owners_of(mappings, name)), None)
 
 
 def read_list(members: bytes | None) -> list[ObjectId]:
-    """The ids in what `members_query` gathers, in their order."""
+    """Return the ObjectIds that `members_query` has concatenated, sorted."""
     data = members or b""
-    return [ObjectId(each) for each in sorted(data[at : at + _OBJECTID] for at in range(0, len(data), _OBJECTID))]
+    return [
+        ObjectId(each) for each in sorted(data[at : at + _OBJECTID_SIZE] for at in range(0, len(data), _OBJECTID_SIZE))
+    ]
 
 
 def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule: MemberList) -> sql.Composed:
-    """`SELECT by, members`: the ObjectIds of the rows that name the same row, in any order."""
+    """Return the query `SELECT owner, members`: the ObjectIds of the rows that name the same owner, in any order.
+
+    The caller adds a WHERE clause, if any, and `GROUP BY 1`.
+    """
     there = mappings[rule.collection]
     return namespace.sql(
         "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
@@ -47,5 +50,5 @@ def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule
         table=namespace.table(there.table.name),
         key=sql.Identifier(there.key.column),
         name=sql.Literal(there.name),
-        size=sql.Literal(_SOURCE_ID),
+        size=sql.Literal(_SOURCE_ID_SIZE),
     )

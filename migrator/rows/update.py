@@ -1,11 +1,10 @@
-"""Changes to rows that are loaded already, with ledger, residue and findings in step. Callers open the transaction."""
+"""Updates loaded rows together with their ledger rows, residues and findings. The caller opens the transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from migrator.documents.codec import decode
@@ -15,71 +14,32 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column
-from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys
-from migrator.rows.lookup import for_sql
-from migrator.rows.rebuild import read_loaded
+from migrator.rows.lookup import sql_parameter
+from migrator.rows.rebuild import LoadedRow, read_loaded
+from migrator.rows.store import Connection, RowStore
 from migrator.state import journal
 from migrator.state.journal import Namespace
 from migrator.translation.encoder import finding_tuple, spell_id
 from migrator.translation.interpreter import rebuild, residue_of
 from migrator.translation.outcomes import Finding
 
-Connection = psycopg.Connection[Any]
-Loaded = tuple[bytes, Row, bytes | None]  # source_id, row, residue
-AT_ONCE = 1000
+BATCH_SIZE = 1000  # rows
 
 
-LONGEST = 2000  # bytes of an `_id` that any B-tree takes: its entries have 2,704 at most
+def update_rows(rows: RowStore, collection: Collection, changes: Mapping[Any, Row], code: str | None) -> None:
+    """Set columns of rows, by plain ID, and update the residues so that the documents stay the same.
 
-
-def ensure_ledger_index(connection: Connection, namespace: Namespace) -> None:
-    """The ways to a ledger entry, by row and by `_id`; made when first needed: every load after pays for them."""
-    index_rows(connection, namespace)
-    _index_ids(connection, namespace, "hash")  # what is still to come may have an `_id` of any length
-
-
-def index_rows(connection: Connection, namespace: Namespace) -> None:
-    """The way by row. What tells apart comes first: with the collection's name before it, sorting takes twice that."""
-    connection.execute(
-        namespace.sql("CREATE INDEX IF NOT EXISTS ledger_target_idx ON {ledger} (target_id, collection)")
-    )
-
-
-def index_ids(connection: Connection, namespace: Namespace) -> None:
-    """The way by `_id`, when all documents are in the ledger: a B-tree, half the work, unless one is too long."""
-    there = connection.execute("SELECT to_regclass(%s)", (f"{namespace.records}.ledger_source_idx",)).fetchone()
-    if there and there[0] is not None:
-        return  # looking at every `_id` takes as long as a small index
-    longest = connection.execute(namespace.sql("SELECT max(octet_length(source_id)) FROM {ledger}")).fetchone()
-    _index_ids(connection, namespace, "btree" if longest and (longest[0] or 0) <= LONGEST else "hash")
-
-
-def _index_ids(connection: Connection, namespace: Namespace, method: str) -> None:
-    query = "CREATE INDEX IF NOT EXISTS ledger_source_idx ON {ledger} USING {method} (source_id)"
-    connection.execute(namespace.sql(query, method=sql.Identifier(method)))
-
-
-def update_rows(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    collection: Collection,
-    changes: Mapping[Any, Row],
-    code: str | None,
-) -> None:
-    """Gives rows (by plain id) other column values; what these no longer give back goes to the residue.
-
-    With a `code`, each changed document gets a finding."""
-    journal.record_transaction(connection, namespace)
+    With a `code`, every changed document gets a finding with this code."""
+    journal.record_transaction(rows.connection, rows.namespace)
     ids = [spell_id(row_id) for row_id in changes]
-    found = list(read_loaded(connection, namespace, mappings, collection, ids))
-    write_changes(connection, namespace, collection, found, changes)
+    found = list(read_loaded(rows, collection, ids))
+    write_changes(rows, collection, found, changes)
     if code is not None:
-        add_findings(connection, namespace, _findings(collection, code, found, changes))
+        add_findings(rows.connection, rows.namespace, _findings(collection, code, found, changes))
 
 
 def _findings(
-    collection: Collection, code: str, found: Iterable[Loaded], changes: Mapping[Any, Row]
+    collection: Collection, code: str, found: Iterable[LoadedRow], changes: Mapping[Any, Row]
 ) -> Iterator[Finding]:
     for source_id, row, _ in found:
         detail = ", ".join(changes[row[collection.key.column]])
@@ -87,57 +47,47 @@ def _findings(
 
 
 def write_changes(
-    connection: Connection,
-    namespace: Namespace,
-    collection: Collection,
-    found: Iterable[Loaded],
-    changes: Mapping[Any, Row],
+    rows: RowStore, collection: Collection, found: Iterable[LoadedRow], changes: Mapping[Any, Row]
 ) -> None:
-    """Gives rows that were read (`read_loaded`) other column values; the residues follow."""
-    query = namespace.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
-    with connection.pipeline():  # two statements a row, and nobody waits for their answers
-        for source_id, row, kept in found:
+    """Set columns of rows that `read_loaded` has returned, and update their residues."""
+    query = rows.namespace.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
+    with rows.connection.pipeline():  # two statements per row, without waiting for each answer
+        for source_id, row, before in found:
             row_id = row[collection.key.column]
             change = changes[row_id]
-            document = rebuild(collection, decode(source_id), row, kept)
-            residue = residue_of(collection, document, {**row, **change}) if whole_of(kept) is None else kept
-            update_row(connection, namespace, collection, row_id, change)
-            connection.execute(query, (residue, collection.name, spell_id(row_id)))
+            document = rebuild(collection, decode(source_id), row, before)
+            residue = residue_of(collection, document, {**row, **change}) if whole_of(before) is None else before
+            update_row(rows, collection, row_id, change)
+            rows.connection.execute(query, (residue, collection.name, spell_id(row_id)))
 
 
-def update_row(connection: Connection, namespace: Namespace, collection: Collection, row_id: Any, change: Row) -> None:
-    """Sets columns of one row; values are plain."""
+def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row) -> None:
+    """Set columns of one row. Values are plain."""
     assignments, values = [], list[Any]()
     for name, value in change.items():
         expression, given = as_parameters(value, kind_of_column(collection.table.c[name]))
         assignments.append(sql.SQL("{} = {}").format(sql.Identifier(name), expression))
         values += given
     query = sql.SQL("UPDATE {} SET {} WHERE {} = %s").format(
-        namespace.table(collection.table.name),
+        rows.table(collection),
         sql.SQL(", ").join(assignments),
         sql.Identifier(collection.key.column),
     )
-    connection.execute(query, (*values, for_sql(row_id)))
+    rows.connection.execute(query, (*values, sql_parameter(row_id)))
 
 
 def as_parameters(value: Any, kind: str) -> tuple[sql.SQL, tuple[Any, ...]]:
-    """An expression for a plain value of a column, and its parameters."""
+    """Return an SQL expression for a plain value of a column, and its parameters."""
     if value is None or kind not in ("jsonb", "timestamp"):
-        return sql.SQL("%s"), (for_sql(value),)
+        return sql.SQL("%s"), (sql_parameter(value),)
     if kind == "jsonb":
         return sql.SQL("%s::jsonb"), (to_text(value),)
-    # In two steps, because intervals are multiplied as doubles; and PostgreSQL has dates that Python has not.
+    # In two parts, because PostgreSQL multiplies intervals as doubles. A datetime is no alternative: PostgreSQL has
+    # dates that Python cannot represent.
     whole = "timestamp 'epoch' + %s::bigint * interval '1 day' + %s::bigint * interval '1 microsecond'"
     return sql.SQL(whole), divmod(value, 86_400_000_000)
 
 
 def add_findings(connection: Connection, namespace: Namespace, findings: Iterable[Finding]) -> None:
+    """Insert findings."""
     copy(connection, namespace.sql("{findings}"), [finding_tuple(finding) for finding in findings])
-
-
-def referring(connection: Connection, namespace: Namespace, collection: Collection) -> list[ForeignKey]:
-    """The keys by which rows of other tables refer to rows of a collection."""
-    relation = Relation(namespace.rows, collection.table.name)
-    found = find_keys(connection, collection.table.metadata, namespace.rows)
-    wanted = (collection.key.column,)
-    return [key for key in found if key.parent == relation and key.parent_columns == wanted and key.child != relation]

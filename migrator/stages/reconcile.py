@@ -19,7 +19,8 @@ from migrator.mapping.collection import Collection, ExpectedRows, LatestOf
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.trees import Trees
-from migrator.rows.update import ensure_ledger_index
+from migrator.rows.ledger_indexes import ensure_ledger_indexes
+from migrator.rows.store import RowStore
 from migrator.state import journal
 from migrator.state.journal import Namespace
 
@@ -39,34 +40,32 @@ def reconcile(
 ) -> None:
     """Settles one collection, once. `settled` is told its table when that has all its rows, though not their last
     values."""
-    collection = claims.collection
+    rows, collection = claims.rows, claims.collection
     step = f"reconcile {collection.name}"
     if step in journal.finished_steps(connection, namespace):
         return
     began = journal.read_clock(connection)
     pending = claims.pending_rejects()
     if pending:
-        ensure_ledger_index(connection, namespace)
+        ensure_ledger_indexes(connection, namespace)
         membership.forget(connection, namespace, collection.name)  # some of what was loaded will give way
-    emit(StepStarted(step=step, total=len(pending), unit="claims"))
+    emit(StepStarted(step=step, total=len(pending), unit="ID conflicts"))
     done = 0
     for done, _ in enumerate(claims.resolve_all(pending), start=1):
         emit(StepAdvanced(step=step, done=min(done, len(pending))))
     _analyze(connection, namespace, collection)  # first: an index that is being built would keep it out
     settled(collection.table.name)
     if collection.tree is not None:
-        trees = Trees(
-            connection=connection, namespace=namespace, mappings=mappings, collection=collection, tenant=tenant, run=run
-        )
+        trees = Trees(rows=rows, collection=collection, tenant=tenant, run=run)
         trees.resolve()
-    membership.settle(connection, namespace, mappings, collection.name)
+    membership.compact_all(rows, collection.name)
     with connection.transaction():
         set_all_newest(connection, namespace, mappings, collection, tenant)
         for expected in collection.expected:
             report_missing(connection, namespace, mappings, collection, expected)
         membership.forget(connection, namespace, collection.name)
         journal.finish_step(connection, namespace, run, step, began=began)
-    emit(StepFinished(step=step, note=f"{done:,} claims settled"))
+    emit(StepFinished(step=step, note=f"{done:,} ID conflicts resolved"))
 
 
 def reconcile_again(
@@ -79,10 +78,9 @@ def reconcile_again(
     run: int,
 ) -> None:
     """The same for a collection that got more rows after it was settled."""
+    rows = RowStore(connection, namespace, mappings)
     if collection.tree is not None:
-        trees = Trees(
-            connection=connection, namespace=namespace, mappings=mappings, collection=collection, tenant=tenant, run=run
-        )
+        trees = Trees(rows=rows, collection=collection, tenant=tenant, run=run)
         trees.reattach()
         trees.forget_disagreements()
         trees.resolve()
@@ -91,7 +89,7 @@ def reconcile_again(
     for expected in collection.expected:
         report_missing(connection, namespace, mappings, collection, expected)
     _analyze(connection, namespace, collection)
-    membership.settle(connection, namespace, mappings, collection.name)
+    membership.compact_all(rows, collection.name)
 
 
 def set_all_newest(

@@ -20,6 +20,7 @@ from psycopg import sql
 from migrator.documents.codec import Document, decode_sound, same
 from migrator.mapping.collection import Collection
 from migrator.rows.rebuild import read_loaded
+from migrator.rows.store import RowStore
 from migrator.state.journal import Connection, Namespace
 from migrator.translation.encoder import spell_id
 from migrator.translation.interpreter import rebuild_bson
@@ -59,7 +60,7 @@ def rebuild_safely(
     ids: list[str],
 ) -> Iterator[tuple[bytes, str, bytes | None]]:
     """(source_id, target_id, document) of rows by id; None for a document whose residue is damaged."""
-    for source_id, row, residue in read_loaded(connection, namespace, mappings, mapping, ids):
+    for source_id, row, residue in read_loaded(RowStore(connection, namespace, mappings), mapping, ids):
         key = row[mapping.key.column]
         spelled = spell_id(key)
         try:

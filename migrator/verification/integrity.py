@@ -13,7 +13,7 @@ from migrator import ids
 from migrator.documents.codec import decode, show_id
 from migrator.mapping.collection import Collection, Tree
 from migrator.postgres.copy_format import kind_of_column
-from migrator.reconciliation.trees import heads_of_rings
+from migrator.reconciliation.trees import find_cycle_heads
 from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
 from migrator.verification.prescan import PARENTS, RINGS, Edge, Prescan, edges_of, orphans, strangers
@@ -122,7 +122,7 @@ def _rings(scope: Scope, mapping: Collection, tree: Tree) -> Check:
         " JOIN {table} p ON p.id = c.{parent} WHERE (p.{order}, p.id) >= (c.{order}, c.id))"
     ).format(**_names(scope, mapping, tree))
     rows = scope.connection.execute(query).fetchall()
-    heads = heads_of_rings([(row[0].bytes, row[1] and row[1].bytes, row[2]) for row in rows])
+    heads = find_cycle_heads([(row[0].bytes, row[1] and row[1].bytes, row[2]) for row in rows])
     told = {row[0].bytes: row for row in rows}
     note = "the row is its own ancestor"
     found = [

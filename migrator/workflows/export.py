@@ -22,6 +22,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import Collection
 from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.rows.rebuild import read_bson
+from migrator.rows.store import RowStore
 from migrator.state import journal
 from migrator.state.journal import Connection, Namespace
 
@@ -159,7 +160,7 @@ def documents_of(
     What has no rows of its own, and is loaded all the same, was merged: the ledger has it whole.
     """
     if name in mappings:
-        for _, document in read_bson(connection, namespace, mappings, mappings[name]):
+        for _, document in read_bson(RowStore(connection, namespace, mappings), mappings[name]):
             yield document
     else:
         yield from journal.read_ledger_documents(connection, namespace, name)

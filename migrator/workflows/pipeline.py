@@ -22,8 +22,10 @@ from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.merges import MergeApplier
 from migrator.rows.lookup import RowLookup
+from migrator.rows.store import RowStore
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
 from migrator.state import journal, partitions
@@ -51,6 +53,10 @@ class Pipeline:
     @property
     def mappings(self) -> Mapping[str, Collection]:
         return self.definition.mappings
+
+    @property
+    def rows(self) -> RowStore:
+        return RowStore(self.connection, self.namespace, self.mappings)
 
     @classmethod
     def from_definition(
@@ -108,10 +114,7 @@ class Pipeline:
     def mergings(self, run: int) -> list[MergeApplier]:
         """The merges that are configured."""
         return [
-            MergeApplier(
-                connection=self.connection, namespace=self.namespace, mappings=self.mappings, merge=merge,
-                config=self.config, run=run,
-            )
+            MergeApplier(rows=self.rows, merge=merge, config=self.config, run=run)
             for merge in self.definition.merges.values()
             if getattr(self.config, merge.section) is not None
         ]  # fmt: skip
@@ -202,13 +205,11 @@ class Pipeline:
         tenant = self.config.tenant.id
         mapped = [name for name in level if name in self.mappings]
         options = Options(self.config, tenant, self._adopter_id(mapped))
-        return options, RowLookup(self.connection, self.namespace, self.mappings, tenant)
+        return options, RowLookup(self.rows, tenant)
 
     def _claims(self, name: str, options: Options, resolver: RowLookup) -> ConflictResolver:
         merge = frozenset({"duplicate_email"} if self.config.policies.duplicate_email == "merge" else ())
-        return ConflictResolver(
-            self.connection, self.namespace, self.mappings, self.mappings[name], options, resolver, merge
-        )
+        return ConflictResolver(DocumentWriter(self.rows, self.mappings[name], options, resolver), merge)
 
     def resolver_for(self, level: list[str]) -> list[ConflictResolver]:
         """What settles the rejects of a level's mapped collections."""

@@ -44,14 +44,14 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
     for merging in pipeline.mergings(run):
         merging.undo()
     for name in pipeline.mappings:
-        membership.withdraw(connection, namespace, pipeline.mappings, name)
+        membership.expand_all(pipeline.rows, name)
     for level in pipeline.levels():
         for claims in pipeline.resolver_for(level):
-            for _ in claims.resolve_all(claims.rejected()):
+            for _ in claims.resolve_all(claims.all_rejects()):
                 done += 1
                 emit(StepAdvanced(step=step, done=done))
-            refresh_references(claims, contested)
-            contested[claims.collection.name] = claims.contested
+            refresh_references(claims.writer, contested)
+            contested[claims.collection.name] = claims.writer.contested
             pipeline.reconcile_again(run, claims)
     pipeline.merge(run)
     left = count_rejects(connection, namespace)

@@ -20,7 +20,7 @@ from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
-from migrator.rows.update import index_ids, index_rows
+from migrator.rows.ledger_indexes import create_source_index, create_target_index
 from migrator.sources.auxiliary.base import CompositeSource
 from migrator.sources.base import LiveProbe, Source
 from migrator.stages.constrain import EarlyIndexBuilder, constrain, renew_vector_indexes
@@ -129,7 +129,7 @@ def ledger_indexes(connection: Connection) -> list[ScheduledTask]:
     cost = journal.ledger_size(connection, PLACE)
     return [
         ScheduledTask(name="ledger", act=partial(index, namespace=PLACE), cost=cost)
-        for index in (index_rows, index_ids)
+        for index in (create_target_index, create_source_index)
     ]
 
 

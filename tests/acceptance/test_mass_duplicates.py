@@ -51,7 +51,7 @@ def test_many_at_once(new_database: Callable[[], str], tmp_path: Path) -> None:
         if plain:
             answer = call("run", "-c", config, "--json")
         else:
-            with patch("migrator.reconciliation.conflicts.settle_plain", lambda claims, rejects: iter(())):
+            with patch("migrator.reconciliation.conflicts.rekey_simple", lambda writer, rejects: iter(())):
                 answer = call("run", "-c", config, "--json")
         assert answer.code == 0, answer.told
         assert answer.json["findings"]["rekeyed"] > 300

@@ -16,6 +16,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.rows.rebuild import read_documents
+from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.state import journal
 from migrator.state.journal import Connection
@@ -115,7 +116,9 @@ def migrate(folder: Path, database: str, collections: Collections) -> MigrationD
 
 def kept_documents(connection: Connection, definition: MigrationDefinition, name: str) -> Iterator[Document]:
     """Everything that PostgreSQL has of a collection."""
-    for _, _, document in read_documents(connection, PLACE, definition.mappings, definition.mappings[name]):
+    for _, _, document in read_documents(
+        RowStore(connection, PLACE, definition.mappings), definition.mappings[name]
+    ):
         yield document
     for query in (
         PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),

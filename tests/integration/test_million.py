@@ -16,6 +16,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import decode, encode, is_faithful
 from migrator.mapping.loader import load_definition
 from migrator.rows.rebuild import read_bson
+from migrator.rows.store import RowStore
 from migrator.state.journal import Connection
 from migrator.targets import open_target
 from migrator.workflows.run import PLACE
@@ -50,7 +51,7 @@ def kept(connection: Connection, name: str) -> Iterator[bytes]:
     """Everything that PostgreSQL has of a collection, as BSON."""
     mappings = load_definition("mappings", "schema").mappings
     if name in mappings:
-        yield from (raw for _, raw in read_bson(connection, PLACE, mappings, mappings[name]))
+        yield from (raw for _, raw in read_bson(RowStore(connection, PLACE, mappings), mappings[name]))
     for query in (
         PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),
         PLACE.sql("SELECT document FROM {archive} WHERE collection = %s"),

@@ -1,0 +1,143 @@
+"""Writes and removes single documents of one collection: their rows, ledger rows, findings and aliases.
+
+Not here: which document is written and which one has to yield (`conflicts`, `rekey`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+
+from migrator.documents import raw_bson
+from migrator.documents.codec import Document, decode, is_faithful
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.reconciliation.order import Incumbent
+from migrator.rows.admission import find_overlong
+from migrator.rows.copy import copy_records, copy_rows, replace_rows
+from migrator.rows.lookup import RowLookup, sql_parameter
+from migrator.rows.store import RowStore
+from migrator.translation.encoder import Encoder, Output, spell_id
+from migrator.translation.interpreter import Translation
+from migrator.translation.outcomes import Finding, Loaded, Reject, Result
+
+
+class DocumentWriter:
+    """Translates documents of one collection against the present rows and writes the results.
+
+    `contested`: IDs that were given to another document, or that a second document was found to use. A reference to
+    one of them may mean another row than before.
+    """
+
+    def __init__(self, rows: RowStore, collection: Collection, options: Any, lookup: RowLookup) -> None:
+        self.rows, self.collection = rows, collection
+        self.encoder = Encoder(collection)
+        self.contested: set[Any] = set()
+        self._options, self._lookup = options, lookup
+
+    def translation(self, documents: list[Document]) -> Translation:
+        """Return a translation that can look up everything these documents refer to."""
+        references = self._lookup.references(self.collection, documents)
+        listed = self._lookup.listed(self.collection, documents)
+        return Translation(self.collection, self._options, references, listed)
+
+    def translate(self, raw: bytes, document: Document, row_id: Any = None) -> tuple[Result, list[Finding]]:
+        """Translate a document. With `row_id`, the row gets this ID instead of the ID in the document."""
+        return self.translation([document]).translate(document, row_id, self.unfaithful(document, raw))
+
+    def unfaithful(self, document: Document, raw: bytes) -> bytes | None:
+        """Return the BSON of a document that encoding it again would not reproduce; otherwise None."""
+        return None if is_faithful(document, raw) else raw
+
+    def owner_of(self, document: Document, row: Row) -> str:
+        """Return the owner of a document, as text, in a collection whose mapping defines one."""
+        assert self.collection.owner is not None  # called only if the mapping defines an owner
+        return " ".join(spell_id(part) for part in self.collection.owner(document, row))
+
+    def reject_overlong(self, raw: bytes, document: Document, result: Loaded) -> Reject | None:
+        """Return the reject if a text of the row is too long for an index."""
+        output = Output()
+        self.encoder.add(output, 0, raw_bson.source_id(raw), raw, result, document)
+        found = find_overlong(self.rows.connection, self.collection, output)
+        return next((reject for _, reject in found), None)
+
+    def write(
+        self, raw: bytes, document: Document, result: Result, findings: list[Finding], *, replace: bool = False
+    ) -> None:
+        """Write the outcome of a document. With `replace`, its row overwrites the row with the same ID."""
+        output = Output()
+        self.encoder.add(output, 0, raw_bson.source_id(raw), raw, result, document)
+        self.encoder.add_findings(output, 0, findings)
+        write_rows = replace_rows if replace else copy_rows
+        write_rows(self.rows.connection, self.rows.namespace, self.encoder, output.rows)
+        copy_records(self.rows.connection, self.rows.namespace, self.collection.name, output)
+
+    def rekeyed(self, source_id: bytes) -> Finding:
+        """Return the finding for a document whose row got another ID."""
+        name, path = self.collection.name, self.collection.key.path
+        return Finding(collection=name, code="rekeyed", source_id=source_id, detail=path)
+
+    def add_aliases(self, aliases: Sequence[tuple[Any, Any, str | None]]) -> None:
+        """Record that references to an ID lead to another row.
+
+        Each alias is (ID in the documents, ID of the row, owner). With an owner, the alias is valid only for references
+        from documents of this owner.
+        """
+        query = self.rows.namespace.sql(
+            "INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)"
+        )
+        values = [
+            (self.collection.name, spell_id(original), spell_id(target), owner) for original, target, owner in aliases
+        ]
+        with self.rows.connection.cursor() as cursor:
+            cursor.executemany(query, values)
+        self.contested.update(original for original, _, owner in aliases if owner is not None)
+
+    def remove(self, incumbent: Incumbent, requested_id: Any) -> None:
+        """Remove the row of an incumbent and every record about it.
+
+        The row with the ID `requested_id` is not deleted: the next `write` replaces it.
+        """
+        assert incumbent.source_id is not None  # only rows of this migration yield
+        if incumbent.row_id == requested_id:
+            self.contested.add(requested_id)
+        else:
+            query = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
+                self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
+            )
+            self.rows.connection.execute(query, (sql_parameter(incumbent.row_id),))
+        self.remove_outcome(incumbent.source_id, "loaded", spell_id(incumbent.row_id))
+        self._remove_findings(incumbent)
+        prefix, row_id = f"{self.collection.name}.", spell_id(incumbent.row_id)
+        query = self.rows.namespace.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
+        self.rows.connection.execute(query, (prefix, row_id))
+        query = self.rows.namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
+        self.rows.connection.execute(query, (self.collection.name, row_id))
+
+    def remove_outcome(self, source_id: bytes, outcome: str, target_id: str | None = None) -> None:
+        """Delete the ledger row of one document."""
+        # Exactly one row: a dump may contain an _id twice, and each copy has its own ledger row.
+        query = self.rows.namespace.sql(
+            "DELETE FROM {ledger} WHERE ctid = (SELECT ctid FROM {ledger} WHERE collection = %s AND source_id = %s"
+            " AND outcome = %s AND target_id IS NOT DISTINCT FROM %s LIMIT 1)"
+        )
+        self.rows.connection.execute(query, (self.collection.name, source_id, outcome, target_id))
+
+    def _remove_findings(self, incumbent: Incumbent) -> None:
+        """Delete the findings of a document. If other documents have the same `_id`, keep theirs."""
+        connection, namespace = self.rows.connection, self.rows.namespace
+        values = (self.collection.name, incumbent.source_id)
+        shared = namespace.sql("SELECT FROM {ledger} WHERE collection = %s AND source_id = %s LIMIT 1")
+        if incumbent.raw is None or connection.execute(shared, values).fetchone() is None:
+            query = namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = %s")
+            connection.execute(query, values)
+            return
+        _, findings = self.translate(incumbent.raw, decode(incumbent.raw))
+        one = namespace.sql(
+            "DELETE FROM {findings} WHERE ctid = (SELECT ctid FROM {findings} WHERE collection = %s AND source_id = %s"
+            " AND code = %s AND detail = %s LIMIT 1)"
+        )
+        for finding in findings:
+            connection.execute(one, (*values, finding.code, finding.detail))

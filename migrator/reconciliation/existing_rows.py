@@ -1,0 +1,68 @@
+"""Which rows already have an ID or a unique value, and whether they may be removed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from psycopg import sql
+
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
+from migrator.reconciliation.order import Incumbent
+from migrator.rows.lookup import plain_value, sql_parameter
+from migrator.rows.rebuild import read_loaded
+from migrator.rows.store import RowStore
+from migrator.translation.encoder import spell_id
+from migrator.translation.interpreter import rebuild_bson
+
+
+class ExistingRows:
+    """The rows in the table of one collection."""
+
+    def __init__(self, rows: RowStore, collection: Collection) -> None:
+        self._rows, self._collection = rows, collection
+
+    def find_incumbents(self, row: Row) -> list[tuple[str, Incumbent]]:
+        """Return the rows that have the ID or a unique value of `row`: (reject reason, incumbent)."""
+        columns = {self._collection.key.column: "duplicate_id", **self._collection.unique}
+        found = []
+        for column, reason in columns.items():
+            found += [(reason, self._incumbent(row_id)) for row_id in self.find_ids(column, row[column])]
+        return found
+
+    def find_ids(self, column: str, value: Any) -> list[Any]:
+        """Return the IDs of the rows that have a value in a column."""
+        query = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(
+            sql.Identifier(self._collection.key.column), self._rows.table(self._collection), sql.Identifier(column)
+        )
+        found = self._rows.connection.execute(query, (sql_parameter(value),)).fetchall()
+        return [plain_value(row_id) for (row_id,) in found]
+
+    def can_yield(self, incumbent: Incumbent, requested_id: Any) -> bool:
+        """Return whether a row may be removed for a row that gets the ID `requested_id`.
+
+        A row that other tables refer to stays, because its removal would delete their rows too. If the new row gets the
+        same ID, the references remain valid.
+        """
+        if incumbent.row_id == requested_id:
+            return True
+        return not is_referenced(self._rows.connection, self._referencing_keys, sql_parameter(incumbent.row_id))
+
+    @cached_property
+    def _referencing_keys(self) -> list[ForeignKey]:
+        """The foreign keys from other tables to the IDs of this table."""
+        relation = Relation(self._rows.namespace.rows, self._collection.table.name)
+        found = find_keys(self._rows.connection, self._collection.table.metadata, self._rows.namespace.rows)
+        wanted = (self._collection.key.column,)
+        return [
+            key for key in found if key.parent == relation and key.parent_columns == wanted and key.child != relation
+        ]
+
+    def _incumbent(self, row_id: Any) -> Incumbent:
+        found = list(read_loaded(self._rows, self._collection, [spell_id(row_id)]))
+        if not found:
+            return Incumbent(row_id, None, None, None)
+        source_id, row, residue = found[0]
+        return Incumbent(row_id, source_id, rebuild_bson(self._collection, source_id, row, residue), row)
