@@ -116,9 +116,7 @@ def migrate(folder: Path, database: str, collections: Collections) -> MigrationD
 
 def kept_documents(connection: Connection, definition: MigrationDefinition, name: str) -> Iterator[Document]:
     """Everything that PostgreSQL has of a collection."""
-    for _, _, document in read_documents(
-        RowStore(connection, PLACE, definition.mappings), definition.mappings[name]
-    ):
+    for _, _, document in read_documents(RowStore(connection, PLACE, definition.mappings), definition.mappings[name]):
         yield document
     for query in (
         PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),
