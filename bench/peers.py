@@ -33,7 +33,8 @@ def compare_live(folder: Path, documents: int, repetitions: int, workers: int) -
     """Seconds of each command, one a repetition, and the largest memory of a process of each."""
     write_dump(folder / "made" / DATABASE, documents)
     collections = {
-        path.stem: list(raw_bson.split(path.read_bytes())) for path in (folder / "made" / DATABASE).glob("*.bson")
+        path.stem: list(raw_bson.split_documents(path.read_bytes()))
+        for path in (folder / "made" / DATABASE).glob("*.bson")
     }
     series = Series()
     with server_in(folder / "mongo") as server:

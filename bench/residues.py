@@ -59,6 +59,6 @@ def is_smallest(collection: Collection, residue: Document) -> bool:
     empty lists.
     """
     ids = {collection.key.path, *(rule.path for rule in collection.rules if isinstance(rule, UncheckedReference))}
-    constant = {rule.path for rule in collection.rules if isinstance(rule, Implied) and not rule.of}
+    constant = {rule.path for rule in collection.rules if isinstance(rule, Implied) and not rule.inputs}
     setting = {name for name, value in residue.get("set", {}).items() if value != []}
-    return not (setting & (collection.gives - ids - constant))
+    return not (setting & (collection.restored_fields - ids - constant))

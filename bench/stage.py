@@ -67,5 +67,5 @@ def set_scene(documents: int, batch: int) -> Iterator[Scene]:
 
 def cut_batches(data: bytes, documents: int) -> list[bytes]:
     """The documents of a .bson file, so many at a time."""
-    raws = list(raw_bson.split(data))
+    raws = list(raw_bson.split_documents(data))
     return [b"".join(raws[start : start + documents]) for start in range(0, len(raws), documents)]

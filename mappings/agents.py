@@ -16,9 +16,9 @@ from migrator.documents.jsonb import normalize
 from migrator.ids import is_objectid_text, uuid_text
 from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at, kind_of
+from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at, type_name
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Compute, imply, take
+from migrator.mapping.rules import Compute, imply_field, map_field
 from schema.chat import agents
 
 SEARCH = ("tool_resources.file_search.file_ids",)
@@ -70,7 +70,7 @@ def resources_of(context: Context, resources: Any) -> Any:
     if resources is ABSENT or resources is None:
         return None
     if not isinstance(resources, dict):
-        context.note("wrong_type", f"tool_resources ({kind_of(resources)})")
+        context.note("wrong_type", f"tool_resources ({type_name(resources)})")
         return None
     document = {"tool_resources": resources}
     packed: Document = {}
@@ -86,7 +86,7 @@ def resources_of(context: Context, resources: Any) -> Any:
 def _are_listed(context: Context, document: Document, paths: tuple[str, ...]) -> bool:
     value, path = first_at(document, paths)
     if value is not ABSENT and not isinstance(value, list):
-        context.note("wrong_type", f"{path} ({kind_of(value)})")
+        context.note("wrong_type", f"{path} ({type_name(value)})")
     return isinstance(value, list)
 
 
@@ -94,7 +94,7 @@ def _existing(context: Context, document: Document, paths: tuple[str, ...]) -> l
     ids = []
     for place, item in enumerate(file_ids(document, paths)):
         if not _is_id(item):
-            context.note("dangling_file", f"{paths[0]}.{place} ({kind_of(item)})")
+            context.note("dangling_file", f"{paths[0]}.{place} ({type_name(item)})")
             continue
         own = own_id(item)
         found = context.find(FILES, shared.FILES.uuid(item)) or (own and context.find(FILES_BY_ID, own))
@@ -114,7 +114,7 @@ def parameters_of(context: Context, parameters: Any) -> Any:
     if parameters is ABSENT or parameters is None:
         return None
     if not isinstance(parameters, dict):
-        context.note("wrong_type", f"model_parameters ({kind_of(parameters)})")
+        context.note("wrong_type", f"model_parameters ({type_name(parameters)})")
         return None
     packed: Document = {}
     for name, value in parameters.items():
@@ -122,7 +122,7 @@ def parameters_of(context: Context, parameters: Any) -> Any:
         codec = NUMBER if key in NUMBERS and value is not None else JSON
         plain = codec.read(value, context.note, path)
         if plain is UNREADABLE:
-            context.note("wrong_type", f"{path} ({kind_of(value)})")
+            context.note("wrong_type", f"{path} ({type_name(value)})")
         else:
             packed.setdefault(key, plain)
     return normalize(packed)
@@ -143,7 +143,7 @@ def version_of(context: Context, version: Any, versions: Any) -> int:
         number = INTEGER.read(version, context.note, "version")
         if isinstance(number, int):
             return number
-        context.note("wrong_type", f"version ({kind_of(version)})")
+        context.note("wrong_type", f"version ({type_name(version)})")
     return len(versions) if isinstance(versions, list) and versions else 1
 
 
@@ -164,12 +164,12 @@ mapping = Collection(
     constants=shared.tenant,
     rules=(
         shared.owner("author", column="created_by"),
-        take("name", "name", TEXT, otherwise=own_name),
-        take("description", "description", TEXT),
-        take("instructions", "instructions", TEXT, otherwise=no_instructions),
-        take("provider", "provider", TEXT, required=True),
-        take("model", "model", TEXT, required=True),
-        take("tools", "tools", JSON_ARRAY, default=[]),
+        map_field("name", "name", TEXT, default_factory=own_name),
+        map_field("description", "description", TEXT),
+        map_field("instructions", "instructions", TEXT, default_factory=no_instructions),
+        map_field("provider", "provider", TEXT, required=True),
+        map_field("model", "model", TEXT, required=True),
+        map_field("tools", "tools", JSON_ARRAY, default=[]),
         Compute(
             columns=("tool_resources",),
             fields=("tool_resources",),
@@ -180,15 +180,15 @@ mapping = Collection(
             columns=("parameters",),
             fields=("model_parameters",),
             function=parameters_of,
-            to="model_parameters",
+            restores="model_parameters",
             reverse=parameters_back,
-            reverse_of=("parameters",),
+            reverse_inputs=("parameters",),
         ),
-        take(("avatar.filepath", "avatar"), "icon", TEXT),
-        take("tier", "tier", TIER, default="free"),
-        take("published", "published", BOOLEAN, default=False),
+        map_field(("avatar.filepath", "avatar"), "icon", TEXT),
+        map_field("tier", "tier", TIER, default="free"),
+        map_field("published", "published", BOOLEAN, default=False),
         Compute(columns=("version",), fields=("version", "versions"), function=version_of),
         *shared.dates(),
-        imply("__v", 0),
+        imply_field("__v", 0),
     ),
 )

@@ -11,7 +11,7 @@ from migrator.mapping.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADA
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at
 from migrator.mapping.references import MemberList
-from migrator.mapping.rules import Compute, Entry, FirstCause, JsonObject, imply, take
+from migrator.mapping.rules import Compute, Entry, FirstCause, JsonObject, imply_field, map_field
 from schema.chat import conversations
 
 NAMES = ("agentId", "agent_id")
@@ -95,45 +95,45 @@ mapping = Collection(
     owner=owner_of,
     rules=(
         shared.owner("user", as_text=True),
-        take("title", "title", TEXT),
+        map_field("title", "title", TEXT),
         Compute(
             columns=("agent_id", "agent.provider", "agent.model"),
             fields=NAMES,
             function=agent_of,
-            to="agent_id",
+            restores="agent_id",
             reverse=lambda agent_id: ABSENT if agent_id is None else agent_id,
-            reverse_of=("agent_id",),
+            reverse_inputs=("agent_id",),
             lookups=(AGENTS,),
         ),
         Compute(
             columns=("provider",),
             fields=("endpoint", "model"),
-            after=("agent.provider",),
+            inputs=("agent.provider",),
             function=provider_of,
-            to="endpoint",
+            restores="endpoint",
             reverse=endpoint_back,
-            reverse_of=("provider", "agent_id"),
+            reverse_inputs=("provider", "agent_id"),
         ),
         Compute(
             columns=("model",),
             fields=("model",),
-            after=("agent.model",),
+            inputs=("agent.model",),
             function=model_of,
-            to="model",
+            restores="model",
             reverse=model_back,
-            reverse_of=("model", "agent_id"),
+            reverse_inputs=("model", "agent_id"),
         ),
         JsonObject(
             "parameters",
             (
                 Entry("temperature", ("temperature",), NUMBER),
-                Entry("topP", ("topP", "top_p"), NUMBER, back_to="top_p", back_by=TOP_P),
+                Entry("topP", ("topP", "top_p"), NUMBER, restore_path="top_p", restore_paths=TOP_P),
                 Entry(
                     "maxTokens",
                     ("maxTokens", "max_tokens", "maxOutputTokens"),
                     NUMBER,
-                    back_to="max_tokens",
-                    back_by=MAX_TOKENS,
+                    restore_path="max_tokens",
+                    restore_paths=MAX_TOKENS,
                 ),
                 Entry("presencePenalty", ("presence_penalty", "presencePenalty"), NUMBER),
                 Entry("frequencyPenalty", ("frequency_penalty", "frequencyPenalty"), NUMBER),
@@ -141,15 +141,15 @@ mapping = Collection(
                 Entry("chatGptLabel", ("chatGptLabel",), TEXT),
                 Entry("modelLabel", ("modelLabel",), TEXT),
             ),
-            by=("provider", "agent_id"),
+            restore_by=("provider", "agent_id"),
         ),
-        take("isArchived", "archived", BOOLEAN, default=False),
+        map_field("isArchived", "archived", BOOLEAN, default=False),
         *shared.dates(),
-        MemberList(path="messages", collection="messages", by="conversation_id"),
-        imply("__v", 0),
-        imply("isTemporary", False),
-        imply("tags", []),
-        imply("files", []),
-        imply("chatProjectId", None),
+        MemberList(path="messages", collection="messages", reference_column="conversation_id"),
+        imply_field("__v", 0),
+        imply_field("isTemporary", False),
+        imply_field("tags", []),
+        imply_field("files", []),
+        imply_field("chatProjectId", None),
     ),
 )

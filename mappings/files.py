@@ -10,8 +10,8 @@ from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
 from migrator.mapping.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
-from migrator.mapping.rules import Compute, imply, take
+from migrator.mapping.context import ABSENT, Context, Rejected, Row, first_at, type_name
+from migrator.mapping.rules import Compute, CustomRule, imply_field, map_field
 from schema.rag import files
 
 MOST_BYTES = 2**31 - 1  # the column is an integer
@@ -32,21 +32,21 @@ def storage_of(context: Context, source: Any, file_path: Any, filepath: Any) -> 
 
 def _text(context: Context, path: str, value: Any) -> str:
     if value is ABSENT or value is None:
-        raise Rejected("missing_required", f"{path} ({kind_of(value)})")
+        raise Rejected("missing_required", f"{path} ({type_name(value)})")
     plain = TEXT.read(value, context.note, path)
     if plain is UNREADABLE:
-        raise Rejected("wrong_type", f"{path} ({kind_of(value)})")
+        raise Rejected("wrong_type", f"{path} ({type_name(value)})")
     return str(plain)
 
 
-class SizeAndMetadata:
+class SizeAndMetadata(CustomRule):
     """`bytes`, clamped to the column, exact in metadata.sizeBytes; metadata, with what stands beside it."""
 
     columns: tuple[str, ...] = ("size", "metadata")
-    gives: tuple[str, ...] = ("bytes", "metadata", *BESIDE)
-    lookups: tuple[Lookup, ...] = ()
+    source_paths: tuple[str, ...] = ("bytes", "metadata", *BESIDE)
+    restored_fields: tuple[str, ...] = source_paths
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
         exact = _size(context, document.get("bytes", ABSENT))
         metadata = _metadata(context, document)
         if exact > MOST_BYTES:
@@ -55,7 +55,7 @@ class SizeAndMetadata:
         row["size"] = min(exact, MOST_BYTES)
         row["metadata"] = normalize(metadata) if metadata or isinstance(document.get("metadata"), dict) else None
 
-    def back(self, row: Row, document: Document) -> None:
+    def to_document(self, row: Row, document: Document) -> None:
         metadata = dict(row["metadata"] or {})
         document["bytes"] = metadata.pop("sizeBytes", row["size"])
         for name in BESIDE:
@@ -67,10 +67,10 @@ class SizeAndMetadata:
 
 def _size(context: Context, value: Any) -> int:
     if value is ABSENT or value is None:
-        raise Rejected("missing_required", f"bytes ({kind_of(value)})")
+        raise Rejected("missing_required", f"bytes ({type_name(value)})")
     number = number_of(value)
     if number is None or number != number.to_integral_value() or number < 0 or number > Decimal(2**63):
-        raise Rejected("wrong_type", f"bytes ({kind_of(value)})")
+        raise Rejected("wrong_type", f"bytes ({type_name(value)})")
     if not isinstance(value, int):
         context.note("coerced", "bytes")
     return int(number)
@@ -82,7 +82,7 @@ def _metadata(context: Context, document: Document) -> Document:
     if isinstance(value, dict):
         metadata = JSON.read(value, context.note, "metadata")
     elif value is not None:
-        context.note("wrong_type", f"metadata ({kind_of(value)})")
+        context.note("wrong_type", f"metadata ({type_name(value)})")
     for name in BESIDE:
         if document.get(name) is not None:
             metadata[name] = JSON.read(document[name], context.note, name)
@@ -96,24 +96,24 @@ mapping = Collection(
     constants=shared.tenant,
     rules=(
         shared.owner("user"),
-        take("filename", "filename", TEXT, required=True),
-        Compute(columns=("original_name",), after=("filename",), function=lambda context, name: name),
-        take("type", "mime_type", TEXT, required=True),
+        map_field("filename", "filename", TEXT, required=True),
+        Compute(columns=("original_name",), inputs=("filename",), function=lambda context, name: name),
+        map_field("type", "mime_type", TEXT, required=True),
         Compute(
             columns=("storage_provider", "storage_key", "url"),
             fields=("source", "file_path", "filepath"),
             function=storage_of,
-            to="source",
+            restores="source",
             reverse=lambda provider: provider,
-            reverse_of=("storage_provider",),
+            reverse_inputs=("storage_provider",),
         ),
-        imply("filepath", lambda url: url, "url"),
-        take("embedded", "embedded", BOOLEAN, default=False),
-        take("vectorStoreId", "vector_store_id", TEXT),
+        imply_field("filepath", lambda url: url, "url"),
+        map_field("embedded", "embedded", BOOLEAN, default=False),
+        map_field("vectorStoreId", "vector_store_id", TEXT),
         SizeAndMetadata(),
         *shared.dates(),
-        imply("__v", 0),
-        imply("object", "file"),
+        imply_field("__v", 0),
+        imply_field("object", "file"),
     ),
 )
 

@@ -7,11 +7,11 @@ from typing import Any
 from mappings import shared
 from mappings.users import TIER
 from migrator.documents.codec import Document
-from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON_MOMENT, TEXT, UNREADABLE
+from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON_DATETIME, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection, Link
-from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
 from migrator.mapping.references import Reference
-from migrator.mapping.rules import Entry, JsonObject, imply, take
+from migrator.mapping.rules import Entry, JsonObject, imply_field, map_field
 from schema.lms import courses as courses_table
 from schema.lms import modules as modules_table
 
@@ -21,14 +21,14 @@ def no_instructor(document: Document, row: Row, context: Context) -> str:
     return ""
 
 
-def listing_course(context: Context, document: Document) -> Found:
+def listing_course(context: Context, document: Document) -> Match:
     """A module that names no course belongs to the one course that lists it."""
     value = document.get("courseId", ABSENT)
     if value is ABSENT or value is None or value == "":
         listers = {lister for lister, _ in context.listed(shared.MODULES.uuid(document["_id"]))}
         if len(listers) == 1:
-            return Found(listers.pop(), {})
-    raise Rejected("orphan", f"courseId ({kind_of(value)})")
+            return Match(listers.pop(), {})
+    raise Rejected("orphan", f"courseId ({type_name(value)})")
 
 
 def place_in_course(document: Document, row: Row, context: Context) -> int:
@@ -51,16 +51,16 @@ courses = Collection(
     constants=shared.tenant,
     links=(Link("modules", shared.MODULES),),
     rules=(
-        take("title", "title", TEXT, required=True),
-        take("description", "description", TEXT),
-        take("thumbnailUrl", "thumbnail", TEXT),
-        take("instructor", "instructor", TEXT, otherwise=no_instructor),
-        take("instructorBio", "instructor_bio", TEXT),
-        take("tier", "tier", TIER, default="free"),
-        take("published", "published", BOOLEAN, default=False),
-        take("order", "order", INTEGER, default=0),
+        map_field("title", "title", TEXT, required=True),
+        map_field("description", "description", TEXT),
+        map_field("thumbnailUrl", "thumbnail", TEXT),
+        map_field("instructor", "instructor", TEXT, default_factory=no_instructor),
+        map_field("instructorBio", "instructor_bio", TEXT),
+        map_field("tier", "tier", TIER, default="free"),
+        map_field("published", "published", BOOLEAN, default=False),
+        map_field("order", "order", INTEGER, default=0),
         *shared.dates(),
-        imply("__v", 0),
+        imply_field("__v", 0),
     ),
 )
 
@@ -71,26 +71,28 @@ modules = Collection(
     constants=shared.tenant,
     listed_by="courses.modules",
     rules=(
-        Reference(path="courseId", column="course_id", key=shared.COURSES, gone=listing_course, write=course_back),
-        take("title", "title", TEXT, required=True),
-        take("description", "description", TEXT),
-        take("videoUrl", "video_url", TEXT),
-        take("videoProvider", "video_provider", TEXT),
-        take("duration", "duration", INTEGER),
-        take("thumbnail", "thumbnail", TEXT),
-        take("transcript", "transcript", TEXT),
-        take("transcriptUrl", "transcript_url", TEXT),
+        Reference(
+            path="courseId", column="course_id", key=shared.COURSES, on_missing=listing_course, write=course_back
+        ),
+        map_field("title", "title", TEXT, required=True),
+        map_field("description", "description", TEXT),
+        map_field("videoUrl", "video_url", TEXT),
+        map_field("videoProvider", "video_provider", TEXT),
+        map_field("duration", "duration", INTEGER),
+        map_field("thumbnail", "thumbnail", TEXT),
+        map_field("transcript", "transcript", TEXT),
+        map_field("transcriptUrl", "transcript_url", TEXT),
         JsonObject(
             "recording_metadata",
             (
                 Entry("streamRecordingId", ("streamRecordingId",), TEXT),
-                Entry("recordingDate", ("videoMetadata.recordingDate",), JSON_MOMENT),
+                Entry("recordingDate", ("videoMetadata.recordingDate",), JSON_DATETIME),
                 Entry("isEvergreen", ("videoMetadata.isEvergreen",), BOOLEAN),
             ),
         ),
-        take("published", "published", BOOLEAN, default=False),
-        take("order", "order", INTEGER, otherwise=place_in_course),
+        map_field("published", "published", BOOLEAN, default=False),
+        map_field("order", "order", INTEGER, default_factory=place_in_course),
         *shared.dates(),
-        imply("__v", 0),
+        imply_field("__v", 0),
     ),
 )

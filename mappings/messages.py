@@ -11,22 +11,22 @@ from migrator.documents.codec import Document
 from migrator.ids import uuid_text
 from migrator.mapping.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection, LatestOf, Link, Tree
-from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
 from migrator.mapping.references import Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Variants, imply, take
+from migrator.mapping.rules import Compute, Variants, imply_field, map_field
 from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
 
 
-def no_conversation(context: Context, document: Document) -> Found:
+def no_conversation(context: Context, document: Document) -> Match:
     value = document.get("conversationId", ABSENT)
     if value is ABSENT or value is None or value == "":
-        raise Rejected("missing_required", f"conversationId ({kind_of(value)})")
+        raise Rejected("missing_required", f"conversationId ({type_name(value)})")
     raise Rejected("orphan", "conversationId")
 
 
-def own_conversation(context: Context, document: Document, candidates: tuple[Found, ...]) -> Found:
+def own_conversation(context: Context, document: Document, candidates: tuple[Match, ...]) -> Match:
     """The conversation of the message's own user; where that user has none of the id, the one that kept the id."""
     user = shared.source_user(document)
     own = (found for found in candidates if user is not None and found.owner == uuid_text(user))
@@ -47,7 +47,7 @@ def role_of(context: Context, created_by_user: Any, sender: Any) -> str:
 def _truth(context: Context, value: Any) -> bool:
     plain = BOOLEAN.read(value, context.note, "isCreatedByUser")
     if plain is UNREADABLE:
-        context.note("wrong_type", f"isCreatedByUser ({kind_of(value)})")
+        context.note("wrong_type", f"isCreatedByUser ({type_name(value)})")
     return plain is True
 
 
@@ -62,8 +62,8 @@ def content_of(context: Context, text: Any, content: Any) -> str:
         parts = text_parts(context, content)
         if plain is UNREADABLE:
             if not parts:
-                raise Rejected("wrong_type", f"text ({kind_of(text)})")
-            context.note("wrong_type", f"text ({kind_of(text)})")
+                raise Rejected("wrong_type", f"text ({type_name(text)})")
+            context.note("wrong_type", f"text ({type_name(text)})")
         return parts
     return str(plain)
 
@@ -144,7 +144,7 @@ def _whole(context: Context, path: str, value: Any) -> int | None:
         return None
     plain = INTEGER.read(value, context.note, path)
     if plain is UNREADABLE:
-        context.note("wrong_type", f"{path} ({kind_of(value)})")
+        context.note("wrong_type", f"{path} ({type_name(value)})")
         return None
     return int(plain)
 
@@ -216,7 +216,14 @@ mapping = Collection(
     tree=Tree(
         parent="parent_id", within="conversation_id", order="created_at", field="parentMessageId", link="children"
     ),
-    newest=(LatestOf(table="conversations", column="last_message_at", of="created_at", by="conversation_id"),),
+    latest_values=(
+        LatestOf(
+            table="conversations",
+            column="last_message_at",
+            value_column="created_at",
+            reference_column="conversation_id",
+        ),
+    ),
     probes={"content": "to_tsvector('english', {})"},
     low_cardinality=frozenset({"isCreatedByUser", "sender", "model", "endpoint", "finish_reason"}),
     after=("users",),
@@ -227,49 +234,51 @@ mapping = Collection(
             key=shared.CONVERSATIONS,
             carry=("user_id", "provider", "agent_id"),
             resolve=own_conversation,
-            gone=no_conversation,
+            on_missing=no_conversation,
             write=uuid_text,
         ),
-        imply("user", shared.AS_TEXT.write, "conversation_id.user_id"),
+        imply_field("user", shared.AS_TEXT.write, "conversation_id.user_id"),
         Compute(columns=("content",), fields=("text", "content"), function=content_of),
         Compute(
             columns=("role",),
             fields=("isCreatedByUser", "sender"),
             function=role_of,
-            to="isCreatedByUser",
+            restores="isCreatedByUser",
             reverse=lambda role: role == "user",
-            reverse_of=("role",),
+            reverse_inputs=("role",),
         ),
-        UncheckedReference(path="parentMessageId", column="parent_id", key=shared.MESSAGES, nobody=(NO_PARENT, "")),
-        take("model", "model", TEXT, null_back=True),
+        UncheckedReference(
+            path="parentMessageId", column="parent_id", key=shared.MESSAGES, null_values=(NO_PARENT, "")
+        ),
+        map_field("model", "model", TEXT, restore_null=True),
         Compute(
             columns=("provider",),
             fields=("endpoint", "model"),
-            after=("conversation_id.provider",),
+            inputs=("conversation_id.provider",),
             function=provider_of,
-            to="endpoint",
+            restores="endpoint",
             reverse=endpoint_back,
-            reverse_of=("provider", *OF_TALK),
+            reverse_inputs=("provider", *OF_TALK),
         ),
-        take("finish_reason", "finish_reason", TEXT),
+        map_field("finish_reason", "finish_reason", TEXT),
         Compute(
             columns=("prompt_tokens", "completion_tokens"),
             fields=("promptTokens", "completionTokens", "tokenCount"),
-            after=("role",),
+            inputs=("role",),
             function=tokens_of,
-            to="tokenCount",
+            restores="tokenCount",
             reverse=tokens_back,
-            reverse_of=("prompt_tokens", "completion_tokens", "role"),
+            reverse_inputs=("prompt_tokens", "completion_tokens", "role"),
         ),
-        take("error", "error", BOOLEAN, default=False),
-        Compute(columns=("error_message",), fields=("text",), after=("error", "content"), function=error_message_of),
+        map_field("error", "error", BOOLEAN, default=False),
+        Compute(columns=("error_message",), fields=("text",), inputs=("error", "content"), function=error_message_of),
         *shared.dates(),
         Variants("text", TEXT_FORMS, ("content", "role")),
         Variants("content", CONTENT_FORMS, ("content", "role"), cut_texts, mend_texts),
-        imply("sender", sender_back, "role", "provider", *OF_TALK),
-        imply("__v", 0),
-        imply("unfinished", False),
-        imply("isTemporary", False),
-        imply("_meiliIndex", True),
+        imply_field("sender", sender_back, "role", "provider", *OF_TALK),
+        imply_field("__v", 0),
+        imply_field("unfinished", False),
+        imply_field("isTemporary", False),
+        imply_field("_meiliIndex", True),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from mappings import shared
 from migrator.config.models import Config
 from migrator.documents.jsonb import Note
-from migrator.mapping.codecs import INTEGER, JSON_MOMENT, TEXT
+from migrator.mapping.codecs import INTEGER, JSON_DATETIME, TEXT
 from migrator.mapping.merges import ByKey, ByValue, Fill, Merge
 
 
@@ -21,10 +21,10 @@ class Stamp:
             if code != "date_coerced":
                 note(code, detail)
 
-        return JSON_MOMENT.read(value, unless_usual, path)
+        return JSON_DATETIME.read(value, unless_usual, path)
 
     def write(self, plain: Any) -> Any:
-        return JSON_MOMENT.write(plain)
+        return JSON_DATETIME.write(plain)
 
 
 def recording_wins(config: Config) -> bool:
@@ -40,7 +40,7 @@ mapping = Merge(
         ByValue(fields=("_id", "stream_call_id"), column="recording_metadata", name="streamRecordingId"),
     ),
     newest="created_at",
-    wins=recording_wins,
+    overwrites=recording_wins,
     kinds={
         "duration": "integer",
         "participants": "json",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.documents.codec import Document
-from migrator.mapping.codecs import MOMENT, ObjectIdText
-from migrator.mapping.context import ABSENT, Context, Found, Rejected, Row, kind_of
+from migrator.mapping.codecs import DATETIME, ObjectIdText
+from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
 from migrator.mapping.references import Key, Reference
-from migrator.mapping.rules import Field, created_at, take, updated_at
+from migrator.mapping.rules import Field, created_at, map_field, updated_at
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")
@@ -28,17 +28,17 @@ def tenant(options: Any) -> Row:
 def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Field, Field]:
     """created_at and updated_at, with their fallbacks."""
     return (
-        take(created, "created_at", MOMENT, otherwise=created_at),
-        take(updated, "updated_at", MOMENT, otherwise=updated_at),
+        map_field(created, "created_at", DATETIME, default_factory=created_at),
+        map_field(updated, "updated_at", DATETIME, default_factory=updated_at),
     )
 
 
-def adopt(context: Context, path: str, value: Any) -> Found:
+def adopt(context: Context, path: str, value: Any) -> Match:
     """What becomes of a document whose owner is gone: `policies.orphan_owner`."""
     if context.options.adopter is None:
-        raise Rejected("orphan", f"{path} ({kind_of(value)})")
+        raise Rejected("orphan", f"{path} ({type_name(value)})")
     context.note("orphan_adopted", path)
-    return Found(context.options.adopter, {})
+    return Match(context.options.adopter, {})
 
 
 def source_user(document: Document) -> bytes | None:
@@ -53,7 +53,7 @@ def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Refer
         path=path,
         column=column,
         key=USERS,
-        gone=lambda context, document: adopt(context, path, document.get(path, ABSENT)),
+        on_missing=lambda context, document: adopt(context, path, document.get(path, ABSENT)),
         write=(AS_TEXT if as_text else AS_OBJECTID).write,
     )
 
@@ -114,5 +114,5 @@ def endpoint_name(context: Context, endpoint: Any) -> str | None:
         if "\0" in endpoint:
             context.note("nul_removed", "endpoint")
         return endpoint
-    context.note("wrong_type", f"endpoint ({kind_of(endpoint)})")
+    context.note("wrong_type", f"endpoint ({type_name(endpoint)})")
     return None

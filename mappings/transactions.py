@@ -8,9 +8,9 @@ from typing import Any
 from mappings import shared
 from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Archived, Context, Rejected, kind_of
+from migrator.mapping.context import ABSENT, Archived, Context, Rejected, type_name
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Compute, Filter, imply, take
+from migrator.mapping.rules import Compute, Filter, imply_field, map_field
 from schema.payments import transactions
 
 # Currencies whose smallest unit is the unit (Stripe's list).
@@ -34,7 +34,7 @@ def currency_of(context: Context, currency: Any) -> str:
         return "usd"
     plain = TEXT.read(currency, context.note, "currency")
     if plain is UNREADABLE:
-        context.note("wrong_type", f"currency ({kind_of(currency)})")
+        context.note("wrong_type", f"currency ({type_name(currency)})")
         return "usd"
     return str(plain).lower()
 
@@ -42,10 +42,10 @@ def currency_of(context: Context, currency: Any) -> str:
 def amount_of(context: Context, amount: Any, currency: str) -> int:
     """Cents, exactly; a fraction of a cent is nobody's to round."""
     if amount is ABSENT or amount is None:
-        raise Rejected("missing_required", f"amount ({kind_of(amount)})")
+        raise Rejected("missing_required", f"amount ({type_name(amount)})")
     number = number_of(amount)
     if number is None:
-        raise Rejected("wrong_type", f"amount ({kind_of(amount)})")
+        raise Rejected("wrong_type", f"amount ({type_name(amount)})")
     major = context.options.config.transactions.amount_unit == "major"
     cents = _EXACT.multiply(number, 100) if major and currency not in ZERO_DECIMAL else number
     if cents != cents.to_integral_value():
@@ -70,27 +70,27 @@ mapping = Collection(
             columns=("currency",),
             fields=("currency",),
             function=currency_of,
-            to="currency",
+            restores="currency",
             reverse=str,
-            reverse_of=("currency",),
+            reverse_inputs=("currency",),
         ),
         Compute(
             columns=("amount",),
             fields=("amount",),
-            after=("currency",),
+            inputs=("currency",),
             function=amount_of,
-            to="amount",
+            restores="amount",
             reverse=int,
-            reverse_of=("amount",),
+            reverse_inputs=("amount",),
         ),
-        take("status", "status", TEXT, required=True),
-        take("type", "type", TEXT, required=True),
-        take("stripeSessionId", "stripe_session_id", INDEXED_TEXT),
-        take("stripeCustomerId", "stripe_customer_id", TEXT),
-        take("stripeSubscriptionId", "stripe_subscription_id", TEXT),
-        take("productId", "product_id", TEXT),
-        take("productName", "product_name", TEXT),
+        map_field("status", "status", TEXT, required=True),
+        map_field("type", "type", TEXT, required=True),
+        map_field("stripeSessionId", "stripe_session_id", INDEXED_TEXT),
+        map_field("stripeCustomerId", "stripe_customer_id", TEXT),
+        map_field("stripeSubscriptionId", "stripe_subscription_id", TEXT),
+        map_field("productId", "product_id", TEXT),
+        map_field("productName", "product_name", TEXT),
         *shared.dates(),
-        imply("__v", 0),
+        imply_field("__v", 0),
     ),
 )

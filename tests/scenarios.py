@@ -24,7 +24,7 @@ from bson.codec_options import DatetimeConversion
 from bson.json_util import JSONMode, JSONOptions, loads
 
 from migrator.documents.codec import CODEC_OPTIONS
-from migrator.documents.raw_bson import split
+from migrator.documents.raw_bson import split_documents
 from tests.archive_writer import write_folder
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "scenarios"
@@ -116,7 +116,7 @@ def _read_documents(folder: Path) -> Iterator[tuple[str, list[bytes]]]:
             parsed = _unescape(loads(path.read_text(encoding="utf-8"), json_options=OPTIONS))
             yield path.stem, [bson.encode(document, codec_options=CODEC_OPTIONS) for document in parsed]
         elif path.suffix == ".bson":
-            yield path.stem, list(split(path.read_bytes()))
+            yield path.stem, list(split_documents(path.read_bytes()))
 
 
 def _unescape(value: Any) -> Any:

@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 
 from migrator.documents.codec import Document
-from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, MOMENT, NUMBER, TEXT, Enum, ObjectIdText, Text
+from migrator.mapping.codecs import BOOLEAN, DATETIME, INTEGER, JSON, NUMBER, TEXT, Enum, ObjectIdText, Text
 from migrator.mapping.collection import Collection, Link
-from migrator.mapping.context import ABSENT, Archived, Context, Found, Rejected, Row
+from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected, Row
 from migrator.mapping.references import Key, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Entry, Filter, JsonObject, created_at, imply, take
+from migrator.mapping.rules import Compute, Entry, Filter, JsonObject, created_at, imply_field, map_field
 from tests import strategies
 
 OTHERS = Key(path="_id", collection="others")
@@ -62,53 +62,55 @@ def refuse(context: Context, value: Any) -> None:
         raise Rejected("orphan")
 
 
-def gone(context: Context, document: Document) -> Found:
+def gone(context: Context, document: Document) -> Match:
     raise Rejected("orphan", "other")
 
 
 def named(path: str = "other", column: str = "other", write: bool = True) -> Reference:
     back = ObjectIdText(as_text=True).write if write else None
-    return Reference(path=path, column=column, key=OTHERS, carry=("provider", "agent_id"), gone=gone, write=back)
+    return Reference(path=path, column=column, key=OTHERS, carry=("provider", "agent_id"), on_missing=gone, write=back)
 
 
 RULES = (
     Filter(refuse, ("guard",)),
-    take("label", "label", TEXT, default="none"),
-    take("short", "short", Text(most=40), null_back=True),
-    take("known", "known", TEXT),
-    take("count", "count", INTEGER),
-    take("flag", "flag", BOOLEAN, default=True),
-    take("sure", "sure", BOOLEAN, otherwise=lambda document, row, context: row["flag"]),
-    take("at", "at", MOMENT, null_back=True),
-    take("started", "started", MOMENT, otherwise=created_at),
-    take("level", "level", Enum(("low", "high"), spelling=str.upper), default="low"),
-    take(("either", "or", "x.deep"), "either", TEXT),
-    take("x.deep", "deep", TEXT, back_to="x.shallow"),
-    take("json", "json", JSON),
-    JsonObject("packed", (Entry("a", ("a",)), Entry("b", ("b.c", "bee"), NUMBER, back_to="b.d"))),
-    JsonObject("spelt", (Entry("s", ("s_1", "s1"), back_by={("high", True): "s1"}),), by=("level", "flag")),
+    map_field("label", "label", TEXT, default="none"),
+    map_field("short", "short", Text(most=40), restore_null=True),
+    map_field("known", "known", TEXT),
+    map_field("count", "count", INTEGER),
+    map_field("flag", "flag", BOOLEAN, default=True),
+    map_field("sure", "sure", BOOLEAN, default_factory=lambda document, row, context: row["flag"]),
+    map_field("at", "at", DATETIME, restore_null=True),
+    map_field("started", "started", DATETIME, default_factory=created_at),
+    map_field("level", "level", Enum(("low", "high"), spelling=str.upper), default="low"),
+    map_field(("either", "or", "x.deep"), "either", TEXT),
+    map_field("x.deep", "deep", TEXT, restore_path="x.shallow"),
+    map_field("json", "json", JSON),
+    JsonObject("packed", (Entry("a", ("a",)), Entry("b", ("b.c", "bee"), NUMBER, restore_path="b.d"))),
+    JsonObject(
+        "spelt", (Entry("s", ("s_1", "s1"), restore_paths={("high", True): "s1"}),), restore_by=("level", "flag")
+    ),
     named(),
-    UncheckedReference(path="parent", column="parent", key=THINGS, nobody=("nobody", "", strategies.NO_PARENT)),
-    Compute(columns=("size",), fields=("label",), after=("count",), function=size_of),
+    UncheckedReference(path="parent", column="parent", key=THINGS, null_values=("nobody", "", strategies.NO_PARENT)),
+    Compute(columns=("size",), fields=("label",), inputs=("count",), function=size_of),
     Compute(
         columns=("kind", "mark"),
         fields=("kind",),
-        after=("other.provider",),
+        inputs=("other.provider",),
         function=kind_of,
-        to="mark",
+        restores="mark",
         reverse=lambda kind, mark: ABSENT if mark == "str" else kind,
-        reverse_of=("kind", "mark"),
+        reverse_inputs=("kind", "mark"),
     ),
-    Compute(columns=("mode",), fields=("mode",), function=lambda context, mode: kind_name(mode), to="mode"),
-    imply("zero", 0),
-    imply("yes", True),
-    imply("list", []),
-    imply("null", None),
-    imply("half", 0.5),
-    imply("led", lambda agent: ABSENT if agent is None else agent, "other.agent_id"),
-    imply("told", lambda label, level: f"{label} {level}", "label", "level"),
-    imply("twice", 1),
-    imply("twice", lambda label: ABSENT if label == "none" else label, "label"),
+    Compute(columns=("mode",), fields=("mode",), function=lambda context, mode: kind_name(mode), restores="mode"),
+    imply_field("zero", 0),
+    imply_field("yes", True),
+    imply_field("list", []),
+    imply_field("null", None),
+    imply_field("half", 0.5),
+    imply_field("led", lambda agent: ABSENT if agent is None else agent, "other.agent_id"),
+    imply_field("told", lambda label, level: f"{label} {level}", "label", "level"),
+    imply_field("twice", 1),
+    imply_field("twice", lambda label: ABSENT if label == "none" else label, "label"),
 )
 
 
@@ -128,7 +130,9 @@ TOY = Collection(
     low_cardinality=frozenset({"known", "kind", "mark"}),
 )
 LINES = tuple(
-    rule for rule in RULES if not isinstance(rule, Filter | JsonObject) and rule.gives not in (("x",), ("twice",))
+    rule
+    for rule in RULES
+    if not isinstance(rule, Filter | JsonObject) and rule.restored_fields not in (("x",), ("twice",))
 )
 VARIANTS: dict[str, Collection] = {
     "all rules": TOY,

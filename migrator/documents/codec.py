@@ -10,7 +10,7 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError, InvalidBSON, InvalidDocument
 
-from migrator.documents.raw_bson import why_not_to_decode
+from migrator.documents.raw_bson import find_decoding_risk
 
 # Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -24,16 +24,16 @@ def decode(data: bytes) -> Document:
     return bson.decode(data, CODEC_OPTIONS)
 
 
-def decode_sound(data: bytes) -> Document:
+def decode_untrusted(data: bytes) -> Document:
     """The same for a document of whoever's making: one that is too deep or too large is not decoded, either."""
-    if reason := why_not_to_decode(data):
+    if reason := find_decoding_risk(data):
         raise InvalidBSON(reason)
     return decode(data)
 
 
 def decode_each(data: bytes, raws: Sequence[bytes]) -> list[Document | None]:
     """The same for the documents `raws`, which `data` is made of: faster than one by one. None for what is refused."""
-    if not any(map(why_not_to_decode, raws)):
+    if not any(map(find_decoding_risk, raws)):
         with suppress(InvalidBSON):
             return list(bson.decode_all(data, CODEC_OPTIONS))
     return [_decode_or_none(raw) for raw in raws]
@@ -41,15 +41,15 @@ def decode_each(data: bytes, raws: Sequence[bytes]) -> list[Document | None]:
 
 def _decode_or_none(raw: bytes) -> Document | None:
     try:
-        return decode_sound(raw)
+        return decode_untrusted(raw)
     except InvalidBSON:
         return None
 
 
-def show_id(source_id: bytes) -> str:
+def format_id(source_id: bytes) -> str:
     """The `_id` in a ledger's `{"_id": …}`, for people; its bytes where it cannot be decoded."""
     try:
-        return str(decode_sound(source_id).get("_id"))
+        return str(decode_untrusted(source_id).get("_id"))
     except InvalidBSON:
         return f"\\x{source_id.hex()}"
 

@@ -18,12 +18,12 @@ _WHOLE = {0x03, 0x04, 0x0F}  # the length counts itself
 
 # MongoDB stores 100 levels and passes on 200. Python's own limit depends on who calls: what one function decodes,
 # another could not. Deeper documents are therefore decoded by nobody, and kept whole.
-DEEPEST = 200
+MAX_DEPTH = 200
 _SHORTEST = 5  # bytes of a document
 _LEVEL = 7  # bytes that a level takes at least: type, empty name, length, end
 # It stores 16 MiB and passes on 16 KiB more; decoded, the worst of that size takes 0.6 GB here. A dump may hold larger
 # ones that no MongoDB has written.
-LARGEST = (16 << 20) + (64 << 10)
+MAX_BYTES = (16 << 20) + (64 << 10)
 
 
 def document_at(data: bytes, position: int) -> bytes:
@@ -31,7 +31,7 @@ def document_at(data: bytes, position: int) -> bytes:
     return data[position : _end_at(data, position)]
 
 
-def starts(data: bytes) -> Iterator[int]:
+def document_offsets(data: bytes) -> Iterator[int]:
     """Where the documents of a batch begin. Raises ValueError as `document_at`."""
     position = 0
     while position < len(data):
@@ -39,9 +39,9 @@ def starts(data: bytes) -> Iterator[int]:
         position = _end_at(data, position)
 
 
-def split(data: bytes) -> Iterator[bytes]:
+def split_documents(data: bytes) -> Iterator[bytes]:
     """The documents of a batch, one by one."""
-    return (document_at(data, start) for start in starts(data))
+    return (document_at(data, start) for start in document_offsets(data))
 
 
 def _end_at(data: bytes, position: int) -> int:
@@ -65,19 +65,19 @@ def source_id(document: bytes) -> bytes:
     return b"\x05\0\0\0\0"
 
 
-def why_not_to_decode(document: bytes) -> str:
+def find_decoding_risk(document: bytes) -> str:
     """What would make a document dangerous to decode; '' for nothing."""
-    if len(document) > LARGEST:
-        return f"larger than the {LARGEST:,} bytes that MongoDB passes on"
-    return f"nested deeper than {DEEPEST} levels" if is_too_deep(document) else ""
+    if len(document) > MAX_BYTES:
+        return f"larger than the {MAX_BYTES:,} bytes that MongoDB passes on"
+    return f"nested deeper than {MAX_DEPTH} levels" if is_too_deep(document) else ""
 
 
 def is_too_deep(document: bytes) -> bool:
-    """Whether documents and arrays in it are nested deeper than `DEEPEST`; so far as it is BSON at all.
+    """Whether documents and arrays in it are nested deeper than `MAX_DEPTH`; so far as it is BSON at all.
 
     Asked of every document: one that is short, or has not so many bytes of the two types, as nearly all, costs little.
     """
-    if len(document) <= DEEPEST * _LEVEL or document.count(0x03) + document.count(0x04) <= DEEPEST:
+    if len(document) <= MAX_DEPTH * _LEVEL or document.count(0x03) + document.count(0x04) <= MAX_DEPTH:
         return False
     ends, position = [len(document) - 1], 4
     while ends:
@@ -89,7 +89,7 @@ def is_too_deep(document: bytes) -> bool:
         if name_end < 0 or end is None or not position < end <= ends[-1]:
             return False
         if kind in (0x03, 0x04):
-            if len(ends) > DEEPEST:
+            if len(ends) > MAX_DEPTH:
                 return True
             ends.append(end - 1)
             position = name_end + 5
@@ -98,7 +98,7 @@ def is_too_deep(document: bytes) -> bool:
     return False
 
 
-def plain_fields(document: bytes, most: int) -> bytes | None:
+def scalar_fields(document: bytes, most: int) -> bytes | None:
     """A document of the fields alone that hold a string, a number or the like; None for more than `most` fields.
 
     For documents of which only such are of interest: whatever else is in them is not decoded.

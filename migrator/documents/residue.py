@@ -38,17 +38,17 @@ def pack_residue(
     return encode(residue) if residue else None
 
 
-def forms_of(residue: bytes | None) -> dict[str, int]:
+def variants_of(residue: bytes | None) -> dict[str, int]:
     """The fields of a residue's document that have another form than the first."""
     return {} if residue is None or _FORM not in residue else decode(residue).get("form", {})
 
 
-def cuts_of(residue: bytes | None) -> dict[str, Document]:
+def remainders_of(residue: bytes | None) -> dict[str, Document]:
     """What is left of the fields of a residue's document that were cut."""
     return {} if residue is None or _CUT not in residue else decode(residue).get("cut", {})
 
 
-def firsts_of(residue: bytes | None) -> dict[str, int]:
+def member_counts_of(residue: bytes | None) -> dict[str, int]:
     """How many members the fields list that do not list all."""
     return {} if residue is None or _FIRST not in residue else decode(residue).get("first", {})
 
@@ -57,13 +57,13 @@ def firsts_of(residue: bytes | None) -> dict[str, int]:
 _RAW, _FORM, _CUT, _FIRST = b"\x05raw\0", b"\x03form\0", b"\x03cut\0", b"\x03first\0"
 
 
-def whole_residue(raw: bytes) -> bytes:
+def raw_residue(raw: bytes) -> bytes:
     """The residue of a document that only its own bytes can give back: BSON `{"raw": …}`."""
     return encode({"raw": Binary(raw)})
 
 
-def whole_of(residue: bytes | None) -> bytes | None:
-    """The document's bytes in a `whole_residue`; None for any other residue."""
+def raw_document_of(residue: bytes | None) -> bytes | None:
+    """The document's bytes in a `raw_residue`; None for any other residue."""
     if residue is None or not residue.startswith(_RAW, 4):  # asked of every document that is rebuilt: no decoding
         return None
     return bytes(decode(residue)["raw"])

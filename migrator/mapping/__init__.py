@@ -1,1 +1,1 @@
-"""What the author of a migration writes: collections, rules, codecs, references, merges; and how it is loaded."""
+"""What the author of a migration writes: collections, rules, codecs, merges; and the loader of these packages."""

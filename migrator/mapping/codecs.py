@@ -138,7 +138,7 @@ LATEST = 253_402_300_799_999_999
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class DateTime:
     """Date ↔ timestamp without zone, UTC. Other spellings of a date are read so (`date_coerced`)."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
@@ -242,11 +242,11 @@ class Json:
 
 
 @dataclass(frozen=True, slots=True)
-class JsonMoment:
+class JsonDateTime:
     """Date ↔ its ISO text inside jsonb, as JavaScript writes it. Other spellings of a date are read so."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
-        micros = MOMENT.read(value, note, path)
+        micros = DATETIME.read(value, note, path)
         text = UNREADABLE if micros is UNREADABLE else jsonb.iso_text(micros // 1000)
         if text is None:
             note("date_out_of_range", path)
@@ -295,6 +295,6 @@ def _objectid_of(plain: bytes, as_text: bool) -> Any:
     return found[0].hex() if as_text else ObjectId(found[0])
 
 
-TEXT, INTEGER, BOOLEAN, MOMENT, JSON = Text(), Integer(), Boolean(), Moment(), Json()
-NUMBER, JSON_MOMENT, JSON_OBJECT, JSON_ARRAY = JsonNumber(), JsonMoment(), Json(dict), Json(list)
+TEXT, INTEGER, BOOLEAN, DATETIME, JSON = Text(), Integer(), Boolean(), DateTime(), Json()
+NUMBER, JSON_DATETIME, JSON_OBJECT, JSON_ARRAY = JsonNumber(), JsonDateTime(), Json(dict), Json(list)
 INDEXED_TEXT = Text(most=INDEXABLE_BYTES)

@@ -1,6 +1,6 @@
-"""A mapping: how the documents of one collection become rows and come back. Data; no concrete migration is known here.
+"""The mapping of one collection: how its documents become rows, and how rows become documents again.
 
-Its rules are in rules.py and references.py, what they work with in context.py.
+Only data types are here. The rules of a mapping are in rules.py and references.py, the types they use in context.py.
 """
 
 from __future__ import annotations
@@ -12,58 +12,74 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrator.documents.codec import Document
-from migrator.mapping.context import Lookup, Row, Rule
-from migrator.mapping.references import Key, MemberList, Reference
-from migrator.mapping.rules import Variants
+from migrator.mapping.context import Lookup, Row
+from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
+from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, JsonObject, Variants
+
+# All kinds of rules. `translation.lowering` is the one place that handles each kind.
+Rule = (
+    Field
+    | Implied
+    | Variants
+    | Compute
+    | JsonObject
+    | Filter
+    | Reference
+    | UncheckedReference
+    | MemberList
+    | CustomRule
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An array in which a document lists others; kept aside while loading, for what only all documents tell."""
+    """An array field in which documents list other documents by `key`. The load stores it for later stages."""
 
     path: str
-    to: Key
+    key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """Rows that name a parent in their own table: a reconciliation after all are loaded.
+    """Rows that refer to a parent row in the same table. The reconcile stage checks them after the load.
 
-    `parent` is the column; `within` a column that parent and child must share; `order` a column that tells the oldest.
+    `parent` is the column with the parent's ID, `within` a column in which parent and child must be equal, and `order`
+    the column that tells which row is the oldest.
     """
 
     parent: str
     within: str
     order: str
-    field: str  # the document's field that names the parent
-    link: str | None = None  # the Link path whose arrays name children
+    field: str  # the field of the document that names the parent
+    link: str | None = None  # path of the `Link` whose arrays list children
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatestOf:
-    """A column of another table that holds the newest value of a column here, set after the load."""
+    """A column of another table that gets the largest value of `value_column` here. It is set after the load."""
 
     table: str
     column: str
-    of: str
-    by: str
+    value_column: str
+    reference_column: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedRows:
-    """Rows of another `collection` that say by a boolean column, `says`, that rows here name them by the column `by`.
+    """Rows of another collection whose boolean column `flag` says that rows here refer to them.
 
-    Where they are missing, the other document gets the finding `code`."""
+    If no row here refers to such a row by `reference_column`, its document gets the finding `code`.
+    """
 
     collection: str
-    says: str
-    by: str
+    flag: str
+    reference_column: str
     code: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorColumn:
-    """Rows whose text wants a vector: documents of `collection` in `table`; the rest names columns."""
+    """A table whose rows get an embedding of their text: its collection, and the names of its columns."""
 
     collection: str
     table: sa.Table
@@ -74,16 +90,18 @@ class VectorColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """How documents of `name` become rows of `table` and come back.
+    """The mapping of the documents of `name` to rows of `table`.
 
-    `owner(document, row)` tells whether two documents with the same id belong to different owners, so that the later
-    one gets an id of its own; without it any later duplicate is rejected. `unique` maps columns to the reason of
-    rejection where two documents have the same value. `probes` are SQL expressions over a column, `{}` being its value,
-    that must not fail for long texts (an index will compute them). `low_cardinality` names fields that hold few
-    distinct values: what rules without lookups make of them alone is computed once for every combination. It changes
-    the speed only.
-    `section` names the section of migrate.toml that brings the documents, where that is not MongoDB; `later` are
-    columns that no document fills, but a later stage; `expected` says which rows elsewhere want rows here.
+    `owner(document, row)` tells whether two documents with the same ID belong to different owners. The later one then
+    gets a new ID. Without `owner`, every later duplicate is rejected.
+    `unique` maps columns to the reject reason of documents with a duplicate value.
+    `probes` are SQL expressions over a column (`{}` is its value) that fail for long texts, because an index computes
+    them.
+    `low_cardinality` names fields with few distinct values. The translator caches what rules without lookups compute
+    from such fields. This changes the speed only.
+    `section` names the section of migrate.toml that provides the documents, if their source is not MongoDB.
+    `filled_later` are columns that a later stage fills, and no document.
+    `expected` lists rows of other collections that need rows here.
     """
 
     name: str
@@ -94,42 +112,47 @@ class Collection:
     unique: Mapping[str, str] = field(default_factory=dict, hash=False)
     constants: Callable[[Any], Row] = field(default=lambda options: {}, hash=False)
     links: tuple[Link, ...] = ()
-    listed_by: str | None = None  # "collection.path" of the Link whose arrays list documents of this collection
+    listed_by: str | None = None  # "collection.path" of the `Link` whose arrays list documents of this collection
     tree: Tree | None = None
-    newest: tuple[LatestOf, ...] = ()
+    latest_values: tuple[LatestOf, ...] = ()
     probes: Mapping[str, str] = field(default_factory=dict, hash=False)
     low_cardinality: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
     section: str | None = None
-    later: frozenset[str] = frozenset()
+    filled_later: frozenset[str] = frozenset()
     expected: tuple[ExpectedRows, ...] = ()
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
+        """The lookups of the rules, one for each name."""
         return tuple({lookup.name: lookup for rule in self.rules for lookup in rule.lookups}.values())
 
     @property
-    def choices(self) -> tuple[Variants, ...]:
-        """The rules whose fields have several forms."""
+    def variant_rules(self) -> tuple[Variants, ...]:
+        """The rules of fields that have several variants."""
         return tuple(rule for rule in self.rules if isinstance(rule, Variants))
 
     @property
-    def members(self) -> tuple[MemberList, ...]:
-        """The rules whose fields list rows of other collections."""
+    def member_lists(self) -> tuple[MemberList, ...]:
+        """The rules of fields that list rows of other collections."""
         return tuple(rule for rule in self.rules if isinstance(rule, MemberList))
 
     @property
     def needs(self) -> frozenset[str]:
-        """Collections that must be loaded before this one."""
+        """The collections that must be loaded before this one."""
         return frozenset(lookup.collection for lookup in self.lookups) | frozenset(self.after)
 
     @property
-    def gives(self) -> frozenset[str]:
-        return frozenset(name for rule in (self.key, *self.rules) for name in rule.gives)
+    def restored_fields(self) -> frozenset[str]:
+        """The top-level fields that rows restore, except `_id`."""
+        return frozenset(name for rule in (self.key, *self.rules) for name in rule.restored_fields)
 
     @property
-    def carried(self) -> tuple[tuple[str, str, str, str], ...]:
-        """What the way back needs from other tables: (row key, column here, collection there, column there)."""
+    def carried_columns(self) -> tuple[tuple[str, str, str, str], ...]:
+        """The columns of other tables that are needed to rebuild documents.
+
+        Each as (key in the row, referencing column here, referenced collection, column there).
+        """
         return tuple(
             (f"{rule.column}.{name}", rule.column, rule.key.collection, name)
             for rule in self.rules

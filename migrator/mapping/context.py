@@ -1,4 +1,7 @@
-"""What rules work with: rows and fields, lookups, what they may ask and raise while a document is translated."""
+"""Values and protocols that rules use while one document is translated: rows, absent fields, lookups, outcomes.
+
+The rules are in rules.py and references.py. The implementation of `Context` is in migrator/translation.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ Row = dict[str, Any]
 
 
 class Absent:
-    """The value of a field that is not there; null is another thing."""
+    """The value of a field that the document does not have. BSON null is a different value."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -22,7 +25,7 @@ ABSENT: Final = Absent()
 
 
 class Rejected(Exception):
-    """A document cannot become a row. Never leaves the translation: there it becomes a value."""
+    """Rejects the document: it cannot become a row. The translator catches it and returns a `Reject`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -30,7 +33,7 @@ class Rejected(Exception):
 
 
 class Archived(Exception):
-    """A document has no home in the target, by rule; `code` is the finding that says why."""
+    """Archives the document: a rule found that it has no row in the target. `code` is the finding to record."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code, detail)
@@ -38,11 +41,11 @@ class Archived(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A row that a reference leads to: its id as a plain value, and the columns that were asked for.
+class Match:
+    """A row that a lookup found: its ID as a plain value, and the values of the carried columns.
 
-    `owner` is set where the row has another id than the one asked for, because it is another owner's: as the aliases
-    spell what `Collection.owner` says.
+    `owner` is set if the row has a different ID than the one looked up, because an ID conflict gave it a new one. It
+    is the owner as the ID aliases store it (`Collection.owner`).
     """
 
     id: Any
@@ -52,11 +55,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A question that documents of one collection ask about rows of another, put once for a whole batch.
+    """A query of documents of one collection for rows of another. It runs once per batch.
 
-    `keys(documents)` gives the plain values asked for; they are compared with column `by` (aliases included where it is
-    the id), or with the document's own `_id` where `by` is "_id" (the key is then the ledger's source_id). `fields` are
-    those that `keys` looks at, where it looks at each by itself; else it is given whole documents, which takes longer.
+    `keys(documents)` returns the plain values to look up. They are compared with the column `by` (and with ID aliases
+    if this is the ID column), or with the `_id` of the documents if `by` is "_id"; a key is then the `source_id` of the
+    ledger. `fields` are the fields that `keys` reads, if it reads each field independently. Without `fields`, `keys`
+    gets whole documents, which is slower.
     """
 
     collection: str
@@ -67,43 +71,31 @@ class Lookup:
 
     @property
     def name(self) -> tuple[str, str]:
+        """The collection and column of the lookup. Lookups of one mapping with the same name share their results."""
         return self.collection, self.by
 
 
 class Context(Protocol):
-    """What rules may ask for while one document is translated."""
+    """What rules may use while one document is translated."""
 
     options: Any
 
-    def note(self, code: str, detail: str) -> None: ...
+    def note(self, code: str, detail: str) -> None:
+        """Record a finding about the document."""
+        ...
 
-    def find(self, lookup: Lookup, key: Any) -> tuple[Found, ...]: ...
+    def find(self, lookup: Lookup, key: Any) -> tuple[Match, ...]:
+        """Return the rows that a lookup found for a key."""
+        ...
 
     def listed(self, key: Any) -> tuple[tuple[Any, int], ...]:
-        """Who lists the row `key` in a `Link` array, and at which place: (target id of the lister, position)."""
+        """Return which rows list the row `key` in a `Link` array: (target ID of the listing row, array index)."""
         ...
 
 
-class Rule(Protocol):
-    """`columns` it fills, `gives` the top-level fields it gives back, `lookups` it needs."""
-
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-
-    @property
-    def gives(self) -> tuple[str, ...]: ...
-
-    @property
-    def lookups(self) -> tuple[Lookup, ...]: ...
-
-    def forward(self, document: Document, row: Row, context: Context) -> None: ...
-
-    def back(self, row: Row, document: Document) -> None: ...
-
-
 def value_at(document: Any, path: str) -> Any:
-    """The value at a dotted path of sub-documents, or ABSENT."""
-    if "." not in path and isinstance(document, dict):  # nearly always
+    """Return the value at a dotted path of embedded documents, or ABSENT."""
+    if "." not in path and isinstance(document, dict):  # the usual case
         return document.get(path, ABSENT)
     for name in path.split("."):
         if not isinstance(document, dict) or name not in document:
@@ -113,7 +105,7 @@ def value_at(document: Any, path: str) -> Any:
 
 
 def first_at(document: Document, paths: Iterable[str]) -> tuple[Any, str]:
-    """The first value that is there and not null among `paths`, and its path; (ABSENT, '') where there is none."""
+    """Return the first value among `paths` that is present and not null, and its path; else (ABSENT, '')."""
     for path in paths:
         value = value_at(document, path)
         if value is not ABSENT and value is not None:
@@ -121,6 +113,6 @@ def first_at(document: Document, paths: Iterable[str]) -> tuple[Any, str]:
     return ABSENT, ""
 
 
-def kind_of(value: Any) -> str:
-    """The name of a BSON type, for details of findings: never the value itself, which may be personal."""
+def type_name(value: Any) -> str:
+    """Return the name of a value's type for the detail of a finding. Values are never shown: they may be personal."""
     return "missing" if value is ABSENT else "null" if value is None else type(value).__name__

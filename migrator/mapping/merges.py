@@ -1,6 +1,7 @@
-"""The vocabulary of merges: documents that have no row of their own, and fill what rows of another collection lack.
+"""Merges: collections whose documents get no row, but fill missing values in rows of another collection.
 
-Data, and what it computes for one document and one row; pure. Carrying it out is `merging`'s business.
+Here is the definition of a merge, and what it computes for one document and one row. `reconciliation.merges` applies
+it.
 """
 
 from __future__ import annotations
@@ -12,51 +13,52 @@ from typing import Any
 from migrator.config.models import Config
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import Note, normalize
-from migrator.mapping.codecs import MOMENT, TEXT, UNREADABLE, Codec
+from migrator.mapping.codecs import DATETIME, TEXT, UNREADABLE, Codec
 from migrator.mapping.context import Row
 from migrator.mapping.references import Key
 from migrator.mapping.rules import FirstCause
 
 
-def unnoted(code: str, detail: str) -> None:
-    """A `Note` where what a codec finds is said elsewhere, or is nobody's concern."""
+def ignore_finding(code: str, detail: str) -> None:
+    """A `Note` for values whose findings are recorded elsewhere, or need not be recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByKey:
-    """The row whose id a field names, as documents of the collection claim it."""
+    """Finds the row whose ID is the value of a field, converted by the `key` of the row's collection."""
 
     fields: tuple[str, ...]
     key: Key
 
-    def ask(self, document: Document) -> list[Any]:
-        """What rows are asked for: plain ids, in the order of preference."""
+    def keys(self, document: Document) -> list[Any]:
+        """Return the plain IDs to look for, in order of preference."""
         return [self.key.uuid(text) for text in _texts(document, self.fields)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByValue:
-    """The row that has a field's text in a column: under `name` in a jsonb one."""
+    """Finds the row that has the text of a field in a column, or under the key `name` of a jsonb column."""
 
     fields: tuple[str, ...]
     column: str
     name: str | None = None
 
-    def ask(self, document: Document) -> list[str]:
-        """The texts, in the order of preference."""
+    def keys(self, document: Document) -> list[str]:
+        """Return the texts to look for, in order of preference."""
         return _texts(document, self.fields)
 
 
 def _texts(document: Document, fields: tuple[str, ...]) -> list[str]:
-    found = [TEXT.read(document.get(name), unnoted, name) for name in fields]
+    found = [TEXT.read(document.get(name), ignore_finding, name) for name in fields]
     return [text.strip() for text in found if isinstance(text, str) and text.strip()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """A column, or the key `name` of a jsonb column, that takes the first of the `fields` that has a value.
+    """A column, or the key `name` of a jsonb column, that gets the first value found among `fields`.
 
-    `any_of`: the row's value is as good if it is that of any of the fields. `sets`: what other columns get with it.
+    With `any_of`, the value of the row is accepted if it equals any of the values. `sets` are other columns that are
+    set together with the value.
     """
 
     fields: tuple[str, ...]
@@ -66,55 +68,58 @@ class Fill:
     any_of: bool = False
     sets: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def apply(self, document: Document, row: Row, wins: bool, note: Note) -> Row:
-        """The columns that change. A value that differs from the row's is noted; it stays out unless it `wins`."""
+    def apply(self, document: Document, row: Row, overwrites: bool, note: Note) -> Row:
+        """Return the columns that change.
+
+        If the row has a different value, a finding is recorded, and the value changes only if the merge `overwrites`.
+        """
         values = self._values(document, note)
         if not values:
             return {}
-        packed = row[self.column]
-        has = packed if self.name is None else (packed or {}).get(self.name)
-        if is_lacking(has):
-            return self._change(packed, values[0])
-        if has == values[0] or (self.any_of and has in values):
+        current = row[self.column]
+        present = current if self.name is None else (current or {}).get(self.name)
+        if is_missing(present):
+            return self._change(current, values[0])
+        if present == values[0] or (self.any_of and present in values):
             return {}
         note("recording_conflict", self.column if self.name is None else f"{self.column}.{self.name}")
-        return self._change(packed, values[0]) if wins else {}
+        return self._change(current, values[0]) if overwrites else {}
 
     def _values(self, document: Document, note: Note) -> list[Any]:
-        read = []
+        values = []
         for name in self.fields:
             value = document.get(name)
             if value is None:
                 continue
-            why = FirstCause(note)
-            plain = self.codec.read(value, why, name)
+            cause = FirstCause(note)
+            plain = self.codec.read(value, cause, name)
             if plain is UNREADABLE:
-                why.explain(name, value)
-            elif not is_lacking(plain):
-                read.append(plain)
+                cause.explain(name, value)
+            elif not is_missing(plain):
+                values.append(plain)
                 if not self.any_of:
                     break
-        return read
+        return values
 
-    def _change(self, packed: Any, value: Any) -> Row:
+    def _change(self, current: Any, value: Any) -> Row:
         if self.name is None:
             return {self.column: value, **self.sets}
-        return {self.column: normalize({**(packed or {}), self.name: value}), **self.sets}
+        return {self.column: normalize({**(current or {}), self.name: value}), **self.sets}
 
 
-def is_lacking(value: Any) -> bool:
-    """An empty text says as little as NULL; 0 and false do say something."""
+def is_missing(value: Any) -> bool:
+    """Return whether a value counts as missing: NULL or an empty text, but not 0 or false."""
     return value is None or value == ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
-    """Documents of `name`, which the `section` of migrate.toml brings, go into rows of the collection `into`.
+    """Documents of `name`, from the section `section` of migrate.toml, that are merged into rows of `into`.
 
-    `by` tells how a document finds its row: the first that finds one. Of several for one row the one with the newest
-    moment in the field `newest` is used, of these the one with the smallest `_id`; the others, and what finds no row,
-    are archived. `wins` says whether a document's value replaces another one that the row has. `kinds` are those of
-    fields that an export writes as text (beside/values.py).
+    `by` lists the ways in which a document finds its row; the first one that finds a row is used. If several documents
+    find the same row, the one with the latest date in the field `newest` is used, and of equal dates the one with the
+    smallest `_id`. All other documents are archived. `overwrites(config)` tells whether a value replaces a different
+    value of the row. `kinds` are the types of fields that an export writes as text (sources/auxiliary/values.py).
     """
 
     name: str
@@ -123,17 +128,17 @@ class Merge:
     by: tuple[ByKey | ByValue, ...]
     newest: str
     fills: tuple[Fill, ...]
-    wins: Callable[[Config], bool] = field(hash=False)
+    overwrites: Callable[[Config], bool] = field(hash=False)
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    def changes(self, document: Document, row: Row, wins: bool, note: Note) -> Row:
-        """The columns of a row that a document changes."""
+    def changes(self, document: Document, row: Row, overwrites: bool, note: Note) -> Row:
+        """Return the columns of a row that a document changes."""
         changes: Row = {}
         for fill in self.fills:
-            changes |= fill.apply(document, {**row, **changes}, wins, note)
+            changes |= fill.apply(document, {**row, **changes}, overwrites, note)
         return {name: value for name, value in changes.items() if row[name] != value}
 
-    def age(self, document: Document) -> int:
-        """The smaller, the newer; without a moment it is the oldest of all. In microseconds."""
-        moment = MOMENT.read(document.get(self.newest), unnoted, self.newest)
-        return -moment if isinstance(moment, int) else 1 << 63
+    def age_key(self, document: Document) -> int:
+        """Return a number in microseconds that is smaller for newer documents. Without a date it is the largest."""
+        micros = DATETIME.read(document.get(self.newest), ignore_finding, self.newest)
+        return -micros if isinstance(micros, int) else 1 << 63

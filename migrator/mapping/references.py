@@ -1,4 +1,4 @@
-"""Rules about ids: the one a document claims for its row, and those by which it names rows of others."""
+"""Rules about IDs: the ID that a document gives its row, and the fields that refer to rows of other collections."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from migrator import ids
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import remove_nul
 from migrator.mapping.codecs import INDEXABLE_BYTES, UNREADABLE
-from migrator.mapping.context import ABSENT, Context, Found, Lookup, Rejected, Row, kind_of
+from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, Row, type_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """The row's id: from `_id` (the ledger gives it back) or from a field of its own that claims it."""
+    """The ID of the row, derived from the field `path`.
+
+    The ledger restores the field `_id`. The row restores any other field. The ID is a UUID, or with `text` the text
+    itself, of at most `most` bytes.
+    """
 
     path: str
     collection: str
@@ -29,36 +33,44 @@ class Key:
         return (self.column,)
 
     @property
-    def gives(self) -> tuple[str, ...]:
+    def source_paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
         return () if self.path == "_id" else (self.path,)
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
         value = document.get(self.path, ABSENT)
         if value is ABSENT or (self.path != "_id" and (value is None or value == "")):
-            raise Rejected("missing_required", f"{self.path} ({kind_of(value)})")
-        row[self.column] = self._text(value, context) if self.text else self.uuid(value)
+            raise Rejected("missing_required", f"{self.path} ({type_name(value)})")
+        row[self.column] = self._read_text(value, context) if self.text else self.uuid(value)
 
     def uuid(self, value: Any) -> bytes:
+        """Return the 16 bytes of the UUID that belongs to a value of the field."""
         return ids.uuid_of(self.collection, value, objectid=self.path == "_id")
 
-    def _text(self, value: Any, context: Context) -> str:
+    def _read_text(self, value: Any, context: Context) -> str:
         if type(value) is not str:
-            raise Rejected("wrong_type", f"{self.path} ({kind_of(value)})")
+            raise Rejected("wrong_type", f"{self.path} ({type_name(value)})")
         if len(value.encode()) > self.most:
             raise Rejected("too_long", self.path)
         return remove_nul(value, context.note, self.path)
 
-    def back(self, row: Row, document: Document) -> None:
+    def to_document(self, row: Row, document: Document) -> None:
         if self.path != "_id":
             document[self.path] = row[self.column] if self.text else ids.uuid_text(row[self.column])
 
 
-def asks(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
-    """The ids that a field of documents claims; none where it is empty. Many documents name few others."""
+def collect_keys(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
+    """Return a function that collects the IDs to which the field `path` of documents refers. Empty values are skipped.
+
+    Equal texts are converted once: many documents refer to few rows.
+    """
 
     def keys(documents: Iterable[Document]) -> set[Any]:
         values = [value for document in documents if (value := document.get(path)) is not None and value != ""]
-        texts = {value for value in values if type(value) is str}  # bson.Code is a str without a hash
+        texts = {value for value in values if type(value) is str}  # bson.Code is a str that is not hashable
         return {key.uuid(text) for text in texts} | {key.uuid(v) for v in values if type(v) is not str}
 
     return keys
@@ -66,20 +78,20 @@ def asks(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A column that holds the id of a row of another collection, which the field `path` names by the other's `key`.
+    """A column with the ID of a row of another collection. The field `path` names that row by the other's `key`.
 
-    `resolve(context, document, candidates)` chooses where there are several; by default the first. Where there is none,
-    `gone(context, document)` decides: it returns a `Found`, or raises `Rejected`. Columns to `carry` are put into the
-    row as `column.name`, for rules that follow and for the way back. `write` gives the field back; without it this rule
-    gives nothing back.
+    `resolve(context, document, candidates)` chooses one of several rows; without it the first one is used.
+    `on_missing(context, document)` handles a missing row: it returns a `Match` or raises `Rejected`.
+    The columns of `carry` are added to the row as `column.name`, for later rules and to rebuild documents.
+    `write` restores the field from the ID. Without it the rule restores nothing.
     """
 
     path: str
     column: str
     key: Key
     carry: tuple[str, ...] = ()
-    gone: Callable[[Context, Document], Found] = field(hash=False)
-    resolve: Callable[[Context, Document, tuple[Found, ...]], Found] | None = field(default=None, hash=False)
+    on_missing: Callable[[Context, Document], Match] = field(hash=False)
+    resolve: Callable[[Context, Document, tuple[Match, ...]], Match] | None = field(default=None, hash=False)
     write: Callable[[Any], Any] | None = field(default=None, hash=False)
 
     @property
@@ -87,32 +99,38 @@ class Reference:
         return (self.column, *(f"{self.column}.{name}" for name in self.carry))
 
     @property
+    def source_paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
     def lookup(self) -> Lookup:
-        return Lookup(self.key.collection, asks(self.path, self.key), carry=self.carry, fields=(self.path,))
+        """The lookup that finds the row."""
+        return Lookup(self.key.collection, collect_keys(self.path, self.key), carry=self.carry, fields=(self.path,))
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
         return (self.lookup,)
 
     @property
-    def gives(self) -> tuple[str, ...]:
+    def restored_fields(self) -> tuple[str, ...]:
         return (self.path,) if self.write else ()
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
         lookup = self.lookup
-        candidates = [found for key in lookup.keys((document,)) for found in context.find(lookup, key)]
-        found = self._choose(context, document, tuple(candidates))
-        row[self.column] = found.id
+        candidates = [match for key in lookup.keys((document,)) for match in context.find(lookup, key)]
+        match = self._choose(context, document, tuple(candidates))
+        row[self.column] = match.id
         for name in self.carry:
-            row[f"{self.column}.{name}"] = found.carried[name]
+            row[f"{self.column}.{name}"] = match.carried[name]
 
-    def _choose(self, context: Context, document: Document, candidates: tuple[Found, ...]) -> Found:
+    def _choose(self, context: Context, document: Document, candidates: tuple[Match, ...]) -> Match:
         if not candidates:
-            return self.gone(context, document)
-        several = len(candidates) > 1 and self.resolve is not None
-        return self.resolve(context, document, candidates) if several else candidates[0]  # type: ignore[misc]
+            return self.on_missing(context, document)
+        if len(candidates) > 1 and self.resolve is not None:
+            return self.resolve(context, document, candidates)
+        return candidates[0]
 
-    def back(self, row: Row, document: Document) -> None:
+    def to_document(self, row: Row, document: Document) -> None:
         if self.write is None:
             return
         value = self.write(row[self.column])
@@ -122,15 +140,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UncheckedReference:
-    """A column with the id of a row that a field names by `key`; whether that row exists is seen after the load.
+    """A column with the ID of a row that a field names by `key`. The row need not exist yet: later stages check it.
 
-    `nobody` are values that name none (as absent and null do); NULL gives the first of them back.
+    `null_values` are texts that mean "no reference", as an absent field and null do. NULL restores the first of them.
     """
 
     path: str
     column: str
     key: Key
-    nobody: tuple[str, ...]
+    null_values: tuple[str, ...]
     lookups: tuple[Lookup, ...] = ()
 
     @property
@@ -138,21 +156,25 @@ class UncheckedReference:
         return (self.column,)
 
     @property
-    def gives(self) -> tuple[str, ...]:
+    def source_paths(self) -> tuple[str, ...]:
         return (self.path,)
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
-        value = document.get(self.path)
-        named = value is not None and not (isinstance(value, str) and value in self.nobody)
-        row[self.column] = self.key.uuid(value) if named else None
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
+        return (self.path,)
 
-    def back(self, row: Row, document: Document) -> None:
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
+        value = document.get(self.path)
+        is_null = value is None or (isinstance(value, str) and value in self.null_values)
+        row[self.column] = None if is_null else self.key.uuid(value)
+
+    def to_document(self, row: Row, document: Document) -> None:
         value = row[self.column]
-        document[self.path] = self.nobody[0] if value is None else ids.uuid_text(value)
+        document[self.path] = self.null_values[0] if value is None else ids.uuid_text(value)
 
 
 class _Unequal:
-    """Equal to no value of a document: what a field gets whose value is not known yet."""
+    """A value that equals no value of a document. It stands for a field whose value is not known yet."""
 
 
 UNEQUAL: Final = _Unequal()
@@ -160,29 +182,34 @@ UNEQUAL: Final = _Unequal()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberList:
-    """A field that lists the `_id`s of a row's own rows: those of `collection` whose column `by` names it.
+    """A field that lists the `_id`s of the rows of `collection` that refer to this row by `reference_column`.
 
-    In the order of `_id`, and ObjectIds all. What they are is known when these are loaded; until then the field stays
-    in the residue, and `members.settle` takes it out where the ledger can give it back.
+    The list must be in the order of `_id`, and hold ObjectIds only. The members are known when `collection` is loaded.
+    Until then the field is part of the residue; `reconciliation.membership` then removes it from the residue where the
+    ledger can restore it.
     """
 
     path: str
     collection: str
-    by: str
+    reference_column: str
     columns: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
-    def gives(self) -> tuple[str, ...]:
+    def source_paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
         return (self.path,)
 
     @property
     def row_key(self) -> str:
-        """Where a row that was read back has its members."""
+        """The key under which a row that is read for a rebuild has its members."""
         return f"{self.path}.members"
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
-        """Nothing goes this way."""
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
+        """Do nothing: the field fills no column."""
 
-    def back(self, row: Row, document: Document) -> None:
+    def to_document(self, row: Row, document: Document) -> None:
         document[self.path] = row.get(self.row_key, UNEQUAL)

@@ -1,11 +1,16 @@
-"""The rules of mappings: each knows both directions, fields to columns (`forward`) and back (`back`).
+"""The rules of mappings. Each converts in both directions: fields to columns (`to_row`) and columns to fields
+(`to_document`).
 
-A rule need not be right about what it gives back: whatever differs from the document goes to the residue. Rules are
-data; `translate` interprets them, `compile` makes one function of them. Ids and references: references.py.
+What `to_document` restores may be wrong: the translator stores every difference from the document in the residue.
+Rules are data. `translation.interpreter` runs them, `translation.compiler` generates code from them. Rules about IDs
+are in references.py.
+
+Every rule has: `columns` that it fills, `source_paths` that it reads, the top-level `restored_fields`, and `lookups`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +20,11 @@ from bson import ObjectId
 from migrator.documents.codec import Document, same
 from migrator.documents.jsonb import Note, normalize
 from migrator.findings import REASONS
-from migrator.mapping.codecs import JSON, MOMENT, UNREADABLE, Codec
-from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, kind_of
+from migrator.mapping.codecs import DATETIME, JSON, UNREADABLE, Codec
+from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, type_name
 
 
-def _put(document: Document, path: str, value: Any) -> None:
+def _set_path(document: Document, path: str, value: Any) -> None:
     *parents, name = path.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})
@@ -27,7 +32,7 @@ def _put(document: Document, path: str, value: Any) -> None:
 
 
 class FirstCause:
-    """A `Note` that remembers what a codec said, so that `wrong_type` is said only where that was nothing."""
+    """A `Note` that remembers whether a codec recorded a finding. `wrong_type` is recorded only if it did not."""
 
     def __init__(self, note: Note) -> None:
         self._note, self.code = note, ""
@@ -37,31 +42,31 @@ class FirstCause:
         self._note(code, detail)
 
     def explain(self, path: str, value: Any) -> None:
-        """Says why a value was not read, unless that has been said."""
+        """Record why a value could not be read, unless the codec has recorded it."""
         if not self.code:
-            self("wrong_type", f"{path} ({kind_of(value)})")
+            self("wrong_type", f"{path} ({type_name(value)})")
 
 
-Otherwise = Callable[[Document, Row, Context], Any]
+DefaultFactory = Callable[[Document, Row, Context], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """The first of `paths` feeds a column through a codec; the way back writes `paths[0]`, or `back_to`.
+    """A column that gets the first value found at `paths`, converted by a codec.
 
-    `default` is what the column gets where there is no readable value (the column's own default in the target);
-    `otherwise` computes it instead. Without either the column gets NULL, or the document is rejected where the column
-    is `required`. `null_back`: NULL gives null back, not an absent field.
+    The row restores `paths[0]`, or `restore_path`. Without a readable value the column gets the result of
+    `default_factory`, or `default` (which should be the default of the column in the target), or NULL. If the column
+    is `required`, the document is rejected instead. With `restore_null`, NULL restores null, not an absent field.
     """
 
     paths: tuple[str, ...]
     column: str
     codec: Codec
     default: Any = None
-    otherwise: Otherwise | None = field(default=None, hash=False)
+    default_factory: DefaultFactory | None = field(default=None, hash=False)
     required: bool = False
-    null_back: bool = False
-    back_to: str | None = None
+    restore_null: bool = False
+    restore_path: str | None = None
     lookups: tuple[Lookup, ...] = ()
 
     @property
@@ -69,191 +74,208 @@ class Field:
         return (self.column,)
 
     @property
-    def back_path(self) -> str:
-        return self.back_to or self.paths[0]
+    def source_paths(self) -> tuple[str, ...]:
+        return self.paths
 
     @property
-    def gives(self) -> tuple[str, ...]:
-        return (self.back_path.split(".")[0],)
+    def restored_path(self) -> str:
+        return self.restore_path or self.paths[0]
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
+        return (self.restored_path.split(".")[0],)
+
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
         value, path = first_at(document, self.paths)
         if value is ABSENT:
-            row[self.column] = self._instead(document, row, context, "missing_required", value)
+            row[self.column] = self._default(document, row, context, "missing_required", value)
             return
-        why = FirstCause(context.note)
-        plain = self.codec.read(value, why, path)
+        cause = FirstCause(context.note)
+        plain = self.codec.read(value, cause, path)
         if plain is UNREADABLE:
-            why.explain(path, value)
-            plain = self._instead(document, row, context, why.code, value)
+            cause.explain(path, value)
+            plain = self._default(document, row, context, cause.code, value)
         row[self.column] = plain
 
-    def _instead(self, document: Document, row: Row, context: Context, reason: str, value: Any) -> Any:
-        if self.otherwise is not None:
-            return self.otherwise(document, row, context)
+    def _default(self, document: Document, row: Row, context: Context, reason: str, value: Any) -> Any:
+        if self.default_factory is not None:
+            return self.default_factory(document, row, context)
         if self.required:
-            raise Rejected(reason if reason in REASONS else "wrong_type", f"{self.paths[0]} ({kind_of(value)})")
+            raise Rejected(reason if reason in REASONS else "wrong_type", f"{self.paths[0]} ({type_name(value)})")
         return self.default
 
-    def back(self, row: Row, document: Document) -> None:
+    def to_document(self, row: Row, document: Document) -> None:
         plain = row[self.column]
         if plain is None:
-            if self.null_back:
-                _put(document, self.back_path, None)
+            if self.restore_null:
+                _set_path(document, self.restored_path, None)
             return
         value = self.codec.write(plain)
         if value is not UNREADABLE:
-            _put(document, self.back_path, value)
+            _set_path(document, self.restored_path, value)
 
 
-def take(path: str | tuple[str, ...], column: str, codec: Codec, **options: Any) -> Field:
-    """A `Field`; several paths are tried in order."""
+def map_field(path: str | tuple[str, ...], column: str, codec: Codec, **options: Any) -> Field:
+    """Return a `Field` for one path, or for several that are tried in order."""
     return Field(paths=(path,) if isinstance(path, str) else path, column=column, codec=codec, **options)
 
 
 @dataclass(frozen=True, slots=True)
 class Implied:
-    """A field whose value follows from the row: a constant, or a function of plain columns (ABSENT: not there)."""
+    """A field whose value follows from the row: a constant, or a function of columns (ABSENT: no field)."""
 
     path: str
     value: Any = field(hash=False)
-    of: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
-    def gives(self) -> tuple[str, ...]:
+    def source_paths(self) -> tuple[str, ...]:
         return (self.path,)
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
-        """Nothing goes this way."""
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
+        return (self.path,)
 
-    def back(self, row: Row, document: Document) -> None:
-        value = self.value(*(row[name] for name in self.of)) if self.of else self.value
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
+        """Do nothing: the field fills no column."""
+
+    def to_document(self, row: Row, document: Document) -> None:
+        value = self.value(*(row[name] for name in self.inputs)) if self.inputs else self.value
         if value is not ABSENT and value is not UNREADABLE:
             document[self.path] = value
 
 
-def imply(path: str, value: Any, *of: str) -> Implied:
-    """`path` is `value`, or `value(*columns)` where columns are named."""
-    return Implied(path, value, of)
+def imply_field(path: str, value: Any, *inputs: str) -> Implied:
+    """Return an `Implied`: the field `path` is `value`, or `value(*columns)` if input columns are named."""
+    return Implied(path, value, inputs)
 
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """A field that has one of a few forms, all of which follow from the row: functions of plain columns.
+    """A field that has one of a few values, all of which follow from the row: each variant is a function of `inputs`.
 
-    The first form is given back by the row; where the document has another one, the residue tells its number. A value
-    of no form may still hold what the row gives: `cut(value, *columns)` takes that out (None: it cannot), and
-    `mend(rest, *columns)` puts it in again, exactly.
+    The row restores the first variant. For another variant the residue stores its number. A value that is no variant
+    may still contain what the columns hold: `subtract(value, *columns)` returns the remainder (None: not possible), and
+    `restore(remainder, *columns)` returns exactly the value.
     """
 
     path: str
-    forms: tuple[Callable[..., Any], ...] = field(hash=False)
-    of: tuple[str, ...]
-    cut: Callable[..., Document | None] | None = field(default=None, hash=False)
-    mend: Callable[..., Any] | None = field(default=None, hash=False)
+    variants: tuple[Callable[..., Any], ...] = field(hash=False)
+    inputs: tuple[str, ...]
+    subtract: Callable[..., Document | None] | None = field(default=None, hash=False)
+    restore: Callable[..., Any] | None = field(default=None, hash=False)
     columns: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
-    def gives(self) -> tuple[str, ...]:
+    def source_paths(self) -> tuple[str, ...]:
         return (self.path,)
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
-        """Nothing goes this way."""
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
+        return (self.path,)
 
-    def back(self, row: Row, document: Document) -> None:
-        self.put(0, row, document)
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
+        """Do nothing: the field fills no column."""
 
-    def put_cut(self, rest: Document, row: Row, document: Document) -> None:
-        """Gives the field what `cut` left of it and what the row has."""
-        assert self.mend is not None  # what was cut can be mended
-        document[self.path] = self.mend(rest, *(row[name] for name in self.of))
+    def to_document(self, row: Row, document: Document) -> None:
+        self.set_variant(0, row, document)
 
-    def put(self, number: int, row: Row, document: Document) -> None:
-        """Gives the field its form of this number."""
-        value = self.forms[number](*(row[name] for name in self.of))
+    def set_remainder(self, remainder: Document, row: Row, document: Document) -> None:
+        """Set the field to the value of which `subtract` returned this remainder."""
+        assert self.restore is not None  # remainders exist only for rules that can restore them
+        document[self.path] = self.restore(remainder, *(row[name] for name in self.inputs))
+
+    def set_variant(self, number: int, row: Row, document: Document) -> None:
+        """Set the field to the variant with this number."""
+        value = self.variants[number](*(row[name] for name in self.inputs))
         document.pop(self.path, None)
         if value is not ABSENT:
             document[self.path] = value
 
-    def find(self, value: Any, *columns: Any) -> int:
-        """The number of the form, other than the first, that a document's value (or ABSENT) has; 0 for none."""
-        for number in range(1, len(self.forms)):
-            form = self.forms[number](*columns)
-            if form is value or (form is not ABSENT and value is not ABSENT and same(form, value)):
+    def find_variant(self, value: Any, *columns: Any) -> int:
+        """Return the number of the variant, except the first, that equals a value (or ABSENT); 0 if there is none."""
+        for number in range(1, len(self.variants)):
+            variant = self.variants[number](*columns)
+            if variant is value or (variant is not ABSENT and value is not ABSENT and same(variant, value)):
                 return number
         return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
-    """Columns computed from fields and earlier columns; and, where `reverse` is given, a field from columns.
+    """Columns computed from fields and earlier columns. With `reverse`, also a field computed from columns.
 
-    `function(context, *fields, *columns)` returns the plain value, or a tuple for several columns; fields that are not
-    there come as ABSENT. `reverse(*columns)` returns the value of the field `to`, or ABSENT.
+    `function(context, *fields, *inputs)` returns the plain value, or a tuple for several columns. Absent fields are
+    passed as ABSENT. `reverse(*reverse_inputs)` returns the value of the field `restores`, or ABSENT.
     """
 
     columns: tuple[str, ...]
     function: Callable[..., Any] = field(hash=False)
     fields: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    to: str | None = None
+    inputs: tuple[str, ...] = ()
+    restores: str | None = None
     reverse: Callable[..., Any] | None = field(default=None, hash=False)
-    reverse_of: tuple[str, ...] = ()
+    reverse_inputs: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
-    def gives(self) -> tuple[str, ...]:
-        return (self.to,) if self.to is not None else ()
+    def source_paths(self) -> tuple[str, ...]:
+        return self.fields
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
+        return (self.restores,) if self.restores is not None else ()
+
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
         values = [document.get(name, ABSENT) for name in self.fields]
-        result = self.function(context, *values, *(row[name] for name in self.after))
+        result = self.function(context, *values, *(row[name] for name in self.inputs))
         row.update(zip(self.columns, result if len(self.columns) > 1 else (result,), strict=True))
 
-    def back(self, row: Row, document: Document) -> None:
-        if self.to is None or self.reverse is None:
+    def to_document(self, row: Row, document: Document) -> None:
+        if self.restores is None or self.reverse is None:
             return
-        value = self.reverse(*(row[name] for name in self.reverse_of))
+        value = self.reverse(*(row[name] for name in self.reverse_inputs))
         if value is not ABSENT:
-            document[self.to] = value
+            document[self.restores] = value
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a `JsonObject`: its paths in order, the path that the way back writes (the first, if None), its codec.
+    """One key of a `JsonObject`: the paths that are tried in order, and the codec.
 
-    `back_by` has other paths to write, by the values of the columns that the `JsonObject` names.
+    The row restores `paths[0]`, or `restore_path`. `restore_paths` overrides this by the values of the columns
+    `JsonObject.restore_by`.
     """
 
     key: str
     paths: tuple[str, ...]
     codec: Codec = JSON
-    back_to: str | None = None
-    back_by: Mapping[tuple[Any, ...], str] = field(default_factory=dict, hash=False)
+    restore_path: str | None = None
+    restore_paths: Mapping[tuple[Any, ...], str] = field(default_factory=dict, hash=False)
 
     @property
-    def back_path(self) -> str:
-        return self.back_to or self.paths[0]
+    def restored_path(self) -> str:
+        return self.restore_path or self.paths[0]
 
     @property
-    def back_paths(self) -> tuple[str, ...]:
-        """All that the way back may write."""
-        return (self.back_path, *self.back_by.values())
+    def restored_paths(self) -> tuple[str, ...]:
+        """All paths that the row may restore."""
+        return (self.restored_path, *self.restore_paths.values())
 
 
 @dataclass(frozen=True, slots=True)
 class JsonObject:
-    """Fields gathered into one jsonb object; absent and unreadable ones are left out, an empty object is NULL.
+    """A jsonb column with an object of several fields. Absent and unreadable values are left out; empty is NULL.
 
-    `by` are earlier columns on which the fields' names depend (`Entry.back_by`).
+    `restore_by` are earlier columns that determine which paths the row restores (`Entry.restore_paths`).
     """
 
     column: str
     entries: tuple[Entry, ...]
-    by: tuple[str, ...] = ()
+    restore_by: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
@@ -261,66 +283,97 @@ class JsonObject:
         return (self.column,)
 
     @property
-    def gives(self) -> tuple[str, ...]:
-        paths = (path for entry in self.entries for path in entry.back_paths)
+    def source_paths(self) -> tuple[str, ...]:
+        return tuple(path for entry in self.entries for path in entry.paths)
+
+    @property
+    def restored_fields(self) -> tuple[str, ...]:
+        paths = (path for entry in self.entries for path in entry.restored_paths)
         return tuple(dict.fromkeys(path.split(".")[0] for path in paths))
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """The top-level fields that tell all about its outcome, both ways."""
-        paths = (path for entry in self.entries for path in entry.paths)
-        return tuple(dict.fromkeys([*(path.split(".")[0] for path in paths), *self.gives]))
+    def fields(self) -> tuple[str, ...]:
+        """The top-level fields that determine the result in both directions."""
+        return tuple(dict.fromkeys([*(path.split(".")[0] for path in self.source_paths), *self.restored_fields]))
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
-        packed = {}
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
+        found = {}
         for entry in self.entries:
             value, path = first_at(document, entry.paths)
             if value is ABSENT:
                 continue
-            why = FirstCause(context.note)
-            plain = entry.codec.read(value, why, path)
+            cause = FirstCause(context.note)
+            plain = entry.codec.read(value, cause, path)
             if plain is UNREADABLE:
-                why.explain(path, value)
+                cause.explain(path, value)
             else:
-                packed[entry.key] = plain
-        row[self.column] = normalize(packed) if packed else None
+                found[entry.key] = plain
+        row[self.column] = normalize(found) if found else None
 
-    def back(self, row: Row, document: Document) -> None:
-        packed = row[self.column] or {}
-        by = tuple(row[name] for name in self.by) if packed else ()
+    def to_document(self, row: Row, document: Document) -> None:
+        found = row[self.column] or {}
+        values = tuple(row[name] for name in self.restore_by) if found else ()
         for entry in self.entries:
-            if entry.key in packed:
-                _put(document, entry.back_by.get(by, entry.back_path), entry.codec.write(packed[entry.key]))
+            if entry.key in found:
+                path = entry.restore_paths.get(values, entry.restored_path)
+                _set_path(document, path, entry.codec.write(found[entry.key]))
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Raises `Archived` or `Rejected` for documents that are none of this mapping's: `function(context, *fields)`."""
+    """Rejects or archives documents that do not belong to the table: `function(context, *fields)` raises."""
 
     function: Callable[..., None] = field(hash=False)
     fields: tuple[str, ...]
     columns: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
+    restored_fields: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
-    def forward(self, document: Document, row: Row, context: Context) -> None:
+    @property
+    def source_paths(self) -> tuple[str, ...]:
+        return self.fields
+
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
         self.function(context, *(document.get(name, ABSENT) for name in self.fields))
 
-    def back(self, row: Row, document: Document) -> None:
-        """Nothing comes this way."""
+    def to_document(self, row: Row, document: Document) -> None:
+        """Do nothing: the rule restores no field."""
+
+
+class CustomRule(ABC):
+    """A rule with its own code: a mapping subclasses it where no other kind fits.
+
+    The translator runs it on the whole document, which is slower than the other kinds.
+    """
+
+    columns: tuple[str, ...] = ()
+    source_paths: tuple[str, ...] = ()
+    restored_fields: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+
+    @abstractmethod
+    def to_row(self, document: Document, row: Row, context: Context) -> None:
+        """Set the rule's columns in the row. Raises: Rejected, Archived."""
+
+    @abstractmethod
+    def to_document(self, row: Row, document: Document) -> None:
+        """Set the rule's restored fields in the document."""
 
 
 def created_at(document: Document, row: Row, context: Context) -> int:
-    """The fallback for a creation date: the ObjectId's own second; else the change date; else 1970, with a finding."""
+    """Return the default of a creation date, in microseconds since 1970, and record the finding `defaulted`.
+
+    It is the time in the ObjectId, else the date of the last change, else 1970.
+    """
     context.note("defaulted", "createdAt")
     oid = document.get("_id")
     if isinstance(oid, ObjectId):
         return int.from_bytes(oid.binary[:4], "big") * 1_000_000
     value = document.get("updatedAt")
-    plain = UNREADABLE if value is None else MOMENT.read(value, lambda code, detail: None, "updatedAt")
+    plain = UNREADABLE if value is None else DATETIME.read(value, lambda code, detail: None, "updatedAt")
     return plain if isinstance(plain, int) else 0
 
 
 def updated_at(document: Document, row: Row, context: Context) -> Any:
-    """The fallback for a change date: the creation date."""
+    """Return the default of a change date: the creation date."""
     return row["created_at"]

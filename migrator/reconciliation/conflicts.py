@@ -16,7 +16,7 @@ from bson.errors import InvalidBSON
 
 from migrator import ids
 from migrator.documents import raw_bson
-from migrator.documents.codec import Document, decode, decode_sound
+from migrator.documents.codec import Document, decode, decode_untrusted
 from migrator.mapping.context import Row
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.document_writer import DocumentWriter
@@ -24,7 +24,7 @@ from migrator.reconciliation.existing_rows import ExistingRows
 from migrator.reconciliation.order import Incumbent, id_order, tie_breaker
 from migrator.reconciliation.rekey import Rejected, rekey_simple
 from migrator.state import journal
-from migrator.translation.encoder import spell_id
+from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject
 
 Yielded = tuple[Incumbent, str]  # and the reason for its reject
@@ -134,7 +134,7 @@ class ConflictResolver:
     def _load_or_reject(self, raw: bytes) -> list[Yielded]:
         """Translate a document and write its outcome; return the incumbents that yielded to it."""
         try:
-            document = decode_sound(raw)
+            document = decode_untrusted(raw)
         except InvalidBSON as error:
             self.writer.write(raw, {}, Reject(reason="undecodable", detail=str(error)), [])
             return []
@@ -189,7 +189,7 @@ class ConflictResolver:
 
     def _rekeyed_owners(self, row: Row) -> set[str]:
         query = self._namespace.sql("SELECT owner FROM {aliases} WHERE collection = %s AND claimed = %s")
-        values = (self.collection.name, spell_id(row[self.collection.key.column]))
+        values = (self.collection.name, format_target_id(row[self.collection.key.column]))
         return {found[0] for found in self._connection.execute(query, values)}
 
     def _rekey(self, incoming: Incoming) -> None:

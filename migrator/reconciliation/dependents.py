@@ -10,12 +10,12 @@ from typing import Any
 from psycopg import sql
 
 from migrator.documents.codec import Document, decode
-from migrator.documents.residue import whole_of
+from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.store import RowStore
-from migrator.translation.encoder import spell_id
+from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild, residue_of
 
 
@@ -43,10 +43,10 @@ def preserve_dependents(rows: RowStore, collection: Collection, row_ids: list[An
         child = each.collection
         for _, row, residue in list(read_loaded(rows, child, each.ids)) if each.ids else ():
             row_id = row[child.key.column]
-            if whole_of(residue) is None:
+            if raw_document_of(residue) is None:
                 new_residue = residue_of(child, each.documents[row_id], row)
                 if new_residue != residue:
-                    rows.connection.execute(query, (new_residue, child.name, spell_id(row_id)))
+                    rows.connection.execute(query, (new_residue, child.name, format_target_id(row_id)))
 
 
 def _dependent_columns(rows: RowStore, collection: Collection) -> set[tuple[Collection, str]]:
@@ -54,7 +54,7 @@ def _dependent_columns(rows: RowStore, collection: Collection) -> set[tuple[Coll
     return {
         (child, here)
         for child in rows.mappings.values()
-        for _, here, there, _ in child.carried
+        for _, here, there, _ in child.carried_columns
         if there == collection.name
     }
 

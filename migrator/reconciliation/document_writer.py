@@ -19,7 +19,7 @@ from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
 from migrator.rows.lookup import RowLookup, sql_parameter
 from migrator.rows.store import RowStore
-from migrator.translation.encoder import Encoder, Output, spell_id
+from migrator.translation.encoder import Encoder, Output, format_target_id
 from migrator.translation.interpreter import Translation
 from migrator.translation.outcomes import Finding, Loaded, Reject, Result
 
@@ -54,7 +54,7 @@ class DocumentWriter:
     def owner_of(self, document: Document, row: Row) -> str:
         """Return the owner of a document, as text, in a collection whose mapping defines one."""
         assert self.collection.owner is not None  # called only if the mapping defines an owner
-        return " ".join(spell_id(part) for part in self.collection.owner(document, row))
+        return " ".join(format_target_id(part) for part in self.collection.owner(document, row))
 
     def reject_overlong(self, raw: bytes, document: Document, result: Loaded) -> Reject | None:
         """Return the reject if a text of the row is too long for an index."""
@@ -89,7 +89,8 @@ class DocumentWriter:
             "INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)"
         )
         values = [
-            (self.collection.name, spell_id(original), spell_id(target), owner) for original, target, owner in aliases
+            (self.collection.name, format_target_id(original), format_target_id(target), owner)
+            for original, target, owner in aliases
         ]
         with self.rows.connection.cursor() as cursor:
             cursor.executemany(query, values)
@@ -108,9 +109,9 @@ class DocumentWriter:
                 self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
             )
             self.rows.connection.execute(query, (sql_parameter(incumbent.row_id),))
-        self.remove_outcome(incumbent.source_id, "loaded", spell_id(incumbent.row_id))
+        self.remove_outcome(incumbent.source_id, "loaded", format_target_id(incumbent.row_id))
         self._remove_findings(incumbent)
-        prefix, row_id = f"{self.collection.name}.", spell_id(incumbent.row_id)
+        prefix, row_id = f"{self.collection.name}.", format_target_id(incumbent.row_id)
         query = self.rows.namespace.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
         self.rows.connection.execute(query, (prefix, row_id))
         query = self.rows.namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")

@@ -14,7 +14,7 @@ from migrator.reconciliation.order import Incumbent
 from migrator.rows.lookup import plain_value, sql_parameter
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.store import RowStore
-from migrator.translation.encoder import spell_id
+from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild_bson
 
 
@@ -61,7 +61,7 @@ class ExistingRows:
         ]
 
     def _incumbent(self, row_id: Any) -> Incumbent:
-        found = list(read_loaded(self._rows, self._collection, [spell_id(row_id)]))
+        found = list(read_loaded(self._rows, self._collection, [format_target_id(row_id)]))
         if not found:
             return Incumbent(row_id, None, None, None)
         source_id, row, residue = found[0]

@@ -59,7 +59,7 @@ def forget(connection: Connection, namespace: Namespace, name: str) -> None:
 
 def _recorded_query(rows: RowStore, rule: MemberList) -> sql.Composed | None:
     """Return a query like `members_query` over the members recorded by the batches; None if there are none."""
-    if rule.by != lister_of(rows.mappings, rule.collection):
+    if rule.reference_column != lister_of(rows.mappings, rule.collection):
         return None
     recorded = rows.connection.execute(
         rows.namespace.sql("SELECT EXISTS (SELECT FROM {member_lists} WHERE collection = %s)"), (rule.collection,)

@@ -31,7 +31,7 @@ from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, write_changes
 from migrator.state import journal
-from migrator.translation.encoder import ARCHIVE_KINDS, spell_id
+from migrator.translation.encoder import ARCHIVE_KINDS, format_target_id
 from migrator.translation.outcomes import Finding
 
 Rank = tuple[int, Any, bytes]
@@ -126,7 +126,7 @@ class MergeApplier:
             if not found:
                 match.findings.append(self._finding("recording_unmatched", source_id))
                 continue
-            rank = (self.merge.age(document), id_order(source_id), sha256(raw).digest())
+            rank = (self.merge.age_key(document), id_order(source_id), sha256(raw).digest())
             self._contend(match, min(found), MergeCandidate(rank, ctid, source_id, len(found) > 1))
 
     def _contend(self, match: Match, row_id: bytes, candidate: MergeCandidate) -> None:
@@ -142,18 +142,18 @@ class MergeApplier:
     def _select_rows(self, document: Document, answers: list[dict[Any, list[bytes]]]) -> list[bytes]:
         """Return the rows that match a document, by the first rule and the first field that match any row."""
         for by, answer in zip(self.merge.by, answers, strict=True):
-            for key in by.ask(document):
+            for key in by.keys(document):
                 if key in answer:
                     return answer[key]
         return []
 
     def _find_rows(self, by: ByKey | ByValue, documents: list[Document]) -> dict[Any, list[bytes]]:
         """Return the loaded rows that match documents by one rule: key → plain IDs."""
-        keys = list({key for document in documents for key in by.ask(document)})
+        keys = list({key for document in documents for key in by.keys(document)})
         column: sql.Composable = sql.SQL("t.{}").format(sql.Identifier(self.into.key.column))
         values: list[Any] = keys
         if isinstance(by, ByKey):
-            column, values = sql.SQL("{}::text").format(column), [spell_id(key) for key in keys]
+            column, values = sql.SQL("{}::text").format(column), [format_target_id(key) for key in keys]
         else:
             column = sql.SQL("t.{}").format(sql.Identifier(by.column))
             column = column if by.name is None else sql.SQL("{} ->> {}").format(column, sql.Literal(by.name))
@@ -175,7 +175,7 @@ class MergeApplier:
     def _use(self, used: dict[bytes, MergeCandidate]) -> None:
         """Merge documents into their rows."""
         raws = self._take_from_archive([candidate.ctid for candidate in used.values()])
-        wins, findings, changes = self.merge.wins(self.config), list[Finding](), dict[bytes, Row]()
+        wins, findings, changes = self.merge.overwrites(self.config), list[Finding](), dict[bytes, Row]()
         befores: dict[bytes, Document] = {}
         rows = self._read_rows(list(used))
         for _, row, _ in rows:
@@ -198,7 +198,7 @@ class MergeApplier:
         return row_id
 
     def _read_rows(self, row_ids: list[bytes]) -> list[LoadedRow]:
-        spelled = [spell_id(row_id) for row_id in row_ids]
+        spelled = [format_target_id(row_id) for row_id in row_ids]
         return list(read_loaded(self.rows, self.into, spelled))
 
     def _take_from_archive(self, ctids: list[str]) -> dict[str, bytes]:
@@ -218,7 +218,7 @@ class MergeApplier:
         for ctid, source_id in self.rows.connection.execute(query, (self.merge.name, source_ids)):
             entries[bytes(source_id)].append(ctid)
         values = [
-            (entries[candidate.source_id].pop(), spell_id(row_id), residues[row_id])
+            (entries[candidate.source_id].pop(), format_target_id(row_id), residues[row_id])
             for row_id, candidate in used.items()
         ]
         ctids, targets, packed = map(list, zip(*values, strict=True))
@@ -248,7 +248,9 @@ class MergeApplier:
         residues = {target: decode(residue) for target, _, residue in entries}
         spelled = [target for target, parts in residues.items() if parts["before"]]
         rows = list(read_loaded(self.rows, self.into, spelled))
-        before = {self._id(each): self._from_bson(residues[spell_id(self._id(each))]["before"]) for each in rows}
+        before = {
+            self._id(each): self._from_bson(residues[format_target_id(self._id(each))]["before"]) for each in rows
+        }
         write_changes(self.rows, self.into, rows, before)
         archived = [(self.merge.name, source_id, bytes(residues[target]["raw"])) for target, source_id, _ in entries]
         copy(
@@ -270,7 +272,7 @@ class MergeApplier:
 
 
 def _pack_whole(raw: bytes, before: Document) -> bytes:
-    """Return the residue of a merged document: the document itself (`residue.whole_of`), and the values it replaced."""
+    """Return the residue of a merged document: its bytes (`residue.raw_document_of`), and the values it replaced."""
     return encode({"raw": Binary(raw), "before": before})
 
 

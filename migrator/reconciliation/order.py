@@ -11,14 +11,14 @@ import bson
 from bson.errors import InvalidBSON
 
 from migrator import ids
-from migrator.documents.codec import decode_sound, encode, is_faithful
+from migrator.documents.codec import decode_untrusted, encode, is_faithful
 from migrator.mapping.context import Row
 
 
 def id_order(source_id: bytes) -> tuple[int, Any]:
     """Return a sort key for an `_id` of any BSON type, in MongoDB's order of types."""
     try:
-        value = decode_sound(source_id).get("_id")
+        value = decode_untrusted(source_id).get("_id")
     except InvalidBSON:
         return 10, source_id
     if isinstance(value, bool):
@@ -39,7 +39,7 @@ def tie_breaker(raw: bytes) -> bytes:
     The key of a document does not change when the document is rebuilt from its row.
     """
     try:
-        document = decode_sound(raw)
+        document = decode_untrusted(raw)
     except InvalidBSON:
         return sha256(raw).digest()
     return sha256(encode(dict(sorted(document.items()))) if is_faithful(document, raw) else raw).digest()

@@ -17,12 +17,12 @@ from bson.errors import InvalidBSON
 
 from migrator import ids
 from migrator.documents import raw_bson
-from migrator.documents.codec import Document, decode_sound
+from migrator.documents.codec import Document, decode_untrusted
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.state import journal
-from migrator.translation.encoder import Output, drop, spell_id
+from migrator.translation.encoder import Output, drop, format_target_id
 from migrator.translation.outcomes import Loaded
 
 BATCH_SIZE = 500  # documents
@@ -85,7 +85,7 @@ def _read_candidates(writer: DocumentWriter, rejects: list[Rejected]) -> Iterato
         for number, data in writer.rows.connection.execute(query, (numbers,), binary=True).fetchall():
             raw = bytes(data)
             try:
-                document = decode_sound(raw)
+                document = decode_untrusted(raw)
             except InvalidBSON:
                 continue
             value = document.get(key.path)
@@ -135,7 +135,7 @@ def _select_simple(writer: DocumentWriter, batch: list[RekeyCandidate]) -> list[
         for candidate in batch
         if candidate.requested_id in taken
         and candidate.derived_id not in taken
-        and spell_id(candidate.requested_id) not in own
+        and format_target_id(candidate.requested_id) not in own
         and candidate.source_id not in repeated
     ]
 
@@ -153,7 +153,7 @@ def _own_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[str]:
         "SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded' AND target_id = ANY(%(ids)s)"
         " UNION ALL SELECT claimed FROM {aliases} WHERE collection = %(name)s AND claimed = ANY(%(ids)s)"
     )
-    values = {"name": writer.collection.name, "ids": [spell_id(each.requested_id) for each in batch]}
+    values = {"name": writer.collection.name, "ids": [format_target_id(each.requested_id) for each in batch]}
     return {row[0] for row in writer.rows.connection.execute(query, values)}
 
 

@@ -21,7 +21,7 @@ from migrator.rows.rebuild import read_documents
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, update_rows
 from migrator.state import journal
-from migrator.translation.encoder import spell_id
+from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
 
 Edge = tuple[bytes, bytes | None, Any]  # (id, parent, order)
@@ -74,7 +74,7 @@ class Trees:
 
     def _set_parents_again(self, tree: Tree, row_ids: list[bytes]) -> None:
         key, named = self.collection.key, {}
-        ids = [spell_id(row_id) for row_id in row_ids]
+        ids = [format_target_id(row_id) for row_id in row_ids]
         for _, row, document in read_documents(self.rows, self.collection, ids):
             named[row[key.column]] = {tree.parent: key.uuid(document[tree.field])}
         update_rows(self.rows, self.collection, named, None)
@@ -97,7 +97,7 @@ class Trees:
         rows = read_documents(self.rows, self.collection, [str(row_id)])
         of = self.collection.owner
         assert of is not None  # only such collections have aliases with an owner
-        return any(" ".join(map(spell_id, of(document, row))) == owner for _, row, document in rows)
+        return any(" ".join(map(format_target_id, of(document, row))) == owner for _, row, document in rows)
 
     def infer_parents(self, tree: Tree) -> None:
         """Set the parent of rows whose document has no parent field, if exactly one other row lists them."""
@@ -118,7 +118,7 @@ class Trees:
     def _without(self, row_ids: list[bytes], name: str) -> list[bytes]:
         if row_ids:
             ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
-        ids = [spell_id(row_id) for row_id in row_ids]
+        ids = [format_target_id(row_id) for row_id in row_ids]
         rows = read_documents(self.rows, self.collection, ids)
         return [row[self.collection.key.column] for _, row, document in rows if name not in document]
 

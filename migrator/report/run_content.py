@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator.documents.codec import show_id
+from migrator.documents.codec import format_id
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
@@ -180,7 +180,7 @@ def _read_examples(connection: Connection, names: Mapping[str, sql.Composable]) 
     ).format(**names)
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, code, source_id in connection.execute(query, (EXAMPLES,)):
-        found[name, code].append(shorten(show_id(bytes(source_id))))
+        found[name, code].append(shorten(format_id(bytes(source_id))))
     return found
 
 

@@ -14,13 +14,13 @@ from psycopg.pq import Format
 
 from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import Found, Lookup
+from migrator.mapping.context import Lookup, Match
 from migrator.postgres.copy_format import kind_of_column
 from migrator.rows.store import RowStore
-from migrator.translation.encoder import spell_id
+from migrator.translation.encoder import format_target_id
 
-Resolved = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
-Answers = dict[Any, list[Found]]
+Resolved = dict[tuple[str, str], dict[Any, tuple[Match, ...]]]
+Answers = dict[Any, list[Match]]
 MAX_CACHED_KEYS = 20_000  # per lookup
 
 
@@ -34,7 +34,7 @@ class RowLookup:
         self._rows, self._tenant = rows, tenant
         self._max_cached_keys = max_cached_keys
         # The columns are part of the key: collections of one level may look up the same rows with other columns.
-        self._cache: dict[tuple[str, ...], dict[Any, tuple[Found, ...]]] = defaultdict(dict)
+        self._cache: dict[tuple[str, ...], dict[Any, tuple[Match, ...]]] = defaultdict(dict)
 
     def references(self, collection: Collection, documents: Iterable[Document]) -> Resolved:
         """Return the result of every lookup that the documents may make with `Context.find`."""
@@ -45,7 +45,7 @@ class RowLookup:
         """Return which rows list these documents, for `Context.listed`: ID → (ID of the lister, position)."""
         if collection.listed_by is None:
             return {}
-        wanted = {spell_id(collection.key.uuid(document.get(collection.key.path))) for document in documents}
+        wanted = {format_target_id(collection.key.uuid(document.get(collection.key.path))) for document in documents}
         query = self._rows.namespace.sql(
             "SELECT listed, lister, position FROM {links} WHERE collection = %s AND listed = ANY(%s)"
             " ORDER BY listed, lister, position"
@@ -56,7 +56,7 @@ class RowLookup:
             answers[key] = (*answers.get(key, ()), (uuid.UUID(lister).bytes, position))
         return answers
 
-    def _find(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Found, ...]]:
+    def _find(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Match, ...]]:
         cached = self._cache[*lookup.name, *lookup.carry]
         missing = keys - cached.keys()
         if not missing:
@@ -96,7 +96,7 @@ class RowLookup:
             table=self._rows.namespace.table(table.name),
             cast=cast,
         )
-        return self._collect(lookup, query, (lookup.collection, [spell_id(key) for key in keys], self._tenant))
+        return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys], self._tenant))
 
     def _query_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._rows.mappings[lookup.collection].table
@@ -124,7 +124,7 @@ class RowLookup:
         with self._rows.connection.cursor(binary=True) as cursor:
             cursor.adapters.register_loader("uuid", PlainUuid)
             for key, owner, row_id, *carried in cursor.execute(query, values):
-                answers[key].append(Found(row_id, dict(zip(lookup.carry, carried, strict=True)), owner))
+                answers[key].append(Match(row_id, dict(zip(lookup.carry, carried, strict=True)), owner))
         return answers
 
 

@@ -18,14 +18,14 @@ _OBJECTID_SIZE = 12  # bytes
 def owners_of(mappings: Mapping[str, Collection], name: str) -> Iterator[tuple[Collection, MemberList]]:
     """Yield the collections that list documents of the collection `name`, with the rule for the list."""
     for mapping in mappings.values():
-        yield from ((mapping, rule) for rule in mapping.members if rule.collection == name)
+        yield from ((mapping, rule) for rule in mapping.member_lists if rule.collection == name)
 
 
 def lister_of(mappings: Mapping[str, Collection], name: str) -> str | None:
     """Return the column of the collection `name` that names the row which lists its documents; None if there is none.
 
     If there are several, the first one is returned. The members of the other lists are found by a join."""
-    return next((rule.by for _, rule in owners_of(mappings, name)), None)
+    return next((rule.reference_column for _, rule in owners_of(mappings, name)), None)
 
 
 def read_list(members: bytes | None) -> list[ObjectId]:
@@ -46,7 +46,7 @@ def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule
         "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
         " FROM {table} m JOIN {ledger} g ON g.target_id = m.{key}::text AND g.collection = {name}"
         " AND g.outcome = 'loaded' AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7",
-        by=sql.Identifier(rule.by),
+        by=sql.Identifier(rule.reference_column),
         table=namespace.table(there.table.name),
         key=sql.Identifier(there.key.column),
         name=sql.Literal(there.name),

@@ -26,12 +26,15 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
     it refers to, and its member lists.
     """
     kinds = [
-        (name, kind) for name, kind in copy_format.kinds_of_table(collection.table) if name not in collection.later
+        (name, kind)
+        for name, kind in copy_format.kinds_of_table(collection.table)
+        if name not in collection.filled_later
     ]
-    names = [name for name, _ in kinds] + [key for key, *_ in collection.carried]
-    members = collection.members
+    names = [name for name, _ in kinds] + [key for key, *_ in collection.carried_columns]
+    members = collection.member_lists
     types = [kind for _, kind in kinds] + [
-        copy_format.kind_of_column(rows.mappings[there].table.c[name]) for _, _, there, name in collection.carried
+        copy_format.kind_of_column(rows.mappings[there].table.c[name])
+        for _, _, there, name in collection.carried_columns
     ]
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(rows, collection, ids))
     values = () if ids is None else (ids,)
@@ -46,15 +49,15 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
 def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql.Composable:
     columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
     columns += [
-        sql.Identifier("t", each.name) for each in collection.table.columns if each.name not in collection.later
+        sql.Identifier("t", each.name) for each in collection.table.columns if each.name not in collection.filled_later
     ]
     joins: dict[str, sql.Composable] = {}
-    for _, here, there, name in collection.carried:
+    for _, here, there, name in collection.carried_columns:
         joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.id = t.{here}").format(
             rows.table(rows.mappings[there]), alias=sql.Identifier(f"r_{here}"), here=sql.Identifier(here)
         )
         columns.append(sql.Identifier(f"r_{here}", name))
-    for rule in collection.members:
+    for rule in collection.member_lists:
         columns.append(sql.Identifier(f"k_{rule.path}", "members"))
         joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=ids is None)
     key = collection.table.c[collection.key.column]
@@ -80,7 +83,7 @@ def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, a
     gathered = members_query(rows.namespace, rows.mappings, rule)
     if all_rows:
         return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
-    one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.by), key)
+    one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.reference_column), key)
     return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
 
 

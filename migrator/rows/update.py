@@ -9,7 +9,7 @@ from psycopg import sql
 
 from migrator.documents.codec import decode
 from migrator.documents.jsonb import to_text
-from migrator.documents.residue import whole_of
+from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy import copy
@@ -19,7 +19,7 @@ from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import Connection, RowStore
 from migrator.state import journal
 from migrator.state.journal import Namespace
-from migrator.translation.encoder import finding_tuple, spell_id
+from migrator.translation.encoder import finding_tuple, format_target_id
 from migrator.translation.interpreter import rebuild, residue_of
 from migrator.translation.outcomes import Finding
 
@@ -31,7 +31,7 @@ def update_rows(rows: RowStore, collection: Collection, changes: Mapping[Any, Ro
 
     With a `code`, every changed document gets a finding with this code."""
     journal.record_transaction(rows.connection, rows.namespace)
-    ids = [spell_id(row_id) for row_id in changes]
+    ids = [format_target_id(row_id) for row_id in changes]
     found = list(read_loaded(rows, collection, ids))
     write_changes(rows, collection, found, changes)
     if code is not None:
@@ -56,9 +56,9 @@ def write_changes(
             row_id = row[collection.key.column]
             change = changes[row_id]
             document = rebuild(collection, decode(source_id), row, before)
-            residue = residue_of(collection, document, {**row, **change}) if whole_of(before) is None else before
+            residue = residue_of(collection, document, {**row, **change}) if raw_document_of(before) is None else before
             update_row(rows, collection, row_id, change)
-            rows.connection.execute(query, (residue, collection.name, spell_id(row_id)))
+            rows.connection.execute(query, (residue, collection.name, format_target_id(row_id)))
 
 
 def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row) -> None:

@@ -14,7 +14,7 @@ import bson
 from bson.errors import InvalidBSON
 from fastcrc import crc64
 
-from migrator.documents.raw_bson import plain_fields
+from migrator.documents.raw_bson import scalar_fields
 from migrator.errors import DamagedSourceError
 from migrator.sources.base import Batch
 from migrator.sources.bson_stream import LARGEST, OpenBatch, Stream, count_whole
@@ -196,7 +196,7 @@ def read_fields(stream: Stream, before: str) -> dict[str, Any]:
     end, count = stream.measure(1, LARGEST)
     if not count:
         raise stream.damage(before)
-    fields = plain_fields(stream.take(end), _MOST_FIELDS)
+    fields = scalar_fields(stream.take(end), _MOST_FIELDS)
     if fields is None:
         raise stream.damage_here(f"a document of mongodump's own has no more than {_MOST_FIELDS} fields", offset)
     try:

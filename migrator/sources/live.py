@@ -276,7 +276,7 @@ class LiveSource:
         except SourceError:
             self._notify(f"{name} is read by one worker: this user may not sample it")
             return []
-        ids = [raw_bson.source_id(raw) for batch in batches for raw in raw_bson.split(batch)]
+        ids = [raw_bson.source_id(raw) for batch in batches for raw in raw_bson.split_documents(batch)]
         chosen = [ids[place * len(ids) // count] for place in range(1, count)] if ids else []
         return [each.hex() for each in dict.fromkeys(chosen)]
 

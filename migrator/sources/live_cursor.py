@@ -81,7 +81,7 @@ class Reader:
         """`min` is inclusive: the document that was handed out last comes again, unless it has been deleted."""
         if not self._position.endswith(AFTER):
             return data
-        first = next(raw_bson.split(data))
+        first = next(raw_bson.split_documents(data))
         again = raw_bson.source_id(first).hex() == self._position.removesuffix(AFTER)
         return data[len(first) :] if again else data
 
@@ -100,12 +100,12 @@ def read_id(position: str) -> Any:
 
 def first_id(data: bytes) -> bytes:
     """BSON `{"_id": …}` of the first document."""
-    return raw_bson.source_id(next(raw_bson.split(data)))
+    return raw_bson.source_id(next(raw_bson.split_documents(data)))
 
 
 def last_id(data: bytes) -> bytes:
     """BSON `{"_id": …}` of the last document."""
-    *_, last = raw_bson.starts(data)
+    *_, last = raw_bson.document_offsets(data)
     return raw_bson.source_id(data[last:])
 
 

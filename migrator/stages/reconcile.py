@@ -99,7 +99,7 @@ def set_all_newest(
     collection: Collection,
     tenant: UUID,
 ) -> None:
-    for newest in collection.newest:
+    for newest in collection.latest_values:
         set_newest(connection, namespace, collection, newest, tenant)
         there = next(mapping.table for mapping in mappings.values() if mapping.table.name == newest.table)
         analyze(connection, namespace, there)
@@ -125,7 +125,7 @@ def report_missing(
     names = {
         "collection": sql.Literal(there.name),
         "code": sql.Literal(expected.code),
-        "detail": sql.Literal(expected.says),
+        "detail": sql.Literal(expected.flag),
     }
     missing = namespace.sql(
         "INSERT INTO {findings} (collection, code, severity, source_id, detail)"
@@ -136,8 +136,8 @@ def report_missing(
         there=namespace.table(there.table.name),
         here=namespace.table(collection.table.name),
         key=sql.Identifier(there.key.column),
-        says=sql.Identifier(expected.says),
-        by=sql.Identifier(expected.by),
+        says=sql.Identifier(expected.flag),
+        by=sql.Identifier(expected.reference_column),
         **names,
     )
     with connection.transaction():
@@ -159,8 +159,8 @@ def set_newest(
         there=namespace.table(newest.table),
         here=namespace.table(collection.table.name),
         column=sql.Identifier(newest.column),
-        by=sql.Identifier(newest.by),
-        of=sql.Identifier(newest.of),
+        by=sql.Identifier(newest.reference_column),
+        of=sql.Identifier(newest.value_column),
     )
     connection.execute(query, {"tenant": tenant})
 

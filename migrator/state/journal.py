@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from migrator import __version__
-from migrator.documents.residue import whole_of
+from migrator.documents.residue import raw_document_of
 from migrator.errors import StoppedError, UsageError
 from migrator.sources.base import Batch, Source, SourceCollection
 
@@ -274,7 +274,7 @@ def read_ledger_documents(connection: Connection, namespace: Namespace, collecti
     )
     with connection.cursor() as cursor, cursor.copy(query, (collection,)) as stream:
         for (residue,) in stream.rows():
-            whole = whole_of(bytes(residue))
+            whole = raw_document_of(bytes(residue))
             assert whole is not None  # how they are written
             yield whole
 

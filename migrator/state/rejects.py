@@ -11,7 +11,7 @@ from bson import json_util
 from bson.binary import Binary
 from bson.errors import InvalidBSON
 
-from migrator.documents.codec import decode_sound, show_id
+from migrator.documents.codec import decode_untrusted, format_id
 from migrator.errors import UsageError
 from migrator.state import journal
 from migrator.state.journal import Connection, Namespace
@@ -74,7 +74,7 @@ def _from_row(row: tuple[Any, ...]) -> Rejected:
     return Rejected(
         id=number,
         collection=collection,
-        source_id=show_id(bytes(source_id)),
+        source_id=format_id(bytes(source_id)),
         reason=reason,
         detail=detail,
         document=_as_json(bytes(document[0])) if document else None,
@@ -85,7 +85,7 @@ def _as_json(raw: bytes) -> Any:
     """Canonical extended JSON; of what cannot be decoded, its bytes in that form."""
     document: Any
     try:
-        document = decode_sound(raw)
+        document = decode_untrusted(raw)
     except InvalidBSON:
         document = Binary(raw)
     return json.loads(json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS))

@@ -21,8 +21,8 @@ from bson import ObjectId
 from migrator.documents.codec import Document, decode, same
 from migrator.ids import collection_tag, objectid_to_uuid, uuid_of, uuid_text
 from migrator.mapping.codecs import UNREADABLE
-from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Archived, Rejected, Rule
+from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.context import ABSENT, Archived, Rejected
 from migrator.mapping.references import Key, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, Implied, JsonObject, Variants
 from migrator.postgres import copy_format
@@ -134,8 +134,8 @@ class Code(CodeWriter):
         where one of its fields is there (`JsonObject`), or as it is (it shares a field it gives back with another rule,
         or is of a kind without a form in line)."""
         rules = self.collection.rules
-        shared = [name for rule in (self.collection.key, *rules) for name in rule.gives]
-        alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.gives)]
+        shared = [name for rule in (self.collection.key, *rules) for name in rule.restored_fields]
+        alone = [rule for rule in rules if not any(shared.count(name) > 1 for name in rule.restored_fields)]
         self.group: Group = group_of(self.collection, alone)
         rest = [rule for rule in rules if rule not in self.group.rules]
         self.packs = [rule for rule in rest if rule in alone and isinstance(rule, JsonObject)]
@@ -152,7 +152,7 @@ class Code(CodeWriter):
         """What the function asks of documents; once its code is written."""
         familiar = self.group.fields if self.group.rules else ()
         references = frozenset(name for lookup in self.collection.lookups for name in lookup.fields)
-        return Projection(self.collection.gives, familiar, tuple(self.fields), references)
+        return Projection(self.collection.restored_fields, familiar, tuple(self.fields), references)
 
     def source(self) -> str:
         """The whole function."""
@@ -172,7 +172,7 @@ class Code(CodeWriter):
         self.add(1, "for n, c in enumerate(cuts.tuples):")
         self.add(2, "if c is None:", "    continue", "if notes:", "    notes.clear()")
         self.add(2, f"{', '.join(['oid, others, fam', *self.fields.values()])} = c")
-        self.add(2, *(["forms = cut = ()"] if self.collection.choices else []), "try:")
+        self.add(2, *(["forms = cut = ()"] if self.collection.variant_rules else []), "try:")
         self.lines += written
         return "\n".join(self.lines)
 
@@ -255,9 +255,9 @@ class Code(CodeWriter):
         needed = {*self.collection.probes, *self.collection.unique}
         for rule in self.inline:
             if isinstance(rule, Compute):
-                needed.update(rule.after + rule.reverse_of)
+                needed.update(rule.inputs + rule.reverse_inputs)
             elif isinstance(rule, Implied | Variants):
-                needed.update(rule.of)
+                needed.update(rule.inputs)
         return needed
 
     def _runs(self) -> list[Run]:
@@ -290,7 +290,7 @@ class Code(CodeWriter):
 
     def _forward_generic(self, rule: Rule) -> None:
         number = self.collection.rules.index(rule)
-        self.add(3, f"row = {self.row()}", f"rule_of[{number}].forward({self.whole()}, row, T)")
+        self.add(3, f"row = {self.row()}", f"rule_of[{number}].to_row({self.whole()}, row, T)")
         for column in rule.columns:
             self.add(3, f"{self.local(column)} = row[{column!r}]")
 
@@ -298,27 +298,27 @@ class Code(CodeWriter):
         """Most documents have none of its fields: the whole document is decoded for the others."""
         number, row = self.collection.rules.index(rule), self.row()
         target = self.local(rule.column)
-        there = [self.value(name, SlotType.THERE) for name in rule.reads]
+        there = [self.value(name, SlotType.THERE) for name in rule.fields]
         self.add(3, f"packed{number} = not ({' is '.join([*there, 'A'])})")
         self.add(3, f"if not packed{number}:", f"    {target} = None", "else:")
-        self.add(4, f"whole = decode(cuts.raw(n)); row = {row}", f"rule_of[{number}].forward(whole, row, T)")
+        self.add(4, f"whole = decode(cuts.raw(n)); row = {row}", f"rule_of[{number}].to_row(whole, row, T)")
         self.add(4, f"{target} = row[{rule.column!r}]")
 
     def _back_pack(self, rule: JsonObject) -> None:
         number = self.collection.rules.index(rule)
         self.add(3, f"if packed{number}:", f"    row = {self.row()}; given = {{}}; get = whole.get")
-        self.add(4, f"rule_of[{number}].back(row, given)")
-        self._compare_given(4, rule.gives)
+        self.add(4, f"rule_of[{number}].to_document(row, given)")
+        self._compare_given(4, rule.restored_fields)
 
     # --- the way back -------------------------------------------------------------------------------------------
 
     def _back_generic(self) -> None:
-        names = sorted({name for rule in self.generic for name in rule.gives})
+        names = sorted({name for rule in self.generic for name in rule.restored_fields})
         if not names:
             return
         self.add(3, f"row = {self.row()}", "given = {}", f"get = {self.whole()}.get")
         for rule in self.generic:
-            self.add(3, f"rule_of[{self.collection.rules.index(rule)}].back(row, given)")
+            self.add(3, f"rule_of[{self.collection.rules.index(rule)}].to_document(row, given)")
         self._compare_given(3, tuple(names))
 
     def _compare_given(self, depth: int, names: tuple[str, ...]) -> None:
@@ -362,7 +362,7 @@ class Code(CodeWriter):
 
     def _emit_ledger(self) -> None:
         key = self.collection.key
-        several = bool(self.collection.choices)
+        several = bool(self.collection.variant_rules)
         usual, told = (" and not forms and not cut", "forms, cut") if several else ("", "(), ()")
         told = f"tell(u, {told}) if {'u or forms or cut' if several else 'u'} else b''"
         self.add(2, f"if not others and x is m[0] and u is m[1] and known_tail is not None{usual}:")
@@ -391,7 +391,7 @@ class Code(CodeWriter):
 
 def _is_led(rule: Implied, refer: Reference) -> bool:
     """Whether a field follows from what a reference leads to, and from nothing else."""
-    return bool(rule.of) and set(rule.of) <= set(refer.columns)
+    return bool(rule.inputs) and set(rule.inputs) <= set(refer.columns)
 
 
 def _known(value: Any) -> Any:

@@ -50,7 +50,7 @@ class Output:
     links: list[tuple[int, bytes]] = field(default_factory=list)  # (place, tuple)
 
 
-def spell_id(plain: Any) -> str:
+def format_target_id(plain: Any) -> str:
     """A plain id as the ledger spells it."""
     return uuid_text(plain) if isinstance(plain, bytes) else str(plain)
 
@@ -67,7 +67,8 @@ def member_tuples(collection: str, members: Iterable[tuple[Any, bytes | None]]) 
         if objectid is not None:
             listed.setdefault(lister, []).append(objectid)
     return [
-        copy_format.write_row((collection, spell_id(who), b"".join(ids)), MEMBER_KINDS) for who, ids in listed.items()
+        copy_format.write_row((collection, format_target_id(who), b"".join(ids)), MEMBER_KINDS)
+        for who, ids in listed.items()
     ]
 
 
@@ -108,7 +109,9 @@ class Encoder:
         output.ids.append(row_id)
         output.places.append(place)
         output.rows.append(self.row_tuple(row))
-        output.ledger.append(ledger_tuple(self.collection.name, source_id, spell_id(row_id), "loaded", loaded.residue))
+        output.ledger.append(
+            ledger_tuple(self.collection.name, source_id, format_target_id(row_id), "loaded", loaded.residue)
+        )
         if self.collection.unique:
             output.uniques.append(tuple(row[column] for column in self.collection.unique))
         if self._lister is not None:
@@ -131,13 +134,13 @@ class Encoder:
 
     def link_tuples(self, document: Document, row: Row) -> list[bytes]:
         """The document's `Link` arrays: who lists whom, at which place."""
-        lister = spell_id(row[self.collection.key.column])
+        lister = format_target_id(row[self.collection.key.column])
         return [
             copy_format.write_row(
-                (f"{self.collection.name}.{link.path}", lister, spell_id(listed), position), LINK_KINDS
+                (f"{self.collection.name}.{link.path}", lister, format_target_id(listed), position), LINK_KINDS
             )
             for link in self.collection.links
-            for position, listed in listed_ids(link.to, document.get(link.path))
+            for position, listed in listed_ids(link.key, document.get(link.path))
         ]
 
 

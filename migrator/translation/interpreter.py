@@ -12,20 +12,20 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import (
     add_residue,
-    cuts_of,
-    firsts_of,
-    forms_of,
+    member_counts_of,
     pack_residue,
+    raw_document_of,
+    raw_residue,
+    remainders_of,
     subtract,
-    whole_of,
-    whole_residue,
+    variants_of,
 )
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Archived, Found, Lookup, Rejected, Row
+from migrator.mapping.context import ABSENT, Archived, Lookup, Match, Rejected, Row
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
 
 # (collection, column) of a lookup → plain key → what was found
-References = Mapping[tuple[str, str], Mapping[Any, tuple[Found, ...]]]
+References = Mapping[tuple[str, str], Mapping[Any, tuple[Match, ...]]]
 Listed = Mapping[Any, tuple[tuple[Any, int], ...]]
 
 
@@ -50,7 +50,7 @@ class Translation:
     def note(self, code: str, detail: str) -> None:
         self.notes.append((code, detail))
 
-    def find(self, lookup: Lookup, key: Any) -> tuple[Found, ...]:
+    def find(self, lookup: Lookup, key: Any) -> tuple[Match, ...]:
         return self._references[lookup.name].get(key, ())
 
     def listed(self, key: Any) -> tuple[tuple[Any, int], ...]:
@@ -84,37 +84,37 @@ class Translation:
     def _load(self, document: Document, row_id: Any, raw: bytes | None) -> Loaded:
         row: Row = dict(self.constants)
         key = self.collection.key
-        key.forward(document, row, self)
+        key.to_row(document, row, self)
         if row_id is not None:
             row[key.column] = row_id
         for rule in self.collection.rules:
-            rule.forward(document, row, self)
-        residue = residue_of(self.collection, document, row) if raw is None else whole_residue(raw)
+            rule.to_row(document, row, self)
+        residue = residue_of(self.collection, document, row) if raw is None else raw_residue(raw)
         return Loaded(row=row, residue=residue)
 
 
-def give_back(collection: Collection, row: Row) -> Document:
+def restore_fields(collection: Collection, row: Row) -> Document:
     """What the row alone says of its document, `_id` apart."""
     document: Document = {}
-    collection.key.back(row, document)
+    collection.key.to_document(row, document)
     for rule in collection.rules:
-        rule.back(row, document)
+        rule.to_document(row, document)
     return document
 
 
 def residue_of(collection: Collection, document: Document, row: Row) -> bytes | None:
     """`document − back(row)`, `_id` apart: the ledger has that."""
     fields = {name: value for name, value in document.items() if name != "_id"}
-    setting, unset = subtract(fields, give_back(collection, row))
+    setting, unset = subtract(fields, restore_fields(collection, row))
     forms: dict[str, int] = {}
     cuts: dict[str, Document] = {}
-    for rule in collection.choices:
+    for rule in collection.variant_rules:
         if rule.path in setting or rule.path in unset:
-            value, columns = document.get(rule.path, ABSENT), [row[name] for name in rule.of]
-            number = rule.find(value, *columns)
+            value, columns = document.get(rule.path, ABSENT), [row[name] for name in rule.inputs]
+            number = rule.find_variant(value, *columns)
             if number:
                 forms[rule.path] = number
-            elif rule.cut is not None and (rest := rule.cut(value, *columns)) is not None:
+            elif rule.subtract is not None and (rest := rule.subtract(value, *columns)) is not None:
                 cuts[rule.path] = rest
     told = forms.keys() | cuts.keys()
     setting = {name: value for name, value in setting.items() if name not in told}
@@ -123,23 +123,23 @@ def residue_of(collection: Collection, document: Document, row: Row) -> bytes | 
 
 def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
     """The document that a row, its ledger entry and its residue stand for."""
-    whole = whole_of(residue)
+    whole = raw_document_of(residue)
     if whole is not None:
         return decode(whole)
-    back = give_back(collection, row)
-    forms = forms_of(residue)
-    for rule in collection.choices if forms else ():
+    back = restore_fields(collection, row)
+    forms = variants_of(residue)
+    for rule in collection.variant_rules if forms else ():
         if rule.path in forms:
-            rule.put(forms[rule.path], row, back)
-    cuts = cuts_of(residue)
-    for rule in collection.choices if cuts else ():
+            rule.set_variant(forms[rule.path], row, back)
+    cuts = remainders_of(residue)
+    for rule in collection.variant_rules if cuts else ():
         if rule.path in cuts:
-            rule.put_cut(cuts[rule.path], row, back)
-    for name, count in firsts_of(residue).items():
+            rule.set_remainder(cuts[rule.path], row, back)
+    for name, count in member_counts_of(residue).items():
         back[name] = back[name][:count]
     return {**source_id, **add_residue(back, residue)}
 
 
 def rebuild_bson(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:
     """The same as BSON; a document that was kept by its bytes comes back by its bytes."""
-    return whole_of(residue) or encode(rebuild(collection, decode(source_id), row, residue))
+    return raw_document_of(residue) or encode(rebuild(collection, decode(source_id), row, residue))

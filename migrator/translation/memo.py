@@ -15,8 +15,8 @@ from typing import Any
 from migrator.documents.codec import Document
 from migrator.documents.residue import pack_residue, subtract
 from migrator.mapping import codecs
-from migrator.mapping.collection import Collection
-from migrator.mapping.context import Row, Rule
+from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.context import Row
 from migrator.mapping.references import Reference
 from migrator.mapping.rules import Compute, Field, Implied
 from migrator.postgres import copy_format
@@ -41,8 +41,8 @@ class Group:
     columns: tuple[str, ...]
 
     @property
-    def gives(self) -> frozenset[str]:
-        return frozenset(name for rule in self.rules for name in rule.gives)
+    def restored_fields(self) -> frozenset[str]:
+        return frozenset(name for rule in self.rules for name in rule.restored_fields)
 
 
 def group_of(collection: Collection, rules: Sequence[Rule]) -> Group:
@@ -61,7 +61,7 @@ def group_of(collection: Collection, rules: Sequence[Rule]) -> Group:
 
 
 def _surely_few(rule: Rule) -> Iterable[str]:
-    if isinstance(rule, Implied) and not rule.of and type(rule.value) in _PLAIN:
+    if isinstance(rule, Implied) and not rule.inputs and type(rule.value) in _PLAIN:
         return (rule.path,)
     return rule.paths if isinstance(rule, Field) and isinstance(rule.codec, codecs.Boolean | codecs.Enum) else ()
 
@@ -74,16 +74,16 @@ def _reads(rule: Rule) -> frozenset[str]:
     if isinstance(rule, Implied):
         return frozenset({rule.path})
     if isinstance(rule, Compute):
-        return frozenset(rule.fields + rule.gives)
-    simple = isinstance(rule, Field) and rule.otherwise is None and not any("." in path for path in rule.paths)
-    return frozenset(rule.paths + rule.gives) if simple and isinstance(rule, Field) else _NEVER
+        return frozenset(rule.fields + rule.restored_fields)
+    simple = isinstance(rule, Field) and rule.default_factory is None and not any("." in path for path in rule.paths)
+    return frozenset(rule.paths + rule.restored_fields) if simple and isinstance(rule, Field) else _NEVER
 
 
 def _needs(rule: Rule) -> frozenset[str]:
     """The columns that a rule uses."""
     if isinstance(rule, Compute):
-        return frozenset(rule.after + rule.reverse_of)
-    return frozenset(rule.of) if isinstance(rule, Implied) else frozenset()
+        return frozenset(rule.inputs + rule.reverse_inputs)
+    return frozenset(rule.inputs) if isinstance(rule, Implied) else frozenset()
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class Memo:
         known = {name: document[name] for name in self.group.fields if name in document}
         row = {**context.constants, **dict(zip(self.group.inputs, key[1:], strict=True))}
         for rule in self.group.rules:
-            rule.forward(known, row, context)
+            rule.to_row(known, row, context)
         if context.notes:
             return None
         fragments = [
@@ -120,8 +120,8 @@ class Memo:
     def _residue(self, document: Document, row: Row) -> Entry:
         back: Document = {}
         for rule in self.group.rules:
-            rule.back(row, back)
-        gives = self.group.gives
+            rule.to_document(row, back)
+        gives = self.group.restored_fields
         setting, unset = subtract({n: v for n, v in document.items() if n in gives}, back)
         # Of several fields the order is the document's, which is not known here.
         tail = as_field(pack_residue(setting, unset)) if len(setting) < 2 else None

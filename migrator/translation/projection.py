@@ -28,13 +28,13 @@ from migrator.translation.residue_fields import as_field, encode_all
 class SlotType(IntEnum):
     """How a field is wanted. Of a document whose field is not so nothing is said.
 
-    VALUE: as the driver decodes it. MOMENT: microseconds since 1970 of a date that a timestamp can hold, or None for
+    VALUE: as the driver decodes it. DATETIME: microseconds since 1970 of a date that a timestamp can hold, or None for
     null. UUID: the 16 bytes of a text that is a UUID in canonical form, else its value; it must not be binary data.
     WHOLE: not a field but the document. THERE: True for a field that is there, whatever it holds.
     """
 
     VALUE = 0
-    MOMENT = 1
+    DATETIME = 1
     UUID = 2
     WHOLE = 3
     THERE = 4
@@ -214,7 +214,7 @@ def _read_uuid(document: Document, name: str) -> Any:
 
 _READERS: dict[SlotType, Callable[[Document, str], Any]] = {
     SlotType.VALUE: lambda document, name: document.get(name, ABSENT),
-    SlotType.MOMENT: _read_moment,
+    SlotType.DATETIME: _read_moment,
     SlotType.UUID: _read_uuid,
     SlotType.WHOLE: lambda document, name: document,
     SlotType.THERE: lambda document, name: True if name in document else ABSENT,

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from bson.errors import InvalidBSON
 
 from migrator.documents import raw_bson
-from migrator.documents.codec import Document, decode_sound, is_faithful
+from migrator.documents.codec import Document, decode_untrusted, is_faithful
 from migrator.mapping.collection import Collection
 from migrator.translation.compiler import compile_collection
 from migrator.translation.encoder import Encoder, Output, add_archived
@@ -27,7 +27,7 @@ TOGETHER = 2000
 def archive_batch(collection: str, data: bytes) -> Output:
     """Every document whole: for collections without a mapping. Nothing is decoded."""
     output = Output()
-    for raw in raw_bson.split(data):
+    for raw in raw_bson.split_documents(data):
         add_archived(output, collection, raw_bson.source_id(raw), raw)
     return output
 
@@ -72,7 +72,7 @@ class Translator:
         left = self.compiled.fast(cuts, translation, output, first)
         for place in sorted([*(place - first for place in left), *uncut]):
             raw = cuts.raw(place)
-            document = uncut[place] if place in uncut else decode_sound(raw)
+            document = uncut[place] if place in uncut else decode_untrusted(raw)
             unfaithful = place in uncut and not is_faithful(document, raw)
             result, findings = translation.translate(document, raw=raw if unfaithful else None)
             self.encoder.add(output, first + place, raw_bson.source_id(raw), raw, result, document)
@@ -85,7 +85,7 @@ class Translator:
             if found is None:
                 raw = cuts.raw(place)
                 try:
-                    uncut[place] = decode_sound(raw)
+                    uncut[place] = decode_untrusted(raw)
                 except InvalidBSON as error:
                     self.reject(output, raw, Reject(reason="undecodable", detail=str(error)))
         return uncut

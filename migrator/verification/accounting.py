@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from migrator.documents.codec import show_id
+from migrator.documents.codec import format_id
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.tasks import BATCH_BYTES
 from migrator.mapping.collection import Collection
@@ -86,7 +86,9 @@ def check_kept(scope: Scope, survey: Prescan) -> Iterator[Check]:
         )
         found = [
             Difference(
-                row=f"{name} {show_id(bytes(source_id))}", expected=f"{wanted} {outcome} in the ledger", fault="target",
+                row=f"{name} {format_id(bytes(source_id))}",
+                expected=f"{wanted} {outcome} in the ledger",
+                fault="target",
                 actual=f"{kept} in {relation}",
             )
             for name, source_id, wanted, kept in scope.connection.execute(query)

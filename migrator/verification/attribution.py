@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from bson.errors import BSONError
 from psycopg import sql
 
-from migrator.documents.codec import Document, decode_sound, same
+from migrator.documents.codec import Document, decode_untrusted, same
 from migrator.mapping.collection import Collection
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.store import RowStore
 from migrator.state.journal import Connection, Namespace
-from migrator.translation.encoder import spell_id
+from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild_bson
 from migrator.verification.model import Fault, Scope
 
@@ -62,7 +62,7 @@ def rebuild_safely(
     """(source_id, target_id, document) of rows by id; None for a document whose residue is damaged."""
     for source_id, row, residue in read_loaded(RowStore(connection, namespace, mappings), mapping, ids):
         key = row[mapping.key.column]
-        spelled = spell_id(key)
+        spelled = format_target_id(key)
         try:
             yield source_id, spelled, rebuild_bson(mapping, source_id, row, residue)
         except _BROKEN:
@@ -112,7 +112,7 @@ def documents_of(
     found: dict[str, Document] = {}
     for _, target_id, raw in rebuild_safely(connection, namespace, mappings, mapping, ids):
         try:
-            found[target_id] = {} if raw is None else decode_sound(raw)
+            found[target_id] = {} if raw is None else decode_untrusted(raw)
         except BSONError:
             found[target_id] = {"": raw}
     return found

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import Table
 
 from migrator import ids
-from migrator.documents.codec import decode, show_id
+from migrator.documents.codec import decode, format_id
 from migrator.mapping.collection import Collection, Tree
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import find_cycle_heads
@@ -180,7 +180,7 @@ def _id_differences(name: str, source_id: bytes, target_id: str, fault: Fault) -
     value = decode(source_id).get("_id")
     wanted = ids.uuid_of(name, value, objectid=True)
     made = ids.uuid_text(wanted)
-    row = f"{name} {show_id(source_id)}"
+    row = f"{name} {format_id(source_id)}"
     if made != target_id:
         yield Difference(row=row, column="target_id", expected=made, actual=target_id, fault=fault)
     elif isinstance(value, ObjectId) and ids.uuid_to_objectid(wanted) != (value.binary, ids.collection_tag(name)):

@@ -15,7 +15,7 @@ from typing import Any
 from bson.errors import InvalidBSON
 from psycopg import sql
 
-from migrator.documents.codec import decode_sound, encode, is_faithful, show_id
+from migrator.documents.codec import decode_untrusted, encode, format_id, is_faithful
 from migrator.embedding import vector_store
 from migrator.state.journal import Namespace
 from migrator.verification import attribution
@@ -172,7 +172,7 @@ def _canonical(relation: Relation, record: Record) -> Record:
 def sort_fields(raw: bytes) -> bytes:
     """BSON with its top-level fields sorted, and those of a residue's `set`; what cannot be decoded as it is."""
     try:
-        document = decode_sound(raw)
+        document = decode_untrusted(raw)
     except InvalidBSON:
         return raw
     if not is_faithful(document, raw):
@@ -186,7 +186,7 @@ def _name(relation: Relation, key: tuple[Any, ...]) -> str:
     collection, *rest = key
     if not rest:
         return str(collection)
-    return f"{collection} {show_id(rest[0]) if relation.key == BY_DOCUMENT else rest[0]}"
+    return f"{collection} {format_id(rest[0]) if relation.key == BY_DOCUMENT else rest[0]}"
 
 
 def _columns(scope: Scope, relation: Relation, row: str, actual: Record, expected: Record) -> Iterator[Difference]:
@@ -205,7 +205,7 @@ def _columns(scope: Scope, relation: Relation, row: str, actual: Record, expecte
 def _text(value: Any) -> str | None:
     if isinstance(value, bytes):
         try:
-            return str(decode_sound(value))
+            return str(decode_untrusted(value))
         except InvalidBSON:
             return value.hex()
     return None if value is None else str(value)
@@ -214,7 +214,7 @@ def _text(value: Any) -> str | None:
 def _inside(one: Any, other: Any) -> str:
     """The first field in which two pieces of BSON differ, as the end of a path."""
     try:
-        left, right = (decode_sound(each) if each is not None else {} for each in (one, other))
+        left, right = (decode_untrusted(each) if each is not None else {} for each in (one, other))
     except InvalidBSON:
         return ""
     for part in ("set", ""):

@@ -11,8 +11,8 @@ from bson.errors import InvalidBSON
 from psycopg import sql
 
 from migrator.documents import raw_bson
-from migrator.documents.codec import Document, decode_sound, same, show_id
-from migrator.documents.residue import whole_of
+from migrator.documents.codec import Document, decode_untrusted, format_id, same
+from migrator.documents.residue import raw_document_of
 from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
@@ -47,7 +47,7 @@ def tally_batches(scope: Scope, batches: Iterable[Batch], share: float = 1.0) ->
     """(collection, what became of it) of every batch; below a `share` of 1, of the first and so many of the rest."""
     for number, batch in enumerate(batches):
         if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
-            raws = list(raw_bson.split(batch.data))
+            raws = list(raw_bson.split_documents(batch.data))
             wrong = list(compare_documents(scope, batch.collection, raws))
             yield batch.collection, Counts(len(raws), len(wrong), wrong[:EXAMPLES])
 
@@ -73,7 +73,7 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
             fault: Fault = "target" if touched else "source"
             if not candidates and not scope.source_changed:
                 fault = "target"
-            yield Difference(row=f"{name} {show_id(source_id)}", column=path, note=note, fault=fault)
+            yield Difference(row=f"{name} {format_id(source_id)}", column=path, note=note, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,9 @@ def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuil
             newer=attribution.written_after(scope.namespace, "l"),
         )
         for source_id, residue, touched in scope.connection.execute(query, (name, asked), binary=True):
-            kept[bytes(source_id)].append(Rebuilt(None if residue is None else whole_of(bytes(residue)), touched))
+            kept[bytes(source_id)].append(
+                Rebuilt(None if residue is None else raw_document_of(bytes(residue)), touched)
+            )
     elif name in scope.chosen:
         mapping = scope.mappings[name]
         ids = _loaded(scope, mapping, asked)
@@ -158,7 +160,7 @@ def _difference(raw: bytes, candidates: list[bytes | None]) -> tuple[str, str] |
 
 def _decode(raw: bytes) -> Document | None:
     try:
-        return decode_sound(raw)
+        return decode_untrusted(raw)
     except InvalidBSON:
         return None
 

@@ -59,7 +59,7 @@ def compare_table(scope: Scope, again: Namespace, mapping: Collection, here: Ran
 
 def compared(mapping: Collection) -> list[sa.Column[Any]]:
     """The columns that documents fill."""
-    return [column for column in mapping.table.columns if column.name not in mapping.later]
+    return [column for column in mapping.table.columns if column.name not in mapping.filled_later]
 
 
 def _count(sums: dict[int, tuple[int, int]]) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from psycopg import sql
 
 from migrator.config.models import Config
-from migrator.documents.codec import show_id
+from migrator.documents.codec import format_id
 from migrator.embedding import vector_store
 from migrator.embedding.prices import cost_of
 from migrator.errors import MigrateError, PlanError
@@ -205,7 +205,7 @@ def collect_findings(connection: Connection, namespace: Namespace) -> dict[str, 
     )
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for name, code, severity, count, ids in connection.execute(query, {"n": EXAMPLES}):
-        examples = [show_id(bytes(each)) for each in ids]
+        examples = [format_id(bytes(each)) for each in ids]
         found[name].append({"code": code, "severity": severity, "count": count, "examples": examples})
     return found
 

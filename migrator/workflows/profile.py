@@ -40,7 +40,7 @@ class FieldStatistics:
         """Counts the documents of a batch."""
         self.documents += batch.count
         self.bytes += len(batch.data)
-        for document in decode_each(batch.data, list(raw_bson.split(batch.data))):
+        for document in decode_each(batch.data, list(raw_bson.split_documents(batch.data))):
             if document is None:
                 continue
             found: dict[str, set[str]] = {}
@@ -90,10 +90,10 @@ def fates_of(mapping: Collection) -> dict[str, str]:
     fates: dict[str, str] = {}
     for rule in (mapping.key, *mapping.rules):
         columns = ", ".join(column for column in rule.columns if "." not in column)
-        for path in (*_read_by(rule), *(rule.gives if columns else ())):
+        for path in (*rule.source_paths, *(rule.restored_fields if columns else ())):
             if columns and columns not in fates.get(path, ""):
                 fates[path] = f"{fates[path]}, {columns}" if path in fates else columns
-        for path in rule.gives:
+        for path in rule.restored_fields:
             fates.setdefault(path, "implied")
     fates["_id"] = fates.get("_id", "ledger")
     return fates
@@ -107,12 +107,6 @@ def fates_of_merge(merge: Merge) -> dict[str, str]:
         for name in fill.fields:
             fates[name] = f"{fates[name]}, {target}" if name in fates else target
     return fates
-
-
-def _read_by(rule: Any) -> tuple[str, ...]:
-    entries = tuple(path for entry in getattr(rule, "entries", ()) for path in entry.paths)
-    single = (rule.path,) if hasattr(rule, "path") else ()
-    return (*getattr(rule, "paths", ()), *getattr(rule, "fields", ()), *single, *entries)
 
 
 def _fate(path: str, fates: dict[str, str], kept: str) -> str:

@@ -83,7 +83,7 @@ def renew_documents(
     changed: dict[tuple[str, bytes], bytes] = {}
     done = 0
     for batch in source.read(dict.fromkeys(names, ""), documents=5000, size=8 << 20):
-        for raw in raw_bson.split(batch.data):
+        for raw in raw_bson.split_documents(batch.data):
             key = (batch.collection, raw_bson.source_id(raw))
             if key in kept:
                 seen[key] += 1

@@ -14,8 +14,8 @@ from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.scenarios import write_config
 
-MOMENT = DatetimeMS(1_704_067_200_000)
-DATES = {"createdAt": MOMENT, "updatedAt": MOMENT}
+DATETIME = DatetimeMS(1_704_067_200_000)
+DATES = {"createdAt": DATETIME, "updatedAt": DATETIME}
 OWNER, GONE = ObjectId("65a000000000000000000001"), ObjectId("65a0000000000000000000ff")
 TALKS = [f"11111111-1111-4111-8111-11111111111{number}" for number in range(2)]
 

@@ -47,7 +47,7 @@ def read_parts(source: LiveSource, parts: list[Partition], *, documents: int = 3
 
 
 def ids_of(batches: Iterator[Batch]) -> Counter[bytes]:
-    return Counter(rawbson.source_id(raw) for batch in batches for raw in rawbson.split(batch.data))
+    return Counter(rawbson.source_id(raw) for batch in batches for raw in rawbson.split_documents(batch.data))
 
 
 def make_parts(ids: list[Any], chance: random.Random) -> list[Partition]:
@@ -181,7 +181,7 @@ def lose(number: int) -> Callable[..., Batch]:
     def cut_off(connection: Any, place: Any, batch: Batch) -> Batch:
         part = cut_off_as_it_is(connection, place, batch)
         if batch.collection == "messages" and part.part == number:
-            LOST[:] = [rawbson.source_id(next(rawbson.split(batch.data)))]
+            LOST[:] = [rawbson.source_id(next(rawbson.split_documents(batch.data)))]
             return replace(part, data=b"", count=0, last=False, start="none")
         if batch.collection == "messages" and part.part > number:
             raise StoppedError("a test ends it here")
@@ -211,4 +211,4 @@ def test_a_real_database_live(url: str, new_database: Any, tmp_path: Path) -> No
 
 def read_all(source: Source, name: str) -> Iterator[bytes]:
     for batch in source.read({name: ""}, documents=1000, size=1 << 20):
-        yield from rawbson.split(batch.data)
+        yield from rawbson.split_documents(batch.data)

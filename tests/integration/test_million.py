@@ -75,7 +75,7 @@ def check_round(folder: Path, database: str, seed: int, count: int, *, thorough:
     with closing(open_target(database)) as target, closing(target.connect()) as connection:
         for path in sorted((folder / "dump" / "chat").glob("*.bson")):
             raws = path.read_bytes()
-            source = Counter(map(canonical, raw_bson.split(raws)))
+            source = Counter(map(canonical, raw_bson.split_documents(raws)))
             found = Counter(map(canonical, kept(connection, path.stem)))
             counts = outcome[path.stem]
             assert counts["source"] == source.total() == counts["loaded"] + counts["rejected"] + counts["archived"], (

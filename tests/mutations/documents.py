@@ -11,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 
 from mappings import shared
 from migrator.documents.codec import Document, decode, encode
-from migrator.documents.raw_bson import split
+from migrator.documents.raw_bson import split_documents
 from migrator.ids import uuid_text
 from tests.mutations.base import Bench, Kind, Planted, table_of
 
@@ -25,7 +25,7 @@ def rewrite(
 ) -> Document:
     """A random document of a collection is changed in place; returns it as it was."""
     path = bench.dump / f"{name}.bson"
-    raws = list(split(path.read_bytes()))
+    raws = list(split_documents(path.read_bytes()))
     places = [place for place, raw in enumerate(raws) if fits(decode(raw))]
     place = bench.chance.choice(places)
     document = decode(raws[place])
@@ -90,14 +90,14 @@ def order_changed(bench: Bench) -> Planted:
 
 
 def has(dump: Path, name: str, fits: Callable[[Document], bool]) -> bool:
-    return any(fits(decode(raw)) for raw in split((dump / f"{name}.bson").read_bytes()))
+    return any(fits(decode(raw)) for raw in split_documents((dump / f"{name}.bson").read_bytes()))
 
 
 @plant("source: a document removed")
 def document_removed(bench: Bench) -> Planted:
     name = bench.chance.choice(("memoryentries", "transactions", "presets", "modules"))
     path = bench.dump / f"{name}.bson"
-    raws = list(split(path.read_bytes()))
+    raws = list(split_documents(path.read_bytes()))
     gone = decode(raws.pop(bench.chance.randrange(len(raws))))
     path.write_bytes(b"".join(raws))
     return told(name, gone, "", "ledger")
@@ -107,7 +107,7 @@ def document_removed(bench: Bench) -> Planted:
 def document_added(bench: Bench) -> Planted:
     name = bench.chance.choice(("memoryentries", "presets", "modules"))
     path = bench.dump / f"{name}.bson"
-    raws = list(split(path.read_bytes()))
+    raws = list(split_documents(path.read_bytes()))
     new = {**decode(bench.chance.choice(raws)), "_id": ObjectId(bench.chance.randbytes(12))}
     path.write_bytes(b"".join([*raws, encode(new)]))
     return told(name, new, "", "ledger")

@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from migrator.documents.codec import Document, decode, encode
-from migrator.documents.raw_bson import split
+from migrator.documents.raw_bson import split_documents
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 
@@ -40,7 +40,7 @@ def new(kind: int, number: int) -> ObjectId:
 
 
 def read(folder: Path, name: str) -> list[Document]:
-    return [decode(raw) for raw in split((folder / f"{name}.bson").read_bytes())]
+    return [decode(raw) for raw in split_documents((folder / f"{name}.bson").read_bytes())]
 
 
 def append(folder: Path, name: str, document: dict[str, Any]) -> None:

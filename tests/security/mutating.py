@@ -24,7 +24,7 @@ NAMES = ("../x", "..", ".", "a/b", "a\0b", "", "a" * 300, "$cmd", "system.views"
 @cache
 def demo() -> dict[str, list[bytes]]:
     """A few documents of each collection."""
-    return {path.stem: list(raw_bson.split(path.read_bytes()))[:6] for path in sorted(DEMO.glob("*.bson"))}
+    return {path.stem: list(raw_bson.split_documents(path.read_bytes()))[:6] for path in sorted(DEMO.glob("*.bson"))}
 
 
 def mutate(seed: int, folder: Path) -> Path:

@@ -18,7 +18,7 @@ from pathlib import Path
 from bson.errors import InvalidBSON
 
 from migrator.documents import raw_bson
-from migrator.documents.codec import decode_sound, is_faithful, show_id
+from migrator.documents.codec import decode_untrusted, format_id, is_faithful
 from migrator.errors import MigrateError
 from migrator.execution.tasks import BATCH_BYTES
 from migrator.sources import open_source
@@ -60,10 +60,10 @@ def digest(batch: Batch) -> int:
     """What plan, load and verify do with a batch before any of it reaches the target."""
     archive_batch(batch.collection, batch.data)
     FieldStatistics().observe(batch)
-    for raw in raw_bson.split(batch.data):
-        show_id(raw_bson.source_id(raw))
+    for raw in raw_bson.split_documents(batch.data):
+        format_id(raw_bson.source_id(raw))
         try:
-            document = decode_sound(raw)
+            document = decode_untrusted(raw)
         except InvalidBSON:
             continue
         is_faithful(document, raw)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from migrator import ids
 from migrator.mapping.codecs import (
     BOOLEAN,
+    DATETIME,
     EARLIEST,
     INDEXED_TEXT,
     INTEGER,
     JSON,
     LATEST,
-    MOMENT,
     NUMBER,
     TEXT,
     UNREADABLE,
@@ -49,7 +49,7 @@ def read(codec: Codec, value: Any) -> tuple[Any, list[str]]:
         -(2**31)),
         (BOOLEAN, True), (BOOLEAN, False), (TIER, "pro"), (ROLE, "ADMIN"), (JSON, {"a": [1, 1.5, None, True, "x"]}),
         (JSON, []),
-        (NUMBER, 1), (NUMBER, 1.0), (NUMBER, 0.1), (MOMENT, DatetimeMS(0)), (MOMENT, DatetimeMS(-1)), (MOMENT,
+        (NUMBER, 1), (NUMBER, 1.0), (NUMBER, 0.1), (DATETIME, DatetimeMS(0)), (DATETIME, DatetimeMS(-1)), (DATETIME,
         DatetimeMS(1_714_564_800_123)),
     ],
 )  # fmt: skip
@@ -63,8 +63,8 @@ def test_both_ways(codec: Any, value: Any) -> None:
 @given(st.integers(EARLIEST // 1000 + 1, LATEST // 1000))
 def test_moments_both_ways(milliseconds: int) -> None:
     """Every date that PostgreSQL holds comes back to the millisecond."""
-    assert read(MOMENT, DatetimeMS(milliseconds)) == (milliseconds * 1000, [])
-    assert MOMENT.write(milliseconds * 1000) == DatetimeMS(milliseconds)
+    assert read(DATETIME, DatetimeMS(milliseconds)) == (milliseconds * 1000, [])
+    assert DATETIME.write(milliseconds * 1000) == DatetimeMS(milliseconds)
 
 
 @given(int32s)
@@ -93,7 +93,7 @@ def test_integers_both_ways(value: int) -> None:
 )  # fmt: skip
 def test_other_spellings_of_dates(value: Any, micros: int) -> None:
     """ISO texts, JavaScript's texts, epoch milliseconds, Timestamps and $date are dates, with a finding."""
-    assert read(MOMENT, value) == (micros, ["date_coerced"])
+    assert read(DATETIME, value) == (micros, ["date_coerced"])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_other_spellings_of_dates(value: Any, micros: int) -> None:
 )  # fmt: skip
 def test_dates_out_of_range(value: Any) -> None:
     """Years above 9999, and what PostgreSQL cannot hold, are no dates, and the finding says why."""
-    assert read(MOMENT, value) == (UNREADABLE, ["date_out_of_range"])
+    assert read(DATETIME, value) == (UNREADABLE, ["date_out_of_range"])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_dates_out_of_range(value: Any) -> None:
 )  # fmt: skip
 def test_no_dates(value: Any) -> None:
     """Anything else is unreadable, without a finding of the codec's own."""
-    assert read(MOMENT, value) == (UNREADABLE, [])
+    assert read(DATETIME, value) == (UNREADABLE, [])
 
 
 READINGS = [
@@ -155,7 +155,7 @@ def test_readings(codec: Codec, value: Any, plain: Any, notes: list[str]) -> Non
 def test_no_value_raises(value: Any) -> None:
     """Any BSON value is read by any codec, or unreadable; what was read is the column's plain type and writes back."""
     texts: dict[Any, type] = {TEXT: str, INDEXED_TEXT: str, TIER: str, ROLE: str}
-    kinds = {**texts, INTEGER: int, BOOLEAN: bool, MOMENT: int}
+    kinds = {**texts, INTEGER: int, BOOLEAN: bool, DATETIME: int}
     for codec, kind in kinds.items():
         plain, _ = read(codec, value)
         assert plain is UNREADABLE or type(plain) is kind

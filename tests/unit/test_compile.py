@@ -22,7 +22,7 @@ from migrator.documents.codec import CODEC_OPTIONS, Document, encode, is_faithfu
 from migrator.documents.residue import pack_residue
 from migrator.ids import canonical_uuid, is_uuid, uuid_text
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import Found, Lookup, Row
+from migrator.mapping.context import Lookup, Match, Row
 from migrator.state.tenant import Options
 from migrator.translation.compiler import Compiled, compile_collection, source_of
 from migrator.translation.encoder import Encoder, Output
@@ -42,7 +42,7 @@ MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(Hea
 # One function for all examples, so that they meet what its memo has learnt: Python's own, and the compiled twins'.
 Two = list[tuple[Compiled, Projecting]]
 COMPILED: dict[int, Two] = {}
-References = dict[tuple[str, str], dict[Any, tuple[Found, ...]]]
+References = dict[tuple[str, str], dict[Any, tuple[Match, ...]]]
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ def answer(collection: Collection, documents: Sequence[Document], lost: int = 0)
     return references
 
 
-def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Found]:
+def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Match]:
     owner = bytes(15) + bytes([number % 3])
     carried: Row = {"user_id": owner, "provider": ("openai", "azure", "x")[number % 3], "model": "gpt-4o"}
     carried["agent_id"] = "agent" if number % 5 == 4 else None
     times = 1 if not lost or number % lost else number % 2 * 2
     row_id = key if lookup.by == "id" else bytes(16)
-    return [Found(row_id, {name: carried.get(name) for name in lookup.carry}) for _ in range(times)]
+    return [Match(row_id, {name: carried.get(name) for name in lookup.carry}) for _ in range(times)]
 
 
 def compiled(collection: Collection, options: Options) -> Two:
@@ -133,7 +133,7 @@ def test_very_many_documents_come_out_alike(data: st.DataObject, name: str, opti
 def read_dump(folder: Path, name: str) -> list[Document]:
     plain, packed = folder / f"{name}.bson", folder / f"{name}.bson.gz"
     data = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-    return [bson.decode(raw, CODEC_OPTIONS) for raw in raw_bson.split(data)]
+    return [bson.decode(raw, CODEC_OPTIONS) for raw in raw_bson.split_documents(data)]
 
 
 @pytest.mark.parametrize("name", [name for name, mapping in BY_NAME.items() if mapping.section is None])

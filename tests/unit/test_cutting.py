@@ -26,7 +26,7 @@ WANTED = Projection(
     familiar=("a", "c"),
     slots=(
         *((name, SlotType.VALUE) for name in NAMES),
-        ("a", SlotType.MOMENT),
+        ("a", SlotType.DATETIME),
         ("b", SlotType.UUID),
         ("", SlotType.WHOLE),
     ),

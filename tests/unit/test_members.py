@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from mappings import conversations
 from migrator.documents.codec import decode, encode, same
-from migrator.documents.residue import add_residue, close_residue, firsts_of, open_residue, pack_residue
-from migrator.documents.residue import whole_residue as whole
+from migrator.documents.residue import add_residue, close_residue, member_counts_of, open_residue, pack_residue
+from migrator.documents.residue import raw_residue as whole
 from migrator.reconciliation.membership import compact, expand
 from migrator.translation.interpreter import rebuild
 from tests import strategies
 
-(RULE,) = conversations.mapping.members
+(RULE,) = conversations.mapping.member_lists
 IDS = [ObjectId(f"65a0000000000000000000{number:02d}") for number in range(5)]
 MEMBERS = st.integers(0, 5).map(lambda count: IDS[:count])
 LISTS = st.one_of(MEMBERS, st.lists(st.sampled_from(IDS), max_size=5), strategies.values)
@@ -43,7 +43,7 @@ def test_list_comes_back(fields: dict[str, Any], listed: Any, members: list[Obje
     kept = taken(residue, members)
     assert taken(kept, members) == kept
     given_back = list(members)
-    for count in firsts_of(kept).values():
+    for count in member_counts_of(kept).values():
         given_back = given_back[:count]
     back = dict.fromkeys(unset, 1)
     document = add_residue({**back, "messages": given_back}, kept)

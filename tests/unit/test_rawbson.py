@@ -46,7 +46,7 @@ def test_source_id_of_odd_ids(value: Any) -> None:
 @given(st.lists(fields.map(encode), max_size=5))
 def test_split(documents: list[bytes]) -> None:
     """A batch falls into its documents."""
-    assert list(raw_bson.split(b"".join(documents))) == documents
+    assert list(raw_bson.split_documents(b"".join(documents))) == documents
 
 
 @given(fields, values, st.data())
@@ -87,8 +87,8 @@ def nest(levels: int, kind: bytes, before: bytes = b"", after: bytes = b"") -> b
 @pytest.mark.parametrize("beside", [b"", b"\x10n\0\x03\x04\x03\x04", b"\x02s\0\x03\0\0\0\x03\x04\0"])
 def test_depth_is_counted_below_the_document(kind: bytes, beside: bytes) -> None:
     """200 levels are decoded, 201 are not, whatever else stands in them."""
-    assert not raw_bson.is_too_deep(nest(raw_bson.DEEPEST, kind, beside, beside))
-    assert raw_bson.is_too_deep(nest(raw_bson.DEEPEST + 1, kind, beside, beside))
+    assert not raw_bson.is_too_deep(nest(raw_bson.MAX_DEPTH, kind, beside, beside))
+    assert raw_bson.is_too_deep(nest(raw_bson.MAX_DEPTH + 1, kind, beside, beside))
     assert raw_bson.is_too_deep(nest(50_000, kind))
 
 

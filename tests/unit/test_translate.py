@@ -19,7 +19,7 @@ from migrator.documents import jsonb
 from migrator.documents.codec import Document, decode, encode, same
 from migrator.findings import FINDINGS, REASONS
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Found
+from migrator.mapping.context import ABSENT, Match
 from migrator.postgres import copy_format
 from migrator.state.tenant import Options
 from migrator.translation.interpreter import References, Translation, rebuild, source_id_of
@@ -37,19 +37,19 @@ def user_id(number: int) -> bytes:
 
 def make_references() -> References:
     """Rows that the strategies' ids lead to: three users, two conversations, a course, an agent, a file."""
-    users = {user_id(n): (Found(user_id(n), {}),) for n in range(3)}
+    users = {user_id(n): (Match(user_id(n), {}),) for n in range(3)}
     carried = {"user_id": user_id(0), "provider": "openai", "agent_id": None}
     agents = {**carried, "agent_id": AGENT, "provider": "anthropic"}
     first, second = (shared.CONVERSATIONS.uuid(each) for each in CONVERSATIONS)
     course, file = shared.COURSES.uuid(COURSES[0]), shared.FILES.uuid(FILES[0])
     return {
         ("users", "id"): users,
-        ("conversations", "id"): {first: (Found(first, carried),), second: (Found(second, agents),)},
-        ("courses", "id"): {course: (Found(course, {}),)},
-        ("agents", "id"): {AGENT: (Found(AGENT, {"provider": "anthropic", "model": "claude-3"}),)},
-        ("files", "id"): {file: (Found(file, {"created_at": 0}),)},
-        ("files", "_id"): {encode({"_id": FILE_OID}): (Found(file, {"created_at": 0}),)},
-        ("files", "vector_store_id"): {"vs": (Found(file, {}),)},
+        ("conversations", "id"): {first: (Match(first, carried),), second: (Match(second, agents),)},
+        ("courses", "id"): {course: (Match(course, {}),)},
+        ("agents", "id"): {AGENT: (Match(AGENT, {"provider": "anthropic", "model": "claude-3"}),)},
+        ("files", "id"): {file: (Match(file, {"created_at": 0}),)},
+        ("files", "_id"): {encode({"_id": FILE_OID}): (Match(file, {"created_at": 0}),)},
+        ("files", "vector_store_id"): {"vs": (Match(file, {}),)},
     }
 
 
@@ -81,7 +81,7 @@ def through_postgres(collection: Collection, row: dict[str, Any]) -> dict[str, A
         for field, (_, kind) in zip(split_tuple(data), kinds, strict=True)
     ]
     back = copy_format.read_row(fields, [kind for _, kind in kinds])
-    carried = {key: row[key] for key, *_ in collection.carried}
+    carried = {key: row[key] for key, *_ in collection.carried_columns}
     return {**dict(zip((name for name, _ in kinds), back, strict=True)), **carried}
 
 
