@@ -1,0 +1,17 @@
+"""`python -m docs.generate`: writes every generated page of `docs/reference`. With `--tutorial`: reruns the tutorial."""
+
+from __future__ import annotations
+
+import sys
+
+from docs.generate import pages, tutorial
+
+
+def main() -> None:
+    pages.write_all()
+    if "--tutorial" in sys.argv[1:]:
+        tutorial.refresh()
+
+
+if __name__ == "__main__":
+    main()
