@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 STAMP := .venv/.installed
 
-.PHONY: install demo test test-long check bench clean
+.PHONY: install demo test test-long check bench docs clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml $(wildcard migrator/translation/native/*.p*)
@@ -39,6 +39,16 @@ demo: $(STAMP)
 	@echo "Look around:  $(DEMO) psql $(WITH)     Take it back:  $(DEMO) revert $(WITH)"
 	@echo "== what came out: conversations, the accounts, a similarity query ($(QUESTION)), a full-text query"
 	@$(DEMO) psql $(WITH) -- -q -v question="$$($(DEMO) embed $(WITH) --text "$(QUESTION)")" -f fixtures/demo-queries.sql
+
+DOCS_STAMP := .venv/.docs-installed
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Documentation: build/site/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $(DOCS_STAMP)
 
 clean:
 	rm -rf .venv .migrate .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`python -m docs.generate`: writes every generated page of `docs/reference`. With `--tutorial`: reruns the tutorial."""
+"""`python -m docs.generate`: writes the generated pages of `docs/reference`; with `--tutorial`, reruns the tutorial."""
 
 from __future__ import annotations
 

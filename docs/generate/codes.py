@@ -14,8 +14,8 @@ from migrator.findings import FINDINGS, REASONS
 
 FINDINGS_INTRODUCTION = """# Findings
 
-A finding records that a loaded document was corrected or is doubtful. The document is loaded; the original value is
-preserved in the residue, so `migrate export` rebuilds it exactly. `plan`, `run` and `report` list findings by code;
+A finding records that a document was corrected, archived or is doubtful. The original value is preserved in the
+records, so `migrate export` rebuilds the document exactly. `plan`, `run` and `report` list findings by code;
 `migrator.findings` names each document and field. `warning`: check it before you go live. `info`: expected, no action.
 
 Findings are counted per collection. After you fix a cause in the source, run `migrate plan` again.
@@ -24,8 +24,8 @@ REASONS_INTRODUCTION = """# Reject reasons
 
 A rejected document has no row in the target. It is kept unchanged in `migrator.rejects`, with its reason.
 `migrate rejects list` lists rejected documents, `migrate rejects show ID` prints one of them. Fix the cause in the
-source or in `migrate.toml`, then run `migrate rejects retry`. A document that refers to a rejected document is rejected,
-too (`orphan`); the retry loads both.
+source or in `migrate.toml`, then run `migrate rejects retry`. A document that refers to a rejected document is also
+rejected (`orphan`); the retry loads both.
 """
 CHECKS_INTRODUCTION = """# Checks of verify
 

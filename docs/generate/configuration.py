@@ -32,7 +32,8 @@ _SETTING = re.compile(r"^(?:# )?([a-z_]+) = (.+)$")
 def descriptions() -> dict[tuple[str, str], str]:
     """Returns (section, key) → description, from the comments of the starter file; key '' is the section itself."""
     found: dict[tuple[str, str], str] = {}
-    section, comment = "", []
+    section = ""
+    comment: list[str] = []
     for line in STARTER.splitlines():
         if heading := _HEADING.match(line):
             section = heading[1]
@@ -98,15 +99,16 @@ def page() -> str:
 def _row(key: str, setting: Json, required: bool) -> tuple[str, str, str, str]:
     default = setting.get("default")
     shown = "required" if required else "–" if default is None or default == "" else code(json.dumps(default))
-    return code(key), _type(setting), shown, setting.get("description", "")
+    return code(key), _type(setting), shown, setting["description"].removesuffix(" No default.")
 
 
 def _type(setting: Json) -> str:
-    if "anyOf" in setting:
-        return next(_type(each) for each in setting["anyOf"] if each.get("type") != "null")
+    if "anyOf" in setting:  # the other alternative is null
+        return _type(next(each for each in setting["anyOf"] if each.get("type") != "null"))
     if "enum" in setting:
         return " or ".join(code(f'"{each}"') for each in setting["enum"])
-    kind = {"object": "table", "array": "list"}.get(setting.get("type", ""), setting.get("type", "string"))
+    kind = str(setting.get("type", "string"))
+    kind = {"object": "table", "array": "list"}.get(kind, kind)
     low, high = setting.get("minimum"), setting.get("maximum")
     if low is not None and high is not None:
         return f"{kind}, {low:,} to {high:,}"

@@ -14,8 +14,9 @@ INTRODUCTION = """# Records: schema `migrator`
 The tool keeps its records in schema `migrator` of the target. A batch's rows, its ledger rows and its journal entry
 commit in one transaction. For every collection, `source = loaded + rejected + archived` holds at every commit.
 
-The columns of `ledger`, `rejects`, `archive` and `findings` are a stable interface. All other tables may change with the
-version of the records; a command refuses records of another version (exit code 2). `migrate revert` drops the schema.
+The columns of `ledger`, `rejects`, `archive` and `findings` are a stable interface. All other tables may change with
+the version of the records; a command refuses records of another version (exit code 2). `migrate revert` drops the
+schema.
 
 To let a role read the records:
 
@@ -45,7 +46,7 @@ def _columns(body: str) -> list[tuple[str, str, str]]:
     columns: list[tuple[str, str, str]] = []
     for line in body.splitlines():
         column = _COLUMN.match(line)
-        if column and column[1] not in ("primary", "unique"):
+        if column:
             columns.append((column[1], column[2].rstrip(","), _comment(line)))
         elif columns and line.strip().startswith("--"):  # a comment that continues on the next line
             name, kind, comment = columns.pop()

@@ -1,6 +1,6 @@
 """Reruns the commands of the tutorial and replaces the outputs shown in it, so that they are what the tool prints.
 
-A `console` block of the tutorial is a command after `$ `, and its output. A command marked `# not run` is left as it is.
+A `console` block of the tutorial is a command after `$ `, and its output. A command marked `# not run` is not changed.
 """
 
 from __future__ import annotations

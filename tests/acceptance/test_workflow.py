@@ -1,4 +1,4 @@
-"""docs/ci/migrate-rehearsal.yml: it is YAML, its commands and options exist, and its steps do what they say."""
+"""docs/ci/migrate-dry-run.yml: it is YAML, its commands and options exist, and its steps do what they say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]  # types would be one more package f
 from migrator import cli
 
 ROOT = Path(__file__).parents[2]
-WORKFLOW = ROOT / "docs" / "ci" / "migrate-rehearsal.yml"
+WORKFLOW = ROOT / "docs" / "ci" / "migrate-dry-run.yml"
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def workflow() -> dict[str, Any]:
 
 
 def scripts(workflow: dict[str, Any]) -> list[str]:
-    return [step["run"] for step in workflow["jobs"]["rehearse"]["steps"] if "run" in step]
+    return [step["run"] for step in workflow["jobs"]["dry-run"]["steps"] if "run" in step]
 
 
 def test_it_says_when_and_where(workflow: dict[str, Any]) -> None:
     """A workflow needs triggers (`on`, which YAML takes for true), and steps that either run or use something."""
     assert workflow.keys() == {"name", True, "permissions", "env", "jobs"}
-    assert all(("run" in step) != ("uses" in step) for step in workflow["jobs"]["rehearse"]["steps"])
+    assert all(("run" in step) != ("uses" in step) for step in workflow["jobs"]["dry-run"]["steps"])
 
 
 def test_its_commands_exist(workflow: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def test_its_steps_work(workflow: dict[str, Any], tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
         assert done.returncode == 0, (script, done.stderr.decode())
     assert (tmp_path / "summary").read_text().startswith("Downtime ")
-    assert json.loads((tmp_path / "rehearsal.json").read_text())["verify"]["ok"]
-    kept = workflow["jobs"]["rehearse"]["steps"][-2]["with"]["path"].split()
+    assert json.loads((tmp_path / "dry-run.json").read_text())["verify"]["ok"]
+    kept = workflow["jobs"]["dry-run"]["steps"][-2]["with"]["path"].split()
     assert all((tmp_path / name).exists() for name in kept)
     assert not (tmp_path / ".migrate").exists()
