@@ -1,4 +1,7 @@
-"""The one boundary where psycopg's errors become ours: cause, remedy, exit code. Nothing else knows both."""
+"""Translates psycopg errors into the errors of this package: cause, remedy, exit code. No other module does this.
+
+Here too is the only test for a lost connection. Failed connection attempts are explained in `conninfo.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,48 @@ from migrator.errors import MigrateError, StoppedError, TargetError
 from migrator.postgres.privileges import suggest_grant
 from migrator.redaction import say_error
 
-AGAIN = "What was committed is consistent: run the same command again to go on."
+RESUME = "Committed data is consistent. Run the same command again to resume."
 
-LOST = ("08", "57")  # classes of SQLSTATE that say that the connection failed, not what was asked for
+# SQLSTATEs that report a lost connection. Class 08: connection exceptions, except 08P01 (protocol violation), which
+# reports a faulty message on a working connection. 57P01 to 57P05: the server shut down, crashed, does not accept
+# connections yet, dropped the database, or ended an idle session. Class 57 also holds 57014 (query canceled), after
+# which the connection still works.
+_LOST_CLASS = "08"
+_LOST_CODES = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05"})
+_PROTOCOL_VIOLATION = "08P01"
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Return whether `error` means that the connection to PostgreSQL failed, not the statement.
+
+    libpq reports a lost connection as an operational error without SQLSTATE; every error that the server sends has one.
+    """
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    state = error.sqlstate
+    if state is None:
+        return True
+    return state in _LOST_CODES or (state.startswith(_LOST_CLASS) and state != _PROTOCOL_VIOLATION)
 
 
 def translate_error(error: psycopg.Error) -> MigrateError | None:
-    """Our error for a driver error that has a cause outside; None for a defect of ours."""
-    said = error.diag.message_primary or str(error).strip()
+    """Return the error of this package for a driver error with an external cause; None for an internal error."""
+    reason = error.diag.message_primary or str(error).strip()
+    state_class = (error.sqlstate or "")[:2]
     if isinstance(error, errors.DiskFull):
-        return StoppedError(f"the target has no disk space left: {said}", hint=f"Free some space. {AGAIN}")
+        return StoppedError(f"no disk space left on the target server: {reason}", hint=f"Free disk space. {RESUME}")
     if isinstance(error, errors.InsufficientPrivilege):
-        return TargetError(f"the target's role lacks a right: {said}", hint=suggest_grant(error))
+        return TargetError(f"the target role lacks a privilege: {reason}", hint=suggest_grant(error))
     if isinstance(error, errors.ReadOnlySqlTransaction):
-        return TargetError(f"the target is read-only: {said}", hint="Connect to the primary server.")
-    if (error.sqlstate or "")[:2] in ("53", "58"):
-        return TargetError(f"the target's server is in trouble: {said}", hint=f"Its log says more. {AGAIN}")
+        return TargetError(f"the target is read-only: {reason}", hint="Connect to the primary server.")
+    if state_class in ("53", "58"):
+        return TargetError(f"error on the target server: {reason}", hint=f"Check the server log. {RESUME}")
     if isinstance(error, errors.CheckViolation | errors.ExclusionViolation | errors.RaiseException):
-        said = say_error(error)  # what the server says quotes the row
-        return TargetError(f"the target refuses rows: {said}", hint="Is this rule, or trigger, the application's own?")
+        reason = say_error(error)  # the server's message quotes the row
+        hint = "A constraint or trigger of the application rejects the row. Disable it for the migration, or change it."
+        return TargetError(f"the target rejected a row: {reason}", hint=hint)
     if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):
-        return StoppedError(f"the target ended a statement: {said}", hint=AGAIN)
-    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in LOST:
-        return TargetError(f"the connection to the target was lost: {said}", hint=AGAIN)
+        return StoppedError(f"the target canceled a statement: {reason}", hint=RESUME)
+    if is_connection_lost(error):
+        return TargetError(f"lost connection to the target: {reason}", hint=RESUME)
     return None

@@ -17,13 +17,13 @@ from migrator.events import Emit, Notice
 from migrator.postgres import catalog, catalog_diff
 from migrator.postgres.catalog import Catalog, Table
 from migrator.postgres.ddl import TENANT_SETTING
+from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
 from migrator.state.journal import Connection, Namespace
 from migrator.verification.model import Check, Difference, Scope, judged
 from migrator.verification.prescan import Prescan
 
 STEP = "catalog"
-ROLE = "migrator_stranger"
 PLURAL = {
     "extension": "extensions", "enum": "enums", "table": "tables", "column": "columns", "order": "columns",
     "constraint": "constraints", "index": "indexes", "policy": "policies", "row_security": "row security",
@@ -106,8 +106,7 @@ def see_as_stranger(scope: Scope, emit: Emit) -> Seen:
         return {}
     tables = [table.name for table in scope.tables if "tenant_id" in table.c]
     try:
-        with scope.connection.transaction(force_rollback=True):
-            _become_stranger(scope, tables)
+        with act_as_reader(scope.connection, scope.namespace.rows, tables):
             return {name: _see(scope, name) for name in tables}
     except psycopg.errors.InsufficientPrivilege:
         emit(
@@ -117,22 +116,6 @@ def see_as_stranger(scope: Scope, emit: Emit) -> Seen:
             )
         )
         return {}
-
-
-def _role(scope: Scope) -> sql.Identifier:
-    """Roles are of all databases of a server: the name is this session's own."""
-    return sql.Identifier(f"{ROLE}_{scope.connection.info.backend_pid}")
-
-
-def _become_stranger(scope: Scope, tables: list[str]) -> None:
-    """Until the transaction ends."""
-    role, schema = _role(scope), sql.Identifier(scope.namespace.rows)
-    scope.connection.execute(sql.SQL("CREATE ROLE {}").format(role))
-    scope.connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, role))
-    for name in tables:
-        scope.connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(scope.namespace.table(name), role))
-    scope.connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
-    scope.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
 
 
 def _see(scope: Scope, name: str) -> list[int]:

@@ -19,6 +19,7 @@ from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.provider import Failure, Result
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
+from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
 from migrator.state.journal import Connection, Namespace
 from migrator.verification.model import EXAMPLES, Check
@@ -166,15 +167,12 @@ def check_isolation(
     """What a role that owns nothing finds by vector: its own tenant's rows, nothing as another, nothing as nobody."""
     if TENANT_COLUMN not in embedded.table.c:
         return
-    role = f"migrate_probe_{uuid.uuid4().hex[:12]}"
     seen: Mapping[str, int] | str
-    with connection.transaction(force_rollback=True):
-        try:
-            with connection.transaction():
-                _become(connection, namespace, embedded, role)
+    try:
+        with act_as_reader(connection, namespace.rows, [embedded.table.name]):
             seen = {who: _count_foreign(connection, namespace, embedded, who, tenant) for who in ("own", "other", "no")}
-        except psycopg.errors.InsufficientPrivilege as error:
-            seen = str(error.diag.message_primary)
+    except psycopg.errors.InsufficientPrivilege as error:
+        seen = str(error.diag.message_primary)
     expected = "rows of the tenant alone"
     if isinstance(seen, str):
         yield Check(check="vectors: tenant", table=embedded.table.name, expected=expected, actual=f"skipped: {seen}")
@@ -184,16 +182,6 @@ def check_isolation(
         check="vectors: tenant", table=embedded.table.name, expected=expected,
         actual=f"{sum(seen.values())} rows of others", differences=len(wrong), examples=wrong,
     )  # fmt: skip
-
-
-def _become(connection: Connection, namespace: Namespace, embedded: VectorColumn, role: str) -> None:
-    """A new role that may read the table and nothing else, until the transaction is rolled back."""
-    name = sql.Identifier(role)
-    connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
-    connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
-    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(namespace.rows), name))
-    connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(namespace.table(embedded.table.name), name))
-    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(name))
 
 
 def _count_foreign(

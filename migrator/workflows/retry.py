@@ -14,11 +14,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from migrator.errors import LockedError, MigrateError
 from migrator.events import Emit, Notice
-from migrator.postgres.errors import translate_error
+from migrator.postgres.errors import is_connection_lost, translate_error
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 10  # tries in a row without progress; with the pauses between them some three minutes
-_LASTING = (errors.QueryCanceled, errors.DiskFull, errors.LockNotAvailable, errors.InsufficientResources)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -27,9 +26,7 @@ def is_transient(error: BaseException) -> bool:
         return error.transient
     if isinstance(error, errors.TooManyConnections):
         return True
-    # Without an SQLSTATE, or with one of class 08 or 57P: the connection is what failed, not what was asked for.
-    lost = isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in ("08", "57")
-    return lost and not isinstance(error, _LASTING)
+    return is_connection_lost(error)
 
 
 def retry_transient(act: Callable[[int], T], progress: Callable[[], object], emit: Emit) -> T:

@@ -69,7 +69,7 @@ def test_the_tables_have_no_space(tmp_path: Path) -> None:
             ballast = fill_up(disk, 3 << 20)
             answer = spawn("run", "-c", full, "--json")
             assert answer.code == 5, answer.told
-            assert "the target has no disk space left" in answer.json["error"]["message"]
+            assert "no disk space left on the target server" in answer.json["error"]["message"]
             assert "Free some space" in answer.json["error"]["hint"]
             assert "trying again" not in answer.err
             with psycopg.connect(url) as other:

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from migrator.errors import SourceError, TargetError
 from migrator.masking import Secrets, url_secrets
 from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
+from migrator.postgres.errors import is_connection_lost
 
 Connection = psycopg.Connection[Any]
 AT_ONCE = 500  # rows of a fetch: transcripts are long
@@ -72,7 +73,7 @@ class Reader:
             raise SourceError(f"{self.label}: {self._text(error)}", hint) from None
         except psycopg.OperationalError as error:
             failure = SourceError(f"{self.label}: {self._text(error)}", "The same command goes on.")
-            failure.transient = (error.sqlstate or "08")[:2] in ("08", "57")
+            failure.transient = is_connection_lost(error)
             raise failure from None
         except psycopg.Error as error:
             raise SourceError(f"{self.label}: {self._text(error)}", f"Check [{self._section}].") from None

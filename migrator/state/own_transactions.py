@@ -1,0 +1,67 @@
+"""Tells which row versions this migration wrote, by the `xmin` of the row: records and queries `own_transactions`.
+
+A row version belongs to the migration if the transaction in its `xmin` is recorded in `own_transactions`. `xmin` holds
+the last 32 bits of the transaction ID; the table holds all 64 bits, so the comparison casts to `xid`.
+Not here: which rows a revert deletes (`provenance`), and who caused a difference (`verification.attribution`).
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from migrator.state.records import Connection, Namespace
+
+
+def record_transaction(connection: Connection, namespace: Namespace) -> None:
+    """Record the current transaction as one of this migration.
+
+    Call it in every transaction that writes rows of the target, outside of savepoints: a savepoint has a transaction
+    ID of its own.
+    """
+    connection.execute(namespace.sql("INSERT INTO {own_transactions} DEFAULT VALUES ON CONFLICT DO NOTHING"))
+
+
+def is_traceable(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether `xmin` identifies the writer of a row. It does not in a database restored from a dump."""
+    query = namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
+    return connection.execute(query).fetchone() == (False,)
+
+
+def written_by_migration(namespace: Namespace, alias: str = "t") -> sql.Composed:
+    """Compose the condition that this migration wrote the row version `alias`."""
+    return namespace.sql(
+        "EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = {alias}.xmin)", alias=sql.Identifier(alias)
+    )
+
+
+def written_after_run(namespace: Namespace, alias: str = "t") -> sql.Composed:
+    """Compose the condition that the row version `alias` is newer than the end of the run.
+
+    False while a run is open.
+    """
+    return namespace.sql(
+        "coalesce(age({alias}.xmin) < (SELECT age(z.xmin) FROM {runs} z WHERE z.status = 'done'"
+        " ORDER BY z.run DESC LIMIT 1), false)",
+        alias=sql.Identifier(alias),
+    )
+
+
+def written_before_run(namespace: Namespace, alias: str = "t") -> sql.Composed:
+    """Compose the condition that the row version `alias` is older than the first step of the run."""
+    return namespace.sql(
+        "coalesce(age({alias}.xmin) > (SELECT age(z.xmin) FROM {steps} z WHERE z.step = 'tenant'), false)",
+        alias=sql.Identifier(alias),
+    )
+
+
+def written_during_run(namespace: Namespace, alias: str = "t") -> sql.Composed:
+    """Compose the condition that the row version `alias` was written between the first step and the end of the run.
+
+    False while a run is open.
+    """
+    return namespace.sql(
+        "coalesce(age({alias}.xmin) BETWEEN"
+        " (SELECT age(r.xmin) FROM {runs} r WHERE r.status = 'done' ORDER BY r.run DESC LIMIT 1)"
+        " AND (SELECT age(s.xmin) FROM {steps} s WHERE s.step = 'tenant'), false)",
+        alias=sql.Identifier(alias),
+    )

@@ -1,0 +1,91 @@
+"""The schema of the records, `migrator`: its relations, their version, and the schemas that hold one migration.
+
+Not here: the rows of the records. Runs, steps and batches are in `journal.py`, the ledger in `ledger.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from migrator.errors import UsageError
+
+Connection = psycopg.Connection[Any]
+
+RECORDS = (
+    "runs", "steps", "partitions", "batches", "heartbeats", "metadata",
+    "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
+    "embeddings",
+)  # fmt: skip
+VERSION = 2  # increase it with every change to the relations in records.sql or schema_changes.sql
+_VERSION_COMMENT = "Records of migrate, version "
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The two schemas that hold one migration: `rows` has the tables of the target, `records` the records.
+
+    They are `public` and `migrator`, or a pair of scratch schemas for a dry run.
+    """
+
+    rows: str = "public"
+    records: str = "migrator"
+
+    def table(self, name: str) -> sql.Identifier:
+        """Return the qualified name of a table of the target."""
+        return sql.Identifier(self.rows, name)
+
+    def sql(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
+        """Compose a statement from a template, with `{ledger}` and the other records by name, and with `names`."""
+        records = {name: sql.Identifier(self.records, name) for name in RECORDS}
+        return sql.SQL(template).format(**{**records, **names})
+
+
+SCRATCH_NAMESPACE = Namespace("migrator_scratch", "migrator_scratch_records")
+
+
+def create_records(connection: Connection, namespace: Namespace) -> None:
+    """Create the schema of the records and its relations where they are missing."""
+    script = files("migrator.sql").joinpath("records.sql").read_text(encoding="utf-8")
+    with connection.transaction():
+        existed = has_records(connection, namespace)
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(namespace.records)))
+        indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
+        connection.execute(namespace.sql(script, **indexes))
+        if not existed:
+            comment = sql.Literal(f"{_VERSION_COMMENT}{VERSION}")
+            connection.execute(namespace.sql("COMMENT ON TABLE {runs} IS {comment}", comment=comment))
+
+
+def has_records(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether the namespace holds the records of a migration. Call it before any other access to records.
+
+    Raises:
+        UsageError: another version of migrate created the records.
+    """
+    version = read_version(connection, namespace)
+    if version not in (None, VERSION):
+        age = "an older" if version < VERSION else "a newer"
+        raise UsageError(
+            f"{age} version of migrate created the records in schema {namespace.records}:"
+            f" record version {version}, expected {VERSION}",
+            hint=f"Use that version of migrate; {namespace.records}.runs.version shows which one it is.",
+        )
+    return version is not None
+
+
+def read_version(connection: Connection, namespace: Namespace) -> int | None:
+    """Return the version of the records, 0 if they have no version, None if there are no records.
+
+    The version is a comment on the table `runs`: it can be read without knowledge of the columns.
+    """
+    query = "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.oid = to_regclass(%s)"
+    found = connection.execute(query, (f"{namespace.records}.runs",)).fetchone()
+    if found is None:
+        return None
+    number = (found[0] or "").removeprefix(_VERSION_COMMENT)
+    return int(number) if number.isdecimal() else 0
