@@ -12,7 +12,7 @@ from migrator.documents.codec import Document, decode, encode
 from migrator.mapping.collection import Collection
 from migrator.mapping.references import UncheckedReference
 from migrator.mapping.rules import Implied
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 MOST = 50_000  # documents that are weighed
 

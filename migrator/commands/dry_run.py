@@ -13,7 +13,7 @@ from migrator.config.models import Config
 from migrator.errors import DifferenceError, UsageError
 from migrator.events import Emit, Notice
 from migrator.sources.base import Source
-from migrator.state.journal import Namespace, has_records
+from migrator.state.records import Namespace, has_records
 from migrator.targets.base import Target
 from migrator.terminal import render_dry_run
 from migrator.verification.junit import write_junit

@@ -10,7 +10,7 @@ import typer
 from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
 from migrator.report.content import shorten
 from migrator.state import rejects
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.terminal import render
 from migrator.workflows.run import retry_rejects
 

@@ -16,7 +16,7 @@ from migrator.commands.dry_run import check_options, check_plan, rehearse_run
 from migrator.errors import TargetError
 from migrator.events import Notice
 from migrator.monitoring import status
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.console import Console

@@ -15,8 +15,8 @@ from migrator.report import page
 from migrator.report.content import content_of_plan, mask_content
 from migrator.report.run_content import content_of_run
 from migrator.report.verification_content import attach, content_of_verify, read_verification
-from migrator.state.journal import Namespace
 from migrator.state.lock import exclusive
+from migrator.state.records import Namespace
 from migrator.terminal import render
 from migrator.verification.junit import write_junit
 from migrator.workflows.export import export as rebuild

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from migrator.embedding.vector_store import STEP
 from migrator.mapping.collection import VectorColumn
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from migrator.postgres.copy import copy
 from migrator.rows import update
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.own_transactions import record_transaction
+from migrator.state.records import Connection, Namespace
 from migrator.translation.outcomes import Finding
 
 STEP = "embedding"
@@ -74,7 +75,7 @@ class VectorStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._connection.transaction():
-            journal.record_transaction(self._connection, self._namespace)
+            record_transaction(self._connection, self._namespace)
             yield
 
     def begin(self, run: int) -> None:

@@ -31,8 +31,9 @@ from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state import activity, journal
-from migrator.state.journal import Namespace
+from migrator.state.own_transactions import record_transaction
 from migrator.state.partitions import advance
+from migrator.state.records import Namespace
 from migrator.state.tenant import Options
 from migrator.targets.server import connect_worker
 from migrator.translation.translator import Translator, archive_batch
@@ -170,7 +171,7 @@ class TaskRunner:
                 output, starts = translator.translate(batch.data)
                 self.admissions[batch.collection].load(output, batch.data, starts)
             copy_records(self.connection, job.namespace, batch.collection, output)
-            journal.record_transaction(self.connection, job.namespace)
+            record_transaction(self.connection, job.namespace)
             journal.record_batch(self.connection, job.namespace, job.run, batch)
         return True
 

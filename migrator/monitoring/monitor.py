@@ -18,7 +18,7 @@ from migrator.events import Emit, Event, Notice, StepAdvanced, StepFinished, Ste
 from migrator.monitoring.throttle import THROTTLE, LagMeter
 from migrator.state import activity
 from migrator.state.activity import StepProgress
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 BEAT = 1.0  # seconds

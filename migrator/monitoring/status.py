@@ -7,8 +7,8 @@ from typing import Any
 from migrator.monitoring import server_activity
 from migrator.state import activity, journal, partitions
 from migrator.state.activity import FRESH, ActivityRow
-from migrator.state.journal import Connection, Namespace
 from migrator.state.lock import find_holder
+from migrator.state.records import Connection, Namespace, has_records
 
 RECENT = 10  # seconds over which a collection's rate is taken
 Status = dict[str, Any]
@@ -19,7 +19,7 @@ def read_status(connection: Connection, namespace: Namespace) -> Status:
 
     A run whose process is gone is `interrupted`: the same command goes on.
     """
-    latest = journal.latest_run(connection, namespace) if journal.has_records(connection, namespace) else None
+    latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
     if latest is None:
         return {"run": None, "status": "none", "steps": [], "collections": []}
     run, status, _ = latest

@@ -15,7 +15,7 @@ import psycopg
 
 from migrator.config.models import EngineConfig
 from migrator.state import activity
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 THROTTLE = "throttle"

@@ -23,8 +23,8 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog, foreign_keys, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.foreign_keys import ForeignKey, Relation
-from migrator.state import journal
-from migrator.state.journal import Namespace
+from migrator.state import journal, own_transactions
+from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import STEP as TENANT_STEP
 
 Connection = psycopg.Connection[Any]
@@ -98,7 +98,7 @@ class OwnedRows:
 
     def __init__(self, connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
         self.connection, self.namespace, self.definition = connection, namespace, definition
-        self._recorded = journal.has_records(connection, namespace)
+        self._recorded = has_records(connection, namespace)
         self.created_tables = {
             Relation(namespace.rows, record.name) for record in schema_changes.read(connection) if _is_new_table(record)
         }
@@ -126,8 +126,7 @@ class OwnedRows:
         """Whether `xmin` identifies the writer of a row. It does not in a database restored from a dump."""
         if not self._recorded:
             return True
-        query = self.namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
-        return self.connection.execute(query).fetchone() == (False,)
+        return own_transactions.is_traceable(self.connection, self.namespace)
 
     @cached_property
     def tenant(self) -> str | None:
@@ -144,7 +143,7 @@ class OwnedRows:
     def _find_owned(self, relation: Relation) -> None:
         if not self._recorded:
             return
-        own = self.namespace.sql("EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = t.xmin)")
+        own = own_transactions.written_by_migration(self.namespace)
         if self.traceable:
             self._add(relation, "owned", sql.SQL("FROM {} t WHERE {}").format(relation.identifier, own))
         for mapping in self.mappings_of(relation):
@@ -316,12 +315,13 @@ def remember_changes(connection: Connection, namespace: Namespace, definition: M
     for mapping in definition.mappings.values():
         query = namespace.sql(
             "INSERT INTO {foreign_edits} SELECT {name}, t.{key}::text FROM {table} t"
-            " WHERE NOT EXISTS (SELECT FROM {own_transactions} w WHERE w.xid::xid = t.xmin)"
+            " WHERE NOT {own}"
             " AND EXISTS (SELECT FROM {ledger} l WHERE l.collection = {collection} AND l.outcome = 'loaded'"
             " AND l.target_id = t.{key}::text) ON CONFLICT DO NOTHING",
             name=sql.Literal(mapping.table.name),
             key=sql.Identifier(mapping.key.column),
             table=namespace.table(mapping.table.name),
+            own=own_transactions.written_by_migration(namespace),
             collection=sql.Literal(mapping.name),
         )
         connection.execute(query)

@@ -23,7 +23,7 @@ from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.existing_rows import ExistingRows
 from migrator.reconciliation.order import Incumbent, id_order, tie_breaker
 from migrator.reconciliation.rekey import Rejected, rekey_simple
-from migrator.state import journal
+from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject
 
@@ -116,7 +116,7 @@ class ConflictResolver:
             found = self._connection.execute(query, (number,)).fetchone()
             assert found is not None  # the reject was just read, and no other process writes here
             self.writer.remove_outcome(source_id, "rejected")
-            journal.record_transaction(self._connection, self._namespace)
+            record_transaction(self._connection, self._namespace)
             return [
                 (each.source_id, each.raw, self._reject_again(each.raw, reason))
                 for each, reason in self._load_or_reject(bytes(found[0]))

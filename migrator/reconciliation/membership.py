@@ -27,7 +27,7 @@ from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import write_row
 from migrator.rows.members import lister_of, members_query, owners_of, read_list
 from migrator.rows.store import RowStore
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 Entry = tuple[str, bytes | None, bytes | None]  # target_id, residue, members

@@ -31,6 +31,7 @@ from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, write_changes
 from migrator.state import journal
+from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import ARCHIVE_KINDS, format_target_id
 from migrator.translation.outcomes import Finding
 
@@ -80,7 +81,7 @@ class MergeApplier:
         emit(StepStarted(step=self.step))
         ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
         with self.rows.connection.transaction():
-            journal.record_transaction(self.rows.connection, self.rows.namespace)
+            record_transaction(self.rows.connection, self.rows.namespace)
             match = self._match()
             add_findings(self.rows.connection, self.rows.namespace, match.findings)
             done = 0
@@ -94,7 +95,7 @@ class MergeApplier:
     def undo(self) -> None:
         """Restore the rows to the values that they had before the merge, and archive the documents again."""
         with self.rows.connection.transaction():
-            journal.record_transaction(self.rows.connection, self.rows.namespace)
+            record_transaction(self.rows.connection, self.rows.namespace)
             while entries := self._loaded_entries():
                 self._restore_rows(entries)
             for template in (

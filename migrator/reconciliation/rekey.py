@@ -21,7 +21,7 @@ from migrator.documents.codec import Document, decode_untrusted
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
-from migrator.state import journal
+from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import Output, drop, format_target_id
 from migrator.translation.outcomes import Loaded
 
@@ -97,7 +97,7 @@ def _read_candidates(writer: DocumentWriter, rejects: list[Rejected]) -> Iterato
 def _rekey_batch(writer: DocumentWriter, batch: list[RekeyCandidate]) -> Iterator[Rejected]:
     """Load the simple cases of a batch in one transaction, and leave the others rejected."""
     with writer.rows.connection.transaction():
-        journal.record_transaction(writer.rows.connection, writer.rows.namespace)
+        record_transaction(writer.rows.connection, writer.rows.namespace)
         done = _load(writer, _select_simple(writer, batch))
         _delete_rejects(writer, done)
     yield from ((candidate.source_id, candidate.number) for candidate in done)

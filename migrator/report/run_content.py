@@ -32,7 +32,8 @@ from migrator.report.content import (
 from migrator.report.table_sizes import read_sizes
 from migrator.report.timeline import Activity, lay_out
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.ledger import count_outcomes
+from migrator.state.records import Connection, Namespace, has_records
 
 EXAMPLES = 1000  # `_id`s of each code in each collection: enough to work through, little enough to open at once
 DETAILS = 5
@@ -41,7 +42,7 @@ BUILT = {"index": "indexes", "vector_index": "vector index"}  # lanes of what is
 
 def content_of_run(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> Content:
     """The newest run in this target, done or not. Raises `UsageError` where there is none."""
-    if not journal.has_records(connection, namespace):
+    if not has_records(connection, namespace):
         raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -94,7 +95,7 @@ def read_entries(connection: Connection, namespace: Namespace, definition: Migra
     into = {name: merge.into for name, merge in definition.merges.items() if name in origins}
     query = namespace.sql("SELECT collection, sum(bytes)::bigint, bool_or(last) FROM {batches} GROUP BY 1")
     read = {name: (int(size), bool(complete)) for name, size, complete in connection.execute(query)}
-    for name, counts in journal.count_outcomes(connection, namespace).items():
+    for name, counts in count_outcomes(connection, namespace).items():
         size, complete = read[name]
         mapping = definition.mappings.get(into.get(name, name))
         yield Entry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from migrator.report.content import Size, total_size
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 
 QUERY = (
     "SELECT c.relname, n.nspname = %(records)s, c.reltuples::bigint, pg_relation_size(c.oid),"

@@ -16,7 +16,7 @@ from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
 from migrator.rows.copy import copy_rows
 from migrator.rows.lookup import array_parameter, plain_value
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.translation.encoder import Output, drop
 from migrator.translation.outcomes import Reject
 from migrator.translation.translator import Translator

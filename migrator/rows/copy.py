@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from migrator.postgres.copy import Connection, copy
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.translation.encoder import Encoder, Output, member_tuples
 
 

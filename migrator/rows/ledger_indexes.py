@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 
 MAX_BTREE_ID = 2000  # bytes of an `_id` that fits into every B-tree, whose entries have at most 2,704 bytes
 

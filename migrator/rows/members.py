@@ -9,7 +9,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 _SOURCE_ID_SIZE = 22  # bytes of the BSON document {"_id": ObjectId}
 _OBJECTID_SIZE = 12  # bytes

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 

@@ -17,8 +17,8 @@ from migrator.postgres.copy_format import kind_of_column
 from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import Connection, RowStore
-from migrator.state import journal
-from migrator.state.journal import Namespace
+from migrator.state.own_transactions import record_transaction
+from migrator.state.records import Namespace
 from migrator.translation.encoder import finding_tuple, format_target_id
 from migrator.translation.interpreter import rebuild, residue_of
 from migrator.translation.outcomes import Finding
@@ -30,7 +30,7 @@ def update_rows(rows: RowStore, collection: Collection, changes: Mapping[Any, Ro
     """Set columns of rows, by plain ID, and update the residues so that the documents stay the same.
 
     With a `code`, every changed document gets a finding with this code."""
-    journal.record_transaction(rows.connection, rows.namespace)
+    record_transaction(rows.connection, rows.namespace)
     ids = [format_target_id(row_id) for row_id in changes]
     found = list(read_loaded(rows, collection, ids))
     write_changes(rows, collection, found, changes)

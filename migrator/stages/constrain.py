@@ -28,7 +28,7 @@ from migrator.postgres.catalog import Catalog
 from migrator.postgres.ddl import Ref, Statement
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.postgres.schema_changes import Record
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]

@@ -26,7 +26,7 @@ from migrator.embedding.vector_store import EMPTY, FAILED, SPLIT, Filling, Vecto
 from migrator.errors import EmbeddingError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import VectorColumn
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 
 STEP = "embed"
 PROBE = "Is this thing on?"

@@ -18,8 +18,8 @@ from migrator.execution.tasks import HANDED_BYTES, Task
 from migrator.mapping.collection import Collection
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state import partitions
-from migrator.state.journal import Connection, Namespace
 from migrator.state.partitions import PartitionProgress
+from migrator.state.records import Connection, Namespace
 
 
 def levels(mappings: Mapping[str, Collection]) -> list[list[str]]:

@@ -22,7 +22,8 @@ from migrator.reconciliation.trees import Trees
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.store import RowStore
 from migrator.state import journal
-from migrator.state.journal import Namespace
+from migrator.state.own_transactions import record_transaction
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 
@@ -64,7 +65,7 @@ def reconcile(
         for expected in collection.expected:
             report_missing(connection, namespace, mappings, collection, expected)
         membership.forget(connection, namespace, collection.name)
-        journal.finish_step(connection, namespace, run, step, began=began)
+        journal.finish_long_step(connection, namespace, run, step, began)
     emit(StepFinished(step=step, note=f"{done:,} ID conflicts resolved"))
 
 
@@ -150,7 +151,7 @@ def set_newest(
     connection: Connection, namespace: Namespace, collection: Collection, newest: LatestOf, tenant: UUID
 ) -> None:
     """Rows of another table get the newest value of a column of the rows that refer to them. In a transaction only."""
-    journal.record_transaction(connection, namespace)
+    record_transaction(connection, namespace)
     query = sql.SQL(
         "UPDATE {there} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {here}"
         " WHERE tenant_id = %(tenant)s GROUP BY 1) n"

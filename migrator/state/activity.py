@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 FRESH = 15  # seconds; what is older was written by somebody who is gone

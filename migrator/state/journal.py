@@ -99,9 +99,7 @@ def finish_step(connection: Connection, namespace: Namespace, run: int, step: st
 
 def finish_long_step(connection: Connection, namespace: Namespace, run: int, step: str, began: datetime) -> None:
     """Record a step of several transactions as finished. `began` is a time of the server, from `read_clock`."""
-    query = namespace.sql(
-        "INSERT INTO {steps} (step, run, began) VALUES (%s, %s, %s) ON CONFLICT (step) DO NOTHING"
-    )
+    query = namespace.sql("INSERT INTO {steps} (step, run, began) VALUES (%s, %s, %s) ON CONFLICT (step) DO NOTHING")
     connection.execute(query, (step, run, began))
 
 
@@ -143,6 +141,14 @@ def has_batch(connection: Connection, namespace: Namespace, batch: Batch) -> boo
     """Return whether a batch is committed."""
     query = namespace.sql("SELECT FROM {batches} WHERE collection = %s AND part = %s AND first_position = %s")
     return connection.execute(query, (batch.collection, batch.part, batch.start)).fetchone() is not None
+
+
+def count_entries(connection: Connection, namespace: Namespace) -> int:
+    """Return the number of committed batches and finished steps: it grows while a run makes progress."""
+    query = namespace.sql("SELECT (SELECT count(*) FROM {batches}) + (SELECT count(*) FROM {steps})")
+    row = connection.execute(query).fetchone()
+    assert row is not None  # the SELECT returns one row
+    return int(row[0])
 
 
 # --- source collections ----------------------------------------------------------------------------------------------

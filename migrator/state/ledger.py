@@ -51,13 +51,6 @@ def balance(connection: Connection, namespace: Namespace, outcomes: Mapping[tupl
     }
 
 
-def count_entries(connection: Connection, namespace: Namespace) -> int:
-    """Return the number of rows of the ledger."""
-    row = connection.execute(namespace.sql("SELECT count(*) FROM {ledger}")).fetchone()
-    assert row is not None  # count(*) returns one row
-    return int(row[0])
-
-
 def ledger_size(connection: Connection, namespace: Namespace) -> int:
     """Return the size of the ledger in bytes, without its indexes."""
     row = connection.execute("SELECT pg_table_size(%s::regclass)", (f"{namespace.records}.ledger",)).fetchone()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from migrator.sources.base import Batch, Partition, Source
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 
 LARGEST = 16 << 20  # bytes of a part
 SHARES = 4  # parts a worker where a collection is small

@@ -13,8 +13,7 @@ from bson.errors import InvalidBSON
 
 from migrator.documents.codec import decode_untrusted, format_id
 from migrator.errors import UsageError
-from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace, has_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,5 +91,5 @@ def _as_json(raw: bytes) -> Any:
 
 
 def _require_records(connection: Connection, namespace: Namespace) -> None:
-    if not journal.has_records(connection, namespace):
+    if not has_records(connection, namespace):
         raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")

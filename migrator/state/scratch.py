@@ -14,7 +14,16 @@ from psycopg import sql
 from migrator.errors import StoppedError
 from migrator.mapping.collection import Collection
 from migrator.state import journal
-from migrator.state.journal import SCRATCH_NAMESPACE, Connection, Namespace
+from migrator.state.own_transactions import written_during_run
+from migrator.state.records import (
+    SCRATCH_NAMESPACE,
+    VERSION,
+    Connection,
+    Namespace,
+    create_records,
+    has_records,
+    read_version,
+)
 
 
 @contextmanager
@@ -45,7 +54,7 @@ def scratch_namespace(
 
 def find_dry_run(connection: Connection, token: str) -> int | None:
     """The run of a rehearsal that did not come to its end, if it was the same."""
-    same = journal.read_version(connection, SCRATCH_NAMESPACE) == journal.VERSION
+    same = read_version(connection, SCRATCH_NAMESPACE) == VERSION
     latest = journal.latest_run(connection, SCRATCH_NAMESPACE) if same else None
     return latest[0] if latest is not None and latest[2] == {"rehearsal": token} else None
 
@@ -61,7 +70,7 @@ def make(connection: Connection, mappings: Mapping[str, Collection], alone: froz
         for mapping in mappings.values():
             if mapping.table.name not in alone:
                 seed_existing_values(connection, mapping)
-        journal.create_records(connection, SCRATCH_NAMESPACE)
+        create_records(connection, SCRATCH_NAMESPACE)
         for schema, name, column in connection.execute(
             COMPRESSED, [SCRATCH_NAMESPACE.rows, SCRATCH_NAMESPACE.records]
         ).fetchall():
@@ -125,16 +134,15 @@ def preexisting_rows(connection: Connection, mapping: Collection) -> sql.Compose
     """`FROM … WHERE …`: the rows of a table of the target that no document of this migration became."""
     real = Namespace()
     everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
-    if not journal.has_records(connection, real):
+    if not has_records(connection, real):
         return everything
     # A row that was written while the run was under way, in its tenant, is the run's even if its ledger entry was lost:
     # `verify` must say what was lost, not that somebody else has the id.
     ours = real.sql(
         " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
-        " AND l.target_id = t.{key}::text) AND NOT coalesce(age(t.xmin) BETWEEN"
-        " (SELECT age(r.xmin) FROM {runs} r WHERE r.status = 'done' ORDER BY r.run DESC LIMIT 1)"
-        " AND (SELECT age(s.xmin) FROM {steps} s WHERE s.step = 'tenant') AND t.tenant_id ="
-        " (SELECT (s.detail ->> 'id')::uuid FROM {steps} s WHERE s.step = 'tenant'), false)",
+        " AND l.target_id = t.{key}::text) AND NOT ({during_run} AND coalesce(t.tenant_id ="
+        " (SELECT (s.detail ->> 'id')::uuid FROM {steps} s WHERE s.step = 'tenant'), false))",
+        during_run=written_during_run(real),
         name=sql.Literal(mapping.name),
         key=sql.Identifier(mapping.key.column),
     )

@@ -12,7 +12,8 @@ from psycopg import sql
 from migrator.config.models import Config, TenantConfig
 from migrator.errors import PlanError
 from migrator.state import journal
-from migrator.state.journal import Namespace
+from migrator.state.own_transactions import record_transaction
+from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 STEP = "tenant"
@@ -43,7 +44,7 @@ def ensure_tenant(connection: Connection, namespace: Namespace, tenant: TenantCo
         insert = sql.SQL(
             "INSERT INTO {} (id, name, subdomain) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id"
         ).format(table)
-        journal.record_transaction(connection, namespace)
+        record_transaction(connection, namespace)
         created = connection.execute(insert, (tenant.id, tenant.name, tenant.subdomain)).fetchone()
         detail = {"id": str(tenant.id), "created": created is not None}
         journal.finish_step(connection, namespace, run, STEP, detail)

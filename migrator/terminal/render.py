@@ -11,7 +11,7 @@ from typing import Any
 from migrator.findings import FINDINGS, INFO, REASONS
 from migrator.formatting import format_duration
 from migrator.report.content import Content, Entry, content_of_plan, meaning_of
-from migrator.state.journal import Counts
+from migrator.state.ledger import Counts
 from migrator.terminal.console import Console
 from migrator.verification.model import Check
 from migrator.workflows.plan import PlanReport

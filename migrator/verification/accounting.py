@@ -12,8 +12,8 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.tasks import BATCH_BYTES
 from migrator.mapping.collection import Collection
 from migrator.sources.base import Source
-from migrator.state.journal import Counts
-from migrator.verification import attribution
+from migrator.state import own_transactions
+from migrator.state.ledger import Counts
 from migrator.verification.model import Check, Difference, Fault, Scope, equal_counts, judged
 from migrator.verification.prescan import Prescan
 
@@ -121,8 +121,8 @@ def _rows_alone(scope: Scope, mapping: Collection) -> Iterator[Difference]:
         " OR (l.target_id IS NOT NULL AND t.tenant_id <> %(tenant)s) ORDER BY 1, 2",
         table=scope.namespace.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
-        newer=attribution.written_after(scope.namespace, "t"),
-        older=attribution.written_before(scope.namespace, "t"),
+        newer=own_transactions.written_after_run(scope.namespace, "t"),
+        older=own_transactions.written_before_run(scope.namespace, "t"),
     )
     tenant = scope.config.tenant.id
     found = scope.connection.execute(query, {"name": mapping.name, "tenant": tenant})

@@ -15,41 +15,18 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 
 from bson.errors import BSONError
-from psycopg import sql
 
 from migrator.documents.codec import Document, decode_untrusted, same
 from migrator.mapping.collection import Collection
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.store import RowStore
-from migrator.state.journal import Connection, Namespace
+from migrator.state import own_transactions
+from migrator.state.records import Connection, Namespace
 from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild_bson
 from migrator.verification.model import Fault, Scope
 
 _BROKEN = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
-
-
-def is_traceable(connection: Connection, namespace: Namespace) -> bool:
-    """Whether versions of rows tell when they were written: not in a database that was restored from a dump."""
-    query = namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
-    return connection.execute(query).fetchone() == (False,)
-
-
-def written_after(namespace: Namespace, alias: str) -> sql.Composed:
-    """Whether the version of a row was written after the run had ended; false where it has not."""
-    return namespace.sql(
-        "coalesce(age({alias}.xmin) < (SELECT age(z.xmin) FROM {runs} z WHERE z.status = 'done'"
-        " ORDER BY z.run DESC LIMIT 1), false)",
-        alias=sql.Identifier(alias),
-    )
-
-
-def written_before(namespace: Namespace, alias: str) -> sql.Composed:
-    """Whether it was written before the run began."""
-    return namespace.sql(
-        "coalesce(age({alias}.xmin) > (SELECT age(z.xmin) FROM {steps} z WHERE z.step = 'tenant'), false)",
-        alias=sql.Identifier(alias),
-    )
 
 
 def rebuild_safely(
@@ -76,7 +53,7 @@ def attribute_rows(
     wanted, blamed = list(ids), dict.fromkeys(touched, "target")
     touched_entries = scope.namespace.sql(
         "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.target_id = ANY(%s) AND {newer}",
-        newer=written_after(scope.namespace, "l"),
+        newer=own_transactions.written_after_run(scope.namespace, "l"),
     )
     for (target_id,) in scope.connection.execute(touched_entries, (mapping.name, wanted)):
         blamed[target_id] = "target"

@@ -19,7 +19,7 @@ from migrator.postgres.catalog import Catalog, Table
 from migrator.postgres.ddl import TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 from migrator.verification.model import Check, Difference, Scope, judged
 from migrator.verification.prescan import Prescan
 

@@ -21,7 +21,7 @@ from migrator.mapping.collection import VectorColumn
 from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 from migrator.verification.model import EXAMPLES, Check
 
 SAMPLE = 100  # rows that are searched for, and embedded again where that is free

@@ -14,7 +14,7 @@ from migrator.documents.codec import decode, format_id
 from migrator.mapping.collection import Collection, Tree
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import find_cycle_heads
-from migrator.verification import attribution
+from migrator.state import own_transactions
 from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
 from migrator.verification.prescan import PARENTS, RINGS, Edge, Prescan, edges_of, orphans, strangers
 
@@ -66,7 +66,7 @@ def _edges(scope: Scope, check: str, table: Table, column: str, joined: sql.Comp
     found = scope.connection.execute(
         query.format(
             here=sql.Identifier(column),
-            newer=attribution.written_after(scope.namespace, "c"),
+            newer=own_transactions.written_after_run(scope.namespace, "c"),
             joined=joined,
             most=sql.Literal(EXAMPLES),
         )
@@ -100,7 +100,7 @@ def _names(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
         "parent": sql.Identifier(tree.parent),
         "within": sql.Identifier(tree.within),
         "order": sql.Identifier(tree.order),
-        "newer": attribution.written_after(scope.namespace, "m"),
+        "newer": own_transactions.written_after_run(scope.namespace, "m"),
     }
 
 
@@ -166,7 +166,7 @@ def _ids(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:
         " WHERE l.collection = ANY(%s) AND l.outcome = 'loaded'"
         # A document that only its bytes give back may have two fields _id.
         " AND (l.residue IS NULL OR substr(l.residue, 5, 5) <> '\\x0572617700'::bytea)",
-        newer=attribution.written_after(scope.namespace, "l"),
+        newer=own_transactions.written_after_run(scope.namespace, "l"),
     )
     found: dict[str, list[Difference]] = {name: [] for name in names}
     with scope.connection.transaction(), scope.connection.cursor("ids", binary=True) as cursor:

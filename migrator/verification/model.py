@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, Table
 
 from migrator.config.models import Config
 from migrator.mapping.collection import Collection
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 
 EXAMPLES = 10  # how many differences a check spells out
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlalchemy import Table
 
 from migrator.mapping.collection import Collection, Tree
-from migrator.verification import attribution
+from migrator.state import own_transactions
 from migrator.verification.model import Scope
 
 Checksum = tuple[int, Any]
@@ -139,7 +139,7 @@ def look_at_table(scope: Scope, table: Table) -> TableScan:
         " coalesce(sum({id}) FILTER (WHERE {brought}), 0), {questions} FROM {table} c{joins}"
     ).format(
         own=own if "tenant_id" in table.c else sql.SQL("true"),
-        brought=sql.SQL("{} AND NOT {}").format(own, attribution.written_before(scope.namespace, "c"))
+        brought=sql.SQL("{} AND NOT {}").format(own, own_transactions.written_before_run(scope.namespace, "c"))
         if mapping
         else sql.SQL("true"),
         id=_id(mapping),

@@ -17,8 +17,8 @@ from psycopg import sql
 
 from migrator.documents.codec import decode_untrusted, encode, format_id, is_faithful
 from migrator.embedding import vector_store
-from migrator.state.journal import Namespace
-from migrator.verification import attribution
+from migrator.state import own_transactions
+from migrator.state.records import Namespace
 from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
 from migrator.verification.value_diff import describe_pair
 
@@ -110,7 +110,7 @@ def _read(scope: Scope, namespace: Namespace, relation: Relation, groups: list[i
     """The records of some groups by their key, each with whether it was written after the run."""
     query = sql.SQL("SELECT {columns}, {newer} FROM {relation} t WHERE {only} AND {hash} & {last} = ANY(%s)").format(
         columns=sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns)),
-        newer=attribution.written_after(scope.namespace, "t"),
+        newer=own_transactions.written_after_run(scope.namespace, "t"),
         relation=sql.Identifier(namespace.records, relation.name),
         only=_condition(scope, relation),
         hash=_hash(relation),

@@ -15,7 +15,7 @@ from typing import Self
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import Collection
 from migrator.postgres.scheduler import ScheduledTask, Scheduler
-from migrator.state.journal import Connection, Namespace
+from migrator.state.records import Connection, Namespace
 from migrator.verification import record_diff, row_diff
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan

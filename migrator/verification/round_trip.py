@@ -17,6 +17,7 @@ from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
 from migrator.sources.base import Batch
+from migrator.state import own_transactions
 from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
 
@@ -93,7 +94,7 @@ def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuil
     template = "SELECT r.source_id, r.document, {newer} FROM {relation} r WHERE collection = %s AND source_id = ANY(%s)"
     for relation in ("rejects", "archive"):
         whole = sql.SQL(template).format(
-            newer=attribution.written_after(scope.namespace, "r"),
+            newer=own_transactions.written_after_run(scope.namespace, "r"),
             relation=sql.Identifier(scope.namespace.records, relation),
         )
         for source_id, document, touched in scope.connection.execute(whole, (name, asked), binary=True):
@@ -102,7 +103,7 @@ def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuil
         query = scope.namespace.sql(
             "SELECT l.source_id, l.residue, {newer} FROM {ledger} l"
             " WHERE l.collection = %s AND l.source_id = ANY(%s) AND l.outcome = 'loaded'",
-            newer=attribution.written_after(scope.namespace, "l"),
+            newer=own_transactions.written_after_run(scope.namespace, "l"),
         )
         for source_id, residue, touched in scope.connection.execute(query, (name, asked), binary=True):
             kept[bytes(source_id)].append(
@@ -136,8 +137,8 @@ def _touched(scope: Scope, name: str, row: str | None) -> bool:
     query = scope.namespace.sql(
         "SELECT {entry} OR {row} FROM {ledger} l LEFT JOIN {table} t ON t.{key}::text = l.target_id"
         " WHERE l.collection = %s AND l.target_id = %s AND l.outcome = 'loaded'",
-        entry=attribution.written_after(scope.namespace, "l"),
-        row=attribution.written_after(scope.namespace, "t"),
+        entry=own_transactions.written_after_run(scope.namespace, "l"),
+        row=own_transactions.written_after_run(scope.namespace, "t"),
         table=scope.namespace.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
     )

@@ -20,7 +20,7 @@ from migrator.mapping.loader import load_definition
 from migrator.sources import open_source
 from migrator.sources.base import Partition, Source
 from migrator.state import journal, partitions
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.targets.server import connect_worker
 from migrator.verification.model import Check, Scope
 from migrator.verification.round_trip import BATCH, Counts, judge_trip, tally_batches

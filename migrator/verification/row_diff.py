@@ -14,7 +14,8 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
-from migrator.state.journal import Connection, Namespace
+from migrator.state import own_transactions
+from migrator.state.records import Connection, Namespace
 from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Scope, judged
 from migrator.verification.value_diff import describe_pair, kind_to_tell
@@ -150,7 +151,7 @@ def _differing(
         names=some([sql.SQL("{}").format(sql.Literal(column.name)) for column in columns]),
         here=some(here),
         there=some(there),
-        touched=attribution.written_after(scope.namespace, "t"),
+        touched=own_transactions.written_after_run(scope.namespace, "t"),
         real=_rows(scope.namespace, mapping, sums.every),
         rehearsed=_rows(again, mapping, sums.every),
         within=_within(mapping, sums.bounds, ranges),

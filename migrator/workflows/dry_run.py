@@ -18,7 +18,7 @@ from migrator.events import Emit, Notice
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.stopwatch import Stopwatch
 from migrator.sources.base import Source
-from migrator.state.journal import Connection
+from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_database, ephemeral_target
 from migrator.workflows import placeholders

@@ -24,7 +24,8 @@ from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.ledger import count_outcomes, read_documents, read_ledger_documents
+from migrator.state.records import Connection, Namespace, has_records
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 EVERY = 1000  # documents between two events
@@ -51,9 +52,9 @@ def export(
     Errors: `UsageError` for a folder that is not empty or cannot be written; `DifferenceError` where what was written
     is not what the ledger counts.
     """
-    if not journal.has_records(connection, namespace):
+    if not has_records(connection, namespace):
         raise UsageError("there is no migration in this target to export", hint="Start with `migrate run`.")
-    counts = journal.count_outcomes(connection, namespace)
+    counts = count_outcomes(connection, namespace)
     metadata, origins = journal.read_metadata(connection, namespace), journal.read_origins(connection, namespace)
     home = make_folder(folder, journal.database_name(connection, namespace))
     emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
@@ -163,6 +164,6 @@ def documents_of(
         for _, document in read_bson(RowStore(connection, namespace, mappings), mappings[name]):
             yield document
     else:
-        yield from journal.read_ledger_documents(connection, namespace, name)
+        yield from read_ledger_documents(connection, namespace, name)
     for relation in ("rejects", "archive"):
-        yield from journal.read_documents(connection, namespace, relation, name)
+        yield from read_documents(connection, namespace, relation, name)

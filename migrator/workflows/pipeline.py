@@ -29,7 +29,7 @@ from migrator.rows.store import RowStore
 from migrator.sources.base import Batch, Source
 from migrator.stages import load, reconcile
 from migrator.state import journal, partitions
-from migrator.state.journal import Namespace
+from migrator.state.records import Namespace
 from migrator.state.tenant import Options, ensure_tenant
 
 Connection = psycopg.Connection[Any]

@@ -15,7 +15,7 @@ from migrator.errors import UsageError
 from migrator.postgres import ddl
 from migrator.postgres.catalog import schema_first
 from migrator.postgres.foreign_keys import Relation, relation_exists
-from migrator.state.journal import Connection, Namespace, has_records
+from migrator.state.records import Connection, Namespace, has_records
 
 PLACE = Namespace()
 

@@ -32,7 +32,8 @@ from migrator.stages import load
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare, refuse
 from migrator.state import journal, scratch
-from migrator.state.journal import Connection, Counts, Namespace
+from migrator.state.ledger import Counts, count_outcomes
+from migrator.state.records import Connection, Namespace, create_records
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_target
 from migrator.workflows.pipeline import Pipeline
@@ -97,7 +98,7 @@ def plan(
     with ephemeral_target() as rehearsal, closing(rehearsal.connect()) as connection:
         namespace = Namespace()
         prepare(connection, definition.metadata, rls=False, emit=silent)
-        journal.create_records(connection, namespace)
+        create_records(connection, namespace)
         seeded = target is not None and seed(target, connection, definition.mappings)
         started = time.monotonic()
         read = source if sample is None else Sample(source, sample)
@@ -115,7 +116,7 @@ def plan(
         if not seeded:
             finish(rehearsal, definition, config, emit)
         seconds = time.monotonic() - started
-        outcomes = journal.count_outcomes(connection, namespace)
+        outcomes = count_outcomes(connection, namespace)
         blockers += fractional_amounts(connection, namespace, config)
         findings = collect_findings(connection, namespace)
         return PlanReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.state.journal import Counts
+from migrator.state.ledger import Counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
 from migrator.sources.base import Source
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.ledger import count_by
+from migrator.state.records import Connection, Namespace, has_records
 from migrator.workflows.pipeline import Pipeline
 
 
@@ -64,7 +65,7 @@ def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
 
 
 def count_rejects(connection: Connection, namespace: Namespace) -> dict[str, int]:
-    return journal.count_by(connection, namespace, "rejects", "collection")
+    return count_by(connection, namespace, "rejects", "collection")
 
 
 def renew_documents(
@@ -109,7 +110,7 @@ def replace_documents(connection: Connection, namespace: Namespace, changed: dic
 
 def require_finished(connection: Connection, namespace: Namespace) -> int:
     """The number of the finished run. Raises `UsageError` before the first one has ended."""
-    latest = journal.latest_run(connection, namespace) if journal.has_records(connection, namespace) else None
+    latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
     if latest is None or latest[1] == "running":
         raise UsageError("there is no finished migration in this target", hint="`migrate run` first, to its end.")
     return latest[0]

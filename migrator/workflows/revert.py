@@ -23,7 +23,8 @@ from migrator.postgres import foreign_keys, schema_changes
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.state import journal, scratch
-from migrator.state.journal import RECORDS, Connection, Namespace
+from migrator.state.ledger import count_outcomes
+from migrator.state.records import RECORDS, Connection, Namespace, has_records
 
 PLACE = Namespace()
 STEP = "revert"
@@ -55,11 +56,11 @@ class RevertReport:
 
 def survey(connection: Connection, definition: MigrationDefinition) -> RevertReport:
     """What a revert would do, and lose; changes nothing. Raises `UsageError` where there is no migration."""
-    latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
+    latest = journal.latest_run(connection, PLACE) if has_records(connection, PLACE) else None
     changes = schema_changes.read(connection)
     if latest is None and not changes:
         raise UsageError("there is no migration in this target to take back", hint="Check [target] url.")
-    outcomes = journal.count_outcomes(connection, PLACE).values() if latest else ()
+    outcomes = count_outcomes(connection, PLACE).values() if latest else ()
     with transaction(connection, keep=False):
         belongings = OwnedRows(connection, PLACE, definition)
         return RevertReport(

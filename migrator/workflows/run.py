@@ -27,8 +27,9 @@ from migrator.stages.constrain import EarlyIndexBuilder, constrain, renew_vector
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
 from migrator.state import journal
-from migrator.state.journal import Connection, Namespace
+from migrator.state.ledger import count_by, count_outcomes, ledger_size
 from migrator.state.lock import exclusive
+from migrator.state.records import Connection, Namespace, create_records, has_records
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import note_catalog
 from migrator.workflows.pipeline import Pipeline, import_ahead
@@ -68,7 +69,7 @@ def run_migration(
             else:
                 check_embedding(config, definition, source, ask=True)
                 prepare(connection, definition.metadata, rls=config.target.rls == "all", emit=emit)
-                journal.create_records(connection, PLACE)
+                create_records(connection, PLACE)
                 remember_changes(connection, PLACE, definition)
                 run = open_run(connection, source, fingerprints)
                 with monitored(target.connect, PLACE, gauge, emit) as watched:
@@ -82,7 +83,7 @@ def count_entries(target: Target) -> int | None:
     """How much the journal holds, if the target can be asked: whether there was any progress."""
     try:
         with closing(target.connect()) as connection:
-            if not journal.has_records(connection, PLACE):
+            if not has_records(connection, PLACE):
                 return 0
             return journal.count_entries(connection, PLACE) + vector_store.count_cached(connection, PLACE)
     except (TargetError, psycopg.Error):
@@ -126,7 +127,7 @@ def complete(
 
 def ledger_indexes(connection: Connection) -> list[ScheduledTask]:
     """What the ledger needs once it is full; does nothing where that is there."""
-    cost = journal.ledger_size(connection, PLACE)
+    cost = ledger_size(connection, PLACE)
     return [
         ScheduledTask(name="ledger", act=partial(index, namespace=PLACE), cost=cost)
         for index in (create_target_index, create_source_index)
@@ -213,7 +214,7 @@ def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) 
     """Refuses to go on with other data, settings or rules than the run that began.
 
     Who computes embeddings may change; that vectors of two models do not mix is the stage's business."""
-    latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
+    latest = journal.latest_run(connection, PLACE) if has_records(connection, PLACE) else None
     known = latest[2] if latest else fingerprints
     changed = [name for name, value in fingerprints.items() if name != "embedding" and known.get(name) != value]
     if changed:
@@ -225,7 +226,7 @@ def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) 
 
 def is_done(connection: Connection) -> bool:
     """Whether a finished migration is in the target."""
-    latest = journal.latest_run(connection, PLACE) if journal.has_records(connection, PLACE) else None
+    latest = journal.latest_run(connection, PLACE) if has_records(connection, PLACE) else None
     return latest is not None and latest[1] == "done"
 
 
@@ -240,7 +241,7 @@ def open_run(connection: Connection, source: Source, fingerprints: Mapping[str, 
 
 def check_identity(connection: Connection, namespace: Namespace) -> None:
     """source = loaded + rejected + archived, for every collection. Raises `DifferenceError`."""
-    wrong = {name: c for name, c in journal.count_outcomes(connection, namespace).items() if c.remainder}
+    wrong = {name: c for name, c in count_outcomes(connection, namespace).items() if c.remainder}
     if wrong:
         lines = [f"{name}: {c.source} read, remainder {c.remainder}" for name, c in wrong.items()]
         raise DifferenceError(
@@ -253,7 +254,7 @@ def report(connection: Connection, definition: MigrationDefinition, seconds: flo
     """Where the migration in the target stands."""
     latest = journal.latest_run(connection, PLACE)
     assert latest is not None  # called with a run open or done
-    collections = journal.count_outcomes(connection, PLACE)
+    collections = count_outcomes(connection, PLACE)
     embedded = definition.embedded
     tables: dict[str, int] = {}
     for name, counts in collections.items():
@@ -265,8 +266,8 @@ def report(connection: Connection, definition: MigrationDefinition, seconds: flo
         status=latest[1],
         collections=collections,
         tables=tables,
-        findings=journal.count_by(connection, PLACE, "findings", "code"),
-        rejects=journal.count_by(connection, PLACE, "rejects", "reason"),
+        findings=count_by(connection, PLACE, "findings", "code"),
+        rejects=count_by(connection, PLACE, "rejects", "reason"),
         embedding={} if embedded is None else vector_store.describe(connection, PLACE, embedded),
         seconds=seconds,
     )

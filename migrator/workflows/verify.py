@@ -19,12 +19,12 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.sources.base import Source
-from migrator.state import journal, scratch
-from migrator.state.journal import SCRATCH_NAMESPACE, Connection, Counts, Namespace
+from migrator.state import journal, own_transactions, scratch
+from migrator.state.ledger import Counts, balance
+from migrator.state.records import SCRATCH_NAMESPACE, Connection, Namespace, has_records
 from migrator.targets.server import connect_worker
 from migrator.verification import (
     accounting,
-    attribution,
     catalog_check,
     embeddings,
     integrity,
@@ -87,7 +87,7 @@ def verify(
     """
     started = time.monotonic()
     namespace = Namespace()
-    if not journal.has_records(connection, namespace):
+    if not has_records(connection, namespace):
         raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
     check_only(only, source, definition)
     scope = _scope(config, definition, source, connection, namespace, only, show)
@@ -99,13 +99,13 @@ def verify(
         checks += embeddings.check_all(connection, namespace, definition.embedded, config, again)
     if level in ("rows", "roundtrip") and not scope.unusable:
         checks += _rows(scope, look, pipeline, level == "roundtrip", share)
-    if not attribution.is_traceable(connection, namespace) and not all(check.ok for check in checks):
+    if not own_transactions.is_traceable(connection, namespace) and not all(check.ok for check in checks):
         emit(Notice(text="This database was restored from a dump: whose doing a difference is cannot be told."))
         checks = [check.without_faults() for check in checks]
     return VerifyReport(
         level=level,
         checks=tuple(checks),
-        collections=journal.balance(connection, namespace, look.records.counts),
+        collections=balance(connection, namespace, look.records.counts),
         seconds=time.monotonic() - started,
     )
 
@@ -160,7 +160,7 @@ def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, 
     actual = catalog.read(connection)
     usable = replace(scope, unusable=catalog_check.unusable_tables(metadata, wanted, actual))
     counted, look, seen = _look(usable, source, dsn, emit)
-    outcomes = journal.balance(connection, scope.namespace, look.records.counts)
+    outcomes = balance(connection, scope.namespace, look.records.counts)
     emit(StepStarted(step="check the target", unit="checks"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
         "accounts": lambda one: accounting.check_accounts(one, counted, outcomes),

@@ -8,7 +8,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from migrator.state import journal
+from migrator.state.records import VERSION
 from tests.driving import call, digest_database, dump_database
 from tests.scenarios import read_scenario, write_config, write_dump
 
@@ -62,7 +62,7 @@ def test_a_rehearsal_of_another_version_is_begun_anew(database: str, tmp_path: P
 def test_a_restored_database_keeps_the_version(database: str, tmp_path: Path) -> None:
     """pg_dump writes it, like everything else in the schema."""
     migrate(database, tmp_path)
-    assert f"'Records of migrate, version {journal.VERSION}'" in dump_database(database)
+    assert f"'Records of migrate, version {VERSION}'" in dump_database(database)
 
 
 def migrate(database: str, folder: Path) -> Path:

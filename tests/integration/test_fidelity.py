@@ -18,8 +18,8 @@ from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.rows.rebuild import read_documents
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
-from migrator.state import journal
-from migrator.state.journal import Connection
+from migrator.state.ledger import count_outcomes
+from migrator.state.records import Connection
 from migrator.targets import open_target
 from migrator.translation.interpreter import source_id_of
 from migrator.workflows.run import PLACE, run_migration
@@ -134,7 +134,7 @@ def canonical(document: Document) -> bytes:
 def check_nothing_lost(folder: Path, database: str, collections: Collections) -> None:
     definition = migrate(folder, database, collections)
     with closing(open_target(database)) as target, closing(target.connect()) as connection:
-        counts = journal.count_outcomes(connection, PLACE)
+        counts = count_outcomes(connection, PLACE)
         for name, raws in collections.items():
             assert counts[name].source == len(raws)
             assert counts[name].remainder == 0

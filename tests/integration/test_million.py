@@ -17,7 +17,7 @@ from migrator.documents.codec import decode, encode, is_faithful
 from migrator.mapping.loader import load_definition
 from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
-from migrator.state.journal import Connection
+from migrator.state.records import Connection
 from migrator.targets import open_target
 from migrator.workflows.run import PLACE
 from tests.arbitrary import Arbitrary, large_documents
