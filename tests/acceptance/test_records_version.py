@@ -32,7 +32,9 @@ NEW: LiteralString = """
 """
 
 
-@pytest.mark.parametrize(("statements", "said"), [(OLD, "an older version of migrate"), (NEW, "a newer version of migrate")])
+@pytest.mark.parametrize(
+    ("statements", "said"), [(OLD, "an older version of migrate"), (NEW, "a newer version of migrate")]
+)
 def test_every_command_says_so(
     statements: LiteralString, said: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
