@@ -76,7 +76,8 @@ def session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
     console = current_console(json, quiet, verbose)
     settings = load_config(config, os.environ)
     console.mask = settings.secrets().mask
-    definition = load_definition(settings.migration.mappings, settings.migration.schema_module)
+    folder = os.path.dirname(os.path.abspath(config))
+    definition = load_definition(settings.migration.mappings, settings.migration.schema_module, folder)
     return Session(console, settings, definition)
 
 

@@ -27,6 +27,8 @@ from migrator.execution.tasks import Fingerprints, Job, Task, TaskResult, close_
 if TYPE_CHECKING:
     from distributed import Client
 
+    from migrator.mapping.project import ProjectPackages
+
 CONNECTS = 10  # seconds in which a scheduler answers, and has a worker
 PATIENCE = 120  # seconds without any worker, until a run ends
 
@@ -119,7 +121,7 @@ def _passing(error: ClusterError) -> ClusterError:
 
 
 def check_cluster(
-    config: Config, dsn: str, packages: tuple[str, str], fingerprints: Fingerprints, splits: bool
+    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, splits: bool
 ) -> None:
     """Whether every worker has the packages and reaches source (where it is to read it) and target."""
     address = config.engine.executor
@@ -139,7 +141,7 @@ def check_cluster(
 
 
 def examine(
-    config: Config, dsn: str, packages: tuple[str, str], fingerprints: Fingerprints, splits: bool
+    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, splits: bool
 ) -> tuple[str, str] | None:
     """On a worker: what is in the way there, and what to do about it."""
     from migrator.mapping.loader import load_definition

@@ -22,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from migrator.config.models import Config
 from migrator.errors import SourceError, UsageError
 from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.mapping.project import ProjectPackages
 from migrator.monitoring.throttle import Throttle
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records
@@ -62,7 +63,7 @@ class Job:
 
     number: int
     config: Config
-    packages: tuple[str, str]
+    packages: ProjectPackages
     dsn: str
     namespace: Namespace
     run: int

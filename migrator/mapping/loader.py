@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ from sqlalchemy import MetaData
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.merges import Merge
+from migrator.mapping.project import ProjectPackages, import_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class MigrationDefinition:
     metadata: MetaData
     adopter: tuple[str, str] | None
     fingerprint: str
-    packages: tuple[str, str] | None = None
+    packages: ProjectPackages | None = None
     merges: Mapping[str, Merge] = field(default_factory=dict)
     embedded: VectorColumn | None = None
 
@@ -39,9 +39,10 @@ class MigrationDefinition:
         return frozenset(self.mappings) | frozenset(self.merges)
 
 
-def load_definition(mappings_name: str, schema_name: str) -> MigrationDefinition:
-    """Imports both packages. Raises `UsageError` where one is missing or lacks what it must bring."""
-    mappings, schema = _import(mappings_name, "mappings"), _import(schema_name, "schema")
+def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> MigrationDefinition:
+    """Imports both packages, from `folder` first. Raises: `UsageError` if that fails or a definition is missing."""
+    packages = ProjectPackages(mappings_name, schema_name, folder)
+    mappings, schema = import_packages(packages)
     collections: Any = _attribute(mappings, "MAPPINGS")
     metadata: Any = _attribute(schema, "metadata")
     digest = hashlib.sha256()
@@ -52,20 +53,10 @@ def load_definition(mappings_name: str, schema_name: str) -> MigrationDefinition
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),
         fingerprint=digest.hexdigest(),
-        packages=(mappings_name, schema_name),
+        packages=packages,
         merges={merge.name: merge for merge in getattr(mappings, "MERGES", ())},
         embedded=getattr(mappings, "EMBEDDED", None),
     )
-
-
-def _import(name: str, key: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"[migration] {key}: no Python package {error.name!r}",
-            hint="Run migrate in an environment where it is installed, or name another package.",
-        ) from error
 
 
 def _attribute(module: ModuleType, name: str) -> Any:

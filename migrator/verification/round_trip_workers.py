@@ -17,6 +17,7 @@ from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.pool import WorkersLostError, begin_worker
 from migrator.mapping.loader import load_definition
+from migrator.mapping.project import ProjectPackages
 from migrator.sources import open_source
 from migrator.sources.base import Partition, Source
 from migrator.state import journal, partitions
@@ -34,7 +35,7 @@ class RoundTripJob:
     """What a worker process needs. Picklable; holds secrets, so it is never shown."""
 
     config: Config
-    packages: tuple[str, str]
+    packages: ProjectPackages
     dsn: str
     only: frozenset[str]
     show: bool
@@ -134,7 +135,7 @@ def _travel_all(
 def _processes(workers: int, trip: RoundTripJob) -> Iterator[ProcessPoolExecutor]:
     """Worker processes; they end at once where the work here ends early."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["migrator.verification.round_trip_workers", *trip.packages])
+    context.set_forkserver_preload(["migrator.verification.round_trip_workers", *trip.packages.modules])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker)
     try:
         yield pool

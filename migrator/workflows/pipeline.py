@@ -21,6 +21,7 @@ from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWork
 from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
+from migrator.mapping.project import ProjectPackages
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.merges import MergeApplier
@@ -148,7 +149,7 @@ class Pipeline:
         return Job(
             number=number,
             config=self.config,
-            packages=self.definition.packages or ("", ""),
+            packages=self.definition.packages or ProjectPackages("", ""),
             dsn=self.dsn,
             namespace=self.namespace,
             run=run,
@@ -168,7 +169,7 @@ class Pipeline:
         engine = self.config.engine
         if self._far:
             return DaskPool(engine.executor, engine.workers, self.emit)
-        return ProcessPool(engine.workers, self.definition.packages or ())
+        return ProcessPool(engine.workers, modules_of(self.definition))
 
     def _bring_level(self, job: Job, pool: Pool) -> None:
         level = list(job.collections)
@@ -246,11 +247,16 @@ class Pipeline:
         return bytes(found[0].bytes)
 
 
+def modules_of(definition: MigrationDefinition) -> tuple[str, ...]:
+    """The modules that worker processes import."""
+    return () if definition.packages is None else definition.packages.modules
+
+
 def import_ahead(config: Config, definition: MigrationDefinition, source: Source) -> None:
     """Worker processes of this machine import what they need, half a second, beside whatever is to be done before
     `Pipeline.bring`; where that will start any."""
     if config.engine.executor == "local" and needs_workers(config, definition, source):
-        ProcessPool(config.engine.workers, definition.packages or ()).preload()
+        ProcessPool(config.engine.workers, modules_of(definition)).preload()
 
 
 def needs_workers(config: Config, definition: MigrationDefinition, source: Source) -> bool:
