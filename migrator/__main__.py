@@ -1,5 +1,6 @@
-"""`python -m migrator` is the same as `migrate`."""
+"""Makes `python -m migrator` the same as `migrate`."""
 
 from migrator.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""The entry point: which commands there are (they are in commands/), and what becomes an exit code.
+"""The entry point: the list of commands (they are in commands/), signals, and the exit code.
 
-The only place that catches: a known error is printed with cause, remedy and exit code; anything else is a defect, and
-its traceback goes to a log.
+The only place that catches all exceptions: a known error is printed with cause, remedy and exit code; anything else is
+an internal error, and its traceback is written to a log file.
 """
 
 from __future__ import annotations
@@ -14,23 +14,37 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Annotated
 
 import psycopg
 import typer
 
-from migrator.commands import embed, plan, psql, revert, run, verify
-from migrator.commands.context import _consoles as _consoles
+from migrator import __version__
+from migrator.commands import embed, init, plan, psql, revert, run, verify
+from migrator.commands.context import consoles as consoles
 from migrator.commands.context import current_console
 from migrator.commands.rejects import rejects_app
-from migrator.errors import MigrateError, StoppedError
+from migrator.errors import MigrateError, StoppedError, UsageError
+from migrator.mapping.project import find_project_frame
 from migrator.postgres.errors import translate_error
 from migrator.redaction import say_error, trace_error
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Move a MongoDB application to PostgreSQL without losing a byte.")  # fmt: skip
-# Name, what it does, an example; in the order of `migrate --help`.
+EXIT_CODES = (
+    "Exit codes: 0 success; 1 internal error; 2 usage or configuration; 3 plan: blockers, or out of date; 4 verify:"
+    " differences; 5 interrupted, run the same command again to resume; 6 revert refused; 7 source, target or a service"
+    " is unreachable or denies access; 8 too many rejected documents."
+)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Move a MongoDB application to PostgreSQL without losing a byte.",
+    epilog=f"{EXIT_CODES}\n\nExample: migrate plan -c migrate.toml",
+)
+# Name, function, example; in the order of `migrate --help`.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("init", plan.init, "migrate init migrate.toml"),
+    ("init", init.init, "migrate init --example librechat demo"),
     ("plan", plan.plan_command, "migrate plan --out plan.json"),
     ("run", run.run, "migrate run --plan plan.json"),
     ("status", run.status_command, "migrate status --watch"),
@@ -49,59 +63,75 @@ for name, command, example in COMMANDS:
 app.add_typer(rejects_app, name="rejects")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"migrate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Handles the options of `migrate` itself."""
+
+
 def main() -> None:
-    """The entry point: runs a command and turns whatever happens into an exit code."""
-    listen()
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it logs, it raises, too
+    """Runs a command and exits with its exit code."""
+    install_handlers()
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # psycopg raises what it logs
     code = run_app()
-    if _consoles:
-        _consoles[0].close()
+    if consoles:
+        consoles[0].close()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, signal.SIG_IGN)  # all is said; Python, on its way out, would let it be a kill
+        signal.signal(number, signal.SIG_IGN)  # a signal during exit must not change the exit code
     sys.exit(code)
 
 
-# What typer makes of a KeyboardInterrupt before we see it.
-INTERRUPTED = 130
-STOPPED = StoppedError("stopped", hint="What was committed is consistent: the same command goes on.")
+INTERRUPTED = 130  # the exit code that typer makes of a KeyboardInterrupt
+STOPPED = StoppedError("interrupted", hint="Committed data is consistent. Run the same command again to resume.")
 
 
-def listen() -> None:
-    """Sets up what Ctrl-C and SIGTERM do."""
+def install_handlers() -> None:
+    """Installs the handlers for Ctrl-C and SIGTERM."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     sys.unraisablehook = _stop_again
 
 
-def _stop_again(lost: sys.UnraisableHookArgs) -> None:
-    """A stop that came where Python drops exceptions (in the garbage collector, in a finalizer) comes again."""
-    if lost.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(lost)
+def _stop_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Repeats an interrupt that Python dropped, in the garbage collector or a finalizer."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
         return
-    listen()
+    install_handlers()
     signal.signal(signal.SIGALRM, _stop)
-    signal.setitimer(signal.ITIMER_REAL, 0.01)  # not at once: that would be here, where it would be dropped as well
+    signal.setitimer(signal.ITIMER_REAL, 0.01)  # later, because Python would drop it again here
 
 
 def _stop(signum: int, frame: object) -> None:
-    """The first time all is brought to an end that can be; whoever cannot wait for that asks twice."""
+    """Stops gracefully at the first signal; a second one ends the process immediately."""
     signal.signal(signal.SIGINT, _stop_now)
     signal.signal(signal.SIGTERM, _stop_now)
     raise KeyboardInterrupt
 
 
 def _stop_now(signum: int, frame: object) -> None:
-    """Ends at once, as a kill would, which a run is made for. No lock is asked for: its holder may be what hangs."""
+    """Ends the process as SIGKILL would. It takes no lock, because the holder of the lock may hang."""
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
-    os.write(2, f"error: stopped at once\nhint: {STOPPED.hint}\n".encode())
-    if _consoles and _consoles[0].json:
-        told = {"message": "stopped at once", "hint": STOPPED.hint, "exit_code": STOPPED.exit_code}
-        os.write(1, json.dumps({"error": told}).encode() + b"\n")
+    os.write(2, f"error: stopped immediately\nhint: {STOPPED.hint}\n".encode())
+    if consoles and consoles[0].json:
+        error = {"message": "stopped immediately", "hint": STOPPED.hint, "exit_code": STOPPED.exit_code}
+        os.write(1, json.dumps({"error": error}).encode() + b"\n")
     os._exit(STOPPED.exit_code)
 
 
 def run_app() -> int:
+    """Runs the command of sys.argv; returns its exit code."""
     try:
         code = int(app(standalone_mode=False) or 0)
         return fail(STOPPED) if code == INTERRUPTED else code
@@ -110,38 +140,39 @@ def run_app() -> int:
     except MigrateError as error:
         return fail(error)
     except psycopg.Error as error:
-        if was_stopped(error):
+        if was_interrupted(error):
             return fail(STOPPED)
         known = translate_error(error)
         return crash(error) if known is None else fail(known)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: no second complaint at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python reports it again at exit
         return 0
-    except Exception as error:  # noqa: BLE001 - the one place: a defect must still end with a message and a code
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's own usage errors
+    except Exception as error:  # noqa: BLE001 - an internal error must end with a message and an exit code, too
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's usage errors
             error.show()
             return int(error.exit_code)
         return crash(error)
 
 
-def was_stopped(error: BaseException) -> bool:
-    """Whether Ctrl-C came first: a connection stopped in the middle of a statement refuses what ends a block."""
+def was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C caused the error: a connection that is interrupted in a statement rejects the end of its block."""
     context = error.__context__
-    return context is not None and (isinstance(context, KeyboardInterrupt) or was_stopped(context))
+    return context is not None and (isinstance(context, KeyboardInterrupt) or was_interrupted(context))
 
 
 def fail(error: MigrateError) -> int:
+    """Prints a known error; returns its exit code."""
     console = current_console()
     console.close()
     console.error(error)
     if console.json:
-        told = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code, **error.details}
-        console.print_json({"error": told})
+        described = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code, **error.details}
+        console.print_json({"error": described})
     return error.exit_code
 
 
 def write_log(prefix: str, text: str) -> str:
-    """Writes a file that nobody else may read, or could have put a link in the place of; returns its path."""
+    """Writes a new file that only this user can read, and that no symbolic link can redirect; returns its path."""
     handle, path = tempfile.mkstemp(prefix=prefix, suffix=".log")
     with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
@@ -149,14 +180,21 @@ def write_log(prefix: str, text: str) -> str:
 
 
 def crash(error: BaseException) -> int:
-    """A defect: a message and where the log is."""
+    """Prints an unexpected error and writes its traceback to a log. Errors of the mappings are the user's."""
     console = current_console()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     log = write_log(f"migrate-{stamp}-", console.mask(trace_error(error)))
-    wrapped = MigrateError(
-        f"unexpected {say_error(error)}",
-        hint=f"This is a defect of migrate. The log is {log}; what was committed is consistent.",
-    )
+    place = find_project_frame(error)
+    if place is None:
+        wrapped = MigrateError(
+            f"internal error: {say_error(error)}",
+            hint=f"Internal error; please report it with the log {log}. Committed data is consistent.",
+        )
+    else:
+        wrapped = UsageError(
+            f"the mappings failed: {place}: {say_error(error)}",
+            hint=f"Fix the mapping, then run the same command again. Traceback: {log}. Committed data is consistent.",
+        )
     wrapped.__cause__ = error
     return fail(wrapped)
 

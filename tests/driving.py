@@ -66,7 +66,7 @@ class Answer:
 def call(*arguments: object) -> Answer:
     """Runs a command in this process, as the entry point would."""
     out, err = io.StringIO(), io.StringIO()
-    cli._consoles.clear()  # a console is made once for a process; here each call is one
+    cli.consoles.clear()  # a console is made once for a process; here each call is one
     with (
         patch.object(sys, "argv", ["migrate", *map(str, arguments)]),
         patch("typer.main.get_command", _COMMAND),
@@ -74,7 +74,7 @@ def call(*arguments: object) -> Answer:
         redirect_stderr(err),
     ):
         code = cli.run_app()
-        for console in cli._consoles:
+        for console in cli.consoles:
             console.close()
     return Answer(code=code, out=out.getvalue(), err=err.getvalue())
 

@@ -1,1 +1,4 @@
-"""The commands: parse, call, answer. What they do is in the stages; how it looks, in console and render."""
+"""The commands: parse the arguments, call a workflow, print the result.
+
+What a command does is in the workflows; how a result looks is in terminal.
+"""

@@ -1,6 +1,6 @@
-"""What every command starts from: its common options, the console, the configuration, the concrete migration.
+"""What every command needs: the common options, the console, the configuration and the migration definition.
 
-Not here: the commands themselves (its neighbours).
+Not here: the commands themselves.
 """
 
 from __future__ import annotations
@@ -29,37 +29,41 @@ from migrator.terminal.console import Console
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON document on standard output; messages on standard error.")
+    bool, typer.Option("--json", help="Print one JSON document to standard output; messages go to standard error.")
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks, and more words.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, including tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")]
 DEFAULT = Path("migrate.toml")
+
+consoles: list[Console] = []  # the console of this process, once it exists
 
 
 @dataclass(frozen=True)
 class Session:
-    """What every command starts from: the console, the configuration, the concrete migration."""
+    """The console, the configuration and the migration definition of one command."""
 
     console: Console
     config: Config
     definition: MigrationDefinition
 
+    def warn(self, text: str) -> None:
+        """Shows a warning."""
+        self.console.emit(Notice(text=text, level="warning"))
+
     @contextmanager
     def source(self) -> Iterator[Source]:
-
-        def notify(text: str) -> None:
-            self.console.emit(Notice(text=text, level="warning"))
-
+        """Opens the source, with its auxiliary sources."""
         with ExitStack() as opened:
             main = opened.enter_context(
-                closing(open_source(self.config.source.url, self.config.source.database, notify))
+                closing(open_source(self.config.source.url, self.config.source.database, self.warn))
             )
             if isinstance(main, LiveProbe):
                 main.begin()
-            yield opened.enter_context(closing(with_auxiliary(main, self.config, self.definition, notify)))
+            yield opened.enter_context(closing(with_auxiliary(main, self.config, self.definition, self.warn)))
 
     @contextmanager
     def target(self, *, create: bool = False) -> Iterator[Target]:
+        """Opens the target; `create` starts an embedded one that does not exist yet."""
         with (
             closing(open_target(self.config.target.url, create=create)) as target,
             explain_missing_privileges(target.dsn),
@@ -68,11 +72,13 @@ class Session:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """Opens the target and connects to it."""
         with self.target() as target, closing(target.connect()) as connection:
             yield connection
 
 
-def session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
+def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
+    """Reads the configuration and imports the packages of the project. Raises: `UsageError`."""
     console = current_console(json, quiet, verbose)
     settings = load_config(config, os.environ)
     console.mask = settings.secrets().mask
@@ -81,20 +87,22 @@ def session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
     return Session(console, settings, definition)
 
 
-_consoles: list[Console] = []
-
-
 def current_console(json: bool = False, quiet: bool = False, verbose: bool = False) -> Console:
-    """The console of this process; the first call decides how it talks."""
-    if not _consoles:
-        _consoles.append(Console(json=json, quiet=quiet, verbose=verbose))
-    return _consoles[0]
+    """Returns the console of this process; the first call creates it with its options."""
+    if not consoles:
+        consoles.append(Console(json=json, quiet=quiet, verbose=verbose))
+    return consoles[0]
 
 
-def answer(console: Console, value: object, show: Callable[[], object]) -> None:
-    """The result: one JSON document, or words."""
+def print_result(console: Console, value: object, show: Callable[[], object]) -> None:
+    """Prints the result: `value` as one JSON document with --json, otherwise by calling `show`."""
     if console.json:
         console.print_json(value)
     else:
         console.close()
         show()
+
+
+def split_names(text: str) -> frozenset[str]:
+    """Splits a comma-separated list of names."""
+    return frozenset(name for each in text.split(",") if (name := each.strip()))

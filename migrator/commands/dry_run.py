@@ -1,17 +1,17 @@
-"""`run --dry-run`: the rehearsal of a run, for people and for continuous integration."""
+"""`run --dry-run`: a rehearsal of run and verify, for people and for continuous integration."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
-from migrator.commands.context import Session, answer
+from migrator.commands.context import Session, print_result
 from migrator.commands.plan import existing_target
 from migrator.config.models import Config
 from migrator.errors import DifferenceError, UsageError
-from migrator.events import Emit, Notice
 from migrator.sources.base import Source
 from migrator.state.records import Namespace, has_records
 from migrator.targets.base import Target
@@ -23,57 +23,52 @@ from migrator.workflows.plan_file import Plan, require_fit
 from migrator.workflows.run import fingerprints_of
 
 
-def rehearse_run(
-    here: Session, settings: Config, planned: Plan | None, only: frozenset[str], where: Where, junit: Path | None
-) -> None:
-    """Exit code 0: the run would end well and be proven; 3: it would not begin; 4: its result would not be right."""
-    with here.source() as source, existing_target(here) as target:
-        if planned is not None:
-            check_plan(here, settings, planned, source, target)
-        modest = for_rehearsal(settings, here.console.emit)
-        report = dry_run(modest, here.definition, source, target, here.console.emit, where=where, only=only)
-    if junit is not None and report.verified is not None:
-        write_junit(junit, report.verified.checks)
-    answer(here.console, report.as_json(), lambda: render_dry_run.show_rehearsal(here.console, report))
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of `migrate run`: the collections to load (none: all), and how to rehearse."""
+
+    only: frozenset[str]
+    where: Where
+    junit: Path | None
+
+
+def execute_dry_run(session: Session, settings: Config, plan: Plan | None, options: RunOptions) -> None:
+    """Rehearses run and verify, and prints the report.
+
+    Exit code 0: the run would end without a difference; 3: it would not start; 4: its result would differ.
+    """
+    with session.source() as source, existing_target(session) as target:
+        if plan is not None:
+            check_plan(session, settings, plan, source, target)
+        report = dry_run(
+            settings, session.definition, source, target, session.console.emit, where=options.where, only=options.only
+        )
+    if options.junit is not None and report.verified is not None:
+        write_junit(options.junit, report.verified.checks)
+    print_result(session.console, report.as_json(), lambda: render_dry_run.show_dry_run(session.console, report))
     if not report.ok:
         raise typer.Exit(DifferenceError.exit_code)
 
 
-def check_plan(here: Session, settings: Config, planned: Plan, source: Source, target: Target | None) -> None:
-    """Raises `PlanError` where a plan does not fit what is there now."""
-    digest: str | None = examine_target(settings, here.definition, target)[1]
+def check_plan(session: Session, settings: Config, plan: Plan, source: Source, target: Target | None) -> None:
+    """Raises: `PlanError` if a saved plan is out of date."""
+    digest: str | None = examine_target(settings, session.definition, target)[1]
     if target is not None:
         with closing(target.connect()) as connection:
             if has_records(connection, Namespace()):
                 digest = None
-    require_fit(planned, fingerprints_of(settings, here.definition, source), digest)
+    require_fit(plan, fingerprints_of(settings, session.definition, source), digest)
 
 
-def check_options(dry_run: bool, where: str, junit: Path | None, only: str) -> Where:
-    """Raises `UsageError` for what does not go together."""
+def check_options(dry_run: bool, where: str, junit: Path | None, only: frozenset[str]) -> RunOptions:
+    """Returns the checked options. Raises: `UsageError` for options that exclude each other."""
     chosen: Where | None = next((each for each in WHERES if each == where), None)
     if chosen is None:
-        raise UsageError(f"there is no --rehearse-in {where!r}", hint=f"Choose one of {', '.join(WHERES)}.")
+        raise UsageError(f"unknown value for --rehearse-in: {where!r}", hint=f"Use one of: {', '.join(WHERES)}.")
     if junit is not None and not dry_run:
-        raise UsageError("run --junit goes with --dry-run", hint="After a real run: migrate verify --junit FILE")
+        raise UsageError("run --junit requires --dry-run", hint="After a run, use: migrate verify --junit FILE")
     if junit is not None and only:
         raise UsageError(
-            "--junit holds what a verification found, and with --only there is none", hint="Leave one out."
+            "--junit and --only exclude each other: a dry run with --only does not verify", hint="Remove one of them."
         )
-    return chosen
-
-
-def for_rehearsal(settings: Config, emit: Emit) -> Config:
-    """Without what cannot be rehearsed: workers that do not reach the database, vectors that would be paid twice."""
-    if settings.engine.executor != "local":
-        emit(Notice(text="A rehearsal works with processes of this machine only.", level="warning"))
-        settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"executor": "local"})})
-    if settings.embedding.provider == "openai":
-        emit(
-            Notice(
-                text="A rehearsal asks no service for embeddings: time and cost of these come on top.", level="warning"
-            )
-        )
-        nobody = settings.embedding.model_copy(update={"provider": "none"})
-        settings = settings.model_copy(update={"embedding": nobody})
-    return settings
+    return RunOptions(only=only, where=chosen, junit=junit)

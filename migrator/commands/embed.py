@@ -1,4 +1,4 @@
-"""`embed`: embeddings that are still missing after a run, or the vector of one text to search with."""
+"""`embed`: computes missing embeddings after a run, or the vector of one text for a search."""
 
 from __future__ import annotations
 
@@ -7,37 +7,45 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Session, Verbose, answer, session
+from migrator.commands.context import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Session,
+    Verbose,
+    open_session,
+    print_result,
+)
 from migrator.embedding import open_provider
 from migrator.embedding.provider import Failure, Vector
 from migrator.embedding.vector_store import pad, width_of
 from migrator.errors import EmbeddingError, UsageError
-from migrator.events import Notice
 from migrator.workflows.run import embed_missing
 
 
 def embed(
-    text: Annotated[str, typer.Option(help="Print the vector of this text instead, for a query by hand.")] = "",
+    text: Annotated[str, typer.Option(help="Print the vector of this text, to use it in a query.")] = "",
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Fill embeddings that are still missing."""
-    here = session(config, json, verbose, quiet)
+    """Compute embeddings that are still missing."""
+    session = open_session(config, json, verbose, quiet)
     if text:
-        vector = vector_of(here, text)
-        answer(here.console, {"vector": list(vector)}, lambda: typer.echo(spell(vector)))
+        vector = embed_text(session, text)
+        print_result(session.console, {"vector": list(vector)}, lambda: typer.echo(format_vector(vector)))
         return
-    with here.target() as target:
-        report = embed_missing(here.config, here.definition, target, here.console.emit)
-    left = report.chunks - report.filled
-    told = f"{report.filled:,} chunks embedded, {left:,} left without an embedding."
-    answer(here.console, report.as_json(), lambda: here.console.print(told))
+    with session.target() as target:
+        report = embed_missing(session.config, session.definition, target, session.console.emit)
+    missing = report.chunks - report.filled
+    summary = f"{report.filled:,} chunks embedded, {missing:,} without an embedding."
+    print_result(session.console, report.as_json(), lambda: session.console.print(summary))
 
 
-def vector_of(here: Session, text: str) -> Vector:
-    """As the column holds it. Errors: `UsageError` where nobody computes embeddings, `EmbeddingError`."""
-    provider = open_provider(here.config.embedding, lambda said: here.console.emit(Notice(text=said, level="warning")))
+def embed_text(session: Session, text: str) -> Vector:
+    """Returns the vector of a text, as wide as the column. Raises: `UsageError`, `EmbeddingError`."""
+    provider = open_provider(session.config.embedding, session.warn)
     if provider is None:
-        raise UsageError("the provider of embeddings is none", hint='Set embedding.provider to "openai" or "local".')
+        raise UsageError("no embedding provider is configured", hint='Set embedding.provider to "openai" or "local".')
 
     async def ask() -> Vector:
         try:
@@ -45,13 +53,14 @@ def vector_of(here: Session, text: str) -> Vector:
         finally:
             await provider.close()
         if isinstance(result, Failure):
-            raise EmbeddingError(f"no embedding: {result.why}")
+            raise EmbeddingError(f"the text could not be embedded: {result.why}")
         return result.vector
 
     vector = asyncio.run(ask())
-    return vector if here.definition.embedded is None else pad(vector, width_of(here.definition.embedded))
+    embedded = session.definition.embedded
+    return vector if embedded is None else pad(vector, width_of(embedded))
 
 
-def spell(vector: Vector) -> str:
-    """As pgvector reads it."""
+def format_vector(vector: Vector) -> str:
+    """Returns the vector as pgvector reads it: '[0.1,0.2]'."""
     return "[" + ",".join(f"{value:.9g}" for value in vector) + "]"

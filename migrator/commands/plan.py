@@ -1,4 +1,4 @@
-"""`init`, `plan`, `schema`, `id`: what comes before a migration; nothing here writes in source or target."""
+"""`plan`, `schema`, `id`: the commands to use before a migration. None of them writes to the source or the target."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from migrator.commands.context import (
     Quiet,
     Session,
     Verbose,
-    answer,
     current_console,
-    session,
+    open_session,
+    print_result,
 )
-from migrator.commands.context import _consoles as _consoles
-from migrator.config.starter import STARTER
 from migrator.errors import PlanError, UsageError
 from migrator.postgres import ddl
 from migrator.sources.base import Source
@@ -35,62 +33,54 @@ from migrator.workflows.plan_file import write_plan
 from migrator.workflows.run import check_embedding, fingerprints_of
 
 
-def init(
-    path: Annotated[Path | None, typer.Argument(help="Where to write it; default: what --config names.")] = None,
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Write a commented starter configuration; never over an existing file."""
-    console = current_console(json, quiet, verbose)
-    path = path or config
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(STARTER)
-    except FileExistsError as error:
-        raise UsageError(f"{path} is there already", hint="Name another file, or remove this one.") from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    answer(console, {"path": str(path)}, lambda: console.print(f"Wrote {path}. Edit it, then: migrate plan -c {path}"))
-
-
 def plan_command(
-    out: Annotated[Path | None, typer.Option(help="Save the plan; `run --plan` executes exactly that.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Read only so many documents of each collection.")] = None,
-    details: Annotated[str, typer.Option(help="Show this collection's fields and findings, with examples.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Save the plan to this file; `run --plan FILE` executes exactly this plan.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Read at most N documents of each collection.")] = None,
+    details: Annotated[str, typer.Option(help="Show the fields and findings of this collection, with examples.")] = "",
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Foretell what `run` will do, by rehearsing it; writes nothing in source or target."""
-    here = session(config, json, verbose, quiet)
-    with here.source() as source, existing_target(here) as target:
+    """Predict the result of `run` with a full rehearsal. Writes nothing to the source or the target."""
+    session = open_session(config, json, verbose, quiet)
+    with session.source() as source, existing_target(session) as target:
         require_collection(source, details)
-        fingerprints = fingerprints_of(here.config, here.definition, source)
-        check_embedding(here.config, here.definition, source, ask=False)
-        report = make_plan(here.config, here.definition, source, target, fingerprints, here.console.emit, sample)
+        fingerprints = fingerprints_of(session.config, session.definition, source)
+        check_embedding(session.config, session.definition, source, ask=False)
+        report = make_plan(
+            session.config, session.definition, source, target, fingerprints, session.console.emit, sample
+        )
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
-    if details:
-        answer(here.console, report.as_json(), lambda: render.show_details(here.console, report, details))
-    else:
-        answer(here.console, report.as_json(), lambda: render.show_plan(here.console, report))
+
+    def show() -> None:
+        if details:
+            render.show_details(session.console, report, details)
+        else:
+            render.show_plan(session.console, report)
+
+    print_result(session.console, report.as_json(), show)
     if report.blockers:
         raise typer.Exit(PlanError.exit_code)
 
 
 def require_collection(source: Source, name: str) -> None:
-    """Raises `UsageError` for a name that the source does not have, before the work; '' is no name."""
+    """Raises: `UsageError` if the source has no collection of this name; '' is accepted."""
     names = [each.name for each in source.collections()]
     if name and name not in names:
-        near = ", ".join(get_close_matches(name, names)) or "migrate plan --json names them all"
-        raise UsageError(f"the source has no collection {name!r}", hint=f"Did you mean: {near}?")
+        near = get_close_matches(name, names)
+        hint = f"Did you mean: {', '.join(near)}?" if near else "`migrate plan --json` lists all collections."
+        raise UsageError(f"the source has no collection {name!r}", hint=hint)
 
 
 @contextmanager
-def existing_target(here: Session) -> Iterator[Target | None]:
-    """The target, or None where an embedded one has yet to be made: `plan` must not make it."""
-    kind, _, folder = here.config.target.url.partition(":")
+def existing_target(session: Session) -> Iterator[Target | None]:
+    """Opens the target; None if it is an embedded one that does not exist yet, because `plan` must not create it."""
+    kind, _, folder = session.config.target.url.partition(":")
     if kind == "embedded" and not Path(folder).exists():
         yield None
         return
-    with here.target() as target:
+    with session.target() as target:
         yield target
 
 
@@ -98,21 +88,22 @@ def schema(
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Print the DDL that `run` executes."""
-    here = session(config, json, verbose, quiet)
-    rls = here.config.target.rls == "all"
-    shown = [
+    session = open_session(config, json, verbose, quiet)
+    rls = session.config.target.rls == "all"
+    metadata = session.definition.metadata
+    statements = [
         {"kind": each.kind, "table": each.table, "name": each.name, "sql": each.sql}
-        for each in ddl.statements(here.definition.metadata, rls)
+        for each in ddl.statements(metadata, rls)
     ]
-    answer(here.console, {"statements": shown}, lambda: sys.stdout.write(ddl.render(here.definition.metadata, rls)))
+    print_result(session.console, {"statements": statements}, lambda: sys.stdout.write(ddl.render(metadata, rls)))
 
 
 def id_command(
     collection: Annotated[str, typer.Argument(help="The MongoDB collection.")],
-    value: Annotated[str, typer.Argument(help="An ObjectId, a UUID, or any other id.")],
+    value: Annotated[str, typer.Argument(help="An ObjectId, a UUID, or any other `_id` as text.")],
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Convert an ObjectId to its UUID, and back; needs no configuration."""
+    """Convert an ObjectId to its UUID, and back. Needs no configuration."""
     console = current_console(json, quiet, verbose)
     found = ids.convert(collection, value)
-    answer(console, found, lambda: console.print(str(found["uuid"] if found["from"] != "uuid" else found["value"])))
+    print_result(console, found, lambda: console.print(found["value"] if found["from"] == "uuid" else found["uuid"]))

@@ -10,21 +10,20 @@ from typing import Annotated
 import typer
 
 from migrator import __version__
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, session
-from migrator.commands.context import _consoles as _consoles
+from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, open_session
 
 
 def psql(
-    arguments: Annotated[list[str] | None, typer.Argument(help="For psql itself, after --.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for psql, after --.")] = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Open psql on the target."""
-    here = session(config, json, verbose, quiet)
-    with here.target() as target:
+    session = open_session(config, json, verbose, quiet)
+    with session.target() as target:
         command = [*target.psql_command(), *(arguments or [])]
         environment = {**os.environ, **target.psql_environment()}
-        here.console.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql
+        session.console.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 

@@ -1,4 +1,4 @@
-"""`migrate rejects …`: the documents that could not be loaded."""
+"""`migrate rejects`: lists, shows, exports and retries the documents that could not be loaded."""
 
 from __future__ import annotations
 
@@ -7,62 +7,77 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
+from migrator.commands.context import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Verbose,
+    open_session,
+    print_result,
+)
 from migrator.report.content import shorten
 from migrator.state import rejects
 from migrator.state.records import Namespace
 from migrator.terminal import render
 from migrator.workflows.run import retry_rejects
 
-SHOWN = 60  # characters of an `_id` in a table
-rejects_app = typer.Typer(no_args_is_help=True, help="The documents that could not be loaded, with reasons.")
+ID_WIDTH = 60  # characters of an `_id` in a table
+rejects_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, show, retry or export rejected documents.",
+    epilog="Example: migrate rejects list",
+)
 
 
 @rejects_app.command("list", epilog="Example: migrate rejects list --limit 20")
 def rejects_list(
-    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of documents to list.")] = 100,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """List rejected documents with their reasons."""
-    here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
+    session = open_session(config, json, verbose, quiet)
+    with session.connection() as connection:
         found = rejects.list_rejects(connection, Namespace(), limit)
-    shown = [(each.id, each.collection, shorten(each.source_id, SHOWN), each.reason, each.detail) for each in found]
+    rows = [(each.id, each.collection, shorten(each.source_id, ID_WIDTH), each.reason, each.detail) for each in found]
     columns = ("id", "collection", "_id", "reason", "detail")
-    answer(here.console, {"rejects": [e.as_json() for e in found]}, lambda: here.console.table(columns, shown))
+    result = {"rejects": [each.as_json() for each in found]}
+    print_result(session.console, result, lambda: session.console.table(columns, rows))
 
 
 @rejects_app.command("show", epilog="Example: migrate rejects show 17")
 def rejects_show(
-    number: Annotated[int, typer.Argument(help="The number that `rejects list` shows.")],
+    number: Annotated[int, typer.Argument(help="The ID that `migrate rejects list` shows.")],
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Show one rejected document whole, as extended JSON."""
-    here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
+    """Show one rejected document completely, as extended JSON."""
+    session = open_session(config, json, verbose, quiet)
+    with session.connection() as connection:
         found = rejects.show_reject(connection, Namespace(), number)
-    here.console.print_json(found.as_json())
+    session.console.print_json(found.as_json())
 
 
 @rejects_app.command("retry", epilog="Example: migrate rejects retry")
 def rejects_retry(
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Try rejected documents again, with the settings and the source as they are now."""
-    here = session(config, json, verbose, quiet)
-    with here.source() as source, here.target() as target:
-        retried, report = retry_rejects(here.config, here.definition, source, target, here.console.emit)
-    answer(here.console, {**retried.as_json(), **report.as_json()}, lambda: render.show_run(here.console, report))
+    """Retry rejected documents with the current settings and the current source."""
+    session = open_session(config, json, verbose, quiet)
+    with session.source() as source, session.target() as target:
+        retried, report = retry_rejects(session.config, session.definition, source, target, session.console.emit)
+    result = {**retried.as_json(), **report.as_json()}
+    print_result(session.console, result, lambda: render.show_run(session.console, report))
 
 
 @rejects_app.command("export", epilog="Example: migrate rejects export rejects.jsonl")
 def rejects_export(
-    file: Annotated[Path, typer.Argument(help="A new file: one JSON document a line.")],
+    file: Annotated[Path, typer.Argument(help="A new file; it will contain one document per line (JSON Lines).")],
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Write all rejected documents as canonical extended JSON, with reasons."""
-    here = session(config, json, verbose, quiet)
-    with here.connection() as connection:
+    """Write all rejected documents to a file as canonical extended JSON, with reasons."""
+    session = open_session(config, json, verbose, quiet)
+    with session.connection() as connection:
         count = rejects.export_rejects(connection, Namespace(), file)
-    told = {"file": str(file), "rejects": count}
-    answer(here.console, told, lambda: here.console.print(f"{count:,} rejected documents in {file}"))
+    summary = f"{count:,} rejected documents written to {file}"
+    print_result(session.console, {"file": str(file), "rejects": count}, lambda: session.console.print(summary))

@@ -1,66 +1,75 @@
-"""`revert`: asks, then takes the migration back."""
+"""`revert`: asks for confirmation, then undoes the migration."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
-from migrator.commands.context import _consoles as _consoles
+from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Session, Verbose, open_session, print_result
 from migrator.errors import StoppedError, UsageError
-from migrator.events import Notice
 from migrator.provenance import backup
 from migrator.state.lock import exclusive
 from migrator.terminal import render_revert
-from migrator.terminal.console import Console
 from migrator.workflows.revert import RevertReport, refuse_losses, survey
-from migrator.workflows.revert import revert as take_back
+from migrator.workflows.revert import revert as revert_migration
 
 
 def revert(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also remove rows written or changed since.")] = False,
-    save: Annotated[Path | None, typer.Option(help="With --force: write these rows to files here first.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also delete rows that other applications added or changed.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="With --force: first write these rows to files in this folder.")
+    ] = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Take the migration back, and only the migration."""
-    here = session(config, json, verbose, quiet)
+    """Undo the migration; keep all other data."""
+    session = open_session(config, json, verbose, quiet)
     if save is not None:
         if not force:
-            raise UsageError("--save goes with --force: without it nothing is lost", hint="Add --force.")
+            raise UsageError("--save requires --force: without it no such rows are deleted", hint="Add --force.")
         backup.require_new(save)
-    with here.connection() as connection, exclusive(connection):
-        with suppress(psycopg.DataError):  # a server on a system that cannot tell
-            # Otherwise, if we are killed, the server works on for nobody, and its locks keep the next revert out.
+    with session.target() as target, closing(target.connect()) as connection, exclusive(connection):
+        with suppress(psycopg.DataError):  # the operating system of the server does not support it
+            # If this process is killed, the server ends the statement and releases its locks.
             connection.execute("SET client_connection_check_interval = '1s'")
-        found = survey(connection, here.definition)
+        found = survey(connection, session.definition)
         if not force:
             refuse_losses(found.losses)
-        agree(here.console, found, yes=yes, saved=save is not None)
-        report = take_back(connection, here.definition, found, force=force, save=save, emit=here.console.emit)
-    answer(here.console, report.as_json(), lambda: render_revert.show_revert(here.console, report))
+        deleted = 0 if save is not None else sum(loss.count for loss in found.losses)
+        confirm_revert(session, found, target.label, yes=yes, deleted=deleted)
+        report = revert_migration(
+            connection, session.definition, found, force=force, save=save, emit=session.console.emit
+        )
+    print_result(session.console, report.as_json(), lambda: render_revert.show_revert(session.console, report))
 
 
-def agree(console: Console, found: RevertReport, *, yes: bool, saved: bool) -> None:
-    """Shows what will be done and has it confirmed; what will be lost for ever is confirmed for itself."""
-    lost = 0 if saved else sum(loss.count for loss in found.losses)
+def confirm_revert(session: Session, found: RevertReport, label: str, *, yes: bool, deleted: int) -> None:
+    """Shows what a revert deletes and asks for confirmation; a second time if rows are deleted permanently.
+
+    `deleted`: rows of other applications that are deleted and not saved. Raises: `StoppedError` if the answer is no.
+    """
     if yes:
-        if lost:
-            console.emit(Notice(text=f"{lost:,} rows that others wrote or changed are lost for ever", level="warning"))
+        if deleted:
+            session.warn(f"{deleted:,} rows that other applications added or changed are deleted permanently")
         return
-    if console.json or not sys.stdin.isatty():
-        raise UsageError("revert asks before it removes anything, and nobody is here to answer", hint="Add --yes.")
-    render_revert.show_intent(console, found)
-    confirm("Take it back?")
-    if lost:
-        confirm(f"{lost:,} rows that others wrote or changed will be lost for ever (--save DIR keeps them). Go on?")
+    if session.console.json or not sys.stdin.isatty():
+        raise UsageError("no terminal for confirmation; use --yes", hint="Add --yes to revert without confirmation.")
+    render_revert.show_intent(session.console, found)
+    confirm(f"Revert run {found.run} on {label}?")
+    if deleted:
+        confirm(
+            f"{deleted:,} rows that other applications added or changed will be deleted permanently"
+            " (--save DIR writes them to files). Continue?"
+        )
 
 
 def confirm(question: str) -> None:
     if not typer.confirm(question):
-        raise StoppedError("nothing was changed")
+        raise StoppedError("cancelled; nothing was changed")

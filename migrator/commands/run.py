@@ -1,4 +1,4 @@
-"""`run` and `status`: the migration itself."""
+"""`run` and `status`: the migration itself, and its progress."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, answer, session
-from migrator.commands.context import _consoles as _consoles
-from migrator.commands.dry_run import check_options, check_plan, rehearse_run
+from migrator.commands.context import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Session,
+    Verbose,
+    open_session,
+    print_result,
+    split_names,
+)
+from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
+from migrator.config.models import Config
 from migrator.errors import TargetError
 from migrator.events import Notice
 from migrator.monitoring import status
@@ -22,55 +32,76 @@ from migrator.terminal import render
 from migrator.terminal.console import Console
 from migrator.terminal.render_status import blocks_of
 from migrator.translation import native
-from migrator.workflows.plan_file import differing, read_plan
+from migrator.workflows.plan_file import Plan, differing, read_plan
 from migrator.workflows.run import run_migration
 
-WATCH = 1.0  # seconds
-UNCOMPILED = "Installed without a C compiler: documents are read by Python alone, slower. Install gcc and reinstall."
+WATCH_SECONDS = 1.0
+NOT_COMPILED = (
+    "Installed without a C compiler: documents are decoded in Python, which is slower. Install gcc and reinstall."
+)
 
 
 def run(
-    plan: Annotated[Path | None, typer.Option(help="Execute this plan, or refuse where it no longer fits.")] = None,
-    only: Annotated[str, typer.Option(help="Only these collections, separated by commas.")] = "",
-    workers: Annotated[int | None, typer.Option(min=1, help="How many at once; default: engine.workers.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse run and verify; say what they take.")] = False,
-    rehearse_in: Annotated[str, typer.Option(help="embedded, or target: a database beside the target.")] = "embedded",
+    plan: Annotated[
+        Path | None, typer.Option(help="Execute this saved plan; refuse to run if it is out of date.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Load only these collections (comma-separated).")] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="The number of worker processes; default: engine.workers.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Rehearse run and verify in a temporary database; report the duration.")
+    ] = False,
+    rehearse_in: Annotated[
+        str, typer.Option(help="Where a dry run runs: embedded, or target (a temporary database on its server).")
+    ] = "embedded",
     junit: Annotated[Path | None, typer.Option(help="With --dry-run: write the checks as JUnit XML.")] = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Build the schema, load, reconcile, constrain; goes on where an earlier run stopped."""
-    where = check_options(dry_run, rehearse_in, junit, only)
-    here = session(config, json, verbose, quiet)
-    settings = here.config
+    """Run the migration, or resume an interrupted run.
+
+    Stages: create the schema, load, reconcile, embed, create indexes and constraints.
+    """
+    options = check_options(dry_run, rehearse_in, junit, split_names(only))
+    session = open_session(config, json, verbose, quiet)
+    settings = session.config
     if workers is not None:
         settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"workers": workers})})
-    chosen = frozenset(name for name in (part.strip() for part in only.split(",")) if name)
-    planned = None if plan is None else read_plan(plan)
+    saved = None if plan is None else read_plan(plan)
     if dry_run:
-        rehearse_run(here, settings, planned, chosen, where, junit)
-        return
+        execute_dry_run(session, settings, saved, options)
+    else:
+        execute_run(session, settings, saved, options.only)
+
+
+def execute_run(session: Session, settings: Config, plan: Plan | None, only: frozenset[str]) -> None:
+    """Runs the migration and prints the report."""
     if native.Cutter is None:
-        here.console.emit(Notice(text=UNCOMPILED))
-    with here.source() as source, here.target(create=True) as target:
-        if planned is not None:
-            check_plan(here, settings, planned, source, target)
-        report = run_migration(settings, here.definition, source, target, here.console.emit, chosen)
-        if planned is not None and not chosen and (others := differing(planned, report)):
-            text = f"not as the plan foretold, for rows of others have come or gone since: {', '.join(others)}"
-            here.console.emit(Notice(text=text, level="warning"))
-    answer(here.console, report.as_json(), lambda: render.show_run(here.console, report))
+        session.console.emit(Notice(text=NOT_COMPILED))
+    with session.source() as source, session.target(create=True) as target:
+        if plan is not None:
+            check_plan(session, settings, plan, source, target)
+        report = run_migration(settings, session.definition, source, target, session.console.emit, only)
+        if plan is not None and not only and (others := differing(plan, report)):
+            session.warn(
+                "the result differs from the plan because other applications changed the target since:"
+                f" {', '.join(others)}"
+            )
+    print_result(session.console, report.as_json(), lambda: render.show_run(session.console, report))
 
 
 def status_command(
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until the run is done or Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh until the run finishes, or until Ctrl-C.")
+    ] = False,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Show where a run stands."""
-    here = session(config, json, verbose, quiet)
-    with here.target() as target:
-        found = watch_status(here.console, target) if watch else read_once(target)
-    if here.console.json or not watch:
-        answer(here.console, found, lambda: here.console.show(blocks_of(found)))
+    """Show the progress of a run."""
+    session = open_session(config, json, verbose, quiet)
+    with session.target() as target:
+        found = watch_status(session.console, target) if watch else read_once(target)
+    if session.console.json or not watch:
+        print_result(session.console, found, lambda: session.console.show(blocks_of(found)))
 
 
 def read_once(target: Target) -> status.Status:
@@ -79,30 +110,32 @@ def read_once(target: Target) -> status.Status:
 
 
 def watch_status(console: Console, target: Target) -> status.Status:
-    """Shows the status every second until the run is done, or Ctrl-C: that ends the watching, not the run. The last
-    status. A server that is away for a while is waited for."""
+    """Shows the status every second until the run finishes; returns the last status.
+
+    Ctrl-C ends the display, not the run. If the connection is lost, it connects again.
+    """
     found = read_once(target)
     connection = target.connect()
-    with ExitStack() as shown:
-        show = (lambda blocks: None) if console.json else shown.enter_context(console.screen())
+    with ExitStack() as stack:
+        show = (lambda blocks: None) if console.json else stack.enter_context(console.screen())
         try:
             while True:
                 show(blocks_of(found))
                 if found["status"] == "done":
                     return found
-                time.sleep(WATCH)
+                time.sleep(WATCH_SECONDS)
                 try:
                     found = status.read_status(connection, Namespace())
                 except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
-                    connection = connect_again(target, connection)
+                    connection = reconnect(target, connection)
         except KeyboardInterrupt:
             return found
         finally:
             connection.close()
 
 
-def connect_again(target: Target, lost: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """The next connection, or the lost one where there is none yet."""
+def reconnect(target: Target, lost: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Returns a new connection, or the lost one while the server is not reachable."""
     try:
         return target.connect()
     except TargetError:

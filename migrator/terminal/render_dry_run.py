@@ -10,7 +10,7 @@ from migrator.workflows.dry_run import RehearsalReport
 PLACES = {"embedded": "an embedded PostgreSQL on this machine", "target": "a database beside the target, now dropped"}
 
 
-def show_rehearsal(console: Console, report: RehearsalReport) -> None:
+def show_dry_run(console: Console, report: RehearsalReport) -> None:
     """As `run` and `verify` would; what it would take last."""
     render.show_run(console, report.run)
     if report.verified is not None:

@@ -114,11 +114,15 @@ def dry_run(
 
 
 def offline_config(config: Config, emit: Emit) -> Config:
-    """A rehearsal pays nobody: where embeddings are a service's, there are none. `plan` forecasts what they take."""
-    if config.embedding.provider != "openai":
-        return config
-    emit(Notice(text="The embedding service is not asked in a rehearsal: `migrate plan` says what it will cost."))
-    return config.model_copy(update={"embedding": config.embedding.model_copy(update={"provider": "none"})})
+    """Returns the configuration of a rehearsal: local workers, and no embedding service that costs money."""
+    if config.engine.executor != "local":
+        emit(Notice(text="A dry run uses worker processes of this machine only.", level="warning"))
+        config = config.model_copy(update={"engine": config.engine.model_copy(update={"executor": "local"})})
+    if config.embedding.provider == "openai":
+        text = "A dry run does not call the embedding service. Its time and cost are not included."
+        emit(Notice(text=text, level="warning"))
+        config = config.model_copy(update={"embedding": config.embedding.model_copy(update={"provider": "none"})})
+    return config
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from migrator.commands.dry_run import for_rehearsal
 from migrator.config.loader import load_config
 from migrator.events import Event
 from migrator.targets.base import Target
@@ -197,5 +196,5 @@ def test_nothing_is_paid_for(config: Path) -> None:
         "MIGRATE_ENGINE__EXECUTOR": "dask://127.0.0.1:8786",
     })  # fmt: skip
     heard: list[Event] = []
-    made = for_rehearsal(settings, heard.append)
+    made = dry_run.offline_config(settings, heard.append)
     assert (made.embedding.provider, made.engine.executor, len(heard)) == ("none", "local", 2)

@@ -47,7 +47,7 @@ def test_without_compiled_code_the_outcome_is_the_same(
                 monkeypatch.setattr(native, "Packer", None)
             answer = call("run", "-c", config, "--json", "--workers", "1")
             assert answer.code == 0, answer.told
-            assert (run.UNCOMPILED in answer.err) == (native.Cutter is None)
+            assert (run.NOT_COMPILED in answer.err) == (native.Cutter is None)
             digests.append(digest_database(database))
             done(call("revert", "-c", config, "--yes", "--json"))
     assert digests[0] == digests[1]

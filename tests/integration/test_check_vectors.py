@@ -89,9 +89,9 @@ def test_vector_of_length_zero(migrated: Path, database: str) -> None:
 
 def test_service_with_another_opinion(migrated: Path, service: Running) -> None:
     """A sample is embedded again where that is asked for; another model behind the same name shows."""
-    assert not failed(migrated, "--again", "5")
+    assert not failed(migrated, "--re-embed", "5")
     service.behave(rate=1.0, kinds=["other"])
-    assert failed(migrated, "--again", "5")["vectors: again"]["differences"] == 5
+    assert failed(migrated, "--re-embed", "5")["vectors: again"]["differences"] == 5
 
 
 def test_tenant_that_is_not_kept_apart(migrated: Path, database: str) -> None:
