@@ -1,1 +1,1 @@
-"""Tasks and who carries them out: this process, worker processes, a Dask cluster."""
+"""Tasks and their executors: this process, worker processes of this machine, a Dask cluster."""

@@ -1,7 +1,7 @@
-"""Who carries out tasks: this process alone, or worker processes of this machine.
+"""Workers that run tasks: this process alone, or a pool of processes on this machine.
 
-All do the same (`work.run_task`); which of them does it changes nothing but the time it takes. The workers of a Dask
-cluster are in cluster.py.
+Every worker runs tasks with `tasks.run_task`, so the choice changes only the duration. `ProcessPool` is the only
+process pool of the package; other work than tasks can use it through `call`. The Dask cluster is in `dask.py`.
 """
 
 from __future__ import annotations
@@ -11,30 +11,41 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from migrator.errors import StoppedError
 from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
 from migrator.sources.base import Batch
 
-TASKS_PER_WORKER = 2  # tasks a worker, the one it is at included: enough never to wait, and few documents in memory
-MIN_TASKS_FOR_POOL = 1  # so few tasks are sooner done than workers are started
-CHECK_SECONDS = 5  # seconds without a result after which a pool is asked whether there will be one
+TASKS_PER_WORKER = 2  # submitted, including the running one: no worker waits, and few documents are in memory
+MIN_TASKS_FOR_POOL = 1  # this many tasks finish sooner than worker processes start
+CHECK_SECONDS = 5  # without a result, then the pool is checked
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class WorkersLostError(StoppedError):
-    """A worker process is gone. What it had not committed is to be done again."""
+    """A worker process ended unexpectedly. Its uncommitted work must be repeated."""
 
     transient = True
 
 
+def worker_ended() -> WorkersLostError:
+    """Return the error for a worker process that ended without a result."""
+    return WorkersLostError(
+        "a worker process ended unexpectedly (killed, or out of memory)",
+        hint="Run the same command again to resume. Fewer engine.workers need less memory.",
+    )
+
+
 class Workers(Protocol):
-    """Carries out tasks, in any order, several (`count`) at once. The first error ends the work."""
+    """Runs tasks in any order, up to `count` at a time. The first error ends the work."""
 
     count: int
 
@@ -42,7 +53,7 @@ class Workers(Protocol):
 
 
 class SerialWorkers:
-    """One task after the other, in this process. `observe` sees every batch before it is written."""
+    """Runs one task after the other in this process. `observe` is called with every batch before it is written."""
 
     count = 1
 
@@ -55,30 +66,30 @@ class SerialWorkers:
 
 
 class Pool(Protocol):
-    """Worker processes behind an executor. `count` how many; `losses` the errors that say that some are gone."""
+    """Worker processes that run tasks. `losses` are the errors of a future whose worker process ended."""
 
     count: int
     losses: tuple[type[BaseException], ...]
 
     @property
     def is_single(self) -> bool:
-        """Whether there is nobody to hand work to."""
+        """Whether the pool has only one process, so that this process can do the work as well."""
         ...
 
     def prestart(self) -> None:
-        """Starts what is not started yet, before there is something to do."""
+        """Start all processes now, before the first task."""
 
     def submit(self, job: Job, task: Task) -> Future[TaskResult]: ...
 
     def check(self) -> None:
-        """Called while nothing comes back: raises `WorkersLostError` where nothing will."""
+        """Raise `WorkersLostError` if no result can be expected. Called while no result arrives."""
 
     def close(self) -> None:
-        """Ends the work at once: what is not committed is rolled back, and none of it has to be waited for."""
+        """End all processes at once. Work that is not committed is rolled back."""
 
 
 class PooledWorkers:
-    """The workers of a pool; a few tasks are done at the own desk instead."""
+    """Runs tasks on a pool; so few tasks that a pool does not pay run in this process."""
 
     def __init__(self, runner: TaskRunner, job: Job, pool: Pool) -> None:
         self._runner, self._job, self._pool, self.count = runner, job, pool, pool.count
@@ -99,88 +110,82 @@ class PooledWorkers:
                 finished, running = self._wait(running)
                 yield from (future.result() for future in finished)
         except self._pool.losses as error:
-            raise WorkersLostError(
-                "a worker process ended without a word (killed, or out of memory)",
-                hint="The same command goes on; with fewer engine.workers less memory is needed.",
-            ) from error
+            raise worker_ended() from error
         finally:
             for future in running:
                 future.cancel()
 
     def _wait(self, running: set[Future[TaskResult]]) -> tuple[set[Future[TaskResult]], set[Future[TaskResult]]]:
         while True:
-            finished, left = wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED)
+            finished, unfinished = wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED)
             if finished:
-                return finished, left
+                return finished, unfinished
             self._pool.check()
 
 
 class ProcessPool:
-    """As many processes of this machine as engine.workers asks for, started when first needed."""
+    """Processes on this machine, started with the first call. `workers` 0: one per core.
+
+    `modules` are imported once, in the server process that forks the workers.
+    """
 
     losses: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
-    def __init__(self, workers: int, packages: tuple[str, ...] = ()) -> None:
-        self._packages = packages
+    def __init__(self, workers: int, modules: tuple[str, ...] = ()) -> None:
+        self._modules = modules
         self.count = workers or os.cpu_count() or 1
-        self._executor: Executor | None = None
-        self._close: Callable[[], None] = lambda: None
+        self._executor: ProcessPoolExecutor | None = None
 
     @property
     def is_single(self) -> bool:
         return self.count == 1
 
     def submit(self, job: Job, task: Task) -> Future[TaskResult]:
-        return self._start().submit(run_task, job, task)
+        return self.call(run_task, job, task)
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a worker process."""
+        return self._start().submit(function, *args, **kwargs)
 
     def check(self) -> None:
-        """A process that is gone breaks the executor by itself."""
+        """Do nothing: the executor reports a lost process by itself."""
 
     def preload(self) -> None:
-        """Has the server, which the processes are copies of, import what they need, and does not wait for it."""
+        """Start the server process, which imports the modules, and do not wait for it."""
         if not self.is_single:
             self._context()
             forkserver.ensure_running()
 
     def prestart(self) -> None:
-        """Importing takes them half a second."""
+        """Start the processes now; imports take them half a second."""
         if not self.is_single:
             executor = self._start()
             for _ in range(self.count):
                 executor.submit(os.getpid)
 
-    def _start(self) -> Executor:
-        if self._executor is None:
-            self._executor = self._start_processes()
-        return self._executor
-
     def close(self) -> None:
-        self._close()
+        if self._executor is None:
+            return
+        for process in list((getattr(self._executor, "_processes", None) or {}).values()):
+            process.terminate()
+        self._executor.shutdown(wait=True, cancel_futures=True)
         self._executor = None
-        self._close = lambda: None
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(self.count, mp_context=self._context(), initializer=begin_worker)
+        return self._executor
 
     def _context(self) -> BaseContext:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["migrator.execution.tasks", *self._packages])
+        context.set_forkserver_preload(["migrator.execution.tasks", *self._modules])
         return context
-
-    def _start_processes(self) -> Executor:
-        pool = ProcessPoolExecutor(self.count, mp_context=self._context(), initializer=begin_worker)
-
-        def close() -> None:
-            processes = list((getattr(pool, "_processes", None) or {}).values())
-            for process in processes:
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-
-        self._close = close
-        return pool
 
 
 def begin_worker() -> None:
-    """Sets up a worker process: Ctrl-C is its parent's business, and without a parent there is nothing to do."""
+    """Set up a worker process: the parent handles Ctrl-C, and the worker ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     multiprocessing.util.Finalize(None, close_runners, exitpriority=10)
 
 

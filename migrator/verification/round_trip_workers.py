@@ -8,14 +8,13 @@ from __future__ import annotations
 import multiprocessing
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
-from migrator.execution.pool import WorkersLostError, begin_worker
+from migrator.execution.pool import ProcessPool, worker_ended
 from migrator.mapping.loader import load_definition
 from migrator.mapping.project import ProjectPackages
 from migrator.sources import open_source
@@ -120,26 +119,11 @@ def _travel_all(
                 tally.add(each)
             yield part, tally
         return
-    with _processes(workers, trip) as pool:
-        running: dict[Future[Counts], Partition] = {
-            pool.submit(check_part, replace(trip, share=share), p): p for p in left
-        }
+    with closing(ProcessPool(workers, (__name__, *trip.packages.modules))) as pool:
+        job = replace(trip, share=share)
+        running: dict[Future[Counts], Partition] = {pool.call(check_part, job, part): part for part in left}
         try:
             for future in as_completed(running):
                 yield running[future], future.result()
-        except BrokenProcessPool as error:
-            raise WorkersLostError("a worker process ended without a word", hint="The same command goes on.") from error
-
-
-@contextmanager
-def _processes(workers: int, trip: RoundTripJob) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes; they end at once where the work here ends early."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["migrator.verification.round_trip_workers", *trip.packages.modules])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker)
-    try:
-        yield pool
-    finally:
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+        except pool.losses as error:
+            raise worker_ended() from error
