@@ -6,8 +6,6 @@ Passwords and keys may be in `url` and `api_key`: these stay out of every repr.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +15,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from migrator.documents.fingerprint import hash_json
 from migrator.masking import Secrets, url_secrets
 
 DATABASE_URLS = ("postgresql://", "postgres://")
@@ -262,14 +261,14 @@ def fingerprint(config: Config) -> str:
         "storage": config.storage,
         "migration": config.migration,
     }
-    return hashlib.sha256(json.dumps(kept, default=_plain, sort_keys=True).encode()).hexdigest()
+    return hash_json(kept, default=_plain)
 
 
 def embedding_fingerprint(config: Config) -> str:
     """SHA-256 (hex) over what a plan has foretold about embeddings: who computes them, and of which model."""
     chosen = config.embedding
     kept = (chosen.provider, address_of(chosen.base_url), chosen.model, chosen.dimensions, chosen.input_tokens)
-    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+    return hash_json(kept)
 
 
 def address_of(url: str) -> str:

@@ -1,58 +1,68 @@
-"""Loads the concrete migration, mappings and schema, by dotted name: the engine imports neither."""
+"""Loads the definition of a migration, its mappings and schema, from two Python packages that are named in settings.
+
+The engine imports neither package by itself.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import MetaData
 
+from migrator.documents.fingerprint import hash_code
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
 
+# The parts of the engine that determine, together with the mappings, what a document becomes.
+_ENGINE: Final = ("documents", "mapping", "translation", "ids.py", "postgres/copy_format.py")
+
 
 @dataclass(frozen=True, slots=True)
 class MigrationDefinition:
-    """Mappings by collection, the target's tables, a digest over the code of both, and the packages they came from.
+    """The mappings by collection, the tables of the target, and the packages that define them.
 
-    `packages` is None where they came from no package that another process could import. `merges`: by the collection
-    whose documents go into rows of another. `embedded` says which rows want a vector; None: none.
+    `merges` are keyed by the collection whose
+    documents are merged into rows of another. `embedded` names the rows that get an embedding; None: no rows.
     """
 
     mappings: Mapping[str, Collection]
     metadata: MetaData
     adopter: tuple[str, str] | None
-    fingerprint: str
-    packages: ProjectPackages | None = None
+    packages: ProjectPackages
     merges: Mapping[str, Merge] = field(default_factory=dict)
     embedded: VectorColumn | None = None
 
     @property
     def known(self) -> frozenset[str]:
-        """The collections that the mappings have rules for."""
+        """The collections that have a mapping or a merge."""
         return frozenset(self.mappings) | frozenset(self.merges)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the code that determines the result: the packages', and the engine's part of it."""
+        return _fingerprint(self.packages)
 
 
 def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> MigrationDefinition:
-    """Imports both packages, from `folder` first. Raises: `UsageError` if that fails or a definition is missing."""
+    """Import both packages, from `folder` first, and return what they define.
+
+    Raises: UsageError if a package cannot be imported or lacks a required name.
+    """
     packages = ProjectPackages(mappings_name, schema_name, folder)
     mappings, schema = import_packages(packages)
     collections: Any = _attribute(mappings, "MAPPINGS")
     metadata: Any = _attribute(schema, "metadata")
-    digest = hashlib.sha256()
-    for module in (mappings, schema):
-        _digest(module, digest)
     return MigrationDefinition(
         mappings={collection.name: collection for collection in collections},
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),
-        fingerprint=digest.hexdigest(),
         packages=packages,
         merges={merge.name: merge for merge in getattr(mappings, "MERGES", ())},
         embedded=getattr(mappings, "EMBEDDED", None),
@@ -61,11 +71,24 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
 
 def _attribute(module: ModuleType, name: str) -> Any:
     if not hasattr(module, name):
-        raise UsageError(f"the package {module.__name__} has no {name}", hint="See README, Your own migration.")
+        raise UsageError(
+            f"the package {module.__name__} does not define {name}", hint="See README, section 'Your own migration'."
+        )
     return getattr(module, name)
 
 
-def _digest(module: ModuleType, digest: Any) -> None:
-    assert module.__file__ is not None  # a package from files
-    for path in sorted(Path(module.__file__).parent.glob("**/*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+@cache  # parsing all files takes a third of a second
+def _fingerprint(packages: ProjectPackages) -> str:
+    engine = Path(__file__).parents[1]
+    files = [*_python_files(*(engine / name for name in _ENGINE))]
+    modules = import_packages(packages)
+    for module in modules:
+        assert module.__file__ is not None  # a namespace package defines neither MAPPINGS nor metadata
+        file = Path(module.__file__)
+        files += _python_files(file.parent if hasattr(module, "__path__") else file)
+    return hash_code(files, frozenset({"migrator", *(module.__name__.split(".")[0] for module in modules)}))
+
+
+def _python_files(*paths: Path) -> Iterator[Path]:
+    for path in paths:
+        yield from path.rglob("*.py") if path.is_dir() else (path,)

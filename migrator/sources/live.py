@@ -8,7 +8,6 @@ Not here: connecting, and what errors mean (live_client.py); cursors and positio
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from migrator.documents import raw_bson
+from migrator.documents.fingerprint import hash_text
 from migrator.errors import SourceError
 from migrator.sources.base import Batch, Partition, SourceCollection
 from migrator.sources.bson_stream import walk
@@ -83,7 +83,7 @@ class LiveSource:
         with explain(self._url):
             hello = self._client.admin.command("hello")
         who = hello.get("setName") or label_of(self._url)
-        return hashlib.sha256(f"{who}\0{self.database}".encode()).hexdigest()
+        return hash_text(f"{who}\0{self.database}")
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
         """One collection after the other."""

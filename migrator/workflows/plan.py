@@ -5,7 +5,6 @@ Reads the whole source (or a sample); writes nothing in source or target.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from psycopg import sql
 
 from migrator.config.models import Config
 from migrator.documents.codec import format_id
+from migrator.documents.fingerprint import hash_text
 from migrator.embedding import vector_store
 from migrator.embedding.prices import cost_of
 from migrator.errors import MigrateError, PlanError
@@ -61,7 +61,7 @@ class PlanReport:
     @property
     def fingerprint(self) -> str:
         """One digest over all that a run must find unchanged."""
-        return hashlib.sha256("".join(f"{k}={v};" for k, v in sorted(self.fingerprints.items())).encode()).hexdigest()
+        return hash_text("".join(f"{k}={v};" for k, v in sorted(self.fingerprints.items())))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -139,7 +139,7 @@ def examine_target(config: Config, definition: MigrationDefinition, target: Targ
         return [], EMPTY
     with closing(target.connect()) as connection:
         actual = catalog.read(connection)
-        digest = EMPTY if is_empty(actual) else hashlib.sha256(repr(actual).encode()).hexdigest()
+        digest = EMPTY if is_empty(actual) else hash_text(repr(actual))
         try:
             wanted = catalog.read_expected(connection, definition.metadata, config.target.rls == "all")
             refuse(connection, actual, wanted, silent)

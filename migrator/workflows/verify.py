@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import Table
 
 from migrator.config.models import Config, fingerprint
+from migrator.documents.fingerprint import hash_text
 from migrator.errors import UsageError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.loader import MigrationDefinition
@@ -257,7 +257,7 @@ def _token(scope: Scope, definition: MigrationDefinition, source: Source) -> str
     """What must be the same for a verification to go on with what an earlier one has read."""
     latest = journal.latest_run(scope.connection, scope.namespace)
     parts = (source.fingerprint(), definition.fingerprint, fingerprint(scope.config), sorted(scope.only), latest)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return hash_text(repr(parts))
 
 
 def _needed(scope: Scope, source: Source) -> frozenset[str]:

@@ -7,13 +7,13 @@ columns are no texts the mapping says (`Merge.kinds`).
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from migrator.documents.codec import Document, encode
+from migrator.documents.fingerprint import hash_file
 from migrator.errors import DamagedSourceError, SourceError, UsageError
 from migrator.sources.auxiliary.values import parse
 
@@ -35,7 +35,7 @@ class CsvFile:
     def fingerprint(self) -> str:
         try:
             with self._path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                return hash_file(file)
         except OSError as error:
             raise self._unreadable(error) from error
 

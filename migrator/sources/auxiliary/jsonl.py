@@ -7,7 +7,6 @@ The shape of a chunk's document, whoever reads it: `_id`, `file_id`, `position` 
 from __future__ import annotations
 
 import gzip
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -19,6 +18,7 @@ from bson.errors import BSONError
 from bson.json_util import JSONMode, JSONOptions, loads
 
 from migrator.documents.codec import Document, encode
+from migrator.documents.fingerprint import hash_file
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.mapping.context import ABSENT, value_at
 
@@ -45,7 +45,7 @@ class JsonLines:
 
     def fingerprint(self) -> str:
         with self._open(raw=True) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return hash_file(file)
 
     def read(self, skip: int) -> Iterator[bytes]:
         return islice(self._read(), skip, None)

@@ -7,7 +7,6 @@ is rejected and kept: nothing is left out in silence but files of kinds that hav
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from io import BufferedReader
@@ -15,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from migrator.documents.codec import Document, encode
+from migrator.documents.fingerprint import hash_file, hash_parts
 from migrator.errors import SourceError, UsageError
 from migrator.sources.auxiliary.text_extraction import READERS, Page, Unreadable
 
@@ -42,12 +42,12 @@ class Folder:
             raise SourceError(f"{self.label} is no folder", "Correct `url` under [chunks].")
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
+        parts: list[bytes] = []
         for path in self._files():
             name = path.relative_to(self._root).as_posix().encode(errors="surrogateescape")
             with self._opened(path) as file:
-                digest.update(name + b"\0" + hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+                parts.append(name + b"\0" + bytes.fromhex(hash_file(file)))
+        return hash_parts(parts)
 
     def read(self, skip: int) -> Iterator[bytes]:
         return islice(self._read(), skip, None)

@@ -1,0 +1,92 @@
+"""Fingerprints: SHA-256 digests (hex) that tell whether settings, files or code are still the same.
+
+All fingerprints are computed here. What goes into the fingerprint of a source, of the settings or of the mappings is
+decided where these are defined.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import IO, Any
+
+
+def hash_parts(parts: Iterable[bytes]) -> str:
+    """Return the fingerprint of bytes that come in parts. The borders of the parts do not count."""
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """Return the fingerprint of a text."""
+    return sha256(text.encode()).hexdigest()
+
+
+def hash_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Return the fingerprint of a value that JSON can represent. `default` as for `json.dumps`."""
+    return hash_text(json.dumps(value, default=default, sort_keys=True))
+
+
+def hash_file(file: IO[bytes]) -> str:
+    """Return the fingerprint of the content of an open file."""
+    return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def hash_code(paths: Iterable[Path], packages: frozenset[str]) -> str:
+    """Return the fingerprint of the meaning of Python files. Names of files, comments and docstrings do not count.
+
+    It stays the same when files are moved or renamed: their digests are sorted, and of imports from `packages` (names
+    of top-level packages that the files belong to) only the imported names count. It does not depend on the version of
+    Python.
+
+    Raises: SyntaxError, OSError.
+    """
+    digests = sorted(sha256(_describe_module(path.read_bytes(), packages).encode()).digest() for path in paths)
+    return hash_parts(digests)
+
+
+def _describe_module(source: bytes, packages: frozenset[str]) -> str:
+    imported: set[tuple[str, str]] = set()
+    parts = list(_describe(ast.parse(source), packages, imported))
+    return "".join([*parts, *(f"import {name} as {alias};" for name, alias in sorted(imported))])
+
+
+def _describe(node: ast.AST, packages: frozenset[str], imported: set[tuple[str, str]]) -> Iterator[str]:
+    """Yield the parts of a text that is equal for code with the same meaning. Collects internal imports apart.
+
+    `ast.dump` is not used: its text depends on the version of Python (new fields, empty fields left out).
+    """
+    yield f"({type(node).__name__}"
+    for name, value in ast.iter_fields(node):
+        if isinstance(value, ast.AST):
+            yield f" {name}="
+            yield from _describe(value, packages, imported)
+        elif isinstance(value, list) and value:
+            yield f" {name}=["
+            for item in _without_docstring(node, name, value):
+                if isinstance(item, ast.AST) and not _is_internal_import(item, packages, imported):
+                    yield from _describe(item, packages, imported)
+                elif not isinstance(item, ast.AST):
+                    yield f" {item!r}"
+            yield "]"
+        elif value is not None and value != [] and name != "type_comment":
+            yield f" {name}={value!r}"
+    yield ")"
+
+
+def _without_docstring(node: ast.AST, name: str, items: list[Any]) -> list[Any]:
+    if name != "body" or not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return items
+    return items if ast.get_docstring(node, clean=False) is None else items[1:]
+
+
+def _is_internal_import(node: ast.AST, packages: frozenset[str], imported: set[tuple[str, str]]) -> bool:
+    if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] in packages):
+        imported.update((alias.name, alias.asname or "") for alias in node.names)
+        return True
+    return False

@@ -1,0 +1,63 @@
+"""Fingerprints of code: what counts, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migrator.documents.fingerprint import hash_code, hash_parts, hash_text
+from migrator.mapping.loader import load_definition
+
+CODE = """
+from decimal import Decimal
+from app.shapes import area, round_up as up
+
+def price(value):
+    return up(area(value) * Decimal(2))
+"""
+SAME = """# A comment.
+\"\"\"A docstring.\"\"\"
+from decimal import Decimal
+from .moved.elsewhere import round_up as up
+from app.other import area
+
+def price(value):
+    \"\"\"Return the price.\"\"\"
+    return up(area(value) * Decimal(2))  # doubled
+"""
+
+
+def fingerprint(folder: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(text)
+    return hash_code((folder / name for name in files), frozenset({"app"}))
+
+
+def test_moved_and_commented_code_has_the_same_fingerprint(tmp_path: Path) -> None:
+    """Moving files, comments, docstrings and the modules that names are imported from do not count."""
+    before = fingerprint(tmp_path / "1", {"a.py": CODE, "b.py": "x = 1"})
+    assert fingerprint(tmp_path / "2", {"z/b.py": SAME, "a.py": "x  =  1"}) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("Decimal(2)", "Decimal(3)"), ("area(value)", "area(value, 0)"), ("import area,", "import volume as area,"),
+     ("from decimal", "from decimals"), ("def price", "async def price")],
+)  # fmt: skip
+def test_changed_code_has_another_fingerprint(old: str, new: str, tmp_path: Path) -> None:
+    """A changed constant, call, imported name or definition counts."""
+    assert old in CODE
+    before = fingerprint(tmp_path / "1", {"a.py": CODE})
+    assert fingerprint(tmp_path / "2", {"a.py": CODE.replace(old, new)}) != before
+
+
+def test_parts_are_hashed_as_one() -> None:
+    """The borders between parts do not count."""
+    assert hash_parts([b"ab", b"c"]) == hash_parts([b"abc"]) == hash_text("abc")
+
+
+def test_fingerprint_of_a_definition_is_stable() -> None:
+    """Loading the same packages twice gives the same fingerprint."""
+    assert load_definition("mappings", "schema").fingerprint == load_definition("mappings", "schema").fingerprint
