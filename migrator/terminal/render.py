@@ -95,7 +95,7 @@ def show_verify(console: Console, report: VerifyReport) -> None:
     """Failed checks with examples; how many passed."""
     failed = [check for check in report.checks if not check.ok]
     for check in failed:
-        console.print(f"✗ {_name(check)}: expected {check.expected}, found {check.actual}")
+        console.print(f"✗ {_name(check)}: {check.summary}")
         for example in check.examples:
             console.print(f"    {example}")
     passed = len(report.checks) - len(failed)
@@ -107,7 +107,7 @@ def show_verify(console: Console, report: VerifyReport) -> None:
 
 
 def _name(check: Check) -> str:
-    return f"{check.check} ({check.table})" if check.table else check.check
+    return f"{check.title} ({check.table})" if check.table else check.title
 
 
 def show_plan(console: Console, report: PlanReport) -> None:

@@ -1,4 +1,4 @@
-"""Counts: straight from the source, in the journal, in the ledger, in the tables; and the accounting identity."""
+"""Checks of counts: the source, the journal, the ledger and the tables account for the same documents."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ from migrator.mapping.collection import Collection
 from migrator.sources.base import Source
 from migrator.state import own_transactions
 from migrator.state.ledger import Counts
-from migrator.verification.model import Check, Difference, Fault, Scope, equal_counts, judged
+from migrator.verification.model import (
+    Check,
+    CountPair,
+    Difference,
+    Differences,
+    Fault,
+    Scope,
+    compare_counts,
+    count_noun,
+    make_check,
+    passed_check,
+)
 from migrator.verification.prescan import Prescan
+
+MISSING, UNEXPECTED = "missing in the target", "no source document for this row"
 
 
 def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:
-    """Documents of collections, counted in the source itself."""
+    """Count the documents of collections by reading the source."""
     step = "count the source"
     emit(StepStarted(step=step))
     counted: Counter[str] = Counter(dict.fromkeys(names, 0))
@@ -30,89 +43,107 @@ def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:
     return counted
 
 
-def check_accounts(scope: Scope, counted: Mapping[str, int], outcomes: Mapping[str, Counts]) -> Iterator[Check]:
-    """source = loaded + rejected + archived for every collection, with the source counted anew."""
+def check_accounting(scope: Scope, counted: Mapping[str, int], outcomes: Mapping[str, Counts]) -> Iterator[Check]:
+    """Check the accounting identity, source = loaded + rejected + archived, for every collection.
+
+    `counted` holds the documents that the source has now.
+    """
     for name, documents in sorted(counted.items()):
         counts = outcomes.get(name)
         accounted = 0 if counts is None else counts.loaded + counts.rejected + counts.archived
         read = 0 if counts is None else counts.source
-        # The journal knows how many documents were read: where the source has as many, the ledger has lost some.
+        # If the ledger accounts for every document that the journal says was read, the source has changed since.
         fault: Fault = "source" if read == accounted else "target"
-        yield equal_counts(
-            "accounting", name, documents, accounted, f"{abs(documents - accounted):,} not accounted for", fault
-        )
+        note = f"{abs(documents - accounted):,} not accounted for"
+        pair = CountPair(expected=documents, actual=accounted, note=note, fault=fault)
+        yield compare_counts("accounting", name, pair)
     for name in sorted(outcomes.keys() - counted.keys()):
         if scope.has_collection(name):
-            note = "the source no longer has this collection"
-            yield equal_counts("accounting", name, 0, outcomes[name].source, note, "source")
+            note = "the source no longer contains this collection"
+            pair = CountPair(expected=0, actual=outcomes[name].source, note=note, fault="source")
+            yield compare_counts("accounting", name, pair)
 
 
 def check_journal(scope: Scope, counted: Mapping[str, int], outcomes: Mapping[str, Counts]) -> Iterator[Check]:
-    """The batches of the journal hold as many documents as were read, and every part was read to its end."""
-    read = scope.namespace.sql("SELECT collection, sum(documents)::bigint, count(*) FROM {batches} GROUP BY 1")
-    batches = {name: (int(documents), int(number)) for name, documents, number in scope.connection.execute(read)}
-    kept = {name: counts.loaded + counts.rejected + counts.archived for name, counts in outcomes.items()}
+    """Check that the batches in the journal cover all documents, and that every partition was read to its end."""
+    query = scope.namespace.sql("SELECT collection, sum(documents)::bigint FROM {batches} GROUP BY 1")
+    batches = {name: int(documents) for name, documents in scope.connection.execute(query)}
+    accounted = {name: counts.loaded + counts.rejected + counts.archived for name, counts in outcomes.items()}
     for name in sorted(counted):
-        documents, _ = batches.get(name, (0, 0))
-        fault: Fault = "source" if documents == kept.get(name, 0) else "target"
-        yield equal_counts("journal", name, counted[name], documents, "documents in its batches", fault)
+        documents = batches.get(name, 0)
+        fault: Fault = "source" if documents == accounted.get(name, 0) else "target"
+        pair = CountPair(expected=counted[name], actual=documents, note="documents in its batches", fault=fault)
+        yield compare_counts("journal", name, pair)
+    yield _check_partitions(scope)
+
+
+def _check_partitions(scope: Scope) -> Check:
     query = scope.namespace.sql(
         "SELECT p.collection, p.part FROM {partitions} p WHERE NOT EXISTS"
         " (SELECT FROM {batches} b WHERE b.collection = p.collection AND b.part = p.part AND b.last) ORDER BY 1, 2"
     )
-    note = "no batch says that this part was read to its end"
+    note = "the journal has no last batch for this partition"
     found = [
         Difference(row=f"{name}, part {part}", note=note, fault="target")
         for name, part in scope.connection.execute(query)
         if scope.has_collection(name)
     ]
-    yield judged("journal", "parts", found)
+    actual = f"{count_noun(len(found), 'partition')} not read to the end" if found else "all partitions read to the end"
+    return make_check(
+        "journal", "parts", Differences.of(found), expected="all partitions read to the end", actual=actual
+    )
 
 
-def check_kept(scope: Scope, survey: Prescan) -> Iterator[Check]:
-    """Every rejected document is in rejects, every archived one in archive."""
+def check_kept_documents(scope: Scope, scan: Prescan) -> Iterator[Check]:
+    """Check that every rejected document is in `rejects` and every archived document in `archive`."""
     for relation, outcome in (("rejects", "rejected"), ("archive", "archived")):
-        if survey.records.are_kept(outcome):
-            yield judged(f"{relation} kept", relation, [])
+        expected = f"one record per {outcome} document"
+        if scan.records.matches_ledger(outcome):
+            yield passed_check(f"{relation} kept", relation, expected)
             continue
-        query = scope.namespace.sql(
-            "SELECT coalesce(a.collection, b.collection), coalesce(a.source_id, b.source_id),"
-            " coalesce(a.n, 0), coalesce(b.n, 0) FROM"
-            " (SELECT collection, source_id, count(*) AS n FROM {ledger} WHERE outcome = {outcome} GROUP BY 1, 2) a"
-            " FULL JOIN (SELECT collection, source_id, count(*) AS n FROM {relation} GROUP BY 1, 2) b"
-            " USING (collection, source_id) WHERE a.n IS DISTINCT FROM b.n ORDER BY 1, 2",
-            relation=sql.Identifier(scope.namespace.records, relation),
-            outcome=sql.Literal(outcome),
-        )
-        found = [
-            Difference(
-                row=f"{name} {format_id(bytes(source_id))}",
-                expected=f"{wanted} {outcome} in the ledger",
-                fault="target",
-                actual=f"{kept} in {relation}",
-            )
-            for name, source_id, wanted, kept in scope.connection.execute(query)
-            if scope.has_collection(name)
-        ]  # fmt: skip
-        yield judged(f"{relation} kept", relation, found)
+        found = Differences.of(list(_find_kept_differences(scope, relation, outcome)))
+        actual = f"{count_noun(found.total, 'document')} with a wrong number of records" if found.total else expected
+        yield make_check(f"{relation} kept", relation, found, expected=expected, actual=actual)
 
 
-def check_rows(scope: Scope, survey: Prescan) -> Iterator[Check]:
-    """Every loaded document has its row, in its tenant, and every row of the tenant has its document.
+def _find_kept_differences(scope: Scope, relation: str, outcome: str) -> Iterator[Difference]:
+    query = scope.namespace.sql(
+        "SELECT coalesce(a.collection, b.collection), coalesce(a.source_id, b.source_id),"
+        " coalesce(a.n, 0), coalesce(b.n, 0) FROM"
+        " (SELECT collection, source_id, count(*) AS n FROM {ledger} WHERE outcome = {outcome} GROUP BY 1, 2) a"
+        " FULL JOIN (SELECT collection, source_id, count(*) AS n FROM {relation} GROUP BY 1, 2) b"
+        " USING (collection, source_id) WHERE a.n IS DISTINCT FROM b.n ORDER BY 1, 2",
+        relation=sql.Identifier(scope.namespace.records, relation),
+        outcome=sql.Literal(outcome),
+    )
+    for name, source_id, expected, actual in scope.connection.execute(query):
+        if scope.has_collection(name):
+            yield Difference(
+                row=f"{name} {format_id(bytes(source_id))}", expected=f"{expected} {outcome} in the ledger",
+                actual=f"{actual} in {relation}", fault="target",
+            )  # fmt: skip
 
-    Rows that were there before the run are nobody's mistake."""
+
+def check_row_counts(scope: Scope, scan: Prescan) -> Iterator[Check]:
+    """Check that every loaded document has a row of the tenant, and that every new row of the tenant has a document.
+
+    Rows that are older than the run are not counted.
+    """
     for name, mapping in scope.chosen.items():
-        expected, _ = loaded = survey.records.loaded(name)
-        same = survey.tables[mapping.table.name].brought == loaded
-        differences = [] if same else list(_rows_alone(scope, mapping))
-        missing = sum(1 for each in differences if each.note.endswith("missing"))
-        extra = sum(1 for each in differences if each.note.startswith("no document"))
-        yield judged(
-            "rows exist", mapping.table.name, differences, expected=expected, actual=expected - missing + extra
+        table = mapping.table.name
+        expected, _ = loaded = scan.records.loaded(name)
+        if scan.tables[table].migrated == loaded:
+            yield passed_check("rows exist", table, expected)
+            continue
+        found = list(_find_unmatched_rows(scope, mapping))
+        missing = sum(1 for each in found if each.note == MISSING)
+        extra = sum(1 for each in found if each.note == UNEXPECTED)
+        yield make_check(
+            "rows exist", table, Differences.of(found), expected=expected, actual=expected - missing + extra
         )
 
 
-def _rows_alone(scope: Scope, mapping: Collection) -> Iterator[Difference]:
+def _find_unmatched_rows(scope: Scope, mapping: Collection) -> Iterator[Difference]:
     query = scope.namespace.sql(
         "SELECT l.target_id, t.{key}::text, t.tenant_id::text, {newer} FROM"
         " (SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded') l"
@@ -125,12 +156,11 @@ def _rows_alone(scope: Scope, mapping: Collection) -> Iterator[Difference]:
         older=own_transactions.written_before_run(scope.namespace, "t"),
     )
     tenant = scope.config.tenant.id
-    found = scope.connection.execute(query, {"name": mapping.name, "tenant": tenant})
-    for wanted, row, of, touched in found:
+    for target_id, row, owner, newer in scope.connection.execute(query, {"name": mapping.name, "tenant": tenant}):
         if row is None:
-            yield Difference(row=wanted, note="the row is missing", fault="target")
-        elif wanted is None:
-            yield Difference(row=row, note="no document became this row", fault="target" if touched else "")
+            yield Difference(row=target_id, note=MISSING, fault="target")
+        elif target_id is None:
+            yield Difference(row=row, note=UNEXPECTED, fault="target" if newer else "")
         else:
-            fault: Fault = "target" if touched else "mapper"
-            yield Difference(row=row, column="tenant_id", expected=str(tenant), actual=of, fault=fault)
+            fault: Fault = "target" if newer else "mapper"
+            yield Difference(row=row, column="tenant_id", expected=str(tenant), actual=owner, fault=fault)

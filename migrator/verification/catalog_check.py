@@ -1,7 +1,8 @@
-"""The target's catalog against what the schema says, and against how the run left it; what row security really hides.
+"""Checks of the target's catalog, and a test of row-level security with another role.
 
-Tables, columns, constraints, indexes, enums, policies and row security come from the schema. What it says nothing of
-(rights, owners, triggers, sequences, objects beyond it) must be as when the run ended: `note_catalog` keeps that.
+Tables, columns, constraints, indexes, enums, policies and row-level-security settings must match the definition of the
+schema. Everything that the definition does not contain (privileges, owners, triggers, sequences, other objects) must be
+the same as at the end of the run, which `record_catalog` recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from migrator.postgres.ddl import TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
-from migrator.verification.model import Check, Difference, Scope, judged
+from migrator.verification.model import Check, Difference, Differences, Scope, count_noun, make_check
 from migrator.verification.prescan import Prescan
 
 STEP = "catalog"
@@ -28,22 +29,22 @@ PLURAL = {
     "extension": "extensions", "enum": "enums", "table": "tables", "column": "columns", "order": "columns",
     "constraint": "constraints", "index": "indexes", "policy": "policies", "row_security": "row security",
 }  # fmt: skip
-BEYOND = "rights and other objects"
+UNDECLARED = "rights and other objects"  # part of a check code
 QUERIES = catalog.load_queries("undeclared_objects.sql")
-NOBODY = "00000000-0000-0000-0000-000000000000"
-Noted = dict[str, str]  # "kind name" → definition
-Seen = dict[str, list[int]]  # by table, what three kinds of strangers see
+OTHER_TENANT = "00000000-0000-0000-0000-000000000000"
+Definitions = dict[str, str]  # "kind name" → definition
+VisibleRows = dict[str, list[int]]  # by table: rows visible without a tenant, as another tenant, as the tenant
 
 
-def note_catalog(connection: Connection, namespace: Namespace, run: int, metadata: MetaData) -> None:
-    """Keeps how the run left the catalog, for what the schema does not say."""
+def record_catalog(connection: Connection, namespace: Namespace, run: int, metadata: MetaData) -> None:
+    """Record the undeclared objects of the catalog in the journal, at the end of a run."""
     with connection.transaction():
         connection.execute(namespace.sql("DELETE FROM {steps} WHERE step = %s"), (STEP,))
-        journal.finish_step(connection, namespace, run, STEP, read_beyond(connection, namespace, metadata))
+        journal.finish_step(connection, namespace, run, STEP, read_undeclared(connection, namespace, metadata))
 
 
-def read_beyond(connection: Connection, namespace: Namespace, metadata: MetaData) -> Noted:
-    """All objects of the schema beyond what `metadata` speaks of, and rights and owners of all."""
+def read_undeclared(connection: Connection, namespace: Namespace, metadata: MetaData) -> Definitions:
+    """Read all objects that `metadata` does not declare, and the privileges and owners of all objects."""
     values = {"schema": namespace.rows, "tables": [table.name for table in metadata.sorted_tables]}
     with connection.transaction(), catalog.schema_first(connection, namespace.rows):
         found = [connection.execute(query, values).fetchall() for query in QUERIES.values()]
@@ -51,40 +52,46 @@ def read_beyond(connection: Connection, namespace: Namespace, metadata: MetaData
 
 
 def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Check]:
-    """A check for each kind of object, and one for what only the run's end can tell."""
-    noted: Noted | None = journal.step_detail(scope.connection, scope.namespace, STEP)
-    changed = (
-        {} if noted is None else dict(_changed(noted, read_beyond(scope.connection, scope.namespace, scope.metadata)))
-    )
+    """Check each kind of declared object, and the undeclared objects as the run recorded them."""
+    recorded: Definitions | None = journal.step_detail(scope.connection, scope.namespace, STEP)
+    changed: dict[str, Difference] = {}
+    if recorded is not None:
+        now = read_undeclared(scope.connection, scope.namespace, scope.metadata)
+        changed = dict(_compare_definitions(recorded, now))
     found: dict[str, list[Difference]] = {kind: [] for kind in PLURAL.values()}
     for each in catalog_diff.compare(actual, wanted):
         if each.expected is not None and (not each.table or scope.has_table(each.table)):
-            difference = _tell(each)
+            difference = _describe(each)
             if changed.pop(difference.row, None) is not None:
                 difference = replace(difference, fault="target")
             found[PLURAL[each.kind]].append(difference)
     for kind, differences in found.items():
-        yield judged(f"catalog: {kind}", "", differences, expected="as defined")
-    if noted is not None:
-        yield judged(f"catalog: {BEYOND}", "", list(changed.values()), expected="as the run left them")
+        yield _make_check(kind, differences, "schema matches the definition", "schema does not match the definition")
+    if recorded is not None:
+        yield _make_check(UNDECLARED, list(changed.values()), "unchanged since the run", "changed since the run")
 
 
-def _tell(found: catalog_diff.Difference) -> Difference:
-    owner = f"{found.table}." if found.table not in ("", found.name) else ""
+def _make_check(kind: str, found: list[Difference], expected: str, otherwise: str) -> Check:
+    actual = f"{otherwise}: {count_noun(len(found), 'difference')}" if found else expected
+    return make_check(f"catalog: {kind}", "", Differences.of(found), expected=expected, actual=actual)
+
+
+def _describe(found: catalog_diff.Difference) -> Difference:
+    table = f"{found.table}." if found.table not in ("", found.name) else ""
     order = "order of columns" if found.kind == "order" else ""
     return Difference(
-        row=f"{found.kind} {owner}{found.name}", column=order, expected=found.expected, actual=found.actual
+        row=f"{found.kind} {table}{found.name}", column=order, expected=found.expected, actual=found.actual
     )
 
 
-def _changed(then: Noted, now: Noted) -> Iterator[tuple[str, Difference]]:
+def _compare_definitions(then: Definitions, now: Definitions) -> Iterator[tuple[str, Difference]]:
     for name in sorted(then.keys() | now.keys()):
         if then.get(name) != now.get(name):
             yield name, Difference(row=name, expected=then.get(name), actual=now.get(name), fault="target")
 
 
 def unusable_tables(metadata: MetaData, wanted: Catalog, actual: Catalog) -> frozenset[str]:
-    """Tables that rows can neither be read from nor compared with: missing ones, and those with other columns."""
+    """Return the tables whose rows cannot be compared: missing tables, and tables without a required column."""
     enums = {name for name, labels in wanted.enums.items() if actual.enums.get(name) != labels}
     return frozenset(
         table.name for table in metadata.sorted_tables if not _usable(wanted.tables[table.name], actual, enums)
@@ -99,54 +106,53 @@ def _usable(wanted: Table, actual: Catalog, enums: set[str]) -> bool:
     return all(types.get(each.name) == each.type and each.type not in enums for each in wanted.columns)
 
 
-def see_as_stranger(scope: Scope, emit: Emit) -> Seen:
-    """How many rows of each table a role that owns nothing sees: without a tenant, as nobody's, as ours. Leaves no role
-    behind. Empty where that cannot be tried out."""
+def count_visible_rows(scope: Scope, emit: Emit) -> VisibleRows:
+    """Count the rows of each table that row-level security shows to a new role.
+
+    The role exists until the transaction is rolled back. The result is empty if RLS is off or cannot be tested.
+    """
     if scope.config.target.rls != "all":
         return {}
     tables = [table.name for table in scope.tables if "tenant_id" in table.c]
     try:
         with act_as_reader(scope.connection, scope.namespace.rows, tables):
-            return {name: _see(scope, name) for name in tables}
+            return {name: _count_as_tenants(scope, name) for name in tables}
     except psycopg.errors.InsufficientPrivilege:
-        emit(
-            Notice(
-                text="row security was not tried out as another role: this one may not make roles (CREATEROLE);"
-                " its policies are checked nevertheless"
-            )
-        )
+        emit(Notice(text="RLS not tested: role lacks CREATEROLE. The policies themselves are still checked."))
         return {}
 
 
-def _see(scope: Scope, name: str) -> list[int]:
-    seen = []
-    for value in ("", NOBODY, str(scope.config.tenant.id)):
+def _count_as_tenants(scope: Scope, name: str) -> list[int]:
+    counts = []
+    for value in ("", OTHER_TENANT, str(scope.config.tenant.id)):
         scope.connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, value))
-        seen.append(_count(scope, name))
-    return seen
+        counts.append(_count(scope, name))
+    return counts
 
 
-def check_row_security(scope: Scope, survey: Prescan, seen: Seen) -> Iterator[Check]:
-    """Without a tenant no row is seen, with one its own alone."""
-    for name, counts in seen.items():
-        own = survey.tables[name].own
-        if counts[-1] != own:  # which may have counted some twice
+def check_row_security(scope: Scope, scan: Prescan, visible: VisibleRows) -> Iterator[Check]:
+    """Check that no row is visible without a tenant, and that each tenant sees its own rows only."""
+    for name, counts in visible.items():
+        own = scan.tables[name].tenant_rows
+        if counts[-1] != own:  # the scan counts a row twice if it refers to a duplicate ID
             own = _count(scope, name, sql.SQL("tenant_id = {}").format(sql.Literal(scope.config.tenant.id)))
-        told = [
-            Difference(row=f"table {name}", column=who, expected=f"{wanted:,} rows seen", actual=f"{rows:,}")
+        found = [
+            Difference(row=f"table {name}", column=who, expected=f"{wanted:,} visible rows", actual=f"{rows:,}")
             for who, wanted, rows in zip(
-                ("without a tenant", "as no tenant", "as the tenant"), (0, 0, own), counts, strict=True
+                ("without a tenant", "as another tenant", "as the tenant"), (0, 0, own), counts, strict=True
             )
             if wanted != rows
         ]
-        yield judged("row security", name, told, expected="own rows alone")
+        expected = "only the tenant's own rows are visible"
+        actual = "wrong number of visible rows" if found else expected
+        yield make_check("row security", name, Differences.of(found), expected=expected, actual=actual)
 
 
 _ALL = sql.SQL("true")
 
 
-def _count(scope: Scope, name: str, which: sql.Composable = _ALL) -> int:
-    query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(scope.namespace.table(name), which)
+def _count(scope: Scope, name: str, condition: sql.Composable = _ALL) -> int:
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(scope.namespace.table(name), condition)
     found = scope.connection.execute(query).fetchone()
-    assert found is not None  # an aggregate always answers
+    assert found is not None  # an aggregate always returns a row
     return int(found[0])

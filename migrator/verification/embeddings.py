@@ -1,6 +1,6 @@
-"""Embeddings: that there is one, that it is its text's, that a search finds it, and that no search finds another's.
+"""Checks of embeddings: presence, origin, search and isolation between tenants.
 
-Nothing is asked of a service that costs money, unless the caller says how many texts it may be asked for.
+No check calls an embedding service that costs money, unless the caller allows a number of texts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -22,202 +23,218 @@ from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
-from migrator.verification.model import EXAMPLES, Check
+from migrator.verification.model import (
+    EXAMPLES,
+    NO_DIFFERENCES,
+    Check,
+    Difference,
+    Differences,
+    count_noun,
+    make_check,
+)
 
-SAMPLE = 100  # rows that are searched for, and embedded again where that is free
-ALIKE = 0.001  # cosine distance up to which two vectors of one text are the same; a service rounds as it likes
+SAMPLE = 100  # rows to search for, and to embed again with a provider that is free
+MAX_DISTANCE = 0.001  # cosine distance between two vectors of the same text; services round differently
 
 
-def check_all(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn | None, config: Config, again: int
-) -> Iterator[Check]:
-    """Nothing where no row wants a vector. `again`: so many texts are embedded anew, even if that costs something."""
-    if embedded is None or not vector_store.has_rows(connection, namespace, embedded):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingScope:
+    """The column to check. `re_embed` is the number of texts to embed again even if that costs money."""
+
+    connection: Connection
+    namespace: Namespace
+    embedded: VectorColumn
+    config: Config
+    re_embed: int
+
+    @property
+    def table(self) -> str:
+        return self.embedded.table.name
+
+    def format_query(self, query: str, **parts: sql.Composable) -> sql.Composed:
+        """Fill in the names of the column's relations and `parts`."""
+        return self.namespace.sql(query, **vector_store.names_of(self.namespace, self.embedded), **parts)
+
+    def find_rows(self, condition: str, *values: Any) -> Differences:
+        """Return the migrated rows `t` that meet a condition, as differences without a note."""
+        query = self.format_query(
+            f"SELECT count(*) OVER (), t.{{key}}::text {{ours}} AND {condition} ORDER BY 2 LIMIT %s"
+        )
+        found = self.connection.execute(query, (self.embedded.collection, *values, EXAMPLES)).fetchall()
+        total = int(found[0][0]) if found else 0
+        return Differences(total=total, first=[Difference(row=key) for _, key in found])
+
+    def make_check(self, code: str, found: Differences, expected: str, otherwise: str) -> Check:
+        """Build a check; `otherwise` describes the rows that differ and follows their number."""
+        actual = f"{count_noun(found.total, 'row')} {otherwise}" if found.total else expected
+        return make_check(code, self.table, found, expected=expected, actual=actual)
+
+
+def check_embeddings(scope: EmbeddingScope) -> Iterator[Check]:
+    """Run all checks of a vector column. There are none if no row has a text."""
+    if not vector_store.has_rows(scope.connection, scope.namespace, scope.embedded):
         return
-    yield from check_presence(connection, namespace, embedded, config)
-    yield from check_origin(connection, namespace, embedded)
-    yield from check_again(connection, namespace, embedded, config, again)
-    yield from check_search(connection, namespace, embedded)
-    if config.target.rls == "all":
-        yield from check_isolation(connection, namespace, embedded, config.tenant.id)
+    yield from check_presence(scope)
+    yield from check_origin(scope)
+    yield from check_re_embedding(scope)
+    yield from check_search(scope)
+    if scope.config.target.rls == "all":
+        yield from check_isolation(scope)
 
 
-def check_presence(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn, config: Config
-) -> Iterator[Check]:
-    """Every text has a vector of the column's length that points somewhere."""
-    yield _check_missing(connection, namespace, embedded, config)
-    width = vector_store.width_of(embedded)
-    query = namespace.sql(
-        "SELECT count(*) OVER (), t.{key}::text {ours} AND t.{vector} IS NOT NULL"
-        " AND (vector_norm(t.{vector}) = 0 OR vector_dims(t.{vector}) <> coalesce(%s, vector_dims(t.{vector})))"
-        " ORDER BY 2 LIMIT %s",
-        **vector_store.names_of(namespace, embedded),
+def check_presence(scope: EmbeddingScope) -> Iterator[Check]:
+    """Check that every text has a vector, that no vector is zero, and that the dimensions are those of the column."""
+    yield _check_missing(scope)
+    found = scope.find_rows(
+        "t.{vector} IS NOT NULL"
+        " AND (vector_norm(t.{vector}) = 0 OR vector_dims(t.{vector}) <> coalesce(%s, vector_dims(t.{vector})))",
+        vector_store.width_of(scope.embedded),
     )
-    found = connection.execute(query, (embedded.collection, width, EXAMPLES)).fetchall()
-    yield _check("vectors: norm", embedded, found, "not zero, as long as the column")
+    yield scope.make_check("vectors: norm", found, "vectors are valid", "with a zero vector or wrong dimensions")
 
 
-def _check_missing(connection: Connection, namespace: Namespace, embedded: VectorColumn, config: Config) -> Check:
-    query = namespace.sql(
-        "SELECT count(*) OVER (), t.{key}::text {ours} AND t.{vector} IS NULL AND NOT EXISTS (SELECT FROM {findings} f"
-        " WHERE f.collection = l.collection AND f.source_id = l.source_id AND f.code = %s) ORDER BY 2 LIMIT %s",
-        **vector_store.names_of(namespace, embedded),
+def _check_missing(scope: EmbeddingScope) -> Check:
+    found = scope.find_rows(
+        "t.{vector} IS NULL AND NOT EXISTS (SELECT FROM {findings} f"
+        " WHERE f.collection = l.collection AND f.source_id = l.source_id AND f.code = %s)",
+        vector_store.EMPTY,
     )
-    found = connection.execute(query, (embedded.collection, vector_store.EMPTY, EXAMPLES)).fetchall()
-    if config.embedding.provider == "none":
-        missing = f"{found[0][0] if found else 0} without one"
-        return Check(check="vectors", table=embedded.table.name, expected="none wanted: provider none", actual=missing)
-    return _check("vectors", embedded, found, "one for every text", "without")
+    if scope.config.embedding.provider == "none":
+        actual = f"{count_noun(found.total, 'row')} without a vector"
+        return make_check("vectors", scope.table, NO_DIFFERENCES, expected="no provider configured", actual=actual)
+    return scope.make_check("vectors", found, "a vector for every text", "without a vector")
 
 
-def check_origin(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> Iterator[Check]:
-    """Every vector is the one that was paid for the text that stands beside it."""
-    made = journal.step_detail(connection, namespace, vector_store.STEP)
-    if made is None:  # nothing was ever embedded
+def check_origin(scope: EmbeddingScope) -> Iterator[Check]:
+    """Check that every vector was computed from the text in the same row."""
+    made = journal.step_detail(scope.connection, scope.namespace, vector_store.STEP)
+    if made is None:  # no text was ever embedded
         return
-    query = namespace.sql(
-        "SELECT count(*) OVER (), t.{key}::text {ours} AND t.{vector} IS NOT NULL AND NOT EXISTS"
+    found = scope.find_rows(
+        "t.{vector} IS NOT NULL AND NOT EXISTS"
         " (SELECT FROM {embeddings} e WHERE e.model = %s AND e.dimensions = %s"
-        " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8')) AND e.vector = t.{vector}) ORDER BY 2 LIMIT %s",
-        **vector_store.names_of(namespace, embedded),
+        " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8')) AND e.vector = t.{vector})",
+        made["model"],
+        made["dimensions"],
     )
-    values = (embedded.collection, made["model"], made["dimensions"], EXAMPLES)
-    found = connection.execute(query, values).fetchall()
-    yield _check("vectors: text", embedded, found, "of the text beside it")
+    yield scope.make_check("vectors: text", found, "vectors match their texts", "with a vector of another text")
 
 
-def check_again(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn, config: Config, most: int
-) -> Iterator[Check]:
-    """A sample is embedded anew and compared: `most` texts, and `SAMPLE` where that costs nothing."""
-    most = max(most, SAMPLE if config.embedding.provider == "local" else 0)
-    provider = open_provider(config.embedding, lambda text: None) if most else None
+def check_re_embedding(scope: EmbeddingScope) -> Iterator[Check]:
+    """Embed a sample of texts again and compare the vectors: `re_embed` texts, or `SAMPLE` if the provider is free."""
+    size = max(scope.re_embed, SAMPLE if scope.config.embedding.provider == "local" else 0)
+    provider = open_provider(scope.config.embedding, lambda text: None) if size else None
     if provider is None:
         return
-    sample = _sample(connection, namespace, embedded, most)
-    texts = [text for _, text in sample]
-    width = vector_store.width_of(embedded) or provider.dimensions
+    sample = _read_sample(scope, size)
+    width = vector_store.width_of(scope.embedded) or provider.dimensions
 
-    async def ask() -> list[Result]:
+    async def embed() -> list[Result]:
         try:
-            return (await provider.embed(texts)).results
+            return (await provider.embed([text for _, text in sample])).results
         finally:
             await provider.close()
 
-    query = namespace.sql(
-        "SELECT {vector} <=> %b::vector FROM {table} t WHERE t.{key}::text = %s",
-        **vector_store.names_of(namespace, embedded),
-    )
-    different = []
-    for (key, _), result in zip(sample, asyncio.run(ask()), strict=True):
+    query = scope.format_query("SELECT {vector} <=> %b::vector FROM {table} t WHERE t.{key}::text = %s")
+    found: list[Difference] = []
+    for (key, _), result in zip(sample, asyncio.run(embed()), strict=True):
         if isinstance(result, Failure):
-            different.append(f"{key}: {result.why}")
+            found.append(Difference(row=key, note=result.why))
             continue
-        spelled = "[" + ",".join(map(repr, vector_store.pad(result.vector, width))) + "]"
-        distance = connection.execute(query, (spelled, key)).fetchone()
-        if distance is None or not distance[0] <= ALIKE:
-            different.append(f"{key}: another vector now")
-    yield Check(
-        check="vectors: again", table=embedded.table.name, expected=len(sample), actual=len(sample) - len(different),
-        differences=len(different), examples=different[:EXAMPLES],
-    )  # fmt: skip
+        vector = "[" + ",".join(map(repr, vector_store.pad(result.vector, width))) + "]"
+        distance = scope.connection.execute(query, (vector, key)).fetchone()
+        if distance is None or not distance[0] <= MAX_DISTANCE:
+            found.append(Difference(row=key, note="embedding again gives a different vector"))
+    size = len(sample)
+    yield make_check("vectors: again", scope.table, Differences.of(found), expected=size, actual=size - len(found))
 
 
-def check_search(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> Iterator[Check]:
-    """A search for a row's own vector, through an index, finds it (or another of the same vector) first."""
-    indexes = vector_indexes.find_indexes(connection, namespace, embedded)
-    if not indexes:  # whether there should be one, the catalog's check says
+def check_search(scope: EmbeddingScope) -> Iterator[Check]:
+    """Check that an index search for a row's own vector returns the row first, or another row with the same vector."""
+    indexes = vector_indexes.find_indexes(scope.connection, scope.namespace, scope.embedded)
+    if not indexes:  # the catalog check reports a missing index
         return
-    sample = _sample(connection, namespace, embedded, SAMPLE)
-    query = namespace.sql(
+    sample = _read_sample(scope, SAMPLE)
+    query = scope.format_query(
         "SELECT t.{key}::text, t.{vector} = (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) FROM {table} t"
         " ORDER BY t.{vector} {operator} (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) LIMIT 1",
         operator=sql.SQL(indexes[0].operator),
-        **vector_store.names_of(namespace, embedded),
     )
-    with connection.transaction(force_rollback=True):
-        connection.execute("SET LOCAL enable_seqscan = off")
-        connection.execute("SET LOCAL enable_sort = off")
-        # Every list, or the longest candidate list there is: what is proven is that the index holds the row.
+    with scope.connection.transaction(force_rollback=True):
+        scope.connection.execute("SET LOCAL enable_seqscan = off")
+        scope.connection.execute("SET LOCAL enable_sort = off")
+        # Search all lists, with the longest candidate list: the check proves that the index contains the row.
         lists = max(index.lists for index in indexes)
         for setting, value in (("ivfflat.probes", lists), ("hnsw.ef_search", 1000)):
-            connection.execute("SELECT set_config(%s, %s, true)", (setting, str(value)))
-        lost = [key for key, _ in sample if not _finds(connection.execute(query, (key, key)).fetchone(), key)]
-        if sample and not _goes_by(connection, query, sample[0][0], {index.name for index in indexes}):
-            lost = ["a search does not go by the index", *(key for key, _ in sample)]
-    yield Check(
-        check="vectors: search", table=embedded.table.name, expected=len(sample),
-        actual=max(0, len(sample) - len(lost)), differences=len(lost), examples=lost[:EXAMPLES],
-    )  # fmt: skip
+            scope.connection.execute("SELECT set_config(%s, %s, true)", (setting, str(value)))
+        found = [
+            Difference(row=key, note="not found by a search for its own vector")
+            for key, _ in sample
+            if not _is_found(scope.connection.execute(query, (key, key)).fetchone(), key)
+        ]
+        if sample and not _uses_index(scope, query, sample[0][0], {index.name for index in indexes}):
+            found.insert(0, Difference(row=f"index {indexes[0].name}", note="searches do not use the index"))
+    size = len(sample)
+    yield make_check(
+        "vectors: search", scope.table, Differences.of(found), expected=size, actual=max(0, size - len(found))
+    )
 
 
-def _goes_by(connection: Connection, query: sql.Composed, key: str, indexes: set[str]) -> bool:
-    plan = connection.execute(sql.SQL("EXPLAIN {}").format(query), (key, key)).fetchall()
+def _uses_index(scope: EmbeddingScope, query: sql.Composed, key: str, indexes: set[str]) -> bool:
+    plan = scope.connection.execute(sql.SQL("EXPLAIN {}").format(query), (key, key)).fetchall()
     return any(re.search(rf"Index Scan using \"?{re.escape(name)}\"? on", line) for (line,) in plan for name in indexes)
 
 
-def _finds(found: Any, key: str) -> bool:
-    return found is not None and (found[0] == key or bool(found[1]))
+def _is_found(row: Any, key: str) -> bool:
+    return row is not None and (row[0] == key or bool(row[1]))
 
 
-def check_isolation(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn, tenant: uuid.UUID
-) -> Iterator[Check]:
-    """What a role that owns nothing finds by vector: its own tenant's rows, nothing as another, nothing as nobody."""
-    if TENANT_COLUMN not in embedded.table.c:
+def check_isolation(scope: EmbeddingScope) -> Iterator[Check]:
+    """Check with a new role that a vector search returns no rows of other tenants."""
+    if TENANT_COLUMN not in scope.embedded.table.c:
         return
-    seen: Mapping[str, int] | str
+    expected = "no rows of other tenants"
     try:
-        with act_as_reader(connection, namespace.rows, [embedded.table.name]):
-            seen = {who: _count_foreign(connection, namespace, embedded, who, tenant) for who in ("own", "other", "no")}
+        found = _search_as_tenants(scope)
     except psycopg.errors.InsufficientPrivilege as error:
-        seen = str(error.diag.message_primary)
-    expected = "rows of the tenant alone"
-    if isinstance(seen, str):
-        yield Check(check="vectors: tenant", table=embedded.table.name, expected=expected, actual=f"skipped: {seen}")
+        actual = f"skipped: {error.diag.message_primary}"
+        yield make_check("vectors: tenant", scope.table, NO_DIFFERENCES, expected=expected, actual=actual)
         return
-    wrong = [f"as {name} tenant: {count} rows of others" for name, count in seen.items() if count]
-    yield Check(
-        check="vectors: tenant", table=embedded.table.name, expected=expected,
-        actual=f"{sum(seen.values())} rows of others", differences=len(wrong), examples=wrong,
-    )  # fmt: skip
+    wrong = [Difference(row=f"search {who}", note=f"{count} rows of other tenants") for who, count in found if count]
+    total = sum(count for _, count in found)
+    actual = f"{count_noun(total, 'row')} of other tenants" if total else expected
+    yield make_check("vectors: tenant", scope.table, Differences.of(wrong), expected=expected, actual=actual)
 
 
-def _count_foreign(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn, who: str, tenant: uuid.UUID
-) -> int:
-    """Rows that a search gives to `who` although they are not theirs."""
-    asking = {"own": str(tenant), "other": str(uuid.uuid4()), "no": ""}[who]
-    connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, asking))
-    width = vector_store.width_of(embedded) or 1
-    query = namespace.sql(
+def _search_as_tenants(scope: EmbeddingScope) -> list[tuple[str, int]]:
+    """Count the rows of other tenants that a new role finds, as each kind of tenant. Rolls everything back."""
+    tenants = (
+        ("as the tenant", str(scope.config.tenant.id)),
+        ("as another tenant", str(uuid.uuid4())),
+        ("without a tenant", ""),
+    )
+    with act_as_reader(scope.connection, scope.namespace.rows, [scope.table]):
+        return [(who, _count_foreign_rows(scope, tenant)) for who, tenant in tenants]
+
+
+def _count_foreign_rows(scope: EmbeddingScope, tenant: str) -> int:
+    """Count the rows of other tenants among the first 1000 results of a search."""
+    scope.connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, tenant))
+    width = vector_store.width_of(scope.embedded) or 1
+    query = scope.format_query(
         "SELECT count(*) FILTER (WHERE found.{tenant}::text <> %s) FROM (SELECT t.{tenant} FROM {table} t"
         " WHERE t.{vector} IS NOT NULL"
         " ORDER BY t.{vector} <=> array_fill(1::real, ARRAY[%s])::vector LIMIT 1000) found",
         tenant=sql.Identifier(TENANT_COLUMN),
-        **vector_store.names_of(namespace, embedded),
     )
-    found = connection.execute(query, (asking, width)).fetchone()
-    assert found is not None  # a count always answers
+    found = scope.connection.execute(query, (tenant, width)).fetchone()
+    assert found is not None  # an aggregate always returns a row
     return int(found[0])
 
 
-def _sample(connection: Connection, namespace: Namespace, embedded: VectorColumn, most: int) -> list[tuple[str, str]]:
-    """(key, text) of rows that have a vector, spread over the table in an order that is the same every time."""
-    query = namespace.sql(
-        "SELECT t.{key}::text, t.{text} {ours} AND t.{vector} IS NOT NULL ORDER BY md5(t.{key}::text) LIMIT %s",
-        **vector_store.names_of(namespace, embedded),
+def _read_sample(scope: EmbeddingScope, size: int) -> list[tuple[str, str]]:
+    """Return (key, text) of rows that have a vector: spread over the table, and the same rows at each call."""
+    query = scope.format_query(
+        "SELECT t.{key}::text, t.{text} {ours} AND t.{vector} IS NOT NULL ORDER BY md5(t.{key}::text) LIMIT %s"
     )
-    return connection.execute(query, (embedded.collection, most)).fetchall()
-
-
-def _check(
-    check: str, embedded: VectorColumn, found: list[Any], expected: str, otherwise: str = "that are not"
-) -> Check:
-    """`found`: (how many there are, key) of rows that are wrong."""
-    differences = int(found[0][0]) if found else 0
-    return Check(
-        check=check, table=embedded.table.name, expected=expected, actual=f"{differences} {otherwise}",
-        differences=differences, examples=[key for _, key in found],
-    )  # fmt: skip
+    return scope.connection.execute(query, (scope.embedded.collection, size)).fetchall()

@@ -1,4 +1,4 @@
-"""What must hold in the target whatever the source says: references, tenants, trees, ids."""
+"""Checks of integrity, independent of the source: references, tenants, trees, IDs."""
 
 from __future__ import annotations
 
@@ -15,86 +15,110 @@ from migrator.mapping.collection import Collection, Tree
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import find_cycle_heads
 from migrator.state import own_transactions
-from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
-from migrator.verification.prescan import PARENTS, RINGS, Edge, Prescan, edges_of, orphans, strangers
+from migrator.verification.model import (
+    EXAMPLES,
+    NO_DIFFERENCES,
+    Check,
+    Difference,
+    Differences,
+    Fault,
+    Scope,
+    count_noun,
+    make_check,
+    passed_check,
+)
+from migrator.verification.prescan import (
+    CYCLES,
+    PARENTS,
+    ForeignKeyColumn,
+    Prescan,
+    dangling_reference,
+    foreign_key_columns,
+    foreign_tenant,
+)
 
 ROOTS = "tree: roots"
-AT_ONCE = 5000  # entries of the ledger
+FETCH_SIZE = 5000  # ledger entries
 
 
-def check_foreign_keys(scope: Scope, survey: Prescan) -> Iterator[Check]:
-    """Every reference leads to a row: by anti-join, whether or not there is a constraint that says so."""
+def check_foreign_keys(scope: Scope, scan: Prescan) -> Iterator[Check]:
+    """Check that every reference leads to a row. An anti-join finds the others, even without a constraint."""
     for table in scope.tables:
-        for edge in edges_of(scope, table):
-            joined = sql.SQL(
-                "FROM {child} c LEFT JOIN {parent} p ON p.{there} = c.{here}"
-                " WHERE c.{here} IS NOT NULL AND p.{there} IS NULL"
-            ).format(**_of_edge(scope, table, edge))
-            note = f"no such row in {edge.other.name}"
-            clean = survey.is_clean(table, orphans(edge.here))
-            yield _edges(scope, "foreign key", table, edge.here, None if clean else joined, note)
+        for key in foreign_key_columns(scope, table):
+            rows = None
+            if scan.has_violation(table, dangling_reference(key.column)):
+                rows = sql.SQL(
+                    "FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column}"
+                    " WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL"
+                ).format(**_identifiers_of_key(scope, table, key))
+            found = _find_rows(scope, key.column, rows, f"no such row in {key.parent.name}")
+            yield make_check("foreign key", f"{table.name}.{key.column}", found, expected=0, actual=found.total)
 
 
-def check_tenants(scope: Scope, survey: Prescan) -> Iterator[Check]:
-    """No row refers to a row of another tenant."""
+def check_tenants(scope: Scope, scan: Prescan) -> Iterator[Check]:
+    """Check that no row refers to a row of another tenant."""
     for table in scope.tables:
-        for edge in edges_of(scope, table):
-            if "tenant_id" not in table.c or "tenant_id" not in edge.other.c:
+        for key in foreign_key_columns(scope, table):
+            if "tenant_id" not in table.c or "tenant_id" not in key.parent.c:
                 continue
-            joined = sql.SQL(
-                "FROM {child} c JOIN {parent} p ON p.{there} = c.{here} WHERE p.tenant_id <> c.tenant_id"
-            ).format(**_of_edge(scope, table, edge))
-            note = f"that row of {edge.other.name} is another tenant's"
-            clean = survey.is_clean(table, strangers(edge.here))
-            yield _edges(scope, "tenant", table, edge.here, None if clean else joined, note)
+            rows = None
+            if scan.has_violation(table, foreign_tenant(key.column)):
+                rows = sql.SQL(
+                    "FROM {child} c JOIN {parent} p ON p.{parent_column} = c.{column} WHERE p.tenant_id <> c.tenant_id"
+                ).format(**_identifiers_of_key(scope, table, key))
+            found = _find_rows(scope, key.column, rows, f"the row in {key.parent.name} belongs to another tenant")
+            yield make_check("tenant", f"{table.name}.{key.column}", found, expected=0, actual=found.total)
 
 
-def _of_edge(scope: Scope, table: Table, edge: Edge) -> dict[str, sql.Composable]:
+def _identifiers_of_key(scope: Scope, table: Table, key: ForeignKeyColumn) -> dict[str, sql.Composable]:
     return {
         "child": scope.namespace.table(table.name),
-        "parent": scope.namespace.table(edge.other.name),
-        "here": sql.Identifier(edge.here),
-        "there": sql.Identifier(edge.there),
+        "parent": scope.namespace.table(key.parent.name),
+        "column": sql.Identifier(key.column),
+        "parent_column": sql.Identifier(key.parent_column),
     }
 
 
-def _edges(scope: Scope, check: str, table: Table, column: str, joined: sql.Composed | None, note: str) -> Check:
-    """The rows `c` that a query finds, with where they lead. None: there are none."""
-    if joined is None:
-        return judged(check, f"{table.name}.{column}", [], expected=0)
-    query = sql.SQL("SELECT count(*) OVER (), c.id::text, c.{here}::text, {newer} {joined} ORDER BY 2 LIMIT {most}")
+def _find_rows(scope: Scope, column: str, rows: sql.Composed | None, note: str) -> Differences:
+    """Return a difference for each row `c` of a query that starts with FROM; None is a query without rows."""
+    if rows is None:
+        return NO_DIFFERENCES
+    query = sql.SQL("SELECT count(*) OVER (), c.id::text, c.{column}::text, {newer} {rows} ORDER BY 2 LIMIT {most}")
     found = scope.connection.execute(
         query.format(
-            here=sql.Identifier(column),
+            column=sql.Identifier(column),
             newer=own_transactions.written_after_run(scope.namespace, "c"),
-            joined=joined,
+            rows=rows,
             most=sql.Literal(EXAMPLES),
         )
     ).fetchall()
-    told = [
-        Difference(row=row, column=column, actual=there, note=note, fault="target" if touched else "")
-        for _, row, there, touched in found
+    differences = [
+        Difference(row=row, column=column, actual=value, note=note, fault="target" if newer else "")
+        for _, row, value, newer in found
     ]
-    return judged(check, f"{table.name}.{column}", told, int(found[0][0]) if found else 0, expected=0)
+    return Differences(total=int(found[0][0]) if found else 0, first=differences)
 
 
-def check_trees(scope: Scope, survey: Prescan) -> Iterator[Check]:
-    """A parent is in the same group as its child, no row is its own ancestor, every group with rows has a root."""
+def check_trees(scope: Scope, scan: Prescan) -> Iterator[Check]:
+    """Check trees: parent and child are in the same group, there is no cycle, and every group has a root."""
     for mapping in scope.chosen.values():
         if mapping.tree is not None:
-            wrong = survey.tables[mapping.table.name].doubtful
-            # Where every parent is there, in its child's group, and older, each group has a row without a parent.
-            rootless = wrong & {PARENTS, RINGS, orphans(mapping.tree.parent)}
-            yield _parents(scope, mapping, mapping.tree) if PARENTS in wrong else _sound(PARENTS, mapping)
-            yield _rings(scope, mapping, mapping.tree) if RINGS in wrong else _sound(RINGS, mapping)
-            yield _roots(scope, mapping, mapping.tree) if rootless else _sound(ROOTS, mapping)
+            table = mapping.table.name
+            violations = scan.tables[table].violations
+            # If every parent exists, is in its child's group and is older, then each group has a root.
+            may_lack_root = violations & {PARENTS, CYCLES, dangling_reference(mapping.tree.parent)}
+            yield (
+                _check_parents(scope, mapping, mapping.tree)
+                if PARENTS in violations
+                else passed_check(PARENTS, table, 0)
+            )
+            yield (
+                _check_cycles(scope, mapping, mapping.tree) if CYCLES in violations else passed_check(CYCLES, table, 0)
+            )
+            yield _check_roots(scope, mapping, mapping.tree) if may_lack_root else passed_check(ROOTS, table, 0)
 
 
-def _sound(check: str, mapping: Collection) -> Check:
-    return judged(check, mapping.table.name, [], expected=0, actual=0)
-
-
-def _names(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
+def _identifiers_of_tree(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
     return {
         "table": scope.namespace.table(mapping.table.name),
         "parent": sql.Identifier(tree.parent),
@@ -104,84 +128,85 @@ def _names(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
     }
 
 
-def _parents(scope: Scope, mapping: Collection, tree: Tree) -> Check:
-    joined = sql.SQL(
+def _check_parents(scope: Scope, mapping: Collection, tree: Tree) -> Check:
+    rows = sql.SQL(
         "FROM {table} c JOIN {table} p ON p.id = c.{parent} WHERE p.{within} <> c.{within} OR p.id = c.id"
-    ).format(**_names(scope, mapping, tree))
-    note = f"that row has another {tree.within}, or is the row itself"
-    check = _edges(scope, PARENTS, mapping.table, tree.parent, joined, note)
-    return judged(check.check, mapping.table.name, check.found, check.differences, expected=0, actual=check.differences)
+    ).format(**_identifiers_of_tree(scope, mapping, tree))
+    found = _find_rows(scope, tree.parent, rows, f"the parent has another {tree.within}, or is the row itself")
+    return make_check(PARENTS, mapping.table.name, found, expected=0, actual=found.total)
 
 
-def _rings(scope: Scope, mapping: Collection, tree: Tree) -> Check:
-    # Only a ring has an edge on which the parent is not older; such edges are few, so the groups they are in are.
+def _check_cycles(scope: Scope, mapping: Collection, tree: Tree) -> Check:
+    # Every cycle has an edge whose parent is not older. Such edges are few, and so are the groups that contain them.
     query = sql.SQL(
-        # Ranks, not the values: PostgreSQL has dates that Python has not.
+        # Ranks instead of values: PostgreSQL has dates that Python cannot represent.
         "SELECT m.id, m.{parent}, rank() OVER (ORDER BY m.{order}), {newer} FROM {table} m"
         " WHERE m.{within} IN (SELECT c.{within} FROM {table} c"
         " JOIN {table} p ON p.id = c.{parent} WHERE (p.{order}, p.id) >= (c.{order}, c.id))"
-    ).format(**_names(scope, mapping, tree))
+    ).format(**_identifiers_of_tree(scope, mapping, tree))
     rows = scope.connection.execute(query).fetchall()
     heads = find_cycle_heads([(row[0].bytes, row[1] and row[1].bytes, row[2]) for row in rows])
-    told = {row[0].bytes: row for row in rows}
+    by_id = {row[0].bytes: row for row in rows}
     note = "the row is its own ancestor"
     found = [
         Difference(
-            row=str(told[head][0]), column=tree.parent, actual=str(told[head][1]), note=note,
-            fault="target" if told[head][3] else "",
+            row=str(by_id[head][0]), column=tree.parent, actual=str(by_id[head][1]), note=note,
+            fault="target" if by_id[head][3] else "",
         )
         for head in heads
     ]  # fmt: skip
-    return judged(RINGS, mapping.table.name, found, expected=0, actual=len(heads))
+    return make_check(CYCLES, mapping.table.name, Differences.of(found), expected=0, actual=len(heads))
 
 
-def _roots(scope: Scope, mapping: Collection, tree: Tree) -> Check:
+def _check_roots(scope: Scope, mapping: Collection, tree: Tree) -> Check:
     query = sql.SQL(
         "SELECT {within}::text FROM {table} WHERE {within} IS NOT NULL GROUP BY {within}"
         " HAVING bool_and({parent} IS NOT NULL) ORDER BY 1"
-    ).format(**_names(scope, mapping, tree))
-    note = f"no row of this {tree.within} is a root"
+    ).format(**_identifiers_of_tree(scope, mapping, tree))
+    note = f"no row with this {tree.within} is a root"
     found = [Difference(row=row, column=tree.parent, note=note) for (row,) in scope.connection.execute(query)]
-    return judged(ROOTS, mapping.table.name, found, expected=0, actual=len(found))
+    return make_check(ROOTS, mapping.table.name, Differences.of(found), expected=0, actual=len(found))
 
 
 def check_ids(scope: Scope) -> Iterator[Check]:
-    """Ids that come from `_id`: the UUID is that of the ObjectId, and gives it back."""
-    asked = {name: mapping for name, mapping in scope.chosen.items() if _comes_from_objectid(mapping)}
-    found = _ids(scope, list(asked))
-    for name, mapping in asked.items():
-        yield judged("ids", mapping.table.name, found[name])
+    """Check that every UUID derived from an ObjectId `_id` is the UUID of that ObjectId, and converts back to it."""
+    derived = {name: mapping for name, mapping in scope.chosen.items() if _is_derived_from_objectid(mapping)}
+    found = _find_id_differences(scope, list(derived))
+    for name, mapping in derived.items():
+        expected = "IDs match `_id`"
+        actual = f"{count_noun(len(found[name]), 'ID')} not derived from `_id`" if found[name] else expected
+        yield make_check("ids", mapping.table.name, Differences.of(found[name]), expected=expected, actual=actual)
 
 
-def _comes_from_objectid(mapping: Collection) -> bool:
-    given = any(mapping.key.column in rule.columns for rule in mapping.rules)  # by a rule instead
+def _is_derived_from_objectid(mapping: Collection) -> bool:
+    set_by_rule = any(mapping.key.column in rule.columns for rule in mapping.rules)
     uuid = kind_of_column(mapping.table.c[mapping.key.column]) == "uuid"
-    return mapping.key.path == "_id" and not given and uuid
+    return mapping.key.path == "_id" and not set_by_rule and uuid
 
 
-def _ids(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:
-    """By collection; of all in one pass over the ledger."""
+def _find_id_differences(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:
+    """Return the differences by collection, after one pass over the ledger."""
     query = scope.namespace.sql(
         "SELECT l.collection, l.source_id, l.target_id, {newer} FROM {ledger} l"
         " WHERE l.collection = ANY(%s) AND l.outcome = 'loaded'"
-        # A document that only its bytes give back may have two fields _id.
+        # A residue that starts with "raw" holds the whole document, which may have two `_id` fields.
         " AND (l.residue IS NULL OR substr(l.residue, 5, 5) <> '\\x0572617700'::bytea)",
         newer=own_transactions.written_after_run(scope.namespace, "l"),
     )
     found: dict[str, list[Difference]] = {name: [] for name in names}
     with scope.connection.transaction(), scope.connection.cursor("ids", binary=True) as cursor:
-        cursor.itersize = AT_ONCE
-        for name, source_id, target_id, touched in cursor.execute(query, (names,)):
-            found[name] += _id_differences(name, bytes(source_id), target_id, "target" if touched else "mapper")
+        cursor.itersize = FETCH_SIZE
+        for name, source_id, target_id, newer in cursor.execute(query, (names,)):
+            found[name] += _compare_id(name, bytes(source_id), target_id, "target" if newer else "mapper")
     return found
 
 
-def _id_differences(name: str, source_id: bytes, target_id: str, fault: Fault) -> Iterator[Difference]:
+def _compare_id(name: str, source_id: bytes, target_id: str, fault: Fault) -> Iterator[Difference]:
     value = decode(source_id).get("_id")
-    wanted = ids.uuid_of(name, value, objectid=True)
-    made = ids.uuid_text(wanted)
+    uuid = ids.uuid_of(name, value, objectid=True)
+    expected = ids.uuid_text(uuid)
     row = f"{name} {format_id(source_id)}"
-    if made != target_id:
-        yield Difference(row=row, column="target_id", expected=made, actual=target_id, fault=fault)
-    elif isinstance(value, ObjectId) and ids.uuid_to_objectid(wanted) != (value.binary, ids.collection_tag(name)):
-        yield Difference(row=row, column="target_id", actual=target_id, note="does not give the ObjectId back")
+    if expected != target_id:
+        yield Difference(row=row, column="target_id", expected=expected, actual=target_id, fault=fault)
+    elif isinstance(value, ObjectId) and ids.uuid_to_objectid(uuid) != (value.binary, ids.collection_tag(name)):
+        yield Difference(row=row, column="target_id", actual=target_id, note="cannot be converted back to the ObjectId")

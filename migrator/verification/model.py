@@ -1,4 +1,4 @@
-"""What a check says, and what all checks look at. Nothing here asks a database."""
+"""The values that all checks share: a difference, a check, the scope of a verification. Nothing here runs a query."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from sqlalchemy import MetaData, Table
 
 from migrator.config.models import Config
 from migrator.mapping.collection import Collection
+from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
+from migrator.verification.check_codes import title_of
 
-EXAMPLES = 10  # how many differences a check spells out
+EXAMPLES = 10  # differences that a check lists
 
 Fault = Literal["source", "target", "mapper", ""]
-BLAME: dict[Fault, str] = {
-    "source": "the source has changed since the run",
-    "target": "the target has changed since the run",
-    "mapper": "the mapping does not give what the run wrote",
+CAUSES: dict[Fault, str] = {
+    "source": "the source changed after the run",
+    "target": "the target changed after the run",
+    "mapper": "the mapping does not produce what the run wrote",
     "": "",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One thing that is not as it should be.
+    """One difference between the target and what it should hold.
 
-    `row` is its id (of a row, a document, an object of the catalog), `column` the column, field or property, '' for all
-    of it. `expected` and `actual` are None where there should be, or is, nothing; values are masked already. `note`
-    says in words what is wrong, `fault` whose doing it is ('' where nobody can tell).
+    `row` is the ID of a row or document, or the name of a catalog object. `column` is the column, field or property, or
+    '' for the whole row. `expected` and `actual` are None if there is no value; values are already redacted. `note`
+    describes the difference. `fault` is the likely cause, '' if unknown.
     """
 
     row: str
@@ -41,16 +43,18 @@ class Difference:
 
     def __str__(self) -> str:
         where = f"{self.row}, {self.column}" if self.column else self.row
+        parts = [where, self._describe_values(), self.note]
+        text = ": ".join(part for part in parts if part)
+        return f"{text} (likely cause: {CAUSES[self.fault]})" if self.fault else text
+
+    def _describe_values(self) -> str:
         if self.expected is not None and self.actual is not None:
-            told = f"{where}: is {self.actual}, should be {self.expected}"
-        elif self.expected is not None and not self.note:
-            told = f"{where}: missing; should be {self.expected}"
-        elif self.actual is not None and not self.note:
-            told = f"{where}: should not be there: {self.actual}"
-        else:
-            told = where
-        told = f"{told}: {self.note}" if self.note else told
-        return f"{told} ({BLAME[self.fault]})" if self.fault else told
+            return f"expected {self.expected}, found {self.actual}"
+        if self.expected is not None and not self.note:
+            return f"missing, expected {self.expected}"
+        if self.actual is not None and not self.note:
+            return f"unexpected: {self.actual}"
+        return ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -60,10 +64,24 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One check on one table or collection.
+class Differences:
+    """All differences of one check: their number, and the first of them."""
 
-    `differences` is how many there are, `found` some of them, `examples` the same in words.
+    total: int
+    first: Sequence[Difference]
+
+    @classmethod
+    def of(cls, every: Sequence[Difference]) -> Differences:
+        """Return the value for a complete list."""
+        return cls(total=len(every), first=every[:EXAMPLES])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """The result of one check on one table, collection or kind of object.
+
+    `expected` and `actual` are numbers, or descriptions if a number says too little. `differences` is the number of
+    differences, `found` holds the first of them, `examples` the same as text.
     """
 
     check: str
@@ -78,8 +96,18 @@ class Check:
     def ok(self) -> bool:
         return self.differences == 0
 
+    @property
+    def title(self) -> str:
+        """What users see instead of the code."""
+        return title_of(self.check)
+
+    @property
+    def summary(self) -> str:
+        """The result in one phrase: a comparison of two numbers, or the description of what was found."""
+        return summarize(self.expected, self.actual)
+
     def without_faults(self) -> Check:
-        """The same where nobody can tell whose doing it is."""
+        """Return the same check without likely causes."""
         if not self.found:
             return self
         found = [replace(each, fault="") for each in self.found]
@@ -98,41 +126,66 @@ class Check:
         }
 
 
-def judged(
-    check: str,
-    table: str,
-    found: Sequence[Difference],
-    differences: int | None = None,
-    *,
-    expected: Any = "no difference",
-    actual: Any = None,
+def summarize(expected: Any, actual: Any) -> str:
+    """Describe the result of a check in one phrase."""
+    if isinstance(expected, int) and isinstance(actual, int):
+        return f"expected {expected:,}, found {actual:,}"
+    return str(actual)
+
+
+def count_noun(count: int, noun: str) -> str:
+    """Return a count with its noun, such as '1 row' or '16 rows'; the plural is formed with an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def make_check(
+    code: str, table: str, found: Differences, *, expected: Any = "no differences", actual: Any = None
 ) -> Check:
-    """A check that found these; `differences` is their number where they are only some."""
-    count = len(found) if differences is None else differences
-    shown = found[:EXAMPLES]
+    """Build a check from its differences. Without `actual` the number of differences is described."""
+    if actual is None:
+        actual = count_noun(found.total, "difference") if found.total else "no differences"
     return Check(
-        check=check, table=table, expected=expected, actual=f"{count:,} differ" if actual is None else actual,
-        differences=count, examples=[str(each) for each in shown], found=shown,
+        check=code, table=table, expected=expected, actual=actual,
+        differences=found.total, examples=[str(each) for each in found.first], found=found.first,
     )  # fmt: skip
 
 
-def equal_counts(check: str, table: str, expected: int, actual: int, note: str = "", fault: Fault = "") -> Check:
-    """Two numbers that must be the same."""
-    differences = abs(expected - actual)
-    note = note or "not as many as there should be"
-    one = Difference(row=table, expected=f"{expected:,}", actual=f"{actual:,}", note=note, fault=fault)
-    found = [one] if differences else []
-    return judged(check, table, found, differences, expected=expected, actual=actual)
+def passed_check(code: str, table: str, expected: Any = "no differences") -> Check:
+    """Build a check without differences."""
+    return make_check(code, table, NO_DIFFERENCES, expected=expected, actual=expected)
+
+
+NO_DIFFERENCES = Differences(total=0, first=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountPair:
+    """Two numbers that must be equal. `note` and `fault` describe the difference if they are not."""
+
+    expected: int
+    actual: int
+    note: str
+    fault: Fault = ""
+
+
+def compare_counts(code: str, table: str, pair: CountPair) -> Check:
+    """Build a check of two numbers; the number of differences is the distance between them."""
+    distance = abs(pair.expected - pair.actual)
+    one = Difference(
+        row=table, expected=f"{pair.expected:,}", actual=f"{pair.actual:,}", note=pair.note, fault=pair.fault
+    )
+    found = Differences(total=distance, first=[one] if distance else [])
+    return make_check(code, table, found, expected=pair.expected, actual=pair.actual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a verification looks at.
+    """What one verification compares.
 
-    `known` are collections that there are rules for. `only` names collections and tables, empty for all; `show` lets
-    values be seen. `source_changed` and `mapper_changed` say whether their fingerprints are not those of the run.
-    `unusable` are tables without the columns that they must have: the catalog's checks tell of them, all others pass
-    over them.
+    `known` holds the collections that have a mapping. `only` names collections and tables, and is empty for all. With
+    `show`, values are not redacted. `source_changed` and `mapper_changed` say whether the fingerprint differs from the
+    fingerprint that the run recorded. `unusable` holds tables that lack required columns: the catalog checks report
+    them, all other checks skip them.
     """
 
     connection: Connection
@@ -146,6 +199,11 @@ class Scope:
     source_changed: bool = False
     mapper_changed: bool = False
     unusable: frozenset[str] = frozenset()
+
+    @property
+    def rows(self) -> RowStore:
+        """The migrated rows of the target."""
+        return RowStore(self.connection, self.namespace, self.mappings)
 
     def has_table(self, name: str) -> bool:
         return not self.only or name in self.only or name in self._tables_of_only
@@ -161,7 +219,7 @@ class Scope:
 
     @property
     def chosen(self) -> dict[str, Collection]:
-        """The mappings that are looked at."""
+        """The mappings to check."""
         return {
             name: mapping
             for name, mapping in self.mappings.items()
@@ -170,7 +228,7 @@ class Scope:
 
     @property
     def tables(self) -> list[Table]:
-        """The tables that are looked at, referenced before referencing."""
+        """The tables to check, each after the tables that it refers to."""
         return [
             table
             for table in self.metadata.sorted_tables

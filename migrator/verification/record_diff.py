@@ -1,8 +1,8 @@
-"""What schema `migrator` keeps against what it would keep now: ledger with residues, rejects, archive, findings …
+"""Compares the records in schema `migrator` with the records that a run would write now.
 
-As with rows: checksums of groups first (by the hash of the whole record), the records of some groups after. BSON counts
-field by field: the order of the top-level fields of a residue, or of a document that was a row for a while, is nobody's
-promise.
+Checksums of groups are compared first (a group is a part of the hash of the whole record), then the records of the
+groups that differ. BSON is compared field by field: the order of the top-level fields of a residue, or of a document
+that was a row for some time, is not guaranteed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,29 @@ from migrator.documents.codec import decode_untrusted, encode, format_id, is_fai
 from migrator.embedding import vector_store
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
-from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
+from migrator.verification.model import (
+    EXAMPLES,
+    Check,
+    Difference,
+    Differences,
+    Fault,
+    Scope,
+    count_noun,
+    make_check,
+    passed_check,
+)
 from migrator.verification.value_diff import describe_pair
 
 GROUPS = 256
-Record = tuple[Any, ...]
-Entries = dict[tuple[Any, ...], list[Record]]
+Key = tuple[Any, ...]
+Record = tuple[Any, ...]  # the other columns, then whether the record was written after the run
+Entries = dict[Key, list[Record]]
 RecordChecksums = dict[tuple[str, int], tuple[int, Any]]  # by collection and group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relation:
-    """A relation of the records: what names a record, and its other columns by kind. `bson` are those that are BSON."""
+class RecordRelation:
+    """A relation of schema `migrator`: key columns, other columns, and which of the other columns are BSON."""
 
     name: str
     key: tuple[str, ...]
@@ -39,40 +50,48 @@ class Relation:
 
 
 BY_DOCUMENT = ("collection", "source_id")
+DOCUMENT = frozenset({"document"})
 RELATIONS = (
-    Relation(name="ledger", key=BY_DOCUMENT, columns=("target_id", "outcome", "residue"), bson=frozenset({"residue"})),
-    Relation(name="rejects", key=BY_DOCUMENT, columns=("reason", "detail", "document"), bson=frozenset({"document"})),
-    Relation(name="archive", key=BY_DOCUMENT, columns=("document",), bson=frozenset({"document"})),
-    Relation(name="findings", key=BY_DOCUMENT, columns=("code", "severity", "detail")),
-    Relation(name="aliases", key=("collection", "claimed"), columns=("target", "owner")),
-    Relation(name="links", key=("collection", "lister"), columns=("listed", "position")),
-    Relation(name="metadata", key=("collection",), columns=("metadata",)),
+    RecordRelation(
+        name="ledger", key=BY_DOCUMENT, columns=("target_id", "outcome", "residue"), bson=frozenset({"residue"})
+    ),
+    RecordRelation(name="rejects", key=BY_DOCUMENT, columns=("reason", "detail", "document"), bson=DOCUMENT),
+    RecordRelation(name="archive", key=BY_DOCUMENT, columns=("document",), bson=DOCUMENT),
+    RecordRelation(name="findings", key=BY_DOCUMENT, columns=("code", "severity", "detail")),
+    RecordRelation(name="aliases", key=("collection", "claimed"), columns=("target", "owner")),
+    RecordRelation(name="links", key=("collection", "lister"), columns=("listed", "position")),
+    RecordRelation(name="metadata", key=("collection",), columns=("metadata",)),
 )
 
 
-def compare_relation(scope: Scope, again: Namespace, relation: Relation, one: RecordChecksums) -> list[Check]:
-    """One relation, of which `one` was summed up in the target."""
-    other = checksum_records(scope, again, relation)
-    groups = [each for each in one.keys() | other.keys() if one.get(each) != other.get(each)]
-    count = sum(records for records, _ in other.values())
+def compare_relation(scope: Scope, scratch: Namespace, relation: RecordRelation, here: RecordChecksums) -> list[Check]:
+    """Compare one relation of the target, whose checksums are `here`, with the same relation of the scratch run."""
+    there = checksum_records(scope, scratch, relation)
+    groups = [each for each in here.keys() | there.keys() if here.get(each) != there.get(each)]
+    expected = f"{count_noun(sum(records for records, _ in there.values()), 'record')} equal to the source"
     if not groups:
-        told = f"{count:,} records as the source maps"
-        return [judged(relation.name, "migrator", [], expected=told, actual="the same")]
+        return [passed_check(relation.name, "migrator", expected)]
     numbers = sorted({number for _, number in groups})
-    here, there = (_read(scope, place, relation, numbers) for place in (scope.namespace, again))
-    keys = sorted(here.keys() | there.keys(), key=repr)
+    actual_records, expected_records = (_read(scope, place, relation, numbers) for place in (scope.namespace, scratch))
+    comparison = _KeyComparison(scope=scope, relation=relation)
     found: list[Difference] = []
     total = 0
-    for key in keys:
-        one_more = _compare(scope, relation, key, here.get(key, []), there.get(key, []), total)
-        total += bool(one_more)
-        found += one_more
-    return [judged(relation.name, "migrator", found, total, expected="as the source maps")]
+    for key in sorted(actual_records.keys() | expected_records.keys(), key=repr):
+        pair = comparison.match(actual_records.get(key, []), expected_records.get(key, []))
+        if not pair.is_empty:
+            total += 1
+            found += comparison.describe(key, pair) if len(found) < EXAMPLES else []
+    differences = Differences(total=total, first=found[:EXAMPLES])
+    actual = f"{count_noun(total, 'record')} different from the source" if total else expected
+    return [make_check(relation.name, "migrator", differences, expected=expected, actual=actual)]
 
 
-def _condition(scope: Scope, relation: Relation) -> sql.Composable:
-    """Which records are compared. Links are those of a collection's field; what a stage adds that no rehearsal has is
-    left out."""
+def _condition(scope: Scope, relation: RecordRelation) -> sql.Composable:
+    """Return the SQL condition of the records to compare.
+
+    Findings of the embedding stage are skipped, because the scratch run does not embed. The collection of a link is
+    followed by the name of the field.
+    """
     parts: list[sql.Composable] = [sql.SQL("true")]
     if relation.name == "findings":
         parts.append(sql.SQL("code <> ALL({})").format(sql.Literal(list(vector_store.CODES))))
@@ -82,17 +101,18 @@ def _condition(scope: Scope, relation: Relation) -> sql.Composable:
     return sql.SQL(" AND ").join(parts)
 
 
-def _hash(relation: Relation) -> sql.Composed:
+def _hash(relation: RecordRelation) -> sql.Composed:
     columns = sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns))
     return sql.SQL("hash_record_extended(ROW({}), 0)").format(columns)
 
 
-def checksum_records(scope: Scope, namespace: Namespace, relation: Relation) -> RecordChecksums:
-    """Number and checksum of the records of each group. A sum: the same record may be there twice.
+def checksum_records(scope: Scope, namespace: Namespace, relation: RecordRelation) -> RecordChecksums:
+    """Return the number and the checksum of the records in each group.
 
-    A record that was changed is in one group here and in another there: both differ, and both are read.
+    The checksum is a sum, because the same record may exist twice. A changed record is in different groups on the two
+    sides, so both groups differ and are read.
     """
-    # OFFSET 0: each record is hashed once, and what is grouped is narrow, as with rows.
+    # OFFSET 0 makes PostgreSQL hash each record once and group narrow rows.
     query = sql.SQL(
         "SELECT collection, h & {last}, count(*), sum(h) FROM"
         " (SELECT collection, {hash} AS h FROM {relation} WHERE {only} OFFSET 0) hashed GROUP BY 1, 2"
@@ -106,8 +126,8 @@ def checksum_records(scope: Scope, namespace: Namespace, relation: Relation) -> 
     return {(collection, group): (count, checksum) for collection, group, count, checksum in found}
 
 
-def _read(scope: Scope, namespace: Namespace, relation: Relation, groups: list[int]) -> Entries:
-    """The records of some groups by their key, each with whether it was written after the run."""
+def _read(scope: Scope, namespace: Namespace, relation: RecordRelation, groups: list[int]) -> Entries:
+    """Read the records of some groups, by key."""
     query = sql.SQL("SELECT {columns}, {newer} FROM {relation} t WHERE {only} AND {hash} & {last} = ANY(%s)").format(
         columns=sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns)),
         newer=own_transactions.written_after_run(scope.namespace, "t"),
@@ -123,54 +143,86 @@ def _read(scope: Scope, namespace: Namespace, relation: Relation, groups: list[i
     return entries
 
 
-def _compare(
-    scope: Scope, relation: Relation, key: tuple[Any, ...], here: list[Record], there: list[Record], before: int
-) -> list[Difference]:
-    """The records of one key; the words for them only while there are few."""
-    extra, missing = _without(relation, here, there), _without(relation, there, here)
-    if not extra and not missing:
-        return []
-    if before >= EXAMPLES:
-        return [Difference(row="")]
-    row = _name(relation, key)
-    if len(extra) == len(missing) == 1:
-        return list(_columns(scope, relation, row, extra[0], missing[0]))
-    told = []
-    for record in missing:
-        told.append(Difference(row=row, note=f"missing: {_tell(relation, record)}", fault=_of_missing(scope, key)))
-    for record in extra:
-        fault: Fault = "target" if record[-1] else "source" if scope.source_changed else ""
-        told.append(Difference(row=row, note=f"should not be there: {_tell(relation, record)}", fault=fault))
-    return told
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unmatched:
+    """The records of one key that have no equal on the other side."""
+
+    extra: list[Record]
+    missing: list[Record]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.extra and not self.missing
 
 
-def _of_missing(scope: Scope, key: tuple[Any, ...]) -> Fault:
-    """A record that should be there and is not: was lost, where the journal says that as many documents were read."""
-    if scope.source_changed:
-        return "source"
-    return "target"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeyComparison:
+    """Compares the records that have the same key."""
 
+    scope: Scope
+    relation: RecordRelation
 
-def _without(relation: Relation, some: list[Record], others: list[Record]) -> list[Record]:
-    """The records that have no equal among the others; equal ones go in pairs."""
-    left = [_canonical(relation, each) for each in others]
-    kept = []
-    for record in some:
-        form = _canonical(relation, record)
-        if form in left:
-            left.remove(form)
-        else:
-            kept.append(record)
-    return kept
+    def match(self, actual: list[Record], expected: list[Record]) -> _Unmatched:
+        """Pair equal records and return the others."""
+        return _Unmatched(extra=self._subtract(actual, expected), missing=self._subtract(expected, actual))
 
+    def _subtract(self, some: list[Record], others: list[Record]) -> list[Record]:
+        left = [self._canonical(each) for each in others]
+        rest = []
+        for record in some:
+            form = self._canonical(record)
+            if form in left:
+                left.remove(form)
+            else:
+                rest.append(record)
+        return rest
 
-def _canonical(relation: Relation, record: Record) -> Record:
-    pairs = zip(relation.columns, record, strict=False)
-    return tuple(sort_fields(value) if name in relation.bson and value is not None else value for name, value in pairs)
+    def _canonical(self, record: Record) -> Record:
+        pairs = zip(self.relation.columns, record, strict=False)
+        bson = self.relation.bson
+        return tuple(sort_fields(value) if name in bson and value is not None else value for name, value in pairs)
+
+    def describe(self, key: Key, pair: _Unmatched) -> Iterator[Difference]:
+        """Yield the differences of one key."""
+        row = self._name(key)
+        if len(pair.extra) == len(pair.missing) == 1:
+            yield from self._compare_columns(row, pair.extra[0], pair.missing[0])
+            return
+        # A missing record was lost in the target, unless the source now has other documents than the run read.
+        fault: Fault = "source" if self.scope.source_changed else "target"
+        for record in pair.missing:
+            yield Difference(row=row, note=f"missing: {self._format(record)}", fault=fault)
+        for record in pair.extra:
+            fault = "target" if record[-1] else "source" if self.scope.source_changed else ""
+            yield Difference(row=row, note=f"unexpected: {self._format(record)}", fault=fault)
+
+    def _name(self, key: Key) -> str:
+        collection, *rest = key
+        if not rest:
+            return str(collection)
+        return f"{collection} {format_id(rest[0]) if self.relation.key == BY_DOCUMENT else rest[0]}"
+
+    def _compare_columns(self, row: str, actual: Record, expected: Record) -> Iterator[Difference]:
+        one, other = self._canonical(actual), self._canonical(expected)
+        fault: Fault = "target" if actual[-1] else "source" if self.scope.source_changed else "mapper"
+        for place, name in enumerate(self.relation.columns):
+            if one[place] == other[place]:
+                continue
+            column, kind = name, "uuid" if name not in (*self.relation.bson, "metadata") else "bytea"
+            if kind == "bytea":
+                column = f"{name}{_find_field(one[place], other[place])}"
+            pair = describe_pair(kind, _to_text(expected[place]), _to_text(actual[place]), self.scope.show)
+            yield Difference(row=row, column=column, expected=pair.expected, actual=pair.actual, fault=fault)
+
+    def _format(self, record: Record) -> str:
+        """Return a record as text, without BSON."""
+        pairs = zip(self.relation.columns, record, strict=False)
+        hidden = (*self.relation.bson, "metadata")
+        return ", ".join(f"{name} {value}" for name, value in pairs if name not in hidden and value is not None)
 
 
 def sort_fields(raw: bytes) -> bytes:
-    """BSON with its top-level fields sorted, and those of a residue's `set`; what cannot be decoded as it is."""
+    """Sort the top-level fields of BSON, and the fields of a residue's `set`. Damaged BSON is returned unchanged."""
     try:
         document = decode_untrusted(raw)
     except InvalidBSON:
@@ -182,27 +234,7 @@ def sort_fields(raw: bytes) -> bytes:
     return encode(dict(sorted(document.items())))
 
 
-def _name(relation: Relation, key: tuple[Any, ...]) -> str:
-    collection, *rest = key
-    if not rest:
-        return str(collection)
-    return f"{collection} {format_id(rest[0]) if relation.key == BY_DOCUMENT else rest[0]}"
-
-
-def _columns(scope: Scope, relation: Relation, row: str, actual: Record, expected: Record) -> Iterator[Difference]:
-    one, other = _canonical(relation, actual), _canonical(relation, expected)
-    fault: Fault = "target" if actual[-1] else "source" if scope.source_changed else "mapper"
-    for place, name in enumerate(relation.columns):
-        if one[place] == other[place]:
-            continue
-        column, kind = name, "uuid" if name not in (*relation.bson, "metadata") else "bytea"
-        if kind == "bytea":
-            column = f"{name}{_inside(one[place], other[place])}"
-        want, have, _ = describe_pair(kind, _text(expected[place]), _text(actual[place]), scope.show)
-        yield Difference(row=row, column=column, expected=want, actual=have, fault=fault)
-
-
-def _text(value: Any) -> str | None:
+def _to_text(value: Any) -> str | None:
     if isinstance(value, bytes):
         try:
             return str(decode_untrusted(value))
@@ -211,8 +243,8 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _inside(one: Any, other: Any) -> str:
-    """The first field in which two pieces of BSON differ, as the end of a path."""
+def _find_field(one: Any, other: Any) -> str:
+    """Return the first field in which two BSON documents differ, as ' at FIELD'; '' if there is none."""
     try:
         left, right = (decode_untrusted(each) if each is not None else {} for each in (one, other))
     except InvalidBSON:
@@ -224,9 +256,3 @@ def _inside(one: Any, other: Any) -> str:
                 if name not in a or name not in b or encode({"": a[name]}) != encode({"": b[name]}):
                     return f" at {part}.{name}" if part else f" at {name}"
     return ""
-
-
-def _tell(relation: Relation, record: Record) -> str:
-    """A record in words: no BSON of it."""
-    pairs = zip(relation.columns, record, strict=False)
-    return ", ".join(f"{n} {v}" for n, v in pairs if n not in (*relation.bson, "metadata") and v is not None)

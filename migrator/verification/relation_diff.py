@@ -1,6 +1,7 @@
-"""Tables and records of the target against what a rehearsal made of the source, several at once.
+"""Compares the tables and records of the target with those of a scratch run, several at a time.
 
-What is in the target is summed up while the rehearsal settles its largest table, which is one session's work.
+The checksums of the target are computed while the scratch run reconciles its largest table, because that step uses one
+session only.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ from migrator.state.records import Connection, Namespace
 from migrator.verification import record_diff, row_diff
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
-from migrator.verification.record_diff import RELATIONS, Relation
+from migrator.verification.record_diff import RELATIONS, RecordRelation
 
 STEP = "compare"
 
 
 class ScratchComparison:
-    """Of one rehearsal, in the place `again`. Leaving the block early cancels what is being summed up."""
+    """Compares the target with the scratch run in the namespace `scratch`.
 
-    def __init__(self, scope: Scope, survey: Prescan, again: Namespace, open_crew: Callable[[int], Scheduler]) -> None:
-        self._scope, self._survey, self._again, self._open_crew = scope, survey, again, open_crew
+    Leaving the `with` block early cancels the queries that are still running.
+    """
+
+    def __init__(
+        self, scope: Scope, scan: Prescan, scratch: Namespace, open_scheduler: Callable[[int], Scheduler]
+    ) -> None:
+        self._scope, self._scan, self._scratch, self._open_scheduler = scope, scan, scratch, open_scheduler
         self._mappings = list(scope.chosen.values())
         self._exits = ExitStack()
-        self._crew: Scheduler | None = None
-        self._rows: dict[str, row_diff.RangeChecksums] = {}
-        self._records: dict[str, record_diff.RecordChecksums] = {}
+        self._scheduler: Scheduler | None = None
+        self._row_checksums: dict[str, row_diff.RangeChecksums] = {}
+        self._record_checksums: dict[str, record_diff.RecordChecksums] = {}
         self._checks: dict[str, list[Check]] = {}
 
     def __enter__(self) -> Self:
@@ -42,54 +48,55 @@ class ScratchComparison:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._exits.__exit__(kind, error, at)
 
-    def begin(self, table: str) -> None:
-        """The rehearsal has all rows of a table: if it is the largest, little is left to do but to settle it."""
-        tables = self._survey.tables
+    def on_table_loaded(self, table: str) -> None:
+        """Start the checksums of the target once the scratch run has loaded all rows of the largest table."""
+        tables = self._scan.tables
         sizes = {name: tables[name].rows for name in (mapping.table.name for mapping in self._mappings)}
-        if self._crew is None and sizes.get(table, 0) == max(sizes.values(), default=0):
-            self._crew = self._sum_up()
+        if self._scheduler is None and sizes.get(table, 0) == max(sizes.values(), default=0):
+            self._scheduler = self._start_checksums()
 
-    def finish(self, emit: Emit) -> list[Check]:
-        """The rehearsal is done: all checks."""
+    def compare(self, emit: Emit) -> list[Check]:
+        """Compare all tables and records, after the scratch run has ended."""
         emit(StepStarted(step=STEP, unit="relations"))
-        crew = self._crew or self._sum_up()
-        for _ in crew.as_completed():
+        scheduler = self._scheduler or self._start_checksums()
+        for _ in scheduler.as_completed():
             pass
         for mapping in self._mappings:
-            self._do(crew, partial(self._compare_rows, mapping))
+            self._submit(scheduler, partial(self._compare_rows, mapping))
         for relation in RELATIONS:
-            self._do(crew, partial(self._compare_records, relation))
-        for _ in crew.as_completed():
+            self._submit(scheduler, partial(self._compare_records, relation))
+        for _ in scheduler.as_completed():
             emit(StepAdvanced(step=STEP, done=len(self._checks)))
         order = [*(mapping.name for mapping in self._mappings), *(relation.name for relation in RELATIONS)]
-        found = [check for name in order for check in self._checks[name]]
-        emit(StepFinished(step=STEP, note=f"{len(found)} checks"))
-        return found
+        checks = [check for name in order for check in self._checks[name]]
+        emit(StepFinished(step=STEP, note=f"{len(checks)} checks"))
+        return checks
 
-    def _sum_up(self) -> Scheduler:
-        crew = self._exits.enter_context(self._open_crew(len(RELATIONS) + len(self._mappings)))
+    def _start_checksums(self) -> Scheduler:
+        scheduler = self._exits.enter_context(self._open_scheduler(len(RELATIONS) + len(self._mappings)))
         for relation in RELATIONS:
-            self._do(crew, partial(self._sum_records, relation))
+            self._submit(scheduler, partial(self._checksum_records, relation))
         for mapping in self._mappings:
-            self._do(crew, partial(self._sum_rows, mapping))
-        return crew
+            self._submit(scheduler, partial(self._checksum_rows, mapping))
+        return scheduler
 
-    def _do(self, crew: Scheduler, act: Callable[[Scope], None]) -> None:
-        def act_there(connection: Connection) -> None:
+    def _submit(self, scheduler: Scheduler, act: Callable[[Scope], None]) -> None:
+        def act_with_connection(connection: Connection) -> None:
             act(replace(self._scope, connection=connection))
 
-        crew.submit(ScheduledTask(name=STEP, act=act_there))
+        scheduler.submit(ScheduledTask(name=STEP, act=act_with_connection))
 
-    def _sum_rows(self, mapping: Collection, scope: Scope) -> None:
-        self._rows[mapping.name] = row_diff.checksum_ranges(scope, mapping, every=self._survey.is_alone(mapping))
+    def _checksum_rows(self, mapping: Collection, scope: Scope) -> None:
+        every = self._scan.has_only_migrated_rows(mapping)
+        self._row_checksums[mapping.name] = row_diff.checksum_ranges(scope, mapping, every=every)
 
-    def _sum_records(self, relation: Relation, scope: Scope) -> None:
-        self._records[relation.name] = record_diff.checksum_records(scope, scope.namespace, relation)
+    def _checksum_records(self, relation: RecordRelation, scope: Scope) -> None:
+        self._record_checksums[relation.name] = record_diff.checksum_records(scope, scope.namespace, relation)
 
     def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
-        here = self._rows[mapping.name]
-        self._checks[mapping.name] = row_diff.compare_table(scope, self._again, mapping, here)
+        here = self._row_checksums[mapping.name]
+        self._checks[mapping.name] = row_diff.compare_table(scope, self._scratch, mapping, here)
 
-    def _compare_records(self, relation: Relation, scope: Scope) -> None:
-        here = self._records[relation.name]
-        self._checks[relation.name] = record_diff.compare_relation(scope, self._again, relation, here)
+    def _compare_records(self, relation: RecordRelation, scope: Scope) -> None:
+        here = self._record_checksums[relation.name]
+        self._checks[relation.name] = record_diff.compare_relation(scope, self._scratch, relation, here)

@@ -1,4 +1,4 @@
-"""The source against what PostgreSQL alone rebuilds, document by document: the proof that nothing is lost."""
+"""Compares source documents with the documents that PostgreSQL alone rebuilds, to prove that nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,59 +19,65 @@ from migrator.postgres.copy_format import kind_of_column
 from migrator.sources.base import Batch
 from migrator.state import own_transactions
 from migrator.verification import attribution
-from migrator.verification.model import EXAMPLES, Check, Difference, Fault, Scope, judged
+from migrator.verification.model import EXAMPLES, Check, Difference, Differences, Fault, Scope, make_check
 
-BATCH = 2000
+BATCH = 2000  # documents
 
 
 @dataclass(slots=True)
-class Counts:
-    """What became of some documents of a collection; `found` are the first of the differences."""
+class RoundTripCounts:
+    """Result for some documents of a collection: read, different, and the first differences."""
 
     read: int = 0
-    wrong: int = 0
+    different: int = 0
     found: list[Difference] = field(default_factory=list)
 
-    def add(self, other: Counts) -> None:
-        self.read, self.wrong = self.read + other.read, self.wrong + other.wrong
+    def add(self, other: RoundTripCounts) -> None:
+        self.read, self.different = self.read + other.read, self.different + other.different
         self.found += other.found[: EXAMPLES - len(self.found)]
 
     def as_json(self) -> dict[str, Any]:
-        return {"read": self.read, "wrong": self.wrong, "found": [each.as_json() for each in self.found]}
+        return {"read": self.read, "different": self.different, "found": [each.as_json() for each in self.found]}
 
     @classmethod
-    def from_json(cls, told: Any) -> Counts:
-        return cls(told["read"], told["wrong"], [Difference(**each) for each in told["found"]])
+    def from_json(cls, values: Any) -> RoundTripCounts:
+        return cls(values["read"], values["different"], [Difference(**each) for each in values["found"]])
 
 
-def tally_batches(scope: Scope, batches: Iterable[Batch], share: float = 1.0) -> Iterator[tuple[str, Counts]]:
-    """(collection, what became of it) of every batch; below a `share` of 1, of the first and so many of the rest."""
+def compare_batches(
+    scope: Scope, batches: Iterable[Batch], share: float = 1.0
+) -> Iterator[tuple[str, RoundTripCounts]]:
+    """Compare batches and yield (collection, counts) for each.
+
+    With a `share` below 1, only the first batch and that share of the others are compared.
+    """
     for number, batch in enumerate(batches):
         if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
             raws = list(raw_bson.split_documents(batch.data))
-            wrong = list(compare_documents(scope, batch.collection, raws))
-            yield batch.collection, Counts(len(raws), len(wrong), wrong[:EXAMPLES])
+            found = list(compare_documents(scope, batch.collection, raws))
+            yield batch.collection, RoundTripCounts(len(raws), len(found), found[:EXAMPLES])
 
 
-def judge_trip(names: list[str], tallies: Mapping[str, Counts], share: float) -> Iterator[Check]:
-    sampled = "" if share == 1.0 else f" of a sample of {share:.0%}"
+def make_checks(names: list[str], counts: Mapping[str, RoundTripCounts], share: float) -> Iterator[Check]:
+    """Build one check per collection."""
     for name in names:
-        each = tallies.get(name, Counts())
-        expected: Any = f"{each.read:,}{sampled}" if sampled else each.read
-        yield judged("round trip", name, each.found, each.wrong, expected=expected, actual=each.read - each.wrong)
+        each = counts.get(name, RoundTripCounts())
+        found = Differences(total=each.different, first=each.found)
+        expected: Any = each.read if share == 1.0 else f"{each.read:,} (sample of {share:.0%})"
+        yield make_check("round trip", name, found, expected=expected, actual=each.read - each.different)
 
 
 def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Difference]:
-    """Those of some documents of a collection that PostgreSQL does not have."""
-    kept = _kept(scope, name, raws)
+    """Yield a difference for each document of a collection that PostgreSQL cannot rebuild."""
+    rebuilt = _rebuild_documents(scope, name, raws)
     for raw in raws:
         source_id = raw_bson.source_id(raw)
-        candidates = kept.get(source_id, [])
-        difference = _difference(raw, [each.raw for each in candidates])
+        candidates = rebuilt.get(source_id, [])
+        difference = _compare(raw, [each.raw for each in candidates])
         if difference is not None:
             path, note = difference
-            touched = any(each.touched or _touched(scope, name, each.row) for each in candidates)
-            fault: Fault = "target" if touched else "source"
+            newer = any(each.newer or _is_newer(scope, name, each.row) for each in candidates)
+            fault: Fault = "target" if newer else "source"
             if not candidates and not scope.source_changed:
                 fault = "target"
             yield Difference(row=f"{name} {format_id(source_id)}", column=path, note=note, fault=fault)
@@ -79,58 +85,66 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A document that PostgreSQL gives back; None where its residue is damaged. `touched`: changed since the run, which
-    of one with a `row` (a target id) is still to be asked."""
+    """A document from PostgreSQL, None if its residue is damaged.
+
+    `newer` tells whether it was written after the run. For a document that was rebuilt from a `row` (a target ID), the
+    caller must query that separately.
+    """
 
     raw: bytes | None
-    touched: bool = False
+    newer: bool = False
     row: str | None = None
 
 
-def _kept(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuilt]]:
-    """What PostgreSQL has for some documents, by source_id (a dump may hold an `_id` twice)."""
-    asked = [raw_bson.source_id(raw) for raw in raws]
-    kept: dict[bytes, list[Rebuilt]] = defaultdict(list)
-    template = "SELECT r.source_id, r.document, {newer} FROM {relation} r WHERE collection = %s AND source_id = ANY(%s)"
+def _rebuild_documents(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuilt]]:
+    """Return the rebuilt documents by source_id. A dump may contain the same `_id` twice."""
+    source_ids = [raw_bson.source_id(raw) for raw in raws]
+    rebuilt: dict[bytes, list[Rebuilt]] = defaultdict(list)
     for relation in ("rejects", "archive"):
-        whole = sql.SQL(template).format(
+        query = sql.SQL(
+            "SELECT r.source_id, r.document, {newer} FROM {relation} r WHERE collection = %s AND source_id = ANY(%s)"
+        ).format(
             newer=own_transactions.written_after_run(scope.namespace, "r"),
             relation=sql.Identifier(scope.namespace.records, relation),
         )
-        for source_id, document, touched in scope.connection.execute(whole, (name, asked), binary=True):
-            kept[bytes(source_id)].append(Rebuilt(bytes(document), touched))
+        for source_id, document, newer in scope.connection.execute(query, (name, source_ids), binary=True):
+            rebuilt[bytes(source_id)].append(Rebuilt(bytes(document), newer))
     if name not in scope.mappings:
-        query = scope.namespace.sql(
-            "SELECT l.source_id, l.residue, {newer} FROM {ledger} l"
-            " WHERE l.collection = %s AND l.source_id = ANY(%s) AND l.outcome = 'loaded'",
-            newer=own_transactions.written_after_run(scope.namespace, "l"),
-        )
-        for source_id, residue, touched in scope.connection.execute(query, (name, asked), binary=True):
-            kept[bytes(source_id)].append(
-                Rebuilt(None if residue is None else raw_document_of(bytes(residue)), touched)
-            )
+        for source_id, residue, newer in _read_residues(scope, name, source_ids):
+            rebuilt[source_id].append(Rebuilt(None if residue is None else raw_document_of(residue), newer))
     elif name in scope.chosen:
         mapping = scope.mappings[name]
-        ids = _loaded(scope, mapping, asked)
-        found = attribution.rebuild_safely(scope.connection, scope.namespace, scope.mappings, mapping, ids)
+        ids = _read_target_ids(scope, mapping, source_ids)
+        found = attribution.rebuild_safely(scope.rows, mapping, ids)
         for source_id, key, document in found:
-            kept[source_id].append(Rebuilt(document, row=key))
-    return kept
+            rebuilt[source_id].append(Rebuilt(document, row=key))
+    return rebuilt
 
 
-def _loaded(scope: Scope, mapping: Collection, asked: list[bytes]) -> list[str]:
-    """Target ids of loaded documents."""
+def _read_residues(scope: Scope, name: str, source_ids: list[bytes]) -> Iterator[tuple[bytes, bytes | None, bool]]:
+    """Yield (source_id, residue, newer) of loaded documents whose collection has no table of its own."""
+    query = scope.namespace.sql(
+        "SELECT l.source_id, l.residue, {newer} FROM {ledger} l"
+        " WHERE l.collection = %s AND l.source_id = ANY(%s) AND l.outcome = 'loaded'",
+        newer=own_transactions.written_after_run(scope.namespace, "l"),
+    )
+    for source_id, residue, newer in scope.connection.execute(query, (name, source_ids), binary=True):
+        yield bytes(source_id), None if residue is None else bytes(residue), newer
+
+
+def _read_target_ids(scope: Scope, mapping: Collection, source_ids: list[bytes]) -> list[str]:
+    """Return the target IDs of loaded documents."""
     query = scope.namespace.sql(
         "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
     )
-    found = scope.connection.execute(query, (mapping.name, asked)).fetchall()
-    # An entry whose id cannot be one leads nowhere, and would be an error in the question for its row.
+    found = scope.connection.execute(query, (mapping.name, source_ids)).fetchall()
+    # A damaged entry may hold an ID that is not a UUID. A query for its row would fail.
     uuids = kind_of_column(mapping.table.c[mapping.key.column]) == "uuid"
     return [target for (target,) in found if target and (not uuids or is_uuid(target))]
 
 
-def _touched(scope: Scope, name: str, row: str | None) -> bool:
-    """Whether a row, or its ledger entry, was changed since the run."""
+def _is_newer(scope: Scope, name: str, row: str | None) -> bool:
+    """Tell whether a row or its ledger entry was written after the run."""
     if row is None:
         return False
     mapping = scope.mappings[name]
@@ -142,21 +156,21 @@ def _touched(scope: Scope, name: str, row: str | None) -> bool:
         table=scope.namespace.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
     )
-    return any(touched for (touched,) in scope.connection.execute(query, (name, row)))
+    return any(newer for (newer,) in scope.connection.execute(query, (name, row)))
 
 
-def _difference(raw: bytes, candidates: list[bytes | None]) -> tuple[str, str] | None:
-    """None where one of the candidates is this document; else where it differs and what is wrong, without values."""
+def _compare(raw: bytes, candidates: list[bytes | None]) -> tuple[str, str] | None:
+    """Return None if a candidate equals the document, otherwise the path of the difference and a note."""
     if raw in candidates:
         return None
     document = _decode(raw)
-    if document is None:  # such a document is equal to its bytes alone
-        return "", "its bytes are not in the target"
+    if document is None:  # BSON that cannot be decoded is equal to identical bytes only
+        return "", "the original bytes are not in the target"
     others = [other for each in candidates if each is not None and (other := _decode(each)) is not None]
     if not others:
-        return "", "its residue is damaged" if candidates else "nothing in the target"
+        return "", "its residue is damaged" if candidates else "missing in the target"
     paths = [first_difference(document, other) for other in others]
-    return None if None in paths else (paths[0] or "", "the document that the target gives back is another one")
+    return None if None in paths else (paths[0] or "", "the rebuilt document differs from the source")
 
 
 def _decode(raw: bytes) -> Document | None:
@@ -167,22 +181,22 @@ def _decode(raw: bytes) -> Document | None:
 
 
 def first_difference(one: Document, other: Document) -> str | None:
-    """The first path at which two documents differ; the order of top-level fields does not count."""
+    """Return the first path at which two documents differ, ignoring the order of top-level fields."""
     for key in sorted(one.keys() | other.keys()):
         if key not in one or key not in other:
             return key
         if not same(one[key], other[key]):
-            return _inside(key, one[key], other[key])
+            return _narrow_path(key, one[key], other[key])
     return None
 
 
-def _inside(path: str, one: Any, other: Any) -> str:
+def _narrow_path(path: str, one: Any, other: Any) -> str:
     if isinstance(one, dict) and isinstance(other, dict) and list(one) == list(other):
         for key in one:
             if not same(one[key], other[key]):
-                return _inside(f"{path}.{key}", one[key], other[key])
+                return _narrow_path(f"{path}.{key}", one[key], other[key])
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for index, (left, right) in enumerate(zip(one, other, strict=True)):
             if not same(left, right):
-                return _inside(f"{path}.{index}", left, right)
+                return _narrow_path(f"{path}.{index}", left, right)
     return path

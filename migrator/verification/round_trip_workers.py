@@ -1,16 +1,16 @@
-"""The round trip of a whole source: parts in worker processes, streams here, and what is done is remembered.
+"""Runs the round trip of a whole source: partitions in worker processes, streamed collections in this process.
 
-A finished part is a step of the rehearsal's journal: a verification that was killed does not do it again.
+Each finished partition is a step in the journal of the scratch run. A verification that was killed resumes after it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
@@ -23,7 +23,7 @@ from migrator.state import journal, partitions
 from migrator.state.records import Namespace
 from migrator.targets.server import connect_worker
 from migrator.verification.model import Check, Scope
-from migrator.verification.round_trip import BATCH, Counts, judge_trip, tally_batches
+from migrator.verification.round_trip import BATCH, RoundTripCounts, compare_batches, make_checks
 
 SIZE = 4 << 20  # bytes of a batch
 STEP = "round trip"
@@ -31,7 +31,7 @@ STEP = "round trip"
 
 @dataclass(frozen=True, kw_only=True)
 class RoundTripJob:
-    """What a worker process needs. Picklable; holds secrets, so it is never shown."""
+    """What a worker process needs. Picklable. Contains secrets, so `repr` does not show the fields."""
 
     config: Config
     packages: ProjectPackages
@@ -42,86 +42,97 @@ class RoundTripJob:
     share: float
 
     def __repr__(self) -> str:
-        return "Trip(…)"
+        return "RoundTripJob(…)"
 
 
-def check_part(trip: RoundTripJob, part: Partition) -> Counts:
-    """A part, wherever it is called."""
-    definition = load_definition(*trip.packages)
-    source = trip.config.source
-    with closing(open_source(source.url, source.database)) as opened, closing(connect_worker(trip.dsn)) as connection:
+@dataclass(frozen=True, kw_only=True)
+class RoundTrip:
+    """One round trip: what to compare, and the scratch run that records the finished partitions.
+
+    `share` (0 to 1) of the documents are compared. Without `job` this process does all the work.
+    """
+
+    scope: Scope
+    scratch: Namespace
+    run: int
+    source: Source
+    share: float
+    job: RoundTripJob | None
+
+
+def check_part(job: RoundTripJob, part: Partition) -> RoundTripCounts:
+    """Compare one partition, in a worker process."""
+    definition = load_definition(*job.packages)
+    source = job.config.source
+    with closing(open_source(source.url, source.database)) as opened, closing(connect_worker(job.dsn)) as connection:
         scope = Scope(
             connection=connection,
             namespace=Namespace(),
-            config=trip.config,
+            config=job.config,
             mappings=definition.mappings,
             metadata=definition.metadata,
             known=definition.known,
-            only=trip.only,
-            show=trip.show,
-            source_changed=trip.source_changed,
+            only=job.only,
+            show=job.show,
+            source_changed=job.source_changed,
         )
-        batches = opened.read_part(part, part.start, documents=BATCH, size=SIZE)
-        tally = Counts()
-        for _, each in tally_batches(scope, batches, trip.share):
-            tally.add(each)
-        return tally
+        return _compare_part(scope, opened, part, job.share)
 
 
-def check_round_trips(
-    scope: Scope,
-    again: Namespace,
-    run: int,
-    source: Source,
-    names: list[str],
-    trip: RoundTripJob | None,
-    emit: Emit,
-    share: float,
-) -> Iterator[Check]:
-    """Every document of `names` against what PostgreSQL alone gives back. Without `trip` all of it is done here."""
+def _compare_part(scope: Scope, source: Source, part: Partition, share: float) -> RoundTripCounts:
+    counts = RoundTripCounts()
+    batches = source.read_part(part, part.start, documents=BATCH, size=SIZE)
+    for _, each in compare_batches(scope, batches, share):
+        counts.add(each)
+    return counts
+
+
+def check_round_trips(trip: RoundTrip, names: list[str], emit: Emit) -> Iterator[Check]:
+    """Compare every document of the collections `names` with the document that PostgreSQL rebuilds."""
+    connection, scratch = trip.scope.connection, trip.scratch
     emit(StepStarted(step=STEP))
-    done = journal.finished_steps(scope.connection, again)
-    readings = [each for each in partitions.read_progress(scope.connection, again) if each.part.collection in names]
-    tallies: dict[str, Counts] = defaultdict(Counts)
+    done = journal.finished_steps(connection, scratch)
+    progress = [each for each in partitions.read_progress(connection, scratch) if each.part.collection in names]
+    counts: dict[str, RoundTripCounts] = defaultdict(RoundTripCounts)
     left: list[Partition] = []
-    for part in (each.part for each in readings if not each.streamed):
+    for part in (each.part for each in progress if not each.streamed):
         if _step(part) in done:
-            kept = journal.step_detail(scope.connection, again, _step(part))
-            tallies[part.collection].add(Counts.from_json(kept))
+            recorded = journal.step_detail(connection, scratch, _step(part))
+            counts[part.collection].add(RoundTripCounts.from_json(recorded))
         else:
             left.append(part)
-    for part, tally in _travel_all(scope, source, trip, left, share):
-        journal.finish_step(scope.connection, again, run, _step(part), tally.as_json())
-        tallies[part.collection].add(tally)
-        emit(StepAdvanced(step=STEP, done=sum(each.read for each in tallies.values())))
-    streamed = {each.part.collection: "" for each in readings if each.streamed}
-    batches = source.read(streamed, documents=BATCH, size=SIZE) if streamed else iter(())
-    for name, tally in tally_batches(scope, batches, share):
-        tallies[name].add(tally)
-        emit(StepAdvanced(step=STEP, done=sum(each.read for each in tallies.values())))
-    emit(StepFinished(step=STEP, note=f"{sum(each.read for each in tallies.values()):,} documents"))
-    yield from judge_trip(names, tallies, share)
+    for part, each in _check_parts(trip, left):
+        journal.finish_step(connection, scratch, trip.run, _step(part), each.as_json())
+        counts[part.collection].add(each)
+        emit(StepAdvanced(step=STEP, done=_count_read(counts)))
+    streamed = {each.part.collection: "" for each in progress if each.streamed}
+    batches = trip.source.read(streamed, documents=BATCH, size=SIZE) if streamed else iter(())
+    for name, each in compare_batches(trip.scope, batches, trip.share):
+        counts[name].add(each)
+        emit(StepAdvanced(step=STEP, done=_count_read(counts)))
+    emit(StepFinished(step=STEP, note=f"{_count_read(counts):,} documents"))
+    yield from make_checks(names, counts, trip.share)
+
+
+def _count_read(counts: Mapping[str, RoundTripCounts]) -> int:
+    return sum(each.read for each in counts.values())
 
 
 def _step(part: Partition) -> str:
     return f"{STEP} {part.collection} {part.number}"
 
 
-def _travel_all(
-    scope: Scope, source: Source, trip: RoundTripJob | None, left: list[Partition], share: float
-) -> Iterator[tuple[Partition, Counts]]:
-    workers = scope.config.engine.workers or multiprocessing.cpu_count()
-    large = len(left) > len({part.collection for part in left})  # a collection in several parts
-    if trip is None or workers == 1 or not large:
+def _check_parts(trip: RoundTrip, left: list[Partition]) -> Iterator[tuple[Partition, RoundTripCounts]]:
+    workers = trip.scope.config.engine.workers or multiprocessing.cpu_count()
+    large = len(left) > len({part.collection for part in left})  # some collection has several partitions
+    if trip.job is None or workers == 1 or not large:
         for part in left:
-            tally = Counts()
-            for _, each in tally_batches(scope, source.read_part(part, part.start, documents=BATCH, size=SIZE), share):
-                tally.add(each)
-            yield part, tally
+            yield part, _compare_part(trip.scope, trip.source, part, trip.share)
         return
-    with closing(ProcessPool(workers, (__name__, *trip.packages.modules))) as pool:
-        job = replace(trip, share=share)
-        running: dict[Future[Counts], Partition] = {pool.call(check_part, job, part): part for part in left}
+    with closing(ProcessPool(workers, (__name__, *trip.job.packages.modules))) as pool:
+        running: dict[Future[RoundTripCounts], Partition] = {
+            pool.call(check_part, trip.job, part): part for part in left
+        }
         try:
             for future in as_completed(running):
                 yield running[future], future.result()

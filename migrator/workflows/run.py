@@ -31,7 +31,7 @@ from migrator.state.ledger import count_by, count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
 from migrator.targets.base import Target
-from migrator.verification.catalog_check import note_catalog
+from migrator.verification.catalog_check import record_catalog
 from migrator.workflows.pipeline import Pipeline, import_ahead
 from migrator.workflows.reports import RunReport
 from migrator.workflows.retry import retry_transient
@@ -122,7 +122,7 @@ def complete(
     beside = ledger_indexes(connection)
     constrain(target.connect, definition.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
     if run is not None:
-        note_catalog(connection, PLACE, run[0], definition.metadata)
+        record_catalog(connection, PLACE, run[0], definition.metadata)
 
 
 def ledger_indexes(connection: Connection) -> list[ScheduledTask]:

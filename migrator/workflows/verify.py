@@ -31,11 +31,11 @@ from migrator.verification import (
     prescan,
     round_trip_workers,
 )
-from migrator.verification.catalog_check import Seen
-from migrator.verification.model import Check, Difference, Scope, judged
+from migrator.verification.catalog_check import VisibleRows
+from migrator.verification.model import Check, Difference, Differences, Scope, make_check
 from migrator.verification.prescan import Prescan, RecordScan, TableScan
 from migrator.verification.relation_diff import ScratchComparison
-from migrator.verification.round_trip_workers import RoundTripJob
+from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob
 from migrator.workflows.pipeline import Pipeline, import_ahead
 
 Level = Literal["counts", "rows", "roundtrip"]
@@ -96,7 +96,15 @@ def verify(
         import_ahead(config, definition, source)
     scope, look, checks = _counts(scope, source, dsn, emit)
     if definition.embedded is not None and definition.embedded.table in scope.tables:
-        checks += embeddings.check_all(connection, namespace, definition.embedded, config, again)
+        checks += embeddings.check_embeddings(
+            embeddings.EmbeddingScope(
+                connection=connection,
+                namespace=namespace,
+                embedded=definition.embedded,
+                config=config,
+                re_embed=again,
+            )
+        )
     if level in ("rows", "roundtrip") and not scope.unusable:
         checks += _rows(scope, look, pipeline, level == "roundtrip", share)
     if not own_transactions.is_traceable(connection, namespace) and not all(check.ok for check in checks):
@@ -163,11 +171,11 @@ def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, 
     outcomes = balance(connection, scope.namespace, look.records.counts)
     emit(StepStarted(step="check the target", unit="checks"))
     parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
-        "accounts": lambda one: accounting.check_accounts(one, counted, outcomes),
+        "accounts": lambda one: accounting.check_accounting(one, counted, outcomes),
         "journal": lambda one: accounting.check_journal(one, counted, outcomes),
-        "kept": lambda one: accounting.check_kept(one, look),
+        "kept": lambda one: accounting.check_kept_documents(one, look),
         "catalog": lambda one: [*catalog_check.check_catalog(one, wanted, actual), *_unusable(one)],
-        "rows": lambda one: accounting.check_rows(one, look),
+        "rows": lambda one: accounting.check_row_counts(one, look),
         "ids": integrity.check_ids,
         "foreign keys": lambda one: integrity.check_foreign_keys(one, look),
         "tenants": lambda one: integrity.check_tenants(one, look),
@@ -178,20 +186,20 @@ def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, 
     return usable, look, [check for name in parts for check in found[name]]
 
 
-def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, Seen]:
+def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
     """Counts the source here, while the server looks at the target."""
     tables: dict[str, TableScan] = {}
     kept: list[RecordScan] = []
-    seen: Seen = {}
+    seen: VisibleRows = {}
 
     def look_at(table: Table, connection: Connection) -> None:
-        tables[table.name] = prescan.look_at_table(replace(scope, connection=connection), table)
+        tables[table.name] = prescan.scan_table(replace(scope, connection=connection), table)
 
     def look_at_records(connection: Connection) -> None:
-        kept.append(prescan.look_at_records(replace(scope, connection=connection)))
+        kept.append(prescan.scan_records(replace(scope, connection=connection)))
 
     def look_as_stranger(connection: Connection) -> None:
-        seen.update(catalog_check.see_as_stranger(replace(scope, connection=connection), emit))
+        seen.update(catalog_check.count_visible_rows(replace(scope, connection=connection), emit))
 
     acts: list[Callable[[Connection], None]] = [look_at_records, look_as_stranger]
     acts[:0] = [partial(look_at, table) for table in reversed(scope.tables)]  # the large ones refer to others
@@ -226,30 +234,30 @@ def _at_once(
 
 
 def _unusable(scope: Scope) -> Iterator[Check]:
-    note = "the table has not the columns that it must have: nothing could be mapped again and compared"
+    note = "the table lacks required columns; its rows were not compared"
     for name in sorted(scope.unusable):
-        yield judged("rows", name, [Difference(row=f"table {name}", note=note)], actual="not comparable")
+        found = Differences.of([Difference(row=f"table {name}", note=note)])
+        yield make_check("rows", name, found, actual="not comparable")
 
 
 def _rows(scope: Scope, look: Prescan, pipeline: Pipeline, roundtrip: bool, share: float) -> list[Check]:
     definition, source, dsn, emit = pipeline.definition, pipeline.source, pipeline.dsn, pipeline.emit
     token = _token(scope, definition, source)
-    alone = frozenset(mapping.table.name for mapping in scope.chosen.values() if look.is_alone(mapping))
+    alone = frozenset(mapping.table.name for mapping in scope.chosen.values() if look.has_only_migrated_rows(mapping))
     with scratch.scratch_namespace(scope.connection, definition.mappings, token, alone) as (again, found):
         if found is not None:
             emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
         run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
         with ScratchComparison(scope, look, again, partial(_crew, scope, dsn)) as comparing:
-            replace(pipeline, settled=comparing.begin).run(run, _needed(scope, source))
-            checks = comparing.finish(emit)
+            replace(pipeline, settled=comparing.on_table_loaded).run(run, _needed(scope, source))
+            checks = comparing.compare(emit)
         if roundtrip:
             trip = None if definition.packages is None else RoundTripJob(
                 config=scope.config, packages=definition.packages, dsn=dsn, only=scope.only, show=scope.show,
                 source_changed=scope.source_changed, share=share,
             )  # fmt: skip
-            checks += round_trip_workers.check_round_trips(
-                scope, again, run, source, names_of(scope, source), trip, emit, share
-            )
+            round_trip = RoundTrip(scope=scope, scratch=again, run=run, source=source, share=share, job=trip)
+            checks += round_trip_workers.check_round_trips(round_trip, names_of(scope, source), emit)
         return checks
 
 
