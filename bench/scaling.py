@@ -14,7 +14,7 @@ import psycopg
 from bench.processes import Series
 from bench.stage import Scene
 from migrator.config.models import Config
-from migrator.execution.tasks import without_collector
+from migrator.execution.tasks import without_gc
 from migrator.mapping.loader import load_definition
 from migrator.rows.lookup import RowLookup
 from migrator.rows.store import RowStore
@@ -53,5 +53,5 @@ def set_up(config: Config, dsn: str) -> None:
 
 
 def translate(batch: bytes) -> int:
-    with without_collector():
+    with without_gc():
         return len(_translators[0].translate(batch)[0].rows)

@@ -1,9 +1,8 @@
-"""The workers of a Dask cluster, for `engine.executor = "dask://HOST:PORT"`: they carry out what processes here would.
+"""The pool on a Dask cluster, for `engine.executor = "dask://HOST:PORT"`. The extra `dask` installs the library.
 
-A worker there needs the same packages, and reaches source and target by the same addresses; that is looked at before
-anything begins, and again by whoever joins later. Dask logs what it runs and what failed, so nothing that it sees has
-secrets or values in its repr, and errors come back as values.
-Nothing here knows documents; the extra `dask` brings the library.
+A remote worker needs the same packages as this machine and must reach source and target at the same addresses. Both are
+checked before the run starts, and by every worker that joins later. Dask logs the repr of what it runs and every raised
+error. Therefore no repr contains secrets or values, and errors are returned as values.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ if TYPE_CHECKING:
 
     from migrator.mapping.project import ProjectPackages
 
-CONNECTS = 10  # seconds in which a scheduler answers, and has a worker
-PATIENCE = 120  # seconds without any worker, until a run ends
+CONNECT_TIMEOUT = 10  # seconds until the scheduler must answer and have a worker
+WORKER_TIMEOUT = 120  # seconds without any worker after which a run stops
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFailure:
-    """An error as a value, with where it happened."""
+    """An error of a remote task as a value, with its traceback."""
 
     error: Exception
     trace: str
 
     def __repr__(self) -> str:
-        return f"Failure({type(self.error).__name__})"
+        return f"RemoteFailure({type(self.error).__name__})"
 
 
 class ClusterError(AccessError):
-    """The cluster cannot be reached, or its workers cannot do the work."""
+    """The cluster is unreachable, or its workers cannot run tasks."""
 
 
 class DaskPool:
-    """A `Pool` on a Dask cluster: so many tasks at once as it has threads, or as `workers` asks for."""
+    """A `Pool` on a Dask cluster. `workers` is the number of concurrent tasks; 0: one per thread of the cluster."""
 
     is_single = False
 
@@ -58,32 +57,33 @@ class DaskPool:
         self._address, self._emit = address, emit
         self._executor: Executor = self._client.get_executor()
         self.count = workers or self._threads()
-        self._seen = time.monotonic()
+        self._last_seen = time.monotonic()
         self.losses = (*_losses(), CancelledError)
 
     def prestart(self) -> None:
-        """They run already."""
+        """Do nothing: the workers run already."""
 
     def submit(self, job: Job, task: Task) -> Future[TaskResult]:
         return unwrap(self._executor.submit(run_remote_task, job, task))
 
     def check(self) -> None:
-        """Raises where there has been no worker for a while; says that it waits for one."""
+        """Report that the cluster has no worker, and raise `WorkersLostError` after `WORKER_TIMEOUT` without one."""
         if self._threads():
-            self._seen = time.monotonic()
+            self._last_seen = time.monotonic()
             return
-        waited = time.monotonic() - self._seen
-        if waited > PATIENCE:
+        waited = time.monotonic() - self._last_seen
+        if waited > WORKER_TIMEOUT:
             raise WorkersLostError(
-                f"{self._address} has had no worker for {waited:.0f} s", "Start workers, then again."
+                f"no worker at {self._address} for {waited:.0f} s",
+                hint="Start workers, then run the same command again to resume.",
             )
-        self._emit(Notice(text=f"{self._address} has no worker at the moment; waiting for one", level="warning"))
+        self._emit(Notice(text=f"no worker at {self._address}; waiting for one", level="warning"))
 
     def close(self) -> None:
         self._executor.shutdown(wait=False)
-        with suppress(Exception):  # whoever is gone has closed everything
+        with suppress(Exception):  # a worker that ended has no open connections
             self._client.run(close_runners, on_error="ignore")
-        self._client.close(timeout=CONNECTS)
+        self._client.close(timeout=CONNECT_TIMEOUT)
 
     def _threads(self) -> int:
         try:
@@ -93,98 +93,115 @@ class DaskPool:
 
 
 def connect(address: str) -> Client:
-    """A client of the scheduler at `dask://HOST:PORT`, which has a worker. Errors: `UsageError`, `ClusterError`."""
+    """Return a client of the scheduler at `dask://HOST:PORT`. The cluster has at least one worker.
+
+    Raises:
+        UsageError: the package distributed is not installed.
+        ClusterError: no scheduler answers, or it has no worker.
+    """
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        hint = "Install it beside migrate: pip install 'mongo-to-postgres[dask]', here and on every worker."
+        hint = (
+            "Install it in the environment of migrate: pip install 'mongo-to-postgres[dask]', here and on every worker."
+        )
         raise UsageError(f"engine.executor = {address!r} needs the package distributed", hint) from error
-    for name in ("distributed", "tornado.application"):  # what they tell, we tell; tracebacks are for nobody
+    for name in ("distributed", "tornado.application"):  # their errors are reported by this package
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        client = Client(address.replace("dask://", "tcp://", 1), timeout=CONNECTS, set_as_default=False)
+        client = Client(address.replace("dask://", "tcp://", 1), timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError) as error:
-        text = f"no Dask scheduler answers at {address}"
-        raise _passing(ClusterError(text, "Is it running, and are host and port of engine.executor right?")) from error
+        text = f"no answer from a Dask scheduler at {address}"
+        raise _as_transient(
+            ClusterError(text, "Check that it is running, and check host and port in engine.executor.")
+        ) from error
     try:
-        client.wait_for_workers(1, timeout=CONNECTS)
+        client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
     except TimeoutError as error:
-        client.close(timeout=CONNECTS)
+        client.close(timeout=CONNECT_TIMEOUT)
         text = f"the Dask cluster at {address} has no worker"
-        raise _passing(ClusterError(text, f"Start some: dask worker {address[7:]} --nthreads 1")) from error
+        raise _as_transient(ClusterError(text, f"Start workers: dask worker {address[7:]} --nthreads 1")) from error
     return client
 
 
-def _passing(error: ClusterError) -> ClusterError:
+def _as_transient(error: ClusterError) -> ClusterError:
     error.transient = True
     return error
 
 
 def check_cluster(
-    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, splits: bool
+    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, reads_source: bool
 ) -> None:
-    """Whether every worker has the packages and reaches source (where it is to read it) and target."""
+    """Check that every worker has the packages and reaches the target, and the source if `reads_source`.
+
+    Raises:
+        ClusterError: a worker does not; the message names the worker and the cause.
+    """
     address = config.engine.executor
     client = connect(address)
     try:
-        answers = client.run(examine, config, dsn, packages, fingerprints, splits, on_error="return")
+        answers = client.run(check_worker, config, dsn, packages, fingerprints, reads_source, on_error="return")
     finally:
-        client.close(timeout=CONNECTS)
+        client.close(timeout=CONNECT_TIMEOUT)
     for worker, answer in answers.items():
         if isinstance(answer, ModuleNotFoundError | ImportError | AttributeError):
-            hint = "Install migrate and the packages of [migration] there, in the versions of here."
-            raise ClusterError(f"worker {worker} cannot import what it needs: {answer}", hint)
+            hint = "Install migrate and the packages of [migration] on every worker, in the same versions."
+            raise ClusterError(f"worker {worker} cannot import a package: {answer}", hint)
         if isinstance(answer, Exception):
-            raise ClusterError(f"worker {worker} does not answer: {type(answer).__name__}", "See its log.")
+            raise ClusterError(
+                f"worker {worker} does not answer: {type(answer).__name__}", "Check the log of the worker."
+            )
         if answer:
             raise ClusterError(f"worker {worker}: {answer[0]}", answer[1])
 
 
-def examine(
-    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, splits: bool
+def check_worker(
+    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, reads_source: bool
 ) -> tuple[str, str] | None:
-    """On a worker: what is in the way there, and what to do about it."""
+    """Check the worker that runs this function. Return cause and remedy of the first problem, or None."""
     from migrator.mapping.loader import load_definition
     from migrator.targets.server import connect_worker
 
-    same = "Install the same packages on every worker as here."
+    same = "Install the same packages on every worker as on this machine."
     try:
         if load_definition(*packages).fingerprint != fingerprints.mappings:
-            return f"migrate {__version__} has other mappings there than here", same
-        if splits:
+            return f"its mappings differ from the mappings on this machine (migrate {__version__})", same
+        if reads_source:
             open_same_source(config, fingerprints).close()
         connect_worker(dsn).close()
     except MigrateError as error:
-        reach = "Workers reach source and target as this machine does: give addresses that hold on all of them."
+        advice = (
+            "Workers use the same addresses of source and target as this machine: use addresses that all can reach."
+        )
         if config.target.url.startswith("embedded:"):
-            reach = "An embedded target is reached on its own machine only: use workers there, or a server as target."
-        return error.message, f"{error.hint} {reach}".strip()
+            advice = "An embedded target is reachable on its own machine only: start workers there, or use a server."
+        return error.message, f"{error.hint} {advice}".strip()
     return None
 
 
 def run_remote_task(job: Job, task: Task) -> TaskResult | RemoteFailure:
-    """On a worker: `run_task`, with errors as values: raised, they would be in the worker's log, values and all."""
+    """Run a task on a worker, and return errors as values: Dask logs raised errors, with the values in them."""
     try:
         return run_task(job, task)
-    except Exception as error:  # noqa: BLE001 - it is raised again where the result is taken
+    except Exception as error:  # noqa: BLE001 - `unwrap` raises it again
         trace = "".join(traceback.format_exception(error))
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # noqa: BLE001 - anything at all may go wrong with somebody's error
+        except Exception:  # noqa: BLE001 - pickling of foreign errors can fail in any way
             return RemoteFailure(RuntimeError(f"{type(error).__name__}: {error}"), trace)
         return RemoteFailure(error, trace)
 
 
 def unwrap(future: Future[Any]) -> Future[TaskResult]:
-    """The future of a result, of one that may be a `RemoteFailure`."""
+    """Convert the future of a result or `RemoteFailure` to a future that raises the error."""
     result: Future[TaskResult] = Future()
 
-    def hand_on(done: Future[Any]) -> None:
+    def forward(done: Future[Any]) -> None:
         if done.cancelled():
             if not result.cancelled():
                 result.set_exception(CancelledError())
             return
-        with suppress(Exception):  # cancelled meanwhile: nobody waits for it
+        with suppress(Exception):  # `result` was cancelled in the meantime
             if (error := done.exception()) is not None:
                 result.set_exception(error)
             elif isinstance(value := done.result(), RemoteFailure):
@@ -193,12 +210,12 @@ def unwrap(future: Future[Any]) -> Future[TaskResult]:
             else:
                 result.set_result(value)
 
-    def give_up(own: Future[TaskResult]) -> None:
+    def cancel_remote(own: Future[TaskResult]) -> None:
         if own.cancelled():
             future.cancel()
 
-    result.add_done_callback(give_up)
-    future.add_done_callback(hand_on)
+    result.add_done_callback(cancel_remote)
+    future.add_done_callback(forward)
     return result
 
 

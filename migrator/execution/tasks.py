@@ -1,7 +1,8 @@
-"""A unit of work, from the source to committed rows: a pure function of job and task, for any process on any machine.
+"""Tasks of loading: from the source to committed rows, in any process on any machine.
 
-`run_task` is what executors call. A process keeps one `TaskRunner`, with its connections, while the job is the same.
-Batches commit each with its rows, ledger and journal entry, so a task that is begun again goes on where it stopped.
+Executors call `run_task`; its result depends only on job and task. A thread keeps one `TaskRunner`, with its
+connections, for all tasks of a job. Every batch commits its rows, ledger and journal entries together, so a repeated
+task resumes after the last committed batch.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ from migrator.translation.translator import Translator, archive_batch
 Connection = psycopg.Connection[Any]
 Task = Partition | Batch
 WORKER = f"worker {os.getpid()} on {platform.node()}"
-BATCH_BYTES = 8 << 20  # decoded documents take about five times their BSON
-HANDED_BYTES = 3 << 20  # of a batch that one process reads and another writes: half a dozen are under way, in copies
+BATCH_BYTES = 8 << 20  # of BSON; decoded documents take about five times as much memory
+SENT_BATCH_BYTES = 3 << 20  # of a batch that one process reads and another writes; about six exist at a time, as copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprints:
-    """What source and mappings must be the same as where the run began."""
+    """Fingerprints of source and mappings at the start of the run. Every worker must have the same."""
 
     source: str
     mappings: str
@@ -56,9 +57,10 @@ class Fingerprints:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What tasks of one level have in common. Picklable; holds secrets, so it is never shown.
+    """What the tasks of one level have in common. Picklable. It contains secrets, so its repr shows none of the fields.
 
-    `number` tells jobs apart: what was looked up for one may not hold for the next.
+    `number` distinguishes jobs: results of lookups that were cached for one job may be outdated in the next.
+    `fingerprints` are those that a remote worker must find; None for workers on this machine.
     """
 
     number: int
@@ -71,7 +73,7 @@ class Job:
     batch_rows: int
     collections: tuple[str, ...]
     adopter: bytes | None = None
-    fingerprints: Fingerprints | None = None  # what workers elsewhere must find there; None: they share all with us
+    fingerprints: Fingerprints | None = None
 
     def __repr__(self) -> str:
         return f"Job({self.number}, {', '.join(self.collections)})"
@@ -79,20 +81,20 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
-    """What a task came to: documents and bytes of BSON read by it."""
+    """The number of documents that a task read, and their bytes of BSON."""
 
     documents: int
     bytes: int
 
 
 class TaskRunner:
-    """What a process has at hand for a job: source, connection, translators. The source is opened when first read."""
+    """Runs the tasks of one job with one connection. `open_source` is called when the source is first read."""
 
     def __init__(
-        self, job: Job, definition: MigrationDefinition, opened: Callable[[], Source], connection: Connection
+        self, job: Job, definition: MigrationDefinition, open_source: Callable[[], Source], connection: Connection
     ) -> None:
         self.job, self.connection = job, connection
-        self._opened = opened
+        self._open_source = open_source
         options = Options(job.config, job.config.tenant.id, job.adopter)
         resolver = RowLookup(RowStore(connection, job.namespace, definition.mappings), job.config.tenant.id)
         self.translators = {
@@ -101,42 +103,40 @@ class TaskRunner:
             if name in definition.mappings
         }
         self.admissions = {name: Admission(connection, job.namespace, each) for name, each in self.translators.items()}
-        self._waits = False
-        self._brake = Throttle(connection, job.namespace, job.config.engine)
+        self._reported_wait = False
+        self._throttle = Throttle(connection, job.namespace, job.config.engine)
 
     @cached_property
     def source(self) -> Source:
-        return self._opened()
+        return self._open_source()
 
     def run_task(self, task: Task, observe: Callable[[Batch], None] | None = None) -> TaskResult:
-        """All of a task that is not committed yet; what was done of it here."""
+        """Load all of a task that is not committed yet, and count what was loaded here."""
         documents = size = 0
-        overtaken = True
-        with without_collector():
-            while overtaken:
-                overtaken = False
+        with without_gc():
+            while True:
                 for batch in self._batches(task):
-                    self._go_on()
-                    self._brake.hold()
+                    self._clear_wait()
+                    self._throttle.hold()
                     if observe is not None:
                         observe(batch)
                     if not self.write(batch) and isinstance(task, Partition):
-                        # Somebody else is at this part, too (a worker that was taken for dead), and may have read a
-                        # live source at another moment, to another end: what goes on is what the journal says.
-                        overtaken = True
+                        # Another worker (one that was considered lost) loads the same part. It may have read a live
+                        # source at another time, with other batch limits: start again from what the journal says.
                         break
                     documents, size = documents + batch.count, size + len(batch.data)
-                    self._brake.keep_pace(batch.count)
-        return TaskResult(documents=documents, bytes=size)
+                    self._throttle.keep_pace(batch.count)
+                else:
+                    return TaskResult(documents=documents, bytes=size)
 
-    def wait(self, text: str) -> None:
-        """Tells what this worker waits for: it has no terminal (see monitor.py)."""
-        self._waits = True
+    def report_wait(self, text: str) -> None:
+        """Record what this worker waits for. The process with the terminal shows it (`monitoring.monitor`)."""
+        self._reported_wait = True
         activity.write_waiting(self.connection, self.job.namespace, "worker", WORKER, text)
 
-    def _go_on(self) -> None:
-        if self._waits:
-            self._waits = False
+    def _clear_wait(self) -> None:
+        if self._reported_wait:
+            self._reported_wait = False
             activity.write_waiting(self.connection, self.job.namespace, "worker", WORKER, None)
 
     def _batches(self, task: Task) -> Iterator[Batch]:
@@ -146,13 +146,14 @@ class TaskRunner:
             "SELECT first_position, last_position, last FROM {batches} WHERE collection = %s AND part = %s"
         )
         found = self.connection.execute(query, (task.collection, task.number))
-        reading = advance(task, False, {first: (end, last) for first, end, last in found})
-        if reading.done:
+        progress = advance(task, False, {first: (end, last) for first, end, last in found})
+        if progress.done:
             return iter(())
-        return self.source.read_part(task, reading.position, documents=self.job.batch_rows, size=BATCH_BYTES)
+        return self.source.read_part(task, progress.position, documents=self.job.batch_rows, size=BATCH_BYTES)
 
-    # Where an id is taken, the batch asks which one when it is tried again (`Admission`); of two workers that claim the
-    # same one, the later finds it taken then. Both wait for the other's: so does the one that the server chose to fail.
+    # After a unique violation, `Admission` checks every row before it is sent, so the repeated batch rejects the
+    # duplicates. Two workers with the same unique values can also deadlock: the server cancels one of them, which
+    # repeats its batch and then finds the values in use.
     @retry(
         retry=retry_if_exception_type((psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)),
         stop=stop_after_attempt(20),
@@ -160,7 +161,7 @@ class TaskRunner:
         reraise=True,
     )
     def write(self, batch: Batch) -> bool:
-        """One batch, one transaction; false, and nothing done, where one from its start has been committed before."""
+        """Write a batch in one transaction. Return False, without a change, if a batch with its start is committed."""
         job, translator = self.job, self.translators.get(batch.collection)
         with self.connection.transaction():
             journal.fence_attempt(self.connection, job.namespace, job.run, job.attempt)
@@ -178,29 +179,32 @@ class TaskRunner:
 
 
 @contextmanager
-def without_collector() -> Iterator[None]:
-    """Documents are trees: reference counts free them. The collector finds nothing, and takes 5 µs of 12 a document."""
-    was_on = gc.isenabled()
+def without_gc() -> Iterator[None]:
+    """Disable the cyclic garbage collector in the block.
+
+    Documents contain no cycles, so reference counts free them. The collector took 5 µs of 12 µs per document.
+    """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()
 
 
 class _ThreadLocal(threading.local):
-    """The desk of a thread: processes of ours have one thread for tasks, workers of a cluster may have several."""
+    """The runner of a thread. Local processes run tasks in one thread, Dask workers may use several."""
 
     runner: TaskRunner | None = None
 
 
 _local = _ThreadLocal()
-_runners: list[TaskRunner] = []  # of all threads
+_runners: list[TaskRunner] = []  # the runners of all threads
 
 
 def run_task(job: Job, task: Task) -> TaskResult:
-    """Does a task wherever it is called. Errors: all of `migrator.errors`, and psycopg's."""
+    """Run a task in the current process. Raises: all of `migrator.errors`, and psycopg's errors."""
     return _runner(job).run_task(task)
 
 
@@ -215,34 +219,44 @@ def _runner(job: Job) -> TaskRunner:
 
 
 def open_runner(job: Job) -> TaskRunner:
-    """Connects, and opens the source when it is needed. Where the job came from elsewhere, all must be as there."""
+    """Connect to the target and return a runner.
+
+    Raises:
+        UsageError: the mappings on a remote worker are not those of the run.
+    """
     definition = load_definition(*job.packages)
     if job.fingerprints is not None and job.fingerprints.mappings != definition.fingerprint:
         raise UsageError(
-            f"the mappings on worker {platform.node()} are not those of this run",
-            hint="Install the same packages on every worker, and start the workers again.",
+            f"the mappings on worker {platform.node()} differ from the mappings of this run",
+            hint="Install the same packages on every worker, then restart the workers.",
         )
     connection = prepare_session(connect_worker(job.dsn))
-    runner = TaskRunner(
-        job, definition, lambda: open_same_source(job.config, job.fingerprints, runner.wait), connection
-    )
+
+    def open_source_of_job() -> Source:
+        return open_same_source(job.config, job.fingerprints, runner.report_wait)
+
+    runner = TaskRunner(job, definition, open_source_of_job, connection)
     return runner
 
 
 def fingerprints_of(source: Source, definition: MigrationDefinition) -> Fingerprints:
-    """What workers elsewhere must find."""
+    """Return the fingerprints that remote workers must find."""
     return Fingerprints(source=source.fingerprint(), mappings=definition.fingerprint)
 
 
 def open_same_source(
     config: Config, fingerprints: Fingerprints | None, notify: Callable[[str], None] | None = None
 ) -> Source:
-    """The source. Errors: `SourceError` where it is another one here than where the run began."""
+    """Open the source of the run.
+
+    Raises:
+        SourceError: the source that this process reaches is not the source of the run.
+    """
     source = open_source(config.source.url, config.source.database, notify)
     if fingerprints is not None and source.fingerprint() != fingerprints.source:
         raise SourceError(
             f"{source.label} on worker {platform.node()} is not the source of this run",
-            hint="Workers on other machines need the very dump at the very path: put it on a shared file system.",
+            hint="All workers must read the same dump at the same path: put it on a shared file system.",
         )
     return source
 
@@ -256,15 +270,15 @@ def _close(runner: TaskRunner) -> None:
 
 
 def close_runners() -> None:
-    """Closes what the process has open."""
+    """Close the sources and connections of all threads of this process."""
     _local.runner = None
     for runner in list(_runners):
         _close(runner)
 
 
 def prepare_session(connection: Connection) -> Connection:
-    """Settings for loading, safe on a managed server."""
-    # A crash may take the last transactions, and their journal entries with them: the run does them again. The last
-    # commit of a run waits for the disk (`run.complete`), and so for all before it.
+    """Apply the session settings for loading. Any role may change them, also on a managed server."""
+    # A crash of the server can lose the last transactions together with their journal entries: the run repeats them.
+    # The last commit of a run is synchronous (`workflows.run`), which makes all commits before it durable.
     connection.execute("SET synchronous_commit = off")
     return connection

@@ -14,7 +14,7 @@ from migrator.errors import DamagedSourceError, SourceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.memory import lower_mmap_threshold
 from migrator.execution.pool import Workers
-from migrator.execution.tasks import HANDED_BYTES, Task
+from migrator.execution.tasks import SENT_BATCH_BYTES, Task
 from migrator.mapping.collection import Collection
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state import partitions
@@ -83,7 +83,7 @@ def cut_up(
 ) -> Iterator[Batch]:
     """The batches of streams of which every piece can be read again: each is a part of its own, but for the last."""
     for part in left:
-        for batch in source.read_part(part, part.start, documents=batch_rows, size=HANDED_BYTES):
+        for batch in source.read_part(part, part.start, documents=batch_rows, size=SENT_BATCH_BYTES):
             yield batch if batch.last else partitions.split_at(connection, namespace, batch)
 
 
@@ -93,7 +93,7 @@ def stream(source: Source, left: list[PartitionProgress], batch_rows: int) -> It
         return
     ahead = {reading.part.collection: dict(reading.ahead) for reading in left}
     starts = {reading.part.collection: reading.position for reading in left}
-    for batch in source.read(starts, documents=batch_rows, size=HANDED_BYTES):
+    for batch in source.read(starts, documents=batch_rows, size=SENT_BATCH_BYTES):
         end = ahead[batch.collection].pop(batch.start, None)
         if end is None:
             yield batch

@@ -47,7 +47,7 @@ def test_every_command_says_so(
     for command in COMMANDS:
         answer = call(*command, "-c", config)
         assert (answer.code, said in answer.err) == (2, True), (command, answer.told)
-        assert "the column version of migrator.runs" in answer.err
+        assert "migrator.runs.version" in answer.err
     assert dump_database(database) == before
 
 
