@@ -22,7 +22,7 @@ from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.postgres.privileges import explain_missing_privileges
 from migrator.sources import open_source
 from migrator.sources.auxiliary import with_auxiliary
-from migrator.sources.base import LiveProbe, Source
+from migrator.sources.base import Source
 from migrator.targets import open_target
 from migrator.targets.base import Target
 from migrator.terminal.console import Console
@@ -57,8 +57,7 @@ class Session:
             main = opened.enter_context(
                 closing(open_source(self.config.source.url, self.config.source.database, self.warn))
             )
-            if isinstance(main, LiveProbe):
-                main.begin()
+            main.prefetch_collections()
             yield opened.enter_context(closing(with_auxiliary(main, self.config, self.definition, self.warn)))
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""One pass over an archive's blocks: collections come interleaved, and each has its own batches and its own checksum.
+"""Reads the blocks of an archive once: collections are interleaved; each has its own batches and its own checksum.
 
 A block is a header {db, collection, EOF, CRC}, documents, a terminator. A collection is complete only with its EOF
-block, which has the CRC-64 of all its documents: without it the dump was interrupted.
+block, which contains the CRC-64 of all its documents. Without it, the dump was interrupted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from fastcrc import crc64
 from migrator.documents.raw_bson import scalar_fields
 from migrator.errors import DamagedSourceError
 from migrator.sources.base import Batch
-from migrator.sources.bson_stream import LARGEST, OpenBatch, Stream, count_whole
+from migrator.sources.bson_stream import LARGEST, BatchLimits, BsonStream, OpenBatch, count_whole
 
-TERMINATOR: Final = -1  # 0xFFFFFFFF where a document's length would be
-_MANY: Final = 1 << 62
-_LARGEST_FIELDS: Final = 4 << 20  # a collection's metadata: 64 indexes, the most there can be, take about 30 KB
-_MOST_FIELDS: Final = 100  # of a header or a description; mongodump writes five
+TERMINATOR: Final = -1  # 0xFFFFFFFF in place of a document length
+_UNLIMITED: Final = 1 << 62
+_LARGEST_FIELDS: Final = 4 << 20  # metadata of a collection with 64 indexes, MongoDB's maximum, take about 30 KB
+_MOST_FIELDS: Final = 100  # of a header or of the metadata; mongodump writes five
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +33,23 @@ class _Header:
     offset: int
 
 
-class _Track:
-    """What the pass has of one collection."""
+class _CollectionState:
+    """The state of one collection during the read."""
 
-    def __init__(self, collection: str, start: int, documents: int, size: int) -> None:
+    def __init__(self, collection: str, start: int, limits: BatchLimits) -> None:
         self.collection = collection
         self.start = start
-        self.to_skip = start  # bytes that still lie before the position to read from
+        self.to_skip = start  # bytes left before the position to read from
         self.crc = 0
         self.delivered = 0  # documents
-        self.batch = OpenBatch(collection, start, documents, size)
+        self.batch = OpenBatch(collection, start, limits)
 
     @property
     def whole(self) -> int:
         return self.delivered + self.batch.count
 
     def skip(self, data: bytes) -> None:
-        # It streams by anyway, and with it the checksum holds for the whole collection.
+        # The checksum covers the entire collection, so skipped data count too.
         self.crc = crc64.xz(data, self.crc)
         self.to_skip -= len(data)
 
@@ -60,47 +60,44 @@ class _Track:
         return batch
 
 
-class Pass:
-    """Reads the collections in `starts`, skips the others, and holds a batch at most for each that is open.
+class BlockReader:
+    """Reads the blocks of one database. It holds at most one batch per open collection.
 
-    `hollow` lists the database's collections: whether each must have no documents, being a view.
+    `views` lists all collections of the database and whether each is a view, which has no documents.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        database: str,
-        starts: Mapping[str, int],
-        hollow: Mapping[str, bool],
-        documents: int,
-        size: int,
-    ) -> None:
+    def __init__(self, stream: BsonStream, database: str, views: Mapping[str, bool]) -> None:
         self._stream = stream
         self._database = database
-        self._tracks = {name: _Track(name, start, documents, size) for name, start in starts.items()}
-        self._hollow = hollow
+        self._views = views
+        self._open: dict[str, _CollectionState] = {}
         self._closed: set[tuple[str, str]] = set()
 
-    def run(self) -> Iterator[Batch]:
+    def read(self, starts: Mapping[str, int], limits: BatchLimits) -> Iterator[Batch]:
+        """Yield the batches of the collections in `starts`, each from its offset, until all are complete.
+
+        Raises: `DamagedSourceError` after the complete documents before the damage.
+        """
+        self._open = {name: _CollectionState(name, start, limits) for name, start in starts.items()}
         try:
-            while self._tracks:
+            while self._open:
                 yield from self._read_block()
         except DamagedSourceError:
-            # What is whole before the damage still counts; the last batch of none of these was marked.
-            yield from [track.cut() for track in self._tracks.values() if track.batch.count]
+            # Complete documents before the damage are valid. None of these batches is marked as the last one.
+            yield from [state.cut() for state in self._open.values() if state.batch.count]
             raise
 
     def _read_block(self) -> Iterator[Batch]:
         header = self._read_header()
-        track = self._find_track(header)
+        state = self._find_state(header)
         if header.eof:
-            self._end_block(track)
+            self._end_block(state)
             self._closed.add(header.namespace)
-            if track:
-                yield self._complete(track, header)
-        elif track:
-            yield from self._read_documents(track)
-            self._end_block(track)
+            if state:
+                yield self._complete(state, header)
+        elif state:
+            yield from self._read_documents(state)
+            self._end_block(state)
         else:
             self._skip_documents(header)
             self._end_block(None)
@@ -108,8 +105,8 @@ class Pass:
     def _read_header(self) -> _Header:
         stream = self._stream
         if stream.ended():
-            names = ", ".join(sorted(self._tracks))
-            raise stream.damage_here(f"the archive ends before these collections do: {names}")
+            names = ", ".join(sorted(self._open))
+            raise stream.damage_here(f"the archive ends, but these collections are incomplete: {names}")
         offset = stream.at
         fields = read_fields(stream, self._count())
         eof, crc = fields.get("EOF"), fields.get("CRC")
@@ -118,95 +115,96 @@ class Pass:
         return _Header(
             namespace=(read_string(fields, "db", stream), read_string(fields, "collection", stream)),
             eof=eof,
-            crc=crc % (1 << 64),  # BSON knows only signed integers
+            crc=crc % (1 << 64),  # BSON integers are signed
             offset=offset,
         )
 
-    def _find_track(self, header: _Header) -> _Track | None:
+    def _find_state(self, header: _Header) -> _CollectionState | None:
         database, name = header.namespace
         if database != self._database:
             return None
-        if name not in self._hollow:
-            raise self._stream.damage_here(f"a block of {name!r}, which the archive does not list", header.offset)
+        if name not in self._views:
+            raise self._stream.damage_here(f"block of {name!r}, which is not in the archive's list", header.offset)
         if header.namespace in self._closed:
-            raise self._stream.damage_here(f"a block of {name!r} after its end", header.offset)
-        return self._tracks.get(name)
+            raise self._stream.damage_here(f"block of {name!r} after its end", header.offset)
+        return self._open.get(name)
 
-    def _read_documents(self, track: _Track) -> Iterator[Batch]:
-        stream, batch = self._stream, track.batch
-        while track.to_skip:
-            if not self._skip_run(track):
+    def _read_documents(self, state: _CollectionState) -> Iterator[Batch]:
+        stream, batch = self._stream, state.batch
+        while state.to_skip:
+            if not self._skip_run(state):
                 return
         while True:
             if batch.fill(stream) and not batch.full:
                 continue
-            # A block's end does not end the batch: there are archives of many small blocks.
+            # The end of a block does not end the batch, because some archives consist of many small blocks.
             if not batch.full and (not batch.count or stream.peek_length() == TERMINATOR):
                 return
-            yield track.cut()
+            yield state.cut()
 
-    def _skip_run(self, track: _Track) -> bool:
-        end, count = self._stream.measure(_MANY, track.to_skip)
-        if end - self._stream.at > track.to_skip:
-            raise self._stream.damage_here(f"byte {track.start:,} of {track.collection} is in the middle of a document")
-        track.skip(self._stream.take(end))
+    def _skip_run(self, state: _CollectionState) -> bool:
+        end, count = self._stream.measure(_UNLIMITED, state.to_skip)
+        if end - self._stream.at > state.to_skip:
+            raise self._stream.damage_here(f"byte {state.start:,} of {state.collection} is inside a document")
+        state.skip(self._stream.take(end))
         return count > 0
 
     def _skip_documents(self, header: _Header) -> None:
         database, name = header.namespace
-        hollow = database == self._database and self._hollow[name]
-        while (run := self._stream.measure(_MANY, LARGEST))[1]:
-            if hollow:
+        is_view = database == self._database and self._views[name]
+        while (run := self._stream.measure(_UNLIMITED, LARGEST))[1]:
+            if is_view:
                 raise self._stream.damage_here(
-                    f"documents of the view {name} (--viewsAsCollections?), which has none of its own"
+                    f"the view {name} contains documents; the dump was probably created with --viewsAsCollections"
                 )
             self._stream.at = run[0]
 
-    def _end_block(self, track: _Track | None) -> None:
+    def _end_block(self, state: _CollectionState | None) -> None:
         if self._stream.peek_length() != TERMINATOR:
-            raise self._stream.damage(self._count(track))
+            raise self._stream.damage(self._count(state))
         self._stream.at += 4
 
-    def _count(self, track: _Track | None = None) -> str:
-        if track:
-            return f"{count_whole(track.whole, track.start)} of {track.collection}"
-        return count_whole(sum(each.whole for each in self._tracks.values())) + " of unfinished collections"
+    def _count(self, state: _CollectionState | None = None) -> str:
+        if state:
+            return f"{count_whole(state.whole, state.start)} of {state.collection}"
+        return count_whole(sum(each.whole for each in self._open.values())) + " of unfinished collections"
 
-    def _complete(self, track: _Track, header: _Header) -> Batch:
-        # Out first: documents that fail their checksum are not handed on.
-        del self._tracks[track.collection]
-        if track.to_skip:
-            reached = track.start - track.to_skip
-            reason = f"{track.collection} ends after {reached:,} bytes, but an earlier run had read {track.start:,}"
+    def _complete(self, state: _CollectionState, header: _Header) -> Batch:
+        # Removed first, so that documents with a wrong checksum are not returned after the error.
+        del self._open[state.collection]
+        if state.to_skip:
+            reached = state.start - state.to_skip
+            reason = f"{state.collection} ends after {reached:,} bytes, but an earlier run read {state.start:,}"
             raise self._stream.damage_here(reason, header.offset)
-        batch = track.cut(last=True)
-        if header.crc != track.crc:
-            reason = (
-                f"the checksum of {track.collection} is {track.crc:016x}, not {header.crc:016x} as the archive says"
-            )
-            raise self._stream.damage_here(f"{reason}: a document before this is damaged", header.offset)
+        batch = state.cut(last=True)
+        if header.crc != state.crc:
+            reason = f"the checksum of {state.collection} is {state.crc:016x}, the archive has {header.crc:016x}"
+            raise self._stream.damage_here(f"{reason}: a document before this offset is damaged", header.offset)
         return batch
 
 
-def read_fields(stream: Stream, before: str) -> dict[str, Any]:
-    """The next document of the archive's own: a header or a collection's description. `before`: see `Stream.damage`."""
+def read_fields(stream: BsonStream, before: str) -> dict[str, Any]:
+    """Return the next header or the metadata of a collection. `before`: see `BsonStream.damage`.
+
+    Raises: `DamagedSourceError`.
+    """
     offset = stream.at
     if (stream.peek_length() or 0) > _LARGEST_FIELDS:
-        raise stream.damage_here(f"a document of mongodump's own is not {stream.peek_length():,} bytes long", offset)
+        raise stream.damage_here(f"invalid length of {stream.peek_length():,} bytes for a header of mongodump", offset)
     end, count = stream.measure(1, LARGEST)
     if not count:
         raise stream.damage(before)
     fields = scalar_fields(stream.take(end), _MOST_FIELDS)
     if fields is None:
-        raise stream.damage_here(f"a document of mongodump's own has no more than {_MOST_FIELDS} fields", offset)
+        raise stream.damage_here(f"a header of mongodump has more than {_MOST_FIELDS} fields", offset)
     try:
         return bson.decode(fields)
     except InvalidBSON as error:
-        raise stream.damage_here(f"not BSON ({error})", offset) from error
+        raise stream.damage_here(f"invalid BSON ({error})", offset) from error
 
 
-def read_string(fields: Mapping[str, Any], name: str, stream: Stream) -> str:
+def read_string(fields: Mapping[str, Any], name: str, stream: BsonStream) -> str:
     value = fields.get(name, "")
     if not isinstance(value, str):
-        raise stream.damage_here(f"{name} of the document before is no string")
+        raise stream.damage_here(f"{name} of the preceding header is not a string")
     return value

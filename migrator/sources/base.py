@@ -1,32 +1,32 @@
-"""What a source is to the engine: collections, and batches of raw BSON in a fixed order. Nothing is decoded here."""
+"""The interface of a source: collections, and batches of raw BSON in a fixed order. Nothing is decoded here."""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceCollection:
-    """One collection. `documents` and `bytes` (uncompressed BSON) are None where only a full read can tell."""
+    """One collection. `documents` and `bytes` (uncompressed BSON) are None where only a full read determines them."""
 
     name: str
     documents: int | None
     bytes: int | None
-    metadata: builtins.bytes | None  # mongodump's <collection>.metadata.json as it is; None where absent
-    origin: str | None = None  # where it comes from, if not from the database: a label
+    metadata: builtins.bytes | None  # mongodump's <collection>.metadata.json, unchanged; None if it does not exist
+    origin: str | None = None  # label of the auxiliary source; None for a collection of the MongoDB database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Whole documents of one collection, in the source's order.
+    """Complete documents of one collection, in the order of the source.
 
-    `data` is their BSON, back to back; `count` how many; `start` and `end` are positions in the collection, opaque to
-    the engine: a read that begins at a batch's `end` continues right after it. `last` says that the collection (or the
-    part that is read) ended here, whole and checked; only then may it count as done (`data` may be empty then).
-    Documents, and positions, which may be ids of persons, stay out of its repr: it may end up in somebody's log.
+    `data` is their concatenated BSON, `count` their number. `start` and `end` are positions in the collection, opaque
+    to the engine: a read from `end` continues with the next document. `last` is true if the collection (or the
+    partition) ends here and was read and checked completely; `data` may be empty then. Documents and positions can
+    contain personal data, so the repr, which may be logged, leaves them out.
     """
 
     collection: str
@@ -40,8 +40,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """A piece of a collection that can be read by itself: from position `start` ('' the collection's begin) up to, and
-    without, position `stop` ('' its end). Parts of a collection are numbered from 0, cover it whole, and never overlap.
+    """A range of a collection that can be read independently: from `start` (inclusive, '' the first document) to `stop`
+    (exclusive, '' the end). Partitions are numbered from 0, cover the collection and do not overlap.
     """
 
     collection: str
@@ -51,71 +51,86 @@ class Partition:
 
 
 class Source(Protocol):
-    """A database to migrate from. Errors: `SourceError`, `DamagedSourceError`."""
+    """A database to migrate from. Implementations inherit from this class; the methods with a body are defaults.
+
+    Raises: `SourceError`, `DamagedSourceError`.
+    """
 
     @property
     def label(self) -> str:
-        """How to name it in output: no secrets."""
+        """Return the name for messages, without secrets."""
+        ...
 
     @property
     def database(self) -> str:
-        """The database's name."""
+        """Return the name of the database."""
+        ...
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """What is in the source but is no collection to migrate: name → reason."""
+        """Return what the source contains but the migration does not read: name → reason."""
+        ...
 
     @property
     def smallest_part(self) -> int:
-        """Bytes of a part: what is smaller is sooner read with its neighbour than by itself."""
+        """Return the minimum size of a partition in bytes; smaller partitions cost more than they save."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether the source is a server that other clients use at the same time."""
+        return False
+
+    def prefetch_collections(self) -> None:
+        """Start to read what `collections` returns, in the background. Sources that read it at once do nothing."""
+        return  # a default, not an abstract method
+
+    def latency(self) -> float:
+        """Return the seconds that a live source needs now to answer a small query; 0 for a source that is not live."""
+        return 0.0
 
     def collections(self) -> list[SourceCollection]:
-        """All collections, sorted by name; views and `system.*` left out."""
+        """Return all collections, sorted by name, without views and `system.*`."""
+        ...
 
     def fingerprint(self) -> str:
-        """A hex digest that changes when the source does; cheap, so not over every byte."""
+        """Return a hex digest that changes when the source changes. It does not cover every byte, so it is fast."""
+        ...
+
+    def auxiliary_fingerprints(self) -> dict[str, str]:
+        """Return the fingerprints of the auxiliary sources, by section of migrate.toml."""
+        return {}
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
-        """The documents of the collections named in `positions`, each from its position ('' is the start).
+        """Yield the documents of the collections in `positions`, each from its position ('' is the start).
 
-        A batch holds at most `documents` documents and about `size` bytes (one larger document still goes whole).
-        Batches of several collections may be interleaved; of one collection they come in order, the last one marked.
+        A batch has at most `documents` documents and about `size` bytes; a larger document is one batch. Batches of
+        several collections can be interleaved; those of one collection are in order, and the final one is marked
+        `last`.
         """
         ...
 
     def split(self, collection: str, size: int) -> list[Partition] | None:
-        """Parts of about `size` bytes, or None where the collection can only be read as a stream (`read`).
+        """Return partitions of about `size` bytes; None if the collection can only be read as a stream (`read`).
 
-        The engine keeps the parts in its journal: they are asked for once, and read later, perhaps in other processes.
+        The engine stores the partitions in its journal. It calls `split` once and reads the partitions later, perhaps
+        in other processes.
         """
         ...
 
     def reads_parts(self, collection: str) -> bool:
-        """Whether `read_part` can read any part of it, though `split` may not know where to split."""
+        """Return whether `read_part` can read any range of the collection, even if `split` cannot find boundaries."""
         ...
 
     def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
-        """The documents of a part from `position` on: its `start`, or the `end` of one of its batches.
+        """Yield the documents of a partition from `position`: its `start`, or the `end` of one of its batches.
 
-        Batches as from `read`, with the part's number; the last of the part is marked `last`, and may be empty.
+        Batches are as from `read`, with the partition's number; the final one is marked `last` and may be empty.
         """
         ...
 
     def share_read(self) -> float | None:
-        """How much of the latest `read` is done, from 0 to 1, as far as that can be told: for progress."""
+        """Return the progress of the latest `read` from 0 to 1, or None if it is unknown."""
         ...
 
     def close(self) -> None: ...
-
-
-@runtime_checkable
-class LiveProbe(Protocol):
-    """A source that is a server with other work to do, too."""
-
-    def begin(self) -> None:
-        """Begins to ask for what `collections` says, beside whatever else is to be done."""
-        ...
-
-    def latency(self) -> float:
-        """Seconds that it takes to answer a small question now."""
-        ...

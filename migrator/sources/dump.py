@@ -1,11 +1,11 @@
-"""A mongodump folder: one `.bson` or `.bson.gz` a collection. Which of them are collections says `catalog`.
+"""A mongodump folder: one `.bson` or `.bson.gz` file per collection. `selection` decides which of them are migrated.
 
-Read are `<name>.bson[.gz]` and `<name>.metadata.json[.gz]`; anything else (prelude.json, hidden files, what a user has
-put there) is none of mongodump's documents. Not read, and listed in `left_out`: views, what belongs to the server, and
-the root's `oplog.bson`. A view with a data file was dumped with --viewsAsCollections, and is a collection.
+The source reads `<name>.bson[.gz]` and `<name>.metadata.json[.gz]` and ignores other files (prelude.json, hidden files,
+files of the user). Not read, and listed in `left_out`: views, collections of the server, and `oplog.bson` in the root.
+A view with a data file was dumped with --viewsAsCollections and is read as a collection.
 
-Other metadata alone is damage: mongodump writes all metadata first, then a data file for each collection, even an empty
-one. So where one is missing, mongodump was interrupted or the copy is partial.
+Other metadata without a data file are damage: mongodump writes all metadata first and then a data file for each
+collection, even for an empty one. If one is missing, mongodump was interrupted or the copy is incomplete.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.sources.base import Batch, Partition, SourceCollection
-from migrator.sources.bson_stream import Stream, parse_position, read_batches, split_file
-from migrator.sources.files import AGAIN, Meter, fingerprint_files, read_chunks, read_small, unreadable
+from migrator.sources.base import Batch, Partition, Source, SourceCollection
+from migrator.sources.bson_stream import BatchLimits, BsonStream, parse_position, read_batches, split_file
+from migrator.sources.files import AGAIN, ReadProgress, explain_unreadable, fingerprint_files, read_chunks, read_small
 from migrator.sources.selection import (
     BUCKETS,
     OPLOG,
@@ -33,13 +33,13 @@ from migrator.sources.selection import (
 
 _METADATA: Final = (".metadata.json", ".metadata.json.gz")
 _DATA: Final = (".bson", ".bson.gz")
-# mongodump cuts escaped names longer than this and puts a hash behind; the metadata has the whole one.
-_CUT_NAME: Final = 238
+# mongodump truncates longer escaped names and appends a hash; the metadata contain the full name.
+_TRUNCATED_NAME: Final = 238
 
 
 @dataclass(slots=True)
 class _Files:
-    """What one stem of file names stands for."""
+    """The files whose names have the same stem."""
 
     data: list[Path] = field(default_factory=list)
     metadata: list[Path] = field(default_factory=list)
@@ -59,35 +59,45 @@ class _Entry:
         return self.data.suffix == ".gz"
 
 
-class DumpFolder:
-    """A `Source` on one database of a mongodump folder.
+class DumpFolder(Source):
+    """One database of a mongodump folder.
 
-    Holds no open file between calls: every `read` opens its own, so reads may run side by side, in processes too.
+    It keeps no file open between calls: every `read` opens its own, so concurrent reads are possible, also in several
+    processes.
     """
 
     def __init__(self, path: Path, database: str | None = None) -> None:
-        """`path` is a dump's root, whose folders are databases, or one database's own folder.
+        """Open the dump at `path`: its root, whose folders are databases, or the folder of one database.
 
-        An own folder may be named anything, so there `database` is taken as given.
+        The folder of one database can have any name, so `database` is used as given there.
         """
         self._path = path
-        self.left_out: dict[str, str] = {}
-        self._meter: Meter | None = None
+        self._left_out: dict[str, str] = {}
+        self._progress: ReadProgress | None = None
         stems = _list_stems(path, path)
-        if _is_own_folder(path, stems, database):
-            self.database = database or check_database(path.resolve().name, f"The dump {path}")
+        if _is_database_folder(path, stems, database):
+            self._name = database or check_database(path.resolve().name, f"The dump {path}")
         else:
-            self.database = choose_database(_list_databases(path), database, f"The dump {path}")
-            self.left_out.update({"oplog": OPLOG} if "oplog" in stems else {})
-            stems = _list_stems(path / self.database, path)
+            self._name = choose_database(_list_databases(path), database, f"The dump {path}")
+            self._left_out.update({"oplog": OPLOG} if "oplog" in stems else {})
+            stems = _list_stems(path / self._name, path)
         self._entries = self._pick_entries(stems)
 
     @property
     def label(self) -> str:
-        return f"dump:{self._path} ({self.database})"
+        return f"dump:{self._path} ({self._name})"
+
+    @property
+    def database(self) -> str:
+        return self._name
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        return self._left_out
 
     def collections(self) -> list[SourceCollection]:
-        """`bytes` is None for gzip: the length at a gzip file's end is modulo 4 GiB, and the last member's alone."""
+        """Return all collections. `bytes` is None for gzip files: they store their length modulo 4 GiB, and only that
+        of the final member."""
         return [
             SourceCollection(
                 name=name,
@@ -105,14 +115,16 @@ class DumpFolder:
         )
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
-        """One collection after the other, in the order of `positions`."""
+        """Yield the batches of one collection after the other, in the order of `positions`."""
         starts = {name: parse_position(position, name) for name, position in positions.items()}
         for name in starts.keys() - self._entries.keys():
-            raise SourceError(f"{self.label} holds no collection {name!r}.", "Has the dump been exchanged?")
-        return self._read(starts, documents, size)
+            raise SourceError(
+                f"{self.label} does not contain the collection {name!r}.", "Check whether the dump was replaced."
+            )
+        return self._read(starts, BatchLimits(documents, size))
 
     def split(self, collection: str, size: int) -> list[Partition] | None:
-        """Parts of a plain file end between documents; gzip can only be read from its beginning."""
+        """Return partitions of an uncompressed file; None for gzip, which can only be read from its beginning."""
         entry = self._entries[collection]
         return None if entry.gzipped else split_file(entry.data, collection, size)
 
@@ -123,7 +135,8 @@ class DumpFolder:
         entry, start = self._entries[part.collection], parse_position(position, part.collection)
         stop = parse_position(part.stop, part.collection) if part.stop else None
         chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, stop=stop)
-        for batch in read_batches(Stream(chunks, str(entry.data), start), part.collection, documents, size):
+        stream = BsonStream(chunks, str(entry.data), start)
+        for batch in read_batches(stream, part.collection, BatchLimits(documents, size)):
             yield replace(batch, part=part.number)
 
     @property
@@ -131,43 +144,43 @@ class DumpFolder:
         return 4 << 20
 
     def share_read(self) -> float | None:
-        return None if self._meter is None else self._meter.share
+        return None if self._progress is None else self._progress.share
 
     def close(self) -> None:
-        """Nothing to do: each read closes its own file."""
+        """Do nothing: each read closes its own file."""
 
-    def _read(self, starts: dict[str, int], documents: int, size: int) -> Iterator[Batch]:
-        self._meter = Meter([self._entries[name].data for name in starts])
+    def _read(self, starts: dict[str, int], limits: BatchLimits) -> Iterator[Batch]:
+        self._progress = ReadProgress([self._entries[name].data for name in starts])
         for name, start in starts.items():
             entry = self._entries[name]
-            chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, meter=self._meter)
-            yield from read_batches(Stream(chunks, str(entry.data), start), name, documents, size)
+            chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, progress=self._progress)
+            yield from read_batches(BsonStream(chunks, str(entry.data), start), name, limits)
 
     def _pick_entries(self, stems: dict[str, _Files]) -> dict[str, _Entry]:
         entries: dict[str, _Entry] = {}
-        alone: dict[str, tuple[Path, Metadata]] = {}
+        without_data: dict[str, tuple[Path, Metadata]] = {}
         for stem, files in sorted(stems.items()):
             data, metadata_path = _only(files.data), _only(files.metadata)
             metadata = _read_metadata(metadata_path) if metadata_path else None
             name = _name_collection(stem, metadata, data or metadata_path)
             if reason := reason_to_leave_out(name):
-                self.left_out[name] = reason
+                self._left_out[name] = reason
             elif data:
                 paths = [data, metadata_path] if metadata_path else [data]
                 if name in entries:
-                    raise _two_files(entries[name].data, data)
+                    raise _duplicate_files(entries[name].data, data)
                 entries[name] = _Entry(name=name, data=data, metadata=metadata, paths=paths)
             elif metadata and metadata_path:
-                alone[name] = (metadata_path, metadata)
-        for name, (path, metadata) in alone.items():
-            self._place_alone(name, path, metadata, entries)
+                without_data[name] = (metadata_path, metadata)
+        for name, (path, metadata) in without_data.items():
+            self._assign_metadata(name, path, metadata, entries)
         return entries
 
-    def _place_alone(self, name: str, path: Path, metadata: Metadata, entries: dict[str, _Entry]) -> None:
-        """Metadata without a data file: a view, a time series, or damage."""
+    def _assign_metadata(self, name: str, path: Path, metadata: Metadata, entries: dict[str, _Entry]) -> None:
+        """Handle metadata without a data file: of a view, of a time series, or of a damaged dump."""
         buckets = entries.get(BUCKETS + name)
         if metadata.is_view:
-            self.left_out[name] = "a view"
+            self._left_out[name] = "a view"
         elif metadata.is_timeseries and buckets:
             entries[buckets.name] = replace(buckets, metadata=metadata, paths=[*buckets.paths, path])
         else:
@@ -175,18 +188,19 @@ class DumpFolder:
                 f"describes the collection {name}, but its .bson file is missing",
                 file=str(path),
                 offset=0,
-                hint=f"{AGAIN} To go without the collection, remove this file.",
+                hint=f"{AGAIN} To migrate without this collection, remove this file.",
             )
 
 
 def _list_stems(folder: Path, root: Path) -> dict[str, _Files]:
-    """mongodump's files in a folder, by what their names begin with. Links that lead out of the dump are refused."""
+    """Return mongodump's files in a folder by the stem of their names. Links to a path outside the dump are an
+    error."""
     stems: dict[str, _Files] = {}
     try:
-        # A collection's name never begins with a dot; what does is left by an editor or an archiver.
+        # Collection names never begin with a dot; such files are left by editors and archivers.
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
     except OSError as error:
-        raise unreadable(folder, error) from error
+        raise explain_unreadable(folder, error) from error
     for path in paths:
         for suffix in _METADATA + _DATA:
             if path.name.endswith(suffix):
@@ -196,15 +210,15 @@ def _list_stems(folder: Path, root: Path) -> dict[str, _Files]:
     return stems
 
 
-def _is_own_folder(path: Path, stems: dict[str, _Files], database: str | None) -> bool:
-    """Whether `path` is a database's folder. A root has folders, and of mongodump's files only the oplog."""
+def _is_database_folder(path: Path, stems: dict[str, _Files], database: str | None) -> bool:
+    """Return whether `path` is the folder of one database. The root of a dump has folders and no file but the oplog."""
     if all(stem == "oplog" and not files.metadata for stem, files in stems.items()):
         return False
     folders = _list_databases(path)
     if folders and database is None:
         raise UsageError(
-            f"{path} holds both collections and folders of databases: {', '.join(sorted(folders))}.",
-            "Name one as `database` under [source], or move away what does not belong there.",
+            f"{path} contains collections and also folders of databases: {', '.join(sorted(folders))}.",
+            "Set `database` under [source], or remove the files that are not part of this dump.",
         )
     return database not in folders
 
@@ -213,24 +227,25 @@ def _list_databases(root: Path) -> list[str]:
     try:
         folders = [path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir()]
     except OSError as error:
-        raise unreadable(root, error) from error
+        raise explain_unreadable(root, error) from error
     return [folder.name for folder in folders if _list_stems(folder, root)]
 
 
 def _check_inside(path: Path, root: Path) -> None:
     if not path.resolve().is_relative_to(root.resolve()):
-        raise SourceError(f"{path} is a link that leads out of the dump.", "Put the file itself there.")
+        raise SourceError(f"{path} is a link to a path outside the dump.", "Replace the link with the file.")
 
 
 def _only(paths: list[Path]) -> Path | None:
     if len(paths) > 1:
-        raise _two_files(*paths)
+        raise _duplicate_files(*paths)
     return paths[0] if paths else None
 
 
-def _two_files(one: Path, other: Path) -> UsageError:
+def _duplicate_files(one: Path, other: Path) -> UsageError:
     return UsageError(
-        f"{one} and {other.name} are two files for the same collection.", "Two dumps got mixed: remove the wrong one."
+        f"{one} and {other.name} are two files for the same collection.",
+        "The folder contains files of two dumps: remove the wrong file.",
     )
 
 
@@ -239,22 +254,25 @@ def _read_metadata(path: Path) -> Metadata:
 
 
 def _name_collection(stem: str, metadata: Metadata | None, path: Path | None) -> str:
-    """The metadata's name, or the file's: as mongorestore, undoing Go's query escape, in which a plus is a space."""
+    """Return the collection name of the metadata, else of the file name.
+
+    File names are decoded as by mongorestore: Go's query escape, in which a plus is a space.
+    """
     if metadata and metadata.name:
         return check_name(metadata.name, str(path))
-    if len(stem) == _CUT_NAME and "%24" in stem:
+    if len(stem) == _TRUNCATED_NAME and "%24" in stem:
         raise SourceError(
-            f"{path}: mongodump cut the collection's name, and no metadata.json has it whole.",
-            "Copy the .metadata.json that belongs to it from where the dump was made.",
+            f"{path}: mongodump truncated the collection name, and no metadata.json contains the full name.",
+            "Copy the .metadata.json file of this collection from the origin of the dump.",
         )
     try:
         return check_name(unquote_plus(stem, errors="strict"), str(path))
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: its name is not UTF-8 when unescaped.", AGAIN) from error
+        raise SourceError(f"{path}: the decoded file name is not valid UTF-8.", AGAIN) from error
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise explain_unreadable(path, error) from error

@@ -1,4 +1,4 @@
-"""The bytes of a dump's files: uncompressed, a chunk at a time, in bounded memory. What they mean is not known here."""
+"""Reads the files of a dump: uncompressed, in chunks, with bounded memory. Not here: what the bytes mean."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from migrator.errors import DamagedSourceError, SourceError
 # Measured on 200 MB of documents: from 128 KiB to 1 MiB there is no difference above the noise.
 CHUNK: Final = 1 << 20
 _COMPRESSED: Final = 256 << 10
-# What of each file goes into a fingerprint, from either end.
+# Bytes at the beginning and at the end of each file that the fingerprint covers.
 _EDGE: Final = 64 << 10
-# Metadata of one collection: 64 indexes, the most there can be, take about 30 KB. Anything near this is no metadata.
+# Metadata of one collection with 64 indexes, MongoDB's maximum, take about 30 KB. A larger file is not metadata.
 _SMALL: Final = 4 << 20
 
-AGAIN: Final = "Copy the dump again from where it was made, or take it again: what is here is not whole."
+AGAIN: Final = "The dump is incomplete or damaged. Copy it again from its origin, or create a new dump."
 
 # isal's stubs declare the class as an instance.
 _IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 
 
 class BrokenFileError(Exception):
-    """A file stops making sense at `offset` (uncompressed). Never leaves this package: `Stream` says what was whole."""
+    """A file is damaged at `offset` (uncompressed). Internal to this package: `BsonStream` reports the damage."""
 
     def __init__(self, reason: str, offset: int) -> None:
         super().__init__(reason)
@@ -36,16 +36,16 @@ class BrokenFileError(Exception):
         self.offset = offset
 
 
-class Meter:
-    """How much of the files of one pass has been read, in bytes as they lie on disk: for progress only."""
+class ReadProgress:
+    """Measures how much of the files of one read has been read, in bytes on disk. Used for progress only."""
 
     def __init__(self, paths: list[Path]) -> None:
-        # A file that has gone meanwhile is reported by whoever reads it.
+        # A file that no longer exists is reported by the code that reads it.
         self._total = sum(path.stat().st_size for path in paths if path.exists())
         self._before = self._here = 0
 
-    def follow(self, file: BinaryIO, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """The chunks of one file, metered."""
+    def measure(self, file: BinaryIO, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the chunks of one file and count them."""
         for chunk in chunks:
             self._here = file.tell()
             yield chunk
@@ -53,45 +53,54 @@ class Meter:
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """Return the progress from 0 to 1."""
         return min((self._before + self._here) / self._total, 1.0) if self._total else 1.0
 
 
 def read_chunks(
-    path: Path, *, gzipped: bool, start: int = 0, stop: int | None = None, meter: Meter | None = None
+    path: Path, *, gzipped: bool, start: int = 0, stop: int | None = None, progress: ReadProgress | None = None
 ) -> Iterator[bytes]:
-    """The file's uncompressed bytes from `start` on, at most `CHUNK` at once; of a plain file those before `stop`.
+    """Yield the file's uncompressed bytes from `start`, at most `CHUNK` at a time; of a plain file only those before
+    `stop`.
 
-    Raises `BrokenFileError` where the file is shorter than `start`, or is gzip and damaged or followed by something
-    else; `SourceError` where the system refuses.
+    Raises: `BrokenFileError` if the file is shorter than `start`, or if it is a damaged gzip file or has other data
+    after the gzip data; `SourceError` if the operating system reports an error.
     """
     try:
         with path.open("rb", buffering=0) as file:
             chunks = _inflate(file, start) if gzipped else _read_plain(file, start, stop)
-            yield from chunks if meter is None else meter.follow(file, chunks)
+            yield from chunks if progress is None else progress.measure(file, chunks)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise explain_unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: OSError) -> SourceError:
-    return SourceError(f"{path} cannot be read: {error.strerror or error}.", "Check that it is there and may be read.")
+def explain_unreadable(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"Cannot read {path}: {error.strerror or error}.", "Check that the path exists and its permissions."
+    )
 
 
 def read_small(path: Path, *, gzipped: bool) -> bytes:
-    """A whole file that is small by nature, such as a collection's metadata."""
+    """Return the content of a small file, such as the metadata of a collection.
+
+    Raises: `DamagedSourceError` if it is damaged or too large to be metadata.
+    """
     content = bytearray()
     try:
         for chunk in read_chunks(path, gzipped=gzipped):
             content += chunk
             if len(content) > _SMALL:
-                raise BrokenFileError(f"longer than {_SMALL:,} bytes, which no metadata is", len(content))
+                raise BrokenFileError(f"metadata file is longer than {_SMALL:,} bytes", len(content))
     except BrokenFileError as error:
         raise DamagedSourceError(error.reason, file=str(path), offset=error.offset, hint=AGAIN) from error
     return bytes(content)
 
 
 def fingerprint_files(labels: list[str], paths: list[Path]) -> str:
-    """SHA-256 over the labels and each file's size and edges. No names of folders, no times: a copy is the same."""
+    """Return a SHA-256 digest of the labels and of each file's size, beginning and end.
+
+    Folder names and timestamps are not included, so a copy has the same fingerprint.
+    """
     parts = [b"%d:%b" % (len(label.encode()), label.encode()) for label in labels]
     return hash_parts(chain(parts, map(_read_edges, paths)))
 
@@ -104,7 +113,7 @@ def _read_edges(path: Path) -> bytes:
             file.seek(max(size - _EDGE, 0))
             return b"%d;" % size + head + file.read(_EDGE)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise explain_unreadable(path, error) from error
 
 
 def _read_plain(file: BinaryIO, start: int, stop: int | None = None) -> Iterator[bytes]:
@@ -118,7 +127,7 @@ def _read_plain(file: BinaryIO, start: int, stop: int | None = None) -> Iterator
 
 
 def _inflate(file: BinaryIO, start: int) -> Iterator[bytes]:
-    """What a position lies behind has to be inflated too, and is thrown away."""
+    """gzip has no random access: the bytes before `start` are decompressed and discarded."""
     offset = 0
     for chunk in _read_members(file):
         before, offset = offset, offset + len(chunk)
@@ -129,7 +138,8 @@ def _inflate(file: BinaryIO, start: int) -> Iterator[bytes]:
 
 
 def _read_members(file: BinaryIO) -> Iterator[bytes]:
-    """All members of a gzip file; isal checks each one's CRC and length. Their output is bounded: no bomb goes off."""
+    """Yield the data of all gzip members. isal checks the CRC and length of each. The output per call is limited, so a
+    small file that expands to a huge one does not exhaust memory."""
     offset = 0
     member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
     try:
@@ -143,7 +153,7 @@ def _read_members(file: BinaryIO) -> Iterator[bytes]:
             elif member.needs_input:
                 data = file.read(_COMPRESSED)
                 if not data:
-                    raise BrokenFileError("the gzip file is cut short", offset)
+                    raise BrokenFileError("the gzip file is truncated", offset)
             chunk = member.decompress(data, CHUNK)
             offset += len(chunk)
             if chunk:
@@ -153,4 +163,4 @@ def _read_members(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _shorter_than(start: int, size: int) -> BrokenFileError:
-    return BrokenFileError(f"ends here, but an earlier run had read up to byte {start:,}", size)
+    return BrokenFileError(f"the file ends here, but an earlier run read up to byte {start:,}", size)

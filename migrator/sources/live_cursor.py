@@ -1,7 +1,7 @@
-"""A range of a live collection, read by its `_id`s: ahead of whoever takes the documents, and again where it was lost.
+"""A cursor over a range of `_id`s of a live collection. It reads one batch ahead and reopens after an error.
 
-Ranges are index bounds (`min`, `max` and the hint of the index on `_id`): unlike a filter they do not stop at the type
-of the value they begin with. Positions are the BSON of an `_id` in hex; a `+` behind means after it.
+Ranges are index bounds (`min`, `max` with the hint of the index on `_id`): unlike a filter, they include values of all
+BSON types. A position is the BSON of an `_id` in hex; a final `+` means after this `_id`.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ AFTER: Final = "+"
 ID: Final = [("_id", 1)]
 
 
-class Reader:
-    """A cursor over a range of `_id`s that can be opened again after the last document it has handed out.
+class RangeCursor:
+    """A cursor over a range of `_id`s that continues after the last returned document when it is reopened.
 
-    `documents` is how many the server sends at once, if they fit into 16 MB. One batch is asked for ahead, so that the
-    server and whoever reads work at the same time.
+    `documents` is the number of documents per server batch, if they fit into 16 MB. The next batch is requested in
+    advance, so the server and the client work at the same time.
     """
 
     def __init__(self, collection: Collection[Any], position: str, stop: str, documents: int) -> None:
         self._collection, self._stop, self._documents = collection, stop, documents
         self._position = position
         self._cursor: Any = None
-        self._coming: Future[bytes | None] | None = None
-        self._fresh = True
+        self._pending: Future[bytes | None] | None = None
+        self._is_first_batch = True
 
-    def begin(self) -> None:
-        """Asks for the first documents, and does not wait for them."""
-        self._cursor, self._fresh = self._open(), True
-        self._ask()
+    def start(self) -> None:
+        """Request the first documents without waiting for them."""
+        self._cursor, self._is_first_batch = self._open(), True
+        self._request()
 
-    def wait(self) -> None:
-        """The same, and waits; what comes is kept. Raises pymongo's errors."""
-        self.begin()
-        assert self._coming is not None  # asked for
-        self._coming.result()
+    def start_and_wait(self) -> None:
+        """Request the first documents, wait for them and keep them for `next`. Raises: pymongo's errors."""
+        self.start()
+        assert self._pending is not None  # `start` has requested a batch
+        self._pending.result()
 
     def next(self) -> bytes | None:
-        """The next batch of the server, at least one document; None at the end. Raises pymongo's errors."""
+        """Return the next server batch, at least one document; None at the end. Raises: pymongo's errors."""
         while True:
-            if self._coming is None:
-                self.begin()
-            assert self._coming is not None  # asked for
-            coming, self._coming = self._coming, None
-            data = coming.result()
+            if self._pending is None:
+                self.start()
+            assert self._pending is not None  # `start` has requested a batch
+            pending, self._pending = self._pending, None
+            data = pending.result()
             if data is None:
                 return None
-            if self._fresh:
-                self._fresh, data = False, self._without_the_last_one(data)
+            if self._is_first_batch:
+                self._is_first_batch, data = False, self._remove_returned(data)
             if data:
                 self._position = last_id(data).hex() + AFTER
-            self._ask()
+            self._request()
             if data:
                 return data
 
-    def _ask(self) -> None:
-        self._coming = begin(partial(next, self._cursor, None))
+    def _request(self) -> None:
+        self._pending = run_in_thread(partial(next, self._cursor, None))
 
     def _open(self) -> Any:
         cursor = self._collection.find_raw_batches(hint=ID, sort=ID, batch_size=self._documents)
@@ -77,17 +77,25 @@ class Reader:
             cursor.max([("_id", read_id(self._stop))])
         return cursor
 
-    def _without_the_last_one(self, data: bytes) -> bytes:
-        """`min` is inclusive: the document that was handed out last comes again, unless it has been deleted."""
+    def _remove_returned(self, data: bytes) -> bytes:
+        """Remove the document that was returned last. `min` is inclusive, so it is first again unless it was
+        deleted."""
         if not self._position.endswith(AFTER):
             return data
+<<<<<<< HEAD
         first = next(raw_bson.split_documents(data))
         again = raw_bson.source_id(first).hex() == self._position.removesuffix(AFTER)
         return data[len(first) :] if again else data
+=======
+        first = next(raw_bson.split(data))
+        is_same = raw_bson.source_id(first).hex() == self._position.removesuffix(AFTER)
+        return data[len(first) :] if is_same else data
+>>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
 
 
 def read_id(position: str) -> Any:
-    """The `_id` of a position. Raises `SourceError` where it is none, or one that a driver cannot ask for."""
+    """Return the `_id` of a position. Raises: `SourceError` if it is not valid, or if the driver cannot query for
+    it."""
     try:
         raw = bytes.fromhex(position)
         found = decode(raw)
@@ -95,10 +103,14 @@ def read_id(position: str) -> Any:
             return found["_id"]
     except (ValueError, KeyError):
         pass
-    raise SourceError(f"{position!r} is no position in a live collection.", "Begin the run anew, from a dump.")
+    raise SourceError(
+        f"Invalid position {position!r} in a live collection.",
+        "Run `migrate revert`, then migrate a dump of this database.",
+    )
 
 
 def first_id(data: bytes) -> bytes:
+<<<<<<< HEAD
     """BSON `{"_id": …}` of the first document."""
     return raw_bson.source_id(next(raw_bson.split_documents(data)))
 
@@ -106,18 +118,27 @@ def first_id(data: bytes) -> bytes:
 def last_id(data: bytes) -> bytes:
     """BSON `{"_id": …}` of the last document."""
     *_, last = raw_bson.document_offsets(data)
+=======
+    """Return the BSON `{"_id": …}` of the first document."""
+    return raw_bson.source_id(next(raw_bson.split(data)))
+
+
+def last_id(data: bytes) -> bytes:
+    """Return the BSON `{"_id": …}` of the last document."""
+    *_, last = raw_bson.starts(data)
+>>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
     return raw_bson.source_id(data[last:])
 
 
-def begin(act: Callable[[], T]) -> Future[T]:
-    """Does something in a thread of its own, that keeps no process from ending."""
+def run_in_thread(act: Callable[[], T]) -> Future[T]:
+    """Call `act` in a new daemon thread, which does not prevent the process from exiting, and return its future."""
     future: Future[T] = Future()
 
-    def do() -> None:
+    def run() -> None:
         try:
             future.set_result(act())
-        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+        except BaseException as error:  # noqa: BLE001 - raised again by the call of `result`
             future.set_exception(error)
 
-    Thread(target=do, name="source", daemon=True).start()
+    Thread(target=run, name="source", daemon=True).start()
     return future

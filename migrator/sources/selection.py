@@ -1,8 +1,9 @@
-"""What of a dump is a collection to migrate: the rules that folder and archive share. No file is opened here.
+"""Selects the collections of a source to migrate: the rules that dump folders, archives and servers share.
 
-Views have no documents of their own and are left out, as are `system.*` (definitions of views, stored JavaScript,
-profiles) and `$admin.system.*` (users and roles): they belong to the server, not to the application. `system.buckets.*`
-is the exception: mongodump puts the documents of a time series there, so it is a collection under that name.
+Views have no documents of their own and are left out, as are `system.*` (view definitions, stored JavaScript, profiles)
+and `$admin.system.*` (users and roles): they belong to the server, not to the application. The exception is
+`system.buckets.*`: mongodump stores the documents of a time series there, so it is a collection with that name.
+Not here: reading files.
 """
 
 from __future__ import annotations
@@ -17,16 +18,14 @@ from migrator.sources.files import AGAIN
 
 _LONGEST_NAME: Final = 255
 BUCKETS: Final = "system.buckets."
-OPLOG: Final = (
-    "the oplog: writes made while the dump was taken; to have them, mongorestore --oplogReplay and dump again"
-)
-# The server's own: mongodump brings admin and config along whenever it dumps everything.
+OPLOG: Final = "oplog: writes during the dump. To include them, run mongorestore --oplogReplay and create a new dump"
+# mongodump includes admin and config when it dumps all databases.
 _SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """A collection's `metadata.json`: the bytes as they are, and what is read of them ("" where it is silent)."""
+    """A collection's `metadata.json`: the original bytes and the fields in use ("" if a field does not exist)."""
 
     raw: bytes
     name: str = ""
@@ -42,7 +41,10 @@ class Metadata:
 
 
 def parse_metadata(raw: bytes, file: str, offset: int = 0) -> Metadata:
-    """Reads mongodump's metadata. Before 4.4 it did not write `type`; a view has the option `viewOn` anyway."""
+    """Parse mongodump's metadata. mongodump before 4.4 wrote no `type`; a view has the option `viewOn` in any version.
+
+    Raises: `DamagedSourceError`.
+    """
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -54,30 +56,31 @@ def parse_metadata(raw: bytes, file: str, offset: int = 0) -> Metadata:
     kind = "view" if is_view else fields.get("type", "")
     name = fields.get("collectionName", "")
     if not isinstance(kind, str) or not isinstance(name, str):
-        raise DamagedSourceError("its type or collectionName is no string", file=file, offset=offset, hint=AGAIN)
+        raise DamagedSourceError("type or collectionName is not a string", file=file, offset=offset, hint=AGAIN)
     return Metadata(raw=raw, name=name, kind=kind)
 
 
 def check_name(name: str, file: str) -> str:
-    """MongoDB allows any UTF-8 but NUL, nothing empty, nothing longer than 255 bytes with the database's name. A dump
-    with another name was not written by mongodump."""
+    """Return a valid collection name. Raises: `SourceError`.
+
+    MongoDB allows any UTF-8 text without NUL that is not empty and at most 255 bytes long, including the database name.
+    mongodump writes no other names.
+    """
     if not name or "\0" in name or not _encodes(name) or len(name.encode()) > _LONGEST_NAME:
         shown = repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
-        raise SourceError(f"{file}: {shown} cannot be the name of a collection.", AGAIN)
+        raise SourceError(f"{file}: invalid collection name {shown}.", AGAIN)
     return name
 
 
 def check_database(name: str, label: str) -> str:
-    """A database's name that PostgreSQL and files can hold, too: mongodump wrote no other."""
+    """Return a database name that PostgreSQL and file systems can store. Raises: `SourceError`."""
     if not name or "\0" in name or not _encodes(name):
-        raise SourceError(
-            f"{label}: {name!r} cannot be the name of a database.", "Name it as `database` under [source]."
-        )
+        raise SourceError(f"{label}: invalid database name {name!r}.", "Set `database` under [source].")
     return name
 
 
 def reason_to_leave_out(name: str) -> str:
-    """Why a collection is not one of the application's; "" where it is."""
+    """Return why a collection is not migrated; "" if it is."""
     if name.startswith("$admin."):
         return "users and roles of the server"
     if name.startswith("system.") and not name.startswith(BUCKETS):
@@ -86,25 +89,29 @@ def reason_to_leave_out(name: str) -> str:
 
 
 def choose_database(found: Iterable[str], wanted: str | None, label: str) -> str:
-    """The database to migrate: the one named, or the only one there is besides the server's own.
+    """Return the database to migrate: `wanted`, or the only user database.
 
-    Upper and lower case may differ: MongoDB refuses two databases that differ in nothing else.
+    The comparison ignores case, because MongoDB does not allow two databases whose names differ only in case.
+
+    Raises: `UsageError` if there are several or `wanted` does not exist, `SourceError` if there is none.
     """
     names = sorted(found)
     listed = ", ".join(names) or "none"
     if wanted is None:
         names = [name for name in names if name not in _SERVER_DATABASES]
         if len(names) > 1:
-            raise UsageError(f"{label} holds several databases: {listed}.", "Name one as `database` under [source].")
+            raise UsageError(f"{label} contains several databases: {listed}.", "Set `database` under [source].")
         if not names:
-            raise SourceError(f"{label} holds no application's database (found: {listed}).", "Check the path.")
+            raise SourceError(f"{label} contains no user database (found: {listed}).", "Check `url` under [source].")
         return check_database(names[0], label)
     if wanted in names:
         return check_database(wanted, label)
     alike = [name for name in names if name.casefold() == wanted.casefold()]
     if len(alike) == 1:
         return check_database(alike[0], label)
-    raise UsageError(f"{label} holds no database {wanted!r} (found: {listed}).", "Correct `database` under [source].")
+    raise UsageError(
+        f"{label} does not contain the database {wanted!r} (found: {listed}).", "Correct `database` under [source]."
+    )
 
 
 def _encodes(name: str) -> bool:

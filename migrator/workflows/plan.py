@@ -27,7 +27,8 @@ from migrator.mapping.merges import Merge
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.entities import Entity, describe_tables
-from migrator.sources.base import Batch, Partition, Source
+from migrator.sources.base import Batch, Source
+from migrator.sources.sampled import SampledSource
 from migrator.stages import load
 from migrator.stages.constrain import constrain
 from migrator.stages.prepare import prepare, refuse
@@ -101,7 +102,7 @@ def plan(
         create_records(connection, namespace)
         seeded = target is not None and seed(target, connection, definition.mappings)
         started = time.monotonic()
-        read = source if sample is None else Sample(source, sample)
+        read = source if sample is None else SampledSource(source, sample)
 
         def observe(batch: Batch) -> None:
             statistics[batch.collection].observe(batch)
@@ -281,31 +282,3 @@ def measure(connection: Connection) -> int:
     )
     found = connection.execute(query).fetchone()
     return int(found[0]) if found and found[0] else 0
-
-
-class Sample:
-    """A source that ends after so many documents of each collection."""
-
-    def __init__(self, source: Source, documents: int) -> None:
-        self._source, self._documents = source, documents
-        self.label, self.database, self.left_out = source.label, source.database, source.left_out
-        self.collections, self.fingerprint, self.close = source.collections, source.fingerprint, source.close
-        self.share_read, self.smallest_part = source.share_read, source.smallest_part
-
-    def split(self, collection: str, size: int) -> list[Partition] | None:
-        return None
-
-    def reads_parts(self, collection: str) -> bool:
-        return False
-
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
-        raise NotImplementedError("a sample has no parts")
-
-    def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
-        """The first batch of each collection, as its last."""
-        for name, position in positions.items():
-            for batch in self._source.read({name: position}, documents=self._documents, size=size):
-                yield Batch(
-                    collection=name, data=batch.data, count=batch.count, start=batch.start, end=batch.end, last=True
-                )
-                break

@@ -20,9 +20,14 @@ from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
+<<<<<<< HEAD
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
 from migrator.sources.auxiliary.base import CompositeSource
 from migrator.sources.base import LiveProbe, Source
+=======
+from migrator.rows.update import index_ids, index_rows
+from migrator.sources.base import Source
+>>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
 from migrator.stages.constrain import EarlyIndexBuilder, constrain, renew_vector_indexes
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
@@ -58,8 +63,7 @@ def run_migration(
         fingerprints = fingerprints_of(config, definition, source)
     check_executor(config, definition, source, target)
     import_ahead(config, definition, source)
-    main = source.main if isinstance(source, CompositeSource) else source
-    gauge = LagMeter(config.engine, main.latency if isinstance(main, LiveProbe) else None)
+    gauge = LagMeter(config.engine, source.latency if source.is_live else None)
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
@@ -167,8 +171,8 @@ def check_executor(config: Config, definition: MigrationDefinition, source: Sour
         return
     if definition.packages is None:
         raise UsageError("engine.executor: these mappings are in no package that a worker could import")
-    # What cannot be split is read here, and handed out.
-    reads = config.source.url.startswith("mongodb") or any(each.bytes is not None for each in source.collections())
+    # Streams are read by this process, which sends their batches to the workers.
+    reads = any(source.reads_parts(each.name) for each in source.collections())
     check_cluster(config, target.dsn, definition.packages, work_fingerprints(source, definition), reads)
 
 
@@ -205,9 +209,8 @@ def work(
 
 def fingerprints_of(config: Config, definition: MigrationDefinition, source: Source) -> dict[str, str]:
     """What a resumed run must find unchanged."""
-    beside = source.fingerprints() if isinstance(source, CompositeSource) else {}
     own = {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": definition.fingerprint}
-    return {**own, **beside, "embedding": embedding_fingerprint(config)}
+    return {**own, **source.auxiliary_fingerprints(), "embedding": embedding_fingerprint(config)}
 
 
 def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) -> None:

@@ -14,8 +14,8 @@ from psycopg import sql
 
 from migrator.documents.codec import Document, decode
 from migrator.errors import SourceError, UsageError
-from migrator.sources.auxiliary.langchain_store import Store
-from migrator.sources.auxiliary.postgres_table import Table
+from migrator.sources.auxiliary.langchain_store import LangchainStore
+from migrator.sources.auxiliary.postgres_table import PostgresTable
 from tests.driving import call, digest_database
 from tests.scenarios import FOLDER, read_scenario, write_config, write_dump
 
@@ -50,7 +50,7 @@ def execute(url: str, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-def read(beside: Table | Store, skip: int = 0) -> list[Document]:
+def read(beside: PostgresTable | LangchainStore, skip: int = 0) -> list[Document]:
     return [decode(each) for each in beside.read(skip)]
 
 
@@ -97,7 +97,7 @@ def test_values_of_a_table(database: str, reader: str) -> None:
         f"GRANT USAGE ON SCHEMA other TO {urlsplit(reader).username}",
         f"GRANT SELECT ON other.takes TO {urlsplit(reader).username}",
     )
-    first, second = read(Table("recordings", reader, "other.takes", {"id": "key"}))
+    first, second = read(PostgresTable("recordings", reader, "other.takes", {"id": "key"}))
     assert list(first) == ["_id", "i", "n", "f", "b", "j", "k", "t", "u", "day", "tags", "raw", "gone", "d"]
     assert first == {
         "_id": 1, "i": 0, "n": first["n"], "f": float("inf"), "b": None, "j": "null", "k": None, "t": "infinity",
@@ -110,13 +110,13 @@ def test_values_of_a_table(database: str, reader: str) -> None:
         "u": "2024-05-01 10:00:00.123456", "day": "2024-05-01", "tags": '{a,"b c"}', "raw": "\\x00ff", "gone": None,
         "d": 7,
     }  # fmt: skip
-    assert read(Table("recordings", reader, "other.takes", {"id": "key"}), 1) == [second]
+    assert read(PostgresTable("recordings", reader, "other.takes", {"id": "key"}), 1) == [second]
 
 
 def test_nothing_can_be_written(database: str) -> None:
     """Even as a superuser, the transaction is one that cannot write."""
     execute(database, SUPABASE)
-    with Table("recordings", database, "recordings", {})._reader.transaction() as connection:
+    with PostgresTable("recordings", database, "recordings", {})._reader.transaction() as connection:
         assert connection.execute("SHOW transaction_read_only").fetchone() == ("on",)
         assert connection.execute("SHOW transaction_isolation").fetchone() == ("repeatable read",)
 
@@ -125,10 +125,10 @@ def test_a_fingerprint_is_of_the_rows(database: str) -> None:
     """It changes with any value, and not with the order in which rows lie."""
     fill = "INSERT INTO recordings (id, duration) SELECT gen_random_uuid(), n FROM generate_series(1, 9) n"
     execute(database, SUPABASE, fill)
-    table = Table("recordings", database, "recordings", {})
+    table = PostgresTable("recordings", database, "recordings", {})
     before = table.fingerprint()
     execute(database, "CREATE TABLE again AS SELECT * FROM recordings ORDER BY duration DESC")
-    assert Table("recordings", database, "again", {}).fingerprint() == before
+    assert PostgresTable("recordings", database, "again", {}).fingerprint() == before
     execute(database, "UPDATE recordings SET duration = NULL WHERE duration = 9")
     assert table.fingerprint() != before
 
@@ -177,7 +177,7 @@ def test_the_older_store(database: str, reader: str) -> None:
         old_row(8, "by start, before", '{"start_index": 7}', "f4"),
         old_row(2, "nobody", "[1]", None),
     )  # fmt: skip
-    found = read(Store("document_chunks", reader, None))
+    found = read(LangchainStore("document_chunks", reader, None))
     assert contents(found) == [
         ("f1", 0, "p0 first"), ("f1", 1, "p0 second"), ("f1", 2, "p2"), ("f1", 3, "p10"),
         ("f2", 0, "other, by custom_id"), ("f3", 0, "metadata goes before"),
@@ -188,9 +188,9 @@ def test_the_older_store(database: str, reader: str) -> None:
         "metadata": {"page": 0, "file_id": "f1", "user_id": "u", "digest": "d"}, "collection": "testcollection",
         "collection_id": FIRST, "custom_id": "f1",
     }  # fmt: skip
-    assert read(Store("document_chunks", reader, None), 7) == found[7:]
-    assert contents(read(Store("document_chunks", reader, "x"))) == [("f2", 0, "other, by custom_id")]
-    assert read(Store("document_chunks", reader, "nowhere")) == []
+    assert read(LangchainStore("document_chunks", reader, None), 7) == found[7:]
+    assert contents(read(LangchainStore("document_chunks", reader, "x"))) == [("f2", 0, "other, by custom_id")]
+    assert read(LangchainStore("document_chunks", reader, "nowhere")) == []
 
 
 def test_the_newer_store(database: str, reader: str) -> None:
@@ -208,7 +208,7 @@ def test_the_newer_store(database: str, reader: str) -> None:
             ]
         ),
     )  # fmt: skip
-    store = Store("document_chunks", reader, "testcollection")
+    store = LangchainStore("document_chunks", reader, "testcollection")
     found = read(store)
     assert contents(found) == [("f1", 0, "first"), ("f1", 1, "second"), ("f2", 0, "page is no number")]
     assert found[0] == {
@@ -229,7 +229,7 @@ def test_a_view_of_a_store(database: str) -> None:
         "CREATE VIEW langchain_pg_embedding AS SELECT * FROM (VALUES ('b', 'B', '{\"file_id\": \"f\"}'::jsonb),"
         " ('a', 'A', '{\"file_id\": \"f\"}')) v (id, document, cmetadata)",
     )
-    assert contents(read(Store("document_chunks", database, None))) == [("f", 0, "A"), ("f", 1, "B")]
+    assert contents(read(LangchainStore("document_chunks", database, None))) == [("f", 0, "A"), ("f", 1, "B")]
 
 
 # --- what can go wrong ----------------------------------------------------------------------------------------------
@@ -247,11 +247,11 @@ def test_what_is_not_there_is_said(database: str, reader: str, tmp_path: Path) -
         ({"recordings": {"url": reader, "table": "secret"}}, 7, "permission denied"),
         ({"recordings": {"url": reader, "table": "bare"}}, 2, "has no column id; it has key"),
         ({"recordings": {"url": "postgresql://u:s3cret-of-the-reader@127.0.0.1:1/x"}}, 7, "recordings.url"),
-        ({"recordings": {"url": "csv:nowhere.csv"}}, 7, "cannot be read"),
+        ({"recordings": {"url": "csv:nowhere.csv"}}, 7, "cannot read"),
         ({"chunks": {"url": reader}}, 7, "there is no table langchain_pg_embedding"),
         ({"chunks": {"url": "postgresql://u:s3cret-of-the-reader@127.0.0.1:1/x"}}, 7, "chunks.url"),
-        ({"chunks": {"url": "jsonl:nowhere.jsonl"}}, 7, "cannot be read"),
-        ({"chunks": {"url": "files:nowhere"}}, 7, "is no folder"),
+        ({"chunks": {"url": "jsonl:nowhere.jsonl"}}, 7, "cannot read"),
+        ({"chunks": {"url": "files:nowhere"}}, 7, "is not a folder"),
     ]
     if _passwords_count(reader, wrong):
         cases.append(({"recordings": {"url": wrong}}, 7, "user or password is wrong"))
@@ -283,11 +283,11 @@ def test_a_store_of_another_kind(database: str) -> None:
     """A table of that name that is none of langchain's."""
     execute(database, "CREATE TABLE langchain_pg_embedding (key int, document text, cmetadata json)")
     with pytest.raises(SourceError, match="no column id or uuid; it has key"):
-        read(Store("document_chunks", database, None))
+        read(LangchainStore("document_chunks", database, None))
 
 
 def test_columns_that_are_not_there(database: str) -> None:
     """A configured name that the table has not."""
     execute(database, SUPABASE)
     with pytest.raises(UsageError, match=r"no column said \(for transcript_text\)"):
-        read(Table("recordings", database, "recordings", {"transcript_text": "said"}))
+        read(PostgresTable("recordings", database, "recordings", {"transcript_text": "said"}))

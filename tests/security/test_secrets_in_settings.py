@@ -33,7 +33,7 @@ ON_TARGET = (
 def dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A source that has nothing wrong. What is tried again is given up at once."""
     monkeypatch.setattr("migrator.workflows.retry.MAX_ATTEMPTS", 1)
-    monkeypatch.setattr("migrator.sources.live.PATIENCE", 0)
+    monkeypatch.setattr("migrator.sources.live.RETRY_SECONDS", 0)
     monkeypatch.setitem(live_client._DEFAULTS, "serverSelectionTimeoutMS", 100)
     monkeypatch.chdir(tmp_path)
     return f"dump:{write_dump(read_scenario('orphans-rejected'), tmp_path / 'dump')}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from migrator.documents.codec import Document, decode, encode, same
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.sources.auxiliary.base import batches
+from migrator.sources.auxiliary.base import make_batches
 from migrator.sources.auxiliary.csv_file import CsvFile
 from migrator.sources.auxiliary.jsonl import JsonLines
 from migrator.sources.auxiliary.values import parse
@@ -132,7 +132,7 @@ def test_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", [b"{", b"[1]", b"5", b"\xff", b'{"a": {"$oid": "x"}}'])
 def test_damaged_lines(line: bytes, tmp_path: Path) -> None:
     """A line that is no object, or none that can be kept, is named with its place."""
-    with pytest.raises(DamagedSourceError, match=r"byte 21: line 2 is no JSON object"):
+    with pytest.raises(DamagedSourceError, match=r"byte 21: line 2 is not a JSON object"):
         read_lines(write_lines(tmp_path, {"content": "first"}, line))
 
 
@@ -147,7 +147,7 @@ def test_a_torn_gzip_file(tmp_path: Path) -> None:
     """It is not taken for a shorter one."""
     path = tmp_path / "chunks.jsonl"
     path.write_bytes(gzip.compress(b'{"content": "x"}\n' * 5000)[:-20])
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match="cannot read"):
         read_lines(str(path))
 
 
@@ -158,7 +158,7 @@ def test_a_torn_gzip_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["", "2"])
 def test_batches(count: int, start: str) -> None:
     """They follow each other without a gap, and only the last says so."""
-    found = list(batches("x", (encode({"n": n}) for n in range(count)), start, 3, 1 << 20))
+    found = list(make_batches("x", (encode({"n": n}) for n in range(count)), start, 3, 1 << 20))
     assert [each.last for each in found] == [False] * (len(found) - 1) + [True]
     assert [each.start for each in found] == [start, *(each.end for each in found[:-1])]
     assert sum(each.count for each in found) == count
@@ -168,5 +168,5 @@ def test_batches(count: int, start: str) -> None:
 
 def test_batches_by_size() -> None:
     """A document larger than a batch goes whole."""
-    found = list(batches("x", (encode({"n": "x" * 100}) for _ in range(3)), "", 100, 50))
+    found = list(make_batches("x", (encode({"n": "x" * 100}) for _ in range(3)), "", 100, 50))
     assert [each.count for each in found] == [1, 1, 1]

@@ -1,7 +1,8 @@
-"""Collections that come from elsewhere than MongoDB: recordings and chunks. `open_beside` opens what is configured.
+"""Auxiliary sources: collections that are not in MongoDB (recordings, chunks). `open_auxiliary` opens the configured
+ones.
 
-What one is says `base`; each reader has a file of its own. Which collection a section of migrate.toml feeds is declared
-by the mappings.
+`base` defines the interface; each kind of source has its own module. The mappings declare which collection a section of
+migrate.toml fills. All URL schemes of auxiliary sources are in this module.
 """
 
 from __future__ import annotations
@@ -14,31 +15,32 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.sources.auxiliary.base import AuxiliarySource, CompositeSource
 from migrator.sources.base import Source
 
-__all__ = ["AuxiliarySource", "Combined", "combine", "open_beside"]
-
 Notify = Callable[[str], None]
 
 
 def with_auxiliary(
     source: Source, config: Config, definition: MigrationDefinition, notify: Notify | None = None
 ) -> Source:
-    """The source together with what is configured beside it; the source itself where that is nothing."""
-    beside = list(open_beside(config, definition, notify))
-    return CompositeSource(source, beside) if beside else source
+    """Return the source with the configured auxiliary sources; the source itself if there are none."""
+    auxiliary = list(open_auxiliary(config, definition, notify))
+    return CompositeSource(source, auxiliary) if auxiliary else source
 
 
-def open_beside(
+def open_auxiliary(
     config: Config, definition: MigrationDefinition, notify: Notify | None = None
 ) -> Iterator[AuxiliarySource]:
-    """A reader for each section that is there. Errors: `UsageError`, `SourceError` where it cannot be reached."""
+    """Open the auxiliary source of each configured section.
+
+    Raises: `UsageError`; `SourceError` if a source cannot be reached.
+    """
     if config.recordings is not None:
-        yield _open_recordings(config.recordings, *_fed_by("recordings", definition))
+        yield _open_recordings(config.recordings, *_collection_of("recordings", definition))
     if config.chunks is not None:
-        yield _open_chunks(config.chunks, _fed_by("chunks", definition)[0], notify)
+        yield _open_chunks(config.chunks, _collection_of("chunks", definition)[0], notify)
 
 
-def _fed_by(section: str, definition: MigrationDefinition) -> tuple[str, dict[str, str]]:
-    """The collection that a section feeds, and the kinds of its fields."""
+def _collection_of(section: str, definition: MigrationDefinition) -> tuple[str, dict[str, str]]:
+    """Return the collection that a section fills, and the kinds of its fields."""
     for merge in definition.merges.values():
         if merge.section == section:
             return merge.name, dict(merge.kinds)
@@ -46,30 +48,38 @@ def _fed_by(section: str, definition: MigrationDefinition) -> tuple[str, dict[st
         if mapping.section == section:
             return mapping.name, {}
     raise UsageError(
-        f"[{section}] is configured, but the mappings have no collection for it",
-        hint=f"Take the section [{section}] out of migrate.toml, or name other mappings under [migration].",
+        f"the mappings declare no collection for the section [{section}]",
+        hint=f"Remove the section [{section}] from migrate.toml, or set other mappings under [migration].",
     )
 
 
 def _open_recordings(section: RecordingsConfig, name: str, kinds: dict[str, str]) -> AuxiliarySource:
-    if section.url.startswith("csv:"):
+    kind, path = _split_url(section.url)
+    if kind == "csv":
         from migrator.sources.auxiliary.csv_file import CsvFile
 
-        return CsvFile(name, section.url.removeprefix("csv:"), kinds, section.columns)
-    from migrator.sources.auxiliary.postgres_table import Table
+        return CsvFile(name, path, kinds, section.columns)
+    from migrator.sources.auxiliary.postgres_table import PostgresTable
 
-    return Table(name, section.url, section.table, section.columns)
+    return PostgresTable(name, section.url, section.table, section.columns)
 
 
 def _open_chunks(section: ChunksConfig, name: str, notify: Notify | None) -> AuxiliarySource:
-    if section.url.startswith("jsonl:"):
+    kind, path = _split_url(section.url)
+    if kind == "jsonl":
         from migrator.sources.auxiliary.jsonl import JsonLines
 
-        return JsonLines(name, section.url.removeprefix("jsonl:"))
-    if section.url.startswith("files:"):
-        from migrator.sources.auxiliary.text_files import Folder
+        return JsonLines(name, path)
+    if kind == "files":
+        from migrator.sources.auxiliary.text_files import TextFiles
 
-        return Folder(name, section.url.removeprefix("files:"), section.size, section.overlap, notify)
-    from migrator.sources.auxiliary.langchain_store import Store
+        return TextFiles(name, path, section.size, section.overlap, notify)
+    from migrator.sources.auxiliary.langchain_store import LangchainStore
 
-    return Store(name, section.url, section.collection)
+    return LangchainStore(name, section.url, section.collection)
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    """Return the scheme and the path behind it."""
+    kind, _, path = url.partition(":")
+    return kind, path

@@ -1,7 +1,7 @@
-"""What a collection beside MongoDB is to the engine, and a source that has such collections with its own.
+"""The interface of an auxiliary source, and `CompositeSource`, which adds auxiliary collections to a MongoDB source.
 
-A reader hands out BSON documents in a fixed order; a position is how many it has handed out before. Such a collection
-is read as a stream, by the coordinator.
+An auxiliary source yields BSON documents in a fixed order; a position is the number of documents before it. The
+coordinator reads such a collection as a stream.
 """
 
 from __future__ import annotations
@@ -14,109 +14,122 @@ from migrator.sources.base import Batch, Partition, Source, SourceCollection
 
 
 class AuxiliarySource(Protocol):
-    """One collection from elsewhere. Errors: `SourceError`, `DamagedSourceError`."""
+    """One collection that is not in the MongoDB database. Raises: `SourceError`, `DamagedSourceError`."""
 
     name: str
     section: str  # of migrate.toml
     label: str  # no secrets
 
     def fingerprint(self) -> str:
-        """A hex digest that changes when the documents do."""
+        """Return a hex digest that changes when the documents change."""
         ...
 
     def read(self, skip: int) -> Iterator[bytes]:
-        """The documents in their order, as BSON, without the first `skip`."""
+        """Yield the documents in their order, as BSON, without the first `skip`."""
         ...
 
     def close(self) -> None: ...
 
 
-class CompositeSource:
-    """A `Source` with further collections beside its own."""
+class CompositeSource(Source):
+    """A MongoDB source with the collections of auxiliary sources.
 
-    def __init__(self, main: Source, beside: Sequence[AuxiliarySource]) -> None:
-        self.main = main
-        self.beside = {each.name: each for each in beside}
+    Raises: `UsageError` if a collection exists in both.
+    """
+
+    def __init__(self, main: Source, auxiliary: Sequence[AuxiliarySource]) -> None:
+        self._main = main
+        self._auxiliary = {each.name: each for each in auxiliary}
         self._share_known = True
-        taken = {each.name for each in main.collections()} & self.beside.keys()
-        if taken:
-            name = min(taken)
+        duplicates = {each.name for each in main.collections()} & self._auxiliary.keys()
+        if duplicates:
+            name = min(duplicates)
             raise UsageError(
-                f"the MongoDB database has a collection {name} of its own",
-                hint=f"Take the section [{self.beside[name].section}] out of migrate.toml, or rename that collection.",
+                f"the MongoDB database also has a collection {name}",
+                hint=f"Remove the section [{self._auxiliary[name].section}] from migrate.toml,"
+                " or rename that collection.",
             )
 
     @property
     def label(self) -> str:
-        return self.main.label
+        return self._main.label
 
     @property
     def database(self) -> str:
-        return self.main.database
+        return self._main.database
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        return self.main.left_out
+        return self._main.left_out
+
+    @property
+    def smallest_part(self) -> int:
+        return self._main.smallest_part
+
+    @property
+    def is_live(self) -> bool:
+        return self._main.is_live
+
+    def prefetch_collections(self) -> None:
+        self._main.prefetch_collections()
+
+    def latency(self) -> float:
+        return self._main.latency()
 
     def collections(self) -> list[SourceCollection]:
         others = [
             SourceCollection(name=each.name, documents=None, bytes=None, metadata=None, origin=each.label)
-            for each in self.beside.values()
+            for each in self._auxiliary.values()
         ]
-        return sorted([*self.main.collections(), *others], key=lambda each: each.name)
+        return sorted([*self._main.collections(), *others], key=lambda each: each.name)
 
     def fingerprint(self) -> str:
-        return self.main.fingerprint()
+        return self._main.fingerprint()
 
-    def fingerprints(self) -> dict[str, str]:
-        """Those of the collections beside, by their sections of migrate.toml."""
-        return {each.section: each.fingerprint() for each in self.beside.values()}
+    def auxiliary_fingerprints(self) -> dict[str, str]:
+        return {each.section: each.fingerprint() for each in self._auxiliary.values()}
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
-        own = {name: position for name, position in positions.items() if name not in self.beside}
-        self._share_known = bool(own)
-        if own:
-            yield from self.main.read(own, documents=documents, size=size)
+        main = {name: position for name, position in positions.items() if name not in self._auxiliary}
+        self._share_known = bool(main)
+        if main:
+            yield from self._main.read(main, documents=documents, size=size)
         for name, position in positions.items():
-            if name in self.beside:
-                yield from batches(name, self.beside[name].read(int(position or 0)), position, documents, size)
+            if name in self._auxiliary:
+                found = self._auxiliary[name].read(int(position or 0))
+                yield from make_batches(name, found, position, documents, size)
 
     def split(self, collection: str, size: int) -> list[Partition] | None:
-        return None if collection in self.beside else self.main.split(collection, size)
+        return None if collection in self._auxiliary else self._main.split(collection, size)
 
     def reads_parts(self, collection: str) -> bool:
-        return collection not in self.beside and self.main.reads_parts(collection)
+        return collection not in self._auxiliary and self._main.reads_parts(collection)
 
     def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
-        return self.main.read_part(part, position, documents=documents, size=size)
-
-    @property
-    def smallest_part(self) -> int:
-        return self.main.smallest_part
+        return self._main.read_part(part, position, documents=documents, size=size)
 
     def share_read(self) -> float | None:
-        return self.main.share_read() if self._share_known else None
+        return self._main.share_read() if self._share_known else None
 
     def close(self) -> None:
-        for each in self.beside.values():
+        for each in self._auxiliary.values():
             each.close()
-        self.main.close()
+        self._main.close()
 
 
-def batches(name: str, found: Iterator[bytes], start: str, documents: int, size: int) -> Iterator[Batch]:
-    """Documents in batches of at most `documents`, of about `size` bytes; the last one is marked, and may be empty."""
-    place, held, weight = int(start or 0), list[bytes](), 0
+def make_batches(name: str, found: Iterator[bytes], start: str, documents: int, size: int) -> Iterator[Batch]:
+    """Yield batches of at most `documents` documents and about `size` bytes. The last one is marked and may be
+    empty."""
+    end, data, data_size = int(start or 0), list[bytes](), 0
     for document in found:
-        if held and (len(held) >= documents or weight + len(document) > size):
-            batch = _batch(name, held, start, place, last=False)
+        if data and (len(data) >= documents or data_size + len(document) > size):
+            batch = _batch(name, data, start, end, last=False)
             yield batch
-            start, held, weight = batch.end, [], 0
-        held.append(document)
-        place, weight = place + 1, weight + len(document)
-    yield _batch(name, held, start, place, last=True)
+            start, data, data_size = batch.end, [], 0
+        data.append(document)
+        end, data_size = end + 1, data_size + len(document)
+    yield _batch(name, data, start, end, last=True)
 
 
-def _batch(name: str, held: list[bytes], start: str, place: int, *, last: bool) -> Batch:
-    return Batch(
-        collection=name, data=b"".join(held), count=len(held), start=start, end=str(place), last=last
-    )  # fmt: skip
+def _batch(name: str, data: list[bytes], start: str, end: int, *, last: bool) -> Batch:
+    return Batch(collection=name, data=b"".join(data), count=len(data), start=start, end=str(end), last=last)

@@ -1,7 +1,8 @@
-"""A table's CSV export: one document a row. Quoted newlines, doubled quotes, a byte-order mark, `,` `;` or tab.
+"""The CSV export of a table: one document per row.
 
-Supabase's own conventions: an empty field is NULL, JSON is written as text, moments as PostgreSQL spells them. Which
-columns are no texts the mapping says (`Merge.kinds`).
+Supported: quoted newlines, doubled quotes, a byte-order mark, `,` `;` or tab as delimiter. As in exports of Supabase,
+an empty field is NULL, JSON is text, and timestamps have PostgreSQL's format. The mapping declares the columns that are
+not text (`Merge.kinds`).
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from migrator.errors import DamagedSourceError, SourceError, UsageError
 from migrator.sources.auxiliary.values import parse
 
 LONGEST = 1 << 30  # characters of one field; transcripts are long
-_AGAIN = "Export the table again; every value with a quote, a comma or a line break must be in quotes, quotes doubled."
+_AGAIN = (
+    "Export the table again. Values with a quote, a comma or a line break must be quoted, with quotes inside doubled."
+)
 
 
 class CsvFile:
-    """Rows of a CSV file. `kinds`: column → kind (values.py); `columns`: our name of a column → the file's."""
+    """The rows of a CSV file. `kinds`: column → kind (values.py); `columns`: name in the mapping → name in the file."""
 
     section = "recordings"
 
     def __init__(self, name: str, path: str, kinds: Mapping[str, str], columns: Mapping[str, str]) -> None:
         self.name, self._path, self._kinds = name, Path(path), kinds
-        self._ours = {theirs: ours for ours, theirs in columns.items()}
+        self._renamed = {in_file: name for name, in_file in columns.items()}
         self.label = f"csv:{path}"
-        self._header()  # what is wrong with the file is said before anything is done
+        self._header()  # reports errors of the file before the run begins
 
     def fingerprint(self) -> str:
         try:
@@ -53,7 +56,7 @@ class CsvFile:
                 raise self._unreadable(error) from error
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
     def _checked(self, rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
         for row in rows:
@@ -61,7 +64,7 @@ class CsvFile:
                 continue  # an empty line
             if len(row) != width:
                 line = getattr(rows, "line_num", 0)
-                raise self._damaged(ValueError(f"a row of {len(row)} fields where the header has {width}"), line)
+                raise self._damaged(ValueError(f"the row has {len(row)} fields, the header has {width}"), line)
             yield row
 
     def _document(self, header: list[str], row: list[str]) -> Document:
@@ -72,7 +75,7 @@ class CsvFile:
         return document
 
     def _header(self) -> tuple[list[str], str]:
-        """The columns by our names, and what stands between fields."""
+        """Return the columns by their names in the mapping, and the delimiter."""
         csv.field_size_limit(LONGEST)
         try:
             with self._open() as file:
@@ -84,15 +87,16 @@ class CsvFile:
             names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
         except csv.Error as error:
             raise self._damaged(error, 1) from error
-        header = [self._ours.get(name.strip(), name.strip()) for name in names]
+        header = [self._renamed.get(name.strip(), name.strip()) for name in names]
         if "id" not in header:
             raise UsageError(
-                f"{self.label} has no column id; it has {', '.join(header) or 'none'}",
-                hint='Its first line must name the columns. [recordings] columns = { id = "NAME" } names another one.',
+                f"{self.label} has no column id; columns found: {', '.join(header) or 'none'}",
+                hint="The first line must contain the column names."
+                ' If the column has another name, set [recordings] columns = { id = "NAME" }.',
             )
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise UsageError(f"{self.label} has more than one column {twice[0]}", hint="Rename one of them.")
+        duplicates = sorted({name for name in header if header.count(name) > 1})
+        if duplicates:
+            raise UsageError(f"{self.label} has more than one column {duplicates[0]}", hint="Rename one of them.")
         return header, delimiter
 
     def _open(self) -> IO[str]:
@@ -102,15 +106,15 @@ class CsvFile:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: OSError) -> SourceError:
-        return SourceError(f"{self.label} cannot be read: {error.strerror}", "Correct `url` under [recordings].")
+        return SourceError(f"cannot read {self.label}: {error.strerror}", "Correct `url` under [recordings].")
 
     def _damaged(self, error: Exception, line: int) -> DamagedSourceError:
-        what = f"not UTF-8 near line {line + 1}" if isinstance(error, UnicodeError) else f"line {line}: {error}"
-        hint = "Save it as UTF-8." if isinstance(error, UnicodeError) else _AGAIN
+        reason = f"invalid UTF-8 near line {line + 1}" if isinstance(error, UnicodeError) else f"line {line}: {error}"
+        hint = "Save the file as UTF-8." if isinstance(error, UnicodeError) else _AGAIN
         offset = error.start if isinstance(error, UnicodeDecodeError) else 0
-        return DamagedSourceError(what, file=str(self._path), offset=offset, hint=hint)
+        return DamagedSourceError(reason, file=str(self._path), offset=offset, hint=hint)
 
 
 def is_null(text: str, kind: str) -> bool:
-    """Supabase takes an empty field for NULL, and the word too; in a text the word may be meant."""
+    """Return whether a field is NULL: if it is empty, or the word NULL in a column that is not text."""
     return text == "" or (kind != "text" and text.upper() == "NULL")

@@ -1,7 +1,7 @@
-"""Chunks as JSON Lines: one JSON object (extended JSON too) a line, in the order of each file's text.
+"""Chunks as JSON Lines: one JSON or extended JSON object per line, in the order of each file's text.
 
-The shape of a chunk's document, whoever reads it: `_id`, `file_id`, `position` (from 0 within its file), `content`,
-`metadata`, and what else there was. Vectors are left out: they are computed anew.
+Fields of a chunk document, from any auxiliary source: `_id`, `file_id`, `position` (from 0 in its file), `content`,
+`metadata`, and all other fields of the input. Vectors are not read, because the migration computes new ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from migrator.mapping.context import ABSENT, value_at
 OPTIONS = JSONOptions(
     json_mode=JSONMode.CANONICAL, tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_MS
 )  # fmt: skip
-# The names that stores and exporters use, in the order in which they are asked.
+# The field names that vector stores and exporters use; the first one with a value is used.
 IDS = ("_id", "id", "uuid")
 FILES = ("file_id", "fileId", "metadata.file_id", "cmetadata.file_id", "custom_id")
 CONTENTS = ("content", "document", "page_content", "pageContent", "text")
@@ -34,7 +34,7 @@ VECTORS = ("embedding", "vector")
 
 
 class JsonLines:
-    """The chunks of a file, gzip or not."""
+    """The chunks of a file, compressed with gzip or not."""
 
     section = "chunks"
 
@@ -51,32 +51,32 @@ class JsonLines:
         return islice(self._read(), skip, None)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
     def _read(self) -> Iterator[bytes]:
-        places: Counter[str] = Counter()
+        next_positions: Counter[str] = Counter()
         with self._open() as file:
             offset = 0
             try:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
-                        yield self._encode(line, number, places)
+                        yield self._encode(line, number, next_positions)
                     offset += len(line)
             except (ValueError, TypeError, RecursionError, BSONError) as error:
                 raise DamagedSourceError(
-                    f"line {number} is no JSON object ({type(error).__name__})",
+                    f"line {number} is not a JSON object ({type(error).__name__})",
                     file=str(self._path), offset=offset, hint="Every line must be one JSON object, in UTF-8.",
                 ) from error  # fmt: skip
             except (OSError, EOFError) as error:
                 raise self._unreadable(error) from error
 
-    def _encode(self, line: bytes, number: int, places: Counter[str]) -> bytes:
-        chunk = place_chunk(self._parse(line), number, places)
+    def _encode(self, line: bytes, number: int, next_positions: Counter[str]) -> bytes:
+        chunk = normalize_chunk(self._parse(line), number, next_positions)
         try:
             return encode(chunk)
         except (BSONError, OverflowError, UnicodeEncodeError):
-            # Numbers beyond 64 bits, names with U+0000, half of a surrogate pair: kept as it is, and told by being
-            # nobody's chunk.
+            # Integers beyond 64 bits, names with U+0000, unpaired surrogates: BSON cannot store the object. The line is
+            # kept as text and rejected later, because it has no file.
             return encode({"_id": number, "line": line.decode("utf-8-sig")})
 
     @staticmethod
@@ -91,32 +91,35 @@ class JsonLines:
             file = self._path.open("rb")
         except OSError as error:
             raise self._unreadable(error) from error
-        packed = file.read(2) == b"\x1f\x8b"
+        gzipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        return gzip.open(file) if packed and not raw else file  # type: ignore[return-value]
+        return gzip.open(file) if gzipped and not raw else file  # type: ignore[return-value]
 
     def _unreadable(self, error: Exception) -> SourceError:
-        what = getattr(error, "strerror", None) or error
-        return SourceError(f"{self.label} cannot be read: {what}", "Correct `url` under [chunks].")
+        reason = getattr(error, "strerror", None) or error
+        return SourceError(f"cannot read {self.label}: {reason}", "Correct `url` under [chunks].")
 
 
-def place_chunk(found: Document, number: int, places: Counter[str]) -> Document:
-    """A chunk under the names that all chunks have. `number` is its `_id` where it has none; `places` counts the
-    chunks of each file, unless the chunk tells its own `position`."""
+def normalize_chunk(found: Document, number: int, next_positions: Counter[str]) -> Document:
+    """Return a chunk with the field names that all chunks have.
+
+    `number` becomes the `_id` of a chunk without one. `next_positions` has the next position per file, for chunks
+    without a `position`.
+    """
     rest = {name: value for name, value in found.items() if name not in VECTORS}
     chunk: Document = {"_id": _take(rest, IDS, number)}
     file_id = next((value for path in FILES if (value := value_at(rest, path)) not in (ABSENT, None, "")), None)
     position, file = rest.pop("position", None), str(file_id).lower()
     if type(position) is not int:
-        position = places[file]
-    places[file] = position + 1
+        position = next_positions[file]
+    next_positions[file] = position + 1
     rest.pop("file_id", None)
     chunk |= {"file_id": file_id, "position": position, "content": _take(rest, CONTENTS, None)}
     return {**chunk, "metadata": _take(rest, METADATA, {}), **rest}
 
 
 def _take(rest: Document, names: tuple[str, ...], otherwise: Any) -> Any:
-    """The first of these fields, taken out."""
+    """Remove and return the first of these fields that has a value."""
     for name in names:
         if rest.get(name) is not None:
             return rest.pop(name)

@@ -1,6 +1,6 @@
-"""A PostgreSQL database to read from, and only that: one read-only transaction at a time, a server-side cursor.
+"""Reads a PostgreSQL database in read-only transactions with a server-side cursor.
 
-A user who may SELECT is enough. Whatever goes wrong becomes a `SourceError` without secrets.
+A role with SELECT is sufficient. All errors become a `SourceError` without secrets.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from migrator.postgres.conninfo import explain_connection_error, label_of, parse
 from migrator.postgres.errors import is_connection_lost
 
 Connection = psycopg.Connection[Any]
-AT_ONCE = 500  # rows of a fetch: transcripts are long
+FETCH_ROWS = 500  # rows per fetch; transcripts are long
 
 
-class Reader:
-    """Reads from the database at `url`; `section` of migrate.toml names it."""
+class PostgresReader:
+    """Reads from the database at `url`; `section` is its section of migrate.toml."""
 
     def __init__(self, url: str, section: str) -> None:
         self._section, self._secrets = section, Secrets(url_secrets(url))
@@ -33,9 +33,9 @@ class Reader:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection with one snapshot, in which nothing can be written."""
+        """Open a connection with a read-only transaction and one snapshot."""
         with self._connect() as connection, self.explained():
-            # Moments, numbers and bytes in the one spelling that values.py knows, whatever the role's settings say.
+            # values.py parses one format of timestamps, numbers and bytes; settings of the role could change it.
             connection.execute("SET LOCAL DateStyle = 'ISO, YMD'")
             connection.execute("SET LOCAL TimeZone = 'UTC'")
             connection.execute("SET LOCAL extra_float_digits = 1")
@@ -45,7 +45,7 @@ class Reader:
 
     def _connect(self) -> Connection:
         try:
-            # Poolers hand prepared statements to the wrong session.
+            # Connection poolers can send prepared statements to another session.
             connection = psycopg.connect(
                 self._dsn, application_name="migrate", client_encoding="UTF8", prepare_threshold=None
             )
@@ -65,14 +65,14 @@ class Reader:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """The driver's errors as `SourceError`s."""
+        """Translate the driver's errors to `SourceError`."""
         try:
             yield
         except psycopg.errors.InsufficientPrivilege as error:
-            hint = "The user needs SELECT on it (and USAGE on its schema), nothing more."
+            hint = "Grant the role SELECT on the table and USAGE on its schema."
             raise SourceError(f"{self.label}: {self._text(error)}", hint) from None
         except psycopg.OperationalError as error:
-            failure = SourceError(f"{self.label}: {self._text(error)}", "The same command goes on.")
+            failure = SourceError(f"{self.label}: {self._text(error)}", "Run the same command again to resume.")
             failure.transient = is_connection_lost(error)
             raise failure from None
         except psycopg.Error as error:
@@ -82,11 +82,13 @@ class Reader:
         return self._secrets.mask(" ".join((error.diag.message_primary or str(error)).split()))
 
 
-def columns_of(connection: Connection, table: sql.Composable, name: str, section: str) -> dict[str, int]:
-    """Column → oid of its type, of a table or view that a query would find. Raises `SourceError`."""
+def read_columns(connection: Connection, table: sql.Composable, name: str, section: str) -> dict[str, int]:
+    """Return column → OID of its type, of a table or view on the search path. Raises: `SourceError`."""
     found = connection.execute("SELECT to_regclass(%s)::oid", (table.as_string(connection),)).fetchone()
     if not found or found[0] is None:
-        raise SourceError(f"there is no table {name}", f"Check [{section}]; a table elsewhere is written SCHEMA.TABLE.")
+        raise SourceError(
+            f"table {name} not found", f"Check [{section}]; for a table in another schema write SCHEMA.TABLE."
+        )
     query = (
         "SELECT attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END FROM pg_attribute a"
         " JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped"
@@ -95,23 +97,23 @@ def columns_of(connection: Connection, table: sql.Composable, name: str, section
     return dict(connection.execute(query, (found[0],)).fetchall())
 
 
-def table_of(name: str) -> sql.Identifier:
-    """`table` or `schema.table`."""
+def table_identifier(name: str) -> sql.Identifier:
+    """Return the identifier of `table` or `schema.table`."""
     return sql.Identifier(*name.split(".", 1))
 
 
-def stream(connection: Connection, query: sql.Composed, skip: int) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query from the one after `skip`; the server keeps what has not been read."""
-    with connection.cursor("beside") as cursor:
-        cursor.itersize = AT_ONCE
+def stream_rows(connection: Connection, query: sql.Composed, skip: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query without the first `skip`, from a server-side cursor."""
+    with connection.cursor("auxiliary") as cursor:
+        cursor.itersize = FETCH_ROWS
         cursor.execute(query)
         if skip:
             cursor.scroll(skip)
         yield from cursor
 
 
-def fingerprint_of(connection: Connection, columns: sql.Composable, source: sql.Composable) -> str:
-    """A digest over the values of all rows, in whatever order the server reads them."""
+def fingerprint_rows(connection: Connection, columns: sql.Composable, source: sql.Composable) -> str:
+    """Return a digest of the values of all rows that does not depend on their order."""
     query = sql.SQL(
         "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0)::text FROM {}"
     ).format(columns, source)

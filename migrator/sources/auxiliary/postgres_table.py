@@ -1,6 +1,6 @@
-"""A table of a PostgreSQL database (Supabase): one document a row, in the order of its id, all its columns.
+"""A table of a PostgreSQL database (Supabase): one document per row with all columns, in the order of the ID.
 
-A value that BSON has no type for, or not exactly, comes as PostgreSQL's text of it.
+A value that no BSON type represents exactly becomes PostgreSQL's text form of the value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from psycopg import sql
 
 from migrator.documents.codec import encode
 from migrator.errors import UsageError
-from migrator.sources.auxiliary.postgres_reader import Connection, Reader, columns_of, fingerprint_of, stream, table_of
+from migrator.sources.auxiliary.postgres_reader import (
+    Connection,
+    PostgresReader,
+    fingerprint_rows,
+    read_columns,
+    stream_rows,
+    table_identifier,
+)
 from migrator.sources.auxiliary.values import parse
 
 KINDS = {
@@ -20,44 +27,44 @@ KINDS = {
 }  # fmt: skip
 
 
-class Table:
-    """`columns`: our name of a column → the table's, where that is another one."""
+class PostgresTable:
+    """The rows of a table. `columns`: name of a column in the mapping → name in the table, if they differ."""
 
     section = "recordings"
 
     def __init__(self, name: str, url: str, table: str, columns: Mapping[str, str]) -> None:
         self.name, self._table, self._columns = name, table, columns
-        self._reader = Reader(url, self.section)
+        self._reader = PostgresReader(url, self.section)
         self.label = f"{self._reader.label}, {table}"
 
     def fingerprint(self) -> str:
         with self._reader.transaction() as connection:
-            names = [sql.Identifier(theirs) for theirs in self._kinds(connection)]
-            return fingerprint_of(connection, sql.SQL(", ").join(names), table_of(self._table))
+            names = [sql.Identifier(name) for name in self._kinds(connection)]
+            return fingerprint_rows(connection, sql.SQL(", ").join(names), table_identifier(self._table))
 
     def read(self, skip: int) -> Iterator[bytes]:
-        ours = {theirs: ours for ours, theirs in self._columns.items()}
+        renamed = {in_table: name for name, in_table in self._columns.items()}
         with self._reader.transaction() as connection:
             kinds = self._kinds(connection)
-            names = [(theirs, ours.get(theirs, theirs), kind) for theirs, kind in kinds.items()]
-            for row in stream(connection, self._query(list(kinds)), skip):
+            names = [(renamed.get(in_table, in_table), kind) for in_table, kind in kinds.items()]
+            for row in stream_rows(connection, self._query(list(kinds)), skip):
                 document = {"_id": None} | {
                     "_id" if name == "id" else name: None if text is None else parse(text, kind)
-                    for (_, name, kind), text in zip(names, row, strict=True)
+                    for (name, kind), text in zip(names, row, strict=True)
                 }
                 yield encode(document)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no connection stays open."""
 
     def _kinds(self, connection: Connection) -> dict[str, str]:
-        """The table's columns and the kinds of their values."""
-        found = columns_of(connection, table_of(self._table), self._table, self.section)
-        missing = [f"{theirs} (for {ours})" for ours, theirs in self._columns.items() if theirs not in found]
+        """Return column of the table → kind of its values. Raises: `UsageError` if a column does not exist."""
+        found = read_columns(connection, table_identifier(self._table), self._table, self.section)
+        missing = [f"{in_table} (for {name})" for name, in_table in self._columns.items() if in_table not in found]
         if missing or self._columns.get("id", "id") not in found:
             raise UsageError(
-                f"{self.label} has no column {', '.join(missing) or 'id'}; it has {', '.join(found)}",
-                hint='[recordings] columns = { id = "NAME" } says which column is which.',
+                f"{self.label} has no column {', '.join(missing) or 'id'}; columns found: {', '.join(found)}",
+                hint='Set [recordings] columns = { id = "NAME" } for columns with other names.',
             )
         return {name: KINDS.get(oid, "text") for name, oid in found.items()}
 
@@ -65,5 +72,5 @@ class Table:
         texts = [sql.SQL("{}::text").format(sql.Identifier(name)) for name in names]
         key = sql.Identifier(self._columns.get("id", "id"))
         return sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
-            sql.SQL(", ").join(texts), table_of(self._table), key
+            sql.SQL(", ").join(texts), table_identifier(self._table), key
         )  # fmt: skip

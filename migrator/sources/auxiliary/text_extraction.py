@@ -1,4 +1,5 @@
-"""The texts of files, by the ending of their names: plain texts, PDF page by page, Word. No cutting here."""
+"""Extracts the text of files by their extension: plain text, PDF page by page, Word. Not here: splitting into
+chunks."""
 
 from __future__ import annotations
 
@@ -14,20 +15,20 @@ PLAIN = (
 )  # fmt: skip
 
 
-class Unreadable(Exception):
-    """Why a file has no text; a kind of failure, never something of the file's content."""
+class UnreadableFileError(Exception):
+    """The reason why no text can be extracted from a file. It contains no content of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The text of a page (from 0, as the RAG API counts), or of a whole file."""
+    """The text of a page (numbered from 0, as in the RAG API), or of an entire file."""
 
     text: str
     number: int | None = None
 
 
 def read_plain(path: Path) -> list[Page]:
-    """UTF-8, else what Windows wrote."""
+    """Return the text of a UTF-8 file, or of a file in an encoding of Windows."""
     data = _bytes(path)
     try:
         return [Page(data.decode("utf-8-sig"))]
@@ -35,7 +36,7 @@ def read_plain(path: Path) -> list[Page]:
         return [Page(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252", errors="replace"))]
 
 
-# What libraries raise where a file is not what it seems to be, beside errors of their own.
+# Exceptions that the libraries raise for damaged files in addition to their own.
 _BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 
 
@@ -43,11 +44,11 @@ def read_pdf(path: Path) -> list[Page]:
     from pypdf import PdfReader
     from pypdf.errors import DependencyError, PyPdfError
 
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it complains of, and mends, is nobody's concern
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # pypdf logs problems that it corrects itself
     try:
         return [Page(page.extract_text(), number) for number, page in enumerate(PdfReader(path).pages)]
     except (PyPdfError, DependencyError, *_BROKEN) as error:
-        raise Unreadable(f"no PDF that can be read ({type(error).__name__})") from error
+        raise UnreadableFileError(f"invalid PDF file ({type(error).__name__})") from error
 
 
 def read_word(path: Path) -> list[Page]:
@@ -57,7 +58,7 @@ def read_word(path: Path) -> list[Page]:
     try:
         document = docx.Document(str(path))
     except (PackageNotFoundError, BadZipFile, *_BROKEN) as error:
-        raise Unreadable(f"no Word file that can be read ({type(error).__name__})") from error
+        raise UnreadableFileError(f"invalid Word file ({type(error).__name__})") from error
     return [Page("\n\n".join(paragraph.text for paragraph in document.paragraphs if paragraph.text.strip()))]
 
 
@@ -65,10 +66,10 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Unreadable(f"cannot be opened ({error.strerror})") from error
+        raise UnreadableFileError(f"cannot open the file ({error.strerror})") from error
 
 
-READERS: dict[str, Callable[[Path], list[Page]]] = {
+EXTRACTORS: dict[str, Callable[[Path], list[Page]]] = {
     **dict.fromkeys(PLAIN, read_plain),
     ".pdf": read_pdf,
     ".docx": read_word,

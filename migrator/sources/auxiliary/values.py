@@ -1,7 +1,7 @@
-"""A value of a relational row, as PostgreSQL or an export spells it → a BSON value that says the same, exactly.
+"""Converts values of a relational row from the text form of PostgreSQL or an export to equal BSON values.
 
-A text that does not spell a value of its kind, or one that BSON could not give back (microseconds, integers beyond 64
-bits, an object with a name twice), stays the text it is.
+A text stays text if it is not a value of its kind, or if BSON cannot represent the value exactly (microseconds,
+integers beyond 64 bits, an object with a duplicate name).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TRUTH = {"true": True, "t": True, "false": False, "f": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Unsuited(ValueError):
-    """The text stays a text."""
+class _NotConvertibleError(ValueError):
+    """The value stays text."""
 
 
 def parse(text: str, kind: str) -> Any:
-    """The value of a text; kinds: text, integer, number, float, boolean, json, timestamp. Never None."""
+    """Return the value of a text; kinds: text, integer, number, float, boolean, json, timestamp. Never None."""
     if kind == "text":
         return text
     try:
@@ -40,52 +40,52 @@ def parse(text: str, kind: str) -> Any:
 def _parse_integer(text: str) -> int:
     number = int(text) if _INTEGER.fullmatch(text) else None
     if number is None or not -(2**63) <= number < 2**63:
-        raise _Unsuited
+        raise _NotConvertibleError
     return number
 
 
 def _parse_number(text: str) -> Decimal128:
     number = Decimal128(text)
     if str(number) != text:
-        raise _Unsuited
+        raise _NotConvertibleError
     return number
 
 
 def _parse_boolean(text: str) -> bool:
     if text.lower() not in _TRUTH:
-        raise _Unsuited
+        raise _NotConvertibleError
     return _TRUTH[text.lower()]
 
 
 def _parse_timestamp(text: str) -> DatetimeMS:
-    moment = datetime.fromisoformat(text)
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    milliseconds, rest = divmod(moment - _EPOCH, timedelta(milliseconds=1))
-    if rest or len(text) < 16:  # a day alone is no moment
-        raise _Unsuited
+    timestamp = datetime.fromisoformat(text)
+    timestamp = timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
+    milliseconds, rest = divmod(timestamp - _EPOCH, timedelta(milliseconds=1))
+    if rest or len(text) < 16:  # a date without a time is not a timestamp
+        raise _NotConvertibleError
     return DatetimeMS(milliseconds)
 
 
 def parse_json(text: str) -> Any:
-    """A JSON text as BSON values. Raises ValueError where BSON would not give the same back."""
+    """Return a JSON text as BSON values. Raises: ValueError if BSON cannot represent it exactly."""
     value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
-    if value is None or not _survives(value):  # JSON's null is not NULL
-        raise _Unsuited
+    if value is None or not _round_trips(value):  # JSON null is not the same as NULL
+        raise _NotConvertibleError
     return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _Unsuited
+        raise _NotConvertibleError
     return found
 
 
 def _refuse(name: str) -> Any:
-    raise _Unsuited(name)
+    raise _NotConvertibleError(name)
 
 
-def _survives(value: Any) -> bool:
+def _round_trips(value: Any) -> bool:
     try:
         return same(decode(encode({"": value}))[""], value)
     except (BSONError, OverflowError, RecursionError, ValueError):
