@@ -243,12 +243,12 @@ def test_what_is_not_there_is_said(database: str, reader: str, tmp_path: Path) -
     parts = urlsplit(reader)
     wrong = urlunsplit(parts._replace(netloc=f"{parts.username}:wr0ng-password@{parts.netloc.rpartition('@')[2]}"))
     cases: list[tuple[dict[str, Any], int, str]] = [
-        ({"recordings": {"url": reader}}, 7, "there is no table recordings"),
+        ({"recordings": {"url": reader}}, 7, "table recordings not found"),
         ({"recordings": {"url": reader, "table": "secret"}}, 7, "permission denied"),
-        ({"recordings": {"url": reader, "table": "bare"}}, 2, "has no column id; it has key"),
+        ({"recordings": {"url": reader, "table": "bare"}}, 2, "has no column id; columns found: key"),
         ({"recordings": {"url": "postgresql://u:s3cret-of-the-reader@127.0.0.1:1/x"}}, 7, "recordings.url"),
         ({"recordings": {"url": "csv:nowhere.csv"}}, 7, "cannot read"),
-        ({"chunks": {"url": reader}}, 7, "there is no table langchain_pg_embedding"),
+        ({"chunks": {"url": reader}}, 7, "table langchain_pg_embedding not found"),
         ({"chunks": {"url": "postgresql://u:s3cret-of-the-reader@127.0.0.1:1/x"}}, 7, "chunks.url"),
         ({"chunks": {"url": "jsonl:nowhere.jsonl"}}, 7, "cannot read"),
         ({"chunks": {"url": "files:nowhere"}}, 7, "is not a folder"),
@@ -282,7 +282,7 @@ def _passwords_count(right: str, wrong: str) -> bool:
 def test_a_store_of_another_kind(database: str) -> None:
     """A table of that name that is none of langchain's."""
     execute(database, "CREATE TABLE langchain_pg_embedding (key int, document text, cmetadata json)")
-    with pytest.raises(SourceError, match="no column id or uuid; it has key"):
+    with pytest.raises(SourceError, match="no column id or uuid; columns found: key"):
         read(LangchainStore("document_chunks", database, None))
 
 

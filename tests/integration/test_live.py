@@ -18,10 +18,10 @@ from pymongo import MongoClient
 
 from migrator.documents import raw_bson as rawbson
 from migrator.errors import SourceError, StoppedError, UsageError
-from migrator.sources import open_source
+from migrator.sources import live_catalog, open_source
 from migrator.sources.base import Batch, Partition, Source
 from migrator.sources.live import LiveSource
-from migrator.state import partitions as parts
+from migrator.state import partitions
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.mongo import fill, mongo, server_in
@@ -113,7 +113,7 @@ def test_a_server_that_is_killed_comes_back(tmp_path: Path) -> None:
         threading.Timer(1, server.start).start()
         found = ids_of(iter([*first, *batches]))
         assert found == Counter(map(rawbson.source_id, made))
-        assert any("trying again" in each for each in told)
+        assert any("retrying" in each for each in told)
         source.close()
 
 
@@ -156,11 +156,11 @@ def test_what_cannot_be_measured_is_cut_while_it_is_read(
     made = make_talks()
     fill(url, "unknown", made)
     from_dump, live = new_database(), new_database()
-    monkeypatch.setattr(LiveSource, "_measure", lambda self, collection: (None, None))
+    monkeypatch.setattr(live_catalog, "_measure", lambda database, collection: (None, None))
     settings = {"engine": {"workers": workers, "batch_rows": 30}}
     config = write_config(tmp_path / "live.toml", f"{url}/unknown", live, settings)
     with monkeypatch.context() as patched:
-        patched.setattr(parts, "cut_off", lose(3))
+        patched.setattr(partitions, "split_at", lose(3))
         assert call("run", "-c", config).code == 5
     messages = [raw for raw in made["messages"] if rawbson.source_id(raw) != LOST[0]]
     with MongoClient[dict[str, Any]](url) as client:
@@ -176,7 +176,7 @@ LOST: list[bytes] = []  # the first `_id` of the batch that was lost
 
 
 def lose(number: int) -> Callable[..., Batch]:
-    """`parts.cut_off` for a run that ends with the batch of messages after this one, which is never loaded."""
+    """`partitions.split_at` for a run that ends with the batch of messages after this one, which is never loaded."""
 
     def cut_off(connection: Any, place: Any, batch: Batch) -> Batch:
         part = cut_off_as_it_is(connection, place, batch)
@@ -190,7 +190,7 @@ def lose(number: int) -> Callable[..., Batch]:
     return cut_off
 
 
-cut_off_as_it_is = parts.split_at
+cut_off_as_it_is = partitions.split_at
 
 
 @pytest.mark.long

@@ -79,12 +79,12 @@ def test_a_long_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("id,t\n1,a,b\n", "line 2: a row of 3 fields where the header has 2"),
-        ("id,t\n1\n", "a row of 1 fields"),
+        ("id,t\n1,a,b\n", "line 2: the row has 3 fields, the header has 2"),
+        ("id,t\n1\n", "the row has 1 fields"),
         ('id,t\n1,"a\n', "unexpected end of data"),
         ('id,t\n1,"a"b"\n', "line 2"),
-        (b"id,t\n1,\xff\n", "not UTF-8"),
-        ("id,t\n1,a\n".encode("utf-16"), "not UTF-8"),
+        (b"id,t\n1,\xff\n", "invalid UTF-8"),
+        ("id,t\n1,a\n".encode("utf-16"), "invalid UTF-8"),
     ],
 )
 def test_damaged_csv(data: str | bytes, words: str, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_damaged_csv(data: str | bytes, words: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [("", "no column id"), ("a,b\n", "it has a, b"), ("id,id\n", "more than one column id")]
+    ("data", "words"), [("", "no column id"), ("a,b\n", "columns found: a, b"), ("id,id\n", "more than one column id")]
 )
 def test_headers_of_csv(data: str, words: str, tmp_path: Path) -> None:
     """Without names of columns nothing can be told."""
