@@ -67,31 +67,9 @@ class LiveSource(Source):
     def left_out(self) -> Mapping[str, str]:
         return self._left_out
 
-<<<<<<< HEAD
-    def fingerprint(self) -> str:
-        """Of the server and the database, not of the documents: a live source changes while it is read."""
-        with explain(self._url):
-            hello = self._client.admin.command("hello")
-        who = hello.get("setName") or label_of(self._url)
-        return hash_text(f"{who}\0{self.database}")
-
-    def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
-        """One collection after the other."""
-        counts = {each.name: each.documents or 0 for each in self.collections()}
-        for name in positions:
-            if name not in counts:
-                raise SourceError(f"{self.label} holds no collection {name!r}.", "Has it been dropped?")
-        self._read, self._total = 0, sum(counts[name] for name in positions)
-        for name, position in positions.items():
-            part = Partition(collection=name, number=0, start="", stop="")
-            for batch in self.read_part(part, position, documents=documents, size=size):
-                self._read += batch.count
-                yield batch
-=======
     @property
     def is_live(self) -> bool:
         return True
->>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
 
     @property
     def smallest_part(self) -> int:
@@ -132,7 +110,7 @@ class LiveSource(Source):
         with explain(self._url):
             hello = self._client.admin.command("hello")
         server = hello.get("setName") or label_of(self._url)
-        return hashlib.sha256(f"{server}\0{self._name}".encode()).hexdigest()
+        return hash_text(f"{server}\0{self._name}")
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
         """Yield the batches of one collection after the other."""

@@ -82,15 +82,9 @@ class RangeCursor:
         deleted."""
         if not self._position.endswith(AFTER):
             return data
-<<<<<<< HEAD
         first = next(raw_bson.split_documents(data))
-        again = raw_bson.source_id(first).hex() == self._position.removesuffix(AFTER)
-        return data[len(first) :] if again else data
-=======
-        first = next(raw_bson.split(data))
         is_same = raw_bson.source_id(first).hex() == self._position.removesuffix(AFTER)
         return data[len(first) :] if is_same else data
->>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
 
 
 def read_id(position: str) -> Any:
@@ -110,23 +104,13 @@ def read_id(position: str) -> Any:
 
 
 def first_id(data: bytes) -> bytes:
-<<<<<<< HEAD
-    """BSON `{"_id": …}` of the first document."""
+    """Return the BSON `{"_id": …}` of the first document."""
     return raw_bson.source_id(next(raw_bson.split_documents(data)))
 
 
 def last_id(data: bytes) -> bytes:
-    """BSON `{"_id": …}` of the last document."""
-    *_, last = raw_bson.document_offsets(data)
-=======
-    """Return the BSON `{"_id": …}` of the first document."""
-    return raw_bson.source_id(next(raw_bson.split(data)))
-
-
-def last_id(data: bytes) -> bytes:
     """Return the BSON `{"_id": …}` of the last document."""
-    *_, last = raw_bson.starts(data)
->>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
+    *_, last = raw_bson.document_offsets(data)
     return raw_bson.source_id(data[last:])
 
 

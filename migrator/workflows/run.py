@@ -20,14 +20,8 @@ from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
-<<<<<<< HEAD
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
-from migrator.sources.auxiliary.base import CompositeSource
-from migrator.sources.base import LiveProbe, Source
-=======
-from migrator.rows.update import index_ids, index_rows
 from migrator.sources.base import Source
->>>>>>> 3b8f54e (Sources: one protocol for dump, archive and live sources, URL schemes in one place, plain words)
 from migrator.stages.constrain import EarlyIndexBuilder, constrain, renew_vector_indexes
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare

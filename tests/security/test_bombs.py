@@ -57,18 +57,18 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "many documents": (
         "c.bson.gz", lambda: inflated(repeat(bson.encode({"_id": 1, "t": "x" * 99_000}), 200 << 20)), "read ",
     ),
-    "one claims 2 GB": ("c.bson", lambda: struct.pack("<i", (1 << 31) - 1) + b"\0" * 99, "invalid document length of 2,147,483,647"),
+    "one claims 2 GB": ("c.bson", lambda: struct.pack("<i", (1 << 31) - 1) + b"\0" * 99, "length of 2,147,483,647"),
     "one claims 64 MB": ("c.bson", lambda: struct.pack("<i", 64 << 20) + b"\0" * 99, "truncated"),
     "3 MB of fields": ("c.bson", lambda: many_fields(3 << 20), "read 1 documents"),
     "60 MB of text": ("c.bson.gz", lambda: inflated([bson.encode({"x": "y" * (60 << 20)})]), "read 1 documents"),
-    "metadata of spaces": ("c.metadata.json.gz", lambda: inflated(repeat(b" ", 300 << 20)), "metadata file is longer than"),
+    "metadata of spaces": ("c.metadata.json.gz", lambda: inflated(repeat(b" ", 300 << 20)), "file is longer than"),
     "metadata of lists": ("c.metadata.json.gz", lambda: inflated(repeat(b"[],", 3 << 20)), "not JSON"),
     "metadata in depth": ("c.metadata.json", lambda: b'{"a":' * 200_000, "not JSON"),
     "prelude without end": (
         "dump.archive", lambda: inflated([HEADER, *repeat(listing("c"), 90 << 20)]), "has no end",
     ),
     "prelude of long names": (
-        "dump.archive", lambda: inflated([HEADER, *repeat(listing("c" * 900_000), 90 << 20)]), "invalid collection name",
+        "dump.archive", lambda: inflated([HEADER, *repeat(listing("c" * 900_000), 90 << 20)]), "collection name",
     ),
     "prelude of many": (
         "dump.archive", lambda: inflated([HEADER, *repeat(bson.encode({"collection": "c"}), 90 << 20)]), "has no end",
@@ -79,12 +79,12 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
         "dump.archive", lambda: inflated([MAGIC, bson.encode({"x": "y" * (60 << 20)})]), "invalid length of 62,914,",
     ),
     "blocks without end": (
-        "dump.archive", lambda: inflated([WHOLE, *repeat(build_block("other", "x", []), 4 << 20)]), "collections are incomplete",
+        "dump.archive", lambda: inflated([WHOLE, *repeat(build_block("other", "x", []), 4 << 20)]), "are incomplete",
     ),
     "block without end": (
         "dump.archive",
         lambda: inflated([WHOLE, build_block("demo", "c", [])[:-4], *repeat(b"\5\0\0\0\0", 1 << 19), TERMINATOR]),
-        "collections are incomplete",
+        "are incomplete",
     ),
 }  # fmt: skip
 
