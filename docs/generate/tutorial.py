@@ -13,30 +13,36 @@ import tempfile
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "tutorial.md"
-FIXTURES = Path(__file__).parents[2] / "fixtures"
 BLOCK = re.compile(r"(?<=```console\n)\$ (?P<command>[^\n]+)\n(?P<output>.*?)(?=```)", re.DOTALL)
 NOT_RUN = "# not run"
+SEPARATOR = "\x1e"
 
 
 def refresh() -> None:
     """Rewrites the tutorial with the outputs of its commands, executed one after the other in an empty folder."""
+    text = PAGE.read_text(encoding="utf-8")
+    commands = [block["command"] for block in BLOCK.finditer(text) if not block["command"].endswith(NOT_RUN)]
     with tempfile.TemporaryDirectory(prefix="migrate-tutorial-") as folder:
-        text = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(BLOCK.sub(lambda block: _block(block, Path(folder)), text), encoding="utf-8")
+        outputs = dict(zip(commands, run(commands, Path(folder)), strict=True))
+    PAGE.write_text(BLOCK.sub(lambda block: _block(block, outputs), text), encoding="utf-8")
 
 
-def _block(block: re.Match[str], folder: Path) -> str:
+def _block(block: re.Match[str], outputs: dict[str, str]) -> str:
     command = block["command"]
-    return block[0] if command.endswith(NOT_RUN) else f"$ {command}\n{run(command, folder)}"
+    return f"$ {command}\n{outputs[command]}" if command in outputs else block[0]
 
 
-def run(command: str, folder: Path) -> str:
-    """Returns what a command prints to both outputs; raises `CalledProcessError` if it fails."""
-    bin_folder = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "FIXTURES": str(FIXTURES)}
-    environment |= {"COLUMNS": "100", "PAGER": "cat"}
+def run(commands: list[str], folder: Path) -> list[str]:
+    """Returns what each command of one shell session prints; raises `CalledProcessError` if one fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "PAGER": "cat"}
+    script = "set -e\n" + "\n".join(f"{{ {command}\n}} 2>&1\nprintf '{SEPARATOR}'" for command in commands)
     done = subprocess.run(
-        ["bash", "-c", f"{command} 2>&1"], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, text=True
+        ["bash", "-c", script], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, text=True
     )
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    return [_tidy(output) for output in done.stdout.split(SEPARATOR)[:-1]]
+
+
+def _tidy(output: str) -> str:
+    lines = [line.rstrip() for line in output.splitlines()]
     return "\n".join(lines).strip("\n") + "\n" if any(lines) else ""

@@ -182,7 +182,7 @@ def example_commands() -> list[tuple[str, list[str]]]:
         for block in re.findall(r"^ *```(?:console)?\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.M | re.S):
             for line in block.splitlines():
                 command = re.sub(r"^\$ ", "", line.strip()).partition("#")[0]
-                if command.startswith("migrate ") and "[" not in command and "{" not in command:
+                if re.match(r"migrate [a-z][^{\[]*$", command):
                     found.append((page.name, shlex.split(re.split(r" [>|&]", command)[0])))
     return found
 
