@@ -6,6 +6,7 @@ import re
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bson import ObjectId, encode
@@ -29,8 +30,8 @@ def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> P
     settings = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0]
     (tmp_path / "migrate.toml").write_text(settings.replace("embedded:.migrate/postgres", database), encoding="utf-8")
     ann, bob = ({"_id": ObjectId(), "email": f"{name}@example.com", "fullName": name} for name in ("ann", "bob"))
-    customers = [{**ann, "createdAt": datetime(2025, 1, 1), "__v": 0}, bob]
-    orders = [
+    customers: list[dict[str, Any]] = [{**ann, "createdAt": datetime(2025, 1, 1), "__v": 0}, bob]
+    orders: list[dict[str, Any]] = [
         {"_id": ObjectId(), "customer": ann["_id"], "total": 1999, "paid": True, "__v": 0},
         {"_id": ObjectId(), "customer": ObjectId(), "total": 5, "paid": False},
     ]
