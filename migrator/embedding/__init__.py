@@ -1,6 +1,6 @@
-"""Texts become vectors: who computes them, what may go wrong with an answer. `open_provider` finds who that is.
+"""Computes embeddings of texts: providers, rate limit, batching, and the vectors stored in PostgreSQL.
 
-Not here: which rows need a vector, what is kept of it, how far it is (stages/embed.py, vectors.py).
+Not here: the stage that fills missing embeddings (`stages/embed.py`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from migrator.embedding.provider import Provider
 
 
 def open_provider(settings: EmbeddingConfig, notify: Callable[[str], None]) -> Provider | None:
-    """Who computes vectors; None where nobody does. `notify` is told what is waited for.
+    """Open the configured provider; return None if it is `none`. `notify` receives messages about retries.
 
-    Errors: `UsageError` for what the configuration has wrong, or a package that is not installed.
+    Raises: `UsageError` if the settings are invalid or a package is not installed.
     """
     if settings.provider == "none":
         return None
     if settings.provider == "local":
-        from migrator.embedding.local import LocalProvider  # its tokenizer and numpy are for those who use it
+        from migrator.embedding.local import LocalProvider  # its packages are optional
 
         return LocalProvider()
-    from migrator.embedding.openai_provider import OpenAIProvider  # half a second that no other command need pay
+    from migrator.embedding.openai_provider import OpenAIProvider  # takes 0.5 s, which other commands do not need
 
     return OpenAIProvider(settings, notify)

@@ -1,8 +1,8 @@
-"""Embeddings without a service: the weights that the package wordllama ships, read from its folder.
+"""Computes embeddings without a service, from the weights in the package wordllama.
 
-256 dimensions, the mean of the tokens' vectors: good enough to show a similarity search and to test one, no match for
-a real model. wordllama's own loader is not used: it looks for the tokenizer in another folder than its own, and would
-fetch it from a hub.
+256 dimensions; the mean of the vectors of the tokens. Suitable for demonstrations and tests of a similarity search, not
+for production. The loader of wordllama is not used: it does not look for the tokenizer in its own folder and would
+download it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,27 @@ from migrator.embedding.responses import check_vector
 from migrator.errors import UsageError
 
 NAME, DIMENSIONS = "l2_supercat", 256
-INSTALL = "Install it: pip install 'mongo-to-postgres[local]'; or choose another embedding.provider."
+INSTALL = "Run pip install 'mongo-to-postgres[local]', or set another embedding.provider."
 
 
 class LocalProvider:
+    """Computes embeddings in this process."""
+
     model = f"wordllama/{NAME}_{DIMENSIONS}"
     dimensions = DIMENSIONS
     batch = 256
     concurrency = 1
 
     def __init__(self) -> None:
-        """Reads the weights. Errors: `UsageError` where they are not installed."""
+        """Read the weights.
+
+        Raises: `UsageError` if they are not installed.
+        """
         try:
             from safetensors.numpy import load_file
             from tokenizers import Tokenizer
         except ImportError as error:
-            raise UsageError(f'embedding.provider "local" needs a package: {error}', hint=INSTALL) from error
+            raise UsageError(f'embedding.provider "local" requires a package: {error}', hint=INSTALL) from error
         folder = _folder()
         self._weights = load_file(folder / "weights" / f"{NAME}_{DIMENSIONS}.safetensors")["embedding.weight"]
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / f"{NAME}_tokenizer_config.json"))
@@ -44,7 +49,7 @@ class LocalProvider:
         return await asyncio.to_thread(self._embed, list(texts))
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def _embed(self, texts: list[str]) -> EmbeddingResult:
         encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
@@ -59,8 +64,8 @@ class LocalProvider:
 
 
 def _folder() -> Path:
-    """Where the package lies; it is not imported, for it would set up logging for the whole process."""
+    """Return the folder of the package, without importing it: an import would configure logging for this process."""
     spec = find_spec("wordllama")
     if spec is None or not spec.submodule_search_locations:
-        raise UsageError('embedding.provider "local" needs the package wordllama', hint=INSTALL)
+        raise UsageError('embedding.provider "local" requires the package wordllama', hint=INSTALL)
     return Path(spec.submodule_search_locations[0])

@@ -1,7 +1,7 @@
-"""Embeddings from an OpenAI-compatible endpoint: every text gets its vector, or a reason of its own why it has none.
+"""Computes embeddings with an OpenAI-compatible endpoint. Every text gets a vector or its own failure message.
 
-What is wrong with a request is narrowed down to the text it comes from: vectors that are no good are asked for again, a
-request that is refused is halved, and a text that is refused alone is embedded in pieces.
+Errors are narrowed down to single texts: invalid vectors are requested again, a rejected request is split in half, and
+a text that is rejected alone is embedded in pieces.
 """
 
 from __future__ import annotations
@@ -10,119 +10,130 @@ import time
 from collections.abc import Callable, Sequence
 
 from migrator.config.models import EmbeddingConfig
-from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
+from migrator.embedding.batching import batch_texts, estimate_tokens, mean_vector, split_evenly, split_text
 from migrator.embedding.openai_client import Client, RejectedError
-from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success, Vector
-from migrator.embedding.responses import check_vector, read_answer
+from migrator.embedding.provider import PROBE, EmbeddingResult, Failure, Result, Success, Vector
+from migrator.embedding.responses import check_vector, read_response
 from migrator.errors import EmbeddingError
 
-ROUNDS = 8  # so often is a text asked for whose vector is no good,
-TOGETHER = 3  # and so often with others
-USELESS = 4  # answers without one good vector, before any was good
-SHORTEST = 200  # characters; whoever refuses less does not refuse the length
-PROBE = "Is this thing on?"
+MAX_ROUNDS = 8  # requests for a text whose vector is invalid
+BATCH_ROUNDS = 3  # of these, requests together with other texts
+MAX_UNUSABLE = 4  # responses without a valid vector, before the first valid one
+MIN_SPLIT = 200  # characters; if a shorter text is rejected, its length is not the reason
 
 
 class OpenAIProvider:
+    """Embeds texts with the configured endpoint."""
+
     def __init__(self, settings: EmbeddingConfig, notify: Callable[[str], None]) -> None:
         self.model, self.dimensions = settings.model, settings.dimensions
         self.batch, self.concurrency = settings.batch, settings.concurrency
         self.limit = settings.input_tokens
         self.client = Client(settings, notify)
-        self._useless = 0
+        self._unusable = 0
 
     async def close(self) -> None:
         await self.client.close()
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
-        """Errors: `EmbeddingError` where the service is gone or no good at all."""
+        """Embed texts.
+
+        Raises: `EmbeddingError` if the service is unavailable or unusable.
+        """
         return await Call(self).embed(texts)
 
-    def judge(self, found: Sequence[Vector | str]) -> None:
-        """Learns from an answer whether the service is any good. Raises `EmbeddingError` when it clearly is not."""
+    def record_response(self, found: Sequence[Vector | str]) -> None:
+        """Record whether a response contains a valid vector.
+
+        Raises: `EmbeddingError` if several responses, and none before them, contain any.
+        """
         if any(not isinstance(each, str) for each in found):
-            self.client.proven = time.monotonic()
-        elif self.client.proven is None:
-            self._useless += 1
-            if self._useless >= USELESS:
+            self.client.last_success = time.monotonic()
+        elif self.client.last_success is None:
+            self._unusable += 1
+            if self._unusable >= MAX_UNUSABLE:
                 raise EmbeddingError(
-                    f"{self.client.label} answers, but with nothing usable: {found[0]}",
+                    f"{self.client.label} returns no usable embeddings: {found[0]}",
                     hint="Check embedding.model, dimensions and base_url.",
                 )
 
     async def probe(self) -> None:
-        """Tells a text that is refused from settings that are. Raises `EmbeddingError` for the latter."""
-        if self.client.proven is None:
+        """Check with a short text whether a rejection is caused by the settings.
+
+        Raises: `EmbeddingError` if the settings are the cause.
+        """
+        if self.client.last_success is None:
             try:
                 reply = await self.client.request([PROBE])
-            except RejectedError as refused:
+            except RejectedError as error:
                 raise EmbeddingError(
-                    f"{self.client.label} refuses every request: {refused.status} {refused.message}",
+                    f"{self.client.label} rejects every request: {error.status} {error.message}",
                     hint="Check embedding.model, dimensions and base_url.",
-                ) from refused
-            self.judge(read_answer(reply.entries, 1, self.dimensions))
+                ) from error
+            self.record_response(read_response(reply.entries, 1, self.dimensions))
 
 
 class Call:
-    """One call of `embed`, and what it costs."""
+    """One call of `embed`: its requests and the tokens that they cost."""
 
     def __init__(self, provider: OpenAIProvider) -> None:
         self._provider = provider
         self._tokens = 0
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
-        pieces = [cut(text, self._provider.limit) for text in texts]
+        pieces = [split_text(text, self._provider.limit) for text in texts]
         whole = [place for place, each in enumerate(pieces) if len(each) == 1]
-        found = dict(zip(whole, await self._settle([texts[place] for place in whole]), strict=True))
+        found = dict(zip(whole, await self._embed_pieces([texts[place] for place in whole]), strict=True))
         for place, each in enumerate(pieces):
             if len(each) > 1:
-                found[place] = await self._join(each)
+                found[place] = await self._embed_split(each)
         return EmbeddingResult([found[place] for place in range(len(texts))], self._tokens)
 
-    async def _settle(self, texts: Sequence[str]) -> list[Result]:
-        """Asks until every text has a vector that is good, or has been asked for often enough."""
+    async def _embed_pieces(self, texts: Sequence[str]) -> list[Result]:
+        """Send requests until every text has a valid vector or has been requested `MAX_ROUNDS` times."""
         found: dict[int, Result] = {}
-        for number in range(1, ROUNDS + 1):
+        for number in range(1, MAX_ROUNDS + 1):
             left = [place for place in range(len(texts)) if place not in found]
-            for group in pack([texts[place] for place in left], self._provider.batch if number <= TOGETHER else 1):
+            size = self._provider.batch if number <= BATCH_ROUNDS else 1
+            for group in batch_texts([texts[place] for place in left], size):
                 places = [left[each] for each in group]
-                for place, each in zip(places, await self._ask([texts[place] for place in places]), strict=True):
+                for place, each in zip(places, await self._request([texts[place] for place in places]), strict=True):
                     if not isinstance(each, str):
                         found[place] = each
-                    elif number == ROUNDS:
+                    elif number == MAX_ROUNDS:
                         found[place] = Failure(each)
             if len(found) == len(texts):
                 break
         return [found[place] for place in range(len(texts))]
 
-    async def _ask(self, texts: Sequence[str]) -> list[Result | str]:
-        """One request; a str says what is wrong with a vector that may be right another time."""
+    async def _request(self, texts: Sequence[str]) -> list[Result | str]:
+        """Send one request. A str says what is wrong with a vector that may be valid in the next response."""
         try:
             reply = await self._provider.client.request(texts)
-        except RejectedError as refused:
-            return await self._narrow(texts, refused)
+        except RejectedError as error:
+            return await self._narrow(texts, error)
         self._tokens += sum(map(estimate_tokens, texts)) if reply.tokens is None else reply.tokens
-        found = read_answer(reply.entries, len(texts), self._provider.dimensions)
-        self._provider.judge(found)
+        found = read_response(reply.entries, len(texts), self._provider.dimensions)
+        self._provider.record_response(found)
         return [each if isinstance(each, str) else Success(each) for each in found]
 
-    async def _narrow(self, texts: Sequence[str], refused: RejectedError) -> list[Result | str]:
-        """What comes of texts whose request is refused."""
+    async def _narrow(self, texts: Sequence[str], rejected: RejectedError) -> list[Result | str]:
+        """Find the text that causes the rejection of a request, and embed the others."""
         await self._provider.probe()
         if len(texts) > 1:
             middle = len(texts) // 2
-            return [*await self._ask(texts[:middle]), *await self._ask(texts[middle:])]
-        if len(texts[0]) < SHORTEST or refused.status >= 500:
-            return [Failure(refused.why)]
-        return [await self._join(halve(texts[0]))]
+            return [*await self._request(texts[:middle]), *await self._request(texts[middle:])]
+        if len(texts[0]) < MIN_SPLIT or rejected.status >= 500:
+            return [Failure(rejected.why)]
+        return [await self._embed_split(split_evenly(texts[0]))]
 
-    async def _join(self, pieces: Sequence[str]) -> Result:
-        """A text's vector from those of its pieces: their mean, weighted by their length."""
-        results = await self._settle(pieces)
+    async def _embed_split(self, pieces: Sequence[str]) -> Result:
+        """Embed a text in pieces: the mean of their vectors, weighted by their lengths."""
+        results = await self._embed_pieces(pieces)
         failure = next((each for each in results if isinstance(each, Failure)), None)
         if failure is not None:
             return failure
         embedded = [each for each in results if isinstance(each, Success)]
-        vector = mean([each.vector for each in embedded], [float(len(piece)) for piece in pieces])
+        vector = mean_vector([each.vector for each in embedded], [float(len(piece)) for piece in pieces])
         checked = check_vector(vector, self._provider.dimensions)
         return Failure(checked) if isinstance(checked, str) else Success(checked, sum(e.pieces for e in embedded))

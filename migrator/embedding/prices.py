@@ -1,4 +1,4 @@
-"""What tokens cost."""
+"""Prices of tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from migrator.config.models import EmbeddingConfig
 
-# OpenAI's list prices in US dollars for a million tokens, as of 2025; `usd_per_million` says what is true now.
+# OpenAI's list prices of 2025 in US dollars per million tokens; the setting `usd_per_million` overrides them.
 PRICES: Mapping[str, float] = {
     "text-embedding-3-small": 0.02,
     "text-embedding-3-large": 0.13,
@@ -15,7 +15,7 @@ PRICES: Mapping[str, float] = {
 
 
 def price_of(settings: EmbeddingConfig) -> float | None:
-    """US dollars for a million tokens; None where nobody has said."""
+    """Return the price in US dollars per million tokens; None if it is unknown."""
     if settings.provider != "openai":
         return 0.0
     if settings.usd_per_million is not None:
@@ -24,6 +24,6 @@ def price_of(settings: EmbeddingConfig) -> float | None:
 
 
 def cost_of(settings: EmbeddingConfig, tokens: int) -> float | None:
-    """US dollars, to six places."""
+    """Return the price of tokens in US dollars, rounded to six decimal places; None if it is unknown."""
     price = price_of(settings)
     return None if price is None else round(tokens * price / 1_000_000, 6)

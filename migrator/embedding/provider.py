@@ -1,4 +1,4 @@
-"""What a provider of embeddings is, and what it answers. No provider is known here."""
+"""The interface of an embedding provider and its results. Not here: the providers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-Vector: TypeAlias = "array[float]"  # of type 'f': four bytes a number, as pgvector keeps them
+PROBE = "This is a test."  # the text of a request that checks whether the service works
+Vector: TypeAlias = "array[float]"  # of type 'f': four bytes per number, as pgvector stores them
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A text without a vector, for good. `why` is for people and holds nothing of the text."""
+    """A text that has no vector. `why` is a message for users and contains nothing of the text."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A text's vector. `pieces` is 1, or how many pieces a text over the model's limit was embedded in."""
+    """The vector of a text. `pieces`: the number of pieces that a text over the model's limit was split into, or 1."""
 
     vector: Vector
     pieces: int = 1
@@ -30,16 +31,16 @@ Result = Success | Failure
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
-    """One result for each text, in their order, and the tokens that were paid for them."""
+    """One result per text, in the order of the texts, and the number of billed tokens."""
 
     results: list[Result]
     tokens: int
 
 
 class Provider(Protocol):
-    """Computes vectors. `model` and `dimensions` name what they are: with the text they decide the vector.
+    """Computes vectors. `model`, `dimensions` and the text determine a vector.
 
-    `batch` texts at most go into one call of `embed`, `concurrency` calls at most are under way at once.
+    Callers pass at most `batch` texts per call of `embed` and make at most `concurrency` calls at the same time.
     """
 
     model: str
@@ -48,7 +49,10 @@ class Provider(Protocol):
     concurrency: int
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
-        """Perseveres until each text has its result. Errors: `AccessError` where that makes no sense any more."""
+        """Embed texts, with retries until each text has a result.
+
+        Raises: `EmbeddingError` if the service is unavailable or unusable.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""How many requests may be under way: as many as configured, fewer while the service refuses some of them."""
+"""Limits the number of concurrent requests, and adapts the limit to the service (AIMD, RFC 5681)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-SLOWER = 0.7  # of the limit is left after a refusal
-FEWEST = 1.0
+DECREASE = 0.7  # factor of the limit after a rejected request
+MIN_LIMIT = 1.0
 
 
 class AdaptiveLimiter:
-    """A semaphore whose size follows the service: a refusal takes three tenths of it, every success gives a bit back.
+    """A semaphore whose size is adapted: a rejected request multiplies it by `DECREASE`, a success increases it a bit.
 
-    What was sent before a refusal may be refused for the same reason; only the first of them slows down.
+    Requests that were sent before a rejection may be rejected for the same reason, so only the first of them counts.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = self.limit = float(most)
+    def __init__(self, maximum: int) -> None:
+        self.maximum = self.limit = float(maximum)
         self._running = 0
         self._sent = 0
-        self._slowed_at = 0
+        self._sent_at_decrease = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[int]:
-        """Waits for a free place. Yields the number of the request, for `slow_down`."""
+        """Wait until a request may be sent. Yields the number of the request, for `back_off`."""
         while self._running >= int(self.limit):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -39,20 +39,21 @@ class AdaptiveLimiter:
             self._running -= 1
             self._wake()
 
-    def speed_up(self) -> None:
-        self.limit = min(self.most, self.limit + 1 / self.limit)
+    def increase(self) -> None:
+        """Increase the limit by one per `limit` successful requests."""
+        self.limit = min(self.maximum, self.limit + 1 / self.limit)
         self._wake()
 
     def back_off(self, number: int) -> None:
-        """Request `number` was refused because there were too many."""
-        if number > self._slowed_at:
-            self.limit = max(FEWEST, self.limit * SLOWER)
-            self._slowed_at = self._sent
+        """Decrease the limit because the service rejected request `number` as one too many."""
+        if number > self._sent_at_decrease:
+            self.limit = max(MIN_LIMIT, self.limit * DECREASE)
+            self._sent_at_decrease = self._sent
 
     def _wake(self) -> None:
         free = int(self.limit) - self._running
         while self._waiting and free > 0:
             turn = self._waiting.popleft()
-            if not turn.done():  # who waited may be cancelled
+            if not turn.done():  # the waiting task may have been cancelled
                 turn.set_result(None)
                 free -= 1

@@ -1,4 +1,4 @@
-"""What a service answers, looked at text by text: what is wrong with one vector says nothing of its neighbours."""
+"""Checks the responses of a service text by text: an invalid vector says nothing about the others."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 from migrator.embedding.provider import Vector
 
 
-def read_answer(data: Any, count: int, dimensions: int) -> list[Vector | str]:
-    """For each of `count` texts its vector, or what is wrong with it.
+def read_response(data: Any, count: int, dimensions: int) -> list[Vector | str]:
+    """Return for each of `count` texts its vector, or a message that says what is wrong with it.
 
-    `data` are the entries of the answer: each with `index` and `embedding`, in the order of the texts. An entry in
-    the place of another is wrong even if it says whose it is: whether the order is wrong or the label, nobody can tell.
+    `data`: the entries of the response, each with `index` and `embedding`, in the order of the texts. An entry in the
+    wrong position is invalid even if its index is valid, because either of the two may be wrong.
     """
     entries = data if isinstance(data, list) else []
     if len(entries) > count:
-        return ["the answer has more vectors than texts"] * count
+        return ["the response has more vectors than texts"] * count
     return [
-        _read_entry(entries[place], place, dimensions) if place < len(entries) else "the answer is short"
+        _read_entry(entries[place], place, dimensions) if place < len(entries) else "the response has too few vectors"
         for place in range(count)
     ]
 
 
 def _read_entry(entry: Any, place: int, dimensions: int) -> Vector | str:
     if not isinstance(entry, dict) or entry.get("index") != place:
-        return "the answer is out of order"
+        return "the response is out of order"
     vector = _read_vector(entry.get("embedding"))
-    return "the vector cannot be read" if vector is None else check_vector(vector, dimensions)
+    return "the vector is not readable" if vector is None else check_vector(vector, dimensions)
 
 
 def _read_vector(value: Any) -> Vector | None:
-    """From base64 of little-endian floats, or a list of numbers."""
+    """Return a vector from base64 of little-endian floats or from a list of numbers; None if it is neither."""
     try:
         if not isinstance(value, str):
             return array("f", value)
@@ -48,9 +48,9 @@ def _read_vector(value: Any) -> Vector | None:
 
 
 def check_vector(vector: Vector, dimensions: int) -> Vector | str:
-    """The vector, or what is wrong with it."""
+    """Return the vector, or a message that says what is wrong with it."""
     if len(vector) != dimensions:
         return f"the vector has {len(vector)} dimensions instead of {dimensions}"
-    if not math.isfinite(sum(vector)):  # a sum of finite floats of four bytes is a finite one of eight
-        return "the vector has numbers that are none"
-    return vector if any(vector) else "the vector is all zero"
+    if not math.isfinite(sum(vector)):  # the sum of finite 4-byte floats is a finite 8-byte float
+        return "the vector contains NaN or infinity"
+    return vector if any(vector) else "all elements of the vector are zero"

@@ -1,7 +1,7 @@
-"""The indexes over a column of vectors: which there are, and whether they know the vectors that came after them.
+"""Indexes over a column of vectors: which ones exist, and whether they must be rebuilt.
 
-An ivfflat index is trained when it is built. One that is older than the vectors must be built anew, which the journal
-remembers, because it may take long and be interrupted.
+An ivfflat index is trained when it is built. If vectors were added afterwards, it must be rebuilt. The journal records
+this, because a rebuild may take long and be interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from migrator.state.records import Connection, Namespace
 
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
-    """`operator` orders a search that it serves; `lists` is how many an ivfflat has."""
+    """`operator`: the distance operator that the index supports. `lists`: the number of lists of an ivfflat index."""
 
     name: str
     operator: str
@@ -28,9 +28,9 @@ class VectorIndex:
 
 
 def find_indexes(
-    connection: Connection, namespace: Namespace, embedded: VectorColumn, *, valid: bool = True
+    connection: Connection, namespace: Namespace, column: VectorColumn, *, valid: bool = True
 ) -> list[VectorIndex]:
-    """The vector indexes over the column that are ready for use; or those that are not."""
+    """Return the valid vector indexes over the column; with `valid=False`, the invalid ones."""
     query = (
         "SELECT c.relname, CASE WHEN o.opcname LIKE '%%cosine%%' THEN '<=>'"
         " WHEN o.opcname LIKE '%%ip%%' THEN '<#>' WHEN o.opcname LIKE '%%l1%%' THEN '<+>' ELSE '<->' END,"
@@ -41,23 +41,24 @@ def find_indexes(
         " WHERE i.indrelid = to_regclass(%s) AND a.attname = %s AND i.indisvalid = %s"
         " AND m.amname IN ('ivfflat', 'hnsw')"
     )
-    table = namespace.table(embedded.table.name).as_string(connection)
-    found: list[Any] = connection.execute(query, (table, embedded.vector, valid)).fetchall()
+    table = namespace.table(column.table.name).as_string(connection)
+    found: list[Any] = connection.execute(query, (table, column.vector, valid)).fetchall()
     return [VectorIndex(*row) for row in found]
 
 
-def mark(connection: Connection, namespace: Namespace, *, stale: bool) -> None:
-    """Whether the indexes have to be built anew; in the transaction of what makes it so."""
+def mark_stale(connection: Connection, namespace: Namespace, *, stale: bool) -> None:
+    """Record whether the indexes must be rebuilt, in the transaction of the change that is the reason."""
     query = namespace.sql("UPDATE {steps} SET detail = jsonb_set(detail, '{{stale}}', %s) WHERE step = %s")
     connection.execute(query, (Jsonb(stale), STEP))
 
 
 def are_stale(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether the indexes must be rebuilt."""
     return bool((journal.step_detail(connection, namespace, STEP) or {}).get("stale"))
 
 
-def drop_leftovers(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> None:
-    """What PostgreSQL leaves behind when it is killed while it builds an index beside the old one."""
-    for index in find_indexes(connection, namespace, embedded, valid=False):
-        if index.name.rpartition("_")[2].startswith("ccnew") or index.name.rpartition("_")[2].startswith("ccold"):
+def drop_leftovers(connection: Connection, namespace: Namespace, column: VectorColumn) -> None:
+    """Drop the invalid indexes that an interrupted REINDEX CONCURRENTLY has left."""
+    for index in find_indexes(connection, namespace, column, valid=False):
+        if index.name.rpartition("_")[2].startswith(("ccnew", "ccold")):
             connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(namespace.rows, index.name)))

@@ -1,6 +1,6 @@
-"""Rows whose text wants a vector, and the cache of vectors that were paid for. All SQL of the embedding is here.
+"""The rows whose text needs a vector, and the cache of computed vectors. All SQL of the embeddings is here.
 
-Only rows that the ledger knows are touched: what others wrote is theirs, and `revert` could not give it back.
+Only rows in the ledger are changed. Other rows were not loaded by migrate, and `revert` could not restore them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator.embedding.batching import CHARACTERS_A_TOKEN, TOKENS_A_BYTE_BEYOND
+from migrator.embedding.batching import CHARACTERS_PER_TOKEN, TOKENS_PER_EXTRA_BYTE
 from migrator.embedding.provider import Vector
 from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
@@ -36,7 +36,7 @@ CACHE_KINDS = ("text", "integer", "bytea", "vector")
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingRow:
     """A row without a vector. `id` as text."""
 
     id: str
@@ -45,8 +45,8 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
-    """A row and the digest of the text whose vector it gets."""
+class RowDigest:
+    """A row and the SHA-256 of its text, which identifies the vector in the cache."""
 
     id: str
     sha256: bytes
@@ -54,73 +54,76 @@ class Filling:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`chunks` rows want a vector; `tokens` is about what their texts have, equal ones counted once."""
+    """`chunks`: rows without a vector. `tokens`: the estimated tokens of their texts, each text counted once."""
 
     chunks: int
     tokens: int
 
 
 class VectorStore:
-    """The rows and the cache of one model. What belongs together the caller puts into one `transaction`."""
+    """The rows and the cache of one model. The caller opens a `transaction` around calls that belong together."""
 
     def __init__(
-        self, connection: Connection, namespace: Namespace, embedded: VectorColumn, model: str, dimensions: int
+        self, connection: Connection, namespace: Namespace, column: VectorColumn, model: str, dimensions: int
     ) -> None:
-        self.embedded = embedded
+        self._column = column
         self._connection, self._namespace = connection, namespace
         self._model, self._dimensions = model, dimensions
-        self._names = names_of(namespace, embedded)
-        self._width = check_width(embedded, model, dimensions)
+        self._names = names_of(namespace, column)
+        self._width = check_width(column, model, dimensions)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
+        """Open a transaction and record it as one of this migration."""
         with self._connection.transaction():
             record_transaction(self._connection, self._namespace)
             yield
 
-    def begin(self, run: int) -> None:
-        """Makes the cache, and holds to one model: vectors of two cannot be compared. Raises `UsageError`."""
+    def prepare(self, run: int) -> None:
+        """Create the cache and record the model.
+
+        Raises: `UsageError` if the rows have vectors of another model: vectors of two models cannot be compared.
+        """
         ensure_ledger_indexes(self._connection, self._namespace)
-        self._connection.execute(
-            self._namespace.sql("ANALYZE {ledger} (collection, target_id)")
-        )  # freshly loaded, or nearly
+        # The tables were filled a short time ago, so that their statistics may be missing.
+        self._connection.execute(self._namespace.sql("ANALYZE {ledger} (collection, target_id)"))
         self._connection.execute(self._namespace.sql("ANALYZE {table} ({key}, {vector})", **self._names))
         script = files("migrator.sql").joinpath("embeddings.sql").read_text(encoding="utf-8")
         self._connection.execute(self._namespace.sql(script))
         here = {"model": self._model, "dimensions": self._dimensions, "tokens": 0}
         found = journal.pin_setting(self._connection, self._namespace, run, STEP, here)
         if (found["model"], found["dimensions"]) != (self._model, self._dimensions):
-            if has_rows(self._connection, self._namespace, self.embedded, filled=True):
+            if has_rows(self._connection, self._namespace, self._column, filled=True):
                 raise UsageError(
-                    f"the vectors in the target are of {found['model']}, {found['dimensions']} dimensions;"
-                    f" those of {self._model}, {self._dimensions}, cannot be compared with them",
-                    hint="Put [embedding] back as it was, or `migrate revert` and run again.",
+                    f"the target contains vectors of the model {found['model']} ({found['dimensions']} dimensions);"
+                    f" vectors of {self._model} ({self._dimensions} dimensions) cannot be compared with them",
+                    hint="Restore the previous [embedding] settings, or revert the migration and run it again.",
                 )
             self._connection.execute(self._namespace.sql("DELETE FROM {steps} WHERE step = %s"), (STEP,))
             journal.pin_setting(self._connection, self._namespace, run, STEP, here)
         query = self._namespace.sql("DELETE FROM {findings} WHERE collection = %s AND code = ANY(%s)")
-        self._connection.execute(query, (self.embedded.collection, [FAILED, EMPTY]))  # all of them are tried again
+        self._connection.execute(query, (self._column.collection, [FAILED, EMPTY]))  # these rows are processed again
 
-    def read(self, after: str | None, limit: int) -> list[Waiting]:
-        """The next rows in the order of their ids."""
+    def read_pending(self, after: str | None, limit: int) -> list[PendingRow]:
+        """Return the next rows without a vector in the order of their IDs, starting after the ID `after`."""
         query = self._namespace.sql(
-            "SELECT t.{key}::text, t.{text}, l.source_id {ours} AND t.{vector} IS NULL"
+            "SELECT t.{key}::text, t.{text}, l.source_id {loaded} AND t.{vector} IS NULL"
             " AND (%s::text IS NULL OR t.{key} > %s::{kind}) ORDER BY t.{key} LIMIT %s",
             **self._names,
         )
-        found = self._connection.execute(query, (self.embedded.collection, after, after, limit), binary=True)
-        return [Waiting(key, text, bytes(source_id)) for key, text, source_id in found]
+        found = self._connection.execute(query, (self._column.collection, after, after, limit), binary=True)
+        return [PendingRow(key, text, bytes(source_id)) for key, text, source_id in found]
 
-    def known(self, digests: Iterable[bytes]) -> set[bytes]:
-        """Which of these texts have been paid for."""
+    def find_cached(self, digests: Iterable[bytes]) -> set[bytes]:
+        """Return the digests of those texts whose vectors are in the cache."""
         query = self._namespace.sql(
             "SELECT sha256 FROM {embeddings} WHERE model = %s AND dimensions = %s AND sha256 = ANY(%s)"
         )
         values = (self._model, self._dimensions, list(digests))
         return {bytes(row[0]) for row in self._connection.execute(query, values, binary=True)}
 
-    def keep(self, vectors: Iterable[tuple[bytes, Vector]], tokens: int) -> None:
-        """Puts vectors (by the digest of their text) into the cache, and what was paid into the journal."""
+    def add_vectors(self, vectors: Iterable[tuple[bytes, Vector]], tokens: int) -> None:
+        """Add vectors, by the digest of their text, to the cache, and the billed tokens to the journal."""
         rows_of_cache = [
             copy_format.write_row((self._model, self._dimensions, digest, to_binary(vector, self._width)), CACHE_KINDS)
             for digest, vector in vectors
@@ -132,22 +135,22 @@ class VectorStore:
         )
         self._connection.execute(query, (tokens, STEP))
 
-    def fill(self, fillings: Sequence[Filling]) -> int:
-        """Gives rows their vectors out of the cache, unless their text is another by now; returns how many."""
+    def fill_rows(self, rows: Sequence[RowDigest]) -> int:
+        """Copy vectors from the cache to rows whose text is unchanged; return the number of rows."""
         query = self._namespace.sql(
             "UPDATE {table} t SET {vector} = e.vector FROM unnest(%s::text[], %s::bytea[]) w (id, sha256)"
-            # LIMIT: one look into the index for each; without statistics the planner would read the whole cache.
+            # LIMIT: one index lookup per row. Without statistics the planner would read the whole cache.
             " CROSS JOIN LATERAL (SELECT vector FROM {embeddings} WHERE model = %s AND dimensions = %s"
             " AND sha256 = w.sha256 LIMIT 1) e"
             " WHERE t.{key} = w.id::{kind} AND t.{vector} IS NULL AND sha256(convert_to(t.{text}, 'UTF8')) = w.sha256",
             **self._names,
         )
-        ids, digests = [each.id for each in fillings], [each.sha256 for each in fillings]
+        ids, digests = [each.id for each in rows], [each.sha256 for each in rows]
         return self._connection.execute(query, (ids, digests, self._model, self._dimensions)).rowcount
 
     def add_findings(self, findings: Iterable[tuple[bytes, str, str]]) -> None:
-        """Each (source_id, code, detail)."""
-        collection = self.embedded.collection
+        """Insert findings, each given as (source_id, code, detail)."""
+        collection = self._column.collection
         made = [
             Finding(collection=collection, code=code, source_id=source_id, detail=detail)
             for source_id, code, detail in findings
@@ -155,17 +158,20 @@ class VectorStore:
         update.add_findings(self._connection, self._namespace, made)
 
 
-def names_of(namespace: Namespace, embedded: VectorColumn) -> dict[str, sql.Composable]:
-    """What statements about the rows are made of; `{ours}` is FROM … WHERE, with the collection as its parameter."""
-    key = sql.Identifier(embedded.key)
-    table = namespace.table(embedded.table.name)
+def names_of(namespace: Namespace, column: VectorColumn) -> dict[str, sql.Composable]:
+    """Return the parts of statements about the rows.
+
+    `{loaded}`: FROM and WHERE for the rows in the ledger, with the collection as parameter.
+    """
+    key = sql.Identifier(column.key)
+    table = namespace.table(column.table.name)
     return {
         "table": table,
         "key": key,
-        "text": sql.Identifier(embedded.text),
-        "vector": sql.Identifier(embedded.vector),
-        "kind": sql.SQL("uuid" if copy_format.kind_of_column(embedded.table.c[embedded.key]) == "uuid" else "text"),
-        "ours": namespace.sql(
+        "text": sql.Identifier(column.text),
+        "vector": sql.Identifier(column.vector),
+        "kind": sql.SQL("uuid" if copy_format.kind_of_column(column.table.c[column.key]) == "uuid" else "text"),
+        "loaded": namespace.sql(
             "FROM {table} t JOIN {ledger} l ON l.target_id = t.{key}::text"
             " WHERE l.collection = %s AND l.outcome = 'loaded'",
             table=table,
@@ -174,77 +180,81 @@ def names_of(namespace: Namespace, embedded: VectorColumn) -> dict[str, sql.Comp
     }
 
 
-def width_of(embedded: VectorColumn) -> int | None:
-    """How many dimensions the column takes; None: any."""
-    width: int | None = getattr(embedded.table.c[embedded.vector].type, "dim", None)
+def width_of(column: VectorColumn) -> int | None:
+    """Return the number of dimensions of the column; None if it accepts any."""
+    width: int | None = getattr(column.table.c[column.vector].type, "dim", None)
     return width
 
 
-def check_width(embedded: VectorColumn, model: str, dimensions: int) -> int:
-    """The length of the vectors in the column. Raises `UsageError` where the model's are longer."""
-    width = width_of(embedded) or dimensions
+def check_width(column: VectorColumn, model: str, dimensions: int) -> int:
+    """Return the number of dimensions of the vectors in the column.
+
+    Raises: `UsageError` if the model returns more dimensions.
+    """
+    width = width_of(column) or dimensions
     if dimensions > width:
         raise UsageError(
-            f"embedding.dimensions: {model} gives {dimensions}, column {embedded.vector} takes {width}",
-            hint="Ask for fewer dimensions, or choose another model; shorter vectors are padded with zeros.",
+            f"embedding.dimensions: {model} returns {dimensions}, but column {column.vector} has {width}",
+            hint="Reduce embedding.dimensions or choose another model. Shorter vectors are padded with zeros.",
         )
     return width
 
 
-def forecast(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> Forecast:
-    """What filling all that is missing will take."""
+def forecast(connection: Connection, namespace: Namespace, column: VectorColumn) -> Forecast:
+    """Return how many rows need a vector, and the estimated number of tokens."""
     query = namespace.sql(
         "SELECT coalesce(sum(n), 0)::bigint, coalesce(sum(tokens), 0)::bigint FROM (SELECT count(*) AS n,"
         " max(ceil(char_length(t.{text}) / %s::float8 + (octet_length(t.{text}) - char_length(t.{text})) * %s::float8))"
-        " AS tokens {ours} AND t.{vector} IS NULL GROUP BY sha256(convert_to(t.{text}, 'UTF8'))) texts",
-        **names_of(namespace, embedded),
+        " AS tokens {loaded} AND t.{vector} IS NULL GROUP BY sha256(convert_to(t.{text}, 'UTF8'))) texts",
+        **names_of(namespace, column),
     )
-    values = (CHARACTERS_A_TOKEN, TOKENS_A_BYTE_BEYOND, embedded.collection)
+    values = (CHARACTERS_PER_TOKEN, TOKENS_PER_EXTRA_BYTE, column.collection)
     found = connection.execute(query, values).fetchone()
-    assert found is not None  # an aggregate always answers
+    assert found is not None  # an aggregate returns a row
     return Forecast(chunks=int(found[0]), tokens=int(found[1]))
 
 
-def has_rows(connection: Connection, namespace: Namespace, embedded: VectorColumn, *, filled: bool = False) -> bool:
-    """Whether there are any of ours; with `filled`, any with a vector."""
+def has_rows(connection: Connection, namespace: Namespace, column: VectorColumn, *, filled: bool = False) -> bool:
+    """Return whether any loaded row exists; with `filled`, any loaded row with a vector."""
     query = namespace.sql(
-        "SELECT EXISTS (SELECT {ours} AND ({vector} IS NOT NULL OR NOT %s))", **names_of(namespace, embedded)
+        "SELECT EXISTS (SELECT {loaded} AND ({vector} IS NOT NULL OR NOT %s))", **names_of(namespace, column)
     )
-    return connection.execute(query, (embedded.collection, filled)).fetchone() == (True,)
+    return connection.execute(query, (column.collection, filled)).fetchone() == (True,)
 
 
-def count_missing(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> int:
-    query = namespace.sql("SELECT count(*) {ours} AND t.{vector} IS NULL", **names_of(namespace, embedded))
-    found = connection.execute(query, (embedded.collection,)).fetchone()
-    assert found is not None  # an aggregate always answers
+def count_missing(connection: Connection, namespace: Namespace, column: VectorColumn) -> int:
+    """Return the number of loaded rows without a vector."""
+    query = namespace.sql("SELECT count(*) {loaded} AND t.{vector} IS NULL", **names_of(namespace, column))
+    found = connection.execute(query, (column.collection,)).fetchone()
+    assert found is not None  # an aggregate returns a row
     return int(found[0])
 
 
-def describe(connection: Connection, namespace: Namespace, embedded: VectorColumn) -> dict[str, Any]:
-    """Of which model the vectors are, what they have cost so far in tokens, how many rows have none."""
+def describe(connection: Connection, namespace: Namespace, column: VectorColumn) -> dict[str, Any]:
+    """Return the model of the vectors, the tokens billed so far, and the number of rows without a vector."""
     made = journal.step_detail(connection, namespace, STEP) or {"tokens": 0}
     return {
         **{name: made.get(name) for name in ("model", "dimensions", "tokens")},
-        "missing": count_missing(connection, namespace, embedded),
+        "missing": count_missing(connection, namespace, column),
     }
 
 
 def pad(vector: Vector, width: int | None) -> Vector:
-    """Zeros up to `width` dimensions, which change no angle and no distance."""
+    """Pad a vector with zeros to `width` dimensions. This does not change angles or distances."""
     return vector if width is None else vector + array("f", bytes(4 * (width - len(vector))))
 
 
 def count_cached(connection: Connection, namespace: Namespace) -> int:
-    """How many vectors have been paid for."""
+    """Return the number of vectors in the cache."""
     if connection.execute("SELECT to_regclass(%s) IS NULL", (f"{namespace.records}.embeddings",)).fetchone() == (True,):
         return 0
     found = connection.execute(namespace.sql("SELECT count(*) FROM {embeddings}")).fetchone()
-    assert found is not None  # a count always answers
+    assert found is not None  # an aggregate returns a row
     return int(found[0])
 
 
 def to_binary(vector: Vector, width: int) -> bytes:
-    """A vector as pgvector sends and receives it, padded to `width` dimensions."""
+    """Return a vector in pgvector's binary format, padded to `width` dimensions."""
     padded = array("f", pad(vector, width))
     if sys.byteorder == "little":
         padded.byteswap()

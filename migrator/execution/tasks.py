@@ -117,7 +117,7 @@ class TaskRunner:
             while True:
                 for batch in self._batches(task):
                     self._clear_wait()
-                    self._throttle.hold()
+                    self._throttle.wait_while_throttled()
                     if observe is not None:
                         observe(batch)
                     if not self.write(batch) and isinstance(task, Partition):
@@ -125,7 +125,7 @@ class TaskRunner:
                         # source at another time, with other batch limits: start again from what the journal says.
                         break
                     documents, size = documents + batch.count, size + len(batch.data)
-                    self._throttle.keep_pace(batch.count)
+                    self._throttle.limit_rate(batch.count)
                 else:
                     return TaskResult(documents=documents, bytes=size)
 

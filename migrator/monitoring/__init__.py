@@ -1,1 +1,1 @@
-"""A run seen from beside it: how far it is, what it waits for, what holds it back."""
+"""Observes a running migration: its progress, what it waits for, and whether it is throttled."""

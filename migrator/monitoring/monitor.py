@@ -1,6 +1,7 @@
-"""What watches over a run from beside it: a thread that writes down how far the steps are, says what workers wait for,
-and holds them back when replicas or the source have too much to do. It has a connection of its own, and whatever
-happens to that, the run does not care.
+"""The monitor of a run: a thread that records the progress of the steps, reports what workers wait for, and throttles
+them if replicas or the source are overloaded.
+
+It has its own connection. An error in the monitor does not affect the run.
 """
 
 from __future__ import annotations
@@ -21,35 +22,36 @@ from migrator.state.activity import StepProgress
 from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
-BEAT = 1.0  # seconds
+INTERVAL = 1.0  # seconds between two heartbeats
 
 
 @contextmanager
-def monitored(connect: Callable[[], Connection], namespace: Namespace, gauge: LagMeter, emit: Emit) -> Iterator[Emit]:
-    """An `Emit` that also keeps the record `activity`, as long as the block lasts."""
-    monitor = Monitor(connect, namespace, gauge, emit)
+def monitored(connect: Callable[[], Connection], namespace: Namespace, meter: LagMeter, emit: Emit) -> Iterator[Emit]:
+    """Run a monitor for the duration of the block. Yields an `Emit` that also records the progress of the steps."""
+    monitor = Monitor(connect, namespace, meter, emit)
     thread = threading.Thread(target=monitor.run, name="monitor", daemon=True)
     thread.start()
     try:
         yield monitor.emit
     finally:
         monitor.stop()
-        thread.join(timeout=5 * BEAT)
+        thread.join(timeout=5 * INTERVAL)
 
 
 class Monitor:
-    """Steps are noted as they are announced, and written once a `BEAT`."""
+    """Collects the events of the steps and writes their progress once per `INTERVAL`."""
 
-    def __init__(self, connect: Callable[[], Connection], namespace: Namespace, gauge: LagMeter, emit: Emit) -> None:
-        self._connect, self._namespace, self._gauge, self._tell = connect, namespace, gauge, emit
+    def __init__(self, connect: Callable[[], Connection], namespace: Namespace, meter: LagMeter, emit: Emit) -> None:
+        self._connect, self._namespace, self._meter, self._emit = connect, namespace, meter, emit
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._open: dict[str, StepProgress] = {}
         self._closed: list[StepProgress] = []
         self._reason: str | None = None
-        self._heard: dict[str, datetime] = {}
-        self._blind = self._begun = False
+        self._reported: dict[str, datetime] = {}
+        self._lag_unavailable_reported = self._begun = False
 
     def emit(self, event: Event) -> None:
+        """Record an event and pass it on."""
         with self._lock:
             match event:
                 case StepStarted():
@@ -62,18 +64,18 @@ class Monitor:
                     )
                 case StepFinished() if event.step in self._open:
                     self._closed.append(activity.ended(self._open.pop(event.step)))
-        self._tell(event)
+        self._emit(event)
 
     def stop(self) -> None:
-        """The last of the steps is written, and the thread ends."""
+        """Write the last progress and end the thread."""
         self._ended.set()
 
     def run(self) -> None:
-        """What fails here is a lost connection, which the run will tell about itself; the next beat has a new one."""
+        """Write heartbeats until `stop` is called. After a lost connection, which the run reports itself, reconnect."""
         while not self._ended.is_set():
             with suppress(psycopg.Error, TargetError):
                 self._watch()
-            self._ended.wait(BEAT)
+            self._ended.wait(INTERVAL)
 
     def _watch(self) -> None:
         with self._connect() as connection:
@@ -81,15 +83,15 @@ class Monitor:
             if not self._begun:
                 activity.begin(connection, self._namespace)
                 self._begun = True
-            while not self._ended.wait(BEAT):
+            while not self._ended.wait(INTERVAL):
                 self._beat(connection)
             self._write(connection)
 
     def _beat(self, connection: Connection) -> None:
         self._write(connection)
-        self._listen(connection)
-        if self._gauge.needed:
-            self._measure(connection)
+        self._report_waiting_workers(connection)
+        if self._meter.is_needed:
+            self._throttle(connection)
 
     def _write(self, connection: Connection) -> None:
         with self._lock:
@@ -98,21 +100,21 @@ class Monitor:
         with self._lock:
             del self._closed[:closed]
 
-    def _listen(self, connection: Connection) -> None:
-        """Workers have no terminal: what they wait for is said here."""
+    def _report_waiting_workers(self, connection: Connection) -> None:
+        """Report what workers wait for, because they have no terminal."""
         for each in activity.read(connection, self._namespace):
-            if each.kind == "worker" and each.waiting and self._heard.get(each.name) != each.at:
-                self._heard[each.name] = each.at
-                self._tell(Notice(text=f"{each.name}: {each.waiting}", level="warning"))
+            if each.kind == "worker" and each.waiting and self._reported.get(each.name) != each.at:
+                self._reported[each.name] = each.at
+                self._emit(Notice(text=f"{each.name}: {each.waiting}", level="warning"))
 
-    def _measure(self, connection: Connection) -> None:
-        reason = self._gauge.reason(connection)
+    def _throttle(self, connection: Connection) -> None:
+        reason = self._meter.throttle_reason(connection)
         activity.write_waiting(connection, self._namespace, "throttle", THROTTLE, reason)
         if reason is not None and self._reason is None:
-            self._tell(Notice(text=f"held back: {reason}", level="warning"))
+            self._emit(Notice(text=f"throttled: {reason}", level="warning"))
         if reason is None and self._reason is not None:
-            self._tell(Notice(text="going on at full speed"))
+            self._emit(Notice(text="no longer throttled"))
         self._reason = reason
-        if self._gauge.blind and not self._blind:
-            self._blind = True
-            self._tell(Notice(text=self._gauge.blind, level="warning"))
+        if self._meter.lag_unavailable and not self._lag_unavailable_reported:
+            self._lag_unavailable_reported = True
+            self._emit(Notice(text=self._meter.lag_unavailable, level="warning"))

@@ -1,6 +1,6 @@
-"""What the target's server says about a run under way: which sessions of ours wait for whom, how far index builds are.
+"""What the server reports about a current run: sessions that wait for a lock, and the progress of index builds.
 
-Asked by `status`, from a session of its own.
+`migrate status` reads it in its own session.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _BUILDS = """
 """
 
 
-def blocked(connection: Connection) -> list[str]:
-    """A sentence for each session of ours that waits for a lock of somebody else."""
+def read_blocked(connection: Connection) -> list[str]:
+    """Return one message per session of this run that waits for a lock of another application."""
     return [
-        f"{statement[:60]} has waited {seconds:.0f} s for a lock of {name} (session {pid} of {user})"
+        f"{statement[:60]}: waiting {seconds:.0f} s for a lock held by {name} (pid {pid}, role {user})"
         for statement, seconds, pid, name, user in connection.execute(_BLOCKED)
     ]
 
 
-def builds(connection: Connection) -> list[dict[str, Any]]:
-    """Indexes that are being built, the longest first; `share` of the present phase, from 0 to 1, where it is known."""
+def read_index_builds(connection: Connection) -> list[dict[str, Any]]:
+    """Return the current index builds, the longest first; `share`: of the present phase, from 0 to 1, or None."""
     return [
         {"index": index, "table": table, "phase": phase, "share": share, "seconds": round(seconds, 1)}
         for index, table, phase, share, seconds in connection.execute(_BUILDS)

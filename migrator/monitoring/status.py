@@ -1,4 +1,4 @@
-"""Where a run stands, read from the journal, the record of activity and the server: for `migrate status`."""
+"""The status of a run for `migrate status`, read from the journal, the heartbeats and the server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from migrator.state.activity import FRESH, ActivityRow
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection, Namespace, has_records
 
-RECENT = 10  # seconds over which a collection's rate is taken
+RATE_WINDOW = 10  # seconds over which the rate of a collection is measured
 Status = dict[str, Any]
 
 
 def read_status(connection: Connection, namespace: Namespace) -> Status:
-    """Run, steps, collections, rates, time left, what is waited for. The keys are the contract of `status --json`.
+    """Return run, steps, collections, rates, time left and waits. The keys are the contract of `status --json`.
 
-    A run whose process is gone is `interrupted`: the same command goes on.
+    A run whose process no longer exists is `interrupted`; the same command resumes it.
     """
     latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
     if latest is None:
@@ -26,9 +26,9 @@ def read_status(connection: Connection, namespace: Namespace) -> Status:
     holder = find_holder(connection)
     if status == "running" and holder is None:
         status = "interrupted"
-    known = activity.read(connection, namespace)
+    heartbeats = activity.read(connection, namespace)
     collections = read_collections(connection, namespace)
-    under_way = [each for each in known if each.kind == "step" and not each.ended] if status == "running" else []
+    current = [each for each in heartbeats if each.kind == "step" and not each.ended] if status == "running" else []
     return {
         "run": run,
         "status": status,
@@ -36,17 +36,17 @@ def read_status(connection: Connection, namespace: Namespace) -> Status:
         "steps": sorted(journal.finished_steps(connection, namespace)),
         "documents_per_second": read_rate(connection, namespace),
         "seconds_left": seconds_left(collections) if status == "running" else None,
-        "current": [describe(each) for each in under_way],
-        "finished": [{"step": each.name, "seconds": round(each.seconds, 1)} for each in known if each.ended],
-        "slowest": slowest(known, status == "running"),
-        "waiting": waiting(connection, known) if status == "running" else [],
-        "indexes": server_activity.builds(connection) if status == "running" else [],
+        "current": [describe_step(each) for each in current],
+        "finished": [{"step": each.name, "seconds": round(each.seconds, 1)} for each in heartbeats if each.ended],
+        "slowest": find_slowest(heartbeats, status == "running"),
+        "waiting": find_waits(connection, heartbeats) if status == "running" else [],
+        "indexes": server_activity.read_index_builds(connection) if status == "running" else [],
         "collections": collections,
     }
 
 
 def read_rate(connection: Connection, namespace: Namespace) -> int | None:
-    """Documents a second in the last minute."""
+    """Return the documents per second in the last minute; None if there were none."""
     query = namespace.sql(
         "SELECT coalesce(sum(documents), 0)::bigint, coalesce(extract(epoch FROM max(committed) - min(committed)), 0)"
         " FROM {batches} WHERE committed > clock_timestamp() - interval '1 minute'"
@@ -57,7 +57,7 @@ def read_rate(connection: Connection, namespace: Namespace) -> int | None:
 
 
 def read_collections(connection: Connection, namespace: Namespace) -> list[Status]:
-    """Every collection of the source: what has been read of what there is, and how fast in the last seconds."""
+    """Return the progress and the present rate of every collection of the source."""
     query = namespace.sql(
         "SELECT m.collection, coalesce(b.documents, 0)::bigint, coalesce(b.bytes, 0)::bigint, m.documents, m.bytes,"
         " coalesce(b.batches, 0), b.latest, coalesce(b.recent, 0)::bigint, coalesce(b.recent_bytes, 0)::bigint"
@@ -75,21 +75,21 @@ def read_collections(connection: Connection, namespace: Namespace) -> list[Statu
         count = counts.setdefault(reading.part.collection, [0, 0])
         count[0] += reading.done
         count[1] += 1
-    rows = connection.execute(query, {"recent": RECENT}).fetchall()
+    rows = connection.execute(query, {"recent": RATE_WINDOW}).fetchall()
     return [
         {
             "name": name, "documents": documents, "documents_total": total, "bytes": size, "bytes_total": size_total,
             "complete": name in complete, "parts": counts.get(name, [0, 0])[1],
             "parts_done": counts.get(name, [0, 0])[0], "batches": batches,
-            "latest": latest and latest.isoformat(), "documents_per_second": round(recent / RECENT),
-            "bytes_per_second": round(recent_bytes / RECENT),
+            "latest": latest and latest.isoformat(), "documents_per_second": round(recent / RATE_WINDOW),
+            "bytes_per_second": round(recent_bytes / RATE_WINDOW),
         }
         for name, documents, size, total, size_total, batches, latest, recent, recent_bytes in rows
     ]  # fmt: skip
 
 
 def seconds_left(collections: list[Status]) -> float | None:
-    """Until all has been read, at the rate of the last seconds. None where sizes are not known, or nothing moves."""
+    """Return the seconds until all collections are read, at the present rate; None if sizes or the rate are unknown."""
     left = 0
     for each in collections:
         if not each["complete"]:
@@ -100,8 +100,8 @@ def seconds_left(collections: list[Status]) -> float | None:
     return round(left / rate, 1) if left and rate else None
 
 
-def describe(each: ActivityRow) -> Status:
-    """A step under way."""
+def describe_step(each: ActivityRow) -> Status:
+    """Return progress, rate and time left of a current step."""
     done, seconds = each.done or 0, max(each.seconds, 0.001)
     rate = done / seconds
     left = (each.total - done) / rate if each.total and rate else None
@@ -111,25 +111,25 @@ def describe(each: ActivityRow) -> Status:
     }  # fmt: skip
 
 
-def slowest(known: list[ActivityRow], running: bool) -> Status | None:
-    """The step that has taken longest, those under way among them."""
-    steps = [each for each in known if each.kind == "step" and (each.ended or running)]
+def find_slowest(heartbeats: list[ActivityRow], running: bool) -> Status | None:
+    """Return the step with the longest duration so far; None if there are no steps."""
+    steps = [each for each in heartbeats if each.kind == "step" and (each.ended or running)]
     if not steps:
         return None
-    most = max(steps, key=lambda each: each.seconds)
-    return {"step": most.name, "seconds": round(most.seconds, 1)}
+    longest = max(steps, key=lambda each: each.seconds)
+    return {"step": longest.name, "seconds": round(longest.seconds, 1)}
 
 
-def waiting(connection: Connection, known: list[ActivityRow]) -> list[str]:
-    """Sentences: held back, a source that does not answer, locks of others, a process that says nothing any more."""
+def find_waits(connection: Connection, heartbeats: list[ActivityRow]) -> list[str]:
+    """Return one message per reason why the run waits: throttling, source, locks, or no heartbeat of the process."""
     found = []
-    for each in known:
+    for each in heartbeats:
         if each.waiting and each.age < FRESH:
-            found.append(f"held back: {each.waiting}" if each.kind == "throttle" else f"{each.name}: {each.waiting}")
+            found.append(f"throttled: {each.waiting}" if each.kind == "throttle" else f"{each.name}: {each.waiting}")
         if each.kind == "rate_limit" and each.age < 1:
-            found.append("held to engine.max_rows_per_second")
-    found += server_activity.blocked(connection)
-    silent = min((each.age for each in known if each.kind == "step" and not each.ended), default=0.0)
+            found.append("limited by engine.max_rows_per_second")
+    found += server_activity.read_blocked(connection)
+    silent = min((each.age for each in heartbeats if each.kind == "step" and not each.ended), default=0.0)
     if silent > FRESH:
-        found.append(f"the run's process has given no sign of life for {silent:.0f} s")
+        found.append(f"no heartbeat of the run's process for {silent:.0f} s")
     return found

@@ -1,7 +1,7 @@
-"""Holding back: the shared pace of `engine.max_rows_per_second`, and when replicas or the source have too much to do.
+"""Throttling: the shared rate limit of `engine.max_rows_per_second`, and pauses while replicas or the source are slow.
 
-Workers ask before they go on (`Throttle`); who measures is the coordinating process (`LagMeter`, called by the
-monitor). They meet in the record `activity`, so it is one brake for all workers, wherever they are.
+The workers wait (`Throttle`); the coordinating process measures (`LagMeter`, called by the monitor). They communicate
+through the table `heartbeats`, so that one decision applies to all workers, on any machine.
 """
 
 from __future__ import annotations
@@ -19,68 +19,79 @@ from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 THROTTLE = "throttle"
-POLL = 0.5  # seconds
-REMEMBERED = 3600  # positions of the log, one a second
+POLL_INTERVAL = 0.5  # seconds
+MAX_POSITIONS = 3600  # remembered WAL positions, one per second
+RESUME_FACTOR = 0.5  # of a limit, at which throttling ends
 
 
 class Throttle:
-    """What a worker does around a batch."""
+    """Makes a worker wait before and after a batch."""
 
     def __init__(self, connection: Connection, namespace: Namespace, engine: EngineConfig) -> None:
         self._connection, self._namespace = connection, namespace
-        self._most = engine.max_rows_per_second
+        self._rate_limit = engine.max_rows_per_second
         self._limited = bool(engine.max_replication_lag_seconds or engine.max_source_latency_ms)
 
-    def hold(self) -> None:
-        """Before a batch is written: waits while there is a reason to hold back."""
+    def wait_while_throttled(self) -> None:
+        """Wait before a batch while there is a reason to throttle."""
         while self._limited and activity.read_waiting(self._connection, self._namespace, THROTTLE):
-            time.sleep(POLL)
+            time.sleep(POLL_INTERVAL)
 
-    def keep_pace(self, documents: int) -> None:
-        """After so many documents were written: waits until they may have been."""
-        if self._most:
-            time.sleep(max(0.0, activity.reserve_slot(self._connection, self._namespace, documents, self._most)))
+    def limit_rate(self, documents: int) -> None:
+        """Wait after a batch of this many documents until the rate limit permits the next one."""
+        if self._rate_limit:
+            seconds = activity.reserve_slot(self._connection, self._namespace, documents, self._rate_limit)
+            time.sleep(max(0.0, seconds))
 
 
 class LagMeter:
-    """Measures what `engine` limits. `latency` asks the source something small: the seconds it took."""
+    """Measures the replication lag and the source latency that the engine settings limit.
+
+    `latency` sends a small request to the source and returns the seconds until the answer. `lag_unavailable`: why the
+    replication lag cannot be measured, or an empty string.
+    """
 
     def __init__(self, engine: EngineConfig, latency: Callable[[], float] | None) -> None:
         self._lag_limit = engine.max_replication_lag_seconds
         self._latency_limit = engine.max_source_latency_ms / 1000
         self._latency = latency
-        self._log: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
-        self._held = False
-        self.blind = ""  # why replication cannot be measured
+        self._positions: deque[tuple[float, int]] = deque(maxlen=MAX_POSITIONS)
+        self._throttled = False
+        self.lag_unavailable = ""
 
     @property
-    def needed(self) -> bool:
+    def is_needed(self) -> bool:
+        """Return whether any limit is set."""
         return bool(self._lag_limit or (self._latency_limit and self._latency))
 
-    def reason(self, connection: Connection) -> str | None:
-        """Why to hold back now. Once held, it goes on at half of a limit, so that it does not come and go."""
-        share = 0.5 if self._held else 1.0
-        found = self._replication(connection, share) or self._source(share)
-        self._held = found is not None
-        return found
+    def throttle_reason(self, connection: Connection) -> str | None:
+        """Return why the workers must be throttled now, or None.
 
-    def _replication(self, connection: Connection, share: float) -> str | None:
-        if not self._lag_limit or self.blind:
+        Throttling starts at a limit and ends at half of it, so that it does not start and stop all the time.
+        """
+        factor = RESUME_FACTOR if self._throttled else 1.0
+        reason = self._check_lag(connection, factor) or self._check_latency(factor)
+        self._throttled = reason is not None
+        return reason
+
+    def _check_lag(self, connection: Connection, factor: float) -> str | None:
+        if not self._lag_limit or self.lag_unavailable:
             return None
-        worst, name = max(self._lags(connection), default=(0.0, ""))
-        if worst <= self._lag_limit * share:
+        lag, name = max(self._read_lags(connection), default=(0.0, ""))
+        if lag <= self._lag_limit * factor:
             return None
-        return f"replica {name} is {worst:.0f} s behind (engine.max_replication_lag_seconds = {self._lag_limit})"
+        return f"replica {name} is {lag:.0f} s behind (engine.max_replication_lag_seconds = {self._lag_limit})"
 
-    def _lags(self, connection: Connection) -> list[tuple[float, str]]:
-        """How far each replica is behind: the age of the oldest position of the log that it has not confirmed.
+    def _read_lags(self, connection: Connection) -> list[tuple[float, str]]:
+        """Return (seconds, name) of each replica: the age of the oldest WAL position that it has not confirmed.
 
-        The server's own `replay_lag` stands still when a replica does; it is better at what happened before we looked.
+        The server's own `replay_lag` does not grow while a replica is stopped. It is used only for the time before the
+        first measurement.
         """
         here = connection.execute("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint").fetchone()
         now = time.monotonic()
-        assert here is not None  # a SELECT without FROM always answers
-        self._log.append((now, here[0]))
+        assert here is not None  # a SELECT without FROM returns a row
+        self._positions.append((now, here[0]))
         query = (
             "SELECT coalesce(nullif(application_name, ''), 'of process ' || pid), state,"
             " (coalesce(replay_lsn, flush_lsn, write_lsn) - '0/0'::pg_lsn)::bigint,"
@@ -88,19 +99,19 @@ class LagMeter:
             " FROM pg_stat_replication"
         )
         lags = []
-        for name, state, confirmed, told in connection.execute(query).fetchall():
+        for name, state, confirmed, replay_lag in connection.execute(query).fetchall():
             if state is None:
-                self.blind = "this role may not see how far replicas are behind: GRANT pg_monitor to it"
+                self.lag_unavailable = "cannot read the replication lag: GRANT pg_monitor to this role"
             if state in ("streaming", "catchup") and confirmed is not None:
-                since = next((moment for moment, position in self._log if position > confirmed), now)
-                lags.append((max(now - since, told if confirmed < here[0] else 0.0), name))
+                since = next((moment for moment, position in self._positions if position > confirmed), now)
+                lags.append((max(now - since, replay_lag if confirmed < here[0] else 0.0), name))
         return lags
 
-    def _source(self, share: float) -> str | None:
+    def _check_latency(self, factor: float) -> str | None:
         if not self._latency_limit or self._latency is None:
             return None
-        took = self._latency()
-        if took <= self._latency_limit * share:
+        latency = self._latency()
+        if latency <= self._latency_limit * factor:
             return None
         limit = round(self._latency_limit * 1000)
-        return f"the source takes {took * 1000:.0f} ms to answer (engine.max_source_latency_ms = {limit})"
+        return f"source latency is {latency * 1000:.0f} ms (engine.max_source_latency_ms = {limit})"

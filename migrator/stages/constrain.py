@@ -241,7 +241,7 @@ def renew_vector_indexes(connection: Connection, namespace: Namespace, embedded:
     for index in found:
         statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(namespace.rows, index.name))
         for_building(connection).execute(statement)
-    vector_indexes.mark(connection, namespace, stale=False)
+    vector_indexes.mark_stale(connection, namespace, stale=False)
     emit(StepFinished(step="vector index", note=f"{len(found)} built anew"))
 
 

@@ -19,17 +19,16 @@ from typing import Any
 
 from migrator.config.models import EmbeddingConfig
 from migrator.embedding import open_provider, vector_indexes, vector_store
-from migrator.embedding.batching import pack
+from migrator.embedding.batching import batch_texts
 from migrator.embedding.prices import cost_of
-from migrator.embedding.provider import EmbeddingResult, Failure, Provider, Success, Vector
-from migrator.embedding.vector_store import EMPTY, FAILED, SPLIT, Filling, VectorStore, Waiting
+from migrator.embedding.provider import PROBE, EmbeddingResult, Failure, Provider, Success, Vector
+from migrator.embedding.vector_store import EMPTY, FAILED, SPLIT, PendingRow, RowDigest, VectorStore
 from migrator.errors import EmbeddingError
 from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import VectorColumn
 from migrator.state.records import Connection, Namespace
 
 STEP = "embed"
-PROBE = "Is this thing on?"
 WINDOW = 2  # requests asked or being written, as a multiple of those that the service may have at once
 PAGE = 2000  # rows read at once
 
@@ -40,7 +39,7 @@ class Text:
 
     digest: bytes
     text: str
-    rows: list[Waiting] = field(default_factory=list)
+    rows: list[PendingRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +101,10 @@ def embed(
         emit(Notice(text=f"{missing:,} chunks get no embedding: the provider is none. `migrate embed` fills them."))
         return EmbedReport(chunks=missing)
     store = VectorStore(connection, namespace, embedded, provider.model, provider.dimensions)
-    store.begin(run)
-    vector_indexes.mark(connection, namespace, stale=bool(vector_indexes.find_indexes(connection, namespace, embedded)))
+    store.prepare(run)
+    vector_indexes.mark_stale(
+        connection, namespace, stale=bool(vector_indexes.find_indexes(connection, namespace, embedded))
+    )
     emit(StepStarted(step=STEP, total=missing, unit="chunks"))
     filler = Filler(provider, store, lambda tokens: cost_of(settings, tokens), emit)
     report = asyncio.run(filler.fill(missing))
@@ -248,7 +249,7 @@ class Filler:
         if not self._pending:
             return []
         candidates = [each.text for each in islice(self._pending, self._provider.batch)]
-        size = len(next(pack(candidates, self._provider.batch)))
+        size = len(next(batch_texts(candidates, self._provider.batch)))
         return [self._pending.popleft() for _ in range(size)]
 
     async def _read_page(self) -> None:
@@ -261,18 +262,18 @@ class Filler:
                 self._pending.append(text)
             text.rows.append(row)
 
-    def _read(self) -> tuple[list[tuple[Waiting, bytes]], int]:
+    def _read(self) -> tuple[list[tuple[PendingRow, bytes]], int]:
         """The next rows that wait for an answer, with the digest of their text; and how many did not have to."""
-        page = self._store.read(self._after, PAGE)
+        page = self._store.read_pending(self._after, PAGE)
         if not page:
             self._exhausted = True
             return [], 0
         self._after = page[-1].id
         digested = [(row, hashlib.sha256(row.text.encode()).digest()) for row in page if row.text.strip()]
         empty = [row for row in page if not row.text.strip()]
-        known = self._store.known({digest for _, digest in digested})
+        known = self._store.find_cached({digest for _, digest in digested})
         with self._store.transaction():
-            filled = self._store.fill([Filling(row.id, digest) for row, digest in digested if digest in known])
+            filled = self._store.fill_rows([RowDigest(row.id, digest) for row, digest in digested if digest in known])
             self._store.add_findings((row.source_id, EMPTY, "") for row in empty)
         self._empty += len(empty)
         return [each for each in digested if each[1] not in known], filled
@@ -287,7 +288,7 @@ class Filler:
     def _write_now(self, answered: Sequence[tuple[Request, EmbeddingResult]]) -> Written:
         written = Written(tokens=sum(answer.tokens for _, answer in answered), requests=len(answered))
         found: list[tuple[bytes, Vector]] = []
-        fillings: list[Filling] = []
+        fillings: list[RowDigest] = []
         findings: list[tuple[bytes, str, str]] = []
         for request, answer in answered:
             for text, result in zip(request, answer.results, strict=True):
@@ -296,11 +297,11 @@ class Filler:
                     findings += [(row.source_id, FAILED, result.why) for row in text.rows]
                 else:
                     found.append((text.digest, result.vector))
-                    fillings += [Filling(row.id, text.digest) for row in text.rows]
+                    fillings += [RowDigest(row.id, text.digest) for row in text.rows]
                     findings += _split_findings(text, result)
         with self._store.transaction():
-            self._store.keep(found, written.tokens)
-            written.filled = self._store.fill(fillings)
+            self._store.add_vectors(found, written.tokens)
+            written.filled = self._store.fill_rows(fillings)
             self._store.add_findings(findings)
         return written
 

@@ -58,7 +58,7 @@ class EmbeddingScope:
     def find_rows(self, condition: str, *values: Any) -> Differences:
         """Return the migrated rows `t` that meet a condition, as differences without a note."""
         query = self.format_query(
-            f"SELECT count(*) OVER (), t.{{key}}::text {{ours}} AND {condition} ORDER BY 2 LIMIT %s"
+            f"SELECT count(*) OVER (), t.{{key}}::text {{loaded}} AND {condition} ORDER BY 2 LIMIT %s"
         )
         found = self.connection.execute(query, (self.embedded.collection, *values, EXAMPLES)).fetchall()
         total = int(found[0][0]) if found else 0
@@ -235,6 +235,6 @@ def _count_foreign_rows(scope: EmbeddingScope, tenant: str) -> int:
 def _read_sample(scope: EmbeddingScope, size: int) -> list[tuple[str, str]]:
     """Return (key, text) of rows that have a vector: spread over the table, and the same rows at each call."""
     query = scope.format_query(
-        "SELECT t.{key}::text, t.{text} {ours} AND t.{vector} IS NOT NULL ORDER BY md5(t.{key}::text) LIMIT %s"
+        "SELECT t.{key}::text, t.{text} {loaded} AND t.{vector} IS NOT NULL ORDER BY md5(t.{key}::text) LIMIT %s"
     )
     return scope.connection.execute(query, (scope.embedded.collection, size)).fetchall()

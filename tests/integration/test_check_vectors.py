@@ -133,8 +133,8 @@ def test_rehearsals_ask_nobody(database: str, tmp_path: Path, service: Running) 
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
-        ({"api_key": "wrong"}, 7, "refuses access"),
-        ({"dimensions": 3072}, 2, "takes 1536"),
+        ({"api_key": "wrong"}, 7, "denies access"),
+        ({"dimensions": 3072}, 2, "has 1536"),
         ({"model": "missing"}, 7, "404"),
     ],
 )

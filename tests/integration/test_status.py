@@ -64,10 +64,10 @@ def test_a_run_is_watched(dump: Path, database: str, tmp_path: Path) -> None:
         found = until(config, lambda found: found.get("seconds_left") and step_of(found).startswith("load"))
         assert found["status"] == "running"
         assert f"process {process.pid} on" in found["holder"]
-        until(config, lambda found: "held to engine.max_rows_per_second" in found["waiting"])
+        until(config, lambda found: "limited by engine.max_rows_per_second" in found["waiting"])
         locker = psycopg.connect(database)
         locker.execute("LOCK TABLE messages")
-        found = until(config, lambda found: any("for a lock of" in each for each in found["waiting"]))
+        found = until(config, lambda found: any("for a lock held by" in each for each in found["waiting"]))
         told = call("status", "-c", config)
         assert "Waiting: " in told.out
         locker.close()
@@ -117,8 +117,8 @@ def test_a_replica_that_lags_holds_a_run_back(dump: Path, database: str, tmp_pat
             follower.send_signal(signal.SIGCONT)
             _, told = process.communicate(timeout=60)
         assert process.returncode == 0, told.decode()
-        assert "held back: replica follower is" in told.decode()
-        assert "going on at full speed" in told.decode()
+        assert "throttled: replica follower is" in told.decode()
+        assert "no longer throttled" in told.decode()
     finally:
         follower.kill()
         follower.communicate()
@@ -146,11 +146,11 @@ def test_a_source_that_is_slow_holds_a_run_back(new_database: Callable[[], str],
             with running(config) as process:
                 until(config, lambda found: found.get("current"))
                 proxy.delay = 0.4
-                until(config, lambda found: any("the source takes" in each for each in found["waiting"]))
+                until(config, lambda found: any("source latency is" in each for each in found["waiting"]))
                 proxy.delay = 0
                 _, told = process.communicate(timeout=60)
             assert process.returncode == 0, told.decode()
-            assert "held back: the source takes" in told.decode()
+            assert "throttled: source latency is" in told.decode()
     whole = new_database()
     dump = write_folder(tmp_path / "dump", made)
     assert call("run", "-c", write_config(tmp_path / "w.toml", f"dump:{dump}", whole)).code == 0

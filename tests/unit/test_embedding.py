@@ -17,9 +17,9 @@ from pydantic import SecretStr
 
 from migrator.config.models import EmbeddingConfig
 from migrator.embedding import open_provider
-from migrator.embedding.batching import cut, estimate_tokens, halve, mean, pack
+from migrator.embedding.batching import batch_texts, estimate_tokens, mean_vector, split_evenly, split_text
 from migrator.embedding.provider import EmbeddingResult, Failure, Success
-from migrator.embedding.responses import read_answer
+from migrator.embedding.responses import read_response
 from migrator.errors import EmbeddingError, UsageError
 from tests.embedding_server import FAILURES, Running, serving, vector_of
 
@@ -61,7 +61,7 @@ def check(answer: EmbeddingResult, texts: list[str]) -> None:
 @given(st.lists(st.text()), st.integers(1, 7), st.integers(1, 40))
 def test_packing_loses_nothing_and_keeps_limits(texts: list[str], batch: int, tokens: int) -> None:
     """Every text is in one request, in order; none is over a limit unless one text alone is."""
-    requests = list(pack(texts, batch, tokens))
+    requests = list(batch_texts(texts, batch, tokens))
     assert [place for request in requests for place in request] == list(range(len(texts)))
     for request in requests:
         assert 0 < len(request) <= batch
@@ -71,22 +71,22 @@ def test_packing_loses_nothing_and_keeps_limits(texts: list[str], batch: int, to
 @given(st.text(), st.integers(1, 20))
 def test_pieces_are_the_text(text: str, limit: int) -> None:
     """Nothing is left out of a text that is cut, and no piece is empty unless the text is."""
-    pieces = cut(text, limit)
+    pieces = split_text(text, limit)
     assert "".join(pieces) == text
     assert all(pieces) or pieces == [""]
-    assert "".join(halve(text)) == text
+    assert "".join(split_evenly(text)) == text
 
 
 def test_long_text_is_cut_at_blanks() -> None:
     """Words stay whole where there are blanks, and pieces are about as long as each other."""
-    pieces = cut("word " * 1000, 100)
+    pieces = split_text("word " * 1000, 100)
     assert all(piece.strip().split() == ["word"] * len(piece.split()) for piece in pieces)
     assert max(map(len, pieces)) < 1.3 * min(map(len, pieces))
 
 
 def test_mean_is_weighted_and_of_length_one() -> None:
     """A long piece counts for more than a short one."""
-    vector = mean([array("f", [1, 0]), array("f", [0, 1])], [3.0, 4.0])
+    vector = mean_vector([array("f", [1, 0]), array("f", [0, 1])], [3.0, 4.0])
     assert vector.tolist() == pytest.approx([0.6, 0.8])
 
 
@@ -111,7 +111,7 @@ GOOD = [0.5, -1.0]
 )  # fmt: skip
 def test_bad_entry_is_an_error_for_its_text_alone(bad: Any) -> None:
     """Whatever stands in the place of a vector, its neighbours keep theirs."""
-    first, second, third = read_answer([entry(0, GOOD), bad, entry(2, GOOD)], 3, 2)
+    first, second, third = read_response([entry(0, GOOD), bad, entry(2, GOOD)], 3, 2)
     assert isinstance(first, array)
     assert isinstance(second, str)
     assert isinstance(third, array)
@@ -120,12 +120,12 @@ def test_bad_entry_is_an_error_for_its_text_alone(bad: Any) -> None:
 @pytest.mark.parametrize("data", [None, [], {}, "text", 7])
 def test_answer_without_vectors(data: Any) -> None:
     """No entries: an error for every text."""
-    assert all(isinstance(each, str) for each in read_answer(data, 3, 2))
+    assert all(isinstance(each, str) for each in read_response(data, 3, 2))
 
 
 def test_more_vectors_than_texts() -> None:
     """Then nobody knows whose they are."""
-    assert all(isinstance(each, str) for each in read_answer([entry(0, GOOD), entry(1, GOOD)], 1, 2))
+    assert all(isinstance(each, str) for each in read_response([entry(0, GOOD), entry(1, GOOD)], 1, 2))
 
 
 # --- a service ----------------------------------------------------------------------------------------------------
@@ -167,10 +167,12 @@ def test_long_text_is_embedded_in_pieces(service: Running) -> None:
     check(EmbeddingResult(results[:1], 0), TEXTS[:1])
     found = results[1]
     assert isinstance(found, Success)
-    pieces = cut(long, 200)
+    pieces = split_text(long, 200)
     assert found.pieces == len(pieces) == 4
     vectors = [array("f", vector_of(piece, DIMENSIONS)) for piece in pieces]
-    assert found.vector.tolist() == pytest.approx(mean(vectors, [float(len(p)) for p in pieces]).tolist(), abs=1e-6)
+    assert found.vector.tolist() == pytest.approx(
+        mean_vector(vectors, [float(len(p)) for p in pieces]).tolist(), abs=1e-6
+    )
 
 
 def test_limit_that_nobody_told_us(service: Running) -> None:
@@ -193,12 +195,12 @@ def test_request_that_is_too_large(service: Running) -> None:
 @pytest.mark.parametrize(
     ("habits", "more", "told"),
     [
-        ({"key": "right"}, {"api_key": SecretStr("wrong")}, "refuses access (401 invalid_api_key)"),
-        ({}, {"model": "missing"}, "has no such model or address (404)"),
+        ({"key": "right"}, {"api_key": SecretStr("wrong")}, "denies access (401 invalid_api_key)"),
+        ({}, {"model": "missing"}, "model or path not found (404)"),
         ({"dimensions": 5}, {}, "5 dimensions instead of 8"),
-        ({"limit": 0}, {}, "refuses every request: 400"),
-        ({"rate": 1.0, "kinds": ["no json"]}, {}, "nothing usable"),
-        ({"rate": 1.0, "kinds": ["503"]}, {}, "does not answer: 503"),
+        ({"limit": 0}, {}, "rejects every request: 400"),
+        ({"rate": 1.0, "kinds": ["no json"]}, {}, "no usable embeddings"),
+        ({"rate": 1.0, "kinds": ["503"]}, {}, "is unavailable: 503"),
     ],
 )
 def test_settings_that_cannot_work_are_told_at_once(
@@ -220,7 +222,7 @@ def test_nobody_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        with pytest.raises(EmbeddingError, match="does not answer") as caught:
+        with pytest.raises(EmbeddingError, match="is unavailable") as caught:
             embed(settings(Running(url)), TEXTS)
     assert "base_url" in caught.value.hint
 
