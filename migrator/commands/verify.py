@@ -21,7 +21,8 @@ from migrator.commands.context import (
 )
 from migrator.errors import DifferenceError, UsageError
 from migrator.report import page
-from migrator.report.content import content_of_plan, mask_content
+from migrator.report.content import redact_content
+from migrator.report.plan_content import content_of_plan
 from migrator.report.run_content import content_of_run
 from migrator.report.verification_content import attach, content_of_verify, read_verification
 from migrator.state.lock import exclusive
@@ -68,7 +69,7 @@ def verify(
     if junit is not None:
         write_junit(junit, report.checks)
     if html is not None:
-        content = mask_content(content_of_verify(report.as_json()), session.console.mask)
+        content = redact_content(content_of_verify(report.as_json()), session.console.mask)
         page.save_page(html, page.render_page(content))
     print_result(session.console, report.as_json(), lambda: render.show_verify(session.console, report))
     if not report.ok:
@@ -99,7 +100,7 @@ def report(
             found = content_of_run(connection, Namespace(), session.definition)
     if verification is not None:
         found = attach(found, verification)
-    content, path = mask_content(found, console.mask), html or Path("report.html")
+    content, path = redact_content(found, console.mask), html or Path("report.html")
     if html is not None or not json:
         page.save_page(path, page.render_page(content))
     print_result(console, content, lambda: console.print(f"{content['verdict']}\nReport written to {path}."))

@@ -1,1 +1,1 @@
-"""The HTML page on a plan, a run or a verification: what it says (content, journal), and how it looks (the others)."""
+"""The HTML page on a plan, a run or a verification: `*_content` modules collect the content, the others draw it."""

@@ -1,6 +1,6 @@
-"""The parts that pages are made of: style, skeleton, escaping, tables. No idea of what a page says.
+"""HTML components that all pages share: style, page skeleton, escaping, tables. The content of a page is elsewhere.
 
-Everything is in the file itself: no script, no font, no picture from elsewhere, and a policy that forbids them.
+A page is one self-contained file: no scripts, fonts or images from other files, and a policy that forbids them.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-# What a colour stands for, where its name does not say it.
-KINDS = {
-    "load": "loading",
-    "step": "reconciling",
-    "build": "schema, indexes, keys",
-    "rows": "rows",
-    "values": "long values",
+# Legend of the colours whose class name is not the label.
+LABELS = {
+    "load": "load",
+    "step": "reconcile",
+    "build": "schema, indexes, constraints",
+    "rows": "table data",
+    "toast": "TOAST",
 }
 MARKER = "<!-- migrate report -->"
 
-# Control characters have no business in HTML, and those that turn the direction of text could make it lie.
-_ODD = {code: f"\\x{code:02x}" for code in (*range(9), 11, *range(12, 32), *range(127, 160)) if code != 13}
-_ODD |= {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
+# Control characters are not valid HTML. Characters that change the text direction could disguise a name.
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(9), 11, *range(12, 32), *range(127, 160)) if code != 13}
+_BIDI = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_ESCAPED |= {code: f"\\u{code:04x}" for code in _BIDI}
 
 STYLE = """
 :root{color-scheme:light dark;--ground:#f6f7f9;--card:#fff;--text:#1a2029;--soft:#5b6573;--line:#dfe3e8;--link:#1d4ed8;
@@ -36,8 +37,8 @@ h2{font-size:18px;margin:36px 0 4px}
 p{margin:4px 0 12px}.soft,small{color:var(--soft)}a{color:var(--link)}
 .verdict,.scroll{background:var(--card);border:1px solid var(--line);border-radius:8px}
 .verdict{border-left:6px solid var(--tone);padding:14px 18px;font-size:19px;line-height:1.4;font-weight:600;margin:0}
-.good,.equal{--tone:var(--good)}.warning{--tone:var(--warning)}.bad,.reject,.difference{--tone:var(--bad)}
-.info{--tone:var(--soft)}.said{color:var(--tone);font-weight:600}
+.good,.passed{--tone:var(--good)}.warning{--tone:var(--warning)}.bad,.reject,.failed{--tone:var(--bad)}
+.info{--tone:var(--soft)}.result{color:var(--tone);font-weight:600}
 .examples{margin:0;padding:2px 14px 10px 34px;font:13px/1.6 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;
 overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:8px;margin:12px 0 0}
@@ -64,17 +65,17 @@ details>.scroll{border-width:1px 0 0;border-radius:0;margin:0}details>p{padding:
 color:var(--tone);border:1px solid var(--tone);margin-right:6px}
 .bar{display:flex;height:9px;width:100%;min-width:90px;margin-top:7px;border-radius:2px;overflow:hidden}
 .track{min-width:220px}.share{min-width:3px}.share .bar{min-width:0;margin-top:6px}
-.bar i,.key i{background:var(--fill)}.bar i{min-width:2px}
+.bar i,.legend i{background:var(--fill)}.bar i{min-width:2px}
 .loaded{--fill:var(--loaded)}.rejected{--fill:var(--rejected)}.archived{--fill:var(--archived)}.step{--fill:var(--step)}
 .source{--fill:var(--soft)}.load,.rows{--fill:var(--loaded)}.build,.indexes{--fill:var(--build)}
-.values{--fill:var(--step)}
-.key{font-size:13px;color:var(--soft);display:flex;flex-wrap:wrap;gap:2px 18px}
-.key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px}
+.toast{--fill:var(--step)}
+.legend{font-size:13px;color:var(--soft);display:flex;flex-wrap:wrap;gap:2px 18px}
+.legend i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px}
 svg{display:block;width:100%;min-width:640px;height:auto;padding:12px}
 svg text{fill:var(--text);font-size:13px}svg .soft{fill:var(--soft);font-size:12px}
 svg rect{fill:var(--fill)}svg .flow{fill:none;stroke:var(--fill);stroke-opacity:.42}svg .flow:hover{stroke-opacity:.8}
 svg .on{fill:var(--card);font-size:12px;font-weight:600}
-svg .pace{fill:var(--loaded);fill-opacity:.25;stroke:var(--loaded);stroke-width:1.2}
+svg .throughput{fill:var(--loaded);fill-opacity:.25;stroke:var(--loaded);stroke-width:1.2}
 svg .box{fill:var(--card);stroke:var(--line);rx:5px}svg .head{font-weight:600}svg .pk,svg .row{font-size:11.5px}
 svg .pk{font-weight:600}svg .optional{fill:var(--soft)}svg .type{fill:var(--soft);font-size:10.5px}
 svg .link{fill:none;stroke:var(--soft);stroke-width:1.2;stroke-opacity:.75}svg .link:hover{stroke:var(--loaded)}
@@ -85,7 +86,7 @@ main{padding:14px 10px 40px}.verdict{font-size:17px}th,td{padding:5px 8px}}
 @media print{:root{color-scheme:light;--ground:#fff;--card:#fff;--text:#000;--soft:#444;--line:#bbb;--link:#000;
 --loaded:#2f6fde;--rejected:#d9480f;--archived:#8791a0;--good:#0b7a4b;--warning:#8a4f00;--bad:#b01722;--step:#7c4dbd;--build:#0c8f83}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{font-size:11px}main{max-width:none;padding:0}
-h2{font-size:14px;margin-top:20px}h2,.key,section>p{break-after:avoid}.verdict,.figures dd{font-size:14px}
+h2{font-size:14px;margin-top:20px}h2,.legend,section>p{break-after:avoid}.verdict,.figures dd{font-size:14px}
 code,.ids{font-size:10px}.figures{grid-template-columns:repeat(7,1fr)}tr,svg,.verdict{break-inside:avoid}thead{display:table-header-group}a{text-decoration:none}
 .scroll,.ids{overflow:visible;max-height:none}svg,.ids{min-width:0}table{font-size:10px}@page{margin:14mm}}
 """.strip()
@@ -94,7 +95,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 
 def fill_skeleton(title: str, body: Iterable[str]) -> str:
-    """The whole file; `body` is HTML already."""
+    """Return the complete file. `body` is HTML."""
     head = (
         f"{MARKER}\n<!doctype html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{clean(title)}</title>\n'
@@ -107,17 +108,17 @@ def fill_skeleton(title: str, body: Iterable[str]) -> str:
 
 
 def clean(text: object) -> str:
-    """Text as HTML shows it: escaped, odd characters spelt out."""
-    return escape(str(text).translate(_ODD))
+    """Escape text for HTML; control characters become visible escapes."""
+    return escape(str(text).translate(_ESCAPED))
 
 
 def name(text: object) -> str:
-    """A name from the data, kept apart from the words around it whatever its script."""
+    """Format a name from the data, isolated from the text direction of its surroundings."""
     return f"<bdi>{clean(text)}</bdi>"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | int]], anchor: str = "") -> str:
-    """Cells are numbers, or HTML already. A column that begins with '#' is set to the right."""
+    """Format a table. Cells are numbers or HTML. A column whose heading begins with '#' is right-aligned."""
     opening = [('<t{} class="n">' if column.startswith("#") else "<t{}>") for column in columns]
     cells = [each.format("d") for each in opening]
     heads = "".join(
@@ -137,32 +138,32 @@ def _cell(value: str | int) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def section(title: str, words: str, *parts: str) -> str:
-    """A heading, a sentence, and what there is; words and parts are HTML already."""
-    said = f'<p class="soft">{words}</p>' if words else ""
-    return "\n".join((f"<section><h2>{clean(title)}</h2>", said, *parts, "</section>"))
+def section(title: str, description: str, *parts: str) -> str:
+    """Format a section: heading, description and content. Description and parts are HTML."""
+    paragraph = f'<p class="soft">{description}</p>' if description else ""
+    return "\n".join((f"<section><h2>{clean(title)}</h2>", paragraph, *parts, "</section>"))
 
 
 def fold(summary: str, *parts: str, opened: bool = False) -> str:
-    """Details on demand."""
+    """Format content that opens with a click on its summary."""
     opening = "<details open>" if opened else "<details>"
     return f"{opening}<summary>{summary}</summary>" + "\n".join(parts) + "</details>"
 
 
 def chip(severity: str) -> str:
+    """Format a coloured label."""
     return f'<span class="chip {clean(severity)}">{clean(severity)}</span>'
 
 
-def key(*kinds: str) -> str:
-    """What the colours mean."""
-    told = (f'<span><i class="{each}"></i>{KINDS.get(each, each)}</span>' for each in kinds)
-    return f'<div class="key">{"".join(told)}</div>'
+def legend(*kinds: str) -> str:
+    """Format the legend of some colours."""
+    items = (f'<span><i class="{each}"></i>{LABELS.get(each, each)}</span>' for each in kinds)
+    return f'<div class="legend">{"".join(items)}</div>'
 
 
 def draw_bar(counts: Mapping[str, int]) -> str:
-    """Shares of one collection, side by side."""
-    whole = sum(counts.values())
-    if not whole:
+    """Format a bar whose parts are proportional to the counts."""
+    if not any(counts.values()):
         return ""
     parts = (f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in counts.items() if count)
     return f'<div class="bar">{"".join(parts)}</div>'

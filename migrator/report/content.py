@@ -1,7 +1,7 @@
-"""What a page says, as one JSON document of one shape for plans and runs; here: from a saved plan.
+"""The content of a page: one JSON document of the same shape for plans, runs and verifications.
 
-Not here: reading a run from the journal (journal.py), and how a page looks (layout.py). Names, paths and `_id`s
-only: no value of a document gets in.
+It has names, paths and `_id`s, but no values of documents. Not here: filling in the content (plan_content.py,
+run_content.py, verification_content.py) and drawing the page (page.py).
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
-from migrator.errors import UsageError
 from migrator.findings import FINDINGS, REASONS
 from migrator.postgres.entities import Entity
 
-LONGEST = 120  # characters of an `_id` or a path; either may be data of any length
+MAX_LENGTH = 120  # characters of an `_id` or a path, which may have any length in the data
+
+# Display text for the values of `fate` that are not columns.
+FATES = {"implied": "derivable", "residue": "stored in the ledger", "ledger": "document ID"}
 
 
-class Entry(TypedDict):
-    """One collection. `complete`: whether its end has been read. `bytes` are BSON."""
+class CollectionSummary(TypedDict):
+    """One collection. `complete`: it was read to its end. `bytes` is the size as BSON."""
 
     name: str
     table: str | None
@@ -32,7 +34,7 @@ class Entry(TypedDict):
 
 
 class Occurrence(TypedDict):
-    """One code in one collection. `details`: path → how often; `examples`: `_id`s as text; `complete`: all of them."""
+    """One code in one collection. `details`: path → count. `examples`: `_id`s as text, all of them if `complete`."""
 
     collection: str
     count: int
@@ -42,17 +44,17 @@ class Occurrence(TypedDict):
 
 
 class FindingKind(TypedDict):
-    """A kind of finding, or a reason of rejection, wherever it turned up."""
+    """A finding code or a reject reason, with its occurrences in all collections."""
 
     code: str
     severity: str
     meaning: str
     count: int
-    spots: list[Occurrence]
+    occurrences: list[Occurrence]
 
 
 class TimelineLane(TypedDict):
-    """What was worked on when: seconds since the run began."""
+    """The time of one stage: seconds since the start of the run."""
 
     name: str
     kind: str
@@ -62,7 +64,7 @@ class TimelineLane(TypedDict):
 
 
 class TimelineSpan(TypedDict):
-    """What one session was at, without a break: seconds since the run began."""
+    """A period in which one session worked on one stage without a break: seconds since the start of the run."""
 
     name: str
     kind: str
@@ -72,87 +74,89 @@ class TimelineSpan(TypedDict):
 
 
 class Throughput(TypedDict):
-    """Documents and bytes read in each of equal bins (`bin` seconds) of the time worked."""
+    """Documents and bytes read per bin. All bins have the same length (`bin` seconds of working time)."""
 
     bin: float
     documents: list[float]
     bytes: list[int]
 
 
-class History(TypedDict):
-    """What was done when. `seconds` of work; a pause is (seconds since the run began, seconds it lasted)."""
+class Timeline(TypedDict):
+    """The timeline of a run. `seconds`: working time. A pause is (seconds since the start of the run, duration)."""
 
     seconds: float
     lanes: list[TimelineLane]
-    workers: list[list[TimelineSpan]]
-    pace: Throughput
+    sessions: list[list[TimelineSpan]]
+    throughput: Throughput
     pauses: list[tuple[float, float]]
 
 
-class Size(TypedDict):
-    """One table as it lies on disk, in bytes: its rows, long values and maps `beside`, its indexes.
+class TableSize(TypedDict):
+    """Bytes of one table on disk: its data; TOAST data and maps; its indexes.
 
-    `rows` are the server's estimate, None where it has none.
+    `rows` is the server's estimate, None if there is none. `of_tool`: the table is in schema `migrator`.
     """
 
     name: str
     of_tool: bool
     rows: int | None
     table: int
-    beside: int
+    toast: int
     indexes: dict[str, int]
 
 
-class Verified(TypedDict):
-    """One check of a verification, in words."""
+class CheckResult(TypedDict):
+    """One check of a verification, as text. `title`: what users see instead of the code."""
 
     check: str
+    title: str
     table: str
     ok: bool
     expected: str
     actual: str
+    summary: str
     differences: int
     examples: list[str]
 
 
 class Verification(TypedDict):
-    """What `verify` found. `level` is good or bad; `depth` is the level of the command, `meaning` what that is."""
+    """The result of `verify`. `rating`: good or bad. `level`: the level of the command; `meaning`: what it compares."""
 
-    level: str
+    rating: str
     verdict: str
-    depth: str
+    level: str
     meaning: str
     seconds: float
-    failed: list[Verified]
-    passed: list[Verified]
+    failed: list[CheckResult]
+    passed: list[CheckResult]
 
 
 class Content(TypedDict):
-    """The whole page. `level` is good, warning or bad."""
+    """The whole page. `rating`: good, warning or bad."""
 
     kind: str
-    level: str
+    rating: str
     verdict: str
     about: dict[str, str]
     figures: dict[str, float]
     blockers: list[str]
-    collections: list[Entry]
+    collections: list[CollectionSummary]
     tables: dict[str, int]
     left_out: dict[str, str]
     rejects: list[FindingKind]
     findings: list[FindingKind]
     steps: list[dict[str, Any]]
-    history: History | None
-    sizes: list[Size]
+    timeline: Timeline | None
+    sizes: list[TableSize]
     entities: list[Entity]
     verification: Verification | None
 
 
-def blank_content(kind: str, level: str, verdict: str) -> Content:
-    """A page that says nothing yet but its verdict. `kind`: plan, run or verify."""
+def blank_content(kind: str, rating: str, verdict: str) -> Content:
+    """Return a page that contains only its verdict. `kind`: plan, run or verify."""
     return Content(
         kind=kind,
-        level=level,
+        rating=rating,
         verdict=verdict,
         about={},
         figures={},
@@ -163,125 +167,76 @@ def blank_content(kind: str, level: str, verdict: str) -> Content:
         rejects=[],
         findings=[],
         steps=[],
-        history=None,
+        timeline=None,
         sizes=[],
         entities=[],
         verification=None,
     )
 
 
-def content_of_plan(plan: Mapping[str, Any]) -> Content:
-    """What a saved plan says. Raises `UsageError` where it lacks what `migrate plan --out` writes."""
-    try:
-        return _content_of_plan(plan)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError("this plan is not complete", hint="Make it again: migrate plan --out FILE") from error
-
-
-def _content_of_plan(plan: Mapping[str, Any]) -> Content:
-    source, estimate, blockers = plan["source"], plan["estimate"], [str(each) for each in plan["blocking"]]
-    entries = [_entry(each) for each in source["collections"]]
-    totals = total(entries)
-    told = [(each["name"], finding) for each in source["collections"] for finding in each["findings"]]
-    level, verdict = judge_plan(totals, len(blockers))
-    figures = {**totals, "seconds": float(estimate["seconds"]), "target_bytes": int(estimate["target_bytes"])}
-    figures |= {f"embedding_{name}": value for name, value in estimate["embedding"].items() if value}
-    content = blank_content("plan", level, verdict)
-    content["about"] = {"Fingerprint": str(plan["fingerprint"])[:16]}
-    content["figures"] = figures
-    content["blockers"] = blockers
-    content["collections"] = entries
-    content["tables"] = dict(plan["tables"])
-    content["left_out"] = dict(source.get("left_out", {}))
-    content["rejects"] = group((name, _spot(name, each), each) for name, each in told if each["severity"] == "reject")
-    content["findings"] = group((name, _spot(name, each), each) for name, each in told if each["severity"] != "reject")
-    content["steps"] = list(plan["steps"])
-    content["entities"] = list(plan.get("entities", []))
-    return content
-
-
-def _entry(collection: Mapping[str, Any]) -> Entry:
-    predicted = collection["predicted"]
-    return Entry(
-        name=collection["name"],
-        table=collection["mapping"],
-        documents=int(collection["documents"]),
-        bytes=int(collection["bytes"]),
-        loaded=int(predicted["loaded"]),
-        rejected=int(predicted["rejected"]),
-        archived=int(predicted["archived"]),
-        complete=True,
-        fields=list(collection["fields"]),
-        fields_beyond=int(collection.get("fields_beyond", 0)),
-    )
-
-
-def _spot(name: str, finding: Mapping[str, Any]) -> Occurrence:
-    count, given = int(finding["count"]), finding["examples"]
-    examples = list(dict.fromkeys(shorten(str(each)) for each in given))
-    return Occurrence(collection=name, count=count, details={}, examples=examples, complete=len(given) >= count)
-
-
 def group(found: Iterable[tuple[str, Occurrence, Mapping[str, Any]]]) -> list[FindingKind]:
-    """By code, the worst and most frequent first. Each item: collection, spot, and at least `code` and `severity`."""
-    codes: dict[str, FindingKind] = {}
-    for _, spot, told in found:
-        name, severity = str(told["code"]), str(told["severity"])
-        empty = FindingKind(code=name, severity=severity, meaning=meaning_of(name, severity), count=0, spots=[])
-        code = codes.setdefault(name, empty)
-        code["count"] += spot["count"]
-        code["spots"].append(spot)
-    for code in codes.values():
-        code["spots"].sort(key=lambda spot: -spot["count"])
-    return sorted(codes.values(), key=lambda code: (code["severity"] == "info", -code["count"], code["code"]))
+    """Group occurrences by code: warnings before notes, then the most frequent first.
+
+    Each item holds a collection, an occurrence, and a mapping with `code` and `severity`.
+    """
+    kinds: dict[str, FindingKind] = {}
+    for _, occurrence, values in found:
+        code, severity = str(values["code"]), str(values["severity"])
+        meaning = meaning_of(code, severity)
+        empty = FindingKind(code=code, severity=severity, meaning=meaning, count=0, occurrences=[])
+        kind = kinds.setdefault(code, empty)
+        kind["count"] += occurrence["count"]
+        kind["occurrences"].append(occurrence)
+    for kind in kinds.values():
+        kind["occurrences"].sort(key=lambda each: -each["count"])
+    return sorted(kinds.values(), key=lambda each: (each["severity"] == "info", -each["count"], each["code"]))
 
 
 def meaning_of(code: str, severity: str) -> str:
-    """Some codes are both a finding and a reason; an unknown one has no meaning, and no one fails over it."""
+    """Return the meaning of a code, '' for an unknown one. Some codes are both a finding and a reject reason."""
     return REASONS.get(code, "") if severity == "reject" else FINDINGS.get(code, ("", ""))[1]
 
 
-def total(entries: Iterable[Entry]) -> dict[str, int]:
+def describe_fate(fate: str) -> str:
+    """Return where a field is mapped to, as display text."""
+    return FATES.get(fate, fate)
+
+
+def add_totals(collections: Iterable[CollectionSummary]) -> dict[str, int]:
+    """Add up the numbers of all collections."""
     names = ("documents", "bytes", "loaded", "rejected", "archived")
-    every = list(entries)
+    every = list(collections)
     return {name: sum(cast("dict[str, int]", each)[name] for each in every) for name in names}
 
 
-def judge_plan(totals: Mapping[str, int], blockers: int) -> tuple[str, str]:
-    """How serious it is, and the sentence that everything else explains."""
-    outcome = tell_outcome(totals, "would become rows")
-    if blockers:
-        some = "1 blocker" if blockers == 1 else f"{blockers:,} blockers"
-        return "bad", f"This plan cannot run: {some}. Otherwise, {outcome}"
-    return ("warning" if totals["rejected"] else "good"), f"Nothing is in the way. {outcome}"
+def total_size(size: TableSize) -> int:
+    """Return the bytes of a table with TOAST data, maps and indexes."""
+    return size["table"] + size["toast"] + sum(size["indexes"].values())
 
 
-def total_size(size: Size) -> int:
-    """Bytes of a table with all that belongs to it."""
-    return size["table"] + size["beside"] + sum(size["indexes"].values())
+def describe_outcome(totals: Mapping[str, int], verb: str) -> str:
+    """Describe how many documents are loaded, rejected and archived."""
+    parts = [f"{totals['loaded']:,} of {totals['documents']:,} documents {verb}"]
+    parts += [f"{totals['rejected']:,} rejected (original documents kept)"] if totals["rejected"] else []
+    parts += [f"{totals['archived']:,} archived"] if totals["archived"] else []
+    return ", ".join(parts) + "."
 
 
-def tell_outcome(totals: Mapping[str, int], become_rows: str) -> str:
-    told = [f"{totals['loaded']:,} of {totals['documents']:,} documents {become_rows}"]
-    told += [f"{totals['rejected']:,} rejected (kept, with reasons)"] if totals["rejected"] else []
-    told += [f"{totals['archived']:,} archived whole"] if totals["archived"] else []
-    return "; ".join(told) + "."
-
-
-def shorten(text: str, longest: int = LONGEST) -> str:
+def shorten(text: str, longest: int = MAX_LENGTH) -> str:
+    """Cut a text to a maximum length."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def mask_content(content: Content, mask: Callable[[str], str]) -> Content:
-    """The same without secrets, value by value, names too."""
-    return cast("Content", _masked(content, mask))
+def redact_content(content: Content, redact: Callable[[str], str]) -> Content:
+    """Return the content with secrets removed from all values and names."""
+    return cast("Content", _redact(content, redact))
 
 
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+def _redact(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return mask(value)
+        return redact(value)
     if isinstance(value, Mapping):
-        return {mask(str(name)): _masked(inner, mask) for name, inner in value.items()}
+        return {redact(str(name)): _redact(inner, redact) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_masked(inner, mask) for inner in value]
+        return [_redact(inner, redact) for inner in value]
     return value

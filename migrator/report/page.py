@@ -1,19 +1,19 @@
-"""One self-contained HTML page on a plan or a run: what it says is in content.py, its parts in parts.py.
+"""Draws one self-contained HTML page on a plan, a run or a verification. The content comes from content.py.
 
-For a reader who has no tool and no network, on a screen in the light or in the dark, or on paper.
+The page needs no tool and no network. It works on screens with light and dark themes and on paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from migrator import __version__
 from migrator.errors import UsageError
 from migrator.formatting import format_duration, format_share, format_size
-from migrator.report.components import MARKER, chip, clean, draw_bar, fill_skeleton, fold, key, name, section, table
-from migrator.report.content import Content, Entry, FindingKind, Occurrence
+from migrator.report.components import MARKER, chip, clean, draw_bar, fill_skeleton, fold, legend, name, section, table
+from migrator.report.content import CollectionSummary, Content, FindingKind, Occurrence, describe_fate
 from migrator.report.er_diagram import draw_diagram, find_hubs
 from migrator.report.sankey import draw_flow
 from migrator.report.sizes_html import render_sizes
@@ -22,60 +22,65 @@ from migrator.report.verification_html import count_verification, render_verific
 
 OUTCOMES = ("loaded", "rejected", "archived")
 REMEDY = {
-    "plan": "These documents cannot become rows as they are; a run keeps them whole, beside the tables.",
-    "run": "These documents could not become rows; they are kept whole: <code>migrate rejects list</code>."
-    " Mend the cause, then <code>migrate rejects retry</code>.",
+    "plan": "These documents cannot be loaded. A run keeps the original documents in <code>migrator.rejects</code>.",
+    "run": "These documents could not be loaded. The original documents are kept. To list them:"
+    " <code>migrate rejects list</code>. Fix the cause, then run <code>migrate rejects retry</code>.",
 }
-FATES = (
-    "What becomes of a field: the columns it goes to; <i>implied</i>, because other columns already say it;"
-    " <i>residue</i>, kept beside the row for the way back; <i>archive</i> or <i>ledger</i>, kept there."
+MAPPED_TO = (
+    "Mapped to: the columns that hold the field. <i>derivable</i>: other columns contain the value."
+    " <i>stored in the ledger</i>: part of the residue, the part of a document that its row cannot reproduce."
+    " <i>archive</i>: stored with the original document."
 )
 
 
 def save_page(path: Path, text: str) -> None:
-    """Writes a page, over an earlier one if need be, never over anything else. Raises `UsageError`."""
+    """Write a page. An earlier page is overwritten, any other file is not.
+
+    Raises: `UsageError` if the file exists and is not a page, or cannot be written.
+    """
     try:
         if path.exists() and not _is_page(path):
-            raise UsageError(f"{path} is there already, and is not a report of migrate", hint="Name another file.")
+            raise UsageError(f"{path} exists and is not a report", hint="Use another file name.")
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Name another file.") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Use another file name.") from error
 
 
 def _is_page(path: Path) -> bool:
-    if not path.is_file():  # a pipe would wait for ever
+    if not path.is_file():  # reading from a pipe would block
         return False
     with path.open("rb") as file:
         return file.read(len(MARKER)) == MARKER.encode()
 
 
 def render_page(content: Content) -> str:
-    """The whole file. `content` is free of secrets already (`mask_content`)."""
+    """Return the complete file. The caller has removed secrets from `content` (`redact_content`)."""
     run = f"Migration run {content['about'].get('Run', '')}"
-    title = {"plan": "Migration plan", "verify": "Verification of a migration"}.get(content["kind"], run)
-    return fill_skeleton(f"{title}: {content['verdict']}", _sections(content, title))
+    title = {"plan": "Migration plan", "verify": "Verification"}.get(content["kind"], run)
+    return fill_skeleton(f"{title}: {content['verdict']}", _render_sections(content, title))
 
 
-def _sections(content: Content, title: str) -> Iterator[str]:
-    yield from _header(content, title)
-    yield from _blockers(content)
-    yield from _verification(content)
-    yield from _rejects(content)
-    yield from _flow(content)
-    yield from _collections(content)
-    yield from _findings(content)
-    yield from _timeline(content)
+def _render_sections(content: Content, title: str) -> Iterator[str]:
+    yield from _render_header(content, title)
+    yield from _render_blockers(content)
+    yield from _render_verification(content)
+    yield from _render_rejects(content)
+    yield from _render_flow(content)
+    yield from _render_collections(content)
+    yield from _render_findings(content)
+    yield from _render_timeline(content)
     yield from render_sizes(content["sizes"])
-    yield from _diagram(content)
-    yield from _steps(content)
-    yield from _fields(content)
-    told = "no values" if content["verification"] is None else "and values as far as verify was told to show them"
-    yield f'<p class="about">Made by migrate {clean(__version__)}. Names, paths and ids, {told}.</p>'
+    yield from _render_diagram(content)
+    yield from _render_steps(content)
+    yield from _render_fields(content)
+    values = "no values" if content["verification"] is None else "values only if verify was run with --show-values"
+    note = f"Contains names, paths and IDs of documents; {values}."
+    yield f'<p class="about">Created by migrate {clean(__version__)}. {note}</p>'
 
 
-def _header(content: Content, title: str) -> Iterator[str]:
+def _render_header(content: Content, title: str) -> Iterator[str]:
     yield f"<header><h1>{clean(title)}</h1>"
-    yield f'<p class="verdict {content["level"]}">{clean(content["verdict"])}</p>'
+    yield f'<p class="verdict {content["rating"]}">{clean(content["verdict"])}</p>'
     figures = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in _figures(content))
     yield f'<dl class="figures">{figures}</dl>'
     about = " · ".join(f"<b>{clean(label)}</b> {name(value)}" for label, value in content["about"].items())
@@ -99,126 +104,131 @@ def _figures(content: Content) -> Iterator[tuple[str, str]]:
             yield clean(label.replace("_", ", ")), f"{figure:,}"
 
 
-def _blockers(content: Content) -> Iterator[str]:
+def _render_blockers(content: Content) -> Iterator[str]:
     if content["blockers"]:
         items = "".join(f"<li>{name(each)}</li>" for each in content["blockers"])
-        yield section("What is in the way", "A run refuses to start until this is mended.",
-                      f'<ol class="blockers">{items}</ol>')  # fmt: skip
+        yield section("Blockers", "A run does not start until these are fixed.", f'<ol class="blockers">{items}</ol>')
 
 
-def _verification(content: Content) -> Iterator[str]:
+def _render_verification(content: Content) -> Iterator[str]:
     if content["verification"] is not None:
         yield from render_verification(content["verification"], alone=content["kind"] == "verify")
 
 
-def _rejects(content: Content) -> Iterator[str]:
+def _render_rejects(content: Content) -> Iterator[str]:
     if content["rejects"]:
-        yield section("Rejected, and why", REMEDY[content["kind"]], *map(_code, content["rejects"]))
+        yield section("Rejected documents", REMEDY[content["kind"]], *map(_render_kind, content["rejects"]))
 
 
-def _findings(content: Content) -> Iterator[str]:
+def _render_findings(content: Content) -> Iterator[str]:
     if content["findings"]:
-        words = "Repaired, changed or doubtful. What a column could not hold is kept for the way back."
-        yield section("Findings", words, *map(_code, content["findings"]))
+        description = "Warnings and automatic corrections. The original values are preserved for the round trip."
+        yield section("Findings", description, *map(_render_kind, content["findings"]))
 
 
-def _code(code: FindingKind) -> str:
-    shown = "" if code["severity"] == "reject" else chip(code["severity"])
-    summary = f"{shown}<b>{code['count']:,}</b><code>{clean(code['code'])}</code> {clean(code['meaning'])}"
-    told = any(spot["details"] for spot in code["spots"])
-    columns = ("collection", "#count", *(["where"] if told else []), "ids")
-    return fold(summary, table(columns, (_spot(spot, told) for spot in code["spots"])))
+def _render_kind(kind: FindingKind) -> str:
+    label = "" if kind["severity"] == "reject" else chip(kind["severity"])
+    summary = f"{label}<b>{kind['count']:,}</b><code>{clean(kind['code'])}</code> {clean(kind['meaning'])}"
+    has_details = any(each["details"] for each in kind["occurrences"])
+    columns = ("collection", "#count", *(["field"] if has_details else []), "document IDs")
+    return fold(summary, table(columns, (_occurrence_row(each, has_details) for each in kind["occurrences"])))
 
 
-def _spot(spot: Occurrence, told: bool) -> tuple[str | int, ...]:
-    details = "<br>".join(f"<code>{clean(path)}</code> {count:,}" for path, count in spot["details"].items())
-    ids = clean(", ".join(spot["examples"]))
-    more = "" if spot["complete"] else f" … (the first {len(spot['examples']):,})"
+def _occurrence_row(occurrence: Occurrence, has_details: bool) -> tuple[str | int, ...]:
+    details = "<br>".join(f"<code>{clean(path)}</code> {count:,}" for path, count in occurrence["details"].items())
+    ids = clean(", ".join(occurrence["examples"]))
+    more = "" if occurrence["complete"] else f" … (the first {len(occurrence['examples']):,})"
     return (
-        clean(spot["collection"]),
-        spot["count"],
-        *([details] if told else []),
+        clean(occurrence["collection"]),
+        occurrence["count"],
+        *([details] if has_details else []),
         f'<div class="ids">{ids}{more}</div>',
     )
 
 
-def _flow(content: Content) -> Iterator[str]:
+def _render_flow(content: Content) -> Iterator[str]:
     drawn = draw_flow(content["collections"])
     if drawn:
-        yield section("Where the documents go", "", key(*OUTCOMES), drawn)
+        yield section("Document flow", "", legend(*OUTCOMES), drawn)
 
 
-def _collections(content: Content) -> Iterator[str]:
-    entries = content["collections"]
-    if not entries and content["kind"] == "verify":
+def _render_collections(content: Content) -> Iterator[str]:
+    collections = content["collections"]
+    if not collections and content["kind"] == "verify":
         return
-    mapped = [(index, each) for index, each in enumerate(entries) if each["table"]]
-    others = [(index, each) for index, each in enumerate(entries) if not each["table"]]
-    parts = [_entries(mapped)] if mapped else []
+    mapped = [(index, each) for index, each in enumerate(collections) if each["table"]]
+    others = [(index, each) for index, each in enumerate(collections) if not each["table"]]
+    parts = [_collection_table(mapped)] if mapped else []
     if others:
         documents = sum(each["documents"] for _, each in others)
-        parts.append(fold(f"{len(others):,} collections without a table: {documents:,} documents", _entries(others)))
-    parts += [f"<p>Not read: {name(each)} ({clean(why)})</p>" for each, why in content["left_out"].items()]
-    yield section("Collections", "Every document is loaded, rejected or archived; there is no fourth way.", *parts)
+        summary = f"{len(others):,} collections without a table: {documents:,} documents"
+        parts.append(fold(summary, _collection_table(others)))
+    parts += [f"<p>Skipped: {name(each)} ({clean(reason)})</p>" for each, reason in content["left_out"].items()]
+    yield section("Collections", "Every document is loaded, rejected or archived.", *parts)
 
 
-def _entries(entries: list[tuple[int, Entry]]) -> str:
-    columns = ("collection", "table", "#documents", "#loaded", "#rejected", "#archived", "", "#size")
-    return table(columns, (_entry(index, each) for index, each in entries))
+def _collection_table(collections: list[tuple[int, CollectionSummary]]) -> str:
+    columns = ("collection", "table", "#documents", "#loaded", "#rejected", "#archived", "", "#size (BSON)")
+    return table(columns, (_collection_row(index, each) for index, each in collections))
 
 
-def _entry(index: int, entry: Entry) -> tuple[str | int, ...]:
-    shown = name(entry["name"])
-    if entry["fields"]:
-        shown = f'<a href="#fields-{index}">{shown}</a>'
-    if not entry["complete"]:
-        shown += " <small>(read so far)</small>"
-    counts = {"loaded": entry["loaded"], "rejected": entry["rejected"], "archived": entry["archived"]}
-    table_name = name(entry["table"] or "archive")
-    return (shown, table_name, entry["documents"], *counts.values(), draw_bar(counts), format_size(entry["bytes"]))
+def _collection_row(index: int, collection: CollectionSummary) -> tuple[str | int, ...]:
+    label = name(collection["name"])
+    if collection["fields"]:
+        label = f'<a href="#fields-{index}">{label}</a>'
+    if not collection["complete"]:
+        label += " <small>(incomplete)</small>"
+    counts = {outcome: cast("dict[str, int]", collection)[outcome] for outcome in OUTCOMES}
+    target, size = name(collection["table"] or "archive"), format_size(collection["bytes"])
+    return label, target, collection["documents"], *counts.values(), draw_bar(counts), size
 
 
-def _timeline(content: Content) -> Iterator[str]:
-    drawn = "" if content["history"] is None else draw_timeline(content["history"])
+def _render_timeline(content: Content) -> Iterator[str]:
+    drawn = "" if content["timeline"] is None else draw_timeline(content["timeline"])
     if drawn:
-        yield section("What was done when", "By the server's clock.", key("load", "step", "build"), drawn)
+        yield section("Timeline", "Times are from the database server's clock.", legend("load", "step", "build"), drawn)
 
 
-def _diagram(content: Content) -> Iterator[str]:
+def _render_diagram(content: Content) -> Iterator[str]:
     drawn = draw_diagram(content["entities"])
     if drawn:
         hubs = find_hubs(content["entities"])
-        words = (
-            f"Columns that may be NULL are pale. Lines to {clean(', '.join(sorted(hubs)))} are left out."
-            if hubs
-            else ""
-        )
-        yield section("The target", words, drawn)
+        description = "Nullable columns are shown in grey."
+        if hubs:
+            description += f" Lines to {clean(', '.join(sorted(hubs)))} are omitted."
+        yield section("Target schema", description, drawn)
 
 
-def _steps(content: Content) -> Iterator[str]:
+def _render_steps(content: Content) -> Iterator[str]:
     if content["steps"]:
         rows = ((clean(step["name"]), clean(", ".join(step["needs"]))) for step in content["steps"])
-        listed = fold(f"{len(content['steps']):,} steps of a run", table(("step", "waits for"), rows))
+        listed = fold(f"{len(content['steps']):,} steps of a run", table(("step", "depends on"), rows))
         yield section("Steps", "", listed)
 
 
-def _fields(content: Content) -> Iterator[str]:
-    told = [(index, each) for index, each in enumerate(content["collections"]) if each["fields"]]
-    if told:
-        told.sort(key=lambda each: each[1]["table"] is None)
-        yield section("Fields", FATES, *(_field_table(index, entry) for index, entry in told))
+def _render_fields(content: Content) -> Iterator[str]:
+    found = [(index, each) for index, each in enumerate(content["collections"]) if each["fields"]]
+    if found:
+        found.sort(key=lambda each: each[1]["table"] is None)
+        yield section("Fields", MAPPED_TO, *(_field_table(index, each) for index, each in found))
 
 
-def _field_table(index: int, entry: Entry) -> str:
-    beyond = f", and {entry['fields_beyond']:,} values of further paths" if entry["fields_beyond"] else ""
-    summary = f"{name(entry['name'])} <small>{len(entry['fields']):,} paths{beyond}</small>"
-    columns = ("path", "types", "#present", "#share", "fate")
-    rows = (_field(each, entry["documents"]) for each in entry["fields"])
+def _field_table(index: int, collection: CollectionSummary) -> str:
+    beyond = collection["fields_beyond"]
+    more = f", and {beyond:,} values at other paths" if beyond else ""
+    summary = f"{name(collection['name'])} <small>{len(collection['fields']):,} paths{more}</small>"
+    columns = ("path", "types", "#present", "#share", "mapped to")
+    rows = (_field_row(each, collection["documents"]) for each in collection["fields"])
     return fold(summary, table(columns, rows, anchor=f"fields-{index}"))
 
 
-def _field(field: dict[str, Any], documents: int) -> tuple[str | int, ...]:
+def _field_row(field: dict[str, Any], documents: int) -> tuple[str | int, ...]:
     types = ", ".join(f"{clean(kind)} {count:,}" for kind, count in field["types"].items())
     share = format_share(field["present"], documents)
-    return f"<code>{clean(field['path'])}</code>", types, int(field["present"]), share, name(field["fate"])
+    return (
+        f"<code>{clean(field['path'])}</code>",
+        types,
+        int(field["present"]),
+        share,
+        name(describe_fate(field["fate"])),
+    )

@@ -1,10 +1,10 @@
-"""What tables and indexes take on disk, from the target's catalog; needs no right to any table."""
+"""Reads the sizes of tables and indexes from the target's catalog. Needs no privileges on the tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from migrator.report.content import Size, total_size
+from migrator.report.content import TableSize, total_size
 from migrator.state.records import Connection, Namespace
 
 QUERY = (
@@ -17,11 +17,13 @@ QUERY = (
 )
 
 
-def read_sizes(connection: Connection, namespace: Namespace, tables: Sequence[str]) -> list[Size]:
-    """The target's tables (those of others in the same schema left out) and the tool's own, the largest first."""
+def read_sizes(connection: Connection, namespace: Namespace, tables: Sequence[str]) -> list[TableSize]:
+    """Return the sizes of the migration's tables and of the records, the largest first."""
     names = {"records": namespace.records, "rows": namespace.rows, "tables": list(tables)}
     found = [
-        Size(name=name, of_tool=of_tool, rows=rows if rows >= 0 else None, table=main, beside=beside, indexes=indexes)
-        for name, of_tool, rows, main, beside, indexes in connection.execute(QUERY, names)
+        TableSize(
+            name=name, of_tool=of_tool, rows=rows if rows >= 0 else None, table=main, toast=toast, indexes=indexes
+        )
+        for name, of_tool, rows, main, toast, indexes in connection.execute(QUERY, names)
     ]
     return sorted(found, key=lambda size: (-total_size(size), size["name"]))

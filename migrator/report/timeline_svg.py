@@ -1,4 +1,4 @@
-"""What was done when, as inline SVG on one clock: the pace, a lane for every stage, one for every session at work."""
+"""Draws the timeline of a run as inline SVG: throughput, a lane for each stage, a lane for each session."""
 
 from __future__ import annotations
 
@@ -6,143 +6,147 @@ from collections.abc import Iterator, Sequence
 
 from migrator.formatting import format_duration
 from migrator.report.components import clean
-from migrator.report.content import History, Throughput, TimelineLane, TimelineSpan
+from migrator.report.content import Throughput, Timeline, TimelineLane, TimelineSpan
 from migrator.report.svg import WIDTH, draw_svg, shorten_label
 
-LANE, LABEL = 22, 230  # a lane's height, the room for its name
-ROOM = 190  # for the words on a bar
-HIGH = 84  # of the pace
-PAUSED = 0.04  # of the width, for every pause however long
-TICKS = 6  # at most so many between begin and end
-ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+LANE_HEIGHT, NAME_WIDTH = 22, 230
+CAPTION_WIDTH = 190  # of the text next to a bar
+GRAPH_HEIGHT = 84  # of the throughput
+PAUSE_WIDTH = 0.04  # of the width, for a pause of any duration
+MAX_TICKS = 6
+TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
-def draw_timeline(history: History) -> str:
-    """'' where nothing was recorded; a pause is a dashed line, however long it was."""
-    if not history["lanes"]:
+def draw_timeline(timeline: Timeline) -> str:
+    """Draw the timeline. A pause is a dashed line. Return '' if nothing was recorded."""
+    if not timeline["lanes"]:
         return ""
-    clock = Clock(history)
+    clock = Clock(timeline)
     parts: list[str] = []
     top = 0.0
-    if history["pace"]["documents"]:
-        parts += _pace(history["pace"], clock)
-        top = HIGH + 26
-    parts += [_lane(top + index * LANE, lane, clock) for index, lane in enumerate(history["lanes"])]
-    top += len(history["lanes"]) * LANE + 6
-    if len(history["workers"]) > 1:
+    if timeline["throughput"]["documents"]:
+        parts += _draw_throughput(timeline["throughput"], clock)
+        top = GRAPH_HEIGHT + 26
+    parts += [_draw_lane(top + index * LANE_HEIGHT, lane, clock) for index, lane in enumerate(timeline["lanes"])]
+    top += len(timeline["lanes"]) * LANE_HEIGHT + 6
+    if len(timeline["sessions"]) > 1:
         parts.append(f'<line class="rule" x1="0" x2="{WIDTH}" y1="{top:.1f}" y2="{top:.1f}"/>')
         top += 6
-        parts += [_session(top + at * LANE, at, pieces, clock) for at, pieces in enumerate(history["workers"])]
-        top += len(history["workers"]) * LANE
-    axis = [*_axis(clock, top), *(_pause(at, lasted, clock, top) for at, lasted in history["pauses"])]
-    return draw_svg(top + 26, "What was done when", [*axis, *parts])
+        for number, spans in enumerate(timeline["sessions"]):
+            parts.append(_draw_session(top + number * LANE_HEIGHT, number, spans, clock))
+        top += len(timeline["sessions"]) * LANE_HEIGHT
+    axis = [*_draw_axis(clock, top), *(_draw_pause(at, lasted, clock, top) for at, lasted in timeline["pauses"])]
+    return draw_svg(top + 26, "Timeline", [*axis, *parts])
 
 
 class Clock:
-    """Seconds since the beginning to a place on the line, with pauses cut to a fixed width."""
+    """Converts seconds since the start of the run to an x coordinate. All pauses have the same width."""
 
-    def __init__(self, history: History) -> None:
-        self._pauses = history["pauses"]
-        self.worked = max(history["seconds"], 0.001)
-        self._cut = min(PAUSED, 0.5 / max(len(self._pauses), 1)) * (WIDTH - LABEL)
-        self._scale = (WIDTH - LABEL - self._cut * len(self._pauses)) / self.worked
+    def __init__(self, timeline: Timeline) -> None:
+        self._pauses = timeline["pauses"]
+        self.worked = max(timeline["seconds"], 0.001)
+        self._cut = min(PAUSE_WIDTH, 0.5 / max(len(self._pauses), 1)) * (WIDTH - NAME_WIDTH)
+        self._scale = (WIDTH - NAME_WIDTH - self._cut * len(self._pauses)) / self.worked
 
     def lasted(self, lane: TimelineLane) -> float:
-        """Seconds of work on a lane, pauses left out."""
+        """Return the working time of a lane, in seconds."""
         inside = (lasted for at, lasted in self._pauses if lane["began"] <= at and at + lasted <= lane["ended"])
         return lane["ended"] - lane["began"] - sum(inside)
 
     def place(self, seconds: float) -> float:
-        x = LABEL + seconds * self._scale
+        """Return the x coordinate of a moment."""
+        x = NAME_WIDTH + seconds * self._scale
         for at, lasted in self._pauses:
             if seconds > at:
                 x += self._cut * min((seconds - at) / lasted, 1.0) - min(lasted, seconds - at) * self._scale
         return x
 
     def place_worked(self, seconds: float) -> float:
-        """The same for seconds of work, pauses not counted."""
+        """Return the x coordinate of a moment that is given as working time."""
         for at, lasted in self._pauses:
             if seconds > at:
                 seconds += lasted
         return self.place(seconds)
 
 
-def _pace(pace: Throughput, clock: Clock) -> Iterator[str]:
-    """An area as high as documents a second; beside it, the most and what that was in bytes."""
-    width, documents = pace["bin"], pace["documents"]
+def _draw_throughput(throughput: Throughput, clock: Clock) -> Iterator[str]:
+    """Draw documents per second as an area, with maximum and mean as text."""
+    width, documents = throughput["bin"], throughput["documents"]
     most = max(documents)
     at = documents.index(most)
-    points = [f"{LABEL} {HIGH}"]
+    points = [f"{NAME_WIDTH} {GRAPH_HEIGHT}"]
     for place, each in enumerate(documents):
-        y = HIGH - each / most * (HIGH - 8)
+        y = GRAPH_HEIGHT - each / most * (GRAPH_HEIGHT - 8)
         points += (f"{clock.place_worked((place + side) * width):.1f} {y:.1f}" for side in (0, 1))
-    points.append(f"{clock.place_worked(len(documents) * width):.1f} {HIGH}")
-    yield f'<path class="pace" d="M{"L".join(points)}Z"/>'
-    yield f'<text x="{LABEL - 10}" y="20" text-anchor="end">documents a second</text>'
-    told = f"at most {most / width:,.0f}, {pace['bytes'][at] / width / 1e6:,.1f} MB"
-    yield f'<text class="soft" x="{LABEL - 10}" y="38" text-anchor="end">{told}</text>'
+    points.append(f"{clock.place_worked(len(documents) * width):.1f} {GRAPH_HEIGHT}")
+    yield f'<path class="throughput" d="M{"L".join(points)}Z"/>'
+    yield f'<text x="{NAME_WIDTH - 10}" y="20" text-anchor="end">documents per second</text>'
+    peak = f"max {most / width:,.0f} ({throughput['bytes'][at] / width / 1e6:,.1f} MB/s)"
+    yield f'<text class="soft" x="{NAME_WIDTH - 10}" y="38" text-anchor="end">{peak}</text>'
     mean = sum(documents) / max(sum(1 for each in documents if each), 1) / width
-    yield f'<text class="soft" x="{LABEL - 10}" y="54" text-anchor="end">while loading {mean:,.0f}</text>'
+    yield f'<text class="soft" x="{NAME_WIDTH - 10}" y="54" text-anchor="end">mean {mean:,.0f} during load</text>'
 
 
-def _lane(y: float, lane: TimelineLane, clock: Clock) -> str:
+def _draw_lane(y: float, lane: TimelineLane, clock: Clock) -> str:
     start, end = clock.place(lane["began"]), clock.place(lane["ended"])
-    wide = max(end - start, 2.0)
+    width = max(end - start, 2.0)
     lasted = clock.lasted(lane)
-    told = format_duration(lasted) if lasted >= 0.05 else "< 0.1 s"
+    caption = format_duration(lasted) if lasted >= 0.05 else "< 0.1 s"
     if lane["documents"]:
-        told += f", {lane['documents']:,} documents"
-    at, anchor, style = _beside(start, start + wide)
+        caption += f", {lane['documents']:,} documents"
+    at, anchor, style = _place_caption(start, start + width)
     return (
-        f'<text x="{LABEL - 10}" y="{y + 16:.1f}" text-anchor="end">{shorten_label(lane["name"])}</text>'
-        f'<rect class="{lane["kind"]}" x="{start:.1f}" y="{y + 5:.1f}" width="{wide:.1f}" height="{LANE - 8}" rx="1"/>'
-        f'<text class="{style}" x="{at:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">{told}</text>'
+        f'<text x="{NAME_WIDTH - 10}" y="{y + 16:.1f}" text-anchor="end">{shorten_label(lane["name"])}</text>'
+        f'<rect class="{lane["kind"]}" x="{start:.1f}" y="{y + 5:.1f}" width="{width:.1f}"'
+        f' height="{LANE_HEIGHT - 8}" rx="1"/>'
+        f'<text class="{style}" x="{at:.1f}" y="{y + 16:.1f}" text-anchor="{anchor}">{caption}</text>'
     )
 
 
-def _beside(start: float, end: float) -> tuple[float, str, str]:
-    """Where the words on a bar go: after it, else before it, else on it."""
-    if end < WIDTH - ROOM:
+def _place_caption(start: float, end: float) -> tuple[float, str, str]:
+    """Return (x, text anchor, style) of a bar's caption: after the bar if there is space, else before it or on it."""
+    if end < WIDTH - CAPTION_WIDTH:
         return end + 6, "start", "soft"
-    return (start - 6, "end", "soft") if start > LABEL + ROOM else (start + 8, "start", "on")
+    return (start - 6, "end", "soft") if start > NAME_WIDTH + CAPTION_WIDTH else (start + 8, "start", "on")
 
 
-def _session(y: float, number: int, pieces: Sequence[TimelineSpan], clock: Clock) -> str:
-    """One session with the server: which stage it was at, piece by piece."""
+def _draw_session(y: float, number: int, spans: Sequence[TimelineSpan], clock: Clock) -> str:
+    """Draw the spans of one database session."""
     boxes = []
-    for each in pieces:
+    for each in spans:
         x, end = clock.place(each["began"]), clock.place(each["ended"])
-        told = f"{each['name']}: {format_duration(each['ended'] - each['began'])}"
-        told += f", {each['documents']:,} documents" if each["documents"] else ""
+        tooltip = f"{each['name']}: {format_duration(each['ended'] - each['began'])}"
+        tooltip += f", {each['documents']:,} documents" if each["documents"] else ""
         boxes.append(
             f'<rect class="{each["kind"]}" x="{x:.1f}" y="{y + 4:.1f}" width="{max(end - x, 0.7):.1f}"'
-            f' height="{LANE - 8}"><title>{clean(told)}</title></rect>'
+            f' height="{LANE_HEIGHT - 8}"><title>{clean(tooltip)}</title></rect>'
         )
-    name = f'<text x="{LABEL - 10}" y="{y + 15:.1f}" text-anchor="end">session {number + 1}</text>'
+    name = f'<text x="{NAME_WIDTH - 10}" y="{y + 15:.1f}" text-anchor="end">session {number + 1}</text>'
     return name + "".join(boxes)
 
 
-def _axis(clock: Clock, bottom: float) -> Iterator[str]:
-    """Round moments of the time worked, ruled through everything."""
-    step = next((each for each in ROUND if clock.worked / each <= TICKS), ROUND[-1])
-    if clock.worked < TICKS / 2:
+def _draw_axis(clock: Clock, bottom: float) -> Iterator[str]:
+    """Draw vertical lines at round moments of the working time."""
+    step = next((each for each in TICK_STEPS if clock.worked / each <= MAX_TICKS), TICK_STEPS[-1])
+    if clock.worked < MAX_TICKS / 2:
         step = 1 if clock.worked > 2 else 0
     moments = [number * step for number in range(int(clock.worked / step) + 1)] if step else [0.0, clock.worked]
     for moment in moments:
         x = clock.place_worked(moment)
         yield f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{bottom:.1f}"/>'
         anchor = "end" if x > WIDTH - 40 else "middle"
-        yield f'<text class="soft" x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="{anchor}">{_moment(moment)}</text>'
+        label = _format_moment(moment)
+        yield f'<text class="soft" x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="{anchor}">{label}</text>'
 
 
-def _moment(seconds: float) -> str:
+def _format_moment(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 60 else format_duration(seconds)
 
 
-def _pause(at: float, lasted: float, clock: Clock, bottom: float) -> str:
+def _draw_pause(at: float, lasted: float, clock: Clock, bottom: float) -> str:
     x = (clock.place(at) + clock.place(at + lasted)) / 2
-    told = f"paused {format_duration(lasted)}"
+    caption = f"paused {format_duration(lasted)}"
     return (
-        f'<line class="pause" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{bottom:.1f}"><title>{told}</title></line>'
-        f'<text class="soft" x="{x + 5:.1f}" y="{bottom - 4:.1f}">{told}</text>'
+        f'<line class="pause" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{bottom:.1f}"><title>{caption}</title></line>'
+        f'<text class="soft" x="{x + 5:.1f}" y="{bottom - 4:.1f}">{caption}</text>'
     )

@@ -1,63 +1,64 @@
-"""What a page says of a verification: from the JSON that `migrate verify` prints, whoever saved it.
+"""The content of a page on a verification, from the JSON that `migrate verify` prints.
 
-A page on a run may have it, too (`attach`). Examples are as `verify` wrote them: without values, unless it was told to.
+`attach` adds it to the page on a run. Examples contain no values, unless `verify` was run with --show-values.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from migrator.errors import UsageError
-from migrator.report.content import Content, Verification, Verified, blank_content
+from migrator.report.content import CheckResult, Content, Verification, blank_content
+from migrator.verification.check_codes import title_of
+from migrator.verification.model import summarize
 
 LEVELS = {
-    "counts": "counts, references and the catalog",
-    "rows": "every row mapped again and compared",
-    "roundtrip": "every row compared, every document rebuilt",
+    "counts": "counts, references and the catalog are checked",
+    "rows": "counts are checked and every row is compared with the source",
+    "roundtrip": "every row is compared and every document is rebuilt",
 }
 
 
 def read_verification(path: Path) -> dict[str, Any]:
-    """The JSON of `migrate verify --json`, from a file. Raises `UsageError` for a file that holds something else."""
-    remedy = "Make it: migrate verify --json > FILE"
+    """Read a file with the output of `migrate verify --json`. Raises: `UsageError` for any other file."""
+    remedy = "Create it: migrate verify --json > FILE"
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=remedy) from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint=remedy) from error
     except ValueError as error:
-        raise UsageError(f"{path} is not a verification: {error}", hint=remedy) from error
+        raise UsageError(f"{path} is not the output of `migrate verify --json`: {error}", hint=remedy) from error
     if not isinstance(report, dict) or not isinstance(report.get("checks"), list):
-        raise UsageError(f"{path} is not a verification", hint=remedy)
+        raise UsageError(f"{path} is not the output of `migrate verify --json`", hint=remedy)
     return report
 
 
 def content_of_verify(report: Mapping[str, Any]) -> Content:
-    """A page on a verification alone; `report` is what `verify --json` prints. Raises `UsageError` if it is not."""
+    """Return the content of a page on a verification only. Raises: `UsageError` if the report is incomplete."""
     verification = read_report(report)
-    content = blank_content("verify", verification["level"], verification["verdict"])
+    content = blank_content("verify", verification["rating"], verification["verdict"])
     content["verification"] = verification
     return content
 
 
 def attach(content: Content, report: Mapping[str, Any]) -> Content:
-    """A page on a run, with what was proved of it; a difference is the first thing that it says."""
+    """Return the content with a verification. If it found differences, the verdict of the page starts with them."""
     verification = read_report(report)
-    told = cast("Content", {**content, "verification": verification})
-    if verification["level"] != "bad":
-        return told
-    told["level"], told["verdict"] = "bad", f"{verification['verdict']} {content['verdict']}"
-    return told
+    combined = cast("Content", {**content, "verification": verification})
+    if verification["rating"] == "bad":
+        combined["rating"], combined["verdict"] = "bad", f"{verification['verdict']} {content['verdict']}"
+    return combined
 
 
 def read_report(report: Mapping[str, Any]) -> Verification:
-    """Raises `UsageError` where it lacks what `verify --json` prints."""
+    """Read the parsed output of `verify --json`. Raises: `UsageError` if it is incomplete."""
     try:
         return _read(report)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError("this verification is not complete", hint="Make it again: migrate verify --json") from error
+        raise UsageError("the verification is incomplete", hint="Create it again: migrate verify --json") from error
 
 
 def _read(report: Mapping[str, Any]) -> Verification:
@@ -65,9 +66,9 @@ def _read(report: Mapping[str, Any]) -> Verification:
     failed = [each for each in checks if not each["ok"]]
     level = str(report["level"])
     return Verification(
-        level="good" if report["ok"] else "bad",
+        rating="good" if report["ok"] else "bad",
         verdict=judge(bool(report["ok"]), checks, failed),
-        depth=level,
+        level=level,
         meaning=LEVELS.get(level, ""),
         seconds=float(report["seconds"]),
         failed=failed,
@@ -75,35 +76,38 @@ def _read(report: Mapping[str, Any]) -> Verification:
     )
 
 
-def _check(check: Mapping[str, Any]) -> Verified:
-    return Verified(
+def _check(check: Mapping[str, Any]) -> CheckResult:
+    return CheckResult(
         check=str(check["check"]),
+        title=title_of(str(check["check"])),
         table=str(check["table"] or ""),
         ok=bool(check["ok"]),
-        expected=_told(check["expected"]),
-        actual=_told(check["actual"]),
+        expected=_format(check["expected"]),
+        actual=_format(check["actual"]),
+        summary=summarize(check["expected"], check["actual"]),
         differences=int(check["differences"]),
-        examples=[_told(each) for each in check["examples"]],
+        examples=[_format(each) for each in check["examples"]],
     )
 
 
-def _told(value: Any) -> str:
-    """A number with its thousands apart; a difference with parts, part by part; anything else as it is."""
+def _format(value: Any) -> str:
+    """Format a value: numbers with thousands separators, mappings as 'name: value' pairs."""
     if isinstance(value, bool) or value is None:
         return "" if value is None else ("yes" if value else "no")
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {_told(inner)}" for name, inner in value.items() if inner not in (None, ""))
+        return "; ".join(f"{name}: {_format(inner)}" for name, inner in value.items() if inner not in (None, ""))
     if isinstance(value, list | tuple):
-        return ", ".join(map(_told, value))
+        return ", ".join(map(_format, value))
     return str(value)
 
 
-def judge(ok: bool, checks: Iterable[Verified], failed: list[Verified]) -> str:
-    count = len(list(checks))
+def judge(ok: bool, checks: list[CheckResult], failed: list[CheckResult]) -> str:
+    """Return the verdict of a verification."""
+    count = len(checks)
     if ok:
-        return f"Verified: no difference in {count:,} checks."
+        return f"Verified: no differences in {count:,} checks."
     found = sum(each["differences"] for each in failed)
-    some = "1 difference" if found == 1 else f"{found:,} differences"
-    return f"Verification found {some}; {len(failed):,} of {count:,} checks failed."
+    differences = "1 difference" if found == 1 else f"{found:,} differences"
+    return f"Verification found {differences}: {len(failed):,} of {count:,} checks failed."

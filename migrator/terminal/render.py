@@ -10,7 +10,8 @@ from typing import Any
 
 from migrator.findings import FINDINGS, INFO, REASONS
 from migrator.formatting import format_duration
-from migrator.report.content import Content, Entry, content_of_plan, meaning_of
+from migrator.report.content import CollectionSummary, Content, describe_fate, meaning_of
+from migrator.report.plan_content import content_of_plan
 from migrator.state.ledger import Counts
 from migrator.terminal.console import Console
 from migrator.verification.model import Check
@@ -144,12 +145,14 @@ def show_estimate(console: Console, content: Content) -> None:
         price = f", about ${usd:,.4f}" if usd else ""
         told = f"{figures['embedding_chunks']:,} chunks, about {figures['embedding_tokens']:,} tokens{price}"
         say(console, f"To embed: {told}")
-    doubtful = [spot["collection"] for code in (*content["rejects"], *content["findings"]) for spot in code["spots"]]
+    doubtful = [
+        spot["collection"] for code in (*content["rejects"], *content["findings"]) for spot in code["occurrences"]
+    ]
     more = f" Look closer: migrate plan --details {doubtful[0]}" if doubtful else ""
     say(console, f"{cost}; {_count(len(content['blockers']), 'blocker')}.{more}")
 
 
-def _forecast(entries: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
+def _forecast(entries: Sequence[CollectionSummary]) -> Iterator[tuple[object, ...]]:
     """Collections with a table line by line, the others in one."""
     whole = [each for each in entries if each["table"] is None]
     for each in entries:
@@ -169,10 +172,15 @@ def show_details(console: Console, report: PlanReport, name: str) -> None:
     """One collection: its fields and what becomes of them, what is rejected or doubtful, with `_id`s."""
     told = next(each for each in report.collections if each["name"] == name)
     fields = [
-        (each["path"], ", ".join(f"{kind} {n:,}" for kind, n in each["types"].items()), each["present"], each["fate"])
+        (
+            each["path"],
+            ", ".join(f"{kind} {n:,}" for kind, n in each["types"].items()),
+            each["present"],
+            describe_fate(each["fate"]),
+        )
         for each in told["fields"]
     ]
-    console.table(("path", "types", "present", "fate"), fields)
+    console.table(("path", "types", "present", "mapped to"), fields)
     if told["fields_beyond"]:
         say(console, f"and {told['fields_beyond']:,} values of further paths")
     predicted = told["predicted"]

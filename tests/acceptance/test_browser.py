@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from migrator.report.content import content_of_plan
 from migrator.report.page import render_page
+from migrator.report.plan_content import content_of_plan
 from tests.unit.test_page import as_run, make_finding, make_plan
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,6 +9,7 @@ import bson
 import pytest
 from bson import ObjectId
 
+from migrator.findings import REASONS
 from migrator.report.components import MARKER
 from tests.archive_writer import write_folder
 from tests.driving import call, hurried
@@ -56,7 +57,7 @@ def test_report_on_a_plan(config: Path, server_url: str, tmp_path: Path) -> None
     assert str(html) in answer.out
     page = html.read_text(encoding="utf-8")
     assert page.startswith(MARKER)
-    assert "what it belongs to is gone or was rejected" in page
+    assert REASONS["orphan"] in page
     assert "&lt;b&gt;odd&lt;/b&gt;" in page
     assert "<b>odd</b>" not in page
     assert SECRET not in page
@@ -74,26 +75,28 @@ def test_report_on_a_run(config: Path, tmp_path: Path) -> None:
     assert content["kind"] == "run"
     figures = {name: content["figures"][name] for name in ("documents", "loaded", "rejected", "archived")}
     assert figures == {"documents": 5, "loaded": 3, "rejected": 1, "archived": 1}
-    history = content["history"]
-    assert [each["name"] for each in history["lanes"] if each["kind"] == "load"] == [
-        "load into the archive", "load users", "load conversations",
+    timeline = content["timeline"]
+    assert [each["name"] for each in timeline["lanes"] if each["kind"] == "load"] == [
+        "load archived collections", "load users", "load conversations",
     ]  # fmt: skip
-    assert {"schema", "reconcile users", "indexes", "check foreign keys"} <= {each["name"] for each in history["lanes"]}
-    assert all(0 <= each["began"] <= each["ended"] <= history["seconds"] for each in history["lanes"])
-    assert round(sum(history["pace"]["documents"])) == 5
+    assert {"schema", "reconcile users", "indexes", "validate foreign keys"} <= {
+        each["name"] for each in timeline["lanes"]
+    }
+    assert all(0 <= each["began"] <= each["ended"] <= timeline["seconds"] for each in timeline["lanes"])
+    assert round(sum(timeline["throughput"]["documents"])) == 5
     assert {"users", "conversations", "ledger"} <= {each["name"] for each in content["sizes"]}
     assert figures_add_up(content)
     assert {"users", "conversations", "messages"} <= {each["name"] for each in content["entities"]}
-    spots = [spot for code in content["rejects"] for spot in code["spots"]]
-    assert [(each["collection"], each["count"]) for each in spots] == [("conversations", 1)]
+    rejects = [each for code in content["rejects"] for each in code["occurrences"]]
+    assert [(each["collection"], each["count"]) for each in rejects] == [("conversations", 1)]
     page = html.read_text(encoding="utf-8")
-    assert spots[0]["examples"][0] in page
-    assert "no document is lost" in page
+    assert rejects[0]["examples"][0] in page
+    assert "all documents accounted for" in page
     assert SECRET not in page + answer.out
 
 
 def figures_add_up(content: Any) -> bool:
-    sizes = (size["table"] + size["beside"] + sum(size["indexes"].values()) for size in content["sizes"])
+    sizes = (size["table"] + size["toast"] + sum(size["indexes"].values()) for size in content["sizes"])
     return bool(content["figures"]["target_bytes"] == sum(sizes))
 
 
@@ -103,7 +106,7 @@ def test_report_with_a_verification(config: Path, tmp_path: Path) -> None:
     verified, html = tmp_path / "verify.json", tmp_path / "run.html"
     verified.write_text(call("verify", "-c", config, "--json").out, encoding="utf-8")
     assert call("report", "-c", config, "--verify", verified, "--html", html).code == 0
-    assert "Verified: no difference in" in html.read_text(encoding="utf-8")
+    assert "Verified: no differences in" in html.read_text(encoding="utf-8")
     verified.write_text("{}", encoding="utf-8")
     assert call("report", "-c", config, "--verify", verified, "--html", html).code == 2
 
@@ -114,8 +117,8 @@ def test_report_on_an_unfinished_run(config: Path, tmp_path: Path) -> None:
     html = tmp_path / "run.html"
     answer = call("report", "-c", config, "--html", html)
     assert answer.code == 0, answer.told
-    assert "not done" in answer.out
-    assert "goes on where it stopped" in html.read_text(encoding="utf-8")
+    assert "not complete" in answer.out
+    assert "To resume: migrate run" in html.read_text(encoding="utf-8")
 
 
 def test_report_refuses(config: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page on a plan or a run: nothing gets through as markup, nothing comes from elsewhere, and it stays quick."""
+"""The page on a plan or a run: no markup injection, no external resources, fast rendering."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from typing import Any
 import pytest
 
 from migrator.errors import UsageError
+from migrator.findings import REASONS
 from migrator.formatting import format_share, format_size
 from migrator.postgres.entities import Attribute, Entity
 from migrator.report.components import MARKER, STYLE, clean
-from migrator.report.content import Content, Size, content_of_plan, mask_content
+from migrator.report.content import Content, TableSize, redact_content
 from migrator.report.page import render_page, save_page
+from migrator.report.plan_content import content_of_plan
 from migrator.report.run_content import judge_run
 from migrator.report.sankey import draw_flow
-from migrator.report.timeline import Activity, lay_out
+from migrator.report.timeline import Activity, build_timeline
 
 NASTY = "</script><img src=x onerror=\"alert('1')\">&amp;<b>]]>"
 VOID = {"meta", "br"}
 
 
 class Reader(HTMLParser):
-    """Reads a page strictly: every element is closed where it should be."""
+    """Parses a page strictly: every element must be closed in the right place."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class Reader(HTMLParser):
 
 
 def make_plan(names: list[str], findings: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """A plan as `migrate plan --out` saves it: every collection alike."""
+    """Return a plan as `migrate plan --out` saves it; all collections are equal."""
     field = {"path": f"{names[0]}.a[]", "types": {names[0]: 3}, "present": 3, "fate": names[0]}
     collections = [
         {"name": name, "documents": 10, "bytes": 1000, "mapping": name, "fields_beyond": 1, "fields": [field],
@@ -81,14 +83,14 @@ def make_finding(code: str = "orphan", severity: str = "reject", count: int = 2,
 
 
 def as_run(content: Content, name: str) -> Content:
-    """The same as a run would tell it."""
+    """Turn the content of a plan into the content of a run."""
     run = Content(**{**content, "kind": "run", "about": {"Run": name, name: name}})
-    run["history"] = lay_out(
+    run["timeline"] = build_timeline(
         Activity(began=at, ended=at + 60, lane=f"load {name}", kind="load", worker=at // 2000, documents=10, bytes=99)
         for at in range(0, 7200, 1000)
     )
     run["sizes"] = [
-        Size(name=name, of_tool=tool, rows=5, table=9, beside=8, indexes={name: 7}) for tool in (False, True)
+        TableSize(name=name, of_tool=tool, rows=5, table=9, toast=8, indexes={name: 7}) for tool in (False, True)
     ]
     run["entities"] = [make_entity(name, name), make_entity(f"{name}2", name)]
     run["steps"] = []
@@ -101,8 +103,8 @@ def make_entity(name: str, refers: str) -> Entity:
     return Entity(name=name, columns=columns)
 
 
-def test_names_full_of_markup_stay_text() -> None:
-    """Whatever comes from the data, from collection names to ids, is text on the page and nothing else."""
+def test_markup_in_names_is_escaped() -> None:
+    """Names and IDs from the data are text on the page, never markup."""
     plan = make_plan([NASTY, f"{NASTY}2"], [make_finding(NASTY, NASTY, 9, NASTY), make_finding(example=NASTY)])
     content = content_of_plan(plan)
     for page in (render_page(content), render_page(as_run(content, NASTY))):
@@ -113,8 +115,8 @@ def test_names_full_of_markup_stay_text() -> None:
         assert NASTY in read.text
 
 
-def test_nothing_comes_from_elsewhere() -> None:
-    """No address leads out of the file, and the policy in it forbids what might."""
+def test_no_external_resources() -> None:
+    """No URL leads out of the file, and the content security policy forbids external resources."""
     read = Reader(render_page(content_of_plan(make_plan(["users"], [make_finding()]))))
     for _, attributes in read.elements:
         assert "src" not in attributes
@@ -124,21 +126,21 @@ def test_nothing_comes_from_elsewhere() -> None:
     assert [policy is not None and policy.startswith("default-src 'none'") for policy in policies] == [True]
 
 
-def test_links_lead_somewhere() -> None:
-    """Every link within the page has its target."""
+def test_links_have_targets() -> None:
+    """Every link within the page has a target."""
     read = Reader(render_page(content_of_plan(make_plan(["users", "files"], [make_finding()]))))
     targets = {f"#{attributes['id']}" for _, attributes in read.elements if "id" in attributes}
     links = {attributes["href"] for _, attributes in read.elements if "href" in attributes}
     assert links == {"#fields-0", "#fields-1"} <= targets
 
 
-def test_odd_characters_are_spelt_out() -> None:
-    """Control characters would not be HTML, and those that turn text around could make a name lie."""
+def test_control_characters_are_escaped() -> None:
+    """Control characters and characters that change the text direction become visible escapes."""
     assert clean("a\x00\x1b\x85\u202e\u2066b\tc") == "a\\x00\\x1b\\x85\\u202e\\u2066b\tc"
 
 
-def test_ten_thousand_findings_are_quick() -> None:
-    """A page with 10,000 findings is made within a second and stays below 3 MB, with few elements a finding."""
+def test_ten_thousand_findings_render_fast() -> None:
+    """A page with 10,000 findings renders within a second, is smaller than 3 MB and has few elements per finding."""
     findings = [
         make_finding(f"code_{number:03}", "warning", 7, f"64baaaafd882a3fac3fb{number:04}") for number in range(100)
     ]
@@ -153,7 +155,7 @@ def test_ten_thousand_findings_are_quick() -> None:
 
 
 def test_light_dark_and_print() -> None:
-    """The style follows the reader's preference, fits narrow screens, and has rules for paper."""
+    """The style supports light and dark themes, narrow screens and paper."""
     for rule in ("color-scheme:light dark", "@media (prefers-color-scheme:dark)", "@media print", "max-width:600px"):
         assert rule in STYLE
     assert STYLE.count("{") == STYLE.count("}")
@@ -163,17 +165,17 @@ def test_light_dark_and_print() -> None:
     assert all(f"{name}:" in dark.split("}}")[0] for name in used)
 
 
-def test_plan_says_what_matters_first() -> None:
-    """Verdict, what is in the way and what will be rejected stand before the figures by collection."""
+def test_plan_shows_blockers_first() -> None:
+    """Verdict, blockers and rejected documents come before the figures by collection."""
     text = Reader(render_page(content_of_plan(make_plan(["users"], [make_finding()], blocking=["too old"])))).text
-    places = [text.index(part) for part in ("cannot run: 1 blocker", "too old", "Rejected, and why", "Collections")]
+    places = [text.index(part) for part in ("cannot run: 1 blocker", "too old", "Rejected documents", "Collections")]
     assert places == sorted(places)
-    for part in ("12 s", "1.0 GB", "7 of 10 documents", "what it belongs to is gone", "users.a[]", "30.0 %"):
+    for part in ("12 s", "1.0 GB", "7 of 10 documents", REASONS["orphan"], "users.a[]", "30.0 %"):
         assert part in text
 
 
-def test_one_code_may_be_finding_and_reason() -> None:
-    """`too_long` is a finding where the text was cut and a reason where the document went: both are told."""
+def test_code_can_be_finding_and_reason() -> None:
+    """`too_long` is a finding if the text was cut and a reason if the document was rejected: both are shown."""
     content = content_of_plan(make_plan(["a"], [make_finding("too_long"), make_finding("too_long", "warning", 5)]))
     assert [(each["severity"], each["count"]) for each in (*content["rejects"], *content["findings"])] == [
         ("reject", 2),
@@ -181,82 +183,82 @@ def test_one_code_may_be_finding_and_reason() -> None:
     ]
 
 
-def test_examples_say_whether_they_are_all() -> None:
-    """Three examples of two findings are all there are; of nine they are the first."""
+def test_examples_show_whether_they_are_complete() -> None:
+    """Three examples for two findings are complete; for nine findings they are the first three."""
     content = content_of_plan(make_plan(["a"], [make_finding(count=2), make_finding("defaulted", "info", 9)]))
-    assert [each["spots"][0]["complete"] for each in (*content["rejects"], *content["findings"])] == [True, False]
+    assert [each["occurrences"][0]["complete"] for each in (*content["rejects"], *content["findings"])] == [True, False]
     assert render_page(content).count("(the first 3)") == 1
 
 
 def test_empty_source() -> None:
-    """Nothing to migrate is a page, too."""
+    """A plan without collections renders."""
     plan = make_plan(["a"], [], blocking=[], tables={}, source={"collections": [], "left_out": {}})
     content = content_of_plan(plan)
-    assert content["level"] == "good"
+    assert content["rating"] == "good"
     assert draw_flow(content["collections"]) == ""
     Reader(render_page(content))
 
 
 @pytest.mark.parametrize("lacking", ["source", "estimate", "blocking", "steps"])
 def test_incomplete_plan(lacking: str) -> None:
-    """A file that is a plan in name only is refused with a remedy, not with a traceback."""
+    """An incomplete plan is refused with a hint, not with a traceback."""
     plan = make_plan(["a"], [])
     del plan[lacking]
-    with pytest.raises(UsageError, match="not complete"):
+    with pytest.raises(UsageError, match="incomplete"):
         content_of_plan(plan)
 
 
-def test_secrets_are_masked_by_value() -> None:
-    """Masking goes value by value, names too, and leaves figures and shape alone."""
+def test_secrets_are_redacted() -> None:
+    """Redaction covers all values and names, and keeps figures and structure."""
     content = content_of_plan(make_plan(["hunter2"], [make_finding(example="hunter2")]))
-    masked = mask_content(content, lambda text: text.replace("hunter2", "***"))
-    assert "hunter2" not in render_page(masked)
-    assert masked["figures"] == content["figures"]
+    redacted = redact_content(content, lambda text: text.replace("hunter2", "***"))
+    assert "hunter2" not in render_page(redacted)
+    assert redacted["figures"] == content["figures"]
 
 
 @pytest.mark.parametrize(
-    ("status", "loaded", "level", "said"),
+    ("status", "loaded", "rating", "phrase"),
     [
-        ("done", 10, "good", "no document is lost"),
-        ("stopped", 10, "warning", "not done"),
-        ("running", 10, "warning", "under way"),
-        ("done", 9, "bad", "do not add up: 1 "),
+        ("done", 10, "good", "all documents accounted for"),
+        ("stopped", 10, "warning", "not complete"),
+        ("running", 10, "warning", "running or was interrupted"),
+        ("done", 9, "bad", "does not account for 1 "),
     ],
 )
-def test_verdict_of_a_run(status: str, loaded: int, level: str, said: str) -> None:
-    """A run is good only if it is done and every document is accounted for."""
+def test_verdict_of_a_run(status: str, loaded: int, rating: str, phrase: str) -> None:
+    """A run is good only if it is complete and all documents are accounted for."""
     totals = {"documents": 10, "bytes": 1, "loaded": loaded, "rejected": 0, "archived": 0}
     judged = judge_run(status, totals, 3)
-    assert judged[0] == level
-    assert said in judged[1]
+    assert judged[0] == rating
+    assert phrase in judged[1]
 
 
-def test_flow_joins_what_is_small() -> None:
-    """Many collections do not make many ribbons: the smaller ones share one, and nothing is left out of the sums."""
+def test_flow_merges_small_collections() -> None:
+    """Small collections share one ribbon, and the sums are complete."""
     content = content_of_plan(make_plan([f"c{number}" for number in range(40)], []))
     drawn = draw_flow(content["collections"])
     assert "28 smaller" in drawn
     assert drawn.count("<path") == 13 * 3
-    assert ">80<" in drawn  # rejected, all together
+    assert ">80<" in drawn  # rejected in total
 
 
 @pytest.mark.parametrize(
     ("part", "whole", "shown"),
     [(0, 9, "0 %"), (9, 9, "100 %"), (1, 10**6, "0.1 %"), (999_999, 10**6, "99.9 %"), (0, 0, "0 %")],
 )
-def test_shares_do_not_round_to_all_or_none(part: int, whole: int, shown: str) -> None:
-    """One missing in a million is not 100 per cent."""
+def test_shares_do_not_round_to_0_or_100(part: int, whole: int, shown: str) -> None:
+    """999,999 of a million is not 100 %."""
     assert format_share(part, whole) == shown
 
 
 @pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (5e13, "50.0 TB")])
 def test_sizes(size: float, shown: str) -> None:
-    """Sizes are in the unit that fits."""
+    """Sizes use the appropriate unit."""
     assert format_size(size) == shown
 
 
-def test_a_page_replaces_only_a_page(tmp_path: Path) -> None:
-    """An earlier report is replaced; any other file, and a folder, is left alone."""
+def test_page_overwrites_only_pages(tmp_path: Path) -> None:
+    """An earlier report is overwritten; any other file or folder is not."""
     path, other = tmp_path / "report.html", tmp_path / "notes.html"
     page = render_page(content_of_plan(make_plan(["a"], [])))
     save_page(path, page)

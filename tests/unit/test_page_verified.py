@@ -1,4 +1,4 @@
-"""The page on a verification: differences first, whoever wrote them, and nothing of them as markup."""
+"""The page on a verification: differences first, no markup injection."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Any
 import pytest
 
 from migrator.errors import UsageError
-from migrator.report.content import content_of_plan
 from migrator.report.page import render_page
+from migrator.report.plan_content import content_of_plan
 from migrator.report.verification_content import attach, content_of_verify, read_verification
 from tests.unit.test_page import NASTY, Reader, make_plan
 
 
 def make_check(check: str, differences: int = 0, **more: Any) -> dict[str, Any]:
-    told = {"expected": 1234, "actual": 1234 - differences, "ok": not differences, "differences": differences}
-    return {"check": check, "table": "messages", "examples": [], **told, **more}
+    values = {"expected": 1234, "actual": 1234 - differences, "ok": not differences, "differences": differences}
+    return {"check": check, "table": "messages", "examples": [], **values, **more}
 
 
 def make_report(*checks: dict[str, Any]) -> dict[str, Any]:
-    """What `verify --json` prints."""
+    """Return the output of `verify --json`."""
     ok = all(check["ok"] for check in checks)
     return {"ok": ok, "level": "rows", "checks": list(checks), "collections": {}, "seconds": 2.5}
 
 
-def test_no_difference_is_said_first() -> None:
-    """A clean verification is good news in one sentence, with its checks on demand."""
+def test_verdict_without_differences() -> None:
+    """A verification without differences shows its verdict, and its checks on demand."""
     content = content_of_verify(make_report(make_check("rows"), make_check("rows"), make_check("tenant")))
     text = Reader(render_page(content)).text
-    assert content["level"] == "good"
-    assert "Verified: no difference in 3 checks." in text
-    assert "every row mapped again and compared" in text
+    assert content["rating"] == "good"
+    assert "Verified: no differences in 3 checks." in text
+    assert "every row is compared with the source" in text
     assert "1,234" in text
 
 
-def test_differences_come_before_what_agrees() -> None:
-    """What failed stands first, unfolded, with its examples and how many more there are."""
-    examples = ["row 7: title differs", {"row": "8", "column": "title", "fault": "target changed since", "note": None}]
+def test_failed_checks_come_first() -> None:
+    """Failed checks come first, open, with examples and the number of further differences."""
+    examples = ["row 7: title differs", {"row": "8", "column": "title", "fault": "target", "note": None}]
     report = make_report(make_check("tenant"), make_check("rows", 17, examples=examples))
     page = render_page(content_of_verify(report))
     text = Reader(page).text
-    assert "Verification found 17 differences; 1 of 2 checks failed." in text
-    places = [text.index(part) for part in ("does not agree", "row 7: title", "and 15 more", "What agrees", "tenant")]
+    assert "Verification found 17 differences: 1 of 2 checks failed." in text
+    places = [text.index(part) for part in ("Failed checks", "row 7: title", "and 15 more", "Passed checks", "tenant")]
     assert places == sorted(places)
-    assert "row: 8; column: title; fault: target changed since" in text
+    assert "row: 8; column: title; fault: target" in text
     assert page.count("<details open>") == 1
 
 
-def test_examples_full_of_markup_stay_text() -> None:
-    """Values that `verify --show-values` spells out are text and nothing else."""
+def test_markup_in_examples_is_escaped() -> None:
+    """Values from `verify --show-values` are text, never markup."""
     check = make_check(NASTY, 1, table=NASTY, expected=NASTY, actual=[NASTY], examples=[NASTY, {NASTY: NASTY}])
     read = Reader(render_page(content_of_verify(make_report(check, make_check(NASTY, table=NASTY)))))
     assert not {tag for tag, _ in read.elements} & {"script", "img", "b-odd", "iframe"}
@@ -58,18 +58,18 @@ def test_examples_full_of_markup_stay_text() -> None:
     assert read.text.count(NASTY) >= 7
 
 
-def test_a_run_with_differences_is_bad() -> None:
-    """A difference outweighs whatever else the page says; none leaves the verdict as it is."""
+def test_run_with_differences_is_bad() -> None:
+    """A difference changes the verdict of the page; without one the verdict stays."""
     content = content_of_plan(make_plan(["users"], [], blocking=[]))
     worse, same = (attach(content, make_report(make_check("rows", n))) for n in (3, 0))
-    assert (worse["level"], same["level"]) == ("bad", "warning")
+    assert (worse["rating"], same["rating"]) == ("bad", "warning")
     assert worse["verdict"].startswith("Verification found 3 differences")
     assert same["verdict"] == content["verdict"]
-    assert "Verified: no difference" in Reader(render_page(same)).text
+    assert "Verified: no differences" in Reader(render_page(same)).text
 
 
-def test_many_differences_stay_quick() -> None:
-    """Ten thousand failed checks are made and read; only the first are unfolded."""
+def test_many_differences_render_fast() -> None:
+    """Of ten thousand failed checks only the first are open."""
     checks = [make_check(f"check {number % 7}", 2, examples=["a", "b"]) for number in range(10_000)]
     page = render_page(content_of_verify(make_report(*checks)))
     assert page.count("<details open>") == 12
@@ -77,8 +77,8 @@ def test_many_differences_stay_quick() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"checks": {}}', '{"fingerprints": {}}'])
-def test_a_file_that_is_no_verification(tmp_path: Path, text: str) -> None:
-    """Any other file is refused with a remedy."""
+def test_other_file_is_refused(tmp_path: Path, text: str) -> None:
+    """Any other file is refused with a hint."""
     (tmp_path / "verify.json").write_text(text, encoding="utf-8")
     for name in ("verify.json", "none.json"):
         with pytest.raises(UsageError) as raised:
@@ -87,9 +87,9 @@ def test_a_file_that_is_no_verification(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["ok", "level", "seconds"])
-def test_an_incomplete_verification(lacking: str) -> None:
-    """What is a verification in name only is refused, not a traceback."""
+def test_incomplete_verification(lacking: str) -> None:
+    """An incomplete verification is refused, without a traceback."""
     report = json.loads(json.dumps(make_report(make_check("rows"))))
     del report[lacking]
-    with pytest.raises(UsageError, match="not complete"):
+    with pytest.raises(UsageError, match="incomplete"):
         content_of_verify(report)
