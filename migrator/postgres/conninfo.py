@@ -1,8 +1,12 @@
-"""Connection strings and failed connections in words."""
+"""Connection strings: parse them, name a database in output, and explain a failed connection attempt.
+
+Not here: errors on an open connection (`errors.py`).
+"""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -10,80 +14,98 @@ from psycopg.conninfo import conninfo_to_dict
 from migrator.errors import TargetError, UsageError
 from migrator.masking import Secrets
 
-# libpq gives no SQLSTATE for a failed connection, only its text: (pattern, what it means, what to do).
-_CAUSES: tuple[tuple[str, str, str], ...] = (
-    (
+
+class _Cause(NamedTuple):
+    """`pattern` recognizes the text of libpq or the server. `transient`: a later attempt may succeed."""
+
+    pattern: str
+    cause: str
+    remedy: str
+    transient: bool = False
+
+
+# For a failed connection attempt, libpq gives a text only, no SQLSTATE. The first match wins.
+_CAUSES = (
+    _Cause(
         r"failed to resolve host|could not translate host name|Name or service not known",
-        "the host is unknown",
-        "check the host's name in target.url",
+        "unknown host",
+        "Check the host name in target.url.",
     ),
-    (
+    _Cause(
         r"no password supplied|password authentication failed|authentication failed",
-        "user or password is wrong",
-        "check both in target.url; write special characters of the password as %XX",
+        "authentication failed",
+        "Check user and password in target.url. Write special characters of the password as %XX.",
     ),
-    (r"role .* does not exist", "the user does not exist", "create the role, or name another one in target.url"),
-    (r"database .* does not exist", "the database does not exist", "create it with createdb, or name another one"),
-    (
+    _Cause(r"role .* does not exist", "the user does not exist", "Create the role, or use another one in target.url."),
+    _Cause(
+        r"database .* does not exist",
+        "the database does not exist",
+        "Create it with createdb, or use another one in target.url.",
+    ),
+    _Cause(
         r"no encryption|SSL off|SSL connection is required|requires? (SSL|TLS|encryption)",
-        "the server wants TLS",
-        "add ?sslmode=require to target.url",
+        "the server requires TLS",
+        "Add ?sslmode=require to target.url.",
     ),
-    (
+    _Cause(
         r"server does not support SSL",
-        "the server has no TLS",
-        "take sslmode out of target.url, if the network allows that",
+        "the server does not support TLS",
+        "Remove sslmode from target.url, if the network is trusted.",
     ),
-    (
+    _Cause(
         r"certificate|SSL error",
-        "TLS could not be established",
-        "check sslmode, sslrootcert and the server's certificate",
+        "the TLS handshake failed",
+        "Check sslmode and sslrootcert in target.url, and the certificate of the server.",
     ),
-    (r"no pg_hba\.conf entry", "the server lets nobody in from here", "add this host to the server's pg_hba.conf"),
-    (
+    _Cause(
+        r"no pg_hba\.conf entry",
+        "the server does not accept connections from this host",
+        "Add this host to pg_hba.conf on the server.",
+    ),
+    _Cause(
         r"timeout expired|timed out|No route to host|[Nn]etwork is unreachable",
-        "no answer in time",
-        "check host, port and firewall; ?connect_timeout=SECONDS in target.url waits longer",
+        "connection timed out",
+        "Check host, port and firewall. ?connect_timeout=SECONDS in target.url sets a longer timeout.",
+        transient=True,
     ),
-    (
+    _Cause(
         r"Connection refused|No such file or directory|Connection reset|closed the connection unexpectedly",
-        "the connection was refused",
-        "is PostgreSQL running there, and is the port right?",
+        "connection refused",
+        "Check that PostgreSQL is running, and check host and port in target.url.",
+        transient=True,
     ),
-    (
+    _Cause(
         r"too many (clients|connections)|remaining connection slots",
-        "the server has no connection left",
-        "close other connections, or lower engine.workers",
+        "the server has no free connection",
+        "Close other connections, or lower engine.workers.",
+        transient=True,
     ),
-    (
+    _Cause(
         r"starting up|shutting down|recovery mode|not yet accepting",
-        "the server is starting or stopping",
-        "try again in a minute",
+        "the server is starting up or shutting down",
+        "Retry in a minute.",
+        transient=True,
     ),
 )
 
 
-_PASSING = {
-    "no answer in time",
-    "the connection was refused",
-    "the server has no connection left",
-    "the server is starting or stopping",
-}
-
-
 def parse_url(url: str, secrets: Secrets, key: str = "target.url") -> dict[str, str]:
-    """libpq's parameters in a URL. Raises `UsageError`; `key` is what to call it in migrate.toml."""
+    """Return the libpq parameters in a URL. `key` is its name in migrate.toml.
+
+    Raises:
+        UsageError: the URL is not a valid connection string.
+    """
     try:
         return {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError as error:
-        # What libpq quotes may be the rest of a password with bare special characters.
-        said = secrets.mask(str(error).partition('"')[0].strip(" :"))
-        hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require, special characters as %XX"
-        raise UsageError(f"{key} is no connection string: {said}", hint) from None
+        # The text that libpq quotes can be part of a password with unescaped special characters.
+        reason = secrets.mask(str(error).partition('"')[0].strip(" :"))
+        hint = "Write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require, special characters as %XX."
+        raise UsageError(f"{key} is not a valid connection string: {reason}", hint) from None
 
 
 def label_of(parts: dict[str, str]) -> str:
-    """How to name a database in output."""
+    """Return the name of a database for output, without secrets."""
     user = f"{parts['user']}@" if "user" in parts else ""
     port = f":{parts['port']}" if "port" in parts else ""
     return f"postgresql://{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', parts.get('user', ''))}"
@@ -92,11 +114,12 @@ def label_of(parts: dict[str, str]) -> str:
 def explain_connection_error(
     error: psycopg.Error, label: str, secrets: Secrets, key: str = "target.url"
 ) -> TargetError:
-    """Why there is no connection, in words without secrets; `key` is what to correct in migrate.toml."""
+    """Return cause and remedy of a failed connection attempt, without secrets. `key` is the setting to correct."""
     text = secrets.mask(" ".join(str(error).split()))
-    for pattern, cause, remedy in _CAUSES:
-        if re.search(pattern, text):
-            failure = TargetError(f"cannot connect to {label}: {cause} ({text})", remedy.replace("target.url", key))
-            failure.transient = cause in _PASSING
+    for known in _CAUSES:
+        if re.search(known.pattern, text):
+            remedy = known.remedy.replace("target.url", key)
+            failure = TargetError(f"cannot connect to {label}: {known.cause} ({text})", remedy)
+            failure.transient = known.transient
             return failure
-    return TargetError(f"cannot connect to {label}: {text}", f"check {key}, and the server's log")
+    return TargetError(f"cannot connect to {label}: {text}", f"Check {key} and the log of the server.")

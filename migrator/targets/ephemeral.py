@@ -1,4 +1,4 @@
-"""Throw-away databases to rehearse in: an embedded server in a temporary folder, or a database beside the target."""
+"""Temporary databases for dry runs: an embedded server in a temporary folder, or a database on the target server."""
 
 from __future__ import annotations
 
@@ -19,55 +19,57 @@ from migrator.targets.base import Connection, Target
 from migrator.targets.embedded import SETTINGS, EmbeddedTarget
 from migrator.targets.server import ServerTarget
 
-# Nothing here has to outlive a crash.
-_CARELESS = {**SETTINGS, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-PREFIX = "migrate_rehearsal_"
+# No data has to survive a crash.
+_FAST_SETTINGS = {**SETTINGS, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+PREFIX = "migrate_dry_run_"
 
 
 @contextmanager
 def ephemeral_target(*, production_settings: bool = False) -> Iterator[Target]:
-    """An empty embedded database that lives as long as the `with` block, whatever ends it.
+    """Open an empty embedded database and delete it at the end of the block.
 
-    `production_settings`: with the settings of an embedded target, for who wants to know how long that takes.
+    `production_settings`: with the durability settings of an embedded target, to measure realistic durations.
     """
     with ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="migrate-scratch-"))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        target = EmbeddedTarget(
-            folder / "postgres", settings=SETTINGS if production_settings else _CARELESS, durable=False
-        )
+        settings = SETTINGS if production_settings else _FAST_SETTINGS
+        target = EmbeddedTarget(folder / "postgres", settings=settings, durable=False)
         undo.callback(target.close)
         yield target
 
 
 @contextmanager
 def ephemeral_database(target: Target) -> Iterator[Target]:
-    """An empty database on the target's own server, dropped at the end; those of killed rehearsals go, too.
+    """Create an empty database on the server of `target` and drop it at the end of the block.
 
-    Raises `TargetError` where the target's role may not make databases.
+    Databases that killed dry runs left behind are dropped, too.
+
+    Raises:
+        TargetError: the role of the target may not create databases.
     """
     name = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
     with closing(target.connect()) as connection:
-        drop_left_over(connection)
+        drop_abandoned(connection)
         try:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         except psycopg.errors.InsufficientPrivilege as error:
             raise TargetError(
-                f"the target's role may not make a database to rehearse in: {error.diag.message_primary}",
-                hint="ALTER ROLE … CREATEDB, or rehearse in an embedded PostgreSQL (--rehearse-in embedded).",
+                f"the target role may not create a database for the dry run: {error.diag.message_primary}",
+                hint="Run ALTER ROLE … CREATEDB, or use an embedded PostgreSQL: --rehearse-in embedded.",
             ) from error
         try:
-            beside = ServerTarget(make_conninfo(target.dsn, dbname=name))
-            with closing(beside.connect()):  # while it is in use nobody takes it for left over
-                yield beside
+            database = ServerTarget(make_conninfo(target.dsn, dbname=name))
+            with closing(database.connect()):  # `drop_abandoned` skips a database with a connection
+                yield database
         finally:
-            # The session above may have been what failed.
+            # A new connection, because the one above may be lost.
             with closing(target.connect()) as again:
                 again.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def drop_left_over(connection: Connection) -> None:
-    """Databases of rehearsals that were killed: nobody is connected to them."""
+def drop_abandoned(connection: Connection) -> None:
+    """Drop the databases of killed dry runs: those without a connection."""
     query = (
         "SELECT datname FROM pg_database d WHERE starts_with(datname, %s) AND pg_has_role(datdba, 'MEMBER')"
         " AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)"

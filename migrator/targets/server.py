@@ -1,6 +1,6 @@
-"""A PostgreSQL server reached by URL: connecting, and what went wrong in words when it does not work.
+"""A PostgreSQL server reached by URL: connections to it.
 
-Not here: starting a server (embedded.py).
+Not here: starting a server (`embedded.py`), the texts for failed connections (`postgres/conninfo.py`).
 """
 
 from __future__ import annotations
@@ -21,34 +21,39 @@ _SECRET = frozenset(
     option.keyword.decode()
     for option in pq.Conninfo.get_defaults()
     if option.dispchar == b"*" or option.keyword.startswith(b"scram_")
-)  # libpq's own word on what is not to be shown, but for the keys that stand for a password
-WORKER = "migrate worker"  # such sessions work for whoever holds the lock (lock.py)
+)  # options that libpq marks as secret, and the SCRAM keys, which are as good as a password
+WORKER = "migrate worker"  # application_name of the sessions that work for the process with the lock (state/lock.py)
 _CONNECT_TIMEOUT = 10  # seconds, unless the URL says otherwise
 
-# A role or database may have settings of its own (ALTER ROLE … SET) that end a long COPY or index build. They are set
-# after connecting and not as startup parameters, which PgBouncer refuses.
+# Settings of the role or database (ALTER ROLE … SET) could cancel a long COPY or index build, so each session sets its
+# own. It does so after connecting, because PgBouncer refuses startup parameters.
 _SESSION = """
     SELECT set_config(name, value, false)
     FROM (VALUES ('TimeZone', 'UTC'), ('statement_timeout', '0'), ('lock_timeout', '0'),
                  ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
-                 -- The server, too, has to notice that we are gone: its sessions hold locks.
+                 -- The server must notice a lost client, too: its session holds locks.
                  ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6'),
                  ('tcp_user_timeout', '120000')) AS wanted (name, value)
     WHERE name IN (SELECT s.name FROM pg_settings AS s)
 """
 
 
-# A network that stalls is noticed after some two minutes instead of hours; libpq ignores these on a socket.
-_STALLED = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6", "tcp_user_timeout": "120000"}
+# Detect a stalled network after about two minutes instead of hours. libpq ignores these options on a Unix socket.
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
+}
 
 
 class ServerTarget:
-    """A database on a server. Nothing is kept open between connections."""
+    """A database on a server. It keeps no connection open."""
 
     def __init__(self, url: str) -> None:
         self._secrets = Secrets(url_secrets(url))
         self._parts = parse_url(url, self._secrets)
-        self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | _STALLED | self._parts)
+        self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | _KEEPALIVE | self._parts)
         self.label = label_of(self._parts)
 
     def __repr__(self) -> str:
@@ -58,7 +63,7 @@ class ServerTarget:
         return open_connection(self.dsn, self.label, self._secrets)
 
     def psql_command(self) -> list[str]:
-        # There is no variable for the passphrase of `sslkey`: where one is needed psql asks for it.
+        # libpq has no environment variable for the passphrase of `sslkey`; psql prompts for it.
         public = {key: value for key, value in self._parts.items() if key not in _SECRET}
         return [_find_psql(), make_conninfo("", **public)]
 
@@ -66,11 +71,11 @@ class ServerTarget:
         return {"PGPASSWORD": self._parts["password"]} if "password" in self._parts else {}
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: this target starts nothing."""
 
 
 def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
-    """Connects as `Target.connect` promises; whatever goes wrong becomes a `TargetError` without secrets."""
+    """Return a connection as `Target.connect` defines it. All errors become a `TargetError` without secrets."""
     try:
         connection = psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
     except psycopg.Error as error:
@@ -89,7 +94,7 @@ def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate
 
 
 def connect_worker(dsn: str) -> Connection:
-    """A further connection to a target that is known by its `dsn`."""
+    """Return a connection of a worker to the target with this `dsn`."""
     parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
     secrets = Secrets(parts[key] for key in _SECRET if key in parts)
     return open_connection(dsn, label_of(parts), secrets, WORKER)
@@ -98,12 +103,12 @@ def connect_worker(dsn: str) -> Connection:
 def _check_version(connection: Connection, label: str) -> None:
     found = connection.info.server_version // 10_000
     if found < OLDEST_VERSION:
-        message = f"{label} runs PostgreSQL {found}; migrate needs {OLDEST_VERSION} or later"
-        raise TargetError(message, "upgrade the server, or name another one in target.url")
+        message = f"{label} runs PostgreSQL {found}; the oldest supported version is {OLDEST_VERSION}"
+        raise TargetError(message, "Upgrade the server, or use another one in target.url.")
 
 
 def _find_psql() -> str:
-    """The machine's psql, else the bundled one: it talks to servers of any version."""
-    from migrator.targets.bundled import program_path  # on demand, see open_target
+    """Return the path of psql on this machine, else of the bundled one, which supports servers of any version."""
+    from migrator.targets.bundled import program_path  # imported on demand, see `open_target`
 
     return shutil.which("psql") or str(program_path("psql"))

@@ -1,8 +1,9 @@
-"""Against networks that stall without a word: whoever waits long for an answer asks the server, on another connection,
-whether it is at work on it at all. If not, the waiting connection is cut, which is an error like any lost connection.
+"""Detects connections that wait for an answer that will not come, and shuts them down.
 
-TCP notices some stalls by itself (server.py sets its timeouts), but none where a proxy, a tunnel or a load balancer
-goes on answering for what is behind it. A statement may take hours (an index), so no time limit can tell.
+TCP notices some stalled networks by itself (`server.py` sets its timeouts), but not if a proxy, tunnel or load balancer
+still answers for the server behind it. A timeout cannot decide, because a statement can take hours. So when a
+connection has waited long, the watchdog asks the server over another connection whether the session is working. If it
+is not, the watchdog shuts the waiting connection down, and its user gets the error of a lost connection.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 Connection = psycopg.Connection[Any]
-POLL = 5.0  # seconds
+POLL = 5.0  # seconds between two looks at all connections
 LONG = 60.0  # seconds of one wait after which the server is asked
-ANSWERS = 20.0  # seconds in which it answers that
-STILL = 30.0  # seconds in which something changes, where we wait for the server and the server for us
+ANSWERS = 20.0  # seconds in which the server must answer
+STILL = 30.0  # seconds without any change while client and server wait for each other
 
-# What is going on there: not all columns are for everybody to see, but those of one's own role are.
+# A role may read these columns for sessions of the same role.
 _SESSION = """
     SELECT a.state, a.wait_event, a.state_change::text, c.bytes_processed
       FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c USING (pid) WHERE a.pid = %s
@@ -36,7 +37,7 @@ Probe = tuple[Any, ...] | None
 
 @dataclass
 class Watched:
-    """A connection, how to ask about it, since when it waits, and the latest answer with its moment."""
+    """A connection, the start of its current wait, and the latest answer of the server about it with the time."""
 
     connection: weakref.ref[Connection]
     dsn: str
@@ -46,7 +47,7 @@ class Watched:
 
 
 class Watchdog:
-    """Watches the connections of this process, from a thread that starts with the first of them."""
+    """Watches the connections of this process in a thread that starts with the first connection."""
 
     def __init__(self) -> None:
         self._watched: list[Watched] = []
@@ -54,7 +55,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, connection: Connection, dsn: str) -> None:
-        """From now on, until it is closed. Connections over a socket of this machine need no watching."""
+        """Watch a connection until it is closed. Connections over a Unix socket need no watchdog."""
         if connection.info.host.startswith("/"):
             return
         with self._lock:
@@ -71,16 +72,16 @@ class Watchdog:
                 watched = list(self._watched)
             for each in watched:
                 connection = each.connection()
-                if connection is not None and look_after(each, connection, time.monotonic()):
-                    cut(connection)
+                if connection is not None and is_stalled(each, connection, time.monotonic()):
+                    shut_down(connection)
 
 
 def is_open(connection: Connection | None) -> bool:
     return connection is not None and not connection.closed
 
 
-def look_after(watched: Watched, connection: Connection, now: float) -> bool:
-    """Whether a connection waits for what will not come."""
+def is_stalled(watched: Watched, connection: Connection, now: float) -> bool:
+    """Return whether a connection waits for an answer that will not come."""
     if connection.pgconn.transaction_status != TransactionStatus.ACTIVE or is_readable(connection):
         watched.since = None
         return False
@@ -88,31 +89,36 @@ def look_after(watched: Watched, connection: Connection, now: float) -> bool:
     if now - watched.since < LONG:
         return False
     try:
-        answer = ask(watched.dsn, connection.info.backend_pid)
+        answer = ask_server(watched.dsn, connection.info.backend_pid)
     except TimeoutError:
         return True
     except psycopg.Error:
-        return False  # what is wrong with the server, the connection itself will find out
+        return False  # the connection itself will report the problem of the server
     if answer is None:
-        return True  # the session has ended, and that was not heard here
+        return True  # the session has ended, but the connection was not notified
     if answer != watched.answer:
         watched.answer, watched.answered = answer, now
-    return waits_for_us(answer) and now - watched.answered >= STILL
+    return waits_for_client(answer) and now - watched.answered >= STILL
 
 
-def waits_for_us(answer: tuple[Any, ...]) -> bool:
-    """Whether the server has nothing to do: it waits for a statement, or for the data of one."""
+def waits_for_client(answer: tuple[Any, ...]) -> bool:
+    """Return whether the server waits for a statement, or for the data of one."""
     state, event, *_ = answer
     return state in ("idle", "idle in transaction", "idle in transaction (aborted)") or (
         state == "active" and event == "ClientRead"
     )
 
 
-def ask(dsn: str, pid: int) -> Probe:
-    """What the server says about a session; None where there is none. Raises `TimeoutError`, psycopg's errors."""
+def ask_server(dsn: str, pid: int) -> Probe:
+    """Return what the server shows about a session; None if there is no such session.
+
+    Raises:
+        TimeoutError: no answer within `ANSWERS` seconds.
+        psycopg.Error: the query failed.
+    """
     found: list[Probe | psycopg.Error] = []
 
-    def go() -> None:
+    def query() -> None:
         try:
             with psycopg.connect(dsn, autocommit=True, application_name="migrate watchdog") as connection:
                 found.append(connection.execute(_SESSION, (pid,)).fetchone())
@@ -121,7 +127,7 @@ def ask(dsn: str, pid: int) -> Probe:
         except psycopg.Error as error:
             found.append(error)
 
-    thread = threading.Thread(target=go, name="watchdog query", daemon=True)
+    thread = threading.Thread(target=query, name="watchdog query", daemon=True)
     thread.start()
     thread.join(ANSWERS)
     if not found:
@@ -132,14 +138,14 @@ def ask(dsn: str, pid: int) -> Probe:
 
 
 def is_readable(connection: Connection) -> bool:
-    """Whether something has come that we have not read yet: then we are the ones who are busy."""
+    """Return whether data has arrived that this process has not read yet: then the process is busy, not waiting."""
     with suppress(OSError, ValueError, psycopg.Error):
         return bool(select.select([connection.pgconn.socket], [], [], 0)[0])
     return True
 
 
-def cut(connection: Connection) -> None:
-    """Whoever waits there gets an error."""
+def shut_down(connection: Connection) -> None:
+    """Shut the socket down: the waiting thread gets an error."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:
         end.shutdown(socket.SHUT_RDWR)
 

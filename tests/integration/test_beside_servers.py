@@ -254,7 +254,7 @@ def test_what_is_not_there_is_said(database: str, reader: str, tmp_path: Path) -
         ({"chunks": {"url": "files:nowhere"}}, 7, "is not a folder"),
     ]
     if _passwords_count(reader, wrong):
-        cases.append(({"recordings": {"url": wrong}}, 7, "user or password is wrong"))
+        cases.append(({"recordings": {"url": wrong}}, 7, "authentication failed"))
     for settings, code, words in cases:
         config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, settings)
         for command in ("plan", "run"):

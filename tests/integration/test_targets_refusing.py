@@ -25,24 +25,24 @@ def failure(url: str) -> TargetError:
 def test_refused() -> None:
     """A port nobody listens on."""
     error = failure("postgresql://app:s3cr3t-word@127.0.0.1:1/db")
-    assert "the connection was refused" in error.message
+    assert "connection refused" in error.message
     assert "postgresql://app@127.0.0.1:1/db" in error.message
     assert "s3cr3t" not in error.message
 
 
 def test_unknown_host() -> None:
     """A host without an address."""
-    assert "the host is unknown" in failure("postgresql://app@no-such-host.invalid/db").message
+    assert "unknown host" in failure("postgresql://app@no-such-host.invalid/db").message
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", no encryption', "the server wants TLS"),
-        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", SSL encryption', "lets nobody in"),
-        ('password authentication failed for user "app"', "user or password is wrong"),
-        ("sorry, too many clients already", "no connection left"),
-        ("the database system is starting up", "starting or stopping"),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", no encryption', "the server requires TLS"),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", SSL encryption', "does not accept connections from this host"),
+        ('password authentication failed for user "app"', "authentication failed"),
+        ("sorry, too many clients already", "no free connection"),
+        ("the database system is starting up", "starting up or shutting down"),
         ("something never heard of", "something never heard of"),
     ],
 )
@@ -61,28 +61,28 @@ def test_too_old_a_server() -> None:
     )
     with pretend_server(packets + packet(b"Z", b"I")) as port:
         error = failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=disable")
-    assert "runs PostgreSQL 13; migrate needs 14" in error.message
+    assert "runs PostgreSQL 13; the oldest supported version is 14" in error.message
 
 
 def test_no_tls_at_the_server() -> None:
     """A URL that insists on TLS, and a server that has none."""
     with pretend_server(b"N") as port:
-        assert "has no TLS" in failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=require").message
+        assert "does not support TLS" in failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=require").message
 
 
 def test_a_silent_server() -> None:
     """A server that accepts and never answers ends in a timeout."""
     with pretend_server(b"") as port:
         error = failure(f"postgresql://app@127.0.0.1:{port}/db?sslmode=disable&connect_timeout=2")
-    assert "no answer in time" in error.message
+    assert "connection timed out" in error.message
 
 
 def test_a_url_that_is_none() -> None:
     """What libpq cannot read is a matter of configuration, and its password stays hidden."""
-    with pytest.raises(UsageError, match="no connection string") as caught:
+    with pytest.raises(UsageError, match="not a valid connection string") as caught:
         open_target("postgresql://app:s3cr3t%zz@host/db")
     assert "s3cr3t" not in caught.value.message
-    with pytest.raises(UsageError, match="is no target"):
+    with pytest.raises(UsageError, match="unknown target"):
         open_target("mysql://app@host/db")
 
 

@@ -137,8 +137,8 @@ def test_an_encrypted_connection(server: Server, tmp_path: Path, options: str) -
         ("sslmode=verify-full&sslrootcert={stranger}", "localhost", PASSWORD, "TLS could not be established"),
         ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1", PASSWORD, "TLS could not be established"),
         ("sslmode=verify-full&sslrootcert=/nowhere.pem", "localhost", PASSWORD, "TLS could not be established"),
-        ("sslmode=disable", "localhost", PASSWORD, "the server wants TLS"),
-        ("sslmode=require", "localhost", "not-this-one", "user or password is wrong"),
+        ("sslmode=disable", "localhost", PASSWORD, "the server requires TLS"),
+        ("sslmode=require", "localhost", "not-this-one", "authentication failed"),
         ("sslmode=nonsense", "localhost", PASSWORD, "sslmode"),
     ],
 )
