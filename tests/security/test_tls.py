@@ -134,9 +134,9 @@ def test_an_encrypted_connection(server: Server, tmp_path: Path, options: str) -
 @pytest.mark.parametrize(
     ("options", "host", "password", "said"),
     [
-        ("sslmode=verify-full&sslrootcert={stranger}", "localhost", PASSWORD, "TLS could not be established"),
-        ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1", PASSWORD, "TLS could not be established"),
-        ("sslmode=verify-full&sslrootcert=/nowhere.pem", "localhost", PASSWORD, "TLS could not be established"),
+        ("sslmode=verify-full&sslrootcert={stranger}", "localhost", PASSWORD, "the TLS handshake failed"),
+        ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1", PASSWORD, "the TLS handshake failed"),
+        ("sslmode=verify-full&sslrootcert=/nowhere.pem", "localhost", PASSWORD, "the TLS handshake failed"),
         ("sslmode=disable", "localhost", PASSWORD, "the server requires TLS"),
         ("sslmode=require", "localhost", "not-this-one", "authentication failed"),
         ("sslmode=nonsense", "localhost", PASSWORD, "sslmode"),
