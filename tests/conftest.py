@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+pytest.register_assert_rewrite("tests.scenario_checks")
 IMAGE = "pgvector/pgvector:pg18"
 
 

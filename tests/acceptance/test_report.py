@@ -76,9 +76,10 @@ def test_report_on_a_run(config: Path, tmp_path: Path) -> None:
     figures = {name: content["figures"][name] for name in ("documents", "loaded", "rejected", "archived")}
     assert figures == {"documents": 5, "loaded": 3, "rejected": 1, "archived": 1}
     timeline = content["timeline"]
-    assert [each["name"] for each in timeline["lanes"] if each["kind"] == "load"] == [
-        "load archived collections", "load users", "load conversations",
-    ]  # fmt: skip
+    loaded = [each["name"] for each in timeline["lanes"] if each["kind"] == "load"]
+    # Two workers begin at the same time with what needs no other collection: their order is not fixed.
+    assert sorted(loaded) == ["load archived collections", "load conversations", "load users"]
+    assert loaded.index("load users") < loaded.index("load conversations")
     assert {"schema", "reconcile users", "indexes", "validate foreign keys"} <= {
         each["name"] for each in timeline["lanes"]
     }

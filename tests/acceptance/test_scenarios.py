@@ -1,27 +1,44 @@
-"""Every scenario through its whole life: plan → run → verify → revert → run, with what must come out of it."""
+"""Every scenario: plan → run → verify → revert, with what must come out of it.
+
+Scenarios without settings share a dump with others (tests/packs.py) and run a second time after the revert. The long
+tests run each scenario alone, twice.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tests.conftest import administer, with_database
-from tests.driving import Answer, call, clear, digest_database, dump_database, hurried
-from tests.scenarios import ExpectedRow, Scenario, read_scenario, scenario_names, write_config, write_dump
+from tests.driving import call, clear, digest_database, dump_database, hurried
+from tests.packs import Pack, make_packs
+from tests.scenario_checks import (
+    check_absent,
+    check_outcome,
+    check_own_records,
+    check_plan,
+    check_records,
+    check_rows,
+    check_verified,
+)
+from tests.scenarios import Scenario, read_scenario, scenario_names, write_config, write_dump
 
-KNOWN: dict[str, str] = {}  # scenario → what is not yet as mapping-decisions.md wants it
+PACKS = {scenario.name: pack for pack in make_packs() for scenario in pack.scenarios}
+# Alone in their dump, and yet run a second time after the revert: rows of others, merged accounts, merged recordings.
+RUN_TWICE = ("target-filled", "emails-merged-chain", "recordings-several")
 
-SCENARIOS = [
-    pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=KNOWN[name])] if name in KNOWN else [])
-    for name in scenario_names()
-]
+
+def list_scenarios() -> Iterator[Any]:
+    """Yields the names; scenarios of one pack stay in one test process."""
+    for name in scenario_names():
+        group = f"scenarios-{PACKS[name].number}" if name in PACKS else f"scenario-{name}"
+        yield pytest.param(name, marks=pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="module")
@@ -33,35 +50,78 @@ def place(server_url: str) -> Iterator[str]:
     administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(name: str, place: str, server_url: str, tmp_path: Path) -> None:
-    """What plan foretells happens, is as expected, is proven, can be taken back, and happens again just so."""
-    scenario = read_scenario(name)
+@pytest.fixture(scope="module")
+def migrate_pack(place: str, server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Migrates a pack, once; returns what is wrong with single scenarios, by name."""
+
+    @cache
+    def migrate(number: int) -> dict[str, AssertionError]:
+        pack = make_packs()[number]
+        return migrate_scenario(pack.merge(), place, server_url, tmp_path_factory.mktemp("pack"), pack=pack)
+
+    return migrate
+
+
+@pytest.mark.parametrize("name", list(list_scenarios()))
+def test_scenario(name: str, place: str, server_url: str, migrate_pack: Any, tmp_path: Path) -> None:
+    """The run does what the plan predicts, has the expected result, is verified, and can be reverted."""
+    if name in PACKS:
+        problems = migrate_pack(PACKS[name].number)
+        if name in problems:
+            raise problems[name]
+    else:
+        migrate_scenario(read_scenario(name), place, server_url, tmp_path, twice=name in RUN_TWICE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", scenario_names())
+def test_scenario_alone(name: str, place: str, server_url: str, tmp_path: Path) -> None:
+    """The same with each scenario in a dump of its own; a second run after the revert gives the same database."""
+    migrate_scenario(read_scenario(name), place, server_url, tmp_path)
+
+
+def migrate_scenario(
+    scenario: Scenario, database: str, server_url: str, folder: Path, *, pack: Pack | None = None, twice: bool = True
+) -> dict[str, AssertionError]:
+    """Takes a scenario through its life in an empty database, which is empty again afterwards."""
+    problems: dict[str, AssertionError] = {}
     try:
         with hurried(server_url):
-            live(scenario, place, prepare(scenario, place, tmp_path))
+            config = prepare(scenario, database, folder)
+            before = dump_database(database)
+            check_first_run(scenario, database, config, before)
+            for each in pack.scenarios if pack else ():
+                try:
+                    check_own_records(each, database)
+                except AssertionError as error:
+                    problems[each.name] = error
+            check_reverted(database, config, before, twice=twice)
     finally:
-        clear(place)
+        clear(database)
+    return problems
 
 
-def live(scenario: Scenario, database: str, config: Path) -> None:
-    before = dump_database(database)
+def check_first_run(scenario: Scenario, database: str, config: Path, before: str) -> None:
+    """Plan, run and verification; `before` is how pg_dump sees the database."""
     planned = call("plan", "-c", config, "--json")
     check_plan(scenario, planned)
     assert dump_database(database) == before
-
     outcome = run(config)
     check_outcome(scenario, outcome, planned.json)
     check_records(scenario, database)
     check_rows(database, scenario.expect.rows)
     check_absent(database, scenario.expect.absent)
     check_verified(call("verify", "-c", config, "--level", "roundtrip", "--json"), scenario)
-    first = digest_database(database)
 
+
+def check_reverted(database: str, config: Path, before: str, *, twice: bool) -> None:
+    """The revert restores the database; a second run gives what the first one gave."""
+    first = digest_database(database)
     assert call("revert", "-c", config, "--yes", "--json").code == 0
     assert dump_database(database) == before
-    run(config)
-    assert digest_database(database) == first
+    if twice:
+        run(config)
+        assert digest_database(database) == first
 
 
 def prepare(scenario: Scenario, database: str, folder: Path) -> Path:
@@ -82,75 +142,3 @@ def run(config: Path) -> dict[str, Any]:
     assert answer.code == 0, answer.told
     report: dict[str, Any] = answer.json
     return report
-
-
-def check_plan(scenario: Scenario, planned: Answer) -> None:
-    assert planned.code == (3 if scenario.expect.blockers else 0), planned.told
-    assert planned.json["blockers"] == scenario.expect.blockers
-
-
-def check_outcome(scenario: Scenario, outcome: dict[str, Any], planned: dict[str, Any]) -> None:
-    """Expected, foretold and reported are one; nothing is left over."""
-    reported = {name: pick(counts) for name, counts in outcome["collections"].items()}
-    foretold = {each["name"]: pick(each["predicted"]) for each in planned["source"]["collections"]}
-    assert reported == scenario.expect.outcomes
-    assert {name: counts for name, counts in foretold.items() if name in reported} == reported
-    for name, counts in outcome["collections"].items():
-        read = scenario.beside[name] if name in scenario.beside else len(scenario.documents[name])
-        assert counts["source"] == read == sum(reported[name].values())
-
-
-def pick(counts: dict[str, int]) -> dict[str, int]:
-    return {outcome: counts[outcome] for outcome in ("loaded", "rejected", "archived")}
-
-
-def check_records(scenario: Scenario, database: str) -> None:
-    assert count_records(database, "rejects", "reason") == scenario.expect.rejects
-    assert count_records(database, "findings", "code") == scenario.expect.findings
-
-
-def count_records(database: str, relation: str, column: str) -> dict[str, dict[str, int]]:
-    query = sql.SQL("SELECT collection, {column}, count(*) FROM migrator.{relation} GROUP BY 1, 2").format(
-        column=sql.Identifier(column), relation=sql.Identifier(relation)
-    )
-    found: dict[str, dict[str, int]] = defaultdict(dict)
-    with psycopg.connect(database, autocommit=True) as connection:
-        for collection, name, count in connection.execute(query):
-            found[collection][name] = count
-    return dict(found)
-
-
-def check_rows(database: str, rows: tuple[ExpectedRow, ...]) -> None:
-    """Values are compared as PostgreSQL itself writes them, each cast to its column's type."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        for row in rows:
-            found = connection.execute(*select_columns(connection, row)).fetchone()
-            assert found is not None, f"{row.table} has no row {row.id}"
-            actual, wanted = (dict(zip(row.columns, values, strict=True)) for values in found)
-            assert actual == wanted, f"{row.table} {row.id}"
-
-
-def select_columns(connection: psycopg.Connection[Any], row: ExpectedRow) -> tuple[sql.Composed, dict[str, str | None]]:
-    """One row of two arrays: what there is and what is expected."""
-    types = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass"
-    kinds: dict[str, str] = dict(connection.execute(types, (f"public.{row.table}",)).fetchall())
-    actual = [sql.SQL("{}::text").format(sql.Identifier(name)) for name in row.columns]
-    wanted = [sql.SQL("{}::{}::text").format(sql.Placeholder(n), sql.SQL(kinds[n])) for n in row.columns]
-    query = sql.SQL("SELECT ARRAY[{}], ARRAY[{}] FROM {} WHERE id::text = {}").format(
-        sql.SQL(", ").join(actual), sql.SQL(", ").join(wanted), sql.Identifier(row.table), sql.Literal(row.id)
-    )
-    return query, row.columns
-
-
-def check_absent(database: str, absent: dict[str, list[str]]) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        for table, ids in absent.items():
-            query = sql.SQL("SELECT id::text FROM {} WHERE id::text = ANY(%s)").format(sql.Identifier(table))
-            assert connection.execute(query, (ids,)).fetchall() == []
-
-
-def check_verified(answer: Answer, scenario: Scenario) -> None:
-    report = answer.json
-    assert [check for check in report.get("checks", [report]) if not check.get("ok")] == []
-    assert (answer.code, report["ok"]) == (0, True)
-    assert {name: pick(counts) for name, counts in report["collections"].items()} == scenario.expect.outcomes
