@@ -1,4 +1,7 @@
-"""This migration: a LibreChat-derived application. One module a collection, listed here; the engine finds the order."""
+"""The migration of a LibreChat application: one module per collection.
+
+The engine derives the order of loading from the references between collections.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ MAPPINGS = (
     chunks.mapping,
 )
 
-# Documents without a row of their own, which fill what rows of another collection lack.
+# Documents without a row of their own: they fill missing values of rows of another collection.
 MERGES = (recordings.mapping,)
 
-# Where `policies.orphan_owner` looks for its e-mail: (collection, column).
+# The collection and column in which the e-mail address of `policies.orphan_owner` is looked up.
 ADOPTER = ("users", "email")
 
-# Which rows want an embedding of their text.
+# The rows that get an embedding of their text.
 EMBEDDED = VectorColumn(collection=chunks.NAME, table=chunks.mapping.table, text="content", vector="embedding")

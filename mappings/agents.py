@@ -1,4 +1,4 @@
-"""agents → agents."""
+"""Collection agents → table agents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from mappings import shared
-from mappings.files import file_ids
+from mappings.files import list_file_ids
 from mappings.users import TIER
 from migrator.documents.codec import Document, encode
 from migrator.documents.jsonb import normalize
@@ -29,44 +29,49 @@ SNAKE = {"topP": "top_p", "maxTokens": "max_tokens", "topK": "top_k",
          "presencePenalty": "presence_penalty", "frequencyPenalty": "frequency_penalty"}  # fmt: skip
 
 
-def _named_files(document: Document) -> list[Any]:
-    return [item for item in file_ids(document, SEARCH) + file_ids(document, CODE) if _is_id(item)]
+def _list_files(document: Document) -> list[Any]:
+    return [item for item in list_file_ids(document, SEARCH) + list_file_ids(document, CODE) if _is_id(item)]
 
 
 def _is_id(item: Any) -> bool:
     return isinstance(item, str | ObjectId) and item != ""
 
 
-def by_file_id(documents: Iterable[Document]) -> set[Any]:
-    return {shared.FILES.uuid(item) for document in documents for item in _named_files(document)}
+def collect_file_ids(documents: Iterable[Document]) -> set[Any]:
+    """Return the UUIDs of all files to which agents refer by `file_id`."""
+    return {shared.FILES.uuid(item) for document in documents for item in _list_files(document)}
 
 
-def by_object_id(documents: Iterable[Document]) -> set[Any]:
-    return {key for document in documents for item in _named_files(document) if (key := own_id(item)) is not None}
+def collect_object_ids(documents: Iterable[Document]) -> set[Any]:
+    """Return the encoded `_id`s of all files to which agents refer by `_id`."""
+    return {
+        key for document in documents for item in _list_files(document) if (key := encode_objectid(item)) is not None
+    }
 
 
-def own_id(item: Any) -> bytes | None:
-    """A reference to a file by its `_id`, as the ledger spells that."""
+def encode_objectid(item: Any) -> bytes | None:
+    """Return a file's `_id` in the encoding of the ledger; None if it is not an ObjectId."""
     if isinstance(item, ObjectId):
         return encode({"_id": item})
     return encode({"_id": ObjectId(item)}) if isinstance(item, str) and is_objectid_text(item) else None
 
 
-def by_store(documents: Iterable[Document]) -> set[Any]:
-    return {store for document in documents for store in _stores(document)}
+def collect_stores(documents: Iterable[Document]) -> set[Any]:
+    """Return the vector stores to which agents refer."""
+    return {store for document in documents for store in _list_stores(document)}
 
 
-def _stores(document: Document) -> list[str]:
-    return [item for item in file_ids(document, STORES) if type(item) is str and "\0" not in item]
+def _list_stores(document: Document) -> list[str]:
+    return [item for item in list_file_ids(document, STORES) if type(item) is str and "\0" not in item]
 
 
-FILES = Lookup("files", by_file_id)
-FILES_BY_ID = Lookup("files", by_object_id, by="_id")
-FILES_BY_STORE = Lookup("files", by_store, by="vector_store_id")
+FILES = Lookup("files", collect_file_ids)
+FILES_BY_ID = Lookup("files", collect_object_ids, by="_id")
+FILES_BY_STORE = Lookup("files", collect_stores, by="vector_store_id")
 
 
-def resources_of(context: Context, resources: Any) -> Any:
-    """fileSearch and codeInterpreter with the UUIDs of files that exist; whatever else there is, is residue."""
+def compute_resources(context: Context, resources: Any) -> Any:
+    """Return fileSearch and codeInterpreter with the UUIDs of existing files. All other keys go to the residue."""
     if resources is ABSENT or resources is None:
         return None
     if not isinstance(resources, dict):
@@ -74,29 +79,31 @@ def resources_of(context: Context, resources: Any) -> Any:
         return None
     document = {"tool_resources": resources}
     packed: Document = {}
-    listed = [_are_listed(context, document, paths) for paths in (SEARCH, STORES)]  # each may note a finding
+    listed = [_has_list(context, document, paths) for paths in (SEARCH, STORES)]  # each call may note a finding
     if any(listed):
-        ids = _existing(context, document, SEARCH) + _of_stores(context, document)
-        packed["fileSearch"] = {"fileIds": list(dict.fromkeys(ids)) if _of_stores(context, document) else ids}
-    if _are_listed(context, document, CODE):
-        packed["codeInterpreter"] = {"fileIds": _existing(context, document, CODE)}
+        ids = _find_files(context, document, SEARCH) + _find_files_of_stores(context, document)
+        packed["fileSearch"] = {
+            "fileIds": list(dict.fromkeys(ids)) if _find_files_of_stores(context, document) else ids
+        }
+    if _has_list(context, document, CODE):
+        packed["codeInterpreter"] = {"fileIds": _find_files(context, document, CODE)}
     return normalize(packed)
 
 
-def _are_listed(context: Context, document: Document, paths: tuple[str, ...]) -> bool:
+def _has_list(context: Context, document: Document, paths: tuple[str, ...]) -> bool:
     value, path = first_at(document, paths)
     if value is not ABSENT and not isinstance(value, list):
         context.note("wrong_type", f"{path} ({type_name(value)})")
     return isinstance(value, list)
 
 
-def _existing(context: Context, document: Document, paths: tuple[str, ...]) -> list[str]:
+def _find_files(context: Context, document: Document, paths: tuple[str, ...]) -> list[str]:
     ids = []
-    for place, item in enumerate(file_ids(document, paths)):
+    for place, item in enumerate(list_file_ids(document, paths)):
         if not _is_id(item):
             context.note("dangling_file", f"{paths[0]}.{place} ({type_name(item)})")
             continue
-        own = own_id(item)
+        own = encode_objectid(item)
         found = context.find(FILES, shared.FILES.uuid(item)) or (own and context.find(FILES_BY_ID, own))
         if found:
             ids.append(uuid_text(found[0].id))
@@ -105,12 +112,12 @@ def _existing(context: Context, document: Document, paths: tuple[str, ...]) -> l
     return ids
 
 
-def _of_stores(context: Context, document: Document) -> list[str]:
-    return [uuid_text(found.id) for store in _stores(document) for found in context.find(FILES_BY_STORE, store)]
+def _find_files_of_stores(context: Context, document: Document) -> list[str]:
+    return [uuid_text(found.id) for store in _list_stores(document) for found in context.find(FILES_BY_STORE, store)]
 
 
-def parameters_of(context: Context, parameters: Any) -> Any:
-    """model_parameters with keys in camelCase."""
+def compute_parameters(context: Context, parameters: Any) -> Any:
+    """Return model_parameters with keys in camelCase."""
     if parameters is ABSENT or parameters is None:
         return None
     if not isinstance(parameters, dict):
@@ -118,7 +125,7 @@ def parameters_of(context: Context, parameters: Any) -> Any:
         return None
     packed: Document = {}
     for name, value in parameters.items():
-        key, path = camel(name), f"model_parameters.{name}"
+        key, path = to_camel_case(name), f"model_parameters.{name}"
         codec = NUMBER if key in NUMBERS and value is not None else JSON
         plain = codec.read(value, context.note, path)
         if plain is UNREADABLE:
@@ -128,17 +135,18 @@ def parameters_of(context: Context, parameters: Any) -> Any:
     return normalize(packed)
 
 
-def camel(name: str) -> str:
-    """max_tokens → maxTokens; names without underscores stay."""
+def to_camel_case(name: str) -> str:
+    """Convert a name to camelCase: max_tokens → maxTokens."""
     return re.sub(r"(?<=[a-z0-9])_([a-z])", lambda found: found[1].upper(), name)
 
 
-def parameters_back(parameters: Any) -> Any:
+def restore_parameters(parameters: Any) -> Any:
+    """Return model_parameters with the spelling of LibreChat."""
     return ABSENT if parameters is None else {SNAKE.get(key, key): value for key, value in parameters.items()}
 
 
-def version_of(context: Context, version: Any, versions: Any) -> int:
-    """`version`; else the number of `versions`; else 1."""
+def compute_version(context: Context, version: Any, versions: Any) -> int:
+    """Return `version`, otherwise the number of `versions`, otherwise 1."""
     if version is not ABSENT and version is not None:
         number = INTEGER.read(version, context.note, "version")
         if isinstance(number, int):
@@ -147,12 +155,14 @@ def version_of(context: Context, version: Any, versions: Any) -> int:
     return len(versions) if isinstance(versions, list) and versions else 1
 
 
-def own_name(document: Document, row: Row, context: Context) -> Any:
+def default_name(document: Document, row: Row, context: Context) -> Any:
+    """Return the ID as the name of an agent without one."""
     context.note("defaulted", "name")
     return row["id"]
 
 
-def no_instructions(document: Document, row: Row, context: Context) -> str:
+def default_instructions(document: Document, row: Row, context: Context) -> str:
+    """Return empty instructions."""
     context.note("defaulted", "instructions")
     return ""
 
@@ -164,30 +174,30 @@ mapping = Collection(
     constants=shared.tenant,
     rules=(
         shared.owner("author", column="created_by"),
-        map_field("name", "name", TEXT, default_factory=own_name),
+        map_field("name", "name", TEXT, default_factory=default_name),
         map_field("description", "description", TEXT),
-        map_field("instructions", "instructions", TEXT, default_factory=no_instructions),
+        map_field("instructions", "instructions", TEXT, default_factory=default_instructions),
         map_field("provider", "provider", TEXT, required=True),
         map_field("model", "model", TEXT, required=True),
         map_field("tools", "tools", JSON_ARRAY, default=[]),
         Compute(
             columns=("tool_resources",),
             fields=("tool_resources",),
-            function=resources_of,
+            function=compute_resources,
             lookups=(FILES, FILES_BY_ID, FILES_BY_STORE),
         ),
         Compute(
             columns=("parameters",),
             fields=("model_parameters",),
-            function=parameters_of,
+            function=compute_parameters,
             restores="model_parameters",
-            reverse=parameters_back,
+            reverse=restore_parameters,
             reverse_inputs=("parameters",),
         ),
         map_field(("avatar.filepath", "avatar"), "icon", TEXT),
         map_field("tier", "tier", TIER, default="free"),
         map_field("published", "published", BOOLEAN, default=False),
-        Compute(columns=("version",), fields=("version", "versions"), function=version_of),
+        Compute(columns=("version",), fields=("version", "versions"), function=compute_version),
         *shared.dates(),
         imply_field("__v", 0),
     ),

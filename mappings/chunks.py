@@ -1,6 +1,6 @@
-"""document_chunks (the RAG API's store, JSON Lines, or the files themselves) → document_chunks.
+"""Chunks of files (the store of the RAG API, JSON Lines, or the files themselves) → table document_chunks.
 
-Their vectors are computed after all are loaded.
+Their vectors are computed after the load.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mappings import shared
-from mappings.agents import own_id
+from mappings.agents import encode_objectid
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
 from migrator.ids import uuid_of, uuid_text
@@ -27,33 +27,38 @@ START = ("metadata.startIndex", "metadata.start_index")
 END = ("metadata.endIndex", "metadata.end_index")
 
 
-def by_object_id(documents: Iterable[Document]) -> set[Any]:
-    return {key for document in documents if (key := own_id(document.get("file_id"))) is not None}
+def collect_object_ids(documents: Iterable[Document]) -> set[Any]:
+    """Return the encoded `_id`s of all files to which chunks refer by `_id`."""
+    return {key for document in documents if (key := encode_objectid(document.get("file_id"))) is not None}
 
 
-FILES_BY_ID = Lookup("files", by_object_id, by="_id", carry=("created_at",))
+FILES_BY_ID = Lookup("files", collect_object_ids, by="_id", carry=("created_at",))
 
 
-def file_by_object_id(context: Context, document: Document) -> Match:
-    """A chunk may name its file by `_id`; whose file is gone is rejected."""
+def find_file(context: Context, document: Document) -> Match:
+    """Return the file to which a chunk refers by `_id`.
+
+    Raises:
+        Rejected: there is no such file.
+    """
     value = document.get("file_id", ABSENT)
-    key = own_id(value)
+    key = encode_objectid(value)
     found = context.find(FILES_BY_ID, key) if key is not None else ()
     if not found:
         raise Rejected("orphan", f"file_id ({type_name(value)})")
     return found[0]
 
 
-def id_of(context: Context, position: Any, file_id: bytes) -> bytes:
-    """The id follows from the file and the chunk's place in it, so that running again gives the same."""
+def compute_id(context: Context, position: Any, file_id: bytes) -> bytes:
+    """Return the ID, derived from the file and the position of the chunk, so that a second run gives the same ID."""
     if type(position) is not int or position < 0:
         reason = "missing_required" if position is ABSENT else "wrong_type"
         raise Rejected(reason, f"position ({type_name(position)})")
     return uuid_of(NAME, f"{uuid_text(file_id)}:{position}")
 
 
-def metadata_of(context: Context, metadata: Any, content: Any) -> Any:
-    """page, section, startIndex and endIndex, where they are known or follow."""
+def compute_metadata(context: Context, metadata: Any, content: Any) -> Any:
+    """Return page, section, startIndex and endIndex, as far as they are known or can be derived."""
     document = {"metadata": metadata}
     packed: Document = {}
     for key, paths, codec in (("page", PAGE, INTEGER), ("section", SECTION, TEXT), ("startIndex", START, INTEGER),
@@ -69,17 +74,19 @@ def metadata_of(context: Context, metadata: Any, content: Any) -> Any:
     return normalize(packed) if packed else None
 
 
-def created_of(context: Context, created: Any, file_created: int) -> int:
-    """A store knows no dates: a chunk is as old as its file."""
+def compute_created_at(context: Context, created: Any, file_created: int) -> int:
+    """Return the creation date. Stores have no dates, so the default is the date of the file."""
     plain = UNREADABLE if created is ABSENT or created is None else DATETIME.read(created, context.note, "created_at")
     return plain if isinstance(plain, int) else file_created
 
 
-def created_back(created: int, file_created: int) -> Any:
+def restore_created_at(created: int, file_created: int) -> Any:
+    """Return the creation date, unless it is the date of the file."""
     return ABSENT if created == file_created else DATETIME.write(created)
 
 
-def file_back(file_id: bytes) -> Any:
+def restore_file_id(file_id: bytes) -> Any:
+    """Return the file ID as text."""
     return uuid_text(file_id)
 
 
@@ -97,19 +104,21 @@ mapping = Collection(
             column="file_id",
             key=shared.FILES,
             carry=("created_at",),
-            on_missing=file_by_object_id,
-            write=file_back,
+            on_missing=find_file,
+            write=restore_file_id,
         ),
-        Compute(columns=("id",), fields=("position",), inputs=("file_id",), function=id_of, lookups=(FILES_BY_ID,)),
+        Compute(
+            columns=("id",), fields=("position",), inputs=("file_id",), function=compute_id, lookups=(FILES_BY_ID,)
+        ),
         map_field("content", "content", TEXT, required=True),
-        Compute(columns=("metadata",), fields=("metadata", "content"), function=metadata_of),
+        Compute(columns=("metadata",), fields=("metadata", "content"), function=compute_metadata),
         Compute(
             columns=("created_at",),
             fields=("created_at",),
             inputs=("file_id.created_at",),
-            function=created_of,
+            function=compute_created_at,
             restores="created_at",
-            reverse=created_back,
+            reverse=restore_created_at,
             reverse_inputs=("created_at", "file_id.created_at"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""conversations → conversations."""
+"""Collection conversations → table conversations."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from migrator.mapping.references import MemberList
 from migrator.mapping.rules import Compute, Entry, FirstCause, JsonObject, imply_field, map_field
 from schema.chat import conversations
 
-NAMES = ("agentId", "agent_id")
+AGENT_FIELDS = ("agentId", "agent_id")
 
 
-def agent_keys(documents: Iterable[Document]) -> set[str]:
-    """The agents that conversations name."""
-    named = (first_at(document, NAMES)[0] for document in documents)
+def collect_agents(documents: Iterable[Document]) -> set[str]:
+    """Return the IDs of the agents to which conversations refer."""
+    named = (first_at(document, AGENT_FIELDS)[0] for document in documents)
     return {value.replace("\0", "") for value in named if type(value) is str and value}
 
 
-AGENTS = Lookup("agents", agent_keys, carry=("provider", "model"), fields=NAMES)
+AGENTS = Lookup("agents", collect_agents, carry=("provider", "model"), fields=AGENT_FIELDS)
 
 
-def agent_of(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
-    """agent_id, and the agent's provider and model where there is such an agent."""
+def compute_agent(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
+    """Return agent_id, and the provider and model of the agent if it exists."""
     value = snake if camel is ABSENT or camel is None else camel
     if value is ABSENT or value is None:
         return None, None, None
@@ -44,16 +44,16 @@ def agent_of(context: Context, camel: Any, snake: Any) -> tuple[Any, Any, Any]:
     return agent_id, found[0].carried["provider"], found[0].carried["model"]
 
 
-def provider_of(context: Context, endpoint: Any, model: Any, agent_provider: str | None) -> str:
-    """By endpoint; for agents the agent's; else by the model's name."""
-    name = shared.endpoint_name(context, endpoint)
+def compute_provider(context: Context, endpoint: Any, model: Any, agent_provider: str | None) -> str:
+    """Return the provider: by endpoint; for agents that of the agent; otherwise by the name of the model."""
+    name = shared.read_endpoint(context, endpoint)
     if name is None or name == "agents":
-        return agent_provider or shared.provider_of_model(context, model)
+        return agent_provider or shared.detect_provider(context, model)
     return shared.provider_of_endpoint(name)
 
 
-def model_of(context: Context, model: Any, agent_model: str | None) -> str:
-    """The model; for agents the agent's; else `unknown`, with a finding."""
+def compute_model(context: Context, model: Any, agent_model: str | None) -> str:
+    """Return the model; for agents that of the agent; otherwise `unknown`, with a finding."""
     plain = UNREADABLE if model is ABSENT or model is None else TEXT.read(model, context.note, "model")
     if isinstance(plain, str) and plain:
         return plain
@@ -62,18 +62,17 @@ def model_of(context: Context, model: Any, agent_model: str | None) -> str:
     return agent_model or "unknown"
 
 
-def endpoint_back(provider: str, agent_id: str | None) -> Any:
-    """agents where there is an agent; else the provider's usual endpoint."""
+def restore_endpoint(provider: str, agent_id: str | None) -> Any:
+    """Return `agents` if there is an agent, otherwise the usual endpoint of the provider."""
     return "agents" if agent_id is not None else shared.endpoint_of_provider(provider)
 
 
-def model_back(model: str, agent_id: str | None) -> Any:
-    """An agent's conversation has no model of its own."""
+def restore_model(model: str, agent_id: str | None) -> Any:
+    """Return the model. A conversation with an agent has none."""
     return ABSENT if agent_id is not None or model == "unknown" else model
 
 
-# By provider and agent: where a conversation is with one of these providers, LibreChat spells two parameters in that
-# provider's way; where it is with an agent, in OpenAI's.
+# (provider, agent) → field name. LibreChat names two parameters as the provider does; with an agent, as OpenAI does.
 TOP_P = {("anthropic", None): "topP", ("google", None): "topP", ("bedrock", None): "topP"}
 MAX_TOKENS = {
     ("anthropic", None): "maxOutputTokens",
@@ -82,8 +81,8 @@ MAX_TOKENS = {
 }
 
 
-def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
-    """LibreChat's conversationId is unique with its user only: the source's, whoever took over from whom."""
+def owner_key(document: Document, row: Row) -> tuple[Hashable, ...]:
+    """Return the owner of a conversation: its user in the source. A conversationId is unique per user only."""
     return (shared.source_user(document),)
 
 
@@ -92,14 +91,14 @@ mapping = Collection(
     table=conversations,
     key=shared.CONVERSATIONS,
     constants=shared.tenant,
-    owner=owner_of,
+    owner=owner_key,
     rules=(
         shared.owner("user", as_text=True),
         map_field("title", "title", TEXT),
         Compute(
             columns=("agent_id", "agent.provider", "agent.model"),
-            fields=NAMES,
-            function=agent_of,
+            fields=AGENT_FIELDS,
+            function=compute_agent,
             restores="agent_id",
             reverse=lambda agent_id: ABSENT if agent_id is None else agent_id,
             reverse_inputs=("agent_id",),
@@ -109,18 +108,18 @@ mapping = Collection(
             columns=("provider",),
             fields=("endpoint", "model"),
             inputs=("agent.provider",),
-            function=provider_of,
+            function=compute_provider,
             restores="endpoint",
-            reverse=endpoint_back,
+            reverse=restore_endpoint,
             reverse_inputs=("provider", "agent_id"),
         ),
         Compute(
             columns=("model",),
             fields=("model",),
             inputs=("agent.model",),
-            function=model_of,
+            function=compute_model,
             restores="model",
-            reverse=model_back,
+            reverse=restore_model,
             reverse_inputs=("model", "agent_id"),
         ),
         JsonObject(

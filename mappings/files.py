@@ -1,4 +1,4 @@
-"""files → files."""
+"""Collection files → table files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from migrator.mapping.context import ABSENT, Context, Rejected, Row, first_at, t
 from migrator.mapping.rules import Compute, CustomRule, imply_field, map_field
 from schema.rag import files
 
-MOST_BYTES = 2**31 - 1  # the column is an integer
-BESIDE = ("context", "width", "height")  # fields that go into metadata
+MAX_SIZE = 2**31 - 1  # bytes; the column has type integer
+METADATA_FIELDS = ("context", "width", "height")  # top-level fields that are stored in the column metadata
 
 
-def storage_of(context: Context, source: Any, file_path: Any, filepath: Any) -> tuple[str, str, str]:
-    """provider, key and url: by the first `[[storage]]` rule that matches; without one they stay as they are."""
+def compute_storage(context: Context, source: Any, file_path: Any, filepath: Any) -> tuple[str, str, str]:
+    """Return provider, key and URL by the first matching `[[storage]]` rule; unchanged if none matches."""
     address = filepath if file_path is ABSENT or file_path is None else file_path
-    provider = _text(context, "source", source)
-    path = _text(context, "filepath", address)
+    provider = _read_text(context, "source", source)
+    path = _read_text(context, "filepath", address)
     for rule in context.options.config.storage:
         rewritten = rule.rewrite(provider, path)
         if rewritten is not None:
@@ -30,7 +30,7 @@ def storage_of(context: Context, source: Any, file_path: Any, filepath: Any) -> 
     return provider, path, path
 
 
-def _text(context: Context, path: str, value: Any) -> str:
+def _read_text(context: Context, path: str, value: Any) -> str:
     if value is ABSENT or value is None:
         raise Rejected("missing_required", f"{path} ({type_name(value)})")
     plain = TEXT.read(value, context.note, path)
@@ -40,32 +40,35 @@ def _text(context: Context, path: str, value: Any) -> str:
 
 
 class SizeAndMetadata(CustomRule):
-    """`bytes`, clamped to the column, exact in metadata.sizeBytes; metadata, with what stands beside it."""
+    """`bytes` is clamped to the column; the exact number is stored in metadata.sizeBytes.
+
+    metadata also contains the top-level fields of `METADATA_FIELDS`.
+    """
 
     columns: tuple[str, ...] = ("size", "metadata")
-    source_paths: tuple[str, ...] = ("bytes", "metadata", *BESIDE)
+    source_paths: tuple[str, ...] = ("bytes", "metadata", *METADATA_FIELDS)
     restored_fields: tuple[str, ...] = source_paths
 
     def to_row(self, document: Document, row: Row, context: Context) -> None:
-        exact = _size(context, document.get("bytes", ABSENT))
-        metadata = _metadata(context, document)
-        if exact > MOST_BYTES:
+        exact = _read_size(context, document.get("bytes", ABSENT))
+        metadata = _read_metadata(context, document)
+        if exact > MAX_SIZE:
             context.note("clamped", "bytes")
             metadata["sizeBytes"] = exact
-        row["size"] = min(exact, MOST_BYTES)
+        row["size"] = min(exact, MAX_SIZE)
         row["metadata"] = normalize(metadata) if metadata or isinstance(document.get("metadata"), dict) else None
 
     def to_document(self, row: Row, document: Document) -> None:
         metadata = dict(row["metadata"] or {})
         document["bytes"] = metadata.pop("sizeBytes", row["size"])
-        for name in BESIDE:
+        for name in METADATA_FIELDS:
             if name in metadata:
                 document[name] = metadata.pop(name)
         if metadata:
             document["metadata"] = metadata
 
 
-def _size(context: Context, value: Any) -> int:
+def _read_size(context: Context, value: Any) -> int:
     if value is ABSENT or value is None:
         raise Rejected("missing_required", f"bytes ({type_name(value)})")
     number = number_of(value)
@@ -76,14 +79,14 @@ def _size(context: Context, value: Any) -> int:
     return int(number)
 
 
-def _metadata(context: Context, document: Document) -> Document:
+def _read_metadata(context: Context, document: Document) -> Document:
     value = document.get("metadata")
     metadata: Document = {}
     if isinstance(value, dict):
         metadata = JSON.read(value, context.note, "metadata")
     elif value is not None:
         context.note("wrong_type", f"metadata ({type_name(value)})")
-    for name in BESIDE:
+    for name in METADATA_FIELDS:
         if document.get(name) is not None:
             metadata[name] = JSON.read(document[name], context.note, name)
     return metadata
@@ -102,7 +105,7 @@ mapping = Collection(
         Compute(
             columns=("storage_provider", "storage_key", "url"),
             fields=("source", "file_path", "filepath"),
-            function=storage_of,
+            function=compute_storage,
             restores="source",
             reverse=lambda provider: provider,
             reverse_inputs=("storage_provider",),
@@ -118,7 +121,7 @@ mapping = Collection(
 )
 
 
-def file_ids(document: Document, paths: tuple[str, ...]) -> list[Any]:
-    """The ids in arrays of a document, in order: of the first path that is there."""
+def list_file_ids(document: Document, paths: tuple[str, ...]) -> list[Any]:
+    """Return the array at the first existing path, in its order; an empty list if it is not an array."""
     value, _ = first_at(document, paths)
     return value if isinstance(value, list) else []

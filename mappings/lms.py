@@ -1,4 +1,4 @@
-"""courses → courses, modules → modules."""
+"""Collections courses and modules → tables of the same names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from schema.lms import courses as courses_table
 from schema.lms import modules as modules_table
 
 
-def no_instructor(document: Document, row: Row, context: Context) -> str:
+def default_instructor(document: Document, row: Row, context: Context) -> str:
+    """Return an empty instructor."""
     context.note("defaulted", "instructor")
     return ""
 
 
-def listing_course(context: Context, document: Document) -> Match:
-    """A module that names no course belongs to the one course that lists it."""
+def find_course(context: Context, document: Document) -> Match:
+    """Return the course that lists a module without a `courseId`.
+
+    Raises:
+        Rejected: the course does not exist, or not exactly one course lists the module.
+    """
     value = document.get("courseId", ABSENT)
     if value is ABSENT or value is None or value == "":
         listers = {lister for lister, _ in context.listed(shared.MODULES.uuid(document["_id"]))}
@@ -31,15 +36,16 @@ def listing_course(context: Context, document: Document) -> Match:
     raise Rejected("orphan", f"courseId ({type_name(value)})")
 
 
-def place_in_course(document: Document, row: Row, context: Context) -> int:
-    """A module without `order` stands where its course's `modules` has it."""
+def default_order(document: Document, row: Row, context: Context) -> int:
+    """Return the position of the module in the `modules` of its course; 0 if the course does not list it."""
     for lister, position in context.listed(row["id"]):
         if lister == row["course_id"]:
             return position
     return 0
 
 
-def course_back(course_id: bytes) -> Any:
+def restore_course_id(course_id: bytes) -> Any:
+    """Return the ObjectId of the course; ABSENT if its UUID is not derived from one."""
     value = shared.AS_OBJECTID.write(course_id)
     return ABSENT if value is UNREADABLE else value
 
@@ -54,7 +60,7 @@ courses = Collection(
         map_field("title", "title", TEXT, required=True),
         map_field("description", "description", TEXT),
         map_field("thumbnailUrl", "thumbnail", TEXT),
-        map_field("instructor", "instructor", TEXT, default_factory=no_instructor),
+        map_field("instructor", "instructor", TEXT, default_factory=default_instructor),
         map_field("instructorBio", "instructor_bio", TEXT),
         map_field("tier", "tier", TIER, default="free"),
         map_field("published", "published", BOOLEAN, default=False),
@@ -72,7 +78,7 @@ modules = Collection(
     listed_by="courses.modules",
     rules=(
         Reference(
-            path="courseId", column="course_id", key=shared.COURSES, on_missing=listing_course, write=course_back
+            path="courseId", column="course_id", key=shared.COURSES, on_missing=find_course, write=restore_course_id
         ),
         map_field("title", "title", TEXT, required=True),
         map_field("description", "description", TEXT),
@@ -91,7 +97,7 @@ modules = Collection(
             ),
         ),
         map_field("published", "published", BOOLEAN, default=False),
-        map_field("order", "order", INTEGER, default_factory=place_in_course),
+        map_field("order", "order", INTEGER, default_factory=default_order),
         *shared.dates(),
         imply_field("__v", 0),
     ),

@@ -1,4 +1,4 @@
-"""memoryentries → memories."""
+"""Collection memoryentries → table memories."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from migrator.mapping.rules import Compute, created_at, imply_field, map_field
 from schema.users import memories
 
 
-def created_of(context: Context, created: Any, changed: int) -> int:
-    """createdAt; LibreChat has none here, so that updated_at stands for both."""
+def compute_created_at(context: Context, created: Any, changed: int) -> int:
+    """Return createdAt. LibreChat does not write it here, so the default is updated_at."""
     if created is ABSENT or created is None:
         return changed
     plain = DATETIME.read(created, context.note, "createdAt")
@@ -25,14 +25,15 @@ def created_of(context: Context, created: Any, changed: int) -> int:
     return changed
 
 
-def changed_at(document: Document, row: Row, context: Context) -> int:
-    """The fallback for the change date: the creation date, as everywhere."""
+def default_updated_at(document: Document, row: Row, context: Context) -> int:
+    """Return the default of updated_at: the creation date."""
     created = document.get("createdAt")
     plain = UNREADABLE if created is None else DATETIME.read(created, lambda code, detail: None, "createdAt")
     return plain if isinstance(plain, int) else created_at(document, row, context)
 
 
-def created_back(created: int, changed: int) -> Any:
+def restore_created_at(created: int, changed: int) -> Any:
+    """Return the creation date, unless it equals the change date."""
     return ABSENT if created == changed else DATETIME.write(created)
 
 
@@ -46,14 +47,14 @@ mapping = Collection(
         shared.owner("userId"),
         map_field("key", "key", INDEXED_TEXT, required=True),
         map_field("value", "value", TEXT, required=True),
-        map_field("updated_at", "updated_at", DATETIME, default_factory=changed_at),
+        map_field("updated_at", "updated_at", DATETIME, default_factory=default_updated_at),
         Compute(
             columns=("created_at",),
             fields=("createdAt",),
             inputs=("updated_at",),
-            function=created_of,
+            function=compute_created_at,
             restores="createdAt",
-            reverse=created_back,
+            reverse=restore_created_at,
             reverse_inputs=("created_at", "updated_at"),
         ),
         imply_field("__v", 0),

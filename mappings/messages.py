@@ -1,4 +1,4 @@
-"""messages → messages, with the tree of parents."""
+"""Collection messages → table messages, with the tree of parent messages."""
 
 from __future__ import annotations
 
@@ -19,47 +19,56 @@ from schema.chat import messages
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
 
 
-def no_conversation(context: Context, document: Document) -> Match:
+def reject_message(context: Context, document: Document) -> Match:
+    """Reject a message whose conversation is missing.
+
+    Raises:
+        Rejected: always; the reason says whether the message names a conversation.
+    """
     value = document.get("conversationId", ABSENT)
     if value is ABSENT or value is None or value == "":
         raise Rejected("missing_required", f"conversationId ({type_name(value)})")
     raise Rejected("orphan", "conversationId")
 
 
-def own_conversation(context: Context, document: Document, candidates: tuple[Match, ...]) -> Match:
-    """The conversation of the message's own user; where that user has none of the id, the one that kept the id."""
+def choose_conversation(context: Context, document: Document, candidates: tuple[Match, ...]) -> Match:
+    """Return the conversation of the message's own user; if there is none, the one that kept the ID."""
     user = shared.source_user(document)
     own = (found for found in candidates if user is not None and found.owner == uuid_text(user))
     kept = (found for found in candidates if found.owner is None)
     return next(chain(own, kept), candidates[0])
 
 
-def role_of(context: Context, created_by_user: Any, sender: Any) -> str:
-    """user, system or assistant."""
+def compute_role(context: Context, created_by_user: Any, sender: Any) -> str:
+    """Return the role: user, system or assistant."""
     by_user = created_by_user
     if by_user is not True and by_user is not False:
-        by_user = False if by_user is ABSENT or by_user is None else _truth(context, by_user)
+        by_user = False if by_user is ABSENT or by_user is None else _read_flag(context, by_user)
     if by_user:
         return "user"
     return "system" if isinstance(sender, str) and sender.lower() == "system" else "assistant"
 
 
-def _truth(context: Context, value: Any) -> bool:
+def _read_flag(context: Context, value: Any) -> bool:
     plain = BOOLEAN.read(value, context.note, "isCreatedByUser")
     if plain is UNREADABLE:
         context.note("wrong_type", f"isCreatedByUser ({type_name(value)})")
     return plain is True
 
 
-def content_of(context: Context, text: Any, content: Any) -> str:
-    """`text`; where it is empty, the text parts of `content`, joined by a blank line."""
+def compute_content(context: Context, text: Any, content: Any) -> str:
+    """Return `text`; if it is empty, the text parts of `content`, joined by a blank line.
+
+    Raises:
+        Rejected: `text` is not a text, and `content` has no text parts.
+    """
     if text.__class__ is str and text and "\0" not in text:
         return str(text)
     if text is ABSENT or text is None or text == "":
-        return text_parts(context, content)
+        return join_texts(context, content)
     plain = TEXT.read(text, context.note, "text")
     if plain is UNREADABLE or plain == "":
-        parts = text_parts(context, content)
+        parts = join_texts(context, content)
         if plain is UNREADABLE:
             if not parts:
                 raise Rejected("wrong_type", f"text ({type_name(text)})")
@@ -68,8 +77,8 @@ def content_of(context: Context, text: Any, content: Any) -> str:
     return str(plain)
 
 
-def text_parts(context: Context, content: Any) -> str:
-    """The texts of `[{type: "text", text: "…"}]` and of `{text: {value: "…"}}`; a plain string is one part."""
+def join_texts(context: Context, content: Any) -> str:
+    """Join the texts of `[{type: "text", text: "…"}]` and of `{text: {value: "…"}}`; a string is one part."""
     if isinstance(content, str):
         context.note("coerced", "content")
         content = [{"type": "text", "text": content}]
@@ -90,7 +99,7 @@ def text_parts(context: Context, content: Any) -> str:
     return joined
 
 
-# What LibreChat calls an assistant where nothing else names it.
+# The default sender of an answer, by provider.
 SENDERS = {
     **shared.ENDPOINTS,
     "openai": "GPT-4o",
@@ -98,46 +107,52 @@ SENDERS = {
     "azure": "Azure OpenAI",
     "google": "Gemini",
     "groq": "Groq",
-    "unknown": "Agent",  # as its endpoint is agents: see endpoint_back
+    "unknown": "Agent",  # its endpoint is agents: see `restore_endpoint`
 }
 
 
-def is_agents(provider: str, model: str | None, talk_provider: str, agent_id: str | None) -> bool:
-    """Whether a message is an agent's or to one: its provider is its talk's then, its model the agent's id or null."""
-    return agent_id is not None and provider == talk_provider and (model is None or model.startswith("agent_"))
+def is_by_agent(provider: str, model: str | None, conversation_provider: str, agent_id: str | None) -> bool:
+    """Return whether a message belongs to a conversation with an agent.
+
+    Its provider is then that of the conversation, and its model is the agent's ID or null.
+    """
+    return agent_id is not None and provider == conversation_provider and (model is None or model.startswith("agent_"))
 
 
-OF_TALK = ("model", "conversation_id.provider", "conversation_id.agent_id")  # what `is_agents` asks beside the provider
+CONVERSATION_COLUMNS = ("model", "conversation_id.provider", "conversation_id.agent_id")  # inputs of `is_by_agent`
 
 
-def sender_back(role: str, provider: str, *talk: Any) -> Any:
+def restore_sender(role: str, provider: str, *conversation: Any) -> Any:
+    """Return the usual sender of a message; ABSENT if the provider has none."""
     if role == "user":
         return "User"
-    return "Agent" if is_agents(provider, *talk) else SENDERS.get(provider, ABSENT)
+    return "Agent" if is_by_agent(provider, *conversation) else SENDERS.get(provider, ABSENT)
 
 
-def provider_of(context: Context, endpoint: Any, model: Any, conversation_provider: str) -> str:
-    name = shared.endpoint_name(context, endpoint)
+def compute_provider(context: Context, endpoint: Any, model: Any, conversation_provider: str) -> str:
+    """Return the provider: by endpoint; for agents that of the conversation; otherwise by the name of the model."""
+    name = shared.read_endpoint(context, endpoint)
     if name == "agents":
         return conversation_provider
-    return shared.provider_of_model(context, model) if name is None else shared.provider_of_endpoint(name)
+    return shared.detect_provider(context, model) if name is None else shared.provider_of_endpoint(name)
 
 
-def endpoint_back(provider: str, *talk: Any) -> Any:
-    return "agents" if is_agents(provider, *talk) else shared.endpoint_of_provider(provider)
+def restore_endpoint(provider: str, *conversation: Any) -> Any:
+    """Return `agents` for a message of an agent, otherwise the usual endpoint of the provider."""
+    return "agents" if is_by_agent(provider, *conversation) else shared.endpoint_of_provider(provider)
 
 
-def tokens_of(context: Context, prompt: Any, completion: Any, count: Any, role: str) -> tuple[Any, Any]:
-    """Own fields where there are any; else `tokenCount` by role."""
+def compute_tokens(context: Context, prompt: Any, completion: Any, count: Any, role: str) -> tuple[Any, Any]:
+    """Return prompt and completion tokens: from their own fields, or else from `tokenCount` by role."""
     if (prompt is ABSENT or prompt is None) and (completion is ABSENT or completion is None):
-        number = _whole(context, "tokenCount", count)
+        number = _read_count(context, "tokenCount", count)
         if role == "user":
             return number, None
         return None, number if role == "assistant" else None
-    return _whole(context, "promptTokens", prompt), _whole(context, "completionTokens", completion)
+    return _read_count(context, "promptTokens", prompt), _read_count(context, "completionTokens", completion)
 
 
-def _whole(context: Context, path: str, value: Any) -> int | None:
+def _read_count(context: Context, path: str, value: Any) -> int | None:
     if value.__class__ is int and 0 <= value < 2**31:
         return int(value)
     if value is ABSENT or value is None:
@@ -149,23 +164,25 @@ def _whole(context: Context, path: str, value: Any) -> int | None:
     return int(plain)
 
 
-def tokens_back(prompt: int | None, completion: int | None, role: str) -> Any:
+def restore_token_count(prompt: int | None, completion: int | None, role: str) -> Any:
+    """Return `tokenCount`: the tokens of the prompt for a question, of the completion for an answer."""
     number = prompt if role == "user" else completion
     return ABSENT if number is None else number
 
 
-def error_message_of(context: Context, text: Any, error: bool, content: str) -> str | None:
+def compute_error_message(context: Context, text: Any, error: bool, content: str) -> str | None:
+    """Return the text of a message that is an error."""
     return content if error and text is not ABSENT and text is not None else None
 
 
-# An assistant of today writes parts and leaves `text` empty; one of yesterday wrote `text`, as users do.
-TEXT_FORMS = (
+# Current versions write an answer as parts and leave `text` empty; older versions wrote `text`, as for questions.
+TEXT_VARIANTS = (
     lambda content, role: "" if role == "assistant" else content,
     lambda content, role: content,
     lambda content, role: "",
     lambda content, role: ABSENT,
 )
-CONTENT_FORMS = (
+CONTENT_VARIANTS = (
     lambda content, role: [{"type": "text", "text": content}] if role == "assistant" else ABSENT,
     lambda content, role: ABSENT,
     lambda content, role: [{"type": "text", "text": content}],
@@ -173,10 +190,11 @@ CONTENT_FORMS = (
 )
 
 
-def cut_texts(value: Any, content: str, role: str) -> Document | None:
-    """The parts of `content` without the texts that the column has: `in` the parts, `at` where texts were cut out.
+def remove_texts(value: Any, content: str, role: str) -> Document | None:
+    """Return the parts of `content` without the texts that the column contains; None if these are not its texts.
 
-    `at` names the place of each such part, and between the places how long each text was: the last goes to the end.
+    `in` are the parts, `at` is a list: the position of each part with a text, each but the last followed by the length
+    of its text in characters. The last text extends to the end of the column.
     """
     if type(value) is not list:
         return None
@@ -191,9 +209,9 @@ def cut_texts(value: Any, content: str, role: str) -> Document | None:
     return {"in": parts, "at": at[:-1]} if texts and "\n\n".join(texts) == content else None
 
 
-def mend_texts(rest: Document, content: str, role: str) -> Any:
-    """The parts with their texts."""
-    parts, at, start = list(rest["in"]), rest["at"], 0
+def insert_texts(remainder: Document, content: str, role: str) -> Any:
+    """Return the parts with their texts: the reverse of `remove_texts`."""
+    parts, at, start = list(remainder["in"]), remainder["at"], 0
     for place, length in zip_longest(at[::2], at[1::2]):
         end = None if length is None else start + length
         parts[place] = {**parts[place], "text": content[start:end]}
@@ -201,8 +219,8 @@ def mend_texts(rest: Document, content: str, role: str) -> Any:
     return parts
 
 
-def owner_of(document: Document, row: Row) -> tuple[Hashable, ...]:
-    """LibreChat's messageId is unique with its user only; and a message belongs to its conversation."""
+def owner_key(document: Document, row: Row) -> tuple[Hashable, ...]:
+    """Return the owner of a message: its conversation and user. A messageId is unique per user only."""
     return row["conversation_id"], shared.source_user(document)
 
 
@@ -211,7 +229,7 @@ mapping = Collection(
     table=messages,
     key=shared.MESSAGES,
     constants=shared.tenant,
-    owner=owner_of,
+    owner=owner_key,
     links=(Link("children", shared.MESSAGES),),
     tree=Tree(
         parent="parent_id", within="conversation_id", order="created_at", field="parentMessageId", link="children"
@@ -233,16 +251,16 @@ mapping = Collection(
             column="conversation_id",
             key=shared.CONVERSATIONS,
             carry=("user_id", "provider", "agent_id"),
-            resolve=own_conversation,
-            on_missing=no_conversation,
+            resolve=choose_conversation,
+            on_missing=reject_message,
             write=uuid_text,
         ),
         imply_field("user", shared.AS_TEXT.write, "conversation_id.user_id"),
-        Compute(columns=("content",), fields=("text", "content"), function=content_of),
+        Compute(columns=("content",), fields=("text", "content"), function=compute_content),
         Compute(
             columns=("role",),
             fields=("isCreatedByUser", "sender"),
-            function=role_of,
+            function=compute_role,
             restores="isCreatedByUser",
             reverse=lambda role: role == "user",
             reverse_inputs=("role",),
@@ -255,27 +273,29 @@ mapping = Collection(
             columns=("provider",),
             fields=("endpoint", "model"),
             inputs=("conversation_id.provider",),
-            function=provider_of,
+            function=compute_provider,
             restores="endpoint",
-            reverse=endpoint_back,
-            reverse_inputs=("provider", *OF_TALK),
+            reverse=restore_endpoint,
+            reverse_inputs=("provider", *CONVERSATION_COLUMNS),
         ),
         map_field("finish_reason", "finish_reason", TEXT),
         Compute(
             columns=("prompt_tokens", "completion_tokens"),
             fields=("promptTokens", "completionTokens", "tokenCount"),
             inputs=("role",),
-            function=tokens_of,
+            function=compute_tokens,
             restores="tokenCount",
-            reverse=tokens_back,
+            reverse=restore_token_count,
             reverse_inputs=("prompt_tokens", "completion_tokens", "role"),
         ),
         map_field("error", "error", BOOLEAN, default=False),
-        Compute(columns=("error_message",), fields=("text",), inputs=("error", "content"), function=error_message_of),
+        Compute(
+            columns=("error_message",), fields=("text",), inputs=("error", "content"), function=compute_error_message
+        ),
         *shared.dates(),
-        Variants("text", TEXT_FORMS, ("content", "role")),
-        Variants("content", CONTENT_FORMS, ("content", "role"), cut_texts, mend_texts),
-        imply_field("sender", sender_back, "role", "provider", *OF_TALK),
+        Variants("text", TEXT_VARIANTS, ("content", "role")),
+        Variants("content", CONTENT_VARIANTS, ("content", "role"), remove_texts, insert_texts),
+        imply_field("sender", restore_sender, "role", "provider", *CONVERSATION_COLUMNS),
         imply_field("__v", 0),
         imply_field("unfinished", False),
         imply_field("isTemporary", False),

@@ -1,4 +1,4 @@
-"""recordings (Supabase) → into modules."""
+"""Recordings (Supabase) fill missing values of modules."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from migrator.mapping.merges import ByKey, ByValue, Fill, Merge
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
-    """PostgreSQL's moments have microseconds, which BSON's dates have not: these came as text, and rightly so."""
+class TimestampText:
+    """Codec of a timestamp as text. PostgreSQL has microseconds, BSON dates do not, so text is the expected type."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
-        def unless_usual(code: str, detail: str) -> None:
+        def note_others(code: str, detail: str) -> None:
             if code != "date_coerced":
                 note(code, detail)
 
-        return JSON_DATETIME.read(value, unless_usual, path)
+        return JSON_DATETIME.read(value, note_others, path)
 
     def write(self, plain: Any) -> Any:
         return JSON_DATETIME.write(plain)
 
 
-def recording_wins(config: Config) -> bool:
+def prefers_recording(config: Config) -> bool:
+    """Return whether the value of a recording takes precedence over that of the module."""
     return config.recordings is not None and config.recordings.prefer == "recording"
 
 
@@ -40,7 +41,7 @@ mapping = Merge(
         ByValue(fields=("_id", "stream_call_id"), column="recording_metadata", name="streamRecordingId"),
     ),
     newest="created_at",
-    overwrites=recording_wins,
+    overwrites=prefers_recording,
     kinds={
         "duration": "integer",
         "participants": "json",
@@ -59,7 +60,7 @@ mapping = Merge(
         Fill(fields=("transcript_text",), column="transcript", codec=TEXT),
         Fill(fields=("transcript_url",), column="transcript_url", codec=TEXT),
         Fill(fields=("thumbnail_url",), column="thumbnail", codec=TEXT),
-        # Either id leads from a module to its recording, so either is right; a module that has none gets the row's own.
+        # Both IDs lead from a module to its recording, so both are correct. A module without one gets `_id`.
         Fill(
             fields=("_id", "stream_call_id"),
             column="recording_metadata",
@@ -67,6 +68,6 @@ mapping = Merge(
             codec=TEXT,
             any_of=True,
         ),
-        Fill(fields=("created_at",), column="recording_metadata", name="recordingDate", codec=Stamp()),
+        Fill(fields=("created_at",), column="recording_metadata", name="recordingDate", codec=TimestampText()),
     ),
 )

@@ -1,4 +1,4 @@
-"""What several mappings of this migration share: keys, owners, dates, endpoints. No mapping here."""
+"""Definitions that several mappings share: keys, owners, dates, endpoints. Not here: mappings."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ AS_OBJECTID, AS_TEXT = ObjectIdText(), ObjectIdText(as_text=True)
 
 
 def tenant(options: Any) -> Row:
-    """Everything goes to the one tenant."""
+    """Return the constant column `tenant_id`: all rows belong to one tenant."""
     return {"tenant_id": options.tenant.bytes}
 
 
 def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Field, Field]:
-    """created_at and updated_at, with their fallbacks."""
+    """Return the rules for created_at and updated_at, with their defaults."""
     return (
         map_field(created, "created_at", DATETIME, default_factory=created_at),
         map_field(updated, "updated_at", DATETIME, default_factory=updated_at),
     )
 
 
-def adopt(context: Context, path: str, value: Any) -> Match:
-    """What becomes of a document whose owner is gone: `policies.orphan_owner`."""
+def find_adopter(context: Context, path: str, value: Any) -> Match:
+    """Return the user of `policies.orphan_owner`, or reject a document whose owner is missing.
+
+    Raises:
+        Rejected: `policies.orphan_owner` is not set.
+    """
     if context.options.adopter is None:
         raise Rejected("orphan", f"{path} ({type_name(value)})")
     context.note("orphan_adopted", path)
@@ -42,23 +46,23 @@ def adopt(context: Context, path: str, value: Any) -> Match:
 
 
 def source_user(document: Document) -> bytes | None:
-    """Who owns a conversation or message in the source, as the target would call that user."""
+    """Return the UUID of the user that owns a conversation or message in the source; None without a user."""
     user = document.get("user")
     return None if user is None else USERS.uuid(user)
 
 
 def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Reference:
-    """A reference to the user a document belongs to, stored as an ObjectId or as its text."""
+    """Return the reference to the owner of a document. The source stores it as an ObjectId, or as its text."""
     return Reference(
         path=path,
         column=column,
         key=USERS,
-        on_missing=lambda context, document: adopt(context, path, document.get(path, ABSENT)),
+        on_missing=lambda context, document: find_adopter(context, path, document.get(path, ABSENT)),
         write=(AS_TEXT if as_text else AS_OBJECTID).write,
     )
 
 
-# LibreChat's endpoint → provider; what is not here keeps its own name in lower case.
+# LibreChat's endpoint → provider. Any other endpoint is its own provider, in lower case.
 PROVIDERS = {
     "openAI": "openai",
     "assistants": "openai",
@@ -70,13 +74,13 @@ PROVIDERS = {
     "bedrock": "bedrock",
     "xai": "xai",
 }
-# The way back, where it is not the provider's own name: LibreChat's own endpoints, then the custom ones of its guide.
+# Provider → endpoint, where the names differ: LibreChat's own endpoints, then the custom ones of its documentation.
 ENDPOINTS = {
     "openai": "openAI",
     "azure": "azureOpenAI",
     **{name.lower(): name for name in ("OpenRouter", "Mistral", "Perplexity", "Deepseek", "Anyscale", "Ollama")},
 }
-# A provider is unknown where the endpoint is agents and the agent is not to be found; hardly ever for another reason.
+# The usual cause of an unknown provider: the endpoint is agents, and the agent does not exist.
 UNKNOWN = "unknown"
 _PREFIXES = (
     (("gpt-", "o1", "o3", "chatgpt"), "openai"),
@@ -87,17 +91,17 @@ _PREFIXES = (
 
 
 def provider_of_endpoint(endpoint: str) -> str:
-    """openAI → openai, azureAssistants → azure, OpenRouter → openrouter."""
+    """Return the provider of an endpoint: openAI → openai, azureAssistants → azure, OpenRouter → openrouter."""
     return PROVIDERS.get(endpoint) or endpoint.lower().replace("\0", "")
 
 
 def endpoint_of_provider(provider: str) -> str:
-    """The endpoint that a provider's documents usually name."""
+    """Return the endpoint that documents of a provider usually have."""
     return "agents" if provider == UNKNOWN else ENDPOINTS.get(provider, provider)
 
 
-def provider_of_model(context: Context, model: Any) -> str:
-    """The provider that a model's name begins with; `unknown`, with a finding, for any other."""
+def detect_provider(context: Context, model: Any) -> str:
+    """Return the provider by the prefix of the model's name; `unknown`, with a finding, if there is none."""
     if type(model) is str:
         for prefixes, provider in _PREFIXES:
             if model.lower().startswith(prefixes):
@@ -106,8 +110,8 @@ def provider_of_model(context: Context, model: Any) -> str:
     return UNKNOWN
 
 
-def endpoint_name(context: Context, endpoint: Any) -> str | None:
-    """The endpoint where it says something; another type than a text is a finding."""
+def read_endpoint(context: Context, endpoint: Any) -> str | None:
+    """Return the endpoint, or None if it is empty or not a text. Another type than text is a finding."""
     if endpoint is ABSENT or endpoint is None or endpoint == "":
         return None
     if type(endpoint) is str:  # bson.Code is a str without a hash

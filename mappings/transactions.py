@@ -1,4 +1,4 @@
-"""transactions → transactions; LibreChat's token credits, which have the same name, are archived."""
+"""Collection transactions → table transactions. LibreChat's usage records of the same collection are archived."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from migrator.mapping.references import Key
 from migrator.mapping.rules import Compute, Filter, imply_field, map_field
 from schema.payments import transactions
 
-# Currencies whose smallest unit is the unit (Stripe's list).
+# Currencies without a minor unit (Stripe's list).
 ZERO_DECIMAL = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
 
-# Python's own context keeps 28 digits; a Decimal128 has 34, a text of a number up to 80.
+# The default context keeps 28 digits. A Decimal128 has 34, a number in a text up to 80.
 _EXACT = decimal.Context(prec=100)
 
 
-def payments_only(context: Context, amount: Any, status: Any, type_: Any) -> None:
-    """Token credits have none of the three."""
+def archive_credits(context: Context, amount: Any, status: Any, type_: Any) -> None:
+    """Archive usage records: they have none of the three fields.
+
+    Raises:
+        Archived: the document is not a payment.
+    """
     if amount is ABSENT and status is ABSENT and type_ is ABSENT:
         raise Archived("not_a_payment", "")
 
 
-def currency_of(context: Context, currency: Any) -> str:
+def compute_currency(context: Context, currency: Any) -> str:
+    """Return the currency in lower case; usd if the source has none."""
     if currency is ABSENT or currency is None:
         context.note("defaulted", "currency")
         return "usd"
@@ -39,8 +44,12 @@ def currency_of(context: Context, currency: Any) -> str:
     return str(plain).lower()
 
 
-def amount_of(context: Context, amount: Any, currency: str) -> int:
-    """Cents, exactly; a fraction of a cent is nobody's to round."""
+def compute_amount(context: Context, amount: Any, currency: str) -> int:
+    """Return the exact amount in the minor unit. A fraction of a cent is not rounded.
+
+    Raises:
+        Rejected: the amount is missing, not a number, out of range, or has a fraction of a cent.
+    """
     if amount is ABSENT or amount is None:
         raise Rejected("missing_required", f"amount ({type_name(amount)})")
     number = number_of(amount)
@@ -64,12 +73,12 @@ mapping = Collection(
     constants=shared.tenant,
     unique={"stripe_session_id": "duplicate_key"},
     rules=(
-        Filter(payments_only, ("amount", "status", "type")),
+        Filter(archive_credits, ("amount", "status", "type")),
         shared.owner("user"),
         Compute(
             columns=("currency",),
             fields=("currency",),
-            function=currency_of,
+            function=compute_currency,
             restores="currency",
             reverse=str,
             reverse_inputs=("currency",),
@@ -78,7 +87,7 @@ mapping = Collection(
             columns=("amount",),
             fields=("amount",),
             inputs=("currency",),
-            function=amount_of,
+            function=compute_amount,
             restores="amount",
             reverse=int,
             reverse_inputs=("amount",),

@@ -1,4 +1,4 @@
-"""users → users."""
+"""Collection users → table users."""
 
 from __future__ import annotations
 

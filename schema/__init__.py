@@ -1,7 +1,7 @@
-"""This migration's target: SQLAlchemy tables by domain, collected in one `metadata`.
+"""The tables of the target, as SQLAlchemy tables in one `metadata`: one module per domain.
 
-The result is `target-schema.sql`, exactly; a test compares both by pg_catalog. How the tables are built, and in which
-order, is the engine's business (`migrator.ddl`), and so is row-level security.
+They equal `target-schema.sql`; a test compares both by pg_catalog. Not here: the order of creation and row-level security,
+which the engine derives (`migrator.postgres.ddl`).
 """
 
 from __future__ import annotations

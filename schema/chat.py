@@ -1,4 +1,4 @@
-"""Agents, conversations and their messages."""
+"""Tables of the chat: agents, conversations and messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ conversations = Table(
     Column("title", Text),
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
-    Column("agent_id", Text),  # no foreign key: conversations outlive their agents
+    Column("agent_id", Text),  # no foreign key: an agent can be deleted, its conversations stay
     Column("parameters", JSONB),
     Column("archived", Boolean, server_default=false()),
     created_at(),

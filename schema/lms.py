@@ -1,4 +1,4 @@
-"""Courses and their modules."""
+"""Tables of courses and modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payments."""
+"""Table of payments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files, and the chunks of their text with embeddings."""
+"""Tables of files, and of chunks of their text with embeddings."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ document_chunks = Table(
         "document_chunks_embedding_idx",
         "embedding",
         postgresql_using="ivfflat",
-        # The application asks with <=>, which the default operator class (<->) would never serve.
-        # No WITH (lists): drizzle-kit reads any WITH as drift.
+        # The application searches with <=>; the default operator class supports <-> only.
+        # Without WITH (lists), because drizzle-kit reports any WITH as a change.
         postgresql_ops={"embedding": "vector_cosine_ops"},
     ),
     Index("document_chunks_tenant_id_idx", "tenant_id"),

@@ -1,4 +1,4 @@
-"""Tenants: the root that every other row belongs to."""
+"""Table of tenants. Every other row belongs to a tenant."""
 
 from __future__ import annotations
 

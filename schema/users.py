@@ -1,4 +1,4 @@
-"""Accounts, and what is remembered about them."""
+"""Tables of user accounts and their memories."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ users = Table(
     Column("last_login_at", TIMESTAMP),
     UniqueConstraint("email"),
     Index("users_tenant_id_idx", "tenant_id"),
-    # Says the same as the constraint above; the application owns both, so both are built.
+    # Redundant with the constraint above. The application defines both, so both are created.
     Index("users_email_idx", "email", unique=True),
 )
 

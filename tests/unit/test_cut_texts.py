@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mappings.messages import cut_texts, mend_texts, text_parts
+from mappings.messages import remove_texts, insert_texts, join_texts
 from migrator.documents.codec import decode, encode, same
 from tests.strategies import values
 
@@ -37,11 +37,11 @@ class Silent:
 @example([{"type": "text", "text": ""}, {"type": "text", "text": "𝄞"}])
 def test_gives_back_what_was_cut(parts: list[Any]) -> None:
     """Whatever the parts are: what was cut out comes back to the byte, after a round through BSON as well."""
-    content = text_parts(Silent(), parts)  # type: ignore[arg-type]
-    rest = cut_texts(parts, content, "assistant")
+    content = join_texts(Silent(), parts)  # type: ignore[arg-type]
+    rest = remove_texts(parts, content, "assistant")
     if rest is not None:
         assert same(
-            mend_texts(decode(encode({"cut": rest}))["cut"], content, "assistant"), decode(encode({"": parts}))[""]
+            insert_texts(decode(encode({"cut": rest}))["cut"], content, "assistant"), decode(encode({"": parts}))[""]
         )
         assert all(part["text"] is None for part in (rest["in"][place] for place in rest["at"][::2]))
 
@@ -54,15 +54,15 @@ def test_cuts_the_usual_answer() -> None:
         {"type": "tool_call", "tool_call": {"name": "search"}},
         {"type": "text", "text": "Found it."},
     ]
-    rest = cut_texts(parts, "Let me look.\n\nFound it.", "assistant")
+    rest = remove_texts(parts, "Let me look.\n\nFound it.", "assistant")
     assert rest is not None
     assert "Found" not in str(rest)
     assert "look" not in str(rest)
-    assert mend_texts(rest, "Let me look.\n\nFound it.", "assistant") == parts
+    assert insert_texts(rest, "Let me look.\n\nFound it.", "assistant") == parts
 
 
 def test_keeps_what_the_row_does_not_have() -> None:
     """Where the column has another text (an edited one, one without NUL), nothing is cut."""
-    assert cut_texts([{"type": "text", "text": "one"}], "two", "assistant") is None
-    assert cut_texts("a text", "a text", "assistant") is None
-    assert cut_texts([], "", "assistant") is None
+    assert remove_texts([{"type": "text", "text": "one"}], "two", "assistant") is None
+    assert remove_texts("a text", "a text", "assistant") is None
+    assert remove_texts([], "", "assistant") is None
