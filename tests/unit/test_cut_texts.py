@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mappings.messages import remove_texts, insert_texts, join_texts
+from mappings.messages import insert_texts, join_texts, remove_texts
 from migrator.documents.codec import decode, encode, same
 from tests.strategies import values
 
