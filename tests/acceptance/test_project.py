@@ -1,0 +1,147 @@
+"""A project is the folder of migrate.toml: its packages are found first, and errors in them are the user's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from migrator.config.example import LAYOUT
+from tests.driving import Answer, call, spawn
+
+USERS = "mappings/users.py"
+
+
+@pytest.fixture(autouse=True)
+def restored_modules() -> Iterator[None]:
+    """Undoes what the commands of a test do to this process: sys.path, and the modules of the projects."""
+    path, modules = list(sys.path), {name: sys.modules[name] for name in sys.modules if is_of_project(name)}
+    yield
+    sys.path[:] = path
+    for name in [each for each in sys.modules if is_of_project(each)]:
+        del sys.modules[name]
+    sys.modules.update(modules)
+
+
+def is_of_project(name: str) -> bool:
+    return name.partition(".")[0] in ("mappings", "schema")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the example project."""
+    folder = tmp_path / "project"
+    assert call("init", "--example", "librechat", folder).code == 0
+    return folder
+
+
+def change(project: Path, file: str, old: str, new: str) -> None:
+    path = project / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def add_column(project: Path, name: str) -> None:
+    code = f"import sqlalchemy\n\nmetadata.tables['users'].append_column(sqlalchemy.Column('{name}', sqlalchemy.Text))"
+    change(project, "schema/__init__.py", "__all__ =", f"{code}\n\n__all__ =")
+
+
+def test_the_example_is_complete_and_overwrites_nothing(project: Path) -> None:
+    """All files are copied; a second time is refused, and names the first file that exists."""
+    assert {path.name for path in project.iterdir()} == set(LAYOUT.values())
+    answer = call("init", "--example", "librechat", project)
+    assert answer.code == 2
+    assert f"{project / 'migrate.toml'} already exists" in answer.err
+    assert call("init", "--example", "nothing", project / "other").code == 2
+
+
+def test_the_folder_of_the_configuration_is_searched_first(project: Path, tmp_path: Path) -> None:
+    """The project's own schema is printed, in this process and in one of its own, from any folder."""
+    add_column(project, "marker")
+    config = project / "migrate.toml"
+    for answer in (call("schema", "-c", config), spawn("schema", "-c", config)):
+        assert answer.code == 0, answer.told
+        assert "marker" in answer.out
+    checkout = call("schema", "-c", tmp_path / write_config(tmp_path))
+    assert checkout.code == 0, checkout.told
+    assert "marker" not in checkout.out
+
+
+def write_config(folder: Path) -> str:
+    text = '[source]\nurl = "dump:demo"\n[target]\nurl = "embedded:postgres"\n'
+    (folder / "other.toml").write_text(text, encoding="utf-8")
+    return "other.toml"
+
+
+def test_two_projects_in_one_process(tmp_path: Path) -> None:
+    """Each gets its own packages, even if they have the same names."""
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        assert call("init", "--example", "librechat", folder).code == 0
+        add_column(folder, f"marker_{name}")
+    for name in ("first", "second", "first"):
+        assert f"marker_{name}" in call("schema", "-c", tmp_path / name / "migrate.toml").out
+
+
+MISTAKES = {
+    "a name that does not exist": ("from mappings import shared", "from mappings import sharde", "ImportError"),
+    "a package that is not installed": ("from mappings", "import no_such_package\nfrom mappings", "no_such_package"),
+    "a syntax error": ("from mappings", "def\nfrom mappings", "SyntaxError"),
+    "an exception": ("from mappings", "int('x')\nfrom mappings", "ValueError: invalid literal"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_mappings_is_the_users(project: Path, mistake: str) -> None:
+    """Exit code 2, with file, line and cause; nothing of an internal error."""
+    old, new, cause = MISTAKES[mistake]
+    source = (project / USERS).read_text(encoding="utf-8")
+    line = next(number for number, text in enumerate(source.splitlines(), 1) if text.startswith("from mappings"))
+    change(project, USERS, old, new)
+    answer = call("schema", "-c", project / "migrate.toml")
+    require_users_error(answer, cause)
+    assert f"{project / USERS}, line {line}" in answer.err
+
+
+def require_users_error(answer: Answer, cause: str) -> None:
+    assert answer.code == 2, answer.told
+    assert cause in answer.err
+    assert "internal" not in answer.told.lower()
+
+
+def test_a_project_without_mappings(project: Path) -> None:
+    """The message names the folder that was searched, and the command that writes an example."""
+    change(project, "migrate.toml", "[embedding]", '[migration]\nmappings = "no_such.mappings"\n\n[embedding]')
+    answer = call("schema", "-c", project / "migrate.toml")
+    require_users_error(answer, "no Python package 'no_such.mappings'")
+    assert str(project) in answer.err
+    assert "migrate init --example librechat" in answer.err
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_in_a_rule_is_the_users(project: Path, database: str, workers: int) -> None:
+    """An exception that a function of the mappings raises for a document ends with exit code 2, file and line."""
+    start = "def tenant(options: Any) -> Row:"
+    change(project, "mappings/shared.py", start, f"{start}\n    raise RuntimeError('wrong')")
+    change(project, "migrate.toml", "embedded:.migrate/postgres", database)
+    answer = spawn("run", "-q", "--workers", workers, "-c", project / "migrate.toml")
+    require_users_error(answer, "RuntimeError: wrong")
+    assert f"{project / 'mappings/shared.py'}, line" in answer.err
+
+
+def test_python_m(tmp_path: Path) -> None:
+    """`python -m migrator` is `migrate`; -h and --version work; completion can be installed."""
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "migrator", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+    assert run("--version").startswith("migrate ")
+    assert "Usage: python -m migrator" in run("-h")
+    assert "--install-completion" in run("--help")
+    assert json.loads(run("id", "users", "64baaaafd882a3fac3fb6a2b", "--json"))["from"] == "objectid"
