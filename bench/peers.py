@@ -1,8 +1,8 @@
-"""Messages from a live server into PostgreSQL: `migrate run` against what a user would take instead, in turns.
+"""Comparison of `migrate run` from a live server with two other tools, alternately.
 
-All read the same SecantusDB and write into the same embedded PostgreSQL. The peers (ingestr and Sling, of PyPI) copy
-one collection into one flat table, without keys, indexes, checks or accounts; `migrate run` does all that it does. The
-clock is the whole command's, its start included.
+All read the same SecantusDB and write to the same embedded PostgreSQL. The other tools (ingestr and Sling, from PyPI)
+copy one collection to one flat table without keys, indexes, checks or accounting; `migrate run` does all its work.
+Times are those of the complete command including its start.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ DATABASE = "LibreChat"
 MIGRATE = "migrate run, 2 workers"
 
 
-def compare_live(folder: Path, documents: int, repetitions: int, workers: int) -> Series:
-    """Seconds of each command, one a repetition, and the largest memory of a process of each."""
+def compare_with_peers(folder: Path, documents: int, repetitions: int, workers: int) -> Series:
+    """Return the seconds of each command per repetition, and the peak memory of its largest process."""
     write_dump(folder / "made" / DATABASE, documents)
     collections = {
         path.stem: list(raw_bson.split_documents(path.read_bytes()))
@@ -41,12 +41,12 @@ def compare_live(folder: Path, documents: int, repetitions: int, workers: int) -
         fill(server.url, DATABASE, collections)
         for _ in range(repetitions):
             for name, command in commands(folder, server.url, workers).items():
-                series.add(name, *take_time(folder, command))
+                series.add(name, *run_timed(folder, command))
     return series
 
 
 def commands(folder: Path, url: str, workers: int) -> Mapping[str, list[str]]:
-    """What is compared; peers that are not installed (extra `bench`) are left out."""
+    """Return name → command line. Tools that are not installed (extra `bench`) are skipped."""
     found = {MIGRATE: migrate(folder, url, workers)}
     ingestr, sling = Path(sys.executable).with_name("ingestr"), sling_path()
     to = f"postgresql://postgres@/postgres?host={folder / 'live'}&sslmode=disable"
@@ -64,13 +64,14 @@ def commands(folder: Path, url: str, workers: int) -> Mapping[str, list[str]]:
 
 
 def sling_path() -> Path | None:
-    """The binary in the package `sling-linux-amd64`, which is nothing but it."""
+    """Return the binary that the package `sling-linux-amd64` contains."""
     package = find_spec("sling_linux_amd64")
     places = package.submodule_search_locations if package is not None else None
     return Path(places[0]) / "bin" / "sling-linux-amd64" if places else None
 
 
 def migrate(folder: Path, url: str, workers: int) -> list[str]:
+    """Write the configuration and return the command line of `migrate run`."""
     config = folder / "live.toml"
     config.write_text(
         f'[source]\nurl = "{url}"\ndatabase = "{DATABASE}"\n[target]\nurl = "embedded:{folder}/live"\n'
@@ -79,8 +80,8 @@ def migrate(folder: Path, url: str, workers: int) -> list[str]:
     return [str(COMMAND), "run", "-q", "--json", "-c", str(config)]
 
 
-def take_time(folder: Path, command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory of one command into an empty database."""
+def run_timed(folder: Path, command: list[str]) -> tuple[float, float]:
+    """Return the seconds and the peak memory of one command that writes to an empty database."""
     shutil.rmtree(folder / "live", ignore_errors=True)
     quiet = {**os.environ, "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "HOME": str(folder)}
     with closing(EmbeddedTarget(folder / "live")) as target, psycopg.connect(target.dsn):

@@ -1,4 +1,4 @@
-"""Commands that are timed: their seconds, one each repetition, and the memory of their processes."""
+"""Timed commands: the seconds of each repetition, and the memory of their processes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ COMMAND = Path(sys.executable).with_name("migrate")
 
 @dataclass
 class Series:
-    """Seconds of each repetition and peak bytes of the largest process, by what was done."""
+    """Name → seconds of each repetition, and name → peak bytes of the largest process."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     peak: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, seconds: float, peak: float = 0.0) -> None:
+        """Add one repetition."""
         self.seconds.setdefault(name, []).append(seconds)
         self.peak[name] = max(self.peak.get(name, 0.0), peak)
 
     def median(self, name: str) -> float:
+        """Return the median of the seconds."""
         return statistics.median(self.seconds[name])
 
     def ratio(self, one: str, other: str) -> float:
-        """The median of ratios of the same repetition."""
+        """Return the median of the ratios of each repetition."""
         pairs = zip(self.seconds[one], self.seconds[other], strict=True)
         return statistics.median(a / b for a, b in pairs)
 
     def lines(self, documents: int) -> list[str]:
-        """A line for each: seconds, messages a second, peak memory, all values."""
+        """Return one line per name: seconds, documents per second, peak memory, all values."""
         return [
-            f"{name:52}{self.median(name):8.1f} s{documents / self.median(name):12,.0f} a second"
+            f"{name:52}{self.median(name):8.1f} s{documents / self.median(name):12,.0f} docs/s"
             + (f"{self.peak[name] / 1e6:8.0f} MB" if self.peak[name] else f"{'':11}")
             + f"   ({', '.join(f'{each:.1f}' for each in values)})"
             for name, values in self.seconds.items()
@@ -44,7 +46,7 @@ class Series:
 
 
 def watch(process: subprocess.Popen[bytes]) -> float:
-    """Waits for a command; the most resident bytes that one of its processes has had, sampled every 50 ms."""
+    """Wait for a command. Return the peak resident bytes of its largest process, sampled every 50 ms."""
     peak = 0.0
     while process.poll() is None:
         try:

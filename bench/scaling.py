@@ -1,6 +1,6 @@
-"""How much sooner two processes are done than one with the part that is ours: decode, look up, map, account, encode.
+"""Comparison of translation (projection, lookups, mapping, ledger, encoding) with one process and with two.
 
-Nothing is written. Each process has the connection of a worker for the lookups; the clock runs while both are warm.
+Nothing is written. Each process has its own connection for lookups. Times are measured after a warm-up.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from multiprocessing import get_context
 
 import psycopg
 
+from bench.database import BenchDatabase
 from bench.processes import Series
-from bench.stage import Scene
 from migrator.config.models import Config
 from migrator.execution.tasks import without_gc
 from migrator.mapping.loader import load_definition
@@ -23,28 +23,29 @@ from migrator.translation.translator import Translator
 from migrator.workflows.run import PLACE
 
 ONE, TWO = "translating, 1 process", "translating, 2 processes"
-_translators: list[Translator] = []  # of a process
+_translators: list[Translator] = []  # one per process
 
 
-def compare_processes(scene: Scene, repetitions: int) -> Series:
-    """Seconds for all batches of the scene, by one process and by two, in turns."""
+def compare_processes(data: BenchDatabase, repetitions: int) -> Series:
+    """Return the seconds for all batches with one process and with two, alternately."""
     series, context = Series(), get_context("forkserver")
-    settings = (scene.options.config, scene.connection.info.dsn)
+    settings = (data.options.config, data.connection.info.dsn)
     with (
-        ProcessPoolExecutor(1, context, set_up, settings) as one,
-        ProcessPoolExecutor(2, context, set_up, settings) as two,
+        ProcessPoolExecutor(1, context, start_process, settings) as one,
+        ProcessPoolExecutor(2, context, start_process, settings) as two,
     ):
         for pool in (one, two):
-            list(pool.map(translate, scene.batches[:4], chunksize=1))
+            list(pool.map(translate, data.batches[:4], chunksize=1))
         for _ in range(repetitions):
             for name, pool in ((ONE, one), (TWO, two)):
                 began = time.perf_counter()
-                list(pool.map(translate, scene.batches))
+                list(pool.map(translate, data.batches))
                 series.add(name, time.perf_counter() - began)
     return series
 
 
-def set_up(config: Config, dsn: str) -> None:
+def start_process(config: Config, dsn: str) -> None:
+    """Create the translator of a worker process."""
     definition = load_definition("mappings", "schema")
     connection = psycopg.connect(dsn, autocommit=True)
     resolver = RowLookup(RowStore(connection, PLACE, definition.mappings), config.tenant.id)
@@ -53,5 +54,6 @@ def set_up(config: Config, dsn: str) -> None:
 
 
 def translate(batch: bytes) -> int:
+    """Translate a batch; return the size of its rows in bytes."""
     with without_gc():
         return len(_translators[0].translate(batch)[0].rows)

@@ -1,4 +1,4 @@
-"""Texts of messages, cut out of one long text, and what else a message holds: parts, files, attachments, errors."""
+"""Generator of texts, and of the other contents of a message: parts, files, attachments, errors."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ FAILURES = (
 
 
 class Texts:
-    """Cuts texts and makes what messages hold; all from one source of chance."""
+    """Generates the contents of messages from one random generator."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
+    def __init__(self, generator: random.Random) -> None:
+        self._random = generator
         self._plain, self._other = self._write(WORDS, 150_000), self._write(OTHERS, 50_000)
 
     def _write(self, words: Sequence[str], count: int) -> str:
-        chosen = self._chance.choices(words, k=count)
-        ends = self._chance.choices((" ", ". ", ", ", ".\n\n"), (84, 8, 6, 2), k=count)
+        chosen = self._random.choices(words, k=count)
+        ends = self._random.choices((" ", ". ", ", ", ".\n\n"), (84, 8, 6, 2), k=count)
         return "".join(word + end for word, end in zip(chosen, ends, strict=True))
 
     def cut(self, median: int, spread: float, most: int = 20_000) -> str:
-        """A text whose length is log-normal around `median` characters; 13 % are not ASCII, as in the real data."""
-        source = self._other if self._chance.random() < 0.13 else self._plain
-        length = min(most, 1 + int(self._chance.lognormvariate(math.log(median), spread)))
-        start = self._chance.randrange(len(source) - length)
+        """Return a text of log-normal length, `median` characters; 13 % are not ASCII, as in the real data."""
+        source = self._other if self._random.random() < 0.13 else self._plain
+        length = min(most, 1 + int(self._random.lognormvariate(math.log(median), spread)))
+        start = self._random.randrange(len(source) - length)
         return source[start : start + length].strip() or "?"
 
     def parts(self) -> list[Document]:
-        """`content` of an answer. The kinds and their shares are those of the real data's newer generation."""
-        kinds = self._chance.choices(("text", "think", "tool", "think tool"), (50, 22, 20, 8))[0].split()
+        """Return `content` of an answer, with the kinds and shares of the newer generation of the real data."""
+        kinds = self._random.choices(("text", "think", "tool", "think tool"), (50, 22, 20, 8))[0].split()
         parts: list[Document] = [{"type": "think", "think": self.cut(300, 0.7)}] if "think" in kinds else []
-        for _ in range(self._chance.choice((1, 1, 1, 2)) if "tool" in kinds else 0):
+        for _ in range(self._random.choice((1, 1, 1, 2)) if "tool" in kinds else 0):
             parts.append({"type": "tool_call", "tool_call": self._tool_call()})
         return [*parts, {"type": "text", "text": self.cut(450, 0.9)}]
 
     def _tool_call(self) -> Document:
         return {
-            "id": f"call_{self._chance.getrandbits(96):024x}",
-            "name": self._chance.choice(("web_search", "execute_code", "read_file_mcp_filesystem")),
+            "id": f"call_{self._random.getrandbits(96):024x}",
+            "name": self._random.choice(("web_search", "execute_code", "read_file_mcp_filesystem")),
             "args": f'{{"query":"{self.cut(60, 0.4)}"}}',
             "type": "tool_call",
             "progress": 1,
@@ -64,16 +64,16 @@ class Texts:
         }
 
     def file(self, file_id: str, user: str) -> Document:
-        """One entry of a question's `files`."""
+        """Return one entry of `files` of a question."""
         return {
             "type": "image/png",
             "file_id": file_id,
             "filepath": f"/images/{user}/{file_id}__notes.png",
             "filename": "notes.png",
-            "height": self._chance.randrange(100, 3000),
-            "width": self._chance.randrange(100, 3000),
+            "height": self._random.randrange(100, 3000),
+            "width": self._random.randrange(100, 3000),
             "source": "local",
-            "bytes": self._chance.randrange(10_000, 9_000_000),
+            "bytes": self._random.randrange(10_000, 9_000_000),
             "object": "file",
             "usage": 1,
             "user": user,
@@ -81,7 +81,7 @@ class Texts:
         }
 
     def attachment(self, message: Document) -> Document:
-        """One entry of an answer's `attachments`: what a search found."""
+        """Return one entry of `attachments` of an answer: the results of a search."""
         found = [
             {
                 "position": place,
@@ -94,10 +94,11 @@ class Texts:
         return {
             "type": "web_search",
             "web_search": {"turn": 0, "organic": found},
-            "toolCallId": f"call_{self._chance.getrandbits(96):024x}",
+            "toolCallId": f"call_{self._random.getrandbits(96):024x}",
             "messageId": message["messageId"],
             "conversationId": message["conversationId"],
         }
 
     def failure(self) -> str:
-        return self._chance.choice(FAILURES)
+        """Return the text of an error message."""
+        return self._random.choice(FAILURES)

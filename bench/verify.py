@@ -1,7 +1,7 @@
-"""`python -m bench.verify`: `verify --level rows` against the run of the same data, in turns, on one embedded server.
+"""`python -m bench.verify` compares `verify --level rows` with the run of the same data, on one embedded server.
 
-Seconds are each command's own; CPU is that of our processes and of the server's together, which other work on the
-machine disturbs less.
+Seconds are those that each command reports. CPU seconds are those of its processes and of the server together; other
+load on the machine affects them less.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ Pair = tuple[float, float]  # seconds, CPU seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.verify", description="verify --level rows against run.")
-    parser.add_argument("--documents", type=int, default=200_000, help="messages to make")
+    """Parse the command line, measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.verify", description="Compare verify --level rows with run.")
+    parser.add_argument("--documents", type=int, default=200_000, help="messages to generate")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--level", default="rows")
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def measure(folder: Path, workers: int, level: str) -> tuple[Pair, Pair]:
-    """One run into an empty server, and one verification of it."""
+    """Measure one run to an empty server, and one verification of it."""
     shutil.rmtree(folder / "migrated", ignore_errors=True)
     config = folder / "migrate.toml"
     config.write_text(
@@ -58,6 +59,7 @@ def measure(folder: Path, workers: int, level: str) -> tuple[Pair, Pair]:
 
 
 def command(folder: Path, config: Path, *arguments: str) -> Pair:
+    """Execute a command; return its seconds and CPU seconds."""
     server = psutil.Process(int(next((folder / "migrated").rglob("postmaster.pid")).read_text().split()[0]))
     before = sum(spent([server]).values()) + reaped(server)
     process = subprocess.Popen([COMMAND, *arguments, "-q", "--json", "-c", config], stdout=subprocess.PIPE)
@@ -69,7 +71,7 @@ def command(folder: Path, config: Path, *arguments: str) -> Pair:
 
 
 def watch(process: subprocess.Popen[bytes]) -> float:
-    """The CPU seconds of a command with all its workers, which nobody waits for: looked at until they are gone."""
+    """Return the CPU seconds of a command with all its workers, sampled until they end."""
     latest: dict[int, float] = {}
     while process.poll() is None:
         try:
@@ -81,7 +83,7 @@ def watch(process: subprocess.Popen[bytes]) -> float:
 
 
 def spent(roots: list[psutil.Process]) -> dict[int, float]:
-    """CPU seconds by process id, of processes and their descendants that live."""
+    """Return process ID → CPU seconds, for running processes and their descendants."""
     found = {}
     for process in [each for root in roots for each in (root, *root.children(recursive=True))]:
         try:
@@ -93,7 +95,7 @@ def spent(roots: list[psutil.Process]) -> dict[int, float]:
 
 
 def reaped(server: psutil.Process) -> float:
-    """CPU seconds of the server's sessions that have ended."""
+    """Return the CPU seconds of the server's ended sessions."""
     times = server.cpu_times()
     return float(times.children_user + times.children_system)
 

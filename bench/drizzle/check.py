@@ -1,8 +1,8 @@
-"""Asks drizzle-kit whether it would change anything in the schema that `migrate run` builds. Needs node and npm.
+"""Checks that drizzle-kit would change nothing in the schema that `migrate run` creates. Requires node and npm.
 
     .venv/bin/python bench/drizzle/check.py
 
-Exit code 0 if it says "No changes detected", and if it does see a change as soon as there is one.
+Exit code 0 if drizzle-kit reports "No changes detected", and detects a change that is made on purpose.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ import bson
 import pytest
 
 from bench.__main__ import BASES, STEPS, as_json, as_table
-from bench.documents import NO_PARENT, Maker, write_dump
-from bench.measure import Figures, takewhile_bytes
-from bench.residues import Weights
-from bench.stage import cut_batches
+from bench.database import split_batches
+from bench.documents import NO_PARENT, DocumentGenerator, write_dump
+from bench.measure import Measurements, limit_batches
+from bench.residue_sizes import ResidueSizes
 from migrator.documents.codec import CODEC_OPTIONS, Document, is_faithful
 
 MESSAGES = 4000
@@ -19,7 +19,7 @@ MESSAGES = 4000
 
 @pytest.fixture(scope="module")
 def talks() -> list[tuple[Document, list[Document]]]:
-    return list(Maker(3).talks(MESSAGES))
+    return list(DocumentGenerator(3).conversations(MESSAGES))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_dump_holds_what_was_asked_for(tmp_path: Path) -> None:
     assert files.keys() == {"users", "conversations", "messages"}
     assert len(bson.decode_all(files["messages"])) == 777
     for data in files.values():
-        raws = cut_batches(data, 1)
+        raws = split_batches(data, 1)
         assert all(is_faithful(bson.decode(raw, CODEC_OPTIONS), raw) for raw in raws)
 
 
@@ -87,16 +87,16 @@ def test_shares_are_those_of_the_docstring(messages: list[Document]) -> None:
 def test_batches_are_cut_between_documents(messages: list[Document]) -> None:
     """Batches put together are the whole; so many documents in each, and no more bytes at once than allowed."""
     data = b"".join(map(bson.encode, messages[:25]))
-    batches = cut_batches(data, 10)
+    batches = split_batches(data, 10)
     assert b"".join(batches) == data
     assert [len(bson.decode_all(batch)) for batch in batches] == [10, 10, 5]
-    assert takewhile_bytes(batches, len(data)) == batches
-    assert takewhile_bytes(batches, 1) == batches[:1]
+    assert limit_batches(batches, len(data)) == batches
+    assert limit_batches(batches, 1) == batches[:1]
 
 
 def test_table_and_json_say_the_ratio() -> None:
     """Both ways of printing give the bar's figure for every base, out of the repetitions' own ratios."""
-    figures = Figures(10, 1200.0, weights={"messages": Weights(0.5, 0.75, {"content": 12.0})})
+    figures = Measurements(10, 1200.0, residues={"messages": ResidueSizes(0.5, 0.75, {"content": 12.0})})
     for step in STEPS:
         figures.cpu[step], figures.wall[step] = [10.0, 20.0, 30.0], [11.0, 21.0, 31.0]
     figures.cpu["compiled"] = [5.0, 20.0, 15.0]

@@ -14,7 +14,7 @@ from bson import DatetimeMS, Int64, ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.documents import Maker
+from bench.documents import DocumentGenerator
 from mappings import MAPPINGS
 from migrator.config.loader import load_config
 from migrator.documents import raw_bson
@@ -153,7 +153,7 @@ def test_real_data_comes_out_alike(name: str, options: Options) -> None:
 
 def test_usual_messages_need_no_interpreter(options: Options) -> None:
     """No message as a current LibreChat writes them is left over."""
-    documents = [message for _, said in Maker(7).talks(2000) for message in said]
+    documents = [message for _, said in DocumentGenerator(7).conversations(2000) for message in said]
     assert compare(BY_NAME["messages"], options, documents) == []
 
 

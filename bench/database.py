@@ -1,4 +1,4 @@
-"""The scene of the measurements: a dump, and a scratch PostgreSQL into which it has been migrated."""
+"""The database of the measurements: a temporary PostgreSQL with a migrated dump."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ CREATE TABLE bench.ledger (LIKE migrator.ledger);
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What is measured: batches of raw BSON; and what that takes."""
+class BenchDatabase:
+    """Batches of raw BSON, and everything that is needed to translate them."""
 
     batches: list[bytes]
     connection: psycopg.Connection[Any]
@@ -39,13 +39,13 @@ class Scene:
     options: Options
 
     def resolver(self) -> RowLookup:
-        """One that knows nothing yet."""
+        """Return a lookup with an empty cache."""
         return RowLookup(RowStore(self.connection, PLACE, self.definition.mappings), self.options.tenant)
 
 
 @contextmanager
-def set_scene(documents: int, batch: int) -> Iterator[Scene]:
-    """Makes the documents, migrates them, and takes all of it away afterwards."""
+def open_database(documents: int, batch: int) -> Iterator[BenchDatabase]:
+    """Generate documents, migrate them, and yield the result. Everything is deleted at the end."""
     with tempfile.TemporaryDirectory(prefix="migrate-bench-") as name:
         folder = Path(name)
         write_dump(folder / "dump" / "LibreChat", documents)
@@ -59,13 +59,13 @@ def set_scene(documents: int, batch: int) -> Iterator[Scene]:
             with closing(target.connect()) as connection:
                 connection.autocommit = True
                 connection.execute(TABLES)
-                batches = cut_batches((folder / "dump" / "LibreChat" / "messages.bson").read_bytes(), batch)
-                yield Scene(batches, connection, definition, Options(config, config.tenant.id))
+                batches = split_batches((folder / "dump" / "LibreChat" / "messages.bson").read_bytes(), batch)
+                yield BenchDatabase(batches, connection, definition, Options(config, config.tenant.id))
         finally:
             target.close()
 
 
-def cut_batches(data: bytes, documents: int) -> list[bytes]:
-    """The documents of a .bson file, so many at a time."""
+def split_batches(data: bytes, documents: int) -> list[bytes]:
+    """Divide a .bson file into batches of `documents` documents."""
     raws = list(raw_bson.split_documents(data))
     return [b"".join(raws[start : start + documents]) for start in range(0, len(raws), documents)]

@@ -1,7 +1,7 @@
-"""A whole run from a dump against `pg_dump -Fc | pg_restore -j2` of the very database that it made.
+"""Comparison of a complete run from a dump with `pg_restore -j2` of the database that it creates.
 
-Both into an empty embedded PostgreSQL with the same settings, in turns; the server is running before the clock starts,
-and a run's clock is its own (`run --json`, "seconds").
+Both write to an empty embedded PostgreSQL with the same settings, alternately. The server is started before the
+measurement; the seconds of a run are those that it reports (`run --json`, "seconds").
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ RESTORE = "pg_restore -j2 of the same database"
 
 
 def run_name(workers: int) -> str:
+    """Return the name of a run in the tables."""
     return f"migrate run, {workers} worker{'s' if workers > 1 else ''}"
 
 
-def compare_restore(folder: Path, documents: int, repetitions: int, workers: list[int]) -> Series:
-    """Seconds of a run with each number of workers, and of pg_restore."""
+def compare_with_restore(folder: Path, documents: int, repetitions: int, workers: list[int]) -> Series:
+    """Return the seconds of a run for each number of workers, and of pg_restore."""
     write_dump(folder / "dump" / "LibreChat", documents)
     series = Series()
     for _ in range(repetitions):
@@ -39,7 +40,7 @@ def compare_restore(folder: Path, documents: int, repetitions: int, workers: lis
 
 
 def run(folder: Path, workers: int, series: Series) -> None:
-    """One migration; the last one's database stays, to be dumped."""
+    """Measure one migration. Its database is kept for `restore`."""
     shutil.rmtree(folder / "migrated", ignore_errors=True)
     config = folder / "migrate.toml"
     config.write_text(
@@ -55,6 +56,7 @@ def run(folder: Path, workers: int, series: Series) -> None:
 
 
 def restore(folder: Path, series: Series) -> None:
+    """Dump the migrated database, then measure its restore."""
     archive = folder / "pg.dump"
     with closing(EmbeddedTarget(folder / "migrated")) as target:
         subprocess.run([program_path("pg_dump"), "-Fc", "-f", archive, target.dsn], check=True)
@@ -66,6 +68,7 @@ def restore(folder: Path, series: Series) -> None:
 
 @contextmanager
 def restored(folder: Path) -> Iterator[EmbeddedTarget]:
+    """Yield an empty server; it is deleted at the end."""
     try:
         with closing(EmbeddedTarget(folder / "restored")) as target:
             yield target
