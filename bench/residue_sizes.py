@@ -22,7 +22,8 @@ class ResidueSizes:
     """Residues of one collection.
 
     `empty` is the share of documents without residue. `smallest` is the share of documents with no residue, or with a
-    residue only of fields that no column contains and no rule restores. `bytes` are bytes per document by field, largest first.
+    residue only of fields that no column contains and no rule restores. `bytes` are bytes per
+    document by field, largest first.
     """
 
     empty: float
