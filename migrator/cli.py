@@ -27,7 +27,7 @@ from migrator.commands.rejects import rejects_app
 from migrator.errors import MigrateError, StoppedError, UsageError
 from migrator.mapping.project import find_project_frame
 from migrator.postgres.errors import translate_error
-from migrator.redaction import say_error, trace_error
+from migrator.redaction import describe_error, format_traceback
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 internal error; 2 usage or configuration; 3 plan: blockers, or out of date; 4 verify:"
@@ -183,16 +183,16 @@ def crash(error: BaseException) -> int:
     """Prints an unexpected error and writes its traceback to a log. Errors of the mappings are the user's."""
     console = current_console()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    log = write_log(f"migrate-{stamp}-", console.mask(trace_error(error)))
+    log = write_log(f"migrate-{stamp}-", console.mask(format_traceback(error)))
     place = find_project_frame(error)
     if place is None:
         wrapped = MigrateError(
-            f"internal error: {say_error(error)}",
+            f"internal error: {describe_error(error)}",
             hint=f"Internal error; please report it with the log {log}. Committed data is consistent.",
         )
     else:
         wrapped = UsageError(
-            f"the mappings failed: {place}: {say_error(error)}",
+            f"the mappings failed: {place}: {describe_error(error)}",
             hint=f"Fix the mapping, then run the same command again. Traceback: {log}. Committed data is consistent.",
         )
     wrapped.__cause__ = error

@@ -1,19 +1,19 @@
-"""The errors the engine raises: each carries a cause, a remedy and an exit code (contract.md).
+"""The errors of the engine. Each carries a cause, a remedy and an exit code.
 
-    MigrateError            1   a defect, or anything not named below
-    ├── UsageError          2   the command line, migrate.toml, a mapping or a schema is wrong
-    ├── PlanError           3   the plan found blockers, or no longer fits
-    ├── DifferenceError     4   the target does not equal what the source says, or a count does not add up
-    ├── StoppedError        5   stopped before the end; the same command goes on
-    │   └── LockedError         another migrate is at work on the target
-    ├── RevertRefusedError  6   a revert would lose what the migration did not bring
-    └── AccessError         7   a system outside cannot be reached, refuses access, or hands out damaged data
+    MigrateError            1   an internal error, or anything not listed below
+    ├── UsageError          2   invalid command line, configuration, mapping or schema
+    ├── PlanError           3   the plan has blockers, or it is out of date
+    ├── DifferenceError     4   the target differs from the source, or the accounting has a remainder
+    ├── StoppedError        5   interrupted; the same command resumes
+    │   └── LockedError         another migrate process is using this target
+    ├── RevertRefusedError  6   revert would delete rows not created by the migration
+    └── AccessError         7   an external system is unreachable, denies access, or returns damaged data
         ├── SourceError
-        │   └── DamagedSourceError   names file and byte offset
+        │   └── DamagedSourceError   has file and byte offset
         ├── TargetError
         └── EmbeddingError
 
-Bad documents are not errors: they are values (`handover.Reject`, `handover.Finding`).
+A document that cannot be loaded is not an error but a value (`translation.outcomes.Reject` and `Finding`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 
 
 class MigrateError(Exception):
-    """Base of all. `message` says what happened and why, `hint` what to do about it, `details` more for --json."""
+    """Base class. `message`: what happened and why; `hint`: what to do about it; `details`: more values for --json."""
 
     exit_code = 1
-    transient = False  # whether the same may well succeed a moment later
+    transient = False  # whether a retry may succeed
 
     def __init__(self, message: str, hint: str = "", details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -34,8 +34,8 @@ class MigrateError(Exception):
         self.details = details or {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers hand errors to the process that started them, whatever arguments a subclass wants.
-        return _revive, (type(self), self.__dict__)
+        # Worker processes send errors to the main process; subclasses have different constructors.
+        return _restore, (type(self), self.__dict__)
 
 
 class UsageError(MigrateError):
@@ -55,7 +55,7 @@ class StoppedError(MigrateError):
 
 
 class LockedError(StoppedError):
-    """Another migrate is at work on the target."""
+    """Another migrate process is using the target."""
 
 
 class RevertRefusedError(MigrateError):
@@ -67,11 +67,11 @@ class AccessError(MigrateError):
 
 
 class SourceError(AccessError):
-    """The source cannot be reached or read."""
+    """The source is unreachable or cannot be read."""
 
 
 class DamagedSourceError(SourceError):
-    """A dump is truncated or corrupt. `file` and `offset` (bytes, uncompressed) say where."""
+    """A dump is truncated or corrupt, in `file` at `offset` (bytes, uncompressed)."""
 
     def __init__(self, message: str, *, file: str, offset: int, hint: str = "") -> None:
         super().__init__(f"{file}, byte {offset}: {message}", hint)
@@ -80,14 +80,14 @@ class DamagedSourceError(SourceError):
 
 
 class TargetError(AccessError):
-    """The target cannot be reached, or lacks something the migration needs."""
+    """The target is unreachable, or lacks something that the migration needs."""
 
 
 class EmbeddingError(AccessError):
-    """The embedding service cannot be reached, refuses access, or answers nothing usable."""
+    """The embedding service is unreachable, denies access, or returns an unusable response."""
 
 
-def _revive(kind: type[MigrateError], state: dict[str, Any]) -> MigrateError:
+def _restore(kind: type[MigrateError], state: dict[str, Any]) -> MigrateError:
     error = kind.__new__(kind, state["message"])
     error.__dict__.update(state)
     return error

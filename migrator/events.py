@@ -1,4 +1,4 @@
-"""What stages announce while they work. Frozen values; who listens (console, tests) is not their business."""
+"""Events that stages and workflows emit: frozen values. How they are displayed is decided in terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
-    """A step begins. `total` is in `unit`s (documents, statements, bytes …), None where it cannot be known."""
+    """A step started. `total`: its size in `unit`s (documents, statements, bytes …); None: unknown."""
 
     step: str
     total: int | None = None
@@ -18,9 +18,9 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAdvanced:
-    """`done` of the step's total so far (absolute, not a delta); `total` where it is known better by now.
+    """Progress of a step. `done`: units so far (absolute, not a delta); `total`: a new total, if it has changed.
 
-    `note` says what else has gathered, e.g. '1,200 tokens, $0.02'.
+    `note`: other figures, for example '1,200 tokens, $0.02'.
     """
 
     step: str
@@ -31,7 +31,7 @@ class StepAdvanced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished:
-    """A step ended well. `note` is one short line of result, e.g. '3,219 documents, 12 rejected'."""
+    """A step ended without an error. `note`: its result in one line, for example '3,219 documents, 12 rejected'."""
 
     step: str
     note: str = ""
@@ -39,7 +39,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One sentence for the user, outside any step."""
+    """One sentence for the user that belongs to no step."""
 
     text: str
     level: Literal["info", "warning"] = "info"
@@ -50,4 +50,4 @@ Emit = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """An `Emit` that nobody hears, for tests and nested work."""
+    """An `Emit` that discards events, for tests and nested workflows."""

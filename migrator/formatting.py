@@ -1,9 +1,10 @@
-"""Durations, sizes and shares in words."""
+"""Formats durations, sizes and percentages for display."""
 
 from __future__ import annotations
 
 
 def format_duration(seconds: float) -> str:
+    """Formats seconds: 4.0 s, 12 s, 3 min 05 s, 2 h 07 min."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -14,7 +15,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size: float) -> str:
-    """In the unit that leaves one to three digits before the point."""
+    """Formats bytes in the unit that has one to three digits before the decimal point."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:,.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
@@ -23,7 +24,7 @@ def format_size(size: float) -> str:
 
 
 def format_share(part: int, whole: int) -> str:
-    """A percentage that says 100 only for all and 0 only for none."""
+    """Formats a percentage. 100 means all and 0 means none: everything else is rounded to 0.1 … 99.9."""
     if not whole or part in (0, whole):
         return f"{100 if whole and part else 0} %"
     return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"

@@ -1,6 +1,6 @@
-"""Identifiers: ObjectId ↔ UUIDv7, strings that are UUIDs, and UUIDv5 for everything else (mapping-decisions.md).
+"""Converts identifiers: ObjectId ↔ UUIDv7; a string that is a UUID stays; everything else becomes a UUIDv5.
 
-Pure functions over bytes. Which field of a document is its id, and who refers to whom, is the mappings' business.
+Pure functions. Not here: which field of a document is its ID, and which fields are references (mappings).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _HEX24 = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
 
 @lru_cache(maxsize=256)
 def collection_tag(collection: str) -> int:
-    """The 10 bits that tell a collection's UUIDs from another's: the first of SHA-256 of its name."""
+    """Returns the 10 bits that distinguish the UUIDs of collections: the first bits of SHA-256 of the name."""
     return int.from_bytes(sha256(collection.encode()).digest()[:2], "big") >> 6
 
 
 def objectid_to_uuid(oid: bytes, tag: int) -> bytes:
-    """A 12-byte ObjectId and a 10-bit tag as the 16 bytes of a UUIDv7; order and every bit of the ObjectId are kept."""
+    """Converts a 12-byte ObjectId and a 10-bit tag to the 16 bytes of a UUIDv7. Order and all bits are preserved."""
     seconds = int.from_bytes(oid[:4], "big")
     free = int.from_bytes(oid[4:], "big") << 10 | tag
     value = seconds * 1000 << 80 | 7 << 76 | free >> 62 << 64 | 2 << 62 | free & (1 << 62) - 1
@@ -33,7 +33,7 @@ def objectid_to_uuid(oid: bytes, tag: int) -> bytes:
 
 
 def uuid_to_objectid(value: bytes) -> tuple[bytes, int] | None:
-    """The ObjectId and the tag in a UUIDv7 that `objectid_to_uuid` made; None for any other UUID."""
+    """Returns the ObjectId and the tag of a UUIDv7 that `objectid_to_uuid` made; None for any other UUID."""
     number = int.from_bytes(value, "big")
     seconds, rest = divmod(number >> 80, 1000)
     if number >> 76 & 15 != 7 or number >> 62 & 3 != 2 or rest or seconds >> 32:
@@ -48,7 +48,7 @@ def _namespace(collection: str) -> uuid.UUID:
 
 
 def is_uuid(text: str) -> bool:
-    """Whether a string is a UUID in its usual form, in either case."""
+    """Whether a string is a UUID with hyphens, in upper or lower case."""
     return _UUID.fullmatch(text) is not None
 
 
@@ -58,13 +58,13 @@ def is_objectid_text(text: str) -> bool:
 
 
 def uuid_of(collection: str, value: Any, *, objectid: bool = False) -> bytes:
-    """The 16 bytes of the target id of any BSON value in `collection`.
+    """Returns the target ID (16 bytes) of any BSON value in `collection`.
 
-    `objectid` says that the models have an ObjectId here, so that a string of 24 hex digits is read as one.
+    `objectid`: the field has the type ObjectId in the data model, so that 24 hexadecimal digits are read as one.
     """
     if isinstance(value, ObjectId):
         return objectid_to_uuid(value.binary, collection_tag(collection))
-    if not isinstance(value, str) or isinstance(value, Code):  # Code is a str to Python
+    if not isinstance(value, str) or isinstance(value, Code):  # Code is a subclass of str
         return uuid.uuid5(_namespace(collection), canonical_json(value)).bytes
     if is_uuid(value):
         return bytes.fromhex(value.replace("-", ""))
@@ -74,23 +74,26 @@ def uuid_of(collection: str, value: Any, *, objectid: bool = False) -> bytes:
 
 
 def canonical_uuid(text: str) -> bytes | None:
-    """The 16 bytes of a text that is a UUID in canonical lower case."""
+    """Returns the 16 bytes of a UUID in canonical lower case; None for any other text."""
     return bytes.fromhex(text.replace("-", "")) if _CANONICAL.fullmatch(text) else None
 
 
 def canonical_json(value: Any) -> str:
-    """Canonical extended JSON of one BSON value, without white space."""
+    """Returns one BSON value as canonical extended JSON without white space."""
     return json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS, separators=(",", ":"))
 
 
 def uuid_text(value: bytes) -> str:
-    """16 bytes as a UUID in canonical lower case."""
+    """Returns 16 bytes as the text of a UUID in canonical lower case."""
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def convert(collection: str, value: str) -> dict[str, str]:
-    """`migrate id`: {"collection", "from", "value", "uuid"}; `value` is the ObjectId in `uuid`, where there is one."""
+    """Returns the result of `migrate id`: {"collection", "from", "value", "uuid"}.
+
+    `value` is the ObjectId of `uuid`, if it contains one.
+    """
     if is_uuid(value):
         return _convert_back(collection, value)
     kind = "objectid" if is_objectid_text(value) else "text"

@@ -1,6 +1,6 @@
-"""Keeping secrets out of everything that is printed or written: patterns for any text, exact values for a known config.
+"""Removes secrets from text: by patterns in any text, by exact values for a known configuration.
 
-Not here: where masking happens (console.py and whoever writes a report or the journal call it at their boundary).
+Not here: where text is masked (the console, and the modules that write reports and the journal).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # Greedy up to the last '@': a password with an unescaped '@' or '/' must not leak its second half.
-    # The word PASSWORD itself is how our own hints spell a URL.
+    # Greedy up to the last '@', so that the rest of a password with an unescaped '@' or '/' does not leak.
+    # The word PASSWORD is a placeholder in hints of this tool.
     (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@\"']*:)(?!PASSWORD@)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
     (
         re.compile(
@@ -25,29 +25,29 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), HIDDEN),
 )
 _URL_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@]*:(.*)@")
-_URL_TOKEN = re.compile(r"^https?://([^:/?#\s@]*)@")  # a service's key in the place of a user
-# `sslkey` is a path, which messages should name.
+_URL_TOKEN = re.compile(r"^https?://([^:/?#\s@]*)@")  # some services expect the key in place of the user
+# `sslkey` is the path of a file, not a secret.
 _QUERY_PASSWORD = re.compile(r"(?i)[?&][a-z0-9_.-]*(?:password|token|secret|(?<!ssl)key|code|sig|signature)=([^&#]*)")
 _SESSION_TOKEN = re.compile(r"(?i)AWS_SESSION_TOKEN(?::|%3A)([^,&#]*)")  # among MongoDB's authMechanismProperties
-_SHORTEST = 4  # below that an exact value would hit ordinary words; the patterns still find it in a URL
+_SHORTEST = 4  # shorter values occur in ordinary words; in a URL the patterns still find them
 
 
 def mask(text: str) -> str:
-    """The text without passwords in URLs and connection strings, bearer tokens and API keys."""
+    """Replaces passwords in URLs and connection strings, bearer tokens and API keys."""
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def url_secrets(url: str) -> list[str]:
-    """The passwords, keys and tokens a URL carries, as written; empty where it carries none."""
+    """Returns the passwords, keys and tokens in a URL, as written."""
     patterns = (_URL_PASSWORD, _URL_TOKEN, _QUERY_PASSWORD, _SESSION_TOKEN)
     found = [secret for pattern in patterns for secret in pattern.findall(url)]
     return [secret for secret in found if secret]
 
 
 class Secrets:
-    """Exact values to hide wherever they turn up, however they are escaped. Also does what `mask` does."""
+    """Masks exact values, in all URL-escaped forms, and everything that `mask` masks."""
 
     def __init__(self, values: Iterable[str]) -> None:
         spellings = {form for value in values for form in (value, unquote(value), quote(value, safe=""))}

@@ -1,7 +1,7 @@
-"""What may be said of an error that is not ours: its cause, never the data it quotes.
+"""Describes errors of other libraries without the data that their text may quote.
 
-PostgreSQL tells the row that broke a key, Python the value that it could not convert, BSON the one that it could not
-encode. Those are a user's, and a log is read by others.
+PostgreSQL quotes the row that violates a constraint, Python the value that it cannot convert, BSON the value that it
+cannot encode. This may be personal data, and logs have other readers.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Iterator
 import psycopg
 from bson.errors import BSONError
 
-# Of these the text is likely to quote what was being worked on.
+# The text of these errors may quote data.
 _QUOTING = (ValueError, LookupError, BSONError)
-_QUOTING_STATES = ("22", "23")  # classes of SQLSTATE: data exceptions, constraints
-_RAISED = "P0001"  # by a trigger, which says what it likes
+_QUOTING_STATES = ("22", "23")  # SQLSTATE classes: data exceptions, integrity constraints
+_RAISED = "P0001"  # raised by a trigger, with any text
 _FRAME = re.compile(r'^  File "[^"\n]+", line \d+, in \S+$', re.MULTILINE)
 _VALUES = re.compile(r"=\(.*\)", re.DOTALL)  # Key (email)=(a@example.org)
 
 
-def say_error(error: BaseException) -> str:
-    """One line: what kind of error it is, and its text as far as that quotes nobody's data."""
+def describe_error(error: BaseException) -> str:
+    """Returns the type of an error, and its text if that cannot quote data."""
     name = type(error).__name__
-    if name == "_RemoteTraceback":  # of a worker process: its whole traceback, as text
-        return "\n".join(("in a worker:", *_FRAME.findall(str(error))))
+    if name == "_RemoteTraceback":  # the traceback of a worker process, as text
+        return "\n".join(("in a worker process:", *_FRAME.findall(str(error))))
     if isinstance(error, psycopg.Error):
-        return f"{name}: {_say_server(error)}".removesuffix(": ")
+        return f"{name}: {_describe_server_error(error)}".removesuffix(": ")
     if isinstance(error, _QUOTING) and not isinstance(error, UnicodeError):
-        return f"{name} (its words may quote data, and are left out)"
+        return f"{name} (message redacted: it may quote data)"
     if isinstance(error, UnicodeError):
         return f"{name}: {getattr(error, 'reason', '')}"
     return f"{name}: {error}".removesuffix(": ")
 
 
-def _say_server(error: psycopg.Error) -> str:
+def _describe_server_error(error: psycopg.Error) -> str:
     said = error.diag.message_primary
     if said is None:
         return " ".join(str(error).split())
@@ -47,12 +47,12 @@ def _say_server(error: psycopg.Error) -> str:
 
 
 def hide_values(detail: str | None) -> str:
-    """PostgreSQL's detail without the values of a key: `Key (email)=(…) is duplicated.`"""
+    """Returns PostgreSQL's detail without the values of a key: `Key (email)=(…) is duplicated.`"""
     return _VALUES.sub("=(…)", detail or "")
 
 
-def trace_error(error: BaseException) -> str:
-    """A traceback, causes first, in which every error is said by `say_error`."""
+def format_traceback(error: BaseException) -> str:
+    """Returns the traceback, causes first, with errors as `describe_error` describes them."""
     return "\n".join(_trace(error, set()))
 
 
@@ -62,4 +62,4 @@ def _trace(error: BaseException, seen: set[int]) -> Iterator[str]:
     if before is not None and id(before) not in seen:
         yield from _trace(before, seen)
     frames = "".join(traceback.format_tb(error.__traceback__))
-    yield f"Traceback (most recent call last):\n{frames}{say_error(error)}\n"
+    yield f"Traceback (most recent call last):\n{frames}{describe_error(error)}\n"

@@ -10,7 +10,7 @@ from psycopg import errors
 
 from migrator.errors import MigrateError, StoppedError, TargetError
 from migrator.postgres.privileges import suggest_grant
-from migrator.redaction import say_error
+from migrator.redaction import describe_error
 
 RESUME = "Committed data is consistent. Run the same command again to resume."
 
@@ -49,7 +49,7 @@ def translate_error(error: psycopg.Error) -> MigrateError | None:
     if state_class in ("53", "58"):
         return TargetError(f"error on the target server: {reason}", hint=f"Check the server log. {RESUME}")
     if isinstance(error, errors.CheckViolation | errors.ExclusionViolation | errors.RaiseException):
-        reason = say_error(error)  # the server's message quotes the row
+        reason = describe_error(error)  # the server's message quotes the row
         hint = "A constraint or trigger of the application rejects the row. Disable it for the migration, or change it."
         return TargetError(f"the target rejected a row: {reason}", hint=hint)
     if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):

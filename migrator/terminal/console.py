@@ -27,7 +27,7 @@ from migrator.errors import MigrateError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_duration
 from migrator.masking import mask
-from migrator.redaction import say_error, trace_error
+from migrator.redaction import describe_error, format_traceback
 from migrator.terminal.progress import Lines, Step, Throttled, View
 
 # A document's text may end up in a message, and must not drive the terminal, nor turn its lines around.
@@ -177,7 +177,7 @@ class Console:
             if isinstance(error, MigrateError) and error.hint:
                 self._print_error(("hint: ", "bold cyan"), error.hint)
             if self.verbose if verbose is None else verbose:
-                self._print_error(trace_error(error).rstrip())
+                self._print_error(format_traceback(error).rstrip())
 
     def _say(self, *parts: str | tuple[str, str]) -> None:
         _print(self._talk, self.mask, parts)
@@ -244,7 +244,7 @@ def _cell(value: object) -> str:
 def _describe(error: BaseException) -> str:
     if isinstance(error, MigrateError):
         return error.message
-    return say_error(error)
+    return describe_error(error)
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:
