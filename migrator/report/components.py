@@ -5,6 +5,7 @@ A page is one self-contained file: no scripts, fonts or images from other files,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -17,6 +18,7 @@ LABELS = {
     "toast": "TOAST",
 }
 MARKER = "<!-- migrate report -->"
+_CODE = re.compile(r"`([^`]+)`")
 
 # Control characters are not valid HTML. Characters that change the text direction could disguise a name.
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(9), 11, *range(12, 32), *range(127, 160)) if code != 13}
@@ -110,6 +112,11 @@ def fill_skeleton(title: str, body: Iterable[str]) -> str:
 def clean(text: object) -> str:
     """Escape text for HTML; control characters become visible escapes."""
     return escape(str(text).translate(_ESCAPED))
+
+
+def format_text(text: str) -> str:
+    """Format a text of our own, in which `…` marks code."""
+    return _CODE.sub(r"<code>\1</code>", clean(text))
 
 
 def name(text: object) -> str:

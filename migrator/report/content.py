@@ -106,10 +106,12 @@ class TableSize(TypedDict):
 
 
 class CheckResult(TypedDict):
-    """One check of a verification, as text. `title`: what users see instead of the code."""
+    """One check of a verification, as text. `title`, `meaning` and `remedy`: see `check_codes`, '' if unknown."""
 
     check: str
     title: str
+    meaning: str
+    remedy: str
     table: str
     ok: bool
     expected: str

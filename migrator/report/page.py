@@ -94,14 +94,14 @@ def _figures(content: Content) -> Iterator[tuple[str, str]]:
     figures = content["figures"]
     yield "documents", f"{figures['documents']:,}"
     yield from ((outcome, f"{figures[outcome]:,}") for outcome in OUTCOMES)
-    yield "BSON read", format_size(figures["bytes"])
+    yield "BSON size", format_size(figures["bytes"])
     about = "≈ " if content["kind"] == "plan" else ""
     yield "time", about + format_duration(figures["seconds"])
     if "target_bytes" in figures:
-        yield "in PostgreSQL", about + format_size(figures["target_bytes"])
+        yield "size in PostgreSQL", about + format_size(figures["target_bytes"])
     for label, figure in figures.items():
         if label.startswith("embedding_"):
-            yield clean(label.replace("_", ", ")), f"{figure:,}"
+            yield clean(label.replace("_", " ")), f"{figure:,}"
 
 
 def _render_blockers(content: Content) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from migrator.errors import UsageError
 from migrator.report.content import CheckResult, Content, Verification, blank_content
-from migrator.verification.check_codes import title_of
+from migrator.verification.check_codes import CHECKS, title_of
 from migrator.verification.model import summarize
 
 LEVELS = {
@@ -77,9 +77,12 @@ def _read(report: Mapping[str, Any]) -> Verification:
 
 
 def _check(check: Mapping[str, Any]) -> CheckResult:
+    code = CHECKS.get(str(check["check"]))
     return CheckResult(
         check=str(check["check"]),
         title=title_of(str(check["check"])),
+        meaning="" if code is None else code.meaning,
+        remedy="" if code is None else code.remedy,
         table=str(check["table"] or ""),
         ok=bool(check["ok"]),
         expected=_format(check["expected"]),

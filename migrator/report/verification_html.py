@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.formatting import format_duration
-from migrator.report.components import chip, clean, fold, name, section, table
+from migrator.report.components import chip, clean, fold, format_text, name, section, table
 from migrator.report.content import CheckResult, Verification
 
 MAX_OPEN = 12  # failed checks that are shown open; more would hide the rest of the page
 
 
 def render_verification(found: Verification, *, alone: bool) -> Iterator[str]:
-    """Yield the sections. `alone`: the page is on the verification only and shows its verdict already."""
+    """Yield the sections. The header of the page has the verdict already if it is bad or the verification is `alone` on the page."""
     description = (
         f"Level {clean(found['level'])}: {clean(found['meaning'])}. Time: {format_duration(found['seconds'])}."
     )
-    verdict = "" if alone else f'<p class="result {found["rating"]}">{clean(found["verdict"])}</p>'
+    verdict = (
+        ""
+        if alone or found["rating"] == "bad"
+        else f'<p class="result {found["rating"]}">{clean(found["verdict"])}</p>'
+    )
     failed = [_render_failed(each, opened=place < MAX_OPEN) for place, each in enumerate(found["failed"])]
     passed = _render_passed(found["passed"])
     if failed:
@@ -47,7 +51,8 @@ def _render_failed(check: CheckResult, *, opened: bool) -> str:
     items = "".join(f"<li>{name(each)}</li>" for each in check["examples"])
     left = check["differences"] - len(check["examples"])
     more = f"<p>… and {left:,} more</p>" if left > 0 and check["examples"] else ""
-    return fold(summary, f'<ul class="examples">{items}</ul>' if items else "", more, opened=opened)
+    advice = f"<p>{format_text(check['meaning'])}<br>{format_text(check['remedy'])}</p>" if check["meaning"] else ""
+    return fold(summary, advice, f'<ul class="examples">{items}</ul>' if items else "", more, opened=opened)
 
 
 def _render_passed(checks: list[CheckResult]) -> Iterator[str]:
@@ -57,8 +62,15 @@ def _render_passed(checks: list[CheckResult]) -> Iterator[str]:
         kinds.setdefault(check["title"], []).append(check)
     for title, several in kinds.items():
         summary = f"{chip('passed')}<b>{len(several):,}</b><code>{clean(title)}</code> {_list_tables(several)}"
-        rows = ((name(each["table"]), name(each["expected"]), name(each["actual"])) for each in several)
-        yield fold(summary, table(("object", "#expected", "#found"), rows))
+        meaning = f"<p>{format_text(several[0]['meaning'])}</p>" if several[0]["meaning"] else ""
+        yield fold(summary, meaning, _passed_table(several))
+
+
+def _passed_table(checks: list[CheckResult]) -> str:
+    if all(each["expected"] == each["actual"] for each in checks):
+        return table(("object", "result"), ((name(each["table"]), name(each["actual"])) for each in checks))
+    rows = ((name(each["table"]), name(each["expected"]), name(each["actual"])) for each in checks)
+    return table(("object", "expected", "found"), rows)
 
 
 def _list_tables(checks: list[CheckResult]) -> str:

@@ -1,16 +1,16 @@
--- What checks/catalogs.py asks pg_catalog about what a schema's definition does not speak of: rows of kind, name,
--- definition. %(schema)s and %(tables)s are texts: the schema, and the tables that the definition speaks of.
+-- Objects of a schema that its definition does not declare, for verification/catalog_check.py. All queries return kind,
+-- name, definition. Parameters: %(schema)s, the schema; %(tables)s, the names of the declared tables.
 
--- name: rights
-SELECT 'rights' AS kind, format('%%s %%s to %%s', c.relname, a.privilege_type,
+-- name: privileges
+SELECT 'privilege' AS kind, format('%%s %%s to %%s', c.relname, a.privilege_type,
          CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END) AS name,
        CASE WHEN a.is_grantable THEN 'granted, with grant option' ELSE 'granted' END AS definition
   FROM pg_class c
  CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) a
  WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S');
 
--- name: column_rights
-SELECT 'rights' AS kind, format('%%s.%%s %%s to %%s', c.relname, t.attname, a.privilege_type,
+-- name: column_privileges
+SELECT 'privilege' AS kind, format('%%s.%%s %%s to %%s', c.relname, t.attname, a.privilege_type,
          CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END) AS name,
        CASE WHEN a.is_grantable THEN 'granted, with grant option' ELSE 'granted' END AS definition
   FROM pg_class c
@@ -18,8 +18,8 @@ SELECT 'rights' AS kind, format('%%s.%%s %%s to %%s', c.relname, t.attname, a.pr
  CROSS JOIN LATERAL aclexplode(t.attacl) a
  WHERE c.relnamespace = %(schema)s::regnamespace;
 
--- name: schema_rights
-SELECT 'rights' AS kind, format('schema %%s: %%s to %%s', n.nspname, a.privilege_type,
+-- name: schema_privileges
+SELECT 'privilege' AS kind, format('schema %%s: %%s to %%s', n.nspname, a.privilege_type,
          CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END) AS name,
        CASE WHEN a.is_grantable THEN 'granted, with grant option' ELSE 'granted' END AS definition
   FROM pg_namespace n
@@ -65,7 +65,9 @@ SELECT 'sequence' AS kind, c.relname::text AS name,
 
 -- name: relations
 SELECT CASE WHEN c.relname = ANY (%(tables)s) THEN 'table' ELSE 'relation' END AS kind, c.relname::text AS name,
-       c.relkind::text || c.relpersistence::text AS definition
+       concat_ws(' ', CASE c.relpersistence WHEN 'u' THEN 'unlogged' WHEN 't' THEN 'temporary' END,
+         CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+           WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END) AS definition
   FROM pg_class c
  WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
@@ -107,7 +109,8 @@ SELECT 'row_security' AS kind, c.relname::text AS name, concat_ws(' ', c.relrows
 -- name: types
 SELECT CASE t.typtype WHEN 'e' THEN 'enum' ELSE 'type' END AS kind, t.typname::text AS name,
        coalesce((SELECT string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
-         t.typtype::text) AS definition
+         CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'r' THEN 'range' WHEN 'm' THEN 'multirange' WHEN 'c' THEN 'composite'
+           ELSE 'base type' END) AS definition
   FROM pg_type t
  WHERE t.typnamespace = %(schema)s::regnamespace AND t.typrelid = 0 AND t.typelem = 0
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.oid AND d.deptype = 'e');

@@ -84,13 +84,13 @@ def _check_partitions(scope: Scope) -> Check:
     )
     note = "the journal has no last batch for this partition"
     found = [
-        Difference(row=f"{name}, part {part}", note=note, fault="target")
+        Difference(row=f"{name}, partition {part}", note=note, fault="target")
         for name, part in scope.connection.execute(query)
         if scope.has_collection(name)
     ]
     actual = f"{count_noun(len(found), 'partition')} not read to the end" if found else "all partitions read to the end"
     return make_check(
-        "journal", "parts", Differences.of(found), expected="all partitions read to the end", actual=actual
+        "journal", "partitions", Differences.of(found), expected="all partitions read to the end", actual=actual
     )
 
 

@@ -138,6 +138,11 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def count_differing(count: int, noun: str) -> str:
+    """Return a count with its noun and verb, such as '1 row differs' or '16 rows differ'."""
+    return f"{count_noun(count, noun)} {'differs' if count == 1 else 'differ'}"
+
+
 def make_check(
     code: str, table: str, found: Differences, *, expected: Any = "no differences", actual: Any = None
 ) -> Check:

@@ -26,6 +26,7 @@ from migrator.verification.model import (
     Differences,
     Fault,
     Scope,
+    count_differing,
     count_noun,
     make_check,
     passed_check,
@@ -82,7 +83,7 @@ def compare_relation(scope: Scope, scratch: Namespace, relation: RecordRelation,
             total += 1
             found += comparison.describe(key, pair) if len(found) < EXAMPLES else []
     differences = Differences(total=total, first=found[:EXAMPLES])
-    actual = f"{count_noun(total, 'record')} different from the source" if total else expected
+    actual = f"{count_differing(total, 'record')} from the source" if total else expected
     return [make_check(relation.name, "migrator", differences, expected=expected, actual=actual)]
 
 
@@ -191,10 +192,10 @@ class _KeyComparison:
         # A missing record was lost in the target, unless the source now has other documents than the run read.
         fault: Fault = "source" if self.scope.source_changed else "target"
         for record in pair.missing:
-            yield Difference(row=row, note=f"missing: {self._format(record)}", fault=fault)
+            yield Difference(row=row, note=self._describe("missing in the target", record), fault=fault)
         for record in pair.extra:
             fault = "target" if record[-1] else "source" if self.scope.source_changed else ""
-            yield Difference(row=row, note=f"unexpected: {self._format(record)}", fault=fault)
+            yield Difference(row=row, note=self._describe("unexpected", record), fault=fault)
 
     def _name(self, key: Key) -> str:
         collection, *rest = key
@@ -214,11 +215,12 @@ class _KeyComparison:
             pair = describe_pair(kind, _to_text(expected[place]), _to_text(actual[place]), self.scope.show)
             yield Difference(row=row, column=column, expected=pair.expected, actual=pair.actual, fault=fault)
 
-    def _format(self, record: Record) -> str:
-        """Return a record as text, without BSON."""
+    def _describe(self, problem: str, record: Record) -> str:
+        """Return a problem and the record as text, without BSON."""
         pairs = zip(self.relation.columns, record, strict=False)
         hidden = (*self.relation.bson, "metadata")
-        return ", ".join(f"{name} {value}" for name, value in pairs if name not in hidden and value is not None)
+        values = ", ".join(f"{name} {value}" for name, value in pairs if name not in hidden and value is not None)
+        return f"{problem}: {values}" if values else problem
 
 
 def sort_fields(raw: bytes) -> bytes:

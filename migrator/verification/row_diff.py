@@ -24,6 +24,7 @@ from migrator.verification.model import (
     Difference,
     Differences,
     Scope,
+    count_differing,
     count_noun,
     make_check,
     passed_check,
@@ -69,8 +70,8 @@ def compare_table(scope: Scope, scratch: Namespace, mapping: Collection, here: R
     rows = _read_differing_rows(scope, scratch, mapping, here, ranges)
     total = int(rows[0][0]) if rows else 0
     found = Differences(total=total, first=_describe_rows(scope, scratch, mapping, rows)[:EXAMPLES])
-    text = f"{total:,} rows differ from the source" if total != 1 else "1 row differs from the source"
-    return [make_check("rows", table, found, expected=goal, actual=text if total else goal)]
+    result = f"{count_differing(total, 'row')} from the source" if total else goal
+    return [make_check("rows", table, found, expected=goal, actual=result)]
 
 
 def compared_columns(mapping: Collection) -> list[sa.Column[Any]]:

@@ -283,21 +283,21 @@ def rights_public(bench: Bench) -> Planted:
     table, *_ = bench.chance.choice(REFERENCES)
     right = bench.chance.choice(("SELECT", "INSERT", "UPDATE", "DELETE"))
     bench.run(f"GRANT {right} ON {{table}} TO PUBLIC", table=table)
-    return Planted(checks=(BEYOND,), row=f"rights {table} {right} to PUBLIC")
+    return Planted(checks=(BEYOND,), row=f"privilege {table} {right} to PUBLIC")
 
 
 @plant("rights: on a column")
 def rights_column(bench: Bench) -> Planted:
     table, *_ = bench.chance.choice(REFERENCES)
     bench.run("GRANT UPDATE (created_at) ON {table} TO PUBLIC", table=table)
-    return Planted(checks=(BEYOND,), row=f"rights {table}.created_at UPDATE to PUBLIC")
+    return Planted(checks=(BEYOND,), row=f"privilege {table}.created_at UPDATE to PUBLIC")
 
 
 @plant("rights: taken from the owner")
 def rights_revoked(bench: Bench) -> Planted:
     table, *_ = bench.chance.choice(REFERENCES)
     bench.run("REVOKE TRUNCATE ON {table} FROM CURRENT_USER", table=table)
-    return Planted(checks=(BEYOND,), row=f"rights {table} TRUNCATE to ")
+    return Planted(checks=(BEYOND,), row=f"privilege {table} TRUNCATE to ")
 
 
 @plant("owner: another role")

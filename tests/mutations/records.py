@@ -234,4 +234,4 @@ def batch_size(bench: Bench) -> Planted:
 def batch_last(bench: Bench) -> Planted:
     place, collection = bench.pick("migrator.batches", "ctid::text, collection", "last")
     bench.change("UPDATE migrator.batches SET last = false WHERE ctid = %s::tid", place)
-    return Planted(checks=("journal",), row=f"{collection}, part 0")
+    return Planted(checks=("journal",), row=f"{collection}, partition 0")
