@@ -12,7 +12,7 @@ MAX_OPEN = 12  # failed checks that are shown open; more would hide the rest of 
 
 
 def render_verification(found: Verification, *, alone: bool) -> Iterator[str]:
-    """Yield the sections. The header of the page has the verdict already if it is bad or the verification is `alone` on the page."""
+    """Yield the sections. `alone`: the page has no other content. The header shows a bad verdict already."""
     description = (
         f"Level {clean(found['level'])}: {clean(found['meaning'])}. Time: {format_duration(found['seconds'])}."
     )
