@@ -232,7 +232,12 @@ mapping = Collection(
     owner=owner_key,
     links=(Link("children", shared.MESSAGES),),
     tree=Tree(
-        parent="parent_id", within="conversation_id", order="created_at", field="parentMessageId", link="children"
+        parent="parent_id",
+        within="conversation_id",
+        order="created_at",
+        field="parentMessageId",
+        link="children",
+        disagreement="children_disagree",
     ),
     latest_values=(
         LatestOf(

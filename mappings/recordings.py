@@ -9,7 +9,7 @@ from mappings import shared
 from migrator.config.models import Config
 from migrator.documents.jsonb import Note
 from migrator.mapping.codecs import INTEGER, JSON_DATETIME, TEXT
-from migrator.mapping.merges import ByKey, ByValue, Fill, Merge
+from migrator.mapping.merges import ByKey, ByValue, Fill, Merge, MergeCodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,12 @@ mapping = Merge(
         ByValue(fields=("_id", "stream_call_id"), column="recording_metadata", name="streamRecordingId"),
     ),
     newest="created_at",
+    codes=MergeCodes(
+        unmatched="recording_unmatched",
+        ambiguous="recording_ambiguous",
+        superseded="recording_superseded",
+        conflict="recording_conflict",
+    ),
     overwrites=prefers_recording,
     kinds={
         "duration": "integer",

@@ -44,14 +44,16 @@ class Tree:
     """Rows that refer to a parent row in the same table. The reconcile stage checks them after the load.
 
     `parent` is the column with the parent's ID, `within` a column in which parent and child must be equal, and `order`
-    the column that tells which row is the oldest.
+    the column that tells which row is the oldest. `link` is the path of the `Link` whose arrays list children, and
+    `disagreement` the code of the finding for a row that such a list and its own field assign to different parents.
     """
 
     parent: str
     within: str
     order: str
     field: str  # the field of the document that names the parent
-    link: str | None = None  # path of the `Link` whose arrays list children
+    link: str | None = None
+    disagreement: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,10 +68,11 @@ class Fill:
     any_of: bool = False
     sets: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def apply(self, document: Document, row: Row, overwrites: bool, note: Note) -> Row:
+    def apply(self, document: Document, row: Row, overwrites: bool, note: Note, conflict: str) -> Row:
         """Return the columns that change.
 
-        If the row has a different value, a finding is recorded, and the value changes only if the merge `overwrites`.
+        If the row has a different value, a finding with the code `conflict` is recorded, and the value changes only if
+        the merge `overwrites`.
         """
         values = self._values(document, note)
         if not values:
@@ -82,7 +83,7 @@ class Fill:
             return self._change(current, values[0])
         if present == values[0] or (self.any_of and present in values):
             return {}
-        note("recording_conflict", self.column if self.name is None else f"{self.column}.{self.name}")
+        note(conflict, self.column if self.name is None else f"{self.column}.{self.name}")
         return self._change(current, values[0]) if overwrites else {}
 
     def _values(self, document: Document, note: Note) -> list[Any]:
@@ -113,6 +114,20 @@ def is_missing(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergeCodes:
+    """The codes of a merge's findings.
+
+    `unmatched`: no row was found. `ambiguous`: several rows were found, the one with the smallest ID is used.
+    `superseded`: a newer document is used for the row. `conflict`: the row has a different value.
+    """
+
+    unmatched: str
+    ambiguous: str
+    superseded: str
+    conflict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
     """Documents of `name`, from the section `section` of migrate.toml, that are merged into rows of `into`.
 
@@ -128,6 +143,7 @@ class Merge:
     by: tuple[ByKey | ByValue, ...]
     newest: str
     fills: tuple[Fill, ...]
+    codes: MergeCodes
     overwrites: Callable[[Config], bool] = field(hash=False)
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -135,7 +151,7 @@ class Merge:
         """Return the columns of a row that a document changes."""
         changes: Row = {}
         for fill in self.fills:
-            changes |= fill.apply(document, {**row, **changes}, overwrites, note)
+            changes |= fill.apply(document, {**row, **changes}, overwrites, note, self.codes.conflict)
         return {name: value for name, value in changes.items() if row[name] != value}
 
     def age_key(self, document: Document) -> int:

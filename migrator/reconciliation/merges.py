@@ -8,7 +8,6 @@ collection afterwards calls `undo` before and `apply` after.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -26,6 +25,7 @@ from migrator.mapping.merges import ByKey, ByValue, Merge
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.reconciliation.order import id_order
+from migrator.reconciliation.trees import batches
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import RowStore
@@ -49,11 +49,11 @@ class MergeCandidate:
 
 
 @dataclass(slots=True)
-class Match:
+class Matches:
     """The used document of each row (by plain ID), the number of documents, and the findings."""
 
     used: dict[bytes, MergeCandidate] = field(default_factory=dict)
-    seen: int = 0
+    documents: int = 0
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -68,10 +68,12 @@ class MergeApplier:
 
     @property
     def step(self) -> str:
+        """Return the name of the merge's step in the journal."""
         return f"merge {self.merge.name}"
 
     @property
     def into(self) -> Collection:
+        """Return the collection that the documents are merged into."""
         return self.rows.mappings[self.merge.into]
 
     def apply(self, emit: Emit) -> None:
@@ -82,15 +84,15 @@ class MergeApplier:
         ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
         with self.rows.connection.transaction():
             record_transaction(self.rows.connection, self.rows.namespace)
-            match = self._match()
-            add_findings(self.rows.connection, self.rows.namespace, match.findings)
+            matches = self._match()
+            add_findings(self.rows.connection, self.rows.namespace, matches.findings)
             done = 0
-            for some in _slices(list(match.used.items())):
-                self._use(dict(some))
-                done += len(some)
-                emit(StepAdvanced(step=self.step, done=done, total=len(match.used)))
+            for batch in batches(matches.used.items(), BATCH_SIZE):
+                self._use(dict(batch))
+                done += len(batch)
+                emit(StepAdvanced(step=self.step, done=done, total=len(matches.used)))
             journal.finish_step(self.rows.connection, self.rows.namespace, self.run, self.step)
-        emit(StepFinished(step=self.step, note=f"{len(match.used):,} of {match.seen:,} documents merged"))
+        emit(StepFinished(step=self.step, note=f"{len(matches.used):,} of {matches.documents:,} documents merged"))
 
     def undo(self) -> None:
         """Restore the rows to the values that they had before the merge, and archive the documents again."""
@@ -108,34 +110,36 @@ class MergeApplier:
 
     # --- matching --------------------------------------------------------------------------------------
 
-    def _match(self) -> Match:
-        match = Match()
+    def _match(self) -> Matches:
+        """Find the row of every archived document."""
+        matches = Matches()
         query = self.rows.namespace.sql("SELECT ctid::text, source_id, document FROM {archive} WHERE collection = %s")
         with self.rows.connection.cursor("merge") as cursor:
             cursor.itersize = BATCH_SIZE
             cursor.execute(query, (self.merge.name,))
             while rows := cursor.fetchmany(BATCH_SIZE):
-                self._match_batch([(row[0], bytes(row[1]), bytes(row[2])) for row in rows], match)
-        return match
+                self._match_batch([(row[0], bytes(row[1]), bytes(row[2])) for row in rows], matches)
+        return matches
 
-    def _match_batch(self, rows: list[tuple[str, bytes, bytes]], match: Match) -> None:
+    def _match_batch(self, rows: list[tuple[str, bytes, bytes]], matches: Matches) -> None:
         documents = [decode(raw) for _, _, raw in rows]
         answers = [self._find_rows(by, documents) for by in self.merge.by]
-        match.seen += len(rows)
+        matches.documents += len(rows)
         for (ctid, source_id, raw), document in zip(rows, documents, strict=True):
             found = self._select_rows(document, answers)
             if not found:
-                match.findings.append(self._finding("recording_unmatched", source_id))
+                matches.findings.append(self._finding(self.merge.codes.unmatched, source_id))
                 continue
             rank = (self.merge.age_key(document), id_order(source_id), sha256(raw).digest())
-            self._contend(match, min(found), MergeCandidate(rank, ctid, source_id, len(found) > 1))
+            self._contend(matches, min(found), MergeCandidate(rank, ctid, source_id, len(found) > 1))
 
-    def _contend(self, match: Match, row_id: bytes, candidate: MergeCandidate) -> None:
-        other = match.used.get(row_id)
+    def _contend(self, matches: Matches, row_id: bytes, candidate: MergeCandidate) -> None:
+        """Use a document for a row, unless one with a smaller rank is used already."""
+        other = matches.used.get(row_id)
         if other is not None:
             candidate, loser = sorted((candidate, other), key=lambda each: each.rank)
-            match.findings.append(self._finding("recording_superseded", loser.source_id))
-        match.used[row_id] = candidate
+            matches.findings.append(self._finding(self.merge.codes.superseded, loser.source_id))
+        matches.used[row_id] = candidate
 
     def _finding(self, code: str, source_id: bytes, detail: str = "") -> Finding:
         return Finding(collection=self.merge.name, code=code, source_id=source_id, detail=detail)
@@ -176,31 +180,35 @@ class MergeApplier:
     def _use(self, used: dict[bytes, MergeCandidate]) -> None:
         """Merge documents into their rows."""
         raws = self._take_from_archive([candidate.ctid for candidate in used.values()])
-        wins, findings, changes = self.merge.overwrites(self.config), list[Finding](), dict[bytes, Row]()
-        befores: dict[bytes, Document] = {}
+        overwrites, findings, changes = self.merge.overwrites(self.config), list[Finding](), dict[bytes, Row]()
+        previous: dict[bytes, Document] = {}
         rows = self._read_rows(list(used))
         for _, row, _ in rows:
             row_id = row[self.into.key.column]
-            candidate, notes = used[row_id], list[tuple[str, str]]()
-            document = decode(raws[candidate.ctid])
-            changes[row_id] = self.merge.changes(document, row, wins, lambda code, detail: notes.append((code, detail)))  # noqa: B023
-            befores[row_id] = {name: self._to_bson(name, row[name]) for name in changes[row_id]}
-            notes += [("recording_ambiguous", "")] if candidate.ambiguous else []
+            candidate = used[row_id]
+            changes[row_id], notes = self._merge_document(decode(raws[candidate.ctid]), row, overwrites)
+            previous[row_id] = {name: self._to_bson(name, row[name]) for name in changes[row_id]}
+            notes += [(self.merge.codes.ambiguous, "")] if candidate.ambiguous else []
             findings += [self._finding(code, candidate.source_id, detail) for code, detail in dict.fromkeys(notes)]
         changed = [each for each in rows if changes[self._id(each)]]
         write_changes(self.rows, self.into, changed, changes)
         add_findings(self.rows.connection, self.rows.namespace, findings)
         self._record_loaded(
-            used, {row_id: _pack_whole(raws[used[row_id].ctid], before) for row_id, before in befores.items()}
+            used, {row_id: _pack_residue(raws[used[row_id].ctid], before) for row_id, before in previous.items()}
         )
+
+    def _merge_document(self, document: Document, row: Row, overwrites: bool) -> tuple[Row, list[tuple[str, str]]]:
+        """Return the columns of a row that a document changes, and (code, detail) of each finding."""
+        notes: list[tuple[str, str]] = []
+        changes = self.merge.changes(document, row, overwrites, lambda code, detail: notes.append((code, detail)))
+        return changes, notes
 
     def _id(self, loaded: LoadedRow) -> bytes:
         row_id: bytes = loaded[1][self.into.key.column]
         return row_id
 
     def _read_rows(self, row_ids: list[bytes]) -> list[LoadedRow]:
-        spelled = [format_target_id(row_id) for row_id in row_ids]
-        return list(read_loaded(self.rows, self.into, spelled))
+        return list(read_loaded(self.rows, self.into, [format_target_id(row_id) for row_id in row_ids]))
 
     def _take_from_archive(self, ctids: list[str]) -> dict[str, bytes]:
         query = self.rows.namespace.sql(
@@ -247,8 +255,8 @@ class MergeApplier:
 
     def _restore_rows(self, entries: list[tuple[str, bytes, bytes]]) -> None:
         residues = {target: decode(residue) for target, _, residue in entries}
-        spelled = [target for target, parts in residues.items() if parts["before"]]
-        rows = list(read_loaded(self.rows, self.into, spelled))
+        target_ids = [target for target, parts in residues.items() if parts["before"]]
+        rows = list(read_loaded(self.rows, self.into, target_ids))
         before = {
             self._id(each): self._from_bson(residues[format_target_id(self._id(each))]["before"]) for each in rows
         }
@@ -272,11 +280,6 @@ class MergeApplier:
         }
 
 
-def _pack_whole(raw: bytes, before: Document) -> bytes:
+def _pack_residue(raw: bytes, before: Document) -> bytes:
     """Return the residue of a merged document: its bytes (`residue.raw_document_of`), and the values it replaced."""
     return encode({"raw": Binary(raw), "before": before})
-
-
-def _slices(items: list[Any]) -> Iterator[list[Any]]:
-    for first in range(0, len(items), BATCH_SIZE):
-        yield items[first : first + BATCH_SIZE]

@@ -137,7 +137,7 @@ class Trees:
             " AND g.source_id NOT IN (SELECT f.source_id FROM {findings} f"
             " WHERE f.collection = %(collection)s AND f.code = 'cycle_cut') ORDER BY 1",
         )
-        name, code = self.collection.name, "children_disagree"
+        name, code = self.collection.name, tree.disagreement
         findings = [Finding(collection=name, code=code, source_id=bytes(row[0]), detail=tree.field) for row in found]
         with self.rows.connection.transaction():
             add_findings(self.rows.connection, self.rows.namespace, findings)
@@ -145,13 +145,15 @@ class Trees:
 
     def forget_disagreements(self) -> None:
         """Delete the findings of `report_disagreements`, so that it runs again."""
+        tree = self.collection.tree
+        assert tree is not None  # called only for collections that have one
         step = f"reconcile {self.collection.name}: disagreements"
         with self.rows.connection.transaction():
             query = self.rows.namespace.sql(
-                "DELETE FROM {findings} WHERE collection = %(name)s AND code = 'children_disagree' AND source_id NOT IN"
+                "DELETE FROM {findings} WHERE collection = %(name)s AND code = %(code)s AND source_id NOT IN"
                 " (SELECT source_id FROM {findings} WHERE collection = %(name)s AND code = 'cycle_cut')"
             )
-            self.rows.connection.execute(query, {"name": self.collection.name})
+            self.rows.connection.execute(query, {"name": self.collection.name, "code": tree.disagreement})
             self.rows.connection.execute(self.rows.namespace.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
 
     def cut_invalid_parents(self, tree: Tree) -> None:
