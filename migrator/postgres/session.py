@@ -1,0 +1,125 @@
+"""The session settings that the code relies on, and why each other setting is left to the server.
+
+A role or a database may have settings of its own (ALTER ROLE … SET, ALTER DATABASE … SET). Every connection sets what
+statements, results or comparisons depend on. What changes only the speed, or only what the server logs, is left alone.
+Not here: opening a connection (targets.server), settings of one stage (`synchronous_commit` while loading).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.Connection[Any]
+
+# name -> (value, reason). Set after connecting and not as startup parameters, which PgBouncer refuses.
+REQUIRED: dict[str, tuple[str, str]] = {
+    "TimeZone": ("UTC", "timestamps are written and compared as UTC"),
+    "DateStyle": ("ISO, MDY", "dates cast to text are compared and parsed"),
+    "IntervalStyle": ("postgres", "defaults of interval columns are compared as text"),
+    "bytea_output": ("hex", "digests cast bytea to text"),
+    "extra_float_digits": ("1", "floating-point numbers cast to text must be exact"),
+    "array_nulls": ("on", "arrays cast from text may hold NULL"),
+    "standard_conforming_strings": ("on", "literals in generated statements hold backslashes"),
+    "backslash_quote": ("safe_encoding", "quoting of literals must have one meaning"),
+    "transform_null_equals": ("off", "`= NULL` must not become `IS NULL`"),
+    "quote_all_identifiers": ("off", "definitions from the catalog are compared as text"),
+    "xmloption": ("content", "casts to xml must have one meaning"),
+    "default_transaction_isolation": ("read committed", "every batch must see what other workers have committed"),
+    "default_transaction_deferrable": ("off", "a transaction must not wait for a safe snapshot"),
+    "row_security": ("off", "rows that a policy hides must be an error, not be missing"),
+    "statement_timeout": ("0", "a COPY or an index build takes as long as it takes"),
+    "lock_timeout": ("0", "statements that must not wait set their own"),
+    "idle_in_transaction_session_timeout": ("0", "a transaction waits while documents are read"),
+    "idle_session_timeout": ("0", "a session waits while other workers finish"),
+    "transaction_timeout": ("0", "a revert is one transaction"),
+    "exit_on_error": ("off", "an error that is handled must not end the session"),
+    "gin_fuzzy_search_limit": ("0", "a search through an index must return every row"),
+    "restrict_nonsystem_relation_kind": ("", "views and foreign tables are read"),
+    "default_table_access_method": ("heap", "`xmin` and `ctid` tell who wrote a row"),
+    "check_function_bodies": ("on", "a function that cannot work must fail when it is created"),
+    "log_parameter_max_length_on_error": ("0", "values of documents must not get into the server's log"),
+    # The server, too, has to notice that this process is gone: its sessions hold locks.
+    "tcp_keepalives_idle": ("30", "a lost client is noticed after two minutes"),
+    "tcp_keepalives_interval": ("10", "a lost client is noticed after two minutes"),
+    "tcp_keepalives_count": ("6", "a lost client is noticed after two minutes"),
+    "tcp_user_timeout": ("120000", "a lost client is noticed after two minutes"),
+}
+
+SPEED = "changes the speed only"
+LOG = "changes only what the server logs"
+OWNER = "the owner's choice for new objects"
+UNUSED = "no statement depends on it"
+# name or prefix (with *) -> why the value of the role, database or server holds
+LEFT: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "enable_*", "cpu_*", "geqo*", "jit*", "parallel_*", "min_parallel_*", "max_parallel_*", "seq_page_cost",
+            "random_page_cost", "effective_*", "from_collapse_limit", "join_collapse_limit", "cursor_tuple_fraction",
+            "constraint_exclusion", "plan_cache_mode", "recursive_worktable_factor", "hash_mem_multiplier", "work_mem",
+            "maintenance_*", "logical_decoding_work_mem", "temp_buffers", "backend_flush_after", "commit_siblings",
+            "default_statistics_target", "gin_pending_list_limit", "io_combine_limit", "io_max_combine_limit",
+            "stats_fetch_consistency", "synchronize_seqscans", "vacuum_*", "wal_skip_threshold", "file_copy_method",
+            "client_connection_check_interval", "force_parallel_mode", "old_snapshot_threshold", "debug_parallel_query",
+        ),
+        SPEED,
+    ),
+    **dict.fromkeys(("trace_*", "debug_*", "escape_string_warning", "client_min_messages", "md5_password_warnings"), LOG),
+    **dict.fromkeys(
+        ("default_tablespace", "temp_tablespaces", "default_toast_compression", "createrole_self_grant"), OWNER
+    ),
+    **dict.fromkeys(
+        (
+            "application_name", "default_text_search_config", "icu_validation_level", "lc_monetary", "lc_numeric",
+            "lc_time", "local_preload_libraries", "password_encryption", "scram_iterations", "timezone_abbreviations",
+            "wal_sender_timeout", "xmlbinary", "ssl_renegotiation_limit", "operator_precedence_warning",
+        ),
+        UNUSED,
+    ),
+    "client_encoding": "set when the connection is opened",
+    "search_path": "set by `prepare_session`, it depends on where the extensions are",
+    "synchronous_commit": "the owner's choice; the load turns it off for itself, the last commit of a run does not",
+    "default_transaction_read_only": "the owner's protection: a blocker that names the setting",
+    "transaction_isolation": "belongs to one transaction",
+    "transaction_read_only": "belongs to one transaction",
+    "transaction_deferrable": "belongs to one transaction",
+    "seed": "no statement draws random numbers",
+}  # fmt: skip
+
+_SET = sql.SQL(
+    "SELECT set_config(w.name, w.value, false) FROM (VALUES {}) AS w (name, value)"
+    " WHERE EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE s.name = w.name)"
+).format(
+    sql.SQL(", ").join(
+        sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value)) for name, (value, _) in REQUIRED.items()
+    )
+)
+# `public` first, for what is created; then the schema of pgvector, whose type and operators statements name.
+_SEARCH_PATH = """
+    SELECT set_config('search_path', concat_ws(', ', 'public', (
+      SELECT quote_ident(n.nspname) FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+       WHERE e.extname = 'vector' AND n.nspname <> 'public')), false)
+"""
+
+
+def prepare_session(connection: Connection) -> None:
+    """Sets what the code relies on, in a session that has just been opened. Settings the server lacks are skipped."""
+    connection.execute(_SET)
+    set_search_path(connection)
+
+
+def set_search_path(connection: Connection) -> None:
+    """Makes pgvector's type and operators visible wherever the extension is installed."""
+    connection.execute(_SEARCH_PATH)
+
+
+def decide_setting(name: str) -> str | None:
+    """Returns why a setting is set or left alone; None for a setting that nobody has decided about."""
+    if name in REQUIRED:
+        return REQUIRED[name][1]
+    for pattern, reason in LEFT.items():
+        if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])):
+            return reason
+    return None

@@ -1,0 +1,70 @@
+"""PgBouncer from Debian in front of a test server, in session or transaction mode."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+NOBODY = 65534
+
+
+def program() -> str:
+    found = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+    assert Path(found).exists(), "PgBouncer is not installed: apt-get install pgbouncer"
+    return found
+
+
+@contextmanager
+def pooled(database_url: str, mode: str, pool_size: int = 20) -> Iterator[str]:
+    """Runs a pooler in front of the server of a URL; yields the URL of the same database through the pooler."""
+    parts = {key: str(value) for key, value in conninfo_to_dict(database_url).items() if value}
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        port = _free_port()
+        server = {key: parts[key] for key in ("host", "port", "user", "password") if key in parts}
+        user, password = parts.get("user", "postgres"), parts.get("password", "")
+        (folder / "users.txt").write_text(f'"{user}" "{password}"\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = {make_conninfo('', **server)}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+            f"unix_socket_dir = {folder}\nauth_type = any\nauth_file = {folder}/users.txt\npool_mode = {mode}\n"
+            f"default_pool_size = {pool_size}\nserver_tls_sslmode = disable\nlogfile = {folder}/log\n"
+            "ignore_startup_parameters = extra_float_digits\n"
+        )
+        account = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+        process = subprocess.Popen(
+            [program(), folder / "pgbouncer.ini"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
+        )  # type: ignore[call-overload]
+        try:
+            url = f"postgresql://{user}@127.0.0.1:{port}/{parts['dbname']}"
+            _wait_for(url, folder / "log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, log: Path) -> None:
+    for _ in range(200):
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+    raise AssertionError(f"PgBouncer does not answer: {log.read_text() if log.exists() else 'no log'}")
