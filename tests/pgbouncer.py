@@ -36,15 +36,18 @@ def pooled(database_url: str, mode: str, pool_size: int = 20) -> Iterator[str]:
         user, password = parts.get("user", "postgres"), parts.get("password", "")
         (folder / "users.txt").write_text(f'"{user}" "{password}"\n')
         (folder / "pgbouncer.ini").write_text(
-            f"[databases]\n* = {make_conninfo('', **server)}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+            f"[databases]\n* = {make_conninfo('', **server)}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
             f"unix_socket_dir = {folder}\nauth_type = any\nauth_file = {folder}/users.txt\npool_mode = {mode}\n"
             f"default_pool_size = {pool_size}\nserver_tls_sslmode = disable\nlogfile = {folder}/log\n"
-            "ignore_startup_parameters = extra_float_digits\n"
+            "ignore_startup_parameters = extra_float_digits\nquery_wait_timeout = 10\n"
         )
-        account = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
         process = subprocess.Popen(
-            [program(), folder / "pgbouncer.ini"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
-        )  # type: ignore[call-overload]
+            [program(), folder / "pgbouncer.ini"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=_account(server.get("host", "")),
+        )
         try:
             url = f"postgresql://{user}@127.0.0.1:{port}/{parts['dbname']}"
             _wait_for(url, folder / "log")
@@ -52,6 +55,15 @@ def pooled(database_url: str, mode: str, pool_size: int = 20) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+def _account(host: str) -> int | None:
+    """PgBouncer does not run as root, and must be able to open the socket. None: the account of this process."""
+    if os.getuid() != 0:
+        return None
+    if not host.startswith("/"):
+        return NOBODY
+    return next(Path(host).glob(".s.PGSQL.*[0-9]")).stat().st_uid
 
 
 def _free_port() -> int:
@@ -63,7 +75,8 @@ def _free_port() -> int:
 def _wait_for(url: str, log: Path) -> None:
     for _ in range(200):
         try:
-            psycopg.connect(url, connect_timeout=2).close()
+            with psycopg.connect(url, connect_timeout=2) as connection:
+                connection.execute("SELECT 1")
             return
         except psycopg.OperationalError:
             time.sleep(0.05)

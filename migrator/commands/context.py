@@ -19,6 +19,7 @@ from migrator.config.loader import load_config
 from migrator.config.models import Config
 from migrator.events import Notice
 from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.postgres.environment import remove_libpq_variables
 from migrator.postgres.privileges import explain_missing_privileges
 from migrator.sources import open_source
 from migrator.sources.auxiliary import with_auxiliary
@@ -81,6 +82,9 @@ def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Sessio
     console = current_console(json, quiet, verbose)
     settings = load_config(config, os.environ)
     console.mask = settings.secrets().mask
+    if removed := remove_libpq_variables():
+        names = ", ".join(removed)
+        console.emit(Notice(text=f"ignored environment variables of libpq: {names}; use target.url", level="warning"))
     folder = os.path.dirname(os.path.abspath(config))
     definition = load_definition(settings.migration.mappings, settings.migration.schema_module, folder)
     return Session(console, settings, definition)

@@ -20,7 +20,7 @@ KEPT = frozenset({"PGPASSFILE", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT", "PGSSL
 def libpq_variables() -> frozenset[str]:
     """Returns the names of the environment variables that libpq reads, except those in `KEPT`."""
     options = {option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
-    return (options | _FURTHER) - KEPT
+    return frozenset((options | _FURTHER) - KEPT)
 
 
 def remove_libpq_variables(environment: MutableMapping[str, str] = os.environ) -> dict[str, str]:

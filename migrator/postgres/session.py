@@ -66,7 +66,9 @@ LEFT: dict[str, str] = {
         ),
         SPEED,
     ),
-    **dict.fromkeys(("trace_*", "debug_*", "escape_string_warning", "client_min_messages", "md5_password_warnings"), LOG),
+    **dict.fromkeys(
+        ("trace_*", "debug_*", "escape_string_warning", "client_min_messages", "md5_password_warnings"), LOG
+    ),
     **dict.fromkeys(
         ("default_tablespace", "temp_tablespaces", "default_toast_compression", "createrole_self_grant"), OWNER
     ),
@@ -99,7 +101,8 @@ _SET = sql.SQL(
 # `public` first, for what is created; then the schema of pgvector, whose type and operators statements name.
 _SEARCH_PATH = """
     SELECT set_config('search_path', concat_ws(', ', 'public', (
-      SELECT quote_ident(n.nspname) FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+      SELECT quote_ident(n.nspname) FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
        WHERE e.extname = 'vector' AND n.nspname <> 'public')), false)
 """
 

@@ -6,6 +6,7 @@ Not here: starting a server (`embedded.py`), the texts for failed connections (`
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack, closing
 
 import psycopg
 from psycopg import pq
@@ -14,6 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from migrator.errors import TargetError
 from migrator.masking import Secrets, url_secrets
 from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
+from migrator.postgres.pooler import refuse_transaction_pooling
+from migrator.postgres.session import prepare_session
 from migrator.targets.base import OLDEST_VERSION, Connection
 from migrator.targets.watchdog import WATCHDOG
 
@@ -24,19 +27,6 @@ _SECRET = frozenset(
 )  # options that libpq marks as secret, and the SCRAM keys, which are as good as a password
 WORKER = "migrate worker"  # application_name of the sessions that work for the process with the lock (state/lock.py)
 _CONNECT_TIMEOUT = 10  # seconds, unless the URL says otherwise
-
-# Settings of the role or database (ALTER ROLE … SET) could cancel a long COPY or index build, so each session sets its
-# own. It does so after connecting, because PgBouncer refuses startup parameters.
-_SESSION = """
-    SELECT set_config(name, value, false)
-    FROM (VALUES ('TimeZone', 'UTC'), ('statement_timeout', '0'), ('lock_timeout', '0'),
-                 ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
-                 -- The server must notice a lost client, too: its session holds locks.
-                 ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6'),
-                 ('tcp_user_timeout', '120000')) AS wanted (name, value)
-    WHERE name IN (SELECT s.name FROM pg_settings AS s)
-"""
-
 
 # Detect a stalled network after about two minutes instead of hours. libpq ignores these options on a Unix socket.
 _KEEPALIVE = {
@@ -55,12 +45,22 @@ class ServerTarget:
         self._parts = parse_url(url, self._secrets)
         self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | _KEEPALIVE | self._parts)
         self.label = label_of(self._parts)
+        self._pooling_checked = False
 
     def __repr__(self) -> str:
         return f"ServerTarget({self.label})"
 
     def connect(self) -> Connection:
+        if not self._pooling_checked:
+            self._check_pooling()
         return open_connection(self.dsn, self.label, self._secrets)
+
+    def _check_pooling(self) -> None:
+        """Before any session is changed: in transaction mode its settings would reach the application's sessions."""
+        with ExitStack() as exits:
+            one, other = (exits.enter_context(closing(_connect(self.dsn, self.label, self._secrets))) for _ in "12")
+            refuse_transaction_pooling(one, other, self.label)
+        self._pooling_checked = True
 
     def psql_command(self) -> list[str]:
         # libpq has no environment variable for the passphrase of `sslkey`; psql prompts for it.
@@ -75,15 +75,15 @@ class ServerTarget:
 
 
 def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
-    """Return a connection as `Target.connect` defines it. All errors become a `TargetError` without secrets."""
-    try:
-        connection = psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
-    except psycopg.Error as error:
-        raise explain_connection_error(error, label, secrets) from None
+    """Connects as `Target.connect` promises.
+
+    Raises: `TargetError` without secrets for whatever goes wrong.
+    """
+    connection = _connect(dsn, label, secrets, name)
     WATCHDOG.watch(connection, dsn)
     try:
         _check_version(connection, label)
-        connection.execute(_SESSION)
+        prepare_session(connection)
     except psycopg.Error as error:
         connection.close()
         raise explain_connection_error(error, label, secrets) from None
@@ -91,6 +91,13 @@ def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate
         connection.close()
         raise
     return connection
+
+
+def _connect(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
+    try:
+        return psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
+    except psycopg.Error as error:
+        raise explain_connection_error(error, label, secrets) from None
 
 
 def connect_worker(dsn: str) -> Connection:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrator.errors import TargetError
 from migrator.postgres import environment, session
@@ -35,14 +37,14 @@ def hostile_role(server_url: str, database: str) -> Iterator[str]:
         known = {row[0] for row in connection.execute("SELECT name FROM pg_settings WHERE context = 'user'")}
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER").format(sql.Identifier(role)))
         for name, (value, _) in session.REQUIRED.items():
-            hostile = HOSTILE.get(name) or FLIP.get(value) or "3"
+            hostile = HOSTILE.get(name) or FLIP.get(value) or "60000"
             if name in known:
                 setting = sql.SQL("ALTER ROLE {} SET {} = {}").format(
                     sql.Identifier(role), sql.Identifier(name), sql.Literal(hostile)
                 )
                 connection.execute(setting)
         connection.execute(sql.SQL("ALTER ROLE {} SET search_path = pg_temp").format(sql.Identifier(role)))
-    parts = psycopg.conninfo.conninfo_to_dict(database)
+    parts = conninfo_to_dict(database)
     yield _url({**parts, "user": role})
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
@@ -58,7 +60,7 @@ def test_every_user_setting_of_the_server_has_a_decision(database: str) -> None:
 def test_settings_of_a_role_do_not_reach_a_connection(hostile_role: str) -> None:
     """Whatever ALTER ROLE … SET says, a connection has the values that the code relies on."""
     with ServerTarget(hostile_role).connect() as connection:
-        found = dict(connection.execute("SELECT name, setting FROM pg_settings").fetchall())
+        found: dict[str, str] = dict(connection.execute("SELECT name, setting FROM pg_settings").fetchall())
         plain = {name: found[name] for name in session.REQUIRED if name in found and not name.startswith("tcp_")}
         assert plain == {name: session.REQUIRED[name][0] for name in plain}
         assert found["search_path"] == "public"
@@ -76,9 +78,8 @@ def test_a_vector_extension_in_another_schema_is_found(database: str) -> None:
 @pytest.mark.parametrize(("mode", "shared"), [("session", False), ("transaction", True)])
 def test_a_pooler_in_transaction_mode_is_recognised(database: str, mode: str, shared: bool) -> None:
     """Two connections through it share server connections; in session mode they do not."""
-    with pooled(database, mode) as url, psycopg.connect(url, autocommit=True) as one:
-        with psycopg.connect(url, autocommit=True) as other:
-            assert is_transaction_pooled(one, other) is shared
+    with pooled(database, mode) as url, opened(url) as one, opened(url) as other:
+        assert is_transaction_pooled(one, other) is shared
 
 
 def test_a_pooler_in_transaction_mode_is_refused_by_name(database: str) -> None:
@@ -95,5 +96,9 @@ def test_no_variable_of_libpq_is_configuration(name: str, monkeypatch: pytest.Mo
     assert name not in os.environ
 
 
-def _url(parts: dict[str, str | int | None]) -> str:
-    return psycopg.conninfo.make_conninfo("", **parts)
+def opened(url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(url, autocommit=True)
+
+
+def _url(parts: Mapping[str, Any]) -> str:
+    return make_conninfo("", **parts)
