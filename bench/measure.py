@@ -118,11 +118,11 @@ def measure_batch(data: BenchDatabase, translator: Translator, batch: bytes, wat
     watch.time("decode_all", partial(bson.decode_all, batch))
     documents = watch.time("decode_all, our options", partial(bson.decode_all, batch, CODEC_OPTIONS))
     compiled = translator.compiled
-    cuts = watch.time("projection", partial(translator.cutter.cut, batch, 0, len(documents)))
-    asking = watch.time("lookups", partial(compiled.asking, cuts))
+    projections = watch.time("projection", partial(translator.projector.project, batch, 0, len(documents)))
+    asking = watch.time("lookups", partial(compiled.lookup_documents, projections))
     references = watch.time("lookups", partial(resolver.references, collection, asking))
     translation = Translation(collection, data.options, references)
-    slow = watch.time("compiled", partial(compiled.fast, cuts, translation, output))
+    slow = watch.time("compiled", partial(compiled.translate, projections, translation, output))
     if slow:
         raise AssertionError(f"{len(slow)} documents of a batch went to the interpreter")
     some = documents[::INTERPRETED]

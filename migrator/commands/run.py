@@ -76,7 +76,7 @@ def run(
 
 def execute_run(session: Session, settings: Config, plan: Plan | None, only: frozenset[str]) -> None:
     """Runs the migration and prints the report."""
-    if native.Cutter is None:
+    if native.Projector is None:
         session.console.emit(Notice(text=NOT_COMPILED))
     with session.source() as source, session.target(create=True) as target:
         if plan is not None:

@@ -19,7 +19,7 @@ from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
 from migrator.rows.lookup import RowLookup, sql_parameter
 from migrator.rows.store import RowStore
-from migrator.translation.encoder import Encoder, Output, format_target_id
+from migrator.translation.encoder import Encoder, Output, SourceDocument, format_target_id
 from migrator.translation.interpreter import Translation
 from migrator.translation.outcomes import Finding, Loaded, Reject, Result
 
@@ -59,7 +59,7 @@ class DocumentWriter:
     def reject_overlong(self, raw: bytes, document: Document, result: Loaded) -> Reject | None:
         """Return the reject if a text of the row is too long for an index."""
         output = Output()
-        self.encoder.add(output, 0, raw_bson.source_id(raw), raw, result, document)
+        self.encoder.add(output, SourceDocument(0, raw_bson.source_id(raw), raw, document), result)
         found = find_overlong(self.rows.connection, self.collection, output)
         return next((reject for _, reject in found), None)
 
@@ -68,7 +68,7 @@ class DocumentWriter:
     ) -> None:
         """Write the outcome of a document. With `replace`, its row overwrites the row with the same ID."""
         output = Output()
-        self.encoder.add(output, 0, raw_bson.source_id(raw), raw, result, document)
+        self.encoder.add(output, SourceDocument(0, raw_bson.source_id(raw), raw, document), result)
         self.encoder.add_findings(output, 0, findings)
         write_rows = replace_rows if replace else copy_rows
         write_rows(self.rows.connection, self.rows.namespace, self.encoder, output.rows)

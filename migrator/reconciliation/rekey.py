@@ -22,7 +22,7 @@ from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.state.own_transactions import record_transaction
-from migrator.translation.encoder import Output, drop, format_target_id
+from migrator.translation.encoder import Output, SourceDocument, format_target_id, remove_loaded
 from migrator.translation.outcomes import Loaded
 
 BATCH_SIZE = 500  # documents
@@ -111,12 +111,12 @@ def _load(writer: DocumentWriter, candidates: list[RekeyCandidate]) -> list[Reke
         unfaithful = writer.unfaithful(each.document, each.raw)
         result, findings = translation.translate(each.document, each.derived_id, unfaithful)
         if isinstance(result, Loaded):
-            writer.encoder.add(output, place, each.source_id, each.raw, result, each.document)
+            writer.encoder.add(output, SourceDocument(place, each.source_id, each.raw, each.document), result)
             writer.encoder.add_findings(output, place, [*findings, writer.rekeyed(each.source_id)])
             aliases.append((each.requested_id, each.derived_id, writer.owner_of(each.document, result.row)))
             done.append(each)
     if overlong := {index for index, _ in find_overlong(writer.rows.connection, writer.collection, output)}:
-        drop(output, overlong)
+        remove_loaded(output, overlong)
         aliases = [each for place, each in enumerate(aliases) if place not in overlong]
         done = [each for place, each in enumerate(done) if place not in overlong]
     copy_rows(writer.rows.connection, writer.rows.namespace, writer.encoder, output.rows)

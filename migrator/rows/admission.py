@@ -17,7 +17,7 @@ from migrator.mapping.collection import Collection
 from migrator.rows.copy import copy_rows
 from migrator.rows.lookup import array_parameter, plain_value
 from migrator.state.records import Namespace
-from migrator.translation.encoder import Output, drop
+from migrator.translation.encoder import Output, remove_loaded
 from migrator.translation.outcomes import Reject
 from migrator.translation.translator import Translator
 
@@ -58,10 +58,10 @@ class Admission:
         for index, reject in found:
             rejects.setdefault(index, reject)  # the first reason is recorded
         for index, reject in rejects.items():
-            raw = raw_bson.document_at(data, starts[output.places[index]])
+            raw = raw_bson.document_at(data, starts[output.indexes[index]])
             self._translator.reject(output, raw, reject)
         if rejects:
-            drop(output, rejects.keys())
+            remove_loaded(output, rejects.keys())
 
     def _unique_columns(self, output: Output) -> Iterator[tuple[str, str, list[Any]]]:
         """Yield (column, reject reason, value of each row) of every column whose values must be unique."""

@@ -1,62 +1,111 @@
-"""The text of a compiled function while it is written: lines, and the names they use. See compile.py for the code."""
+"""The code writer: the lines of a generated function while it is written, and the names that they use.
+
+Names are taken from columns and fields: `column_role` is the plain value of the column `role`, `field_text` the value
+of the field `text`. Which lines are written is decided in templates.py, write_program.py and write_output.py.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import dataclasses
+import re
+from typing import Any, Final
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.mapping.references import Reference, UncheckedReference
+from migrator.mapping.references import Key
 from migrator.translation.projection import Slot, SlotType
 
+# Leaves the document to the interpreter.
+LEAVE: Final = "leave(first + index); continue"
+# Indentation of the code for one document: inside `def`, `for` and `try`.
+BODY: Final = 3
 
-@dataclass
+_PREFIXES = {
+    SlotType.VALUE: "field",
+    SlotType.DATETIME: "datetime",
+    SlotType.UUID: "uuid",
+    SlotType.PRESENT: "has",
+}
+
+
+@dataclasses.dataclass
 class CodeWriter:
-    """Lines and names. `locals_` are the locals of plain values by row key, `fields` those of what is asked of
-    documents, in the order of their slots."""
+    """The lines of one function, and its names.
+
+    `bound` are the values of global names. `columns` are the local names of plain values by row key, `fields` those of
+    the projected fields in the order of their slots, `key_caches` those of the `KeyCache` of each key.
+    """
 
     collection: Collection
     constants: Row
-    lines: list[str] = field(default_factory=list)
-    names: dict[str, Any] = field(default_factory=dict)
-    locals_: dict[str, str] = field(default_factory=dict)
-    fields: dict[Slot, str] = field(default_factory=dict)
+    lines: list[str] = dataclasses.field(default_factory=list)
+    bound: dict[str, Any] = dataclasses.field(default_factory=dict)
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    fields: dict[Slot, str] = dataclasses.field(default_factory=dict)
+    key_caches: dict[Key, str] = dataclasses.field(default_factory=dict)
+    _locals: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    _names: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, depth: int, *lines: str) -> None:
+        """Add lines with an indentation."""
         self.lines += ["    " * depth + line for line in lines]
 
-    def local(self, column: str) -> str:
-        """The local for a row key, made up on first use."""
-        return self.locals_.setdefault(column, f"p{len(self.locals_)}")
+    def column(self, name: str) -> str:
+        """Return the local name of the value of a row key, defined at the first use."""
+        return self.columns.setdefault(name, self.local("column", name))
 
-    def value(self, name: str, form: SlotType = SlotType.VALUE) -> str:
-        """The local with a field of the document, asked for on first use."""
-        return self.fields.setdefault((name, form), f"f{len(self.fields)}")
+    def field(self, name: str, slot_type: SlotType = SlotType.VALUE) -> str:
+        """Return the local name of a field of the document. The first use adds it to the projection."""
+        return self.fields.setdefault((name, slot_type), self.local(_PREFIXES[slot_type], name))
 
-    def whole(self) -> str:
-        """The local with the whole document."""
-        return self.fields.setdefault(("", SlotType.WHOLE), "d")
+    def document(self) -> str:
+        """Return the local name of the whole document. The first use adds it to the projection."""
+        return self.fields.setdefault(("", SlotType.DOCUMENT), "document")
 
-    def bind(self, prefix: str, value: Any) -> str:
-        """A name in the function's globals for a value."""
-        name = f"{prefix}{len(self.names)}"
-        self.names[name] = value
-        return name
+    def key_cache(self, key: Key) -> str:
+        """Return the local name of the cache with the UUIDs of a key."""
+        return self.key_caches.setdefault(key, self.local("ids", f"{key.collection}_{key.path}"))
 
-    def memo_of(self, rule: Reference | UncheckedReference) -> str:
-        """The local with the ids that a rule's field has claimed in this batch."""
-        return "own" if rule.key == self.collection.key else f"ids{self.collection.rules.index(rule)}"
+    def local(self, prefix: str, name: str) -> str:
+        """Return the local name of a prefix and a name. It is unique in the function."""
+        key = prefix, name
+        if key not in self._locals:
+            self._locals[key] = self._reserve(f"{prefix}_{name}")
+        return self._locals[key]
+
+    def bind(self, name: str, value: Any) -> str:
+        """Return a global name for a value."""
+        wanted = _identifier(name)
+        if wanted in self.bound and self.bound[wanted] is value:
+            return wanted
+        wanted = self._reserve(name)
+        self.bound[wanted] = value
+        return wanted
 
     def row(self) -> str:
-        """The row as far as it is known, as rules want it."""
-        pairs = [f"{name!r}: {local}" for name, local in self.locals_.items()]
-        pairs += [f"{name!r}: {self.bind('const', value)}" for name, value in self.constants.items()]
+        """Return an expression for the row so far, as rules expect it."""
+        pairs = [f"{name!r}: {local}" for name, local in self.columns.items()]
+        pairs += [f"{name!r}: {self.bind(f'constant_{name}', value)}" for name, value in self.constants.items()]
         return "{" + ", ".join(pairs) + "}"
 
-    def compare(self, name: str, back: str) -> None:
-        """A field of the document against what the row gives back for it."""
-        w = self.value(name)
-        self.add(3, f"b = {back}", f"if {w} is A:", "    if b is not A:", f"        u += ({name!r},)")
-        unequal = f"(b != {w} if b.__class__ in SIMPLE else not same(b, {w}))"
-        self.add(3, f"elif b is not {w} and (b.__class__ is not {w}.__class__ or {unequal}):", f"    x += ({name!r},)")
+    def compare(self, name: str, restored: str) -> None:
+        """Add lines that compare a field of the document with the value that the row restores."""
+        value = self.field(name)
+        self.add(BODY, f"restored = {restored}")
+        self.add(BODY, f"if {value} is ABSENT:", "    if restored is not ABSENT:", f"        unset += ({name!r},)")
+        differs = f"(restored != {value} if restored.__class__ in SIMPLE else not same(restored, {value}))"
+        self.add(BODY, f"elif restored is not {value} and (restored.__class__ is not {value}.__class__ or {differs}):")
+        self.add(BODY, f"    changed += ({name!r},)")
+
+    def _reserve(self, wanted: str) -> str:
+        name = base = _identifier(wanted)
+        number = 1
+        while name in self._names:
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"\W", "_", text, flags=re.ASCII)

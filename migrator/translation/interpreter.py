@@ -1,12 +1,14 @@
-"""One document to a row and back, by interpreting the rules: the reference that the compiled functions must agree with.
+"""Translates one document to a row and back by running the operations of its mapping one by one.
 
-Pure: what documents ask about other rows has been looked up before (`References`). No SQL, no encoding for PostgreSQL.
+This is the reference: generated code must agree with it to the byte. It is pure: the lookups of the documents have been
+answered before (`References`), and nothing is encoded for PostgreSQL here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, assert_never
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
@@ -20,25 +22,58 @@ from migrator.documents.residue import (
     subtract,
     variants_of,
 )
-from migrator.mapping.collection import Collection
+from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.context import ABSENT, Archived, Lookup, Match, Rejected, Row
+from migrator.mapping.references import Key
+from migrator.translation import operations
+from migrator.translation.lowering import reference_program
+from migrator.translation.operations import Convert, Emit, Memo, Program, Read, Residue
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
 
-# (collection, column) of a lookup → plain key → what was found
+# (collection, column) of a lookup → plain key → the rows found
 References = Mapping[tuple[str, str], Mapping[Any, tuple[Match, ...]]]
 Listed = Mapping[Any, tuple[tuple[Any, int], ...]]
 
 
 def source_id_of(document: Document) -> bytes:
-    """A document's `_id` as the ledger keeps it: BSON `{"_id": …}`."""
+    """Return the `_id` of a document as the ledger stores it: BSON `{"_id": …}`."""
     return encode({"_id": document["_id"]}) if "_id" in document else encode({})
 
 
+@dataclass(slots=True)
+class _State:
+    """A document while the operations run: the row so far, and the fields that it restores.
+
+    `row_id` replaces the ID that the key field gives. `raw` is set for a document that decoding does not preserve.
+    """
+
+    document: Document
+    row: Row
+    row_id: Any = None
+    raw: bytes | None = None
+    restored: Document = field(default_factory=dict)
+
+    def restore(self, rules: Iterable[Rule | Key]) -> None:
+        if self.raw is None:
+            for rule in rules:
+                rule.to_document(self.row, self.restored)
+
+    def residue(self, collection: Collection) -> bytes | None:
+        if self.raw is not None:
+            return raw_residue(self.raw)
+        return _subtract(collection, self.document, self.row, self.restored)
+
+
 class Translation:
-    """The `Context` of one batch: its references, its options, and the findings of the document at hand."""
+    """The `Context` of one batch: its lookup results, its options, and the findings of the current document."""
 
     def __init__(
-        self, collection: Collection, options: Any, references: References, listed: Listed | None = None
+        self,
+        collection: Collection,
+        options: Any,
+        references: References,
+        listed: Listed | None = None,
+        program: Program | None = None,
     ) -> None:
         self.collection = collection
         self.options = options
@@ -46,6 +81,7 @@ class Translation:
         self.notes: list[tuple[str, str]] = []
         self._references = references
         self._listed = listed or {}
+        self._program = program or reference_program(collection)
 
     def note(self, code: str, detail: str) -> None:
         self.notes.append((code, detail))
@@ -59,13 +95,13 @@ class Translation:
     def translate(
         self, document: Document, row_id: Any = None, raw: bytes | None = None
     ) -> tuple[Result, list[Finding]]:
-        """What becomes of one document, and the findings. `row_id` stands in for the id that its own field claims.
+        """Return the outcome of one document, and its findings. `row_id` replaces the ID that the key field gives.
 
-        `raw` is given for a document that does not encode to the bytes it came from (`exact.is_faithful`).
+        `raw` is passed for a document that does not encode to the bytes it came from (`documents.codec.is_faithful`).
         """
         self.notes.clear()
         try:
-            result: Result = self._load(document, row_id, raw)
+            result: Result = self._load(_State(document, dict(self.constants), row_id, raw))
         except Rejected as rejected:
             result = Reject(reason=rejected.reason, detail=rejected.detail)
             self.notes.clear()
@@ -78,23 +114,35 @@ class Translation:
         return result, self.findings(source_id_of(document) if raw is None else raw_bson.source_id(raw))
 
     def findings(self, source_id: bytes) -> list[Finding]:
+        """Return the findings of the current document, each once."""
         name = self.collection.name
         return [Finding(collection=name, code=c, source_id=source_id, detail=d) for c, d in dict.fromkeys(self.notes)]
 
-    def _load(self, document: Document, row_id: Any, raw: bytes | None) -> Loaded:
-        row: Row = dict(self.constants)
-        key = self.collection.key
-        key.to_row(document, row, self)
-        if row_id is not None:
-            row[key.column] = row_id
-        for rule in self.collection.rules:
-            rule.to_row(document, row, self)
-        residue = residue_of(self.collection, document, row) if raw is None else raw_residue(raw)
-        return Loaded(row=row, residue=residue)
+    def _load(self, state: _State) -> Loaded:
+        document, row = state.document, state.row
+        for operation in self._program:
+            match operation:
+                case Convert(rule=rule) | operations.Lookup(rule=rule):
+                    rule.to_row(document, row, self)
+                case Residue(rules=rules):
+                    state.restore(rules)
+                case Memo(rules=memoized):
+                    for rule in memoized:
+                        rule.to_row(document, row, self)
+                    state.restore(memoized)
+                case Read(key=key):
+                    key.to_row(document, row, self)
+                    if state.row_id is not None:
+                        row[key.column] = state.row_id
+                case Emit(collection=collection):
+                    return Loaded(row=row, residue=state.residue(collection))
+                case _:
+                    assert_never(operation)
+        raise AssertionError("a program ends with Emit")
 
 
 def restore_fields(collection: Collection, row: Row) -> Document:
-    """What the row alone says of its document, `_id` apart."""
+    """Return the fields that a row restores, without `_id`."""
     document: Document = {}
     collection.key.to_document(row, document)
     for rule in collection.rules:
@@ -103,43 +151,47 @@ def restore_fields(collection: Collection, row: Row) -> Document:
 
 
 def residue_of(collection: Collection, document: Document, row: Row) -> bytes | None:
-    """`document − back(row)`, `_id` apart: the ledger has that."""
+    """Return the residue: the part of a document that its row cannot reproduce. The ledger has the `_id`."""
+    return _subtract(collection, document, row, restore_fields(collection, row))
+
+
+def _subtract(collection: Collection, document: Document, row: Row, restored: Document) -> bytes | None:
     fields = {name: value for name, value in document.items() if name != "_id"}
-    setting, unset = subtract(fields, restore_fields(collection, row))
-    forms: dict[str, int] = {}
-    cuts: dict[str, Document] = {}
+    changed, unset = subtract(fields, restored)
+    variants: dict[str, int] = {}
+    remainders: dict[str, Document] = {}
     for rule in collection.variant_rules:
-        if rule.path in setting or rule.path in unset:
+        if rule.path in changed or rule.path in unset:
             value, columns = document.get(rule.path, ABSENT), [row[name] for name in rule.inputs]
             number = rule.find_variant(value, *columns)
             if number:
-                forms[rule.path] = number
-            elif rule.subtract is not None and (rest := rule.subtract(value, *columns)) is not None:
-                cuts[rule.path] = rest
-    told = forms.keys() | cuts.keys()
-    setting = {name: value for name, value in setting.items() if name not in told}
-    return pack_residue(setting, [name for name in unset if name not in told], forms, cuts)
+                variants[rule.path] = number
+            elif rule.subtract is not None and (remainder := rule.subtract(value, *columns)) is not None:
+                remainders[rule.path] = remainder
+    described = variants.keys() | remainders.keys()
+    changed = {name: value for name, value in changed.items() if name not in described}
+    return pack_residue(changed, [name for name in unset if name not in described], variants, remainders)
 
 
 def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
-    """The document that a row, its ledger entry and its residue stand for."""
-    whole = raw_document_of(residue)
-    if whole is not None:
-        return decode(whole)
-    back = restore_fields(collection, row)
-    forms = variants_of(residue)
-    for rule in collection.variant_rules if forms else ():
-        if rule.path in forms:
-            rule.set_variant(forms[rule.path], row, back)
-    cuts = remainders_of(residue)
-    for rule in collection.variant_rules if cuts else ():
-        if rule.path in cuts:
-            rule.set_remainder(cuts[rule.path], row, back)
+    """Return the document of a row, its `source_id` in the ledger, and its residue."""
+    raw = raw_document_of(residue)
+    if raw is not None:
+        return decode(raw)
+    document = restore_fields(collection, row)
+    variants = variants_of(residue)
+    for rule in collection.variant_rules if variants else ():
+        if rule.path in variants:
+            rule.set_variant(variants[rule.path], row, document)
+    remainders = remainders_of(residue)
+    for rule in collection.variant_rules if remainders else ():
+        if rule.path in remainders:
+            rule.set_remainder(remainders[rule.path], row, document)
     for name, count in member_counts_of(residue).items():
-        back[name] = back[name][:count]
-    return {**source_id, **add_residue(back, residue)}
+        document[name] = document[name][:count]
+    return {**source_id, **add_residue(document, residue)}
 
 
 def rebuild_bson(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:
-    """The same as BSON; a document that was kept by its bytes comes back by its bytes."""
+    """Return the document as BSON. A document that was kept as raw BSON is returned unchanged."""
     return raw_document_of(residue) or encode(rebuild(collection, decode(source_id), row, residue))

@@ -1,4 +1,4 @@
-"""Frozen values that pass between the stages. No behaviour beyond what their names say."""
+"""What becomes of one document: a row, a reject or an archived document, and its findings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from migrator.mapping.context import Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that was repaired, changed or doubtful. `source_id` is BSON `{"_id": …}`; `detail` holds no values."""
+    """A correction, change or doubt about a document. `source_id` is BSON `{"_id": …}`; `detail` contains no values."""
 
     collection: str
     code: str
@@ -19,7 +19,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A document that became a row: plain column values, and what the row alone cannot give back (BSON, or None)."""
+    """A document that became a row: plain values by row key, and the residue as BSON (None: no residue)."""
 
     row: Row
     residue: bytes | None
@@ -27,7 +27,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A document that cannot become a row, and why (`findings.REASONS`)."""
+    """A document that cannot become a row, and the reason (`findings.REASONS`)."""
 
     reason: str
     detail: str
@@ -35,7 +35,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A document that has no home in the target, by rule."""
+    """A document that a rule archives instead of loading it."""
 
 
 Result = Loaded | Reject | Archive

@@ -1,8 +1,8 @@
-"""What a compiled function is given of a document: the fields it asks for, cut out of raw BSON, in a tuple.
+"""Projection: the fields of a document that a compiled function needs, read from raw BSON into a tuple.
 
-There are two of a kind. The one here decodes every document by the driver, and compares what that encodes to with the
-document's bytes. `native.Projector`, which is there where the package was built with a C compiler, reads the bytes
-themselves and makes objects of what is asked for alone. It leaves more documents uncut, and says the same of the rest.
+There are two projectors. The one here decodes each document with the driver, and compares the encoded result with the
+bytes of the document. `native.Projector` exists if the package was built with a C compiler. It reads the bytes itself,
+and creates objects only for the fields that are needed. It projects fewer documents, with the same tuples.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from migrator.translation.residue_fields import as_field, encode_all
 
 
 class SlotType(IntEnum):
-    """How a field is wanted. Of a document whose field is not so nothing is said.
+    """The form in which a field is needed. A document whose field does not have this form is not projected.
 
-    VALUE: as the driver decodes it. DATETIME: microseconds since 1970 of a date that a timestamp can hold, or None for
-    null. UUID: the 16 bytes of a text that is a UUID in canonical form, else its value; it must not be binary data.
-    WHOLE: not a field but the document. THERE: True for a field that is there, whatever it holds.
+    VALUE: the value as the driver decodes it. DATETIME: microseconds since 1970 of a date that a timestamp can hold, or
+    None for null. UUID: the 16 bytes of a text that is a UUID in canonical form, else the value, which must not be
+    binary data. DOCUMENT: not a field but the whole document. PRESENT: True if the field exists, whatever its value.
     """
 
     VALUE = 0
     DATETIME = 1
     UUID = 2
-    WHOLE = 3
-    THERE = 4
+    DOCUMENT = 3
+    PRESENT = 4
 
 
 Slot = tuple[str, SlotType]
@@ -45,24 +45,28 @@ Slot = tuple[str, SlotType]
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What is asked of documents.
+    """What is needed of documents.
 
-    `given` are fields that rules give back. A tuple has the bytes of the ObjectId in `_id`, the number of fields that
-    no rule gives back, a key that stands for types and values of the `familiar` fields, then what each of `slots` asks
-    for. A field that is not there is ABSENT. `references` are those whose values are looked up.
+    The tuple of a document has the bytes of the ObjectId in `_id`, the number of fields that are not in `restored`, a
+    key for the types and values of the `low_cardinality` fields, then one value for each of `slots` (ABSENT if the
+    field is absent). `lookup_fields` are the fields that lookups read.
     """
 
-    given: frozenset[str]
-    familiar: tuple[str, ...]
+    restored: frozenset[str]
+    low_cardinality: tuple[str, ...]
     slots: tuple[Slot, ...]
-    references: frozenset[str] = frozenset()
+    lookup_fields: frozenset[str] = frozenset()
 
 
 class Projections(Protocol):
-    """Some documents of a batch. `tuples` has None for a document of which nothing is said; `end`: where they end."""
+    """Some documents of a batch.
+
+    `offsets` are the positions of their first bytes, `end` is the position after the last one. `tuples` has None for a
+    document that could not be projected.
+    """
 
     @property
-    def starts(self) -> list[int]: ...
+    def offsets(self) -> list[int]: ...
 
     @property
     def tuples(self) -> list[tuple[Any, ...] | None]: ...
@@ -70,30 +74,34 @@ class Projections(Protocol):
     @property
     def end(self) -> int: ...
 
-    def raw(self, place: int) -> bytes:
-        """A document's BSON."""
+    def raw(self, index: int) -> bytes:
+        """Return the BSON of a document."""
         ...
 
-    def residue(self, place: int, other: tuple[str, ...], told: bytes) -> bytes:
-        """The ledger's field with the residue of a document: in `set` all fields that no rule gives back and those of
-        `other`, then the elements `told`."""
+    def residue(self, index: int, changed: tuple[str, ...], header: bytes) -> bytes:
+        """Return the residue of a document as a field of the ledger.
+
+        Its `set` has all fields that no rule restores, and those of `changed`. The elements `header` follow.
+        """
         ...
 
 
-class Projecting(Protocol):
-    """Cuts documents: at most `most` of a batch, from a position on. Raises ValueError where lengths do not fit."""
+class AnyProjector(Protocol):
+    """Projects documents of a batch."""
 
-    def cut(self, data: bytes, position: int, most: int) -> Projections: ...
+    def project(self, data: bytes, position: int, limit: int) -> Projections:
+        """Project at most `limit` documents, from a position on. Raises: ValueError if lengths do not fit."""
+        ...
 
 
-def projector_of(wanted: Projection) -> Projecting:
-    """The fastest there is."""
-    if native.Cutter is None:
-        return Projector(wanted)
-    return native.Cutter(
-        wanted.given,
-        wanted.familiar,
-        wanted.slots,
+def projector_of(projection: Projection) -> AnyProjector:
+    """Return the fastest projector."""
+    if native.Projector is None:
+        return Projector(projection)
+    return native.Projector(
+        projection.restored,
+        projection.low_cardinality,
+        projection.slots,
         absent=ABSENT,
         decode=decode_value,
         earliest=-(-codecs.EARLIEST // 1000),
@@ -101,34 +109,34 @@ def projector_of(wanted: Projection) -> Projecting:
     )
 
 
-def decode_value(kind: int, raw: bytes) -> Any:
-    """A BSON value by its type and bytes; a document is decoded as one that stands by itself."""
-    if kind == 0x03:
+def decode_value(bson_type: int, raw: bytes) -> Any:
+    """Decode a BSON value from its type and bytes. A document is decoded by itself, not as part of another one."""
+    if bson_type == 0x03:
         return bson.decode(raw, CODEC_OPTIONS)
-    document = (len(raw) + 7).to_bytes(4, "little") + bytes((kind, 0)) + raw + b"\0"
+    document = (len(raw) + 7).to_bytes(4, "little") + bytes((bson_type, 0)) + raw + b"\0"
     return bson.decode(document, CODEC_OPTIONS)[""]
 
 
 class Projector:
-    """Cuts by decoding."""
+    """Projects documents by decoding them."""
 
-    def __init__(self, wanted: Projection) -> None:
-        self._wanted = wanted
-        self._given = wanted.given | {"_id"}
-        self._slots = [(name, _READERS[form]) for name, form in wanted.slots]
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self._restored = projection.restored | {"_id"}
+        self._slots = [(name, _READERS[slot_type]) for name, slot_type in projection.slots]
 
-    def cut(self, data: bytes, position: int, most: int) -> Projections:
+    def project(self, data: bytes, position: int, limit: int) -> Projections:
         raws: list[bytes] = []
-        starts: list[int] = []
+        offsets: list[int] = []
         first = position
-        while position < len(data) and len(raws) < most:
+        while position < len(data) and len(raws) < limit:
             raw = raw_bson.document_at(data, position)
             raws.append(raw)
-            starts.append(position)
+            offsets.append(position)
             position += len(raw)
         documents = decode_faithful(data[first:position], raws)
         tuples = [None if each is None else self._tuple(each) for each in documents]
-        return Decoded(self._given, raws, documents, starts, tuples, position)
+        return DecodedProjections(self._restored, raws, documents, tuples, (offsets, position))
 
     def _tuple(self, document: Document) -> tuple[Any, ...] | None:
         objectid = document.get("_id")
@@ -137,67 +145,67 @@ class Projector:
         values = [read(document, name) for name, read in self._slots]
         if any(value is UNFIT for value in values):
             return None
-        return (objectid.binary, len(document.keys() - self._given), self._familiar_key(document), *values)
+        return (objectid.binary, len(document.keys() - self._restored), self._memo_key(document), *values)
 
-    def _familiar_key(self, document: Document) -> Any:
-        found = [document.get(name, ABSENT) for name in self._wanted.familiar]
-        if any(type(value) not in _PLAIN for value in found):
+    def _memo_key(self, document: Document) -> Any:
+        found = [document.get(name, ABSENT) for name in self._projection.low_cardinality]
+        if any(type(value) not in _COMPARABLE for value in found):
             return encode({str(place): value for place, value in enumerate(found) if value is not ABSENT})
         return (*found, *map(type, found))
 
 
-class Decoded:
-    """Documents as they were decoded."""
+class DecodedProjections:
+    """Projections of documents that were decoded."""
 
     def __init__(
         self,
-        given: frozenset[str],
+        restored: frozenset[str],
         raws: list[bytes],
         documents: Sequence[Document | None],
-        starts: list[int],
         tuples: list[tuple[Any, ...] | None],
-        end: int,
+        extent: tuple[list[int], int],
     ) -> None:
-        self._given, self._raws, self._documents = given, raws, documents
-        self.starts, self.tuples, self.end = starts, tuples, end
+        self._restored, self._raws, self._documents = restored, raws, documents
+        self.tuples = tuples
+        self.offsets, self.end = extent
 
-    def raw(self, place: int) -> bytes:
-        return self._raws[place]
+    def raw(self, index: int) -> bytes:
+        return self._raws[index]
 
-    def residue(self, place: int, other: tuple[str, ...], told: bytes) -> bytes:
-        document = self._documents[place]
-        assert document is not None  # it has been cut
-        kept = {name: value for name, value in document.items() if name not in self._given or name in other}
-        setting = encode({"set": kept})[4:-1] if kept else b""
-        size = len(setting) + len(told) + 5
-        packed = b"".join((size.to_bytes(4, "little"), setting, told, b"\0"))
+    def residue(self, index: int, changed: tuple[str, ...], header: bytes) -> bytes:
+        document = self._documents[index]
+        assert document is not None  # it has been projected
+        kept = {name: value for name, value in document.items() if name not in self._restored or name in changed}
+        elements = encode({"set": kept})[4:-1] if kept else b""
+        size = len(elements) + len(header) + 5
+        packed = b"".join((size.to_bytes(4, "little"), elements, header, b"\0"))
         return as_field(packed if size > 5 else None)
 
 
 def decode_faithful(data: bytes, raws: list[bytes]) -> list[Document | None]:
-    """Documents that encode to the very bytes they come from; None for the others, hardly ever any."""
+    """Return the documents that encode to the bytes they came from; None for the few others."""
     documents = decode_each(data, raws)
-    some = [(place, document) for place, document in enumerate(documents) if document is not None]
+    some = [(index, document) for index, document in enumerate(documents) if document is not None]
     try:
         encoded: Iterable[bytes | None] = list(encode_all([document for _, document in some]))
     except (BSONError, ValueError, OverflowError, TypeError, RecursionError):
-        encoded = [raws[place] if is_faithful(document, raws[place]) else None for place, document in some]
-    for (place, _), again in zip(some, encoded, strict=True):
-        if again != raws[place]:
-            documents[place] = None
+        encoded = [raws[index] if is_faithful(document, raws[index]) else None for index, document in some]
+    for (index, _), again in zip(some, encoded, strict=True):
+        if again != raws[index]:
+            documents[index] = None
     return documents
 
 
 class Unfit:
-    """What a field is that a slot does not take."""
+    """The value of a field that does not have the form of its slot."""
 
 
 UNFIT = Unfit()
-# Values whose equality and type tell them apart for good: 1 is True and 0.0 is -0.0 to a dictionary.
-_PLAIN = frozenset({str, bool, int, type(None), type(ABSENT), bytes})
+# Types whose values a tuple with their types tells apart. A dictionary alone does not: 1 equals True, and 0.0 -0.0.
+_COMPARABLE = frozenset({str, bool, int, type(None), type(ABSENT), bytes})
 
 
-def _read_moment(document: Document, name: str) -> Any:
+def _read_datetime(document: Document, name: str) -> Any:
     value = document.get(name, ABSENT)
     if value is ABSENT or value is None:
         return value
@@ -214,8 +222,8 @@ def _read_uuid(document: Document, name: str) -> Any:
 
 _READERS: dict[SlotType, Callable[[Document, str], Any]] = {
     SlotType.VALUE: lambda document, name: document.get(name, ABSENT),
-    SlotType.DATETIME: _read_moment,
+    SlotType.DATETIME: _read_datetime,
     SlotType.UUID: _read_uuid,
-    SlotType.WHOLE: lambda document, name: document,
-    SlotType.THERE: lambda document, name: True if name in document else ABSENT,
+    SlotType.DOCUMENT: lambda document, name: document,
+    SlotType.PRESENT: lambda document, name: True if name in document else ABSENT,
 }

@@ -1,4 +1,7 @@
-"""Residues as the ledger's field: what `exact.pack_residue` gives, without making objects of what was cut out whole."""
+"""Residues as fields of the ledger in binary COPY. `documents.residue.pack_residue` defines their content.
+
+The residue of a projected document is packed from the bytes of its fields, without decoding them (projection.py).
+"""
 
 from __future__ import annotations
 
@@ -13,47 +16,46 @@ from migrator.postgres.copy_format import NULL
 
 _length = struct.Struct(">i").pack
 _size_at = struct.Struct("<i").unpack_from
-_MOST = 1000  # combinations of names that are kept
+_MAX_HEADERS = 1000
 
 Names = tuple[str, ...]
-Forms = tuple[tuple[str, int], ...]  # (field, number of its form)
-Cuts = tuple[tuple[str, Document], ...]  # (field, what is left of it)
+VariantNumbers = tuple[tuple[str, int], ...]  # (field, number of its variant)
+Remainders = tuple[tuple[str, Document], ...]  # (field, what is left of it)
 
 
 def as_field(residue: bytes | None) -> bytes:
-    """A residue as binary COPY wants it, its length before it."""
+    """Return a residue as a field of binary COPY: with its length before it."""
     return NULL if residue is None else _length(len(residue)) + residue
 
 
 class ResidueHeaderCache:
-    """What a residue tells beside `set`: its elements. Most documents tell one of a few things."""
+    """Packs the elements of a residue other than `set`. Most documents have one of a few combinations of these."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[Names, Forms], bytes] = {}
+        self._packed: dict[tuple[Names, VariantNumbers], bytes] = {}
 
-    def tell(self, unset: Names, forms: Forms, cuts: Cuts) -> bytes:
-        """`unset`: fields that the document lacks; `forms`: those that have another of their forms; `cuts`: what is
-        left of fields without what the row gives."""
-        if cuts:
-            return _encode(unset, forms, cuts)
-        told = self._told.get((unset, forms))
-        return self._learn(unset, forms) if told is None else told
+    def pack(self, unset: Names, variants: VariantNumbers, remainders: Remainders) -> bytes:
+        """Return the BSON elements of fields to unset, variants and remainders (`mapping.rules.Variants`)."""
+        if remainders:
+            return _encode(unset, variants, remainders)
+        packed = self._packed.get((unset, variants))
+        return self._learn(unset, variants) if packed is None else packed
 
-    def _learn(self, unset: Names, forms: Forms) -> bytes:
-        if len(self._told) >= _MOST:
-            self._told.clear()
-        return self._told.setdefault((unset, forms), _encode(unset, forms, ()))
+    def _learn(self, unset: Names, variants: VariantNumbers) -> bytes:
+        if len(self._packed) >= _MAX_HEADERS:
+            self._packed.clear()
+        return self._packed.setdefault((unset, variants), _encode(unset, variants, ()))
 
 
-def _encode(unset: Names, forms: Forms, cuts: Cuts) -> bytes:
-    packed = pack_residue({}, list(unset), dict(forms), dict(cuts))
+def _encode(unset: Names, variants: VariantNumbers, remainders: Remainders) -> bytes:
+    packed = pack_residue({}, list(unset), dict(variants), dict(remainders))
     return b"" if packed is None else packed[4:-1]
 
 
 def encode_all(documents: list[Document]) -> Iterator[bytes]:
-    """The BSON of each document, out of one call for all."""
+    """Yield the BSON of each document. One call encodes them all, which is faster."""
     together = bson.encode({"": documents}, False, CODEC_OPTIONS)
-    position = 10  # two lengths, the array's type and its empty name
+    position = 10  # two lengths, the type of the array and its empty name
     for number in range(len(documents)):
         start = position + 2 + len(str(number))
         position = start + _size_at(together, start)[0]

@@ -1,6 +1,7 @@
-"""The code of rules that are written in line: what documents nearly always hold. See compile.py.
+"""The generated code of single rules: what a rule does for the values that documents usually have.
 
-Anything odd about a value leaves the document to `translate` (`slow(first + n); continue`).
+For any other value the code leaves the document to the interpreter (`codegen.LEAVE`). Which template belongs to which
+rule is decided in lowering.py.
 """
 
 from __future__ import annotations
@@ -9,116 +10,173 @@ from typing import Any
 
 from migrator.ids import canonical_uuid
 from migrator.mapping import codecs
-from migrator.mapping.collection import Rule
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Field, Implied, Variants
-from migrator.translation.codegen import CodeWriter
+from migrator.mapping.rules import Compute, Field, Implied, JsonObject, Variants
+from migrator.translation.codegen import BODY, LEAVE, CodeWriter
 from migrator.translation.projection import SlotType
 
 
-def has_form(rule: Rule) -> bool:
-    """Whether a rule can be written in line."""
-    if isinstance(rule, Field):
-        simple = len(rule.paths) == 1 and "." not in rule.paths[0] and rule.restore_path is None
-        return simple and _READINGS.get(type(rule.codec)) is not None
-    return isinstance(rule, Implied | Variants | Compute | Reference | UncheckedReference | MemberList)
+def write_nothing(writer: CodeWriter) -> None:
+    """Write no code: another template does the work."""
 
 
-def write_forward(draft: CodeWriter, rule: Rule) -> None:
-    """The way there: columns out of fields."""
-    if isinstance(rule, Field):
-        _forward_take(draft, rule)
-    elif isinstance(rule, Compute):
-        _forward_compute(draft, rule)
-    elif isinstance(rule, UncheckedReference):
-        _forward_name(draft, rule)
+# --- columns from fields ----------------------------------------------------------------------------------------------
 
 
-def _forward_name(draft: CodeWriter, rule: UncheckedReference) -> None:
-    target, v = draft.local(rule.column), draft.value(rule.path, SlotType.UUID)
-    first, *_ = ids = [canonical_uuid(text) for text in rule.null_values]
-    unlike = f"    x += ({rule.path!r},)"
-    draft.add(3, f"if {v}.__class__ is bytes:", f"    if {v} in {draft.bind('nobody_ids', ids)}:")
-    draft.add(5, f"{target} = None", f"if {v} != {draft.bind('first', first)}:", unlike)
-    draft.add(4, "else:", f"    {target} = {v}")
-    draft.add(3, f"elif {v}.__class__ is str:", f"    if {v} in {draft.bind('nobody', rule.null_values)}:")
-    draft.add(5, f"{target} = None", f"if {v} != {rule.null_values[0]!r}:", unlike)
-    draft.add(4, "else:", f"    {target}, exact = {draft.memo_of(rule)}[{v}]", "    if not exact:", f"    {unlike}")
-    draft.add(3, f"elif {v} is A:", f"    {target} = None; u += ({rule.path!r},)")
-    draft.add(3, "else:", "    slow(first + n); continue")
-
-
-def _forward_take(draft: CodeWriter, rule: Field) -> None:
-    path, target = rule.paths[0], draft.local(rule.column)
-    v = draft.value(path, SlotType.DATETIME if isinstance(rule.codec, codecs.DateTime) else SlotType.VALUE)
-    draft.add(3, *_reading(rule, target, v))
-    if rule.required or rule.default_factory is not None:
-        draft.add(3, "else:", "    slow(first + n); continue")
-        return
-    default = draft.bind("default", rule.default)
-    null_is_exact = rule.restore_null and rule.default is None
-    unset = f"; u += ({path!r},)" if rule.default is not None or rule.restore_null else ""
-    draft.add(3, f"elif {v} is A:", f"    {target} = {default}{unset}")
-    draft.add(3, f"elif {v} is None:", f"    {target} = {default}" + ("" if null_is_exact else f"; x += ({path!r},)"))
-    draft.add(3, "else:", "    slow(first + n); continue")
-
-
-def _forward_compute(draft: CodeWriter, rule: Compute) -> None:
-    arguments = ["T", *(draft.value(name) for name in rule.fields), *(draft.locals_[name] for name in rule.inputs)]
-    targets = ", ".join(draft.local(column) for column in rule.columns)
-    draft.add(3, f"{targets} = {draft.bind('compute', rule.function)}({', '.join(arguments)})")
-
-
-def write_back(draft: CodeWriter, rule: Rule) -> None:
-    """The way back: the field that the columns give, against the document's."""
-    if isinstance(rule, Variants):
-        _back_one_of(draft, rule)
-    elif isinstance(rule, MemberList):
-        v = draft.value(rule.path, SlotType.THERE)
-        draft.add(3, f"if {v} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
-    elif isinstance(rule, Implied):
-        draft.compare(rule.path, f"known({write_implied(draft, rule)})")
-    elif isinstance(rule, Compute) and rule.restores is not None:
-        arguments = ", ".join(draft.locals_[name] for name in rule.reverse_inputs)
-        draft.compare(rule.restores, f"{draft.bind('reverse', rule.reverse)}({arguments})" if rule.reverse else "A")
-
-
-def _back_one_of(draft: CodeWriter, rule: Variants) -> None:
-    """The first form is nothing to tell; another one is told by its number."""
-    w, columns = draft.value(rule.path), ", ".join(draft.locals_[name] for name in rule.inputs)
-    draft.add(3, f"b = {draft.bind('form', rule.variants[0])}({columns})")
-    draft.add(3, f"if b is not {w} and (b is A or {w} is A or not same(b, {w})):")
-    draft.add(4, f"number = {draft.bind('find', rule.find_variant)}({w}, {columns})", "if number:")
-    draft.add(5, f"forms += (({rule.path!r}, number),)")
-    if rule.subtract is not None:
-        draft.add(4, f"elif (rest := {draft.bind('cut', rule.subtract)}({w}, {columns})) is not None:")
-        draft.add(5, f"cut += (({rule.path!r}, rest),)")
-    draft.add(4, f"elif {w} is A:", f"    u += ({rule.path!r},)", "else:", f"    x += ({rule.path!r},)")
-
-
-def write_implied(draft: CodeWriter, rule: Implied) -> str:
-    """The expression for an implied value."""
-    if not rule.inputs:
-        return draft.bind("implied", rule.value)
-    return f"{draft.bind('imply', rule.value)}({', '.join(draft.locals_[name] for name in rule.inputs)})"
-
-
-_READINGS: dict[type[Any], tuple[str, str, str]] = {
-    # codec → (condition, plain value, what rules it out) of the field {v} and its column {p}
-    codecs.Text: ("{v}.__class__ is str", "{v}", "'\\0' in {v}"),
-    codecs.Boolean: ("{v} is True or {v} is False", "{v}", ""),
-    codecs.Integer: ("{v}.__class__ is int", "{v}", "not -2147483648 <= {v} <= 2147483647"),
-    codecs.DateTime: ("{v}.__class__ is int", "{v}", ""),
+# codec → (condition, what rules the value out) for the usual type of a field
+_CONDITIONS: dict[type[Any], tuple[str, str]] = {
+    codecs.Text: ("{value}.__class__ is str", "'\\0' in {value}"),
+    codecs.Boolean: ("{value} is True or {value} is False", ""),
+    codecs.Integer: ("{value}.__class__ is int", "not -2147483648 <= {value} <= 2147483647"),
+    codecs.DateTime: ("{value}.__class__ is int", ""),
 }
 
 
-def _reading(rule: Field, p: str, v: str) -> list[str]:
-    """Code that reads the usual type; anything odd about the value leaves the document to `translate`."""
-    condition, value, odd = (form.format(p=p, v=v) for form in _READINGS[type(rule.codec)])
-    lines = [f"if {condition}:", f"    {p} = {value}"]
-    checks = [odd] if odd else []
+def has_template(rule: Field) -> bool:
+    """Return whether there is a template for the codec of a field."""
+    return type(rule.codec) in _CONDITIONS
+
+
+def write_field(rule: Field, writer: CodeWriter) -> None:
+    """Write the conversion of a field that has one path, and the comparison with what its column restores."""
+    path, column = rule.paths[0], writer.column(rule.column)
+    value = writer.field(path, SlotType.DATETIME if isinstance(rule.codec, codecs.DateTime) else SlotType.VALUE)
+    writer.add(BODY, *_read_usual(rule, column, value))
+    if rule.required or rule.default_factory is not None:
+        writer.add(BODY, "else:", f"    {LEAVE}")
+        return
+    default = writer.bind(f"default_{rule.column}", rule.default)
+    unset = f"; unset += ({path!r},)" if rule.default is not None or rule.restore_null else ""
+    changed = "" if rule.restore_null and rule.default is None else f"; changed += ({path!r},)"
+    writer.add(BODY, f"elif {value} is ABSENT:", f"    {column} = {default}{unset}")
+    writer.add(BODY, f"elif {value} is None:", f"    {column} = {default}{changed}")
+    writer.add(BODY, "else:", f"    {LEAVE}")
+
+
+def _read_usual(rule: Field, column: str, value: str) -> list[str]:
+    condition, unusual = (each.format(value=value) for each in _CONDITIONS[type(rule.codec)])
+    lines = [f"if {condition}:", f"    {column} = {value}"]
+    checks = [unusual] if unusual else []
     if isinstance(rule.codec, codecs.Text) and rule.codec.most is not None:
-        checks.append(f"len({v}) > {rule.codec.most // 4}")
+        checks.append(f"len({value}) > {rule.codec.most // 4}")
     if checks:
-        lines += [f"    if {' or '.join(checks)}:", "        slow(first + n); continue"]
+        lines += [f"    if {' or '.join(checks)}:", f"        {LEAVE}"]
     return lines
+
+
+def write_compute(rule: Compute, writer: CodeWriter) -> None:
+    """Write the call of the function that computes columns."""
+    arguments = ["context", *(writer.field(name) for name in rule.fields), *(writer.columns[n] for n in rule.inputs)]
+    columns = ", ".join(writer.column(column) for column in rule.columns)
+    function = writer.bind(f"compute_{'_'.join(rule.columns)}", rule.function)
+    writer.add(BODY, f"{columns} = {function}({', '.join(arguments)})")
+
+
+def write_unchecked_reference(rule: UncheckedReference, writer: CodeWriter) -> None:
+    """Write the conversion of a field with an ID, and the comparison with what its column restores."""
+    column, value = writer.column(rule.column), writer.field(rule.path, SlotType.UUID)
+    first_uuid, *_ = uuids = [canonical_uuid(text) for text in rule.null_values]
+    changed = f"    changed += ({rule.path!r},)"
+    null_uuids = writer.bind(f"null_uuids_{rule.column}", uuids)
+    null_values = writer.bind(f"null_values_{rule.column}", rule.null_values)
+    first_null = writer.bind(f"first_null_uuid_{rule.column}", first_uuid)
+    writer.add(BODY, f"if {value}.__class__ is bytes:", f"    if {value} in {null_uuids}:")
+    writer.add(BODY + 2, f"{column} = None", f"if {value} != {first_null}:", changed)
+    writer.add(BODY + 1, "else:", f"    {column} = {value}")
+    writer.add(BODY, f"elif {value}.__class__ is str:", f"    if {value} in {null_values}:")
+    writer.add(BODY + 2, f"{column} = None", f"if {value} != {rule.null_values[0]!r}:", changed)
+    writer.add(BODY + 1, "else:", f"    {column}, exact = {writer.key_cache(rule.key)}[{value}]")
+    writer.add(BODY + 2, "if not exact:", changed)
+    writer.add(BODY, f"elif {value} is ABSENT:", f"    {column} = None; unset += ({rule.path!r},)")
+    writer.add(BODY, "else:", f"    {LEAVE}")
+
+
+def write_json_object(rule: JsonObject, writer: CodeWriter) -> None:
+    """Write the call of the rule. The whole document is decoded only if it has one of the fields, which is seldom."""
+    row, column = writer.row(), writer.column(rule.column)
+    fields = [writer.field(name, SlotType.PRESENT) for name in rule.fields]
+    is_set, call = writer.local("is_set", rule.column), writer.bind(f"rule_{rule.column}", rule)
+    writer.add(BODY, f"{is_set} = not ({' is '.join([*fields, 'ABSENT'])})")
+    writer.add(BODY, f"if not {is_set}:", f"    {column} = None", "else:")
+    writer.add(BODY + 1, f"whole = decode(projections.raw(index)); row = {row}", f"{call}.to_row(whole, row, context)")
+    writer.add(BODY + 1, f"{column} = row[{rule.column!r}]")
+
+
+# --- restored fields against those of the document --------------------------------------------------------------------
+
+
+def write_json_object_residue(rule: JsonObject, writer: CodeWriter) -> None:
+    """Write the comparison of the fields in a jsonb object."""
+    is_set, call = writer.local("is_set", rule.column), writer.bind(f"rule_{rule.column}", rule)
+    writer.add(BODY, f"if {is_set}:", f"    row = {writer.row()}; fields = {{}}; get = whole.get")
+    writer.add(BODY + 1, f"{call}.to_document(row, fields)")
+    write_comparisons(writer, BODY + 1, f"fields_{rule.column}", rule.restored_fields)
+
+
+def write_comparisons(writer: CodeWriter, depth: int, name: str, fields: tuple[str, ...]) -> None:
+    """Write the comparison of the fields that rules have put into `fields` with those of the document (by `get`)."""
+    writer.add(depth, f"for name in {writer.bind(name, fields)}:")
+    writer.add(depth + 1, "restored = fields.get(name, ABSENT); value = get(name, ABSENT)")
+    writer.add(depth + 1, "if value is ABSENT:", "    if restored is not ABSENT:", "        unset += (name,)")
+    writer.add(depth + 1, "elif restored is ABSENT or not same(restored, value):", "    changed += (name,)")
+
+
+def write_variants_residue(rule: Variants, writer: CodeWriter) -> None:
+    """Write the comparison with the first variant, then the search for another one or for a remainder."""
+    value, columns = writer.field(rule.path), ", ".join(writer.columns[name] for name in rule.inputs)
+    first = writer.bind(f"variant_{rule.path}", rule.variants[0])
+    writer.add(BODY, f"restored = {first}({columns})")
+    differs = f"restored is ABSENT or {value} is ABSENT or not same(restored, {value})"
+    writer.add(BODY, f"if restored is not {value} and ({differs}):")
+    find = writer.bind(f"find_variant_{rule.path}", rule.find_variant)
+    writer.add(BODY + 1, f"number = {find}({value}, {columns})", "if number:")
+    writer.add(BODY + 2, f"variants += (({rule.path!r}, number),)")
+    if rule.subtract is not None:
+        subtract = writer.bind(f"subtract_{rule.path}", rule.subtract)
+        writer.add(BODY + 1, f"elif (remainder := {subtract}({value}, {columns})) is not None:")
+        writer.add(BODY + 2, f"remainders += (({rule.path!r}, remainder),)")
+    _write_unequal(rule.path, value, BODY + 1, writer)
+
+
+def _write_unequal(path: str, value: str, depth: int, writer: CodeWriter) -> None:
+    writer.add(depth, f"elif {value} is ABSENT:", f"    unset += ({path!r},)", "else:", f"    changed += ({path!r},)")
+
+
+def write_member_list_residue(rule: MemberList, writer: CodeWriter) -> None:
+    """Write that the field differs: its members are not known yet."""
+    value = writer.field(rule.path, SlotType.PRESENT)
+    writer.add(BODY, f"if {value} is ABSENT:", f"    unset += ({rule.path!r},)")
+    writer.add(BODY, "else:", f"    changed += ({rule.path!r},)")
+
+
+def write_implied_residue(rule: Implied, writer: CodeWriter) -> None:
+    """Write the comparison of an implied field."""
+    writer.compare(rule.path, restored_expression(rule, writer))
+
+
+def restored_expression(rule: Implied, writer: CodeWriter) -> str:
+    """Return the expression of the value that an implied field has, or ABSENT."""
+    value = writer.bind(f"implied_{rule.path}", rule.value)
+    if rule.inputs:
+        value = f"{value}({', '.join(writer.columns[name] for name in rule.inputs)})"
+    return f"readable({value})"
+
+
+def write_compute_residue(rule: Compute, writer: CodeWriter) -> None:
+    """Write the comparison of the field that is computed from columns."""
+    assert rule.restores is not None  # other rules have no residue
+    if rule.reverse is None:
+        writer.compare(rule.restores, "ABSENT")
+        return
+    arguments = ", ".join(writer.columns[name] for name in rule.reverse_inputs)
+    writer.compare(rule.restores, f"{writer.bind(f'restore_{rule.restores}', rule.reverse)}({arguments})")
+
+
+def write_reference_residue(rule: Reference, writer: CodeWriter) -> None:
+    """Write the comparison of a reference. The lookup has computed whether the ID restores the field."""
+    writer.add(BODY, f"if not {writer.local('exact', rule.column)}:", f"    changed += ({rule.path!r},)")
+
+
+def write_looked_up_residue(path: str, writer: CodeWriter) -> None:
+    """Write the comparison of a field whose value the lookup has computed."""
+    writer.compare(path, writer.local("restored", path))

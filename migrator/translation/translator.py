@@ -1,7 +1,4 @@
-"""A batch of raw BSON → an `Output`, for one collection: cut, look up, translate, encode.
-
-Translators are made once per collection and level; they keep nothing of a batch but the resolver's cache.
-"""
+"""Translates batches of raw BSON to an `Output`, for one collection: project, look up, translate, encode."""
 
 from __future__ import annotations
 
@@ -14,18 +11,18 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted, is_faithful
 from migrator.mapping.collection import Collection
 from migrator.translation.compiler import compile_collection
-from migrator.translation.encoder import Encoder, Output, add_archived
+from migrator.translation.encoder import Encoder, Output, SourceDocument, add_archived
 from migrator.translation.interpreter import Listed, References, Translation
 from migrator.translation.outcomes import Reject
 from migrator.translation.projection import Projections, projector_of
+from migrator.translation.write_output import Destination
 
-# Documents translated together: many, so that few questions are put to the server; few, so that little is decoded at
-# one time.
-TOGETHER = 2000
+# Documents that are translated together. Many save queries for lookups; few save memory, because they are decoded.
+CHUNK_DOCUMENTS = 2000
 
 
 def archive_batch(collection: str, data: bytes) -> Output:
-    """Every document whole: for collections without a mapping. Nothing is decoded."""
+    """Return the output for a collection without mapping: all documents are archived. Nothing is decoded."""
     output = Output()
     for raw in raw_bson.split_documents(data):
         add_archived(output, collection, raw_bson.source_id(raw), raw)
@@ -33,7 +30,7 @@ def archive_batch(collection: str, data: bytes) -> Output:
 
 
 class Lookups(Protocol):
-    """Who answers what documents ask about rows (`rows.lookup`)."""
+    """Runs the lookups of documents. `rows.lookup` implements it."""
 
     def references(self, collection: Collection, documents: Iterable[Document]) -> References: ...
 
@@ -41,55 +38,56 @@ class Lookups(Protocol):
 
 
 class Translator:
-    """Translates batches of one mapped collection."""
+    """Translates batches of one mapped collection. It keeps no state between batches, except the cache of lookups."""
 
-    def __init__(self, collection: Collection, options: Any, resolver: Lookups, lister: str | None = None) -> None:
+    def __init__(self, collection: Collection, options: Any, lookups: Lookups, lister: str | None = None) -> None:
         self.collection = collection
         self._options = options
-        self._resolver = resolver
+        self._lookups = lookups
         self.encoder = Encoder(collection, lister)
-        self.compiled = compile_collection(collection, options, lister)
-        self.cutter = projector_of(self.compiled.wanted)
+        self.compiled = compile_collection(collection, options, Destination(lister))
+        self.projector = projector_of(self.compiled.projection)
 
     def translate(self, data: bytes) -> tuple[Output, list[int]]:
-        """What becomes of a batch, and where its documents begin."""
-        output, starts = Output(), list[int]()
+        """Return the output for a batch, and the offsets of its documents."""
+        output, offsets = Output(), list[int]()
         position = 0
         while position < len(data):
-            cuts = self.cutter.cut(data, position, TOGETHER)
-            self._translate_some(cuts, len(starts), output)
-            starts += cuts.starts
-            position = cuts.end
-        return output, starts
+            projections = self.projector.project(data, position, CHUNK_DOCUMENTS)
+            self._translate_chunk(projections, len(offsets), output)
+            offsets += projections.offsets
+            position = projections.end
+        return output, offsets
 
-    def _translate_some(self, cuts: Projections, first: int, output: Output) -> None:
-        """Some documents of a batch, from place `first` on."""
-        uncut = self._decode_uncut(cuts, output)
-        asking = [*self.compiled.asking(cuts), *uncut.values()]
-        references = self._resolver.references(self.collection, asking)
-        listed = self._resolver.listed(self.collection, asking)
+    def _translate_chunk(self, projections: Projections, first: int, output: Output) -> None:
+        """Translate some documents of a batch. `first` is the index of the first one."""
+        decoded = self._decode_unprojected(projections, output)
+        documents = [*self.compiled.lookup_documents(projections), *decoded.values()]
+        references = self._lookups.references(self.collection, documents)
+        listed = self._lookups.listed(self.collection, documents)
         translation = Translation(self.collection, self._options, references, listed)
-        left = self.compiled.fast(cuts, translation, output, first)
-        for place in sorted([*(place - first for place in left), *uncut]):
-            raw = cuts.raw(place)
-            document = uncut[place] if place in uncut else decode_untrusted(raw)
-            unfaithful = place in uncut and not is_faithful(document, raw)
-            result, findings = translation.translate(document, raw=raw if unfaithful else None)
-            self.encoder.add(output, first + place, raw_bson.source_id(raw), raw, result, document)
-            self.encoder.add_findings(output, first + place, findings)
+        left = self.compiled.translate(projections, translation, output, first)
+        for index in sorted([*(index - first for index in left), *decoded]):
+            raw = projections.raw(index)
+            document = decoded[index] if index in decoded else decode_untrusted(raw)
+            is_lossy = index in decoded and not is_faithful(document, raw)
+            result, findings = translation.translate(document, raw=raw if is_lossy else None)
+            source = SourceDocument(first + index, raw_bson.source_id(raw), raw, document)
+            self.encoder.add(output, source, result)
+            self.encoder.add_findings(output, first + index, findings)
 
-    def _decode_uncut(self, cuts: Projections, output: Output) -> dict[int, Document]:
-        """The documents that have not been cut, by place: hardly ever any. What cannot be decoded is rejected."""
-        uncut: dict[int, Document] = {}
-        for place, found in enumerate(cuts.tuples):
-            if found is None:
-                raw = cuts.raw(place)
+    def _decode_unprojected(self, projections: Projections, output: Output) -> dict[int, Document]:
+        """Decode the few documents that could not be projected, by index. Those that cannot be decoded are rejected."""
+        decoded: dict[int, Document] = {}
+        for index, values in enumerate(projections.tuples):
+            if values is None:
+                raw = projections.raw(index)
                 try:
-                    uncut[place] = decode_untrusted(raw)
+                    decoded[index] = decode_untrusted(raw)
                 except InvalidBSON as error:
                     self.reject(output, raw, Reject(reason="undecodable", detail=str(error)))
-        return uncut
+        return decoded
 
     def reject(self, output: Output, raw: bytes, reject: Reject) -> None:
-        """Accounts for a document that was translated but may not be loaded after all."""
+        """Add a document that was translated, but cannot be loaded."""
         self.encoder.add_reject(output, raw_bson.source_id(raw), raw, reject)

@@ -1,6 +1,6 @@
-"""The part of a compiled function that makes the bytes of a row: how one tuple of binary COPY is put together.
+"""The layout of a tuple of binary COPY, and what joins values into its bytes.
 
-What is known beforehand is joined into literals, and what a `Memo` knows comes as its runs. See compile.py.
+Constant parts are joined to literals beforehand, and parts that a memo knows come as bytes (`Run`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -21,36 +21,38 @@ from migrator.translation import native
 _length = struct.Struct(">i").pack
 
 Column = tuple[str, str]  # name, kind
+Origin = Literal["constant", "memo", "document"]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Neighbouring columns that are known in the same way: literally, from a memo, or one by one (`known` is "")."""
+    """Neighbouring columns whose values have the same origin."""
 
-    known: str
+    origin: Origin
     columns: tuple[Column, ...]
 
 
-def runs_of(table: sa.Table, literal: Collection[str], familiar: Collection[str]) -> list[Run]:
-    """The table's columns as runs; a literal run next to a familiar one becomes a part of it."""
-    marked = [(slot_kind(name, literal, familiar), (name, kind)) for name, kind in copy_format.kinds_of_table(table)]
-    runs = [Run(known, tuple(c for _, c in group)) for known, group in groupby(marked, lambda pair: pair[0])]
+def runs_of(table: sa.Table, constant: Collection[str], memoized: Collection[str]) -> list[Run]:
+    """Return the columns of a table as runs. Constant columns next to memoized ones become part of their run."""
+    origins = [(_origin_of(name, constant, memoized), (name, kind)) for name, kind in copy_format.kinds_of_table(table)]
+    runs = [Run(origin, tuple(c for _, c in group)) for origin, group in groupby(origins, lambda pair: pair[0])]
     merged: list[Run] = []
     for run in runs:
-        if merged and {merged[-1].known, run.known} == {"literal", "familiar"}:
-            run = Run("familiar", merged.pop().columns + run.columns)
+        if merged and {merged[-1].origin, run.origin} == {"constant", "memo"}:
+            run = Run("memo", merged.pop().columns + run.columns)
         merged.append(run)
     return merged
 
 
-def slot_kind(name: str, literal: Collection[str], familiar: Collection[str]) -> str:
-    return "literal" if name in literal else "familiar" if name in familiar else ""
+def _origin_of(name: str, constant: Collection[str], memoized: Collection[str]) -> Origin:
+    return "constant" if name in constant else "memo" if name in memoized else "document"
 
 
-class Slot(IntEnum):
-    """Parts of a tuple. FRAGMENT: bytes as they are; the others are fields, with their length, and NULL for None.
+class PartType(IntEnum):
+    """The parts of a tuple. LITERAL and FRAGMENT are bytes as they are, the others are values of one field each.
 
-    UUID_TEXT writes 16 bytes as a UUID's text, TIMESTAMP microseconds since 1970.
+    A field has its length before it; None becomes NULL. UUID_TEXT writes 16 bytes as the text of a UUID. TIMESTAMP
+    takes microseconds since 1970.
     """
 
     LITERAL = 0
@@ -65,65 +67,70 @@ class Slot(IntEnum):
 
 @dataclass(slots=True)
 class Layout:
-    """Of what a tuple is made: pieces, and the expressions for those that are no literals."""
+    """The parts of a tuple with the bytes of literals, and the expressions for the values of all other parts."""
 
-    pieces: list[tuple[Slot, bytes]] = field(default_factory=list)
+    parts: list[tuple[PartType, bytes]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
 
     def add_literal(self, literal: bytes) -> None:
-        """Neighbouring literals become one."""
-        if self.pieces and self.pieces[-1][0] is Slot.LITERAL:
-            literal = self.pieces.pop()[1] + literal
-        self.pieces.append((Slot.LITERAL, literal))
+        """Add constant bytes. Neighbouring literals are joined."""
+        if self.parts and self.parts[-1][0] is PartType.LITERAL:
+            literal = self.parts.pop()[1] + literal
+        self.parts.append((PartType.LITERAL, literal))
 
-    def add(self, piece: Slot, value: str) -> None:
-        self.pieces.append((piece, b""))
+    def add(self, part: PartType, value: str) -> None:
+        """Add a value by its expression."""
+        self.parts.append((part, b""))
         self.values.append(value)
 
 
-def piece_of(kind: str, local: str, bind: Callable[[str, Any], str]) -> tuple[Slot, str]:
-    """How a plain value in a local becomes a field of a kind of column, and the expression for it."""
-    if kind in _PIECES:
-        return _PIECES[kind], local
-    return Slot.BYTES, f"(None if {local} is None else {bind('write', copy_format.writer(kind))}({local}))"
+def part_of(column: Column, local: str, bind: Callable[[str, Any], str]) -> tuple[PartType, str]:
+    """Return the part for the plain value of a column, and the expression for it."""
+    name, kind = column
+    if kind in _PARTS:
+        return _PARTS[kind], local
+    write = bind(f"write_{name}", copy_format.writer(kind))
+    return PartType.BYTES, f"(None if {local} is None else {write}({local}))"
 
 
-_PIECES = {
-    "uuid": Slot.BYTES, "bytea": Slot.BYTES, "vector": Slot.BYTES, "text": Slot.TEXT, "integer": Slot.INTEGER,
-    "boolean": Slot.BOOLEAN, "timestamp": Slot.TIMESTAMP,
+_PARTS = {
+    "uuid": PartType.BYTES, "bytea": PartType.BYTES, "vector": PartType.BYTES, "text": PartType.TEXT,
+    "integer": PartType.INTEGER, "boolean": PartType.BOOLEAN, "timestamp": PartType.TIMESTAMP,
 }  # fmt: skip
 
 
-def packer_of(pieces: Sequence[tuple[Slot, bytes]]) -> Callable[..., bytes]:
-    """What joins the values of a layout into a tuple: the fastest there is."""
-    return TuplePacker(pieces) if native.Packer is None else native.Packer(pieces, shift=copy_format.EPOCH_SHIFT)
+def packer_of(parts: Sequence[tuple[PartType, bytes]]) -> Callable[..., bytes]:
+    """Return the fastest packer for a layout: a function of its values that returns the tuple."""
+    if native.TuplePacker is None:
+        return TuplePacker(parts)
+    return native.TuplePacker(parts, shift=copy_format.EPOCH_SHIFT)
 
 
 class TuplePacker:
-    """Joins by Python's own means. `native.TuplePacker` does the same."""
+    """Joins values to a tuple in Python. `native.TuplePacker` does the same, compiled."""
 
-    def __init__(self, pieces: Sequence[tuple[Slot, bytes]]) -> None:
-        self._pieces = pieces
+    def __init__(self, parts: Sequence[tuple[PartType, bytes]]) -> None:
+        self._parts = parts
 
     def __call__(self, *values: Any) -> bytes:
         left = iter(values)
-        return b"".join([literal or _pack(piece, next(left)) for piece, literal in self._pieces])
+        return b"".join([literal or _pack(part, next(left)) for part, literal in self._parts])
 
 
-def _pack(piece: Slot, value: Any) -> bytes:
+def _pack(part: PartType, value: Any) -> bytes:
     if value is None:
         return copy_format.NULL
-    if piece is Slot.FRAGMENT:
+    if part is PartType.FRAGMENT:
         return bytes(value)
-    data = _WRITERS[piece](value)
+    data = _WRITERS[part](value)
     return _length(len(data)) + data
 
 
-_WRITERS: dict[Slot, Callable[[Any], bytes]] = {
-    Slot.BYTES: copy_format.writer("bytea"),
-    Slot.TEXT: copy_format.writer("text"),
-    Slot.UUID_TEXT: lambda value: uuid_text(value).encode(),
-    Slot.INTEGER: copy_format.writer("integer"),
-    Slot.BOOLEAN: copy_format.writer("boolean"),
-    Slot.TIMESTAMP: copy_format.writer("timestamp"),
+_WRITERS: dict[PartType, Callable[[Any], bytes]] = {
+    PartType.BYTES: copy_format.writer("bytea"),
+    PartType.TEXT: copy_format.writer("text"),
+    PartType.UUID_TEXT: lambda value: uuid_text(value).encode(),
+    PartType.INTEGER: copy_format.writer("integer"),
+    PartType.BOOLEAN: copy_format.writer("boolean"),
+    PartType.TIMESTAMP: copy_format.writer("timestamp"),
 }

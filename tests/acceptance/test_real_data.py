@@ -43,11 +43,11 @@ def test_without_compiled_code_the_outcome_is_the_same(
     with hurried(server_url):
         for compiled in (True, False):
             if not compiled:
-                monkeypatch.setattr(native, "Cutter", None)
-                monkeypatch.setattr(native, "Packer", None)
+                monkeypatch.setattr(native, "Projector", None)
+                monkeypatch.setattr(native, "TuplePacker", None)
             answer = call("run", "-c", config, "--json", "--workers", "1")
             assert answer.code == 0, answer.told
-            assert (run.NOT_COMPILED in answer.err) == (native.Cutter is None)
+            assert (run.NOT_COMPILED in answer.err) == (native.Projector is None)
             digests.append(digest_database(database))
             done(call("revert", "-c", config, "--yes", "--json"))
     assert digests[0] == digests[1]

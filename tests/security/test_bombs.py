@@ -14,7 +14,7 @@ import bson
 import pytest
 
 from tests.archive_writer import MAGIC, TERMINATOR, build_block, build_prelude, describe
-from tests.unit.test_rawbson import nest
+from tests.unit.test_raw_bson import nest
 
 BESIDE = 300  # megabytes beside what Python and its modules take; decoding the worst document takes more, see below
 DECODED = 900

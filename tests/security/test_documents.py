@@ -11,7 +11,7 @@ from bson import ObjectId
 from tests.archive_writer import write_folder
 from tests.driving import call
 from tests.scenarios import write_config
-from tests.unit.test_rawbson import nest
+from tests.unit.test_raw_bson import nest
 
 DEEP = nest(5000, b"\x03")
 

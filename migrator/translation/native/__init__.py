@@ -1,11 +1,11 @@
-"""The compiled twins of `cutting.Cutter` and `packing.Packer`; both None where there was no C compiler."""
+"""The compiled versions of `projection.Projector` and `tuple_layout.TuplePacker`; None if there was no C compiler."""
 
 from __future__ import annotations
 
-__all__ = ["Cutter", "Packer"]
+__all__ = ["Projector", "TuplePacker"]
 
 try:
-    from migrator.translation.native._cutter import Cutter
-    from migrator.translation.native._packer import Packer
-except ImportError:  # all is the same, but slower
-    Cutter = Packer = None  # type: ignore[assignment,misc]
+    from migrator.translation.native._projector import Projector
+    from migrator.translation.native._tuple_packer import TuplePacker
+except ImportError:  # not compiled: the Python versions do the same, but slower
+    Projector = TuplePacker = None  # type: ignore[assignment,misc]

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Raw BSON, read where it lies: which of it is sound, and how numbers and UUIDs are spelt in bytes. No Python objects."""
+"""Reads raw BSON in index: checks that it is valid, and converts numbers and UUIDs. Creates no Python objects."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -8,11 +8,11 @@ ctypedef unsigned char byte
 ctypedef const unsigned char* Bytes
 
 cdef enum:
-    # MongoDB stores 100 levels; beyond, and in documents of very many fields, the long way decides.
-    DEEPEST = 100
-    MOST_FIELDS = 200
+    # MongoDB stores 100 levels. Deeper documents, and those with very many fields, are left to the Python version.
+    MAX_DEPTH = 100
+    MAX_FIELDS = 200
 
-cdef enum Kind:  # of BSON's values, those that come up by name
+cdef enum BsonType:
     DOUBLE = 0x01
     STRING = 0x02
     DOCUMENT = 0x03
@@ -39,7 +39,7 @@ cdef inline int64_t int64(Bytes p) noexcept nogil:
 
 
 cdef inline bint is_utf8(Bytes p, Py_ssize_t length) noexcept nogil:
-    """Whether bytes are UTF-8 as Python takes it: no surrogates, nothing overlong, nothing beyond U+10FFFF."""
+    """Return whether bytes are UTF-8 as Python accepts it: no surrogates, no overlong forms, nothing above U+10FFFF."""
     cdef Bytes end = p + length
     cdef uint64_t eight
     cdef byte first, second
@@ -74,77 +74,77 @@ cdef inline bint is_utf8(Bytes p, Py_ssize_t length) noexcept nogil:
     return True
 
 
-cdef inline Bytes value_end(byte kind, Bytes p, Bytes end, int depth) noexcept nogil:
-    """Where a value ends that comes through decoding and encoding unchanged; NULL for any other."""
+cdef inline Bytes value_end(byte bson_type, Bytes p, Bytes end, int depth) noexcept nogil:
+    """Return the end of a value that decoding and encoding preserve; NULL for any other value."""
     cdef int32_t length
     cdef int size
-    if kind == STRING:
+    if bson_type == STRING:
         if end - p < 5:
             return NULL
         length = int32(p)
         if length < 1 or length > end - p - 4 or p[3 + length] or not is_utf8(p + 4, length - 1):
             return NULL
         return p + 4 + length
-    if kind == DOCUMENT or kind == ARRAY:
-        return document_end(p, end, kind == ARRAY, depth + 1)
-    if kind == BINARY:
+    if bson_type == DOCUMENT or bson_type == ARRAY:
+        return document_end(p, end, bson_type == ARRAY, depth + 1)
+    if bson_type == BINARY:
         if end - p < 5:
             return NULL
         length = int32(p)
         if length < 0 or length > end - p - 5 or p[4] == 2 or ((p[4] == 3 or p[4] == 4) and length != 16):
             return NULL
         return p + 5 + length
-    size = fixed_size(kind)
-    if size < 0 or end - p < size or (kind == BOOLEAN and p[0] > 1):
+    size = fixed_size(bson_type)
+    if size < 0 or end - p < size or (bson_type == BOOLEAN and p[0] > 1):
         return NULL
     return p + size
 
 
-cdef inline int fixed_size(byte kind) noexcept nogil:
-    if kind == INT32:
+cdef inline int fixed_size(byte bson_type) noexcept nogil:
+    if bson_type == INT32:
         return 4
-    if kind == BOOLEAN:
+    if bson_type == BOOLEAN:
         return 1
-    if kind == NULL_VALUE or kind == MAX_KEY or kind == MIN_KEY:
+    if bson_type == NULL_VALUE or bson_type == MAX_KEY or bson_type == MIN_KEY:
         return 0
-    if kind == DATE or kind == DOUBLE or kind == INT64 or kind == TIMESTAMP:
+    if bson_type == DATE or bson_type == DOUBLE or bson_type == INT64 or bson_type == TIMESTAMP:
         return 8
-    if kind == OBJECTID:
+    if bson_type == OBJECTID:
         return 12
-    return 16 if kind == DECIMAL128 else -1
+    return 16 if bson_type == DECIMAL128 else -1
 
 
-cdef inline Bytes skip(byte kind, Bytes p) noexcept nogil:
-    """Where a value ends that `value_end` has seen."""
-    if kind == STRING:
+cdef inline Bytes skip(byte bson_type, Bytes p) noexcept nogil:
+    """Return the end of a value that `value_end` has checked."""
+    if bson_type == STRING:
         return p + 4 + int32(p)
-    if kind == DOCUMENT or kind == ARRAY:
+    if bson_type == DOCUMENT or bson_type == ARRAY:
         return p + int32(p)
-    if kind == BINARY:
+    if bson_type == BINARY:
         return p + 5 + int32(p)
-    return p + fixed_size(kind)
+    return p + fixed_size(bson_type)
 
 
-cdef struct Seen:  # names of one document: a bit for each hash, and how many there are
+cdef struct SeenNames:  # the names of one document: a Bloom filter of their hashes, and their number
     uint64_t bits[4]
     int count
 
 
 cdef inline uint32_t hash_of(Bytes name, Py_ssize_t length) noexcept nogil:
     cdef uint32_t value = 2166136261
-    cdef Py_ssize_t place
-    for place in range(length):
-        value = (value ^ name[place]) * 16777619
+    cdef Py_ssize_t index
+    for index in range(length):
+        value = (value ^ name[index]) * 16777619
     return value ^ value >> 15
 
 
-cdef inline bint is_new(Seen* seen, Bytes first, Bytes element, Py_ssize_t length, uint32_t hash) noexcept nogil:
-    """Whether an element's name is none of those before it, from `first` on."""
+cdef inline bint is_new(SeenNames* seen, Bytes first, Bytes element, Py_ssize_t length, uint32_t hash) noexcept nogil:
+    """Return whether no element from `first` on, and before this one, has the same name."""
     cdef uint64_t bit = <uint64_t>1 << (hash & 63)
     cdef Bytes name
     cdef Py_ssize_t other
     seen.count += 1
-    if seen.count > MOST_FIELDS:
+    if seen.count > MAX_FIELDS:
         return False
     if seen.bits[hash >> 6 & 3] & bit:
         while first < element:
@@ -158,25 +158,25 @@ cdef inline bint is_new(Seen* seen, Bytes first, Bytes element, Py_ssize_t lengt
 
 
 cdef inline bint is_number(Bytes name, Py_ssize_t length, int number) noexcept nogil:
-    """Whether a name is that of an array's element."""
-    cdef Py_ssize_t place = length - 1
-    while place >= 0:
-        if name[place] != 48 + number % 10:
+    """Return whether a name is the decimal text of a number, as in arrays."""
+    cdef Py_ssize_t index = length - 1
+    while index >= 0:
+        if name[index] != 48 + number % 10:
             return False
         number //= 10
         if not number:
-            return place == 0
-        place -= 1
+            return index == 0
+        index -= 1
     return False
 
 
 cdef inline Bytes document_end(Bytes p, Bytes end, bint is_array, int depth) noexcept nogil:
-    """The same as `value_end` for a document or an array within a document."""
+    """Do the same as `value_end` for an embedded document or array."""
     cdef Bytes last, element, name, name_end
     cdef int32_t length
     cdef int number = 0
-    cdef Seen seen
-    if depth > DEEPEST or end - p < 5:
+    cdef SeenNames seen
+    if depth > MAX_DEPTH or end - p < 5:
         return NULL
     length = int32(p)
     if length < 5 or length > end - p:
@@ -184,7 +184,7 @@ cdef inline Bytes document_end(Bytes p, Bytes end, bint is_array, int depth) noe
     last = p + length - 1
     if last[0]:
         return NULL
-    memset(&seen, 0, sizeof(Seen))
+    memset(&seen, 0, sizeof(SeenNames))
     element = p + 4
     while element < last:
         name = element + 1
@@ -196,7 +196,7 @@ cdef inline Bytes document_end(Bytes p, Bytes end, bint is_array, int depth) noe
                 return NULL
             number += 1
         else:
-            if name[0] == 36 and name_end - name == 4 and memcmp(name, b"$ref", 4) == 0:  # a DBRef to the driver
+            if name[0] == 36 and name_end - name == 4 and memcmp(name, b"$ref", 4) == 0:  # the driver decodes it as a DBRef
                 return NULL
             if not is_utf8(name, name_end - name):
                 return NULL
@@ -209,27 +209,27 @@ cdef inline Bytes document_end(Bytes p, Bytes end, bint is_array, int depth) noe
 
 
 cdef inline byte nibble(byte digit) noexcept nogil:
-    """The value of a hexadecimal digit in lower case; 255 for anything else."""
+    """Return the value of a lower-case hexadecimal digit; 255 for any other character."""
     if 48 <= digit <= 57:
         return digit - 48
     return digit - 87 if 97 <= digit <= 102 else 255
 
 
 cdef inline bint read_uuid(Bytes text, byte* out) noexcept nogil:
-    """Reads 36 characters that are a UUID in canonical form."""
-    cdef int place = 0
+    """Read 36 characters as a UUID in canonical form. Return whether they are one."""
+    cdef int index = 0
     cdef byte high, low
     cdef int number
     for number in range(16):
         if number == 4 or number == 6 or number == 8 or number == 10:
-            if text[place] != 45:
+            if text[index] != 45:
                 return False
-            place += 1
-        high, low = nibble(text[place]), nibble(text[place + 1])
+            index += 1
+        high, low = nibble(text[index]), nibble(text[index + 1])
         if high == 255 or low == 255:
             return False
         out[number] = high << 4 | low
-        place += 2
+        index += 2
     return True
 
 

@@ -1,4 +1,4 @@
-"""The compiled functions do what the interpreter does, to the byte: rows, ledger, findings, links, in that order."""
+"""The compiled functions and the interpreter have the same output, to the byte: rows, ledger, findings, links."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match, Row
 from migrator.state.tenant import Options
 from migrator.translation.compiler import Compiled, compile_collection, source_of
-from migrator.translation.encoder import Encoder, Output
+from migrator.translation.encoder import Encoder, Output, SourceDocument
 from migrator.translation.interpreter import Translation
-from migrator.translation.projection import Projecting, Projection, Projector, projector_of
+from migrator.translation.projection import AnyProjector, Projection, Projector, projector_of
 from migrator.translation.residue_fields import ResidueHeaderCache, as_field, encode_all
 from migrator.translation.tuple_layout import TuplePacker, packer_of
+from migrator.translation.write_output import Destination
 from tests import strategies
 from tests.toys import IDS, VARIANTS, things
 
@@ -39,8 +40,9 @@ REAL = Path("/work/shared/data/librechat")
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 
-# One function for all examples, so that they meet what its memo has learnt: Python's own, and the compiled twins'.
-Two = list[tuple[Compiled, Projecting]]
+# One function for all examples, so that they use its filled memo: once with the Python versions of projector and
+# packer, once with the native ones.
+Two = list[tuple[Compiled, AnyProjector]]
 COMPILED: dict[int, Two] = {}
 References = dict[tuple[str, str], dict[Any, tuple[Match, ...]]]
 
@@ -53,8 +55,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
     return Options(config, config.tenant.id)
 
 
-def answer(collection: Collection, documents: Sequence[Document], lost: int = 0) -> References:
-    """Something for every question: by the key's last bits one row, no row (one in `lost`) or two rows."""
+def find_references(collection: Collection, documents: Sequence[Document], lost: int = 0) -> References:
+    """Return results for all lookups: one row for most keys; no row or two rows for one key of `lost`."""
     references: References = {}
     for lookup in collection.lookups:
         keys = sorted(lookup.keys(documents), key=repr)
@@ -73,39 +75,39 @@ def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Mat
 
 def compiled(collection: Collection, options: Options) -> Two:
     if id(collection) not in COMPILED:
-        one = compile_collection(collection, options, packer=TuplePacker)
-        two = compile_collection(collection, options, packer=packer_of)
-        COMPILED[id(collection)] = [(one, Projector(one.wanted)), (two, projector_of(two.wanted))]
+        one = compile_collection(collection, options, Destination(packer=TuplePacker))
+        two = compile_collection(collection, options, Destination(packer=packer_of))
+        COMPILED[id(collection)] = [(one, Projector(one.projection)), (two, projector_of(two.projection))]
     return COMPILED[id(collection)]
 
 
 def compare(collection: Collection, options: Options, documents: list[Document], lost: int = 0) -> list[int]:
-    """Runs all ways over one batch; the places of the documents that are left to the interpreter."""
+    """Translate one batch in all ways. Return the indexes of the documents that are left to the interpreter."""
     raws = [bson.encode(document, codec_options=CODEC_OPTIONS) for document in documents]
     decoded = [bson.decode(raw, CODEC_OPTIONS) for raw in raws]
     kept = [n for n, each in enumerate(decoded) if is_faithful(each, raws[n])]
-    translation = Translation(collection, options, answer(collection, [decoded[n] for n in kept], lost))
+    translation = Translation(collection, options, find_references(collection, [decoded[n] for n in kept], lost))
     left: list[int] = []
-    for one, cutter in compiled(collection, options):
-        cuts, output = cutter.cut(b"".join(raws), 0, len(raws)), Output()
-        slow = one.fast(cuts, translation, output)
-        assert all(cuts.tuples[n] is None for n in range(len(raws)) if n not in kept)
+    for one, projector in compiled(collection, options):
+        projections, output = projector.project(b"".join(raws), 0, len(raws)), Output()
+        slow = one.translate(projections, translation, output)
+        assert all(projections.tuples[n] is None for n in range(len(raws)) if n not in kept)
         again = Output()
-        assert one.fast(cuts, translation, again) == slow  # with everything in the memo
-        left = [n for n in kept if n in slow or cuts.tuples[n] is None]
+        assert one.translate(projections, translation, again) == slow  # with everything in the memo
+        left = [n for n in kept if n in slow or projections.tuples[n] is None]
         encoder, expected = Encoder(collection), Output()
-        for place in (n for n in kept if n not in left):
-            source_id = raw_bson.source_id(raws[place])
-            result, findings = translation.translate(decoded[place])
-            encoder.add(expected, place, source_id, raws[place], result, decoded[place])
-            encoder.add_findings(expected, place, findings)
+        for n in (n for n in kept if n not in left):
+            source_id = raw_bson.source_id(raws[n])
+            result, findings = translation.translate(decoded[n])
+            encoder.add(expected, SourceDocument(n, source_id, raws[n], decoded[n]), result)
+            encoder.add_findings(expected, n, findings)
         for name in Output.__slots__:
             assert getattr(output, name) == getattr(expected, name), name
             assert getattr(again, name) == getattr(expected, name), name
     return left
 
 
-# --- the mappings there are ---------------------------------------------------------------------------------------
+# --- the example's mappings ---------------------------------------------------------------------------------------
 
 
 def check_mapping(data: st.DataObject, name: str, options: Options) -> None:
@@ -116,8 +118,8 @@ def check_mapping(data: st.DataObject, name: str, options: Options) -> None:
 @pytest.mark.parametrize("name", BY_NAME)
 @FEW
 @given(data=st.data())
-def test_any_documents_come_out_alike(data: st.DataObject, name: str, options: Options) -> None:
-    """Whatever stands in the fields of a collection, known and unknown, both ways give the same bytes."""
+def test_any_document_has_the_same_output(data: st.DataObject, name: str, options: Options) -> None:
+    """Both ways return the same bytes for any values of known and unknown fields."""
     check_mapping(data, name, options)
 
 
@@ -125,8 +127,8 @@ def test_any_documents_come_out_alike(data: st.DataObject, name: str, options: O
 @pytest.mark.parametrize("name", BY_NAME)
 @MANY
 @given(data=st.data())
-def test_very_many_documents_come_out_alike(data: st.DataObject, name: str, options: Options) -> None:
-    """The same, at length."""
+def test_many_documents_have_the_same_output(data: st.DataObject, name: str, options: Options) -> None:
+    """The same with many examples."""
     check_mapping(data, name, options)
 
 
@@ -137,44 +139,44 @@ def read_dump(folder: Path, name: str) -> list[Document]:
 
 
 @pytest.mark.parametrize("name", [name for name, mapping in BY_NAME.items() if mapping.section is None])
-def test_demo_comes_out_alike(name: str, options: Options) -> None:
-    """The demo's documents."""
+def test_demo_has_the_same_output(name: str, options: Options) -> None:
+    """The documents of the demo."""
     compare(BY_NAME[name], options, read_dump(ROOT / "fixtures" / "demo", name))
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real data is not here")
+@pytest.mark.skipif(not REAL.exists(), reason="the real data is not available")
 @pytest.mark.parametrize("name", ["users", "conversations", "messages", "files", "agents", "memoryentries"])
-def test_real_data_comes_out_alike(name: str, options: Options) -> None:
-    """The real documents, where every question has its answer; few of them need the interpreter."""
+def test_real_data_has_the_same_output(name: str, options: Options) -> None:
+    """The real documents. Few of them need the interpreter."""
     documents = read_dump(REAL, name)
     slow = compare(BY_NAME[name], options, documents)
     assert len(slow) <= len(documents) / 3
 
 
 def test_usual_messages_need_no_interpreter(options: Options) -> None:
-    """No message as a current LibreChat writes them is left over."""
+    """No message of a current LibreChat is left to the interpreter."""
     documents = [message for _, said in DocumentGenerator(7).conversations(2000) for message in said]
     assert compare(BY_NAME["messages"], options, documents) == []
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_source_can_be_read(name: str, options: Options) -> None:
-    """The generated code is Python, and short enough to read."""
+def test_generated_code_is_readable(name: str, options: Options) -> None:
+    """The generated code is valid and short."""
     text = source_of(BY_NAME[name], options)
     compile(text, name, "exec")
     assert len(text.splitlines()) < 400
 
 
-# --- every kind of rule ---------------------------------------------------------------------------------------------
+# --- all kinds of rules ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @settings(FEW, max_examples=40)
 @given(documents=st.lists(things(), min_size=1, max_size=4), lost=st.sampled_from([0, 3]))
-def test_every_kind_of_rule_comes_out_alike(
+def test_all_kinds_of_rules_have_the_same_output(
     documents: list[Document], lost: int, variant: str, options: Options
 ) -> None:
-    """A collection with all kinds of rules, each in more than one spelling, and with parts of them."""
+    """A collection with all kinds of rules and their options, and variants of it."""
     compare(VARIANTS[variant], options, documents, lost)
 
 
@@ -182,8 +184,10 @@ def test_every_kind_of_rule_comes_out_alike(
 @pytest.mark.parametrize("variant", VARIANTS)
 @MANY
 @given(documents=st.lists(things(), min_size=1, max_size=4), lost=st.sampled_from([0, 3]))
-def test_very_many_rules_come_out_alike(documents: list[Document], lost: int, variant: str, options: Options) -> None:
-    """The same, at length."""
+def test_many_documents_of_the_toy_have_the_same_output(
+    documents: list[Document], lost: int, variant: str, options: Options
+) -> None:
+    """The same with many examples."""
     compare(VARIANTS[variant], options, documents, lost)
 
 
@@ -191,8 +195,8 @@ ALIKE = [1, True, 1.0, Int64(1), 0, False, 0.0, -0.0, Int64(0), None, "1", b"1",
 
 
 @pytest.mark.parametrize("name", ["kind", "zero", "yes", "known", "flag"])
-def test_values_that_equal_each_other_are_kept_apart(name: str, options: Options) -> None:
-    """What Python holds for equal is not equal in BSON: no value gets another's entry of the memo."""
+def test_equal_values_of_different_types_are_kept_apart(name: str, options: Options) -> None:
+    """Values that are equal in Python but not in BSON have different entries of the memo."""
     base = {"other": str(strategies.USERS[0]), "started": DatetimeMS(5)}
     documents: list[Document] = [
         {"_id": ObjectId(), "thing": f"{number}-{turn}", **base, name: value}
@@ -207,8 +211,8 @@ def test_values_that_equal_each_other_are_kept_apart(name: str, options: Options
 
 @FEW
 @given(st.one_of(st.uuids().map(str), st.sampled_from(IDS), strategies.texts))
-def test_only_canonical_uuids_are_taken_for_such(text: str) -> None:
-    """A text is read as a UUID's canonical form where it is one, and gives it back."""
+def test_only_canonical_uuids_are_recognized(text: str) -> None:
+    """A text is a canonical UUID if the UUID restores the text."""
     found = canonical_uuid(text)
     assert (found is not None) == (is_uuid(text) and text == text.lower())
     assert found is None or uuid_text(found) == text
@@ -216,8 +220,8 @@ def test_only_canonical_uuids_are_taken_for_such(text: str) -> None:
 
 @FEW
 @given(st.lists(st.dictionaries(strategies.keys, strategies.values, max_size=3), max_size=12))
-def test_documents_encoded_together_are_what_each_is(documents: list[Document]) -> None:
-    """`encode_all` gives the bytes that each document has by itself."""
+def test_documents_encoded_together_equal_each_one(documents: list[Document]) -> None:
+    """`encode_all` returns the bytes of each single document."""
     kept = [each for each in documents if "_id" not in each]
     assert list(encode_all(kept)) == [bson.encode(each, codec_options=CODEC_OPTIONS) for each in kept]
 
@@ -225,28 +229,28 @@ def test_documents_encoded_together_are_what_each_is(documents: list[Document]) 
 @FEW
 @given(
     document=st.dictionaries(st.sampled_from("abcdef"), strategies.values),
-    other=st.sets(st.sampled_from("abc")).map(tuple),
+    changed=st.sets(st.sampled_from("abc")).map(tuple),
     unset=st.sets(st.sampled_from("xyz")).map(tuple),
-    forms=st.dictionaries(st.sampled_from("pq"), st.integers(1, 3), max_size=2),
-    cuts=st.dictionaries(st.sampled_from("rs"), st.dictionaries(strategies.keys, strategies.values), max_size=1),
+    variants=st.dictionaries(st.sampled_from("pq"), st.integers(1, 3), max_size=2),
+    remainders=st.dictionaries(st.sampled_from("rs"), st.dictionaries(strategies.keys, strategies.values), max_size=1),
 )
-def test_residues_are_packed_as_the_reference_packs_them(
-    document: Document, other: tuple[str, ...], unset: tuple[str, ...], forms: dict[str, int], cuts: Document
+def test_projected_residues_equal_packed_residues(
+    document: Document, changed: tuple[str, ...], unset: tuple[str, ...], variants: dict[str, int], remainders: Document
 ) -> None:
-    """Cut out of a document's bytes, a residue is what `pack_residue` gives, with its length before it."""
+    """A residue made from the bytes of a document equals that of `pack_residue`, with its length before it."""
     document = {"_id": ObjectId(), **document}
-    setting = {n: value for n, value in document.items() if n != "_id" and (n not in "abc" or n in other)}
-    expected = as_field(pack_residue(setting, list(unset), forms, cuts))
-    told = ResidueHeaderCache().tell(unset, tuple(forms.items()), tuple(cuts.items()))
-    wanted = Projection(frozenset("abc"), (), ())
-    for cutter in (Projector(wanted), projector_of(wanted)):
-        cuts_of_one = cutter.cut(encode(document), 0, 1)
-        if cuts_of_one.tuples[0] is not None:
-            assert cuts_of_one.residue(0, other, told) == expected
+    setting = {n: value for n, value in document.items() if n != "_id" and (n not in "abc" or n in changed)}
+    expected = as_field(pack_residue(setting, list(unset), variants, remainders))
+    header = ResidueHeaderCache().pack(unset, tuple(variants.items()), tuple(remainders.items()))
+    projection = Projection(frozenset("abc"), (), ())
+    for projector in (Projector(projection), projector_of(projection)):
+        projections = projector.project(encode(document), 0, 1)
+        if projections.tuples[0] is not None:
+            assert projections.residue(0, changed, header) == expected
 
 
-def test_nesting_beyond_the_stack_is_left_over(options: Options) -> None:
-    """A document nested too deeply for the rules does not end the batch."""
+def test_deep_nesting_is_left_to_the_interpreter(options: Options) -> None:
+    """A document that is nested too deeply for the rules does not end the batch."""
     nested: Any = "x"
     for _ in range(600):
         nested = [nested]

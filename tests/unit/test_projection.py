@@ -1,4 +1,4 @@
-"""The compiled twins say what Python's own cutter and packer say, of any bytes; if they must, of fewer documents."""
+"""The native projector and packer agree with the Python versions for any bytes, or project fewer documents."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ from hypothesis import strategies as st
 from migrator.documents.codec import CODEC_OPTIONS, Document, encode
 from migrator.mapping.context import ABSENT
 from migrator.translation import native
-from migrator.translation.projection import Projecting, Projection, Projector, SlotType, projector_of
-from migrator.translation.tuple_layout import Slot, TuplePacker, packer_of
+from migrator.translation.projection import AnyProjector, Projection, Projector, SlotType, projector_of
+from migrator.translation.tuple_layout import PartType, TuplePacker, packer_of
 from tests import strategies
 
 NAMES = ("a", "b", "c", "text", "é")
 WANTED = Projection(
-    given=frozenset({"a", "b", "text"}),
-    familiar=("a", "c"),
+    restored=frozenset({"a", "b", "text"}),
+    low_cardinality=("a", "c"),
     slots=(
         *((name, SlotType.VALUE) for name in NAMES),
         ("a", SlotType.DATETIME),
         ("b", SlotType.UUID),
-        ("", SlotType.WHOLE),
+        ("", SlotType.DOCUMENT),
     ),
 )
-# No moment or UUID among the slots: other values make a document unfit.
-VALUES = Projection(given=WANTED.given, familiar=WANTED.familiar, slots=tuple((name, SlotType.VALUE) for name in NAMES))
+# Without DATETIME and UUID slots, which other values do not fit.
+VALUES = Projection(
+    restored=WANTED.restored,
+    low_cardinality=WANTED.low_cardinality,
+    slots=tuple((name, SlotType.VALUE) for name in NAMES),
+)
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(SETTINGS, max_examples=100_000)
 documents = st.dictionaries(st.one_of(st.sampled_from(NAMES), strategies.keys), strategies.values, max_size=6)
@@ -45,34 +49,34 @@ fields = st.fixed_dictionaries(
         "c": st.one_of(st.booleans(), st.sampled_from([0.0, -0.0, 1, 1.0, Int64(1), "1", b"1"])),
     },
 )
-needs_twins = pytest.mark.skipif(native.Cutter is None, reason="built without a C compiler")
+needs_native = pytest.mark.skipif(native.Projector is None, reason="built without a C compiler")
 
 
-def both(wanted: Projection) -> tuple[Projecting, Projecting]:
+def both(wanted: Projection) -> tuple[AnyProjector, AnyProjector]:
     return projector_of(wanted), Projector(wanted)
 
 
-def test_twins_are_there_where_a_compiler_is() -> None:
-    """A build that fails does not pass for a machine without a compiler."""
-    assert native.Cutter is not None or shutil.which("cc") is None
+def test_native_code_is_built_if_there_is_a_compiler() -> None:
+    """A failed build is not mistaken for a machine without a compiler."""
+    assert native.Projector is not None or shutil.which("cc") is None
 
 
 def check(raws: list[bytes], wanted: Projection) -> list[bool]:
-    """Compares both cutters over a batch; which documents the compiled one has cut."""
+    """Compare both projectors on a batch. Return which documents the native one has projected."""
     data = b"".join(raws)
-    fast, slow = (cutter.cut(data, 0, len(raws) + 1) for cutter in both(wanted))
-    assert fast.starts == slow.starts
+    fast, slow = (projector.project(data, 0, len(raws) + 1) for projector in both(wanted))
+    assert fast.offsets == slow.offsets
     assert fast.end == slow.end == len(data)
     for place, (one, other) in enumerate(zip(fast.tuples, slow.tuples, strict=True)):
         assert fast.raw(place) == slow.raw(place) == raws[place]
         if one is None:
             continue
-        assert other is not None, "only what Python's driver gives back unchanged may be cut"
+        assert other is not None, "only documents that the driver preserves may be projected"
         assert one[:2] == other[:2]
         assert list(map(type, one[3:])) == list(map(type, other[3:]))
         assert [packed(value) for value in one[3:]] == [packed(value) for value in other[3:]]
         for names in ((), ("a",), ("b", "text")):
-            assert fast.residue(place, names, b"\x0atold\0") == slow.residue(place, names, b"\x0atold\0")
+            assert fast.residue(place, names, b"\x0aelement\0") == slow.residue(place, names, b"\x0aelement\0")
             assert fast.residue(place, names, b"") == slow.residue(place, names, b"")
     for place, one in enumerate(fast.tuples):
         for again, other in enumerate(fast.tuples):
@@ -82,19 +86,19 @@ def check(raws: list[bytes], wanted: Projection) -> list[bool]:
 
 
 def packed(value: Any) -> bytes:
-    """A value with its types, and the sign of its zero."""
+    """Return a value with its types, and the sign of zero."""
     return b"absent" if value is ABSENT else encode({"": value})
 
 
 @SETTINGS
 @given(st.lists(st.one_of(documents, fields), max_size=4), st.sampled_from([WANTED, VALUES]))
-def test_documents_are_cut_alike(several: list[Document], wanted: Projection) -> None:
-    """Values, types, residues and what is familiar are those of the driver."""
+def test_documents_are_projected_alike(several: list[Document], wanted: Projection) -> None:
+    """Values, types, residues and memo keys are the same."""
     check([encode({"_id": ObjectId(), **each}) for each in several], wanted)
 
 
 def damaged(document: Document, changes: list[tuple[int, int]]) -> bytes:
-    """A document with some of its bytes changed, but for the length that frames it."""
+    """Return a document with some bytes changed, but not its length."""
     raw = bytearray(encode(document))
     for place, value in changes:
         raw[4 + place % (len(raw) - 4)] = value
@@ -112,23 +116,23 @@ changes = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_siz
 @SETTINGS
 @example({"text": "é"}, [(26, 0xC3)])
 @given(st.one_of(documents, fields), changes)
-def test_damaged_documents_are_cut_only_if_they_are_sound(document: Document, changes: list[tuple[int, int]]) -> None:
-    """Whatever the bytes are: nothing is read beyond them, and nothing is cut that would not come back."""
+def test_damaged_documents_are_projected_only_if_valid(document: Document, changes: list[tuple[int, int]]) -> None:
+    """For any bytes: nothing is read beyond them, and only documents that the driver preserves are projected."""
     check_damaged(document, changes)
 
 
 @pytest.mark.long
 @MANY
 @given(st.one_of(documents, fields), changes)
-def test_very_many_damaged_documents_are_cut_only_if_sound(document: Document, changes: list[tuple[int, int]]) -> None:
-    """The same, at length."""
+def test_many_damaged_documents_are_projected_only_if_valid(document: Document, changes: list[tuple[int, int]]) -> None:
+    """The same with many examples."""
     check_damaged(document, changes)
 
 
 @SETTINGS
 @given(st.binary(max_size=60))
-def test_text_is_utf_8_for_both_or_for_neither(data: bytes) -> None:
-    """Any bytes for a text: surrogates, overlong forms and what is beyond Unicode are nobody's text."""
+def test_both_accept_the_same_text(data: bytes) -> None:
+    """Any bytes as a text: neither accepts surrogates, overlong forms, or code points beyond Unicode."""
     length = (len(data) + 1).to_bytes(4, "little")
     for name in (b"text", b"other"):
         element = b"\x02" + name + b"\0" + length + data + b"\0"
@@ -136,19 +140,19 @@ def test_text_is_utf_8_for_both_or_for_neither(data: bytes) -> None:
         check([(len(body) + 4).to_bytes(4, "little") + body], VALUES)
 
 
-@needs_twins
+@needs_native
 @pytest.mark.parametrize(
     "value",
     [Regex("a"), DBRef("a", 1), {"$ref": 1}, [[DBRef("a", 1)]], {"x": {"$ref": "a", "$id": 1}}, bson.Code("a")],
 )
-def test_odd_values_are_left_uncut(value: Any) -> None:
-    """What the driver may spell in another way goes the long way."""
+def test_unusual_values_are_not_projected(value: Any) -> None:
+    """Values that the driver may encode differently are not projected."""
     assert check([encode({"_id": ObjectId(), "more": value})], VALUES) == [False]
 
 
-@needs_twins
-def test_names_twice_are_left_uncut() -> None:
-    """In the document and within it: Python's documents cannot hold them."""
+@needs_native
+def test_duplicate_names_are_not_projected() -> None:
+    """At the top level and in embedded documents: a Python dict cannot hold them."""
     one = encode({"n": 1})[4:-1]
     inner = (5 + 2 * len(one)).to_bytes(4, "little") + one + one + b"\0"
     for twice in (one + one, b"\x03sub\0" + inner, encode({"a": 1})[4:-1] * 2):
@@ -156,9 +160,9 @@ def test_names_twice_are_left_uncut() -> None:
         assert check([(len(body) + 4).to_bytes(4, "little") + body], VALUES) == [False]
 
 
-@needs_twins
-def test_ordinary_documents_are_cut() -> None:
-    """Every type of value that applications store, within documents and arrays, too."""
+@needs_native
+def test_ordinary_documents_are_projected() -> None:
+    """All types of values that applications store, also in embedded documents and arrays."""
     value: Document = bson.decode(
         encode({"t": "x", "n": [1, 2.5, Int64(3), None, True, {"e": []}], "i": ObjectId(), "d": UUID(int=1).bytes}),
         CODEC_OPTIONS,
@@ -166,9 +170,9 @@ def test_ordinary_documents_are_cut() -> None:
     assert check([encode({"_id": ObjectId(), **value, "again": [value] * 12})], VALUES) == [True]
 
 
-@needs_twins
-def test_a_great_many_names_take_no_time() -> None:
-    """Looking for names that come twice must not grow with the square of their number."""
+@needs_native
+def test_many_names_are_checked_quickly() -> None:
+    """The check for duplicate names must not be quadratic."""
     began = time.process_time()
     many = {f"n{number}": number for number in range(200_000)}
     assert (
@@ -177,60 +181,91 @@ def test_a_great_many_names_take_no_time() -> None:
     assert time.process_time() - began < 10
 
 
-def test_residues_of_many_pieces_are_whole() -> None:
-    """Fields that stay and fields that go, in turns, as many as a document may have to be cut."""
+def test_residues_of_many_fields_are_complete() -> None:
+    """Alternating kept and restored fields, as many as a projected document may have."""
     names = [f"{'ab'[number % 2]}{number}" for number in range(199)]
     wanted = Projection(frozenset(name for name in names if name[0] == "a"), (), ())
     document = encode({"_id": ObjectId(), **dict.fromkeys(names, 1)})
-    one, other = (cutter.cut(document, 0, 1) for cutter in both(wanted))
+    one, other = (projector.project(document, 0, 1) for projector in both(wanted))
     assert one.tuples[0] is not None
     assert one.residue(0, ("a0", "a100"), b"") == other.residue(0, ("a0", "a100"), b"")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x05\0\0\0\0" * 2 + b"\x05", b"\x04\0\0\0\0", b"\xff" * 8, b"\x06\0\0\0\0"])
-def test_lengths_that_do_not_fit_end_the_batch(data: bytes) -> None:
-    """A batch that is not made of documents is an error, not a loop without end."""
-    for cutter in both(VALUES):
+def test_wrong_lengths_are_errors(data: bytes) -> None:
+    """A batch that does not consist of documents is an error, not an endless loop."""
+    for projector in both(VALUES):
         if not data:
-            assert cutter.cut(data, 0, 9).end == 0
+            assert projector.project(data, 0, 9).end == 0
             continue
         with pytest.raises(ValueError, match="length"):
-            cutter.cut(data, 0, 9)
+            projector.project(data, 0, 9)
 
 
-VALUES_OF: dict[Slot, st.SearchStrategy[Any]] = {
-    Slot.LITERAL: st.binary(min_size=1, max_size=3),
-    Slot.FRAGMENT: st.binary(max_size=5),
-    Slot.BYTES: st.binary(max_size=20),
-    Slot.TEXT: strategies.texts,
-    Slot.UUID_TEXT: st.uuids().map(lambda uuid: uuid.bytes),
-    Slot.INTEGER: st.integers(-(2**31), 2**31 - 1),
-    Slot.BOOLEAN: st.booleans(),
-    Slot.TIMESTAMP: st.integers(-(2**62), 2**62),
+VALUES_OF: dict[PartType, st.SearchStrategy[Any]] = {
+    PartType.LITERAL: st.binary(min_size=1, max_size=3),
+    PartType.FRAGMENT: st.binary(max_size=5),
+    PartType.BYTES: st.binary(max_size=20),
+    PartType.TEXT: strategies.texts,
+    PartType.UUID_TEXT: st.uuids().map(lambda uuid: uuid.bytes),
+    PartType.INTEGER: st.integers(-(2**31), 2**31 - 1),
+    PartType.BOOLEAN: st.booleans(),
+    PartType.TIMESTAMP: st.integers(-(2**62), 2**62),
 }
 
 
 @SETTINGS
 @given(st.data())
 def test_tuples_are_packed_alike(data: st.DataObject) -> None:
-    """Any pieces in any order, NULL among them."""
+    """Any parts in any order, with NULLs."""
     kinds = data.draw(st.lists(st.sampled_from(list(VALUES_OF)), max_size=12))
     drawn = [data.draw(VALUES_OF[kind]) for kind in kinds]
-    pieces = [(kind, value if kind is Slot.LITERAL else b"") for kind, value in zip(kinds, drawn, strict=True)]
+    parts = [(kind, value if kind is PartType.LITERAL else b"") for kind, value in zip(kinds, drawn, strict=True)]
     values = [
         None if data.draw(st.integers(0, 5)) == 0 else value
         for kind, value in zip(kinds, drawn, strict=True)
-        if kind is not Slot.LITERAL
+        if kind is not PartType.LITERAL
     ]
-    assert packer_of(pieces)(*values) == TuplePacker(pieces)(*values)
+    assert packer_of(parts)(*values) == TuplePacker(parts)(*values)
 
 
-@needs_twins
+@needs_native
 @pytest.mark.parametrize(
-    ("piece", "value"),
-    [(Slot.INTEGER, 2**31), (Slot.INTEGER, "1"), (Slot.TIMESTAMP, 2**64), (Slot.BYTES, "text"), (Slot.TEXT, b"b")],
+    ("part", "value"),
+    [
+        (PartType.INTEGER, 2**31),
+        (PartType.INTEGER, "1"),
+        (PartType.TIMESTAMP, 2**64),
+        (PartType.BYTES, "text"),
+        (PartType.TEXT, b"b"),
+    ],
 )
-def test_wrong_values_are_errors(piece: Slot, value: Any) -> None:
-    """No value is bent to fit."""
+def test_wrong_values_are_errors(part: PartType, value: Any) -> None:
+    """Values of a wrong type or range are errors."""
     with pytest.raises((OverflowError, TypeError)):
-        packer_of([(piece, b"")])(value)
+        packer_of([(part, b"")])(value)
+
+
+# --- the numbers of the native code -----------------------------------------------------------------------------------
+
+
+@needs_native
+def test_native_enums_equal_those_of_python() -> None:
+    """Cython has its own copies of the enums. Names and numbers must be the same."""
+    from migrator.translation.native import _projector, _tuple_packer
+
+    assert {each.name: each.value for each in SlotType} == _projector.SLOT_TYPES
+    assert {each.name: each.value for each in PartType} == _tuple_packer.PART_TYPES
+
+
+@needs_native
+def test_native_bson_types_equal_those_of_the_driver() -> None:
+    """The numbers of the BSON types are those that the driver writes."""
+    from migrator.translation.native import _projector
+
+    values = {
+        "DOUBLE": 1.5, "STRING": "a", "DOCUMENT": {}, "ARRAY": [], "BINARY": b"a", "OBJECTID": ObjectId(),
+        "BOOLEAN": True, "DATE": bson.DatetimeMS(0), "NULL_VALUE": None, "INT32": 1, "TIMESTAMP": bson.Timestamp(1, 1),
+        "INT64": Int64(1), "DECIMAL128": bson.Decimal128("1"), "MAX_KEY": bson.MaxKey(), "MIN_KEY": bson.MinKey(),
+    }  # fmt: skip
+    assert {name: encode({"": value})[4] for name, value in values.items()} == _projector.BSON_TYPES

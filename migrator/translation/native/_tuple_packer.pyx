@@ -1,0 +1,127 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The compiled version of `tuple_layout.TuplePacker`: joins values to one tuple of binary COPY in one allocation."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from migrator.translation.native._bson cimport Bytes, write_big
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+
+cdef enum PartType:  # as in `tuple_layout.PartType`
+    LITERAL = 0
+    FRAGMENT = 1
+    BYTES = 2
+    TEXT = 3
+    UUID_TEXT = 4
+    INTEGER = 5
+    BOOLEAN = 6
+    TIMESTAMP = 7
+
+# For a test that compares these numbers with those of Python.
+PART_TYPES = {
+    "LITERAL": LITERAL, "FRAGMENT": FRAGMENT, "BYTES": BYTES, "TEXT": TEXT, "UUID_TEXT": UUID_TEXT,
+    "INTEGER": INTEGER, "BOOLEAN": BOOLEAN, "TIMESTAMP": TIMESTAMP,
+}
+
+cdef enum:
+    MAX_PARTS = 200
+
+
+cdef class TuplePacker:
+    """See `tuple_layout.TuplePacker`. `shift`: microseconds from 1970 to 2000, the epoch of PostgreSQL."""
+
+    cdef int _count, _values
+    cdef list _literals
+    cdef int _types[MAX_PARTS]
+    cdef const char* _texts[MAX_PARTS]
+    cdef Py_ssize_t _sizes[MAX_PARTS]
+    cdef int64_t _shift
+
+    def __cinit__(self, parts, *, shift):
+        if len(parts) > MAX_PARTS:
+            raise ValueError("too many columns")
+        self._literals = [literal for _, literal in parts]
+        self._count, self._values, self._shift = len(parts), 0, shift
+        for index, (part, literal) in enumerate(parts):
+            self._types[index] = part
+            if part == LITERAL:
+                self._texts[index], self._sizes[index] = PyBytes_AS_STRING(literal), len(literal)
+            else:
+                self._values += 1
+
+    def __call__(self, *values):
+        cdef const char* texts[MAX_PARTS]
+        cdef Py_ssize_t sizes[MAX_PARTS]
+        cdef int64_t numbers[MAX_PARTS]
+        cdef Py_ssize_t size = 0
+        cdef int index, number = 0, part
+        cdef object value
+        cdef bytes made
+        cdef char* out
+        if PyTuple_GET_SIZE(values) != self._values:
+            raise TypeError(f"expected {self._values} values, got {len(values)}")
+        for index in range(self._count):
+            part = self._types[index]
+            if part == LITERAL:
+                texts[index], sizes[index] = self._texts[index], self._sizes[index]
+                size += sizes[index]
+                continue
+            value = <object>PyTuple_GET_ITEM(values, number)
+            number += 1
+            if value is None:
+                sizes[index] = -1
+                size += 4
+                continue
+            if part == TEXT:
+                texts[index] = PyUnicode_AsUTF8AndSize(value, &sizes[index])
+            elif part == INTEGER:
+                sizes[index], numbers[index] = 4, <int32_t>value
+            elif part == BOOLEAN:
+                sizes[index], numbers[index] = 1, 1 if value else 0
+            elif part == TIMESTAMP:
+                sizes[index], numbers[index] = 8, <int64_t>value - self._shift
+            else:
+                texts[index], sizes[index] = PyBytes_AS_STRING(<bytes?>value), PyBytes_GET_SIZE(value)
+                if part == UUID_TEXT:
+                    if sizes[index] != 16:
+                        raise ValueError("not the 16 bytes of a UUID")
+                    sizes[index] = 36
+            size += sizes[index] + (0 if part == FRAGMENT else 4)
+        made = PyBytes_FromStringAndSize(NULL, size)
+        out = PyBytes_AS_STRING(made)
+        for index in range(self._count):
+            part = self._types[index]
+            if part != LITERAL and part != FRAGMENT or sizes[index] < 0:
+                write_big(out, <uint32_t>sizes[index])
+                out += 4
+            if sizes[index] < 0:
+                continue
+            if part == UUID_TEXT:
+                write_uuid(<Bytes>texts[index], out)
+            elif part == INTEGER:
+                write_big(out, <uint32_t>numbers[index])
+            elif part == BOOLEAN:
+                out[0] = <char>numbers[index]
+            elif part == TIMESTAMP:
+                write_big(out, <uint32_t>(<uint64_t>numbers[index] >> 32))
+                write_big(out + 4, <uint32_t>numbers[index])
+            else:
+                memcpy(out, texts[index], sizes[index])
+            out += sizes[index]
+        return made
+
+
+cdef void write_uuid(Bytes value, char* out) noexcept nogil:
+    cdef const char* digits = "0123456789abcdef"
+    cdef int number
+    for number in range(16):
+        if number == 4 or number == 6 or number == 8 or number == 10:
+            out[0] = 45
+            out += 1
+        out[0] = digits[value[number] >> 4]
+        out[1] = digits[value[number] & 15]
+        out += 2
