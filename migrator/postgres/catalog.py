@@ -1,7 +1,7 @@
-"""What a schema of the target looks like by pg_catalog, and what it should look like, as frozen values.
+"""Reads a schema of the target from pg_catalog, and the expected schema, as frozen values.
 
-Definitions are PostgreSQL's own renderings, so the wanted side is built on the same server, in a scratch schema of a
-transaction that is rolled back. Nothing here leaves a trace. How two catalogs differ is `comparison`'s business.
+Definitions are compared as PostgreSQL renders them. Therefore the expected schema is created on the same server, in a
+scratch schema of a transaction that is rolled back. The comparison is in `catalog_diff.py`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from migrator.postgres.privileges import require_create, suggest_grant
 Connection = psycopg.Connection[Any]
 Record = dict[str, Any]
 
-SCRATCH_SCHEMA = "migrator_wanted"
+SCRATCH_SCHEMA = "migrator_expected"
 
 
 def load_queries(file: str) -> dict[str, str]:
-    """The queries of a file in migrator/sql by name: each follows a line `-- name: …`."""
+    """Return the queries of a file in migrator/sql by name. Each follows a line `-- name: NAME`."""
     parts = files("migrator.sql").joinpath(file).read_text(encoding="utf-8").split("-- name:")[1:]
     return {name.strip(): text for name, _, text in (part.partition("\n") for part in parts)}
 
@@ -38,7 +38,10 @@ QUERIES = load_queries("catalog.sql")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """`type` as format_type renders it, with a COLLATE where it is not the type's own. `position` counts from 1."""
+    """A column. `type` is rendered by format_type, with COLLATE if it is not the default of the type.
+
+    `position` counts from 1.
+    """
 
     name: str
     type: str
@@ -53,7 +56,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """`kind` is pg_constraint's letter: p, u, f, c or x. `definition` leaves NOT VALID out, `validated` says it."""
+    """A constraint. `kind` is the letter of pg_constraint: p, u, f, c or x. `definition` never contains NOT VALID."""
 
     table: str
     name: str
@@ -67,7 +70,7 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index that backs no constraint. `valid` is False after a CREATE INDEX CONCURRENTLY that failed."""
+    """An index without a constraint. `valid` is False after a failed CREATE INDEX CONCURRENTLY."""
 
     table: str
     name: str
@@ -96,7 +99,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """`kind` is 'table', or what else bears the name ('view', 'partitioned table', 'unlogged table' …)."""
+    """A table. `kind` is 'table', or the kind of the relation: 'view', 'partitioned table', 'unlogged table' …"""
 
     name: str
     kind: str
@@ -107,10 +110,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """One schema. Tables, indexes and enums (their labels) by name; constraints and policies by (table, name).
+    """A schema. Tables, indexes and enums (their labels) by name; constraints and policies by (table, name).
 
-    `relations` and `types` tell of every name that is taken what bears it. `extensions` are the database's: the schema
-    of each by its name.
+    `relations` and `types` map every name in use to the kind of its object. `extensions` maps the extensions of the
+    database to their schemas.
     """
 
     tables: Mapping[str, Table]
@@ -123,7 +126,7 @@ class Catalog:
     extensions: Mapping[str, str]
 
     def has(self, statement: ddl.Statement) -> bool:
-        """Whether the object that `statement` makes is there, by name."""
+        """Return whether an object with the name that `statement` creates exists."""
         table, name = statement.table, statement.name
         match statement.kind:
             case "extension":
@@ -143,7 +146,7 @@ class Catalog:
 
 @contextmanager
 def search_path(connection: Connection, schemas: Iterable[str]) -> Iterator[None]:
-    """Sets it until the end of the block. Inside a transaction only."""
+    """Set the search_path in the block, within the current transaction."""
     before = connection.execute("SELECT current_setting('search_path')").fetchone()
     path = sql.SQL(", ").join(map(sql.Identifier, schemas)).as_string(connection)
     connection.execute("SELECT set_config('search_path', %s, true)", (path,))
@@ -153,19 +156,26 @@ def search_path(connection: Connection, schemas: Iterable[str]) -> Iterator[None
 
 @contextmanager
 def schema_first(connection: Connection, schema: str) -> Iterator[None]:
-    """Bare names are found, and rendered, in `schema` and where extensions live. Inside a transaction only."""
+    """Set the search_path to `schema` and the schemas of the extensions, within the current transaction.
+
+    PostgreSQL then renders names in these schemas without the schema.
+    """
     homes = [schema, *(record["bearer"] for record in fetch(connection, "extensions", schema))]
     with search_path(connection, dict.fromkeys(home for home in homes if home != "pg_catalog")):
         yield
 
 
 def read(connection: Connection, schema: str = "public") -> Catalog:
-    """What `schema` holds now. Errors: `TargetError` where there is no such schema."""
+    """Read a schema.
+
+    Raises:
+        TargetError: the schema does not exist.
+    """
     try:
         with connection.transaction(), schema_first(connection, schema):
             found = {name: fetch(connection, name, schema) for name in QUERIES}
     except psycopg.errors.InvalidSchemaName as error:
-        raise TargetError(f"the target has no schema {schema}", hint=f"CREATE SCHEMA {schema};") from error
+        raise TargetError(f"the target has no schema {schema}", hint=f"Run CREATE SCHEMA {schema};") from error
     return Catalog(
         tables={record["name"]: table_from(record, found["columns"]) for record in found["tables"]},
         constraints={(record["table"], record["name"]): Constraint(**record) for record in found["constraints"]},
@@ -198,23 +208,27 @@ def policy_from(record: Record) -> Policy:
 
 
 def read_expected(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
-    """What `metadata` would look like here, rendered by this server. Errors: `TargetError`, nothing may be made."""
+    """Return the schema that `metadata` defines, as this server renders it.
+
+    Raises:
+        TargetError: the role may not create objects, or the server is read-only.
+    """
     try:
         with connection.transaction(force_rollback=True):
             require_create(connection, metadata.info.get("extensions", ()))
             return build_expected(connection, metadata, rls)
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
-            f"the target's role may not create what the migration needs: {error.diag.message_primary}",
+            f"the target role may not create the objects of the migration: {error.diag.message_primary}",
             hint=suggest_grant(error),
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
-        raise TargetError("the target is read-only", hint="Connect to the primary, not to a standby.") from error
+        raise TargetError("the target is read-only", hint="Connect to the primary server.") from error
 
 
 def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Catalog:
-    """Builds the wanted schema and reads it. Only inside a transaction that is rolled back."""
-    # An ivfflat index on an empty table gives notice of itself.
+    """Create the expected schema and read it. The caller rolls the transaction back."""
+    # Suppress the NOTICE about an ivfflat index on an empty table.
     connection.execute("SET LOCAL client_min_messages = warning")
     statements = ddl.statements(metadata, rls, SCRATCH_SCHEMA)
     install_extensions(connection, [statement for statement in statements if statement.kind == "extension"])
@@ -226,13 +240,17 @@ def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cat
 
 
 def install_extensions(connection: Connection, extensions: list[ddl.Statement]) -> None:
-    """Creates the extensions that are not there yet. Errors: `TargetError` where the server does not offer one."""
+    """Create the missing extensions.
+
+    Raises:
+        TargetError: an extension is not available on the server.
+    """
     for extension in extensions:
-        offered = "SELECT FROM pg_available_extensions WHERE name = %s"
-        if connection.execute(offered, (extension.name,)).fetchone() is None:
+        available = "SELECT FROM pg_available_extensions WHERE name = %s"
+        if connection.execute(available, (extension.name,)).fetchone() is None:
             raise TargetError(
-                f"the target server does not offer the extension {extension.name}",
-                hint="pgvector: apt install postgresql-18-pgvector, brew install pgvector, or the image"
-                " pgvector/pgvector:pg18; a hosted PostgreSQL has it in its list of extensions.",
+                f"the extension {extension.name} is not available on the target server",
+                hint="Install it. pgvector: apt install postgresql-18-pgvector, brew install pgvector, or the image"
+                " pgvector/pgvector:pg18. On a managed server, enable it in the list of extensions.",
             )
         connection.execute(extension.sql)

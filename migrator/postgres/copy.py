@@ -1,4 +1,4 @@
-"""Sends encoded tuples into PostgreSQL by binary COPY."""
+"""Sends encoded tuples to PostgreSQL with binary COPY. Their encoding is in `copy_format.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALL = sql.SQL("")
 
 
 def copy(connection: Connection, table: sql.Composable, tuples: list[bytes], columns: sql.Composable = _ALL) -> None:
-    """Sends encoded tuples into a table."""
+    """Copy encoded tuples into a table. `columns` is a column list in parentheses; by default all columns."""
     if not tuples:
         return
     statement = sql.SQL("COPY {}{} FROM STDIN (FORMAT BINARY)").format(table, columns)

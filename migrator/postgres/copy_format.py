@@ -1,4 +1,4 @@
-"""Rows as PostgreSQL's binary COPY writes and reads them: plain values ↔ bytes, by column type."""
+"""Encodes and decodes rows of PostgreSQL's binary COPY format: plain values ↔ bytes, by column type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 
-# PostgreSQL counts microseconds from 2000-01-01; plain values count from 1970-01-01.
+# Microseconds from 1970-01-01, where plain values start, to 2000-01-01, where PostgreSQL starts.
 EPOCH_SHIFT = 946_684_800_000_000
 
 _length = struct.Struct(">i").pack
@@ -65,7 +65,7 @@ _KINDS: dict[str, tuple[Write, Read]] = {
 
 
 def writer(kind: str) -> Write:
-    """Plain value → the bytes of the field, without their length."""
+    """Return the function that encodes a plain value as the bytes of a field, without the length."""
     return _KINDS[kind][0]
 
 
@@ -81,7 +81,11 @@ _TYPES: tuple[tuple[type[Any], str], ...] = (
 
 
 def kind_of_column(column: sa.Column[Any]) -> str:
-    """The kind of plain value a column holds. Raises TypeError for a type the loader cannot write."""
+    """Return the kind of plain value that a column holds.
+
+    Raises:
+        TypeError: the loader does not support the type of the column.
+    """
     for type_, kind in _TYPES:
         if isinstance(column.type, type_):
             return kind
@@ -89,12 +93,12 @@ def kind_of_column(column: sa.Column[Any]) -> str:
 
 
 def kinds_of_table(table: sa.Table) -> list[tuple[str, str]]:
-    """(column, kind) in the table's order."""
+    """Return (column, kind) of all columns, in the order of the table."""
     return [(column.name, kind_of_column(column)) for column in table.columns]
 
 
 def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
-    """One tuple of binary COPY."""
+    """Encode plain values as one tuple."""
     parts = [_count(len(values))]
     for value, kind in zip(values, kinds, strict=True):
         if value is None:
@@ -106,5 +110,5 @@ def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
 
 
 def read_row(fields: Sequence[bytes | None], kinds: Sequence[str]) -> list[Any]:
-    """The plain values of one tuple as binary COPY hands it out."""
+    """Decode the fields of one tuple to plain values."""
     return [None if data is None else _KINDS[kind][1](bytes(data)) for data, kind in zip(fields, kinds, strict=True)]

@@ -1,11 +1,11 @@
-"""SQLAlchemy metadata → the statements that build it, each beside the one that takes it back. Pure, nothing is run.
+"""Compiles SQLAlchemy metadata to statements: each creates one object and has an undo statement. Executes nothing.
 
-Tables, enums and indexes are written with their schema, so that no statement can hit a namesake of another schema; an
-extension's types and operator classes (`vector`, `vector_cosine_ops`) are not, so the session's search_path has to find
-them (`catalog.use_schema` sees to it). Extensions are always made in `public`.
+Names of tables, enums and indexes include their schema, so that no statement can affect an object of another schema.
+Types and operator classes of extensions (`vector`, `vector_cosine_ops`) do not, so the search_path of the session must
+include their schema (`catalog.schema_first`). Extensions are always created in `public`.
 
-What the metadata has to bring: a name for every key, constraint and index (a naming convention will do), and in
-`metadata.info["extensions"]` the names of the extensions that its types come from.
+The metadata must have a name for every key, constraint and index (a naming convention is enough), and in
+`metadata.info["extensions"]` the names of the extensions that it uses.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, Executabl
 
 from migrator.errors import UsageError
 
-# In the order in which they are executed. Up to `unique_index` it is what a load needs: no COPY may bring an id twice.
-# Row security comes first of the rest: it takes no time, and nobody should read across tenants while indexes build;
-# the policy before the switch, for without one nobody but the owner reads anything.
-# A vector index comes last of all: it is trained on the rows, and it alone can use every core.
-# No statement makes a schema; the records of `objects` know that kind, too.
+# In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice.
+# Row-level security follows: it takes no time, and nobody should read rows of other tenants while indexes are built.
+# The policy comes before it is enabled: without a policy, only the owner can read the rows.
+# A vector index comes last: it is trained on the rows, and its build can use all cores.
+# No statement creates a schema, but `schema_changes` records that kind, too.
 Kind = Literal[
     "schema",
     "extension",
@@ -52,21 +52,21 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BEFORE_LOAD = frozenset(KINDS[: KINDS.index("policy")])
-VECTOR_INDEX_METHODS = frozenset({"ivfflat", "hnsw"})  # access methods of vector indexes
+VECTOR_INDEX_METHODS = frozenset({"ivfflat", "hnsw"})  # access methods
 
 TENANT_COLUMN = "tenant_id"
 TENANT_SETTING = "app.current_tenant_id"
 POLICY = "tenant_isolation"
-# A session that names no tenant sees no rows, and no error: an unset variable is NULL, a reset one is ''.
+# Without a tenant, a session sees no rows and gets no error: an unset variable is NULL, a reset variable is ''.
 OWN_TENANT = f"{TENANT_COLUMN} = nullif(current_setting('{TENANT_SETTING}', true), '')::uuid"
 
-# With `named`, SQLAlchemy leaves a % as it is; the statements are executed without parameters.
-DIALECT: Any = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy has not typed it
+# With paramstyle `named`, SQLAlchemy does not double a %. The statements are executed without parameters.
+DIALECT: Any = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
 PREPARER: Any = DIALECT.identifier_preparer
 
 
 class Ref(NamedTuple):
-    """What a statement makes. `table` is '' for extensions and enums. Constraints are unique by table alone."""
+    """Identifies an object. `table` is '' for extensions and enums. Names of constraints are unique per table only."""
 
     kind: Kind
     table: str
@@ -75,9 +75,9 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One object: `sql` makes it, `undo_sql` drops it where it still is there. `needs` must have been made before.
+    """One object: `sql` creates it, `undo_sql` drops it if it exists. The objects in `needs` must be created before.
 
-    `method` is the access method of an index, '' for everything else.
+    `method` is the access method of an index, '' for other kinds.
     """
 
     kind: Kind
@@ -98,7 +98,11 @@ class Statement:
 
 
 def statements(metadata: MetaData, rls: bool, schema: str = "public") -> list[Statement]:
-    """Everything that `metadata` is made of, in the order in which it is built. Errors: `UsageError` (no name)."""
+    """Return the statements that create everything in `metadata`, in the order of execution.
+
+    Raises:
+        UsageError: a constraint or index has no name, or a constraint is of an unsupported type.
+    """
     tables = tables_in(metadata, schema)
     extensions = [extension_statement(name) for name in metadata.info.get("extensions", ())]
     enums = enum_statements(tables)
@@ -112,17 +116,17 @@ def statements(metadata: MetaData, rls: bool, schema: str = "public") -> list[St
 
 
 def render(metadata: MetaData, rls: bool, schema: str = "public") -> str:
-    """The same as a script for psql."""
+    """Return the statements as a script for psql."""
     return "".join(f"{statement.sql};\n" for statement in statements(metadata, rls, schema))
 
 
 def tables_in(metadata: MetaData, schema: str) -> list[Table]:
-    """Copies in `schema`, referenced before referencing. Copies, because compiling a constraint marks its table."""
+    """Copy the tables into `schema`; referenced tables come first. Compiling a constraint changes the copy only."""
     copies = MetaData()
     for table in metadata.sorted_tables:
         for column in table.to_metadata(copies, schema=schema).columns:
             if isinstance(column.type, ENUM):
-                # Which schema an enum is copied into differs between SQLAlchemy 2.0 and 2.1.
+                # SQLAlchemy 2.0 and 2.1 copy an enum into different schemas.
                 column.type = ENUM(*column.type.enums, name=column.type.name, schema=schema)
     return copies.sorted_tables
 
@@ -146,7 +150,7 @@ def enum_statements(tables: list[Table]) -> list[Statement]:
             kind="enum",
             table="",
             name=str(name),
-            sql=compiled(CreateEnumType(kind)),
+            sql=compile_ddl(CreateEnumType(kind)),
             undo_sql=f"DROP TYPE IF EXISTS {PREPARER.format_type(kind)}",
         )
         for name, kind in sorted(types.items())
@@ -154,15 +158,15 @@ def enum_statements(tables: list[Table]) -> list[Statement]:
 
 
 def table_statements(table: Table, base: tuple[Ref, ...]) -> Iterator[Statement]:
-    """The bare table, then its constraints and indexes by name (SQLAlchemy keeps them in sets)."""
+    """Yield the bare table, then its constraints and indexes by name (SQLAlchemy keeps them in sets)."""
     parts = [constraint_statement(table, constraint) for constraint in table.constraints if has_columns(constraint)]
     parts += [index_statement(table, index) for index in table.indexes]
     yield Statement(
         kind="table",
         table=table.name,
         name=table.name,
-        # Last, because AddConstraint has taken the constraints out of the table by now.
-        sql=compiled(CreateTable(table)),
+        # Compiled after the constraints, because AddConstraint removes them from the table.
+        sql=compile_ddl(CreateTable(table)),
         undo_sql=f"DROP TABLE IF EXISTS {PREPARER.format_table(table)}",
         needs=base,
     )
@@ -170,19 +174,19 @@ def table_statements(table: Table, base: tuple[Ref, ...]) -> Iterator[Statement]
 
 
 def has_columns(constraint: Constraint) -> bool:
-    """False for the empty primary key that SQLAlchemy gives a table without one."""
+    """Return False for the empty primary key that SQLAlchemy adds to a table without a primary key."""
     return not isinstance(constraint, PrimaryKeyConstraint) or bool(constraint.columns)
 
 
 def constraint_statement(table: Table, constraint: Constraint) -> Statement:
-    name, quoted = named(table, constraint), PREPARER.format_table(table)
+    name, quoted = require_name(table, constraint), PREPARER.format_table(table)
     return Statement(
         kind=constraint_kind(table, constraint),
         table=table.name,
         name=name,
-        sql=compiled(AddConstraint(constraint)),
+        sql=compile_ddl(AddConstraint(constraint)),
         undo_sql=f"ALTER TABLE IF EXISTS {quoted} DROP CONSTRAINT IF EXISTS {PREPARER.quote(name)}",
-        needs=referenced(constraint),
+        needs=referenced_tables(constraint),
     )
 
 
@@ -202,8 +206,8 @@ def constraint_kind(table: Table, constraint: Constraint) -> Kind:
     )
 
 
-def referenced(constraint: Constraint) -> tuple[Ref, ...]:
-    """The table a foreign key points to; `with_needs` adds that table's keys."""
+def referenced_tables(constraint: Constraint) -> tuple[Ref, ...]:
+    """Return the table that a foreign key references; `with_needs` adds the keys of that table."""
     if not isinstance(constraint, ForeignKeyConstraint):
         return ()
     other = constraint.referred_table.name
@@ -213,23 +217,23 @@ def referenced(constraint: Constraint) -> tuple[Ref, ...]:
 def index_statement(table: Table, index: Index) -> Statement:
     method = index.dialect_options["postgresql"]["using"] or "btree"
     plain: Kind = "vector_index" if method in VECTOR_INDEX_METHODS else "index"
-    name = named(table, index)
+    name = require_name(table, index)
     return Statement(
         kind="unique_index" if index.unique else plain,
         table=table.name,
         name=name,
-        sql=compiled(CreateIndex(index)),
+        sql=compile_ddl(CreateIndex(index)),
         undo_sql=f"DROP INDEX IF EXISTS {PREPARER.quote_schema(table.schema)}.{PREPARER.quote(name)}",
         method=method,
     )
 
 
-def named(table: Table, item: Constraint | Index) -> str:
+def require_name(table: Table, item: Constraint | Index) -> str:
     if isinstance(item.name, str):
         return str(item.name)
     raise UsageError(
         f"table {table.name}: a {type(item).__name__} has no name",
-        hint="Name it, or give the MetaData a naming_convention: what has no name can neither be compared nor dropped.",
+        hint="Add a name, or a naming_convention to the MetaData: only named objects can be compared and dropped.",
     )
 
 
@@ -253,21 +257,21 @@ def tenant_statements(table: Table) -> Iterator[Statement]:
 
 
 def with_needs(made: list[Statement]) -> Iterator[Statement]:
-    """Adds what each needs of the others: its table, the keys it points to, and a vector index all the rest."""
+    """Add the dependencies of each statement: its table, the keys it references; for a vector index, all others."""
     for statement in made:
-        yield replace(statement, needs=tuple(dict.fromkeys([*statement.needs, *needed(statement, made)])))
+        yield replace(statement, needs=tuple(dict.fromkeys([*statement.needs, *dependencies(statement, made)])))
 
 
-def needed(statement: Statement, made: list[Statement]) -> Iterator[Ref]:
+def dependencies(statement: Statement, made: list[Statement]) -> Iterator[Ref]:
     if statement.table and statement.kind != "table":
         yield Ref("table", statement.table, statement.table)
-    pointed = {need.table for need in statement.needs} if statement.kind == "foreign_key" else set()
+    referenced = {need.table for need in statement.needs} if statement.kind == "foreign_key" else set()
     for other in made:
-        key = other.kind in ("key", "unique", "unique_index") and other.table in pointed
+        key = other.kind in ("key", "unique", "unique_index") and other.table in referenced
         earlier = statement.kind == "vector_index" and other.kind not in BEFORE_LOAD and other.kind != "vector_index"
         if key or earlier:
             yield other.ref
 
 
-def compiled(element: ExecutableDDLElement) -> str:
+def compile_ddl(element: ExecutableDDLElement) -> str:
     return str(element.compile(dialect=DIALECT)).strip()

@@ -1,4 +1,4 @@
-"""The target's tables as plain values, from SQLAlchemy's metadata: what a diagram needs to know of them."""
+"""Describes the tables of the target as plain values, for the ER diagram. Source: the SQLAlchemy metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHORT = {
 
 
 class Attribute(TypedDict):
-    """One column. `refers` is 'table.column', or None; `key`: part of the primary key; `required`: NOT NULL."""
+    """A column. `refers`: 'table.column' or None; `key`: part of the primary key; `required`: NOT NULL."""
 
     name: str
     type: str
@@ -26,14 +26,14 @@ class Attribute(TypedDict):
 
 
 class Entity(TypedDict):
-    """One table."""
+    """A table with its columns."""
 
     name: str
     columns: list[Attribute]
 
 
 def describe_tables(metadata: MetaData) -> list[Entity]:
-    """In the order in which they can be built: what a table refers to comes before it."""
+    """Describe all tables, each after the tables it refers to."""
     return [_entity(table) for table in metadata.sorted_tables]
 
 

@@ -1,4 +1,4 @@
-"""Who refers to whom: the foreign keys of a database, and those of the target's metadata that a run has yet to make."""
+"""Foreign keys: those of a database, and those of the metadata that a run has not created yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUERIES = load_queries("foreign_keys.sql")
 
 
 class Relation(NamedTuple):
-    """A table of any schema."""
+    """A table with its schema."""
 
     schema: str
     name: str
@@ -29,13 +29,13 @@ class Relation(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How to name it to people: without the schema where that is `public`."""
+        """The name for output: without the schema if it is `public`."""
         return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignKey:
-    """`sets_null`: when the parent's row goes, the child's stays, without its reference."""
+    """A reference of child to parent rows. `sets_null`: ON DELETE SET NULL or SET DEFAULT."""
 
     child: Relation
     child_columns: tuple[str, ...]
@@ -44,7 +44,7 @@ class ForeignKey:
     sets_null: bool
 
     def condition(self, child: str, parent: str) -> sql.Composed:
-        """That a row (by alias) refers to another."""
+        """Compose the condition that the row `child` refers to the row `parent` (aliases)."""
         pairs = zip(self.child_columns, self.parent_columns, strict=True)
         return sql.SQL(" AND ").join(
             sql.SQL("{} = {}").format(sql.Identifier(child, one), sql.Identifier(parent, other)) for one, other in pairs
@@ -57,7 +57,10 @@ def relation_exists(connection: Connection, relation: Relation) -> bool:
 
 
 def find_keys(connection: Connection, metadata: MetaData, schema: str = "public") -> list[ForeignKey]:
-    """All there are, and those of the metadata whose tables are there: a load goes without them."""
+    """Return the foreign keys of the database, and those of the metadata that do not exist yet between existing tables.
+
+    During a load the foreign keys of the metadata do not exist.
+    """
     with connection.cursor(row_factory=dict_row) as cursor:
         found = [_from_record(record) for record in cursor.execute(QUERIES["foreign_keys"])]
     known = {(key.child, key.child_columns, key.parent) for key in found}
@@ -93,14 +96,14 @@ def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
 
 
 def is_referenced(connection: Connection, keys: Iterable[ForeignKey], row_id: Any) -> bool:
-    """Whether rows refer to a row by one of these keys."""
+    """Return whether a row refers to the row `row_id` by one of these keys, each of a single column."""
     query = sql.SQL("SELECT FROM {} WHERE {} = %s LIMIT 1")
     statements = (query.format(key.child.identifier, sql.Identifier(key.child_columns[0])) for key in keys)
     return any(connection.execute(statement, (row_id,)).fetchone() is not None for statement in statements)
 
 
 def referencing_tables(keys: Iterable[ForeignKey], start: Iterable[Relation]) -> set[Relation]:
-    """The tables whose rows refer to rows of these, and so on; these included."""
+    """Return `start` and all tables that refer to them, directly or indirectly."""
     reached = set(start)
     keys = list(keys)
     while more := {key.child for key in keys if key.parent in reached} - reached:
@@ -109,12 +112,12 @@ def referencing_tables(keys: Iterable[ForeignKey], start: Iterable[Relation]) ->
 
 
 def primary_key(connection: Connection, relation: Relation) -> list[str]:
-    """Its columns; none where the table has no primary key."""
+    """Return the columns of the primary key; an empty list if there is none."""
     named = {"relation": relation.identifier.as_string(connection)}
     return [row[0] for row in connection.execute(QUERIES["primary_key"], named)]
 
 
 def lock_tables(connection: Connection, relations: Iterable[Relation]) -> None:
-    """Keeps everybody from writing in these tables, and from referring to their rows, until the transaction ends."""
+    """Prevent writes to these tables, and new references to their rows, until the transaction ends."""
     for relation in sorted(relations):
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(relation.identifier))

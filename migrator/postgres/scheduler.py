@@ -1,4 +1,7 @@
-"""Tasks that depend on each other, several at once: threads with a connection each. What the tasks do is not here."""
+"""Runs tasks that depend on each other, several at a time, in threads with one connection each.
+
+The tasks themselves are not here. Worker processes for loading are in `execution`.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,18 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScheduledTask:
-    """`act` does it, in its own transaction. `cost` in any unit, the same for all: what holds up most goes first."""
+    """A task. `act` runs it, in a transaction of its own. `cost`: estimated duration, in one unit for all tasks."""
 
     name: str
     act: Callable[[Connection], None]
     cost: float = 0
 
 
-Graph = Mapping[ScheduledTask, Set[ScheduledTask]]  # each task and those that must be done before
+Graph = Mapping[ScheduledTask, Set[ScheduledTask]]  # each task and the tasks that must finish before it
 
 
 class Scheduler:
-    """So many threads and connections, open within its `with`. Leaving it cancels what still runs on the server."""
+    """A context manager with `size` threads and connections. Leaving it cancels the statements that still run."""
 
     def __init__(self, connect: Callable[[], Connection], size: int) -> None:
         self._connect = connect
@@ -55,13 +58,16 @@ class Scheduler:
             self._cancel()
 
     def run_all(self, graph: Graph) -> Iterator[ScheduledTask]:
-        """Yields each task when it is done. The first that fails ends the work with its error."""
-        rank = critical_path_costs(graph)
+        """Run all tasks of a graph; yield each when it has finished. Raises the error of the first task that fails.
+
+        Of the tasks that can start, the one with the longest critical path starts first.
+        """
+        path_cost = critical_path_costs(graph)
         sorter = TopologicalSorter(graph)
         sorter.prepare()
         ready: list[ScheduledTask] = []
         while sorter.is_active():
-            ready = sorted([*ready, *sorter.get_ready()], key=rank, reverse=True)
+            ready = sorted([*ready, *sorter.get_ready()], key=path_cost, reverse=True)
             while ready and len(self._running) < self._size:
                 self.submit(ready.pop(0))
             for task in self._wait():
@@ -69,16 +75,16 @@ class Scheduler:
                 yield task
 
     def submit(self, task: ScheduledTask) -> None:
-        """Has a task done as soon as somebody is free, beside whatever the caller does meanwhile."""
+        """Run a task as soon as a thread is free, while the caller continues."""
         self._running[self._pool.submit(self._do, task)] = task
 
     def as_completed(self) -> Iterator[ScheduledTask]:
-        """Yields each task that was begun, when it is done. The first that fails ends the work with its error."""
+        """Yield each submitted task when it has finished. Raises the error of the first task that fails."""
         while self._running:
             yield from self._wait()
 
     def _wait(self) -> Iterator[ScheduledTask]:
-        """The tasks that are done next, one at least. Raises what one of them has raised."""
+        """Wait for at least one task and yield the finished tasks. Raises the error of a failed task."""
         finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
         for future in finished:
             task = self._running.pop(future)
@@ -93,23 +99,23 @@ class Scheduler:
             self._free.put(connection)
 
     def _cancel(self) -> None:
-        """Again and again, for a request that comes between two statements is not heard."""
+        """Cancel all statements, repeatedly: the server ignores a request that arrives between two statements."""
         while pending := [future for future in self._running if not future.done()]:
             for connection in self._connections:
-                with suppress(psycopg.OperationalError):  # then the statement has ended with its connection
+                with suppress(psycopg.OperationalError):  # the connection is lost, and with it the statement
                     connection.cancel_safe(timeout=1)
             wait(pending, timeout=0.1)
 
 
 def critical_path_costs(graph: Graph) -> Callable[[ScheduledTask], float]:
-    """The cost of a task with all that has to wait for it, one after the other: the critical path."""
+    """Return a function: the cost of a task plus the most expensive chain of tasks that wait for it."""
     followers: dict[ScheduledTask, list[ScheduledTask]] = {task: [] for task in graph}
     for task, needs in graph.items():
         for need in needs:
             followers[need].append(task)
 
     @cache
-    def rank(task: ScheduledTask) -> float:
-        return task.cost + max(map(rank, followers[task]), default=0)
+    def path_cost(task: ScheduledTask) -> float:
+        return task.cost + max(map(path_cost, followers[task]), default=0)
 
-    return rank
+    return path_cost

@@ -1,7 +1,7 @@
-"""The table `migrator.schema_changes`: every change to the target's schema, with the statement that undoes it.
+"""The table `migrator.schema_changes`: every change to the schema of the target, with the statement that undoes it.
 
-Each function does one change and its record together; the caller opens the transaction. What to change, and when, is
-the stages' business (`prepare`, `constrain`); `drop_created` takes back whatever they did, for `revert`.
+Each function makes one change and its record in the transaction of the caller. The stages `prepare` and `constrain`
+decide what to change; `drop_created` undoes all of it for `revert`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TABLE = files("migrator.sql").joinpath("schema_changes.sql").read_text()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One change. `definition` makes the object as it is or was, exactly.
+    """One change. `definition` creates exactly the object that was created or deferred.
 
-    `undo` takes the change back, or what is left of it: it drops what was created, makes again what was put aside.
+    `undo` undoes what remains of the change: it drops a created object, and recreates a deferred one.
     """
 
     kind: Kind
@@ -47,49 +47,48 @@ class Record:
 
     @property
     def checked(self) -> bool:
-        """Whether `definition` ends with the validation of a foreign key."""
+        """Whether `definition` contains the validation of a foreign key."""
         return self.definition.endswith(validation(self.table_name, self.name))
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """What keeps any change to a schema from happening, as errors with a remedy."""
+    """Convert errors that can prevent any schema change to errors with a remedy."""
     try:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise StoppedError(
-            f"another session holds a lock on the target's tables: {error.diag.message_primary}",
+            f"another session holds a lock on tables of the target: {error.diag.message_primary}",
             hint="Wait until it has finished (pg_stat_activity shows it), then run the same command again.",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
-            f"the target's role may not change its schema: {error.diag.message_primary}",
+            f"the target role may not change the schema: {error.diag.message_primary}",
             hint=suggest_grant(error),
         ) from error
     except psycopg.errors.InsufficientResources as error:
         raise TargetError(
-            f"the target server lacks room: {error.diag.message_primary}",
-            hint="Give it disk or memory (in a container also --shm-size), then run the same command again.",
+            f"the target server lacks disk space or memory: {error.diag.message_primary}",
+            hint="Add disk space or memory (in a container also --shm-size), then run the same command again.",
         ) from error
 
 
 def limit_lock_wait(connection: Connection) -> None:
-    """Until the transaction ends, waits for no lock for long: while we wait, an application queues up behind us."""
+    """Limit the wait for locks in the current transaction: queries of the application queue behind a waiting lock."""
     connection.execute("SET LOCAL lock_timeout = '10s'")
 
 
 def ensure(connection: Connection) -> None:
-    """Makes schema `migrator` and the table where they are missing, and records the schema if it is ours."""
-    ours = connection.execute("SELECT to_regnamespace('migrator') IS NULL").fetchone() == (True,)
+    """Create schema `migrator` and the table if they are missing. Record the schema if it was created here."""
+    created = connection.execute("SELECT to_regnamespace('migrator') IS NULL").fetchone() == (True,)
     connection.execute("CREATE SCHEMA IF NOT EXISTS migrator")
     connection.execute(TABLE)
-    if ours:
-        made, undo = "CREATE SCHEMA migrator", "DROP SCHEMA migrator"
-        insert(connection, Ref("schema", "", "migrator"), "created", made, undo)
+    if created:
+        insert(connection, Ref("schema", "", "migrator"), "created", "CREATE SCHEMA migrator", "DROP SCHEMA migrator")
 
 
 def read(connection: Connection) -> list[Record]:
-    """All records, oldest first; none where the table is missing."""
+    """Return all records, oldest first; an empty list if the table is missing."""
     if connection.execute("SELECT to_regclass('migrator.schema_changes') IS NULL").fetchone() == (True,):
         return []
     with connection.cursor(row_factory=class_row(Record)) as cursor:
@@ -98,14 +97,14 @@ def read(connection: Connection) -> list[Record]:
 
 
 def create(connection: Connection, statement: Statement, *, suffix: str = "") -> None:
-    """Executes `statement` (with `suffix`, such as NOT VALID) and records it, anew if a record outlived its object."""
+    """Execute `statement` (with `suffix`, such as NOT VALID) and record it, in place of an outdated record."""
     connection.execute(statement.sql + suffix)
     delete(connection, statement.ref)
     insert(connection, statement.ref, "created", statement.sql, statement.undo_sql)
 
 
 def defer(connection: Connection, ref: Ref, *, definition: str, drop: str) -> None:
-    """Drops an object until `restore`. What the migration made itself is not put aside, it is just missing again."""
+    """Drop an object and record it for `restore`. An object that the migration created is dropped without a record."""
     connection.execute(drop)
     query = "SELECT action FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s)"
     match connection.execute(query, ref).fetchone():
@@ -114,12 +113,12 @@ def defer(connection: Connection, ref: Ref, *, definition: str, drop: str) -> No
         case ("created",):
             delete(connection, ref)
         case _:
-            # It was on its way back when a run stopped: the first record knows it as it was, the catalog does not.
+            # A run was interrupted after it recreated the object. Only the first record has the original definition.
             update_undo(connection, ref, None)
 
 
 def restore(connection: Connection, record: Record) -> None:
-    """Makes an object again that was put aside. A foreign key that was valid comes back unvalidated: see `validate`."""
+    """Recreate a deferred object. A foreign key that was valid is NOT VALID until `validate`."""
     rest = validation(record.table_name, record.name)
     connection.execute(record.definition.removesuffix(rest))
     if record.checked:
@@ -129,7 +128,7 @@ def restore(connection: Connection, record: Record) -> None:
 
 
 def validate(connection: Connection, ref: Ref) -> None:
-    """Checks the rows against a foreign key; with that, one that had been put aside is back as it was."""
+    """Validate a foreign key. This completes the restoration of a deferred foreign key."""
     connection.execute(validation(ref.table, ref.name))
     query = "DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s) AND action = 'deferred'"
     connection.execute(query, ref)
@@ -143,7 +142,7 @@ def validation(table: str, name: str) -> str:
 
 
 def update_undo(connection: Connection, ref: Ref, undo: str | None) -> None:
-    """What is left to do for a restored object; None: all of it."""
+    """Record the statement that remains to be done for a restored object; None: its whole definition."""
     query = (
         "UPDATE migrator.schema_changes SET undo = coalesce(%s, definition)"
         " WHERE (kind, table_name, name) = (%s, %s, %s)"
@@ -164,11 +163,13 @@ def delete(connection: Connection, ref: Ref) -> None:
 
 
 def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
-    """Takes all changes back, the latest first: afterwards the schema is as it was before the first `prepare`.
+    """Undo all changes, the latest first. Afterwards the schema is as it was before the first `prepare`.
 
-    The caller's transaction makes it all or nothing. A table that the migration created goes only if it is empty,
-    unless `drop_rows` says that the caller has made sure of what it holds. Errors: `RevertRefusedError`, if something
-    of others depends on what must go, or no longer fits what must come back.
+    A table that the migration created is dropped only if it is empty; with `drop_rows`, the caller has checked its
+    rows. The caller rolls the transaction back after an error.
+
+    Raises:
+        RevertRefusedError: another object depends on an object to drop, or rows violate an object to recreate.
     """
     check_deferred_constraints(connection)
     for record in reversed(read(connection)):
@@ -182,13 +183,15 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
 
 
 def drop_tables(connection: Connection) -> None:
-    """Takes back the tables that were made, with all that was made on them, and the foreign keys: whatever rows are in
-    these tables need not be deleted one by one, and who deletes others is not held up by our keys."""
+    """Drop the tables that the migration created, with all objects on them, and the foreign keys that it created.
+
+    Then rows of these tables need not be deleted one by one, and the foreign keys do not slow down other deletions.
+    """
     records = read(connection)
-    made = {record.name for record in records if record.kind == "table" and record.action == "created"}
+    created = {record.name for record in records if record.kind == "table" and record.action == "created"}
     for record in reversed(records):
-        ours = record.table_name in made or (record.kind == "table" and record.name in made)
-        if record.action == "created" and (ours or record.kind == "foreign_key"):
+        own_table = record.table_name in created or (record.kind == "table" and record.name in created)
+        if record.action == "created" and (own_table or record.kind == "foreign_key"):
             with translate_errors():
                 execute_undo(connection, record)
             delete(connection, record.ref)
@@ -197,41 +200,42 @@ def drop_tables(connection: Connection) -> None:
 def drop_records(connection: Connection) -> None:
     """Drop `migrator.schema_changes`, and schema `migrator` if the migration created it.
 
-    Call it last: nothing else may be in the schema by then."""
+    Call it last: the schema must be empty.
+    """
     records = read(connection)
     left = [record.name for record in records if record.kind != "schema"]
     if left:
-        raise RevertRefusedError(f"not taken back yet: {', '.join(left)}", hint="Call drop_created first.")
+        raise RevertRefusedError(f"schema changes not undone yet: {', '.join(left)}", hint="Call drop_created first.")
     connection.execute("DROP TABLE IF EXISTS migrator.schema_changes")
     for record in records:
         execute_undo(connection, record)
 
 
 def check_deferred_constraints(connection: Connection) -> None:
-    """A deferred foreign key of the owner's has yet to look at the rows that the caller deleted in this transaction.
+    """Check the DEFERRABLE constraints now, for the rows that the caller deleted in this transaction.
 
-    Until then PostgreSQL lets nobody alter the table ("pending trigger events").
+    Otherwise PostgreSQL refuses to alter the table ("pending trigger events").
     """
     try:
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.IntegrityError as error:
         raise RevertRefusedError(
-            f"rows of others refer to what the migration brought: {hide_values(error.diag.message_detail)}",
-            hint="Let them refer to something else, or delete them, then run the same command again.",
+            f"other rows refer to migrated rows: {hide_values(error.diag.message_detail)}",
+            hint="Change or delete the references, then run the same command again.",
         ) from error
 
 
 def refuse_rows(connection: Connection, record: Record) -> None:
-    """Locks the table first, so that no row comes in between this look and the drop."""
+    """Check that a table is empty; lock it first, so that no row is inserted before the drop."""
     table = sql.Identifier("public", record.name)
-    gone = "SELECT to_regclass(%s) IS NULL"
-    if connection.execute(gone, (table.as_string(connection),)).fetchone() == (True,):
+    missing = "SELECT to_regclass(%s) IS NULL"
+    if connection.execute(missing, (table.as_string(connection),)).fetchone() == (True,):
         return
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
     if connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(table)).fetchone() is not None:
         raise RevertRefusedError(
-            f"table {record.name} was created by the migration, but holds rows that it did not bring",
-            hint="Move them elsewhere first, or revert with --force.",
+            f"table {record.name} was created by the migration, but contains other rows",
+            hint="Move these rows to another table first, or use --force.",
         )
 
 
@@ -241,12 +245,12 @@ def execute_undo(connection: Connection, record: Record) -> None:
         connection.execute(record.undo)
     except psycopg.errors.DependentObjectsStillExist as error:
         raise RevertRefusedError(
-            f"{what} cannot go, because others depend on it: {error.diag.message_detail}",
-            hint="Drop what depends on it, or let it depend on something else, then run the same command again.",
+            f"cannot drop {what}, other objects depend on it: {error.diag.message_detail}",
+            hint="Drop or change the dependent objects, then run the same command again.",
         ) from error
     except (psycopg.IntegrityError, psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable) as error:
         raise RevertRefusedError(
-            f"{what} was put aside and cannot be made again: {error.diag.message_primary}"
+            f"cannot recreate the deferred {what}: {error.diag.message_primary}"
             f" {hide_values(error.diag.message_detail)}".rstrip(),
-            hint=f"Put right what it says, then run the same command again. The object: {record.definition}",
+            hint=f"Fix the cause, then run the same command again. Definition: {record.definition}",
         ) from error

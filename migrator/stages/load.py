@@ -18,7 +18,7 @@ from migrator.execution.tasks import SENT_BATCH_BYTES, Task
 from migrator.mapping.collection import Collection
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state import partitions
-from migrator.state.partitions import PartitionProgress
+from migrator.state.partitions import PartitionProgress, PartitionSize
 from migrator.state.records import Connection, Namespace
 
 
@@ -46,7 +46,8 @@ def load(
     emit: Emit,
 ) -> None:
     """Loads what is left of `collections`."""
-    partitions.ensure_partitions(connection, namespace, source, collections, workers.count, part_bytes)
+    part_size = PartitionSize(workers=workers.count, bytes=part_bytes)
+    partitions.ensure_partitions(connection, namespace, source, collections, part_size)
     left = [
         reading
         for reading in partitions.read_progress(connection, namespace)

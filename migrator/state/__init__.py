@@ -1,1 +1,1 @@
-"""What the tool keeps in schema `migrator`: journal, ledger, partitions, rejects, activity, lock, scratch schemas."""
+"""The records in schema `migrator` (journal, ledger, partitions, rejects, heartbeats), the lock, scratch schemas."""

@@ -1,6 +1,6 @@
-"""Who does what right now, in the record `activity`: written while a run is under way, read by `status`.
+"""Current activity of the processes of a run, in the record `heartbeats`: written during a run, read by `status`.
 
-Nothing depends on it but what is shown and how fast it goes; a crash of the server may empty it at any time.
+Only the display and the throttling depend on it. The table is unlogged: a crash of the server empties it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import psycopg
 from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
-FRESH = 15  # seconds; what is older was written by somebody who is gone
+FRESH = 15  # seconds; the process that wrote an older row has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepProgress:
-    """A step, as far as it is."""
+    """The progress of a step. `total` None: unknown."""
 
     step: str
     done: int = 0
@@ -31,7 +31,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityRow:
-    """A row of the record. `age`: seconds since its last sign of life; `seconds`: how long it has been, or took."""
+    """A row of `heartbeats`. `age`: seconds since the last heartbeat; `seconds`: duration so far, or in total."""
 
     name: str
     kind: str
@@ -46,7 +46,7 @@ class ActivityRow:
 
 
 def begin(connection: Connection, namespace: Namespace) -> None:
-    """Forgets what others were at; who took how long stays known."""
+    """Delete the unfinished rows of earlier processes. Finished steps keep their durations."""
     connection.execute(namespace.sql("DELETE FROM {heartbeats} WHERE ended IS NULL"))
 
 
@@ -63,7 +63,7 @@ def write_steps(connection: Connection, namespace: Namespace, steps: Iterable[St
 
 
 def write_waiting(connection: Connection, namespace: Namespace, kind: str, name: str, waiting: str | None) -> None:
-    """What somebody waits for; None: for nothing any more."""
+    """Record what the process `name` waits for; None: it does not wait."""
     query = namespace.sql(
         "INSERT INTO {heartbeats} AS a (name, kind, waiting) VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE SET"
         " waiting = excluded.waiting, at = clock_timestamp(),"
@@ -73,7 +73,7 @@ def write_waiting(connection: Connection, namespace: Namespace, kind: str, name:
 
 
 def read_waiting(connection: Connection, namespace: Namespace, name: str) -> str | None:
-    """What `name` waits for, unless whoever wrote that has been silent for `FRESH` seconds."""
+    """Return what `name` waits for; None if its last heartbeat is older than `FRESH` seconds."""
     query = namespace.sql(
         "SELECT waiting FROM {heartbeats} WHERE name = %s AND at > clock_timestamp() - make_interval(secs => %s)"
     )
@@ -82,7 +82,7 @@ def read_waiting(connection: Connection, namespace: Namespace, name: str) -> str
 
 
 def reserve_slot(connection: Connection, namespace: Namespace, documents: int, per_second: int) -> float:
-    """Books time for so many documents among all workers; seconds until it is over."""
+    """Reserve the time of `documents` at `per_second`, shared by all workers. Return the seconds that remain."""
     query = namespace.sql(
         "INSERT INTO {heartbeats} AS a (name, kind, at)"
         " VALUES ('rate_limit', 'rate_limit', clock_timestamp() + %(took)s)"
@@ -94,7 +94,7 @@ def reserve_slot(connection: Connection, namespace: Namespace, documents: int, p
 
 
 def read(connection: Connection, namespace: Namespace) -> list[ActivityRow]:
-    """All that is known, the oldest first."""
+    """Return all rows, the oldest first."""
     query = namespace.sql(
         "SELECT name, kind, done, total, unit, waiting, at, extract(epoch FROM clock_timestamp() - at)::float8,"
         " extract(epoch FROM coalesce(ended, clock_timestamp()) - since)::float8, ended IS NOT NULL"
@@ -109,5 +109,5 @@ def read(connection: Connection, namespace: Namespace) -> list[ActivityRow]:
     ]  # fmt: skip
 
 
-def ended(doing: StepProgress) -> StepProgress:
-    return replace(doing, ended=True, done=doing.total or doing.done)
+def ended(progress: StepProgress) -> StepProgress:
+    return replace(progress, ended=True, done=progress.total or progress.done)

@@ -1,4 +1,4 @@
-"""One migration at a time: an advisory lock in the target, and who holds it."""
+"""The lock that admits one migrate process per target: an advisory lock of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from migrator.errors import LockedError
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
-ENDS = 100  # times a tenth of a second in which a session that is told to end does
+END_CHECKS = 100  # checks, 0.1 s apart, until a terminated session must have ended
 _TOKEN = secrets.token_hex(2)
-KEY = int.from_bytes(b"migrate", "big") % 2**31  # any fixed number; pg_locks shows it as objid
+KEY = int.from_bytes(b"migrate", "big") % 2**31  # a fixed number; pg_locks shows it as objid
 
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """Who has the lock: the process as it named itself, its session, since when."""
+    """The process that holds the lock: its application_name, its session (backend PID), the start of the session."""
 
     name: str
     session: int
@@ -39,21 +39,22 @@ class LockHolder:
 
 @contextmanager
 def exclusive(connection: Connection) -> Iterator[None]:
-    """Holds the lock within the block; the server gives it back when the connection ends, however that happens.
+    """Hold the lock in the block. The server releases it when the connection ends for any reason.
 
-    Errors: `LockedError` that names the process which has it.
+    Raises:
+        LockedError: another process holds the lock; the message names it.
     """
     if not try_lock(connection) and not (terminate_stale_holder(connection) and try_lock(connection)):
         raise LockedError(
-            f"another migrate is at work on this target: {find_holder(connection) or 'it has just ended'}",
-            hint="Wait until it has finished (`migrate status` shows how far it is), then run the same command again.",
+            f"another migrate process is using this target: {find_holder(connection) or 'it has just ended'}",
+            hint="Wait until it has finished (`migrate status` shows its progress), then run the same command again.",
         )
     connection.execute("SELECT set_config('application_name', %s, false)", (own_name(),))
     terminate_orphaned_workers(connection)
     try:
         yield
     finally:
-        # Stopped in the middle of a statement, the connection can only be closed; the lock goes with it.
+        # If a statement was interrupted, the connection can only be closed, which releases the lock.
         if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             connection.execute("SELECT pg_advisory_unlock(%s)", (KEY,))
 
@@ -64,9 +65,9 @@ def try_lock(connection: Connection) -> bool:
 
 
 def terminate_stale_holder(connection: Connection) -> bool:
-    """Ends the session that has the lock if it is one that this very process has lost; whether it is gone.
+    """End the session with the lock if it is a lost session of this process. Return whether the lock is free.
 
-    Where a network has stalled the server does not know that nobody is there any more.
+    After a stalled network, the server does not know that the client has disconnected.
     """
     holder = find_holder(connection)
     if holder is None:
@@ -77,20 +78,20 @@ def terminate_stale_holder(connection: Connection) -> bool:
 
 
 def terminate_orphaned_workers(connection: Connection) -> None:
-    """Ends sessions of workers whose run is gone: whoever has the lock has just begun, so none of them is its own.
+    """End the sessions of workers of an earlier process. The process with the lock has not started workers yet.
 
-    They could not commit any more, but their locks would be waited for.
+    These sessions cannot commit, but this process would wait for their locks.
     """
     _end(connection, "a.application_name = %s", (WORKER,))
 
 
 def _end(connection: Connection, condition: LiteralString, values: tuple[object, ...]) -> bool:
-    """Ends sessions of this role in this database; whether all are gone in the end."""
+    """End other sessions of this role in this database. Return whether all of them have ended."""
     query = sql.SQL(
         "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a"
         " WHERE a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid() AND {}"
     ).format(sql.SQL(condition))
-    for _ in range(ENDS):
+    for _ in range(END_CHECKS):
         found = connection.execute(query, values).fetchone()
         if found is None or found[0] == 0:
             return True
@@ -99,18 +100,18 @@ def _end(connection: Connection, condition: LiteralString, values: tuple[object,
 
 
 def own_name() -> str:
-    """How this process is known on the server: PostgreSQL keeps 63 ASCII characters.
+    """Return the application_name of this process: PostgreSQL keeps 63 ASCII characters.
 
-    With a token, for in two containers a process may have the same number, and the host the same name.
+    The token distinguishes processes in containers with the same host name and process ID.
     """
     host = platform.node().encode("ascii", "replace").decode()[:25]
     return f"migrate (process {os.getpid()} on {host}, {_TOKEN})"
 
 
 def find_holder(connection: Connection) -> LockHolder | None:
-    """Who holds the lock on this database, if anybody does."""
+    """Return the process that holds the lock of this database; None if the lock is free."""
     query = (
-        "SELECT coalesce(a.application_name, 'somebody'), l.pid, coalesce(a.usename, '?'),"
+        "SELECT coalesce(a.application_name, 'unknown'), l.pid, coalesce(a.usename, '?'),"
         " coalesce(host(a.client_addr), 'this machine'), coalesce(a.backend_start::timestamptz(0)::text, '?')"
         " FROM pg_locks l JOIN pg_database d ON d.oid = l.database LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
         " WHERE l.locktype = 'advisory' AND l.objid = %s AND l.granted AND d.datname = current_database()"

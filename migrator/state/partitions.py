@@ -1,4 +1,8 @@
-"""Which parts of collections are still to be read, and from where on: out of the journal."""
+"""The partitions of collections, and how far each has been read, according to the journal.
+
+A worker reads a partition from its position to its end. A collection that can be read only from start to end is one
+partition (number 0, `streamed`). In code and tables, a partition is a `part`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,16 @@ from dataclasses import dataclass, replace
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state.records import Connection, Namespace
 
-LARGEST = 16 << 20  # bytes of a part
-SHARES = 4  # parts a worker where a collection is small
+MAX_BYTES = 16 << 20  # of a partition
+PARTS_PER_WORKER = 4  # of a collection that is smaller than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionProgress:
-    """How far a part has been read without a gap. `ahead` are batches committed beyond: where each begins and ends."""
+    """How far a partition has been read without a gap: up to `position`.
+
+    `ahead` are the committed batches after `position`: the end of each by its start.
+    """
 
     part: Partition
     streamed: bool
@@ -23,19 +30,29 @@ class PartitionProgress:
     ahead: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionSize:
+    """The size of partitions: `bytes`, or if that is 0, a size that gives each of `workers` several partitions."""
+
+    workers: int
+    bytes: int = 0
+
+    def choose(self, collection: int, smallest: int) -> int:
+        """Return the size for a collection of so many bytes, of which the source reads partitions of `smallest`."""
+        return self.bytes or max(smallest, min(MAX_BYTES, collection // (PARTS_PER_WORKER * self.workers)))
+
+
 def ensure_partitions(
-    connection: Connection, namespace: Namespace, source: Source, names: Iterable[str], workers: int, wanted: int
+    connection: Connection, namespace: Namespace, source: Source, names: Iterable[str], size: PartitionSize
 ) -> None:
-    """Records the parts of collections that have none yet: all of a collection's at once, of `wanted` bytes, or (0) so
-    that every worker gets some."""
+    """Record the partitions of the collections that have none yet. All partitions of a collection commit together."""
     sizes = {each.name: each.bytes or 0 for each in source.collections()}
     found = connection.execute(namespace.sql("SELECT DISTINCT collection FROM {partitions}"))
     known = {name for (name,) in found}
     for name in names:
         if name in known:
             continue
-        size = wanted or max(source.smallest_part, min(LARGEST, sizes[name] // (SHARES * workers)))
-        split = source.split(name, size)
+        split = source.split(name, size.choose(sizes[name], source.smallest_part))
         parts = split or [Partition(collection=name, number=0, start="", stop="")]
         query = namespace.sql(
             "INSERT INTO {partitions} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)"
@@ -45,9 +62,10 @@ def ensure_partitions(
 
 
 def split_at(connection: Connection, namespace: Namespace, batch: Batch) -> Batch:
-    """Makes a batch of a stream (its part 0) a part of its own, and leaves what follows to the stream.
+    """Record a batch of a streamed partition as a partition of its own; the streamed partition starts after it.
 
-    So a later attempt reads again what was not committed, and nothing else, whatever else has changed by then."""
+    So a later attempt reads exactly what was not committed, even if the source has changed in the meantime.
+    """
     added = namespace.sql(
         "INSERT INTO {partitions} (collection, part, start, stop, streamed)"
         " SELECT collection, max(part) + 1, %s, %s, true FROM {partitions} WHERE collection = %s GROUP BY 1"
@@ -56,13 +74,13 @@ def split_at(connection: Connection, namespace: Namespace, batch: Batch) -> Batc
     left = namespace.sql("UPDATE {partitions} SET start = %s WHERE collection = %s AND part = 0")
     with connection.transaction():
         row = connection.execute(added, (batch.start, batch.end, batch.collection)).fetchone()
-        assert row is not None  # there is a part 0
+        assert row is not None  # partition 0 exists
         connection.execute(left, (batch.end, batch.collection))
     return replace(batch, part=row[0], last=True)
 
 
 def read_progress(connection: Connection, namespace: Namespace) -> list[PartitionProgress]:
-    """Every part that is known, in the order of its collection."""
+    """Return the progress of every partition, in the order of collection and number."""
     batches: dict[tuple[str, int], dict[str, tuple[str, bool]]] = {}
     query = namespace.sql("SELECT collection, part, first_position, last_position, last FROM {batches}")
     for collection, number, first, last_position, last in connection.execute(query):
@@ -77,20 +95,20 @@ def read_progress(connection: Connection, namespace: Namespace) -> list[Partitio
 
 
 def advance(part: Partition, streamed: bool, batches: Mapping[str, tuple[str, bool]]) -> PartitionProgress:
-    """Batch by batch from the part's start; `batches` are (end, whether the last) by their beginning."""
-    left, position = dict(batches), part.start
-    while position in left:
-        position, last = left.pop(position)
+    """Follow the committed batches from the start of a partition. `batches`: (end, is the last one) by start."""
+    remaining, position = dict(batches), part.start
+    while position in remaining:
+        position, last = remaining.pop(position)
         if last:
             return PartitionProgress(part=part, streamed=streamed, position=position, done=True, ahead={})
-    ahead = {start: end for start, (end, _) in left.items()}
+    ahead = {start: end for start, (end, _) in remaining.items()}
     return PartitionProgress(part=part, streamed=streamed, position=position, done=False, ahead=ahead)
 
 
 def complete(found: Iterable[PartitionProgress]) -> set[str]:
-    """The collections that have been read to their end."""
+    """Return the collections that have been read completely."""
     by_name: dict[str, bool] = {}
-    for reading in found:
-        name = reading.part.collection
-        by_name[name] = by_name.get(name, True) and reading.done
+    for progress in found:
+        name = progress.part.collection
+        by_name[name] = by_name.get(name, True) and progress.done
     return {name for name, done in by_name.items() if done}

@@ -1,4 +1,4 @@
-"""The documents that could not be loaded: a list, and one of them whole."""
+"""The rejected documents: list them, show one, export all. Retrying them is in `workflows/retry_rejects.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from migrator.state.records import Connection, Namespace, has_records
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """One reject; `id` is its number in `migrator.state.rejects`, `document` extended JSON (None in lists)."""
+    """A rejected document. `id`: its number in the record `rejects`; `document`: extended JSON, None in lists."""
 
     id: int
     collection: str
@@ -33,7 +33,7 @@ class Rejected:
 
 
 def list_rejects(connection: Connection, namespace: Namespace, limit: int) -> list[Rejected]:
-    """The first `limit` rejects, by collection and reason."""
+    """Return the first `limit` rejects, by collection and reason."""
     _require_records(connection, namespace)
     query = namespace.sql(
         "SELECT id, collection, source_id, reason, detail FROM {rejects} ORDER BY collection, reason, id LIMIT %s"
@@ -42,17 +42,21 @@ def list_rejects(connection: Connection, namespace: Namespace, limit: int) -> li
 
 
 def show_reject(connection: Connection, namespace: Namespace, number: int) -> Rejected:
-    """One reject with its document. Raises `UsageError` where there is none of this number."""
+    """Return a reject with its document.
+
+    Raises:
+        UsageError: there is no reject of this number.
+    """
     _require_records(connection, namespace)
     query = namespace.sql("SELECT id, collection, source_id, reason, detail, document FROM {rejects} WHERE id = %s")
     row = connection.execute(query, (number,)).fetchone()
     if row is None:
-        raise UsageError(f"there is no reject {number}", hint="`migrate rejects list` shows their numbers.")
+        raise UsageError(f"no reject has the number {number}", hint="`migrate rejects list` shows the numbers.")
     return _from_row(row)
 
 
 def export_rejects(connection: Connection, namespace: Namespace, path: Path) -> int:
-    """Writes all rejects, one JSON document a line, into a new file; returns how many."""
+    """Write all rejects to a new file, one JSON document per line; return how many."""
     _require_records(connection, namespace)
     query = namespace.sql(
         "SELECT id, collection, source_id, reason, detail, document FROM {rejects} ORDER BY collection, id"
@@ -64,7 +68,7 @@ def export_rejects(connection: Connection, namespace: Namespace, path: Path) -> 
                 file.write(json.dumps(_from_row(row).as_json(), ensure_ascii=False) + "\n")
                 count += 1
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Name a new file.") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Use the path of a new file.") from error
     return count
 
 
@@ -81,7 +85,7 @@ def _from_row(row: tuple[Any, ...]) -> Rejected:
 
 
 def _as_json(raw: bytes) -> Any:
-    """Canonical extended JSON; of what cannot be decoded, its bytes in that form."""
+    """Return a document as canonical extended JSON; the bytes in that form if it cannot be decoded."""
     document: Any
     try:
         document = decode_untrusted(raw)
@@ -92,4 +96,4 @@ def _as_json(raw: bytes) -> Any:
 
 def _require_records(connection: Connection, namespace: Namespace) -> None:
     if not has_records(connection, namespace):
-        raise UsageError("there is no migration in this target", hint="Start with `migrate run`.")
+        raise UsageError("the target contains no migration", hint="Start with `migrate run`.")

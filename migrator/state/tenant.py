@@ -1,4 +1,4 @@
-"""The one tenant that everything goes to, and the settings that rules may ask for."""
+"""The tenant of all migrated rows, and the settings that mapping rules can read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP = "tenant"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`Context.options`: the configuration, the tenant, and who adopts what has no owner (a plain id, or None)."""
+    """`Context.options`: the configuration, the tenant, and the ID of the owner for orphaned documents (or None)."""
 
     config: Config
     tenant: UUID
@@ -29,17 +29,21 @@ class Options:
 
 
 def ensure_tenant(connection: Connection, namespace: Namespace, tenant: TenantConfig, run: int) -> None:
-    """Makes the tenant's row where it is missing, and remembers whether it did. Raises `PlanError`."""
+    """Insert the row of the tenant if it is missing, and record whether it was inserted here.
+
+    Raises:
+        PlanError: another tenant has the subdomain.
+    """
     if STEP in journal.finished_steps(connection, namespace):
         return
     table = namespace.table("tenants")
     with connection.transaction():
-        taken = sql.SQL("SELECT id, name FROM {} WHERE subdomain = %s AND id <> %s").format(table)
-        other = connection.execute(taken, (tenant.subdomain, tenant.id)).fetchone()
+        conflict = sql.SQL("SELECT id, name FROM {} WHERE subdomain = %s AND id <> %s").format(table)
+        other = connection.execute(conflict, (tenant.subdomain, tenant.id)).fetchone()
         if other is not None:
             raise PlanError(
-                f"the target's tenant {other[1]!r} ({other[0]}) already has the subdomain {tenant.subdomain!r}",
-                hint="Give [tenant] another subdomain, or the id of that tenant.",
+                f"another tenant of the target, {other[1]!r} ({other[0]}), has the subdomain {tenant.subdomain!r}",
+                hint="In [tenant], set another subdomain, or the id of that tenant.",
             )
         insert = sql.SQL(
             "INSERT INTO {} (id, name, subdomain) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id"

@@ -247,7 +247,7 @@ def _rows(scope: Scope, look: Prescan, pipeline: Pipeline, roundtrip: bool, shar
     with scratch.scratch_namespace(scope.connection, definition.mappings, token, alone) as (again, found):
         if found is not None:
             emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
-        run = found or journal.begin_run(scope.connection, again, source, {"rehearsal": token})
+        run = found or journal.begin_run(scope.connection, again, source, {"dry_run": token})
         with ScratchComparison(scope, look, again, partial(_crew, scope, dsn)) as comparing:
             replace(pipeline, settled=comparing.on_table_loaded).run(run, _needed(scope, source))
             checks = comparing.compare(emit)

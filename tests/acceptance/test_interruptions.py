@@ -175,7 +175,7 @@ def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) 
         os.kill(first.pid, signal.SIGCONT)
     first.communicate(timeout=60)
     assert (first.returncode, second.code) == (0, 5)
-    assert "another migrate is at work" in second.json["error"]["message"]
+    assert "another migrate process is using this target" in second.json["error"]["message"]
     assert f"process {first.pid} on" in second.json["error"]["message"]
     assert "session " in second.json["error"]["message"]
 
