@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import administer, with_database
 from tests.driving import Answer, call, hurried
-from tests.mutations import KINDS, Bench, Planted
+from tests.mutations import MUTATIONS, Expectation, MutationContext
 from tests.mutations.documents import DOCUMENTS
 from tests.mutations.dump import make_dump
 from tests.scenarios import write_config
@@ -25,14 +25,14 @@ from tests.scenarios import write_config
 TIMES = 5
 # One of each sort for every day; all of them, and often, in the long tests.
 DAILY = (
-    "row gone", "row added", "text: a trailing space", "timestamp: a millisecond later", "jsonb: an array's order",
-    "null: a value lost", "parent: moved into another conversation",
-    "a ring of messages", "tenant: what a row refers to is another's", "id: not a v7, in the ledger neither",
-    "ledger: an entry of a loaded document lost", "ledger: an id that is none", "residue: damaged",
-    "rejects: a document changed", "findings: one lost", "journal: a batch lost",
-    "foreign key: NOT VALID, with an orphan behind it", "index: of the same name on another column",
-    "policy: really lets everybody see", "enum: a label renamed", "table: gone", "rights: granted to everybody",
-    "source: a field removed", "source: a document added", "source: a rejected document changed",
+    "row deleted", "row inserted", "text: trailing space added", "timestamp: 1 millisecond later", "jsonb: array order changed",
+    "NULL: value removed", "parent: message of another conversation",
+    "parent cycle", "tenant: reference to another tenant's row", "ID: not a version 7 UUID, also in the ledger",
+    "ledger: entry of a loaded document deleted", "ledger: invalid target ID", "residue: damaged",
+    "rejects: document changed", "findings: finding deleted", "journal: batch deleted",
+    "foreign key: NOT VALID, with a dangling reference", "index: same name, other column",
+    "policy: added with USING (true)", "enum: label renamed", "table: dropped", "privileges: granted to PUBLIC",
+    "source: field removed", "source: document added", "source: rejected document changed",
 )  # fmt: skip
 SEED = 20261124
 
@@ -84,21 +84,21 @@ def verify(migrated: Migrated, database: str, dump: Path, *more: str) -> Answer:
         return call("verify", "-c", config, "--level", "roundtrip", "--json", *more)
 
 
-def plant(migrated: Migrated, kind: str, seed: int) -> tuple[Planted, Answer]:
-    with copied(migrated, dump=kind in DOCUMENTS) as (database, dump):
+def inject(migrated: Migrated, name: str, seed: int) -> tuple[Expectation, Answer]:
+    with copied(migrated, dump=name in DOCUMENTS) as (database, dump):
         with psycopg.connect(database, autocommit=True) as connection:
-            planted = KINDS[kind](Bench(connection, dump, random.Random(seed)))
-        return planted, verify(migrated, database, dump)
+            expected = MUTATIONS[name](MutationContext(connection, dump, random.Random(seed)))
+        return expected, verify(migrated, database, dump)
 
 
-def names(planted: Planted, answer: Answer) -> bool:
-    """Whether what was planted is told of, as it should be."""
+def is_reported(expected: Expectation, answer: Answer) -> bool:
+    """Whether what was expected is told of, as it should be."""
     return any(
-        found["row"].startswith(planted.row)
-        and found["column"].startswith(planted.column)
-        and found["fault"] == planted.fault
+        found["row"].startswith(expected.row)
+        and found["column"].startswith(expected.column)
+        and found["fault"] == expected.fault
         for check in answer.json["checks"]
-        if check["check"] in planted.checks
+        if check["check"] in expected.checks
         for found in check["found"]
     )
 
@@ -115,27 +115,27 @@ def test_clean(migrated: Migrated) -> None:
     assert (answer.code, failed(answer)) == (0, [])
 
 
-def test_kinds_are_many() -> None:
+def test_number_of_mutations() -> None:
     """No fewer than the bar wants, and the daily ones are among them."""
-    assert len(KINDS) >= 40
-    assert set(DAILY) <= KINDS.keys()
+    assert len(MUTATIONS) >= 40
+    assert set(DAILY) <= MUTATIONS.keys()
 
 
-@pytest.mark.parametrize("kind", DAILY)
-def test_planted(kind: str, migrated: Migrated) -> None:
-    """Each kind of corruption is found, by the check that it should be, with row, column and whose fault it is."""
-    check_planted(migrated, kind, SEED)
+@pytest.mark.parametrize("name", DAILY)
+def test_mutation(name: str, migrated: Migrated) -> None:
+    """Each name of corruption is found, by the check that it should be, with row, column and whose fault it is."""
+    check_mutation(migrated, name, SEED)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
-def test_planted_often(kind: str, migrated: Migrated) -> None:
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutations_often(name: str, migrated: Migrated) -> None:
     """The same, in several places at random."""
     for number in range(TIMES):
-        check_planted(migrated, kind, random.randrange(1 << 32) + number)
+        check_mutation(migrated, name, random.randrange(1 << 32) + number)
 
 
-def check_planted(migrated: Migrated, kind: str, seed: int) -> None:
-    planted, answer = plant(migrated, kind, seed)
-    assert answer.code == 4, f"{kind} (seed {seed}), {planted}: {answer.told[:2000]}"
-    assert names(planted, answer), f"{kind} (seed {seed}): {planted} is not among {failed(answer)}"
+def check_mutation(migrated: Migrated, name: str, seed: int) -> None:
+    expected, answer = inject(migrated, name, seed)
+    assert answer.code == 4, f"{name} (seed {seed}), {expected}: {answer.told[:2000]}"
+    assert is_reported(expected, answer), f"{name} (seed {seed}): {expected} is not among {failed(answer)}"

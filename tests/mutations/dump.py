@@ -1,4 +1,4 @@
-"""The demo's dump with some documents more, so that there are rejects, findings, aliases and links to corrupt."""
+"""The dump to migrate: the demo, with documents that cause rejects, findings, aliases and links."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 
 
 def make_dump(folder: Path) -> Path:
-    """Writes the dump into a new folder."""
+    """Write the dump into a new folder."""
     shutil.copytree(DEMO, folder)
-    users, files, talks, messages = (read(folder, name) for name in ("users", "files", "conversations", "messages"))
+    users, files, conversations, messages = (
+        read(folder, name) for name in ("users", "files", "conversations", "messages")
+    )
     for number in range(6):
         nobody = {"_id": new(1, number), "user": new(9, number), "file_id": f"file-{number}", "filename": "orphan.txt"}
         append(folder, "files", {**files[0], **nobody})
@@ -26,10 +28,10 @@ def make_dump(folder: Path) -> Path:
         append(folder, "messages", {**messages[number], **lost})
         append(folder, "presets", {"_id": new(4, number), "title": f"preset {number}"})
         append(folder, "roles", {"_id": new(5, number), "name": f"role {number}"})
-    # A talk of one id belongs to two users, each with messages; and one message lists its children.
-    other = next(user for user in users if str(user["_id"]) != str(talks[0]["user"]))
+    # Two users own a conversation with the same ID, and one message lists its children.
+    other = next(user for user in users if str(user["_id"]) != str(conversations[0]["user"]))
     same_id = {"_id": new(6, 0), "user": str(other["_id"]), "messages": []}
-    append(folder, "conversations", {**talks[0], **same_id})
+    append(folder, "conversations", {**conversations[0], **same_id})
     lister = {"_id": new(7, 0), "messageId": "lister", "children": [each["messageId"] for each in messages[:3]]}
     append(folder, "messages", {**messages[0], **lister})
     return folder
