@@ -1,4 +1,4 @@
-"""A corruption at a time, in a migrated database or its source: `verify` finds each and names it."""
+"""One mutation of a migrated database or its source at a time: `verify` reports each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.mutations.dump import make_dump
 from tests.scenarios import write_config
 
 TIMES = 5
-# One of each sort for every day; all of them, and often, in the long tests.
+# A selection for the normal test run. The long tests run all mutations several times.
 DAILY = (
-    "row deleted", "row inserted", "text: trailing space added", "timestamp: 1 millisecond later", "jsonb: array order changed",
-    "NULL: value removed", "parent: message of another conversation",
+    "row deleted", "row inserted", "text: trailing space added", "timestamp: 1 millisecond later",
+    "jsonb: array order changed", "NULL: value removed", "parent: message of another conversation",
     "parent cycle", "tenant: reference to another tenant's row", "ID: not a version 7 UUID, also in the ledger",
     "ledger: entry of a loaded document deleted", "ledger: invalid target ID", "residue: damaged",
     "rejects: document changed", "findings: finding deleted", "journal: batch deleted",
@@ -39,7 +39,7 @@ SEED = 20261124
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """A finished migration, to be copied."""
+    """A completed migration that the tests copy."""
 
     server: str
     database: str
@@ -61,7 +61,7 @@ def migrated(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @contextmanager
 def copied(migrated: Migrated, *, dump: bool = False) -> Iterator[tuple[str, Path]]:
-    """A database with the same content, and its dump, a copy where that is going to be changed."""
+    """Yield a copy of the database, and the dump; the dump is copied only if the test changes it."""
     name = f"mutation_{uuid.uuid4().hex}"
     with psycopg.connect(migrated.server, autocommit=True) as connection:
         template = urlsplit(migrated.database).path[1:]
@@ -92,7 +92,7 @@ def inject(migrated: Migrated, name: str, seed: int) -> tuple[Expectation, Answe
 
 
 def is_reported(expected: Expectation, answer: Answer) -> bool:
-    """Whether what was expected is told of, as it should be."""
+    """Tell whether `verify` reports the expected row, column and likely cause."""
     return any(
         found["row"].startswith(expected.row)
         and found["column"].startswith(expected.column)
@@ -109,28 +109,28 @@ def failed(answer: Answer) -> list[Any]:
 
 
 def test_clean(migrated: Migrated) -> None:
-    """A database that nobody has touched: no difference, whatever the level."""
+    """An unchanged database has no differences."""
     with copied(migrated) as (database, dump):
         answer = verify(migrated, database, dump)
     assert (answer.code, failed(answer)) == (0, [])
 
 
 def test_number_of_mutations() -> None:
-    """No fewer than the bar wants, and the daily ones are among them."""
+    """There are at least 40 mutations, and the selection is a part of them."""
     assert len(MUTATIONS) >= 40
     assert set(DAILY) <= MUTATIONS.keys()
 
 
 @pytest.mark.parametrize("name", DAILY)
 def test_mutation(name: str, migrated: Migrated) -> None:
-    """Each name of corruption is found, by the check that it should be, with row, column and whose fault it is."""
+    """The expected check reports each mutation, with row, column and likely cause."""
     check_mutation(migrated, name, SEED)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_mutations_often(name: str, migrated: Migrated) -> None:
-    """The same, in several places at random."""
+    """All mutations are reported, several times with random seeds."""
     for number in range(TIMES):
         check_mutation(migrated, name, random.randrange(1 << 32) + number)
 

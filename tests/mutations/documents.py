@@ -26,7 +26,7 @@ def rewrite(
     change: Callable[[Document], Any],
     matches: Callable[[Document], bool] = lambda _: True,
 ) -> Document:
-    """Change a random document of a collection in position and return the original."""
+    """Change a random document of a collection in place and return the original."""
     path = context.dump / f"{name}.bson"
     raws = list(split_documents(path.read_bytes()))
     positions = [position for position, raw in enumerate(raws) if matches(decode(raw))]
