@@ -29,7 +29,7 @@ REQUIRED: dict[str, tuple[str, str]] = {
     "xmloption": ("content", "casts to xml must have one meaning"),
     "default_transaction_isolation": ("read committed", "every batch must see what other workers have committed"),
     "default_transaction_deferrable": ("off", "a transaction must not wait for a safe snapshot"),
-    "row_security": ("off", "rows that a policy hides must be an error, not be missing"),
+    "row_security": ("on", "a role may read one tenant; commands that need all rows refuse hidden ones by name"),
     "statement_timeout": ("0", "a COPY or an index build takes as long as it takes"),
     "lock_timeout": ("0", "statements that must not wait set their own"),
     "idle_in_transaction_session_timeout": ("0", "a transaction waits while documents are read"),
