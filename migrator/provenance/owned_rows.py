@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-import psycopg
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
@@ -24,10 +23,8 @@ from migrator.postgres import catalog, foreign_keys, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.foreign_keys import ForeignKey, Relation
 from migrator.state import journal, own_transactions
-from migrator.state.records import Namespace, has_records
+from migrator.state.records import Connection, Namespace, has_records
 from migrator.state.tenant import STEP as TENANT_STEP
-
-Connection = psycopg.Connection[Any]
 
 # owned: not modified since the migration wrote the row.
 # modified: migrated, then modified by another client.
@@ -37,7 +34,7 @@ Connection = psycopg.Connection[Any]
 # set_null: not migrated; its reference would be set to NULL.
 # unattributable: migrated; a later modification can be neither proved nor excluded.
 # schema_altered: schema object that another client added to a table that will be dropped.
-Kind = Literal[
+OwnershipKind = Literal[
     "owned",
     "modified",
     "foreign_referrer",
@@ -47,7 +44,7 @@ Kind = Literal[
     "unattributable",
     "schema_altered",
 ]
-LOST: tuple[Kind, ...] = (
+LOST: tuple[OwnershipKind, ...] = (
     "modified",
     "foreign_referrer",
     "in_dropped_table",
@@ -56,8 +53,8 @@ LOST: tuple[Kind, ...] = (
     "unattributable",
     "schema_altered",
 )
-WITHOUT_ROW: tuple[Kind, ...] = ("deleted", "schema_altered")  # kinds that have a name but no row to save
-MEANINGS: dict[Kind, str] = {
+WITHOUT_ROW: tuple[OwnershipKind, ...] = ("deleted", "schema_altered")  # kinds that have a name but no row to save
+MEANINGS: dict[OwnershipKind, str] = {
     "modified": "migrated, modified later",
     "foreign_referrer": "not migrated, refer to rows that will be deleted",
     "in_dropped_table": "not migrated, in a table that will be dropped",
@@ -82,7 +79,7 @@ class Loss:
     """Rows of one table that a revert would delete or change for one reason. `ids`: the first `MAX_IDS` of them."""
 
     relation: Relation
-    kind: Kind
+    kind: OwnershipKind
     count: int
     ids: tuple[str, ...]
 
@@ -175,7 +172,7 @@ class OwnedRows:
         )
         self.connection.execute(query.format(TABLE, relation.identifier, condition))
 
-    def _add(self, relation: Relation, kind: Kind, source: sql.Composable, depth: int = 0) -> int:
+    def _add(self, relation: Relation, kind: OwnershipKind, source: sql.Composable, depth: int = 0) -> int:
         """Insert rows into `TABLE` and return their number. `source` starts with FROM and names the table `t`."""
         query = sql.SQL("INSERT INTO {} SELECT t.tableoid, t.ctid, {}, {} {} ON CONFLICT DO NOTHING")
         values = (TABLE, sql.Literal(kind), sql.Literal(depth), source)
@@ -224,14 +221,14 @@ class OwnedRows:
 
     # --- results -----------------------------------------------------------------------------------------------------
 
-    def count(self) -> dict[Relation, dict[Kind, int]]:
+    def count(self) -> dict[Relation, dict[OwnershipKind, int]]:
         """Count the rows found, by table and kind."""
         query = sql.SQL(
             "SELECT n.nspname, c.relname, b.kind, b.count FROM"
             " (SELECT relation, kind, count(*) FROM {} GROUP BY 1, 2) b"
             " JOIN pg_class c ON c.oid = b.relation JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2, 3"
         ).format(TABLE)
-        found: dict[Relation, dict[Kind, int]] = {}
+        found: dict[Relation, dict[OwnershipKind, int]] = {}
         for schema, name, kind, count in self.connection.execute(query):
             found.setdefault(Relation(schema, name), {})[kind] = count
         return found
@@ -247,7 +244,7 @@ class OwnedRows:
         every = [*found, *self._find_deleted(), *self._find_altered_schema()]
         return sorted(every, key=lambda loss: (loss.relation, LOST.index(loss.kind)))
 
-    def _read_ids(self, relation: Relation, kind: Kind) -> tuple[str, ...]:
+    def _read_ids(self, relation: Relation, kind: OwnershipKind) -> tuple[str, ...]:
         query = sql.SQL(
             "SELECT {id} FROM {relation} t JOIN {table} b ON b.relation = t.tableoid AND b.row_ctid = t.ctid"
             " WHERE b.kind = {kind} ORDER BY 1 LIMIT {most}"

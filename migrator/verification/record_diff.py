@@ -34,9 +34,9 @@ from migrator.verification.model import (
 from migrator.verification.value_diff import describe_pair
 
 GROUPS = 256
-Key = tuple[Any, ...]
-Record = tuple[Any, ...]  # the other columns, then whether the record was written after the run
-Entries = dict[Key, list[Record]]
+RecordKey = tuple[Any, ...]
+RecordValues = tuple[Any, ...]  # the other columns, then whether the record was written after the run
+RecordsByKey = dict[RecordKey, list[RecordValues]]
 RecordChecksums = dict[tuple[str, int], tuple[int, Any]]  # by collection and group
 
 
@@ -127,7 +127,7 @@ def checksum_records(scope: Scope, namespace: Namespace, relation: RecordRelatio
     return {(collection, group): (count, checksum) for collection, group, count, checksum in found}
 
 
-def _read(scope: Scope, namespace: Namespace, relation: RecordRelation, groups: list[int]) -> Entries:
+def _read(scope: Scope, namespace: Namespace, relation: RecordRelation, groups: list[int]) -> RecordsByKey:
     """Read the records of some groups, by key."""
     query = sql.SQL("SELECT {columns}, {newer} FROM {relation} t WHERE {only} AND {hash} & {last} = ANY(%s)").format(
         columns=sql.SQL(", ").join(map(sql.Identifier, relation.key + relation.columns)),
@@ -137,7 +137,7 @@ def _read(scope: Scope, namespace: Namespace, relation: RecordRelation, groups: 
         hash=_hash(relation),
         last=sql.Literal(GROUPS - 1),
     )
-    entries: Entries = defaultdict(list)
+    entries: RecordsByKey = defaultdict(list)
     for record in scope.connection.execute(query, (groups,), binary=True):
         values = tuple(bytes(each) if isinstance(each, memoryview) else each for each in record)
         entries[values[: len(relation.key)]].append(values[len(relation.key) :])
@@ -148,8 +148,8 @@ def _read(scope: Scope, namespace: Namespace, relation: RecordRelation, groups: 
 class _Unmatched:
     """The records of one key that have no equal on the other side."""
 
-    extra: list[Record]
-    missing: list[Record]
+    extra: list[RecordValues]
+    missing: list[RecordValues]
 
     @property
     def is_empty(self) -> bool:
@@ -163,11 +163,11 @@ class _KeyComparison:
     scope: Scope
     relation: RecordRelation
 
-    def match(self, actual: list[Record], expected: list[Record]) -> _Unmatched:
+    def match(self, actual: list[RecordValues], expected: list[RecordValues]) -> _Unmatched:
         """Pair equal records and return the others."""
         return _Unmatched(extra=self._subtract(actual, expected), missing=self._subtract(expected, actual))
 
-    def _subtract(self, some: list[Record], others: list[Record]) -> list[Record]:
+    def _subtract(self, some: list[RecordValues], others: list[RecordValues]) -> list[RecordValues]:
         left = [self._canonical(each) for each in others]
         rest = []
         for record in some:
@@ -178,12 +178,12 @@ class _KeyComparison:
                 rest.append(record)
         return rest
 
-    def _canonical(self, record: Record) -> Record:
+    def _canonical(self, record: RecordValues) -> RecordValues:
         pairs = zip(self.relation.columns, record, strict=False)
         bson = self.relation.bson
         return tuple(sort_fields(value) if name in bson and value is not None else value for name, value in pairs)
 
-    def describe(self, key: Key, pair: _Unmatched) -> Iterator[Difference]:
+    def describe(self, key: RecordKey, pair: _Unmatched) -> Iterator[Difference]:
         """Yield the differences of one key."""
         row = self._name(key)
         if len(pair.extra) == len(pair.missing) == 1:
@@ -197,13 +197,13 @@ class _KeyComparison:
             fault = "target" if record[-1] else "source" if self.scope.source_changed else ""
             yield Difference(row=row, note=self._describe("unexpected", record), fault=fault)
 
-    def _name(self, key: Key) -> str:
+    def _name(self, key: RecordKey) -> str:
         collection, *rest = key
         if not rest:
             return str(collection)
         return f"{collection} {format_id(rest[0]) if self.relation.key == BY_DOCUMENT else rest[0]}"
 
-    def _compare_columns(self, row: str, actual: Record, expected: Record) -> Iterator[Difference]:
+    def _compare_columns(self, row: str, actual: RecordValues, expected: RecordValues) -> Iterator[Difference]:
         one, other = self._canonical(actual), self._canonical(expected)
         fault: Fault = "target" if actual[-1] else "source" if self.scope.source_changed else "mapper"
         for place, name in enumerate(self.relation.columns):
@@ -215,7 +215,7 @@ class _KeyComparison:
             pair = describe_pair(kind, _to_text(expected[place]), _to_text(actual[place]), self.scope.show)
             yield Difference(row=row, column=column, expected=pair.expected, actual=pair.actual, fault=fault)
 
-    def _describe(self, problem: str, record: Record) -> str:
+    def _describe(self, problem: str, record: RecordValues) -> str:
         """Return a problem and the record as text, without BSON."""
         pairs = zip(self.relation.columns, record, strict=False)
         hidden = (*self.relation.bson, "metadata")
