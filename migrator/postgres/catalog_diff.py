@@ -11,20 +11,20 @@ from typing import Literal
 
 from migrator.postgres.catalog import Catalog, Constraint, Index, Policy, Table
 
-Kind = Literal["extension", "enum", "table", "column", "order", "constraint", "index", "policy", "row_security"]
+CatalogKind = Literal["extension", "enum", "table", "column", "order", "constraint", "index", "policy", "row_security"]
 Part = Constraint | Index | Policy
 Parts = Mapping[tuple[str, str], Part]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class CatalogDifference:
     """One difference between a schema and its definition.
 
     `actual` is None if the object is missing, `expected` is None if the definition does not contain it. `table` is ''
-    for extensions and enums. Kind `order`: all columns exist, in another order.
+    for extensions and enums. CatalogKind `order`: all columns exist, in another order.
     """
 
-    kind: Kind
+    kind: CatalogKind
     table: str
     name: str
     expected: str | None
@@ -39,7 +39,7 @@ class Difference:
         return f"{what} differs: found {self.actual}; expected {self.expected}"
 
 
-def compare(actual: Catalog, expected: Catalog) -> list[Difference]:
+def compare(actual: Catalog, expected: Catalog) -> list[CatalogDifference]:
     """Return every difference between `actual` and `expected`.
 
     A table that one side lacks is one difference, not one for each of its constraints, indexes and policies.
@@ -64,32 +64,32 @@ def by_table(indexes: Mapping[str, Index]) -> Parts:
     return {(index.table, index.name): index for index in indexes.values()}
 
 
-def compare_extensions(actual: Catalog, expected: Catalog) -> Iterator[Difference]:
+def compare_extensions(actual: Catalog, expected: Catalog) -> Iterator[CatalogDifference]:
     """Yield the missing extensions. Other extensions of the database are not part of the schema."""
     for name in sorted(expected.extensions.keys() - actual.extensions.keys()):
-        yield Difference(kind="extension", table="", name=name, expected=name, actual=None)
+        yield CatalogDifference(kind="extension", table="", name=name, expected=name, actual=None)
 
 
-def compare_enums(actual: Catalog, expected: Catalog) -> Iterator[Difference]:
+def compare_enums(actual: Catalog, expected: Catalog) -> Iterator[CatalogDifference]:
     for name in {**expected.enums, **actual.enums}:
         expected_text, actual_text = format_labels(expected.enums.get(name)), format_labels(actual.enums.get(name))
         if actual_text is None:
             actual_text = describe_holder(actual.types, name)
         if expected_text != actual_text:
-            yield Difference(kind="enum", table="", name=name, expected=expected_text, actual=actual_text)
+            yield CatalogDifference(kind="enum", table="", name=name, expected=expected_text, actual=actual_text)
 
 
 def format_labels(found: tuple[str, ...] | None) -> str | None:
     return None if found is None else ", ".join(f"'{label}'" for label in found)
 
 
-def compare_tables(actual: Catalog, expected: Catalog) -> Iterator[Difference]:
+def compare_tables(actual: Catalog, expected: Catalog) -> Iterator[CatalogDifference]:
     for name in {**expected.tables, **actual.tables}:
         expected_text, actual_text = kind_of(expected.tables.get(name)), kind_of(actual.tables.get(name))
         if actual_text is None:
             actual_text = describe_holder(actual.relations, name) or describe_holder(actual.types, name)
         if expected_text != actual_text:
-            yield Difference(kind="table", table=name, name=name, expected=expected_text, actual=actual_text)
+            yield CatalogDifference(kind="table", table=name, name=name, expected=expected_text, actual=actual_text)
 
 
 def kind_of(table: Table | None) -> str | None:
@@ -100,26 +100,28 @@ def describe_holder(bearers: Mapping[str, str], name: str) -> str | None:
     return f"name already in use ({bearers[name]})" if name in bearers else None
 
 
-def compare_columns(actual: Table, expected: Table) -> Iterator[Difference]:
+def compare_columns(actual: Table, expected: Table) -> Iterator[CatalogDifference]:
     found = {column.name: str(column) for column in actual.columns}
     defined = {column.name: str(column) for column in expected.columns}
     for name in {**defined, **found}:
         if found.get(name) != defined.get(name):
             texts = {"expected": defined.get(name), "actual": found.get(name)}
-            yield Difference(kind="column", table=expected.name, name=name, **texts)
+            yield CatalogDifference(kind="column", table=expected.name, name=name, **texts)
     if found.keys() == defined.keys() and list(found) != list(defined):
         order = {"expected": ", ".join(defined), "actual": ", ".join(found)}
-        yield Difference(kind="order", table=expected.name, name=expected.name, **order)
+        yield CatalogDifference(kind="order", table=expected.name, name=expected.name, **order)
 
 
-def compare_parts(kind: Kind, actual: Catalog, expected: Catalog, found: Parts, defined: Parts) -> Iterator[Difference]:
+def compare_parts(
+    kind: CatalogKind, actual: Catalog, expected: Catalog, found: Parts, defined: Parts
+) -> Iterator[CatalogDifference]:
     for table, name in {**defined, **found}:
         mine, theirs = found.get((table, name)), defined.get((table, name))
         described = str(mine) if mine else find_blocker(actual, theirs)
         definition = str(theirs) if theirs else None
         shared = table in actual.tables and table in expected.tables
         if described != definition and (shared or (theirs and described)):
-            yield Difference(kind=kind, table=table, name=name, expected=definition, actual=described)
+            yield CatalogDifference(kind=kind, table=table, name=name, expected=definition, actual=described)
 
 
 def find_blocker(actual: Catalog, expected: Part | None) -> str | None:
@@ -136,10 +138,10 @@ def find_blocker(actual: Catalog, expected: Part | None) -> str | None:
     return None
 
 
-def compare_row_security(actual: Table, expected: Table) -> Iterator[Difference]:
+def compare_row_security(actual: Table, expected: Table) -> Iterator[CatalogDifference]:
     if (actual.row_security, actual.forced) != (expected.row_security, expected.forced):
         texts = {"expected": describe_row_security(expected), "actual": describe_row_security(actual)}
-        yield Difference(kind="row_security", table=expected.name, name=expected.name, **texts)
+        yield CatalogDifference(kind="row_security", table=expected.name, name=expected.name, **texts)
 
 
 def describe_row_security(table: Table) -> str:

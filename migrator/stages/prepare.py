@@ -20,7 +20,7 @@ from migrator.errors import PlanError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
-from migrator.postgres.catalog_diff import Difference, compare
+from migrator.postgres.catalog_diff import CatalogDifference, compare
 from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.redaction import hide_values
 
@@ -102,7 +102,7 @@ def refuse(connection: Connection, actual: Catalog, wanted: Catalog, emit: Emit)
     warn(connection, found, emit)
 
 
-def blocks(difference: Difference) -> bool:
+def blocks(difference: CatalogDifference) -> bool:
     """Whether the load, or a later step, could not live with it.
 
     Not in the way: whatever is missing and can be added; tables, indexes and constraints beyond what is wanted; another
@@ -119,7 +119,7 @@ def blocks(difference: Difference) -> bool:
     return False
 
 
-def warn(connection: Connection, found: list[Difference], emit: Emit) -> None:
+def warn(connection: Connection, found: list[CatalogDifference], emit: Emit) -> None:
     """Of what is nobody's mistake, but may surprise the application that shares the target."""
     for difference in found:
         if difference.kind == "policy" and difference.actual and difference.expected:

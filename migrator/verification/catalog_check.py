@@ -76,7 +76,7 @@ def _make_check(kind: str, found: list[Difference], expected: str, otherwise: st
     return make_check(f"catalog: {kind}", "", Differences.of(found), expected=expected, actual=actual)
 
 
-def _describe(found: catalog_diff.Difference) -> Difference:
+def _describe(found: catalog_diff.CatalogDifference) -> Difference:
     table = f"{found.table}." if found.table not in ("", found.name) else ""
     order = "order of columns" if found.kind == "order" else ""
     return Difference(
