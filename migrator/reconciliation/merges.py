@@ -8,8 +8,7 @@ collection afterwards calls `undo` before and `apply` after.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import Any
 
 from bson import Binary
@@ -21,40 +20,18 @@ from migrator.documents.jsonb import from_text, to_text
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.mapping.merges import ByKey, ByValue, Merge
+from migrator.mapping.merges import Merge
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column, write_row
-from migrator.reconciliation.order import id_order
-from migrator.reconciliation.trees import batches
+from migrator.reconciliation.merge_matching import MergeCandidate, MergeMatcher, make_finding
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import RowStore
-from migrator.rows.update import BATCH_SIZE, add_findings, write_changes
+from migrator.rows.update import BATCH_SIZE, add_findings, batched, write_changes
 from migrator.state import journal
 from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import ARCHIVE_KINDS, format_target_id
 from migrator.translation.outcomes import Finding
-
-Rank = tuple[int, Any, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class MergeCandidate:
-    """An archived document that matches a row. Of several candidates, the one with the smallest `rank` is used."""
-
-    rank: Rank
-    ctid: str
-    source_id: bytes
-    ambiguous: bool
-
-
-@dataclass(slots=True)
-class Matches:
-    """The used document of each row (by plain ID), the number of documents, and the findings."""
-
-    used: dict[bytes, MergeCandidate] = field(default_factory=dict)
-    documents: int = 0
-    findings: list[Finding] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +61,10 @@ class MergeApplier:
         ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
         with self.rows.connection.transaction():
             record_transaction(self.rows.connection, self.rows.namespace)
-            matches = self._match()
+            matches = MergeMatcher(self.rows, self.merge).match()
             add_findings(self.rows.connection, self.rows.namespace, matches.findings)
             done = 0
-            for batch in batches(matches.used.items(), BATCH_SIZE):
+            for batch in batched(matches.used.items(), BATCH_SIZE):
                 self._use(dict(batch))
                 done += len(batch)
                 emit(StepAdvanced(step=self.step, done=done, total=len(matches.used)))
@@ -108,73 +85,6 @@ class MergeApplier:
             ):
                 self.rows.connection.execute(template)
 
-    # --- matching --------------------------------------------------------------------------------------
-
-    def _match(self) -> Matches:
-        """Find the row of every archived document."""
-        matches = Matches()
-        query = self.rows.namespace.sql("SELECT ctid::text, source_id, document FROM {archive} WHERE collection = %s")
-        with self.rows.connection.cursor("merge") as cursor:
-            cursor.itersize = BATCH_SIZE
-            cursor.execute(query, (self.merge.name,))
-            while rows := cursor.fetchmany(BATCH_SIZE):
-                self._match_batch([(row[0], bytes(row[1]), bytes(row[2])) for row in rows], matches)
-        return matches
-
-    def _match_batch(self, rows: list[tuple[str, bytes, bytes]], matches: Matches) -> None:
-        documents = [decode(raw) for _, _, raw in rows]
-        answers = [self._find_rows(by, documents) for by in self.merge.by]
-        matches.documents += len(rows)
-        for (ctid, source_id, raw), document in zip(rows, documents, strict=True):
-            found = self._select_rows(document, answers)
-            if not found:
-                matches.findings.append(self._finding(self.merge.codes.unmatched, source_id))
-                continue
-            rank = (self.merge.age_key(document), id_order(source_id), sha256(raw).digest())
-            self._contend(matches, min(found), MergeCandidate(rank, ctid, source_id, len(found) > 1))
-
-    def _contend(self, matches: Matches, row_id: bytes, candidate: MergeCandidate) -> None:
-        """Use a document for a row, unless one with a smaller rank is used already."""
-        other = matches.used.get(row_id)
-        if other is not None:
-            candidate, loser = sorted((candidate, other), key=lambda each: each.rank)
-            matches.findings.append(self._finding(self.merge.codes.superseded, loser.source_id))
-        matches.used[row_id] = candidate
-
-    def _finding(self, code: str, source_id: bytes, detail: str = "") -> Finding:
-        return Finding(collection=self.merge.name, code=code, source_id=source_id, detail=detail)
-
-    def _select_rows(self, document: Document, answers: list[dict[Any, list[bytes]]]) -> list[bytes]:
-        """Return the rows that match a document, by the first rule and the first field that match any row."""
-        for by, answer in zip(self.merge.by, answers, strict=True):
-            for key in by.keys(document):
-                if key in answer:
-                    return answer[key]
-        return []
-
-    def _find_rows(self, by: ByKey | ByValue, documents: list[Document]) -> dict[Any, list[bytes]]:
-        """Return the loaded rows that match documents by one rule: key → plain IDs."""
-        keys = list({key for document in documents for key in by.keys(document)})
-        column: sql.Composable = sql.SQL("t.{}").format(sql.Identifier(self.into.key.column))
-        values: list[Any] = keys
-        if isinstance(by, ByKey):
-            column, values = sql.SQL("{}::text").format(column), [format_target_id(key) for key in keys]
-        else:
-            column = sql.SQL("t.{}").format(sql.Identifier(by.column))
-            column = column if by.name is None else sql.SQL("{} ->> {}").format(column, sql.Literal(by.name))
-        query = self.rows.namespace.sql(
-            "SELECT {column}, t.{key} FROM {table} t JOIN {ledger} l ON l.collection = {name}"
-            " AND l.outcome = 'loaded' AND l.target_id = t.{key}::text WHERE {column} = ANY(%s)",
-            column=column,
-            key=sql.Identifier(self.into.key.column),
-            table=self.rows.table(self.into),
-            name=sql.Literal(self.into.name),
-        )
-        found: dict[Any, list[bytes]] = defaultdict(list)
-        for text, row_id in self.rows.connection.execute(query, (values,)):
-            found[row_id.bytes if isinstance(by, ByKey) else text].append(row_id.bytes)
-        return found
-
     # --- applying --------------------------------------------------------------------------------------------------
 
     def _use(self, used: dict[bytes, MergeCandidate]) -> None:
@@ -189,7 +99,9 @@ class MergeApplier:
             changes[row_id], notes = self._merge_document(decode(raws[candidate.ctid]), row, overwrites)
             previous[row_id] = {name: self._to_bson(name, row[name]) for name in changes[row_id]}
             notes += [(self.merge.codes.ambiguous, "")] if candidate.ambiguous else []
-            findings += [self._finding(code, candidate.source_id, detail) for code, detail in dict.fromkeys(notes)]
+            findings += [
+                make_finding(self.merge, code, candidate.source_id, detail) for code, detail in dict.fromkeys(notes)
+            ]
         changed = [each for each in rows if changes[self._id(each)]]
         write_changes(self.rows, self.into, changed, changes)
         add_findings(self.rows.connection, self.rows.namespace, findings)

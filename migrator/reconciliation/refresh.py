@@ -16,10 +16,9 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.document_writer import DocumentWriter
-from migrator.reconciliation.trees import batches
 from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import read_loaded
-from migrator.rows.update import add_findings, update_rows
+from migrator.rows.update import add_findings, batched, update_rows
 from migrator.translation.interpreter import rebuild_bson
 from migrator.translation.outcomes import Finding, Loaded
 
@@ -30,7 +29,7 @@ Contested = Mapping[str, set[Any]]  # collection → IDs that may mean another r
 def refresh_references(writer: DocumentWriter, contested: Contested) -> None:
     """Update the rows of one collection that may now refer to another row, or to a row that did not exist before."""
     ids = sorted({*_rows_with_findings(writer), *_rows_referring(writer, contested)})
-    for batch in batches(ids, BATCH_SIZE):
+    for batch in batched(ids, BATCH_SIZE):
         with writer.rows.connection.transaction():
             _refresh_batch(writer, batch)
 

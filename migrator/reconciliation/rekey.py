@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from bson.errors import InvalidBSON
@@ -21,6 +20,7 @@ from migrator.documents.codec import Document, decode_untrusted
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
+from migrator.rows.update import batched
 from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, remove_loaded
 from migrator.translation.outcomes import Loaded
@@ -59,7 +59,7 @@ def rekey_simple(writer: DocumentWriter, rejects: list[Rejected]) -> Iterator[Re
         and candidate.derived_id not in requested
         and candidate.source_id in unique_ids
     )
-    while batch := list(islice(found, BATCH_SIZE)):
+    for batch in batched(found, BATCH_SIZE):
         yield from _rekey_batch(writer, batch)
 
 
@@ -80,8 +80,8 @@ def _read_candidates(writer: DocumentWriter, rejects: list[Rejected]) -> Iterato
     """
     query = writer.rows.namespace.sql("SELECT id, document FROM {rejects} WHERE id = ANY(%s)")
     key = writer.collection.key
-    for start in range(0, len(rejects), BATCH_SIZE):
-        numbers = [number for _, number in rejects[start : start + BATCH_SIZE]]
+    for batch in batched(rejects, BATCH_SIZE):
+        numbers = [number for _, number in batch]
         for number, data in writer.rows.connection.execute(query, (numbers,), binary=True).fetchall():
             raw = bytes(data)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from psycopg import sql
@@ -24,6 +25,13 @@ from migrator.translation.interpreter import rebuild, residue_of
 from migrator.translation.outcomes import Finding
 
 BATCH_SIZE = 1000  # rows
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield lists of at most `size` items."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def update_rows(rows: RowStore, collection: Collection, changes: Mapping[Any, Row], code: str | None) -> None:

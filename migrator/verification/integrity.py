@@ -13,7 +13,7 @@ from migrator import ids
 from migrator.documents.codec import decode, format_id
 from migrator.mapping.collection import Collection, Tree
 from migrator.postgres.copy_format import kind_of_column
-from migrator.reconciliation.trees import find_cycle_heads
+from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.state import own_transactions
 from migrator.verification.model import (
     EXAMPLES,
