@@ -10,7 +10,7 @@ import pytest
 from tests.driving import call, digest_database, hurried
 from tests.scenarios import read_scenario, scenario_names, write_config, write_dump
 
-QUICK = ("texts-too-long-to-search", "nesting-too-deep", "claims-chain", "target-filled", "rings-inferred")
+QUICK = ("texts-too-long-to-search", "nesting-too-deep", "conflicts-chain", "target-filled", "cycles-inferred")
 
 
 @pytest.mark.parametrize(
