@@ -1,5 +1,5 @@
--- What catalog.py asks pg_catalog: a name, then a query. All take %(schema)s, the schema as an identifier, quoted if need be.
--- Definitions come pretty-printed, because only so does PostgreSQL leave out a schema that the search_path finds.
+-- The queries of postgres/catalog.py to pg_catalog. Parameter %(schema)s: the schema as a quoted identifier.
+-- Definitions are pretty-printed: only then does PostgreSQL omit a schema that is in the search_path.
 
 -- name: tables
 SELECT c.relname AS name,
@@ -54,7 +54,7 @@ SELECT c.relname AS "table",
   JOIN pg_class n ON n.oid = i.indexrelid
   JOIN pg_class c ON c.oid = i.indrelid
  WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'm')
-   -- A foreign key names in conindid the index it checks against, and does not own it.
+   -- In conindid, a foreign key has the index of the referenced table, which it does not own.
    AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
  ORDER BY n.relname;
 

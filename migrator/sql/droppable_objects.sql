@@ -1,6 +1,6 @@
--- What prepare may put aside: foreign keys and plain indexes of a table in schema public, each with the statements that
--- make it again, exactly. An object that carries something its definition does not say (a disabled trigger, a tablespace,
--- statistics, CLUSTER …) is not among them: left where it is it slows the load, and nothing is lost.
+-- The objects that `prepare` may defer: foreign keys and non-unique indexes of a table in schema public, each with the
+-- statements that recreate it exactly. Objects with a property that their definition does not contain (a disabled
+-- trigger, a tablespace, statistics, CLUSTER …) are not included: they stay, which slows the load.
 
 -- name: foreign_keys
 SELECT 'foreign_key' AS kind, c.relname AS "table", k.conname AS name,

@@ -1,9 +1,9 @@
--- Every vector that was ever paid for: filled in the transaction that gives it to its rows, so that no text is sent twice.
--- By itself, because only a target with pgvector can have it. Names in braces are put in by journal.Place.
+-- Every embedding that a provider has computed, inserted in the transaction that writes it to its rows, so that no text
+-- is sent twice. In a file of its own, because it needs pgvector. `Namespace.sql` replaces the names in braces.
 CREATE TABLE IF NOT EXISTS {embeddings} (
   model text NOT NULL,
-  dimensions integer NOT NULL,                -- as the model gives them; vector is as long as the column it is for
-  sha256 bytea NOT NULL,                      -- of the text in UTF-8
+  dimensions integer NOT NULL,                -- of the model; `vector` has the dimensions of its column
+  sha256 bytea NOT NULL,                      -- of the text, in UTF-8
   vector vector NOT NULL,
   PRIMARY KEY (model, dimensions, sha256)
 )

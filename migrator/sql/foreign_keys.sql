@@ -1,11 +1,11 @@
 -- name: foreign_keys
--- Every foreign key of the database. `sets_null`: the referring row stays when what it refers to goes.
+-- Every foreign key of the database. `sets_null`: ON DELETE SET NULL or SET DEFAULT.
 SELECT cn.nspname AS child_schema, c.relname AS child_table,
-       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (number, place)
-               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS child_columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (number, ordinal)
+               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.ordinal) AS child_columns,
        pn.nspname AS parent_schema, p.relname AS parent_table,
-       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u (number, place)
-               JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u (number, ordinal)
+               JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.ordinal) AS parent_columns,
        k.confdeltype IN ('n', 'd') AS sets_null
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
@@ -18,7 +18,7 @@ SELECT cn.nspname AS child_schema, c.relname AS child_table,
 -- name: primary_key
 SELECT a.attname::text
   FROM pg_index i
- CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS u (number, place)
+ CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS u (number, ordinal)
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number
  WHERE i.indisprimary AND i.indrelid = %(relation)s::regclass
- ORDER BY u.place;
+ ORDER BY u.ordinal;

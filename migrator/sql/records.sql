@@ -1,5 +1,5 @@
--- What the tool keeps for itself (contract.md: schema migrator). Names in braces are put in by journal.Place.
--- No unique key on the ledger: a dump may hold one _id twice, and both copies are documents to account for.
+-- The records of a migration, in schema `migrator`. `Namespace.sql` replaces the names in braces.
+-- The ledger has no unique key: a dump can contain an _id twice, and both documents are accounted for.
 
 CREATE TABLE IF NOT EXISTS {runs} (
   run integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -7,26 +7,26 @@ CREATE TABLE IF NOT EXISTS {runs} (
   started timestamptz NOT NULL DEFAULT clock_timestamp(),
   finished timestamptz,
   version text NOT NULL,
-  source text NOT NULL,                       -- a label, never a secret
-  database text NOT NULL,                     -- the source's
-  fingerprints jsonb NOT NULL,                -- source, config, mapping: a resume that differs is refused
-  attempt integer NOT NULL DEFAULT 1          -- workers of an earlier attempt that still live may not commit
+  source text NOT NULL,                       -- label, without secrets
+  database text NOT NULL,                     -- of the source
+  fingerprints jsonb NOT NULL,                -- source, configuration, mappings: must be the same to resume
+  attempt integer NOT NULL DEFAULT 1          -- fencing token: workers of earlier attempts cannot commit
 );
 
 CREATE TABLE IF NOT EXISTS {steps} (
   step text PRIMARY KEY,
   run integer NOT NULL,
-  began timestamptz NOT NULL DEFAULT now(),   -- of the transaction, where the step says nothing else
+  began timestamptz NOT NULL DEFAULT now(),   -- start of its transaction, or of the step if it has several
   finished timestamptz NOT NULL DEFAULT clock_timestamp(),
   detail jsonb
 );
 
-CREATE TABLE IF NOT EXISTS {partitions} (          -- pieces of collections that are read each by itself
+CREATE TABLE IF NOT EXISTS {partitions} (     -- ranges of collections that are read independently
   collection text NOT NULL,
   part integer NOT NULL,
   start text NOT NULL,
   stop text NOT NULL,
-  streamed boolean NOT NULL,                  -- read only as a stream: one part
+  streamed boolean NOT NULL,                  -- the collection can be read from start to end only
   PRIMARY KEY (collection, part)
 );
 
@@ -39,29 +39,29 @@ CREATE TABLE IF NOT EXISTS {batches} (
   bytes bigint NOT NULL,
   last boolean NOT NULL,
   run integer NOT NULL,
-  began timestamptz NOT NULL DEFAULT now(),   -- of the transaction: translating is within
+  began timestamptz NOT NULL DEFAULT now(),   -- start of its transaction, includes the translation
   committed timestamptz NOT NULL DEFAULT clock_timestamp(),
-  worker integer NOT NULL DEFAULT pg_backend_pid(),
+  worker integer NOT NULL DEFAULT pg_backend_pid(),  -- backend PID
   PRIMARY KEY (collection, part, first_position)
 );
 
-CREATE UNLOGGED TABLE IF NOT EXISTS {heartbeats} (  -- who does what right now, for `status` and for holding back
+CREATE UNLOGGED TABLE IF NOT EXISTS {heartbeats} (  -- current activity, for `status` and throttling
   name text PRIMARY KEY,
   kind text NOT NULL,                         -- step | worker | throttle | rate_limit
   done bigint,
   total bigint,
   unit text,
-  waiting text,                               -- what for; NULL while working
-  since timestamptz NOT NULL DEFAULT clock_timestamp(),
-  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  waiting text,                               -- the reason for waiting; NULL while working
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),  -- start of the step or wait
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- last heartbeat
   ended timestamptz
 );
 
-CREATE TABLE IF NOT EXISTS {own_transactions} (         -- our transactions: with a row's xmin they tell who wrote it last
+CREATE TABLE IF NOT EXISTS {own_transactions} (  -- of this migration; compared with the xmin of a row
   xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id()
 );
 
-CREATE TABLE IF NOT EXISTS {foreign_edits} (        -- migrated rows that others had changed when we went on
+CREATE TABLE IF NOT EXISTS {foreign_edits} (  -- migrated rows that other clients had changed before a run resumed
   table_name text NOT NULL,
   id text NOT NULL,
   PRIMARY KEY (table_name, id)
@@ -69,18 +69,18 @@ CREATE TABLE IF NOT EXISTS {foreign_edits} (        -- migrated rows that others
 
 CREATE TABLE IF NOT EXISTS {metadata} (
   collection text PRIMARY KEY,
-  metadata bytea,                             -- mongodump's <collection>.metadata.json, as it was
-  documents bigint,                           -- how many, and bytes of BSON, as far as the source can tell beforehand
-  bytes bigint,
-  origin text                                 -- where it comes from, if not from the database: a label, never a secret
+  metadata bytea,                             -- <collection>.metadata.json of mongodump, unchanged
+  documents bigint,                           -- number, as the source estimates it before the run
+  bytes bigint,                               -- of BSON, as the source estimates it before the run
+  origin text                                 -- label of the source, if it is not the MongoDB database
 );
 
 CREATE TABLE IF NOT EXISTS {ledger} (
   collection text NOT NULL,
   source_id bytea NOT NULL,
-  target_id text,
-  outcome text NOT NULL,
-  residue bytea
+  target_id text,                             -- of its row
+  outcome text NOT NULL,                      -- loaded | rejected | archived
+  residue bytea                               -- BSON: the part of the document that its row cannot reproduce
 );
 
 CREATE TABLE IF NOT EXISTS {rejects} (
@@ -106,15 +106,15 @@ CREATE TABLE IF NOT EXISTS {findings} (
   detail text NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS {aliases} (        -- ids that lead to another row than the one of that id
+CREATE TABLE IF NOT EXISTS {aliases} (        -- IDs of documents that became a row with another ID
   collection text NOT NULL,
   claimed text NOT NULL,
   target text NOT NULL,
-  owner text                                  -- for whose references it holds; NULL: for all
+  owner text                                  -- the owner whose references use the alias; NULL: all owners
 );
 CREATE INDEX IF NOT EXISTS {aliases_idx} ON {aliases} (collection, claimed);
 
-CREATE TABLE IF NOT EXISTS {links} (          -- arrays that name rows of another collection, by target ids
+CREATE TABLE IF NOT EXISTS {links} (          -- array elements that refer to rows of another collection, by target ID
   collection text NOT NULL,
   lister text NOT NULL,
   listed text NOT NULL,
@@ -122,8 +122,8 @@ CREATE TABLE IF NOT EXISTS {links} (          -- arrays that name rows of anothe
 );
 CREATE INDEX IF NOT EXISTS {links_idx} ON {links} (collection, listed);
 
-CREATE TABLE IF NOT EXISTS {member_lists} (        -- while loading: which _ids of a collection belong to which row, by batch
+CREATE TABLE IF NOT EXISTS {member_lists} (   -- during a load: the _ids of a collection that belong to a row, per batch
   collection text NOT NULL,
   lister text NOT NULL,
-  ids bytea NOT NULL                          -- ObjectIds, 12 bytes each
+  ids bytea NOT NULL                          -- ObjectIds of 12 bytes each
 );
