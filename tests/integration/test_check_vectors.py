@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from migrator.verification.check_codes import CHECKS
 from tests.chunks import DEMO, configure
 from tests.driving import call, hurried
 from tests.embedding_server import Running, serving
@@ -59,6 +60,8 @@ def test_everything_holds(migrated: Path, service: Running) -> None:
     paid = service.stats()["paid"]
     told = call("verify", "-c", migrated, "--json", "--level", "roundtrip")
     assert told.code == 0, [check for check in told.json["checks"] if not check["ok"]]
+    codes = {check["check"] for check in told.json["checks"]}
+    assert (codes - CHECKS.keys(), CHECKS.keys() - codes) == (set(), {"vectors: again"})  # all codes are documented
     isolation = next(check for check in told.json["checks"] if check["check"] == "vectors: tenant")
     assert isolation["actual"] == "no rows of other tenants"
     assert service.stats()["paid"] == paid
