@@ -37,7 +37,7 @@ RECORDS = {
     "rejects": "collection, source_id, reason, detail",
     "archive": "collection, source_id, document",
     "findings": "collection, code, severity, source_id, detail",
-    "aliases": "collection, claimed, target, owner",
+    "aliases": "collection, original_id, target, owner",
     "links": "collection, lister, listed, position",
 }
 

@@ -188,7 +188,7 @@ class ConflictResolver:
         return self.writer.owner_of(incoming.document, incoming.row) not in owners
 
     def _rekeyed_owners(self, row: Row) -> set[str]:
-        query = self._namespace.sql("SELECT owner FROM {aliases} WHERE collection = %s AND claimed = %s")
+        query = self._namespace.sql("SELECT owner FROM {aliases} WHERE collection = %s AND original_id = %s")
         values = (self.collection.name, format_target_id(row[self.collection.key.column]))
         return {found[0] for found in self._connection.execute(query, values)}
 

@@ -86,7 +86,7 @@ class DocumentWriter:
         from documents of this owner.
         """
         query = self.rows.namespace.sql(
-            "INSERT INTO {aliases} (collection, claimed, target, owner) VALUES (%s, %s, %s, %s)"
+            "INSERT INTO {aliases} (collection, original_id, target, owner) VALUES (%s, %s, %s, %s)"
         )
         values = [
             (self.collection.name, format_target_id(original), format_target_id(target), owner)

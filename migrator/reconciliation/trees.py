@@ -85,8 +85,8 @@ class Trees:
         found = self._query(
             "SELECT m.id, a.target::uuid, k.id IS NOT NULL, a.owner FROM {aliases} a"
             " JOIN {table} n ON n.id = a.target::uuid"
-            " JOIN {table} m ON m.{parent} = a.claimed::uuid AND m.{within} = n.{within} AND m.id <> n.id"
-            " LEFT JOIN {table} k ON k.id = a.claimed::uuid AND k.{within} = m.{within}"
+            " JOIN {table} m ON m.{parent} = a.original_id::uuid AND m.{within} = n.{within} AND m.id <> n.id"
+            " LEFT JOIN {table} k ON k.id = a.original_id::uuid AND k.{within} = m.{within}"
             " WHERE a.collection = %(collection)s AND m.tenant_id = %(tenant)s ORDER BY m.id",
         )
         changes = {m.bytes: {self.tree.parent: t.bytes} for m, t, shared, o in found if not shared or self._owned(m, o)}

@@ -89,10 +89,10 @@ class RowLookup:
     def _query_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._rows.mappings[lookup.collection].table
         cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
-        query = self._select(lookup, sql.SQL("a.claimed::{}").format(cast), owner=sql.SQL("a.owner"))
+        query = self._select(lookup, sql.SQL("a.original_id::{}").format(cast), owner=sql.SQL("a.owner"))
         query += self._rows.namespace.sql(
             " FROM {aliases} a JOIN {table} t ON t.id = a.target::{cast}"
-            " WHERE a.collection = %s AND a.claimed = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
+            " WHERE a.collection = %s AND a.original_id = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
             table=self._rows.namespace.table(table.name),
             cast=cast,
         )

@@ -108,11 +108,11 @@ CREATE TABLE IF NOT EXISTS {findings} (
 
 CREATE TABLE IF NOT EXISTS {aliases} (        -- IDs of documents that became a row with another ID
   collection text NOT NULL,
-  claimed text NOT NULL,
+  original_id text NOT NULL,
   target text NOT NULL,
   owner text                                  -- the owner whose references use the alias; NULL: all owners
 );
-CREATE INDEX IF NOT EXISTS {aliases_idx} ON {aliases} (collection, claimed);
+CREATE INDEX IF NOT EXISTS {aliases_idx} ON {aliases} (collection, original_id);
 
 CREATE TABLE IF NOT EXISTS {links} (          -- array elements that refer to rows of another collection, by target ID
   collection text NOT NULL,

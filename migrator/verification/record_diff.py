@@ -59,7 +59,7 @@ RELATIONS = (
     RecordRelation(name="rejects", key=BY_DOCUMENT, columns=("reason", "detail", "document"), bson=DOCUMENT),
     RecordRelation(name="archive", key=BY_DOCUMENT, columns=("document",), bson=DOCUMENT),
     RecordRelation(name="findings", key=BY_DOCUMENT, columns=("code", "severity", "detail")),
-    RecordRelation(name="aliases", key=("collection", "claimed"), columns=("target", "owner")),
+    RecordRelation(name="aliases", key=("collection", "original_id"), columns=("target", "owner")),
     RecordRelation(name="links", key=("collection", "lister"), columns=("listed", "position")),
     RecordRelation(name="metadata", key=("collection",), columns=("metadata",)),
 )

@@ -195,9 +195,9 @@ def finding_code(context: MutationContext) -> Expectation:
 
 @mutation("aliases: alias deleted")
 def alias_lost(context: MutationContext) -> Expectation:
-    place, collection, claimed = context.pick_row("migrator.aliases", "ctid::text, collection, claimed")
+    place, collection, original_id = context.pick_row("migrator.aliases", "ctid::text, collection, original_id")
     context.change_row("DELETE FROM migrator.aliases WHERE ctid = %s::tid", place)
-    return Expectation(checks=("aliases",), row=f"{collection} {claimed}")
+    return Expectation(checks=("aliases",), row=f"{collection} {original_id}")
 
 
 @mutation("links: position changed")
