@@ -1,1 +1,1 @@
-"""BSON documents as values: decoding, equality, raw bytes, residues, JSON for jsonb. No mapping and no SQL here."""
+"""BSON documents: decoding, equality, raw bytes, residues, JSON for jsonb, fingerprints. No mapping or SQL."""

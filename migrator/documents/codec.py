@@ -1,4 +1,4 @@
-"""Equality of BSON values that misses nothing: types, the sign of zero, order inside values. And what differs."""
+"""Decodes and encodes BSON without loss, and compares BSON values exactly: types, sign of zero, order of fields."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from bson.errors import BSONError, InvalidBSON, InvalidDocument
 
 from migrator.documents.raw_bson import find_decoding_risk
 
-# Dates as DatetimeMS: every 64-bit value is representable, and equality is exact. UUID subtypes stay Binary.
+# Dates become DatetimeMS: it represents every 64-bit value, and its equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 Document = dict[str, Any]
-_SIMPLE = frozenset({str, bool, int, type(None), bson.ObjectId})
+_COMPARABLE = frozenset({str, bool, int, type(None), bson.ObjectId})  # types whose == is exact
 
 
 def decode(data: bytes) -> Document:
-    """One BSON document as a dict that encodes back to the same values. Raises bson.errors.InvalidBSON."""
+    """Return a BSON document as a dict that encodes to the same values. Raises: bson.errors.InvalidBSON."""
     return bson.decode(data, CODEC_OPTIONS)
 
 
 def decode_untrusted(data: bytes) -> Document:
-    """The same for a document of whoever's making: one that is too deep or too large is not decoded, either."""
+    """Return a document of unknown origin. Raises: InvalidBSON, also if it is nested too deeply or too large."""
     if reason := find_decoding_risk(data):
         raise InvalidBSON(reason)
     return decode(data)
 
 
 def decode_each(data: bytes, raws: Sequence[bytes]) -> list[Document | None]:
-    """The same for the documents `raws`, which `data` is made of: faster than one by one. None for what is refused."""
+    """Return the decoded documents `raws`; None for those that cannot be decoded.
+
+    `data` are the same documents without a gap: decoding them together is faster.
+    """
     if not any(map(find_decoding_risk, raws)):
-        with suppress(InvalidBSON):
+        with suppress(InvalidBSON):  # they are decoded one by one, to find the invalid ones
             return list(bson.decode_all(data, CODEC_OPTIONS))
     return [_decode_or_none(raw) for raw in raws]
 
@@ -47,7 +50,7 @@ def _decode_or_none(raw: bytes) -> Document | None:
 
 
 def format_id(source_id: bytes) -> str:
-    """The `_id` in a ledger's `{"_id": …}`, for people; its bytes where it cannot be decoded."""
+    """Return the `_id` in a ledger's `{"_id": …}` as text; its bytes in hexadecimal if it cannot be decoded."""
     try:
         return str(decode_untrusted(source_id).get("_id"))
     except InvalidBSON:
@@ -55,14 +58,15 @@ def format_id(source_id: bytes) -> str:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
+    """Return a document as BSON."""
     return bson.encode(document, codec_options=CODEC_OPTIONS)
 
 
 def is_faithful(document: Document, raw: bytes) -> bool:
-    """Whether a decoded document encodes to the very bytes it came from.
+    """Return whether a decoded document encodes to the bytes it came from.
 
-    It does not where BSON has something that Python's driver does not tell: a name twice in one document, deprecated
-    types (undefined, symbol, DBPointer), a DBRef in an unusual order, unknown flags of a regular expression.
+    It does not if the driver loses something: a duplicate name in a document, deprecated types (undefined, symbol,
+    DBPointer), a DBRef with its fields in an unusual order, unknown flags of a regular expression.
     """
     try:
         return encode(document) == raw
@@ -71,11 +75,11 @@ def is_faithful(document: Document, raw: bytes) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same BSON: 1 is not 1.0, Int64(1) is not 1, -0.0 is not 0.0, NaN is NaN."""
+    """Return whether two values are the same BSON: 1 is not 1.0, Int64(1) is not 1, -0.0 is not 0.0, NaN is NaN."""
     kind = type(one)
     if kind is not type(other):
         return False
-    if kind in _SIMPLE:
+    if kind in _COMPARABLE:
         return bool(one == other)
     if kind is list:
         return len(one) == len(other) and all(map(same, one, other))
@@ -84,4 +88,4 @@ def same(one: Any, other: Any) -> bool:
     try:
         return encode({"": one}) == encode({"": other})
     except (InvalidDocument, OverflowError):
-        return False  # numbers of jsonb that BSON has no type for: one of the two came out of a document
+        return False  # a number of jsonb that BSON has no type for; one of the two values came from a document

@@ -1,7 +1,7 @@
-"""BSON values as JSON that jsonb accepts, and jsonb values as they come back.
+"""Converts BSON values to JSON that jsonb accepts, and reads jsonb values.
 
-jsonb has a normal form: keys ordered by length then bytes, numbers without exponent, no minus on zero. What goes into a
-column is therefore computed in that form, so that the way back can be judged before the row is written.
+jsonb has a normal form: keys are ordered by length, then bytes; numbers have no exponent; zero has no sign. Values are
+computed in this form before they are written, so that it is known in advance what the row will restore.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bson.datetime_ms import DatetimeMS
 
 Note = Callable[[str, str], None]
 
-# jsonb keeps numbers as numeric: at most 131072 digits before the point and 16383 after it.
-_MOST_DIGITS, _MOST_SCALE = 131072, 16383
+# jsonb stores numbers as numeric: at most 131072 digits before the decimal point and 16383 after it.
+_MAX_DIGITS, _MAX_SCALE = 131072, 16383
 
 
 def clean(value: Any, note: Note, path: str) -> Any:
-    """A BSON value as JSON: str, int, float, Decimal, bool, None, list, dict; findings for what had to change."""
+    """Return a BSON value as JSON (str, int, float, Decimal, bool, None, list, dict); record changes as findings."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str) and not isinstance(value, Code):
@@ -42,7 +42,7 @@ def clean(value: Any, note: Note, path: str) -> Any:
 
 
 def remove_nul(text: str, note: Note, path: str) -> str:
-    """PostgreSQL's text and jsonb cannot hold U+0000."""
+    """Return a text without U+0000, which text and jsonb of PostgreSQL cannot hold."""
     if "\0" not in text:
         return text
     note("nul_removed", path)
@@ -51,19 +51,19 @@ def remove_nul(text: str, note: Note, path: str) -> str:
 
 def _clean_number(value: float | Decimal128, note: Note, path: str) -> Any:
     number = value if isinstance(value, float) else value.to_decimal()
-    # Not math.isfinite() for both: it makes doubles of Decimals, and 1E+400 is none.
+    # math.isfinite() does not do for Decimals: it converts them to double, which cannot hold 1E+400.
     if not (math.isfinite(number) if isinstance(number, float) else number.is_finite()):
         note("non_finite", path)
         return None
     if isinstance(number, Decimal) and not _fits_numeric(number):
-        note("non_finite", f"{path}: beyond PostgreSQL's numeric")
+        note("non_finite", f"{path}: out of range of numeric")
         return None
     return number
 
 
 def _fits_numeric(number: Decimal) -> bool:
     exponent = number.as_tuple().exponent
-    return isinstance(exponent, int) and number.adjusted() < _MOST_DIGITS and -exponent <= _MOST_SCALE
+    return isinstance(exponent, int) and number.adjusted() < _MAX_DIGITS and -exponent <= _MAX_SCALE
 
 
 def _clean_other(value: Any, note: Note, path: str) -> Any:
@@ -71,13 +71,13 @@ def _clean_other(value: Any, note: Note, path: str) -> Any:
         text = iso_text(int(value))
         if text is not None:
             return text
-    # Binary, regex, code, Timestamp, DBRef …: extended JSON says all of it.
+    # Binary, regex, code, Timestamp, DBRef …: extended JSON represents them completely.
     canonical = json_util.dumps({"": value}, json_options=json_util.CANONICAL_JSON_OPTIONS)
     return clean(json.loads(canonical)[""], note, path)
 
 
 def iso_text(milliseconds: int) -> str | None:
-    """Milliseconds since 1970 as JavaScript's toISOString() gives them; None outside the years 1 to 9999."""
+    """Return milliseconds since 1970 as text, like toISOString() of JavaScript; None outside the years 1 to 9999."""
     try:
         moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=milliseconds)
     except OverflowError:
@@ -86,7 +86,7 @@ def iso_text(milliseconds: int) -> str | None:
 
 
 def to_text(value: Any) -> str:
-    """A cleaned value as JSON text; numbers exactly, in the form that jsonb keeps."""
+    """Return a cleaned value as JSON text. Numbers are exact, in the normal form of jsonb."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{_quote(k)}:{to_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def _plain_number(value: float | Decimal) -> str:
 
 
 def normalize(value: Any) -> Any:
-    """A cleaned value as it will come back from jsonb: see `from_text`."""
+    """Return a cleaned value as `from_text` will read it from jsonb."""
     if isinstance(value, dict):
         return {key: normalize(value[key]) for key in sorted(value, key=_key_order)}
     if isinstance(value, list):
@@ -128,18 +128,19 @@ def _number_from_text(text: str) -> int | float | Decimal:
 
 def _fraction_from_text(text: str) -> float | Decimal:
     number = float(text)
-    spelled = repr(number)
-    # A Decimal128 has 34 digits; and a double from 1e16 on would be written without its point.
-    return number if "e+" not in spelled and Decimal(spelled) == Decimal(text) else Decimal(text)
+    shortest = repr(number)
+    # A Decimal128 has 34 digits, more than a double. A double from 1e16 on would be written without a decimal point.
+    return number if "e+" not in shortest and Decimal(shortest) == Decimal(text) else Decimal(text)
 
 
 def _integer_from_text(text: str) -> int | Decimal:
-    # Python refuses to read integers of more than 4300 digits; Decimal128 goes up to 6145.
+    # Python refuses to read integers of more than 4300 digits. A Decimal128 can have 6145.
     return int(text) if len(text) < 4000 else Decimal(text)
 
 
 def from_text(text: str | bytes) -> Any:
-    """jsonb's text as Python values: a number with a point is a float, one without an int.
+    """Return the text of a jsonb value as Python values. A number with a decimal point is a float, else an int.
 
-    Where a float is not the exact number, it is a Decimal."""
+    A number that a float cannot represent exactly is a Decimal.
+    """
     return json.loads(text, parse_int=_integer_from_text, parse_float=_fraction_from_text)

@@ -1,6 +1,6 @@
-"""What can be told of a document by its raw BSON, undecoded: its `_id`, how deep it is nested.
+"""Reads raw BSON without decoding it: the documents of a batch, the `_id` of a document, its depth of nesting.
 
-For what is archived or cannot be decoded, and for what must not be decoded at all.
+This is for documents that are archived, that cannot be decoded, or that would be dangerous to decode.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from collections.abc import Iterator
 
 _int32 = struct.Struct("<i").unpack_from
 
-# Bytes of a value by element type, where fixed.
+# Size of values by BSON type, for types of fixed size.
 _FIXED = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0xFF: 0, 0x7F: 0}
-_PREFIXED = {0x02: 4, 0x0D: 4, 0x0E: 4, 0x05: 5, 0x0C: 16}  # bytes beside the announced ones
-_PLAIN = {0x01, 0x02, 0x08, 0x0A, 0x10, 0x12}  # double, string, boolean, null, int, long
-_WHOLE = {0x03, 0x04, 0x0F}  # the length counts itself
+_PREFIXED = {0x02: 4, 0x0D: 4, 0x0E: 4, 0x05: 5, 0x0C: 16}  # bytes in addition to the stored length
+_SCALARS = {0x01, 0x02, 0x08, 0x0A, 0x10, 0x12}  # double, string, boolean, null, int, long
+_SELF_SIZED = {0x03, 0x04, 0x0F}  # the stored length includes its own bytes
 
-# MongoDB stores 100 levels and passes on 200. Python's own limit depends on who calls: what one function decodes,
-# another could not. Deeper documents are therefore decoded by nobody, and kept whole.
+# MongoDB stores 100 levels and transfers 200. The limit of Python depends on the depth of the call stack, so the same
+# document may be decoded in one function but not in another. Deeper documents are therefore never decoded.
 MAX_DEPTH = 200
-_SHORTEST = 5  # bytes of a document
-_LEVEL = 7  # bytes that a level takes at least: type, empty name, length, end
-# It stores 16 MiB and passes on 16 KiB more; decoded, the worst of that size takes 0.6 GB here. A dump may hold larger
-# ones that no MongoDB has written.
+_MIN_BYTES = 5  # bytes of a document
+_LEVEL_BYTES = 7  # the least that one level takes: type, empty name, length, end
+# MongoDB stores 16 MiB and transfers 16 KiB more. The largest decoded size measured for this limit is 0.6 GB. A dump
+# may contain larger documents, which MongoDB has not written.
 MAX_BYTES = (16 << 20) + (64 << 10)
 
 
 def document_at(data: bytes, position: int) -> bytes:
-    """The document of a batch that begins at a position. Raises ValueError where its length does not fit."""
+    """Return the document of a batch that starts at a position. Raises: ValueError if its length does not fit."""
     return data[position : _end_at(data, position)]
 
 
 def document_offsets(data: bytes) -> Iterator[int]:
-    """Where the documents of a batch begin. Raises ValueError as `document_at`."""
+    """Yield the offsets of the documents of a batch. Raises: ValueError if a length does not fit."""
     position = 0
     while position < len(data):
         yield position
@@ -40,19 +40,19 @@ def document_offsets(data: bytes) -> Iterator[int]:
 
 
 def split_documents(data: bytes) -> Iterator[bytes]:
-    """The documents of a batch, one by one."""
+    """Return an iterator over the documents of a batch. Raises: ValueError if a length does not fit."""
     return (document_at(data, start) for start in document_offsets(data))
 
 
 def _end_at(data: bytes, position: int) -> int:
-    length = _int32(data, position)[0] if len(data) - position >= _SHORTEST else 0
-    if not _SHORTEST <= length <= len(data) - position:
-        raise ValueError("a document's length is not that of the batch")
+    length = _int32(data, position)[0] if len(data) - position >= _MIN_BYTES else 0
+    if not _MIN_BYTES <= length <= len(data) - position:
+        raise ValueError("the length of a document does not fit the batch")
     return int(position + length)
 
 
 def source_id(document: bytes) -> bytes:
-    """BSON `{"_id": …}` cut out of a raw document; an empty document where there is no `_id` that can be found."""
+    """Return BSON `{"_id": …}` of a raw document; an empty document if no `_id` can be found."""
     position = 4
     while position < len(document) - 1:
         name_end = document.find(b"\0", position + 1)
@@ -66,29 +66,30 @@ def source_id(document: bytes) -> bytes:
 
 
 def find_decoding_risk(document: bytes) -> str:
-    """What would make a document dangerous to decode; '' for nothing."""
+    """Return why a document is dangerous to decode; '' if it is not."""
     if len(document) > MAX_BYTES:
-        return f"larger than the {MAX_BYTES:,} bytes that MongoDB passes on"
+        return f"larger than {MAX_BYTES:,} bytes, the limit of MongoDB"
     return f"nested deeper than {MAX_DEPTH} levels" if is_too_deep(document) else ""
 
 
 def is_too_deep(document: bytes) -> bool:
-    """Whether documents and arrays in it are nested deeper than `MAX_DEPTH`; so far as it is BSON at all.
+    """Return whether documents and arrays are nested deeper than `MAX_DEPTH`. Invalid BSON is read up to the error.
 
-    Asked of every document: one that is short, or has not so many bytes of the two types, as nearly all, costs little.
+    It is called for every document. Nearly all are short, or have few bytes with the values of the two types: for
+    these it is cheap.
     """
-    if len(document) <= MAX_DEPTH * _LEVEL or document.count(0x03) + document.count(0x04) <= MAX_DEPTH:
+    if len(document) <= MAX_DEPTH * _LEVEL_BYTES or document.count(0x03) + document.count(0x04) <= MAX_DEPTH:
         return False
     ends, position = [len(document) - 1], 4
     while ends:
         if position >= ends[-1]:  # the zero byte at the end
             position = ends.pop() + 1
             continue
-        kind, name_end = document[position], document.find(b"\0", position + 1)
-        end = _value_end(document, kind, name_end + 1)
+        bson_type, name_end = document[position], document.find(b"\0", position + 1)
+        end = _value_end(document, bson_type, name_end + 1)
         if name_end < 0 or end is None or not position < end <= ends[-1]:
             return False
-        if kind in (0x03, 0x04):
+        if bson_type in (0x03, 0x04):
             if len(ends) > MAX_DEPTH:
                 return True
             ends.append(end - 1)
@@ -98,31 +99,31 @@ def is_too_deep(document: bytes) -> bool:
     return False
 
 
-def scalar_fields(document: bytes, most: int) -> bytes | None:
-    """A document of the fields alone that hold a string, a number or the like; None for more than `most` fields.
+def scalar_fields(document: bytes, limit: int) -> bytes | None:
+    """Return a document with only the fields that hold a scalar, such as a string; None for more than `limit` fields.
 
-    For documents of which only such are of interest: whatever else is in them is not decoded.
+    This avoids decoding the other fields.
     """
     position = 4
     parts: list[bytes] = []
-    for _ in range(most + 1):
+    for _ in range(limit + 1):
         if position >= len(document) - 1:
             body = b"".join(parts)
             return struct.pack("<i", len(body) + 5) + body + b"\0"
         name_end = document.find(b"\0", position + 1)
         end = _value_end(document, document[position], name_end + 1)
         if name_end < 0 or end is None or end > len(document) - 1:
-            return document  # damaged: whoever decodes it says how
-        if document[position] in _PLAIN:
+            return document  # damaged: decoding it will raise the error
+        if document[position] in _SCALARS:
             parts.append(document[position:end])
         position = end
     return None
 
 
-def _value_end(document: bytes, kind: int, start: int) -> int | None:
-    if kind in _FIXED:
-        return start + _FIXED[kind]
-    if kind == 0x0B:  # a regular expression: two C strings
+def _value_end(document: bytes, bson_type: int, start: int) -> int | None:
+    if bson_type in _FIXED:
+        return start + _FIXED[bson_type]
+    if bson_type == 0x0B:  # a regular expression: two C strings
         first = document.find(b"\0", start)
         second = document.find(b"\0", first + 1)
         return None if first < 0 or second < 0 else second + 1
@@ -131,6 +132,6 @@ def _value_end(document: bytes, kind: int, start: int) -> int | None:
     length = int(_int32(document, start)[0])
     if length < 0:
         return None
-    if kind in _WHOLE:
+    if bson_type in _SELF_SIZED:
         return start + length
-    return start + length + _PREFIXED[kind] if kind in _PREFIXED else None
+    return start + length + _PREFIXED[bson_type] if bson_type in _PREFIXED else None

@@ -1,8 +1,8 @@
-"""One value to another, both ways: a BSON value ↔ the plain value of a column.
+"""Codecs: convert a BSON value to the plain value of a column, and back.
 
 Plain values: text, enum → str; uuid → 16 bytes; timestamp → microseconds since 1970 as int; integer → int;
-boolean → bool; jsonb → JSON as it comes back from jsonb. `read` returns UNREADABLE (and notes a finding where it says
-more than that) for a value it cannot make sense of; what then happens is the rule's business. Pure, no I/O.
+boolean → bool; jsonb → JSON in its normal form (`documents.jsonb`). `read` returns UNREADABLE for a value that it
+cannot convert, and may record a finding with the reason. The rule decides what happens then. No I/O here.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from migrator.documents.jsonb import Note
 
 
 class Unreadable:
-    """The answer of `read` where there is no obvious reading."""
+    """The result of `read` for a value that it cannot convert."""
 
 
 UNREADABLE: Final = Unreadable()
 
 
 class Codec(Protocol):
-    """`write(read(v))` is v for the values the source is meant to hold; whatever else comes goes to the residue."""
+    """A pair of conversions. `write(read(v))` is v for the usual values of the source; others need a residue."""
 
     def read(self, value: Any, note: Note, path: str) -> Any: ...
 
     def write(self, plain: Any) -> Any: ...
 
 
-# A btree entry may take a third of a page; PostgreSQL says 2704 bytes. Ours is below, for multi-column headers.
+# A btree entry may have a third of a page, which is 2704 bytes. The limit here is lower, for multi-column headers.
 INDEXABLE_BYTES = 2600
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """str ↔ text. Numbers, booleans and code are read as their usual text. `most`: bytes that an index can take."""
+    """str ↔ text. Numbers, booleans and code are converted to their usual text. `most`: the largest size in bytes."""
 
     most: int | None = None
 
@@ -67,7 +67,7 @@ class Text:
 
 def _text_of(value: Any) -> str | None:
     if isinstance(value, str):
-        return str(value)  # bson.Code is a str too, and must not pass for one
+        return str(value)  # bson.Code is a str, too, but must not stay one
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal128 | ObjectId):
@@ -77,7 +77,7 @@ def _text_of(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """Int32 ↔ integer. Whole numbers of other types and texts of them are read so; beyond the range is unreadable."""
+    """Int32 ↔ integer. Whole numbers of other types, and texts of them, are converted if they are in the range."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
         number = number_of(value)
@@ -92,7 +92,7 @@ class Integer:
 
 
 def number_of(value: Any) -> Decimal | None:
-    """The exact number that a BSON number, or a string of one, stands for; None for anything else, NaN and Infinity."""
+    """Return the exact value of a BSON number, or of a text with a number; None for other values, NaN and Infinity."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -117,7 +117,7 @@ _TRUTH = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False
 
 @dataclass(frozen=True, slots=True)
 class Boolean:
-    """bool ↔ boolean. "true", "false", 1 and 0 are read so."""
+    """bool ↔ boolean. "true", "false", 1 and 0 are converted."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
         if isinstance(value, bool):
@@ -132,14 +132,14 @@ class Boolean:
         return plain
 
 
-# What a PostgreSQL timestamp can hold, and the end of the year 9999, in microseconds since 1970.
+# The earliest timestamp of PostgreSQL and the end of the year 9999, in microseconds since 1970.
 EARLIEST = -210_866_803_200_000_000
 LATEST = 253_402_300_799_999_999
 
 
 @dataclass(frozen=True, slots=True)
 class DateTime:
-    """Date ↔ timestamp without zone, UTC. Other spellings of a date are read so (`date_coerced`)."""
+    """Date ↔ timestamp without time zone, in UTC. Texts and numbers with a date are converted (`date_coerced`)."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
         micros = int(value) * 1000 if isinstance(value, DatetimeMS) else _micros_of(value)
@@ -200,7 +200,7 @@ def _parse_javascript(text: str) -> datetime | None:
 
 
 def _micros_of_expanded(text: str) -> int | None:
-    # JavaScript's ±YYYYYY: beyond 9999 only "out of range" matters, so the day within the year need not be exact.
+    # JavaScript's ±YYYYYY. Years beyond 9999 are out of range, so the day within the year need not be exact.
     year = int(text[:7])
     if 1 <= year <= 9999:
         return _micros_of_text(f"{year:04d}{text[7:]}")
@@ -209,7 +209,7 @@ def _micros_of_expanded(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """A text of `values`, compared case-insensitively ↔ an enum label. `spelling` gives the source's spelling back."""
+    """One of the texts `values`, ignoring case ↔ enum label. `spelling` returns the spelling of the source."""
 
     values: tuple[str, ...]
     spelling: Callable[[str], str] = str
@@ -228,7 +228,7 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Any value ↔ jsonb; with a `shape` only documents, or only arrays."""
+    """Any value ↔ jsonb. With a `shape`, only documents or only arrays."""
 
     shape: type[dict[str, Any]] | type[list[Any]] | None = None
 
@@ -243,7 +243,7 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class JsonDateTime:
-    """Date ↔ its ISO text inside jsonb, as JavaScript writes it. Other spellings of a date are read so."""
+    """Date ↔ ISO text inside jsonb, as JavaScript writes it. Texts and numbers with a date are converted."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
         micros = DATETIME.read(value, note, path)
@@ -259,7 +259,7 @@ class JsonDateTime:
 
 @dataclass(frozen=True, slots=True)
 class JsonNumber:
-    """A BSON number ↔ a number inside jsonb. Texts of numbers are read so; NaN and Infinity become null."""
+    """BSON number ↔ number inside jsonb. Texts of numbers are converted. NaN and Infinity become null."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal128 | str):
@@ -278,8 +278,10 @@ class JsonNumber:
 
 @dataclass(frozen=True, slots=True)
 class ObjectIdText:
-    """The UUIDv7 of an ObjectId → that ObjectId, as an ObjectId or (`as_text`) as its 24 hex digits. Only the way back:
-    the way there is a reference, which the rule resolves."""
+    """UUIDv7 of an ObjectId → the ObjectId, or with `as_text` its 24 hexadecimal digits.
+
+    Only `write` exists. The opposite conversion is a lookup, which the rule of the reference does.
+    """
 
     as_text: bool = False
 
@@ -287,7 +289,7 @@ class ObjectIdText:
         return _objectid_of(plain, self.as_text)
 
 
-@lru_cache(maxsize=65_536)  # every message of a conversation gives back the same owner
+@lru_cache(maxsize=65_536)  # many rows refer to the same row
 def _objectid_of(plain: bytes, as_text: bool) -> Any:
     found = ids.uuid_to_objectid(plain)
     if found is None:

@@ -113,7 +113,7 @@ cdef class Projector:
         while position < size and len(tuples) < limit:
             length = int32(start + position) if size - position >= 5 else 0
             if length < 5 or length > size - position:
-                raise ValueError("a document's length is not that of the batch")
+                raise ValueError("the length of a document does not fit the batch")
             offsets.append(position)
             others = self._read(start + position, length)
             tuples.append(None if others < 0 else self._tuple(start + position, length, others))
