@@ -65,7 +65,7 @@ class Session:
     def target(self, *, create: bool = False) -> Iterator[Target]:
         """Opens the target; `create` starts an embedded one that does not exist yet."""
         with (
-            closing(open_target(self.config.target.url, create=create)) as target,
+            closing(open_target(self.config.target.url, create=create, notify=self.warn)) as target,
             explain_missing_privileges(target.dsn),
         ):
             yield target

@@ -5,6 +5,7 @@ A server reached by URL is in `server.py`, the bundled PostgreSQL in `embedded.p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from migrator.errors import UsageError
@@ -14,8 +15,8 @@ from migrator.targets.base import Connection, Target
 __all__ = ["Connection", "Target", "open_target"]
 
 
-def open_target(url: str, *, create: bool = True) -> Target:
-    """Return the target behind `url`: `embedded:FOLDER` or `postgresql://…`.
+def open_target(url: str, *, create: bool = True, notify: Callable[[str], None] = lambda text: None) -> Target:
+    """Return the target behind `url`: `embedded:FOLDER` or `postgresql://…`. `notify` is told what a wait is for.
 
     An embedded server is started. With `create` false, a folder without a database is an error instead of a new
     database. A server is not contacted before `connect()`.
@@ -24,7 +25,7 @@ def open_target(url: str, *, create: bool = True) -> Target:
     if url.startswith("embedded:"):
         from migrator.targets.embedded import EmbeddedTarget
 
-        return EmbeddedTarget(Path(url.removeprefix("embedded:")), create=create)
+        return EmbeddedTarget(Path(url.removeprefix("embedded:")), create=create, notify=notify)
     if url.startswith(("postgresql://", "postgres://")):
         from migrator.targets.server import ServerTarget
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
@@ -34,10 +34,16 @@ class EmbeddedTarget:
     """
 
     def __init__(
-        self, folder: Path, *, create: bool = True, settings: Mapping[str, str] = SETTINGS, durable: bool = True
+        self,
+        folder: Path,
+        *,
+        create: bool = True,
+        settings: Mapping[str, str] = SETTINGS,
+        durable: bool = True,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.label = f"embedded:{folder}"
-        self._postmaster = Postmaster(folder, settings=settings, durable=durable)
+        self._postmaster = Postmaster(folder, settings=settings, durable=durable, notify=notify)
         address = self._postmaster.join(create=create)
         self.dsn = make_conninfo(host=address.socket_folder, port=address.port, user=SUPERUSER, dbname="postgres")
 

