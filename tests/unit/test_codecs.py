@@ -1,4 +1,4 @@
-"""Codecs: what is meant to be there goes both ways, what else is there is read where it says something obvious."""
+"""Codecs: usual values are converted in both directions; other values only if their meaning is clear."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECOND = MICROS - 123_000
 
 
 def read(codec: Codec, value: Any) -> tuple[Any, list[str]]:
-    """The plain value and the findings."""
+    """Return the plain value and the findings."""
     notes: list[str] = []
     return codec.read(value, lambda code, detail: notes.append(code), "path"), notes
 
@@ -54,22 +54,22 @@ def read(codec: Codec, value: Any) -> tuple[Any, list[str]]:
     ],
 )  # fmt: skip
 def test_both_ways(codec: Any, value: Any) -> None:
-    """The values that the source is meant to hold come back, of the same type and without a finding."""
+    """Usual values are restored with the same type and without a finding."""
     plain, notes = read(codec, value)
     back = codec.write(plain)
     assert (repr(back), notes) == (repr(value), [])
 
 
 @given(st.integers(EARLIEST // 1000 + 1, LATEST // 1000))
-def test_moments_both_ways(milliseconds: int) -> None:
-    """Every date that PostgreSQL holds comes back to the millisecond."""
+def test_datetimes_both_ways(milliseconds: int) -> None:
+    """Every date that PostgreSQL can store is restored to the millisecond."""
     assert read(DATETIME, DatetimeMS(milliseconds)) == (milliseconds * 1000, [])
     assert DATETIME.write(milliseconds * 1000) == DatetimeMS(milliseconds)
 
 
 @given(int32s)
 def test_integers_both_ways(value: int) -> None:
-    """Every Int32 comes back; the same number as Int64, double, decimal or text is read, with a finding."""
+    """Every Int32 is restored; the same number as Int64, double, decimal or text is converted, with a finding."""
     assert read(INTEGER, value) == (value, [])
     for other in (Int64(value), float(value), Decimal128(str(value)), f" {value}.00 "):
         assert read(INTEGER, other) == (value, ["coerced"])
@@ -92,7 +92,7 @@ def test_integers_both_ways(value: int) -> None:
     ],
 )  # fmt: skip
 def test_other_spellings_of_dates(value: Any, micros: int) -> None:
-    """ISO texts, JavaScript's texts, epoch milliseconds, Timestamps and $date are dates, with a finding."""
+    """ISO texts, texts of JavaScript, epoch milliseconds, Timestamps and $date are converted, with a finding."""
     assert read(DATETIME, value) == (micros, ["date_coerced"])
 
 
@@ -105,7 +105,7 @@ def test_other_spellings_of_dates(value: Any, micros: int) -> None:
     ],
 )  # fmt: skip
 def test_dates_out_of_range(value: Any) -> None:
-    """Years above 9999, and what PostgreSQL cannot hold, are no dates, and the finding says why."""
+    """Years above 9999 and dates that PostgreSQL cannot store are unreadable, with a finding."""
     assert read(DATETIME, value) == (UNREADABLE, ["date_out_of_range"])
 
 
@@ -115,8 +115,8 @@ def test_dates_out_of_range(value: Any) -> None:
      True, math.nan, math.inf, [], {}, {"$date": None}, {"$date": []}, {"$date": 1, "x": 1}, OID, b"", Regex("a"),
      Decimal128("sNaN")],
 )  # fmt: skip
-def test_no_dates(value: Any) -> None:
-    """Anything else is unreadable, without a finding of the codec's own."""
+def test_unreadable_dates(value: Any) -> None:
+    """Any other value is unreadable, without a finding of the codec."""
     assert read(DATETIME, value) == (UNREADABLE, [])
 
 
@@ -145,7 +145,7 @@ READINGS = [
 
 @pytest.mark.parametrize(("codec", "value", "plain", "notes"), READINGS, ids=lambda value: repr(value)[:30])
 def test_readings(codec: Codec, value: Any, plain: Any, notes: list[str]) -> None:
-    """A wrong type with an obvious reading is read so, with a finding; without one it is unreadable."""
+    """A wrong type is converted with a finding if its meaning is clear, else it is unreadable."""
     found = read(codec, value)
     assert found == (plain, notes)
     assert type(found[0]) is type(plain)
@@ -153,7 +153,7 @@ def test_readings(codec: Codec, value: Any, plain: Any, notes: list[str]) -> Non
 
 @given(values)
 def test_no_value_raises(value: Any) -> None:
-    """Any BSON value is read by any codec, or unreadable; what was read is the column's plain type and writes back."""
+    """Every codec reads any BSON value or returns UNREADABLE. The result has the plain type, and can be written."""
     texts: dict[Any, type] = {TEXT: str, INDEXED_TEXT: str, TIER: str, ROLE: str}
     kinds = {**texts, INTEGER: int, BOOLEAN: bool, DATETIME: int}
     for codec, kind in kinds.items():
@@ -165,12 +165,12 @@ def test_no_value_raises(value: Any) -> None:
 
 
 def test_objectid_of_a_uuid() -> None:
-    """The UUIDv7 of an ObjectId gives it back, or its digits; a UUID that holds none gives nothing."""
+    """The UUIDv7 of an ObjectId restores it, or its digits; another UUID is unreadable."""
     made = ids.uuid_of("users", OID)
     assert (ObjectIdText().write(made), ObjectIdText(as_text=True).write(made)) == (OID, str(OID))
     assert ObjectIdText().write(ids.uuid_of("users", "me")) is UNREADABLE
 
 
-def test_binary_is_no_text() -> None:
-    """Bytes have no obvious reading."""
+def test_binary_is_not_text() -> None:
+    """Bytes are unreadable as text."""
     assert read(TEXT, Binary(b"abc", 5)) == (UNREADABLE, [])

@@ -1,4 +1,4 @@
-"""Exactness: equality of BSON values, what differs, and how that is kept."""
+"""Documents: exact equality of BSON values, and residues."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ fields = st.dictionaries(keys.filter(lambda key: key != "_id"), values, max_size
 
 
 @given(values)
-def test_values_come_back(value: Any) -> None:
-    """What is decoded encodes to the same bytes, and is the same as itself."""
+def test_values_are_preserved(value: Any) -> None:
+    """A decoded value encodes to the same bytes, and is the same as itself."""
     raw = encode({"a": value})
     again = decode(raw)["a"]
     assert encode({"a": again}) == encode({"a": decode(encode({"a": again}))["a"]})
@@ -29,7 +29,7 @@ def test_values_come_back(value: Any) -> None:
 
 @given(values, values)
 def test_same_is_same_bytes(one: Any, other: Any) -> None:
-    """Two values are the same where their BSON is."""
+    """Two values are the same if their BSON is the same."""
     one, other = decode(encode({"a": one}))["a"], decode(encode({"a": other}))["a"]
     assert same(one, other) == (encode({"a": one}) == encode({"a": other}))
 
@@ -46,7 +46,7 @@ def test_same_is_same_bytes(one: Any, other: Any) -> None:
     ],
 )  # fmt: skip
 def test_different(one: Any, other: Any) -> None:
-    """Types, signs and the order inside values make values different; what BSON cannot hold is different, no error."""
+    """Types, signs and the order inside values count. Values without a BSON type are different, not an error."""
     assert not same(one, other)
     assert not same(other, one)
 
@@ -55,13 +55,13 @@ def test_different(one: Any, other: Any) -> None:
     "value", [math.nan, [math.nan], -0.0, Decimal128("NaN"), {"a": []}, Regex("a", "i"), DBRef("a", 1)]
 )
 def test_same(value: Any) -> None:
-    """A value is the same as itself, NaN too."""
+    """A value is the same as itself, also NaN."""
     assert same(value, decode(encode({"": value}))[""])
 
 
 @given(fields, fields)
-def test_residue_gives_back(document: dict[str, Any], back: dict[str, Any]) -> None:
-    """What the row gives back and the residue make the document, whatever both are."""
+def test_residue_restores_the_document(document: dict[str, Any], back: dict[str, Any]) -> None:
+    """The restored fields and the residue make the document, for any two documents."""
     document, back = decode(encode(document)), decode(encode(back))
     rebuilt = add_residue(dict(back), pack_residue(*subtract(document, back)))
     assert rebuilt.keys() == document.keys()
@@ -69,20 +69,20 @@ def test_residue_gives_back(document: dict[str, Any], back: dict[str, Any]) -> N
 
 
 def test_no_residue() -> None:
-    """Where nothing differs there is no residue at all, and the order of fields is no difference."""
+    """Equal documents have no residue. The order of top-level fields does not count."""
     assert pack_residue(*subtract({"a": 1, "b": 2}, {"b": 2, "a": 1})) is None
     assert add_residue({"a": 1}, None) == {"a": 1}
 
 
 def test_residue_is_bson() -> None:
-    """The residue says what to set and what to unset, in BSON."""
+    """The residue is BSON with the fields to set and to unset."""
     residue = pack_residue(*subtract({"a": None, "b": 1}, {"b": 2, "d": 1, "c": 0}))
     assert residue is not None
     assert decode(residue) == {"set": {"a": None, "b": 1}, "unset": ["c", "d"]}
 
 
 def element(kind: int, value: bytes) -> bytes:
-    """A document of one field `a`."""
+    """Return a document with one field `a`."""
     return enclose(bytes([kind]) + b"a\0" + value)
 
 
@@ -105,12 +105,12 @@ ID, REF, DB = b"\x10$id\0\1\0\0\0", b"\x02$ref\0\2\0\0\0c\0", b"\x02$db\0\2\0\0\
     ],
 )  # fmt: skip
 def test_unfaithful(raw: bytes) -> None:
-    """Documents that the driver does not give back to the byte are known."""
+    """Documents that the driver does not preserve are recognized."""
     assert not is_faithful(decode(raw), raw)
 
 
 @given(fields)
 def test_faithful(document: dict[str, Any]) -> None:
-    """What the driver itself wrote and read is given back to the byte."""
+    """Documents that the driver has written and read are preserved."""
     raw = encode(decode(encode(document)))
     assert is_faithful(decode(raw), raw)

@@ -1,4 +1,4 @@
-"""jsonb's normal form: what we say comes back is what a real PostgreSQL gives back."""
+"""The normal form of jsonb: computed values equal those that PostgreSQL returns."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ unhurried = settings(max_examples=150, deadline=None, suppress_health_check=list
 
 
 def ignore(code: str, detail: str) -> None:
-    """A `Note` that nobody reads."""
+    """A `Note` that ignores findings."""
 
 
 def read(value: Any) -> tuple[Any, list[str]]:
-    """A value in normal form, and the findings."""
+    """Return a value in normal form, and the findings."""
     notes: list[str] = []
     return jsonb.normalize(jsonb.clean(value, lambda code, detail: notes.append(code), "path")), notes
 
@@ -45,7 +45,7 @@ def through_postgres(connection: Connection, plain: Any) -> str:
 
 
 def assert_alike(one: Any, other: Any) -> None:
-    """Equal, of equal types, in equal order."""
+    """Check that values are equal, with the same types and order."""
     assert type(one) is type(other), (one, other)
     if isinstance(one, dict):
         assert list(one) == list(other)
@@ -62,7 +62,7 @@ def assert_alike(one: Any, other: Any) -> None:
 @unhurried
 @given(value=values)
 def test_normal_form_is_postgres(connection: Connection, value: Any) -> None:
-    """Any BSON value comes back from jsonb as `normalize` says, types and the order of keys included."""
+    """PostgreSQL returns any BSON value as `normalize` computes it, with the same types and order of keys."""
     plain = jsonb.normalize(jsonb.clean(decode(encode({"": value}))[""], ignore, "path"))
     assert_alike(jsonb.from_text(through_postgres(connection, plain)), plain)
 
@@ -78,7 +78,7 @@ def test_many_keys(connection: Connection, value: Any) -> None:
 @settings(max_examples=20, deadline=None)
 @given(value=nests())
 def test_deep_nesting(connection: Connection, value: Any) -> None:
-    """Deep values come back too."""
+    """Deeply nested values are returned, too."""
     plain = jsonb.normalize(jsonb.clean(value, ignore, "path"))
     assert_alike(jsonb.from_text(through_postgres(connection, plain)), plain)
 
@@ -108,7 +108,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("value", "plain", "text"), NUMBERS, ids=lambda value: repr(value)[:30])
 def test_numbers(connection: Connection, value: Any, plain: Any, text: str) -> None:
-    """Numbers are kept exactly, without exponent and without a minus on zero."""
+    """Numbers are stored exactly, without exponent and without a sign of zero."""
     assert_alike(read(value), (plain, []))
     assert jsonb.to_text(plain) == text
     assert through_postgres(connection, plain) == text
@@ -126,13 +126,13 @@ def test_numbers(connection: Connection, value: Any, plain: Any, text: str) -> N
         Decimal128("-Infinity"),
     ],
 )
-def test_no_numbers(value: Any) -> None:
-    """What is no number becomes null, with a finding."""
+def test_non_finite_numbers(value: Any) -> None:
+    """Non-finite numbers become null, with a finding."""
     assert read({"a": [value]}) == ({"a": [None]}, ["non_finite"])
 
 
 def test_nul() -> None:
-    """U+0000 is taken out of texts, with a finding, however deep; also out of what extended JSON spells."""
+    """U+0000 is removed from texts at any depth, with a finding; also in extended JSON."""
     assert read({"a": ["x\0y", Code("\0f()")]}) == ({"a": ["xy", {"$code": "f()"}]}, ["nul_removed", "nul_removed"])
 
 
@@ -155,5 +155,5 @@ def test_nul() -> None:
     ],
 )  # fmt: skip
 def test_other_types(value: Any, plain: Any) -> None:
-    """Dates are ISO texts, ObjectIds their digits, and everything else extended JSON."""
+    """Dates become ISO texts, ObjectIds their digits, and all other types extended JSON."""
     assert_alike(read(value), (plain, []))

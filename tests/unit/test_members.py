@@ -1,4 +1,4 @@
-"""Lists of a row's own: left to the ledger where it has them, and back again, whatever else a residue holds."""
+"""Member lists: removed from residues if the ledger can restore them, and added again."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def put(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
 
 
 @given(FIELDS, LISTS, MEMBERS, st.sampled_from([[], ["gone"], ["gone", "more"]]))
-def test_list_comes_back(fields: dict[str, Any], listed: Any, members: list[ObjectId], unset: list[str]) -> None:
-    """A field is given back to the byte; taken out twice it is as taken out once, and put in it stands there again."""
+def test_list_is_restored(fields: dict[str, Any], listed: Any, members: list[ObjectId], unset: list[str]) -> None:
+    """The field is restored exactly. Compacting twice equals compacting once; expanding adds the list again."""
     residue = pack_residue(decode(encode(fields)) | {"messages": listed}, unset)
     kept = taken(residue, members)
     assert taken(kept, members) == kept
@@ -67,13 +67,13 @@ def test_list_comes_back(fields: dict[str, Any], listed: Any, members: list[Obje
     ],
 )
 def test_what_is_left(listed: Any, left: Any) -> None:
-    """Nothing of a list of all members; a number of one that begins so; any other list is kept."""
+    """A list of all members leaves nothing, a list of the first members their number; any other list is kept."""
     kept = taken(pack_residue({"messages": listed}, []), IDS[:3])
     assert (None if kept is None else decode(kept)) == left
 
 
 def test_first_of_the_members_are_rebuilt() -> None:
-    """`rebuild` gives as many members as the residue says."""
+    """`rebuild` returns as many members as the residue has."""
     row: dict[str, Any] = {column.name: None for column in conversations.mapping.table.columns}
     row |= {"id": bytes(16), "user_id": bytes(16), "provider": "openai", "model": "m", "archived": False}
     row |= {"created_at": 0, "updated_at": 0, RULE.row_key: IDS[:3]}
@@ -81,7 +81,7 @@ def test_first_of_the_members_are_rebuilt() -> None:
         assert rebuild(conversations.mapping, {"_id": 1}, row, residue)["messages"] == expected
 
 
-def test_documents_kept_by_their_bytes_are_left_alone() -> None:
-    """A whole document has its list in it."""
+def test_raw_documents_are_not_changed() -> None:
+    """The residue of a raw document contains its list."""
     raw = encode({"_id": 1, "messages": IDS})
     assert taken(whole(raw), IDS) == put(whole(raw), IDS) == whole(raw)

@@ -1,4 +1,4 @@
-"""Raw BSON: the documents of a batch, and their `_id`s, without decoding."""
+"""Raw BSON: documents of a batch, their `_id`s and depth, without decoding."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ fields = st.dictionaries(keys.filter(lambda key: key != "_id"), values, max_size
 
 
 def place_id(before: dict[str, Any], value: Any, after: dict[str, Any]) -> bytes:
-    """A document with its `_id` where the driver would not put it."""
+    """Return a document whose `_id` is not the first field."""
     return encode({"": {**before, "_id": value, **after}})[6:-1]
 
 
 @given(fields, values, fields)
 def test_source_id_is_the_id(before: dict[str, Any], value: Any, after: dict[str, Any]) -> None:
-    """The `_id` is found wherever it stands and whatever it is, byte for byte."""
+    """The `_id` is found at any position, with any value, byte for byte."""
     assert raw_bson.source_id(place_id(before, value, after)) == encode({"_id": value})
 
 
 @given(fields)
 def test_source_id_of_none(document: dict[str, Any]) -> None:
-    """Without an `_id` it is the empty document; one inside a value does not count."""
+    """Without an `_id` the result is the empty document; an `_id` in an embedded document does not count."""
     assert raw_bson.source_id(encode({**document, "a": {"_id": 1}})) == EMPTY
 
 
 @pytest.mark.parametrize("value", [None, [1], Regex("a", "i"), {"_id": 2}, "", b"", -0.0])
 def test_source_id_of_odd_ids(value: Any) -> None:
-    """Types that a server refuses as `_id` are found too."""
+    """Types that a server refuses as `_id` are found, too."""
     assert raw_bson.source_id(encode({"a": "_id", "_id": value})) == encode({"_id": value})
 
 
 @given(st.lists(fields.map(encode), max_size=5))
 def test_split(documents: list[bytes]) -> None:
-    """A batch falls into its documents."""
+    """A batch is split into its documents."""
     assert list(raw_bson.split_documents(b"".join(documents))) == documents
 
 
 @given(fields, values, st.data())
 def test_damage_raises_nothing(before: dict[str, Any], value: Any, data: st.DataObject) -> None:
-    """Whatever bytes are wrong, the answer is a document of its own length."""
+    """With any wrong bytes, the result is a document with a correct length."""
     damaged = bytearray(place_id(before, value, {}))
     for place in data.draw(st.lists(st.integers(4, len(damaged) - 1), max_size=4)):
         damaged[place] = data.draw(st.integers(0, 255))
@@ -61,13 +61,13 @@ def test_damage_raises_nothing(before: dict[str, Any], value: Any, data: st.Data
 
 @given(st.binary(max_size=60))
 def test_noise_raises_nothing(data: bytes) -> None:
-    """Neither do bytes that never were a document."""
+    """Random bytes raise no exception, either."""
     found = raw_bson.source_id(data)
     assert int.from_bytes(found[:4], "little") == len(found)
 
 
 def test_every_single_damage() -> None:
-    """Every byte of a document set to a few values: nothing raised, nothing endless."""
+    """Every byte of a document is set to a few values: no exception and no endless loop."""
     raw = encode({"a": "text", "r": Regex("a"), "d": {"x": [1]}, "_id": ObjectId()})
     for place in range(4, len(raw)):
         for byte in (0, 1, 2, 3, 5, 0x0B, 0x0C, 0x7F, 0x80, 0xFF, random.randrange(256)):
@@ -75,7 +75,7 @@ def test_every_single_damage() -> None:
 
 
 def nest(levels: int, kind: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
-    """A document with `levels` documents or arrays below it, each between two other elements."""
+    """Return a document with `levels` nested documents or arrays, each between two other elements."""
     inner = b"\x05\0\0\0\0"
     for _ in range(levels):
         body = before + kind + b"0\0" + inner + after
@@ -86,21 +86,21 @@ def nest(levels: int, kind: bytes, before: bytes = b"", after: bytes = b"") -> b
 @pytest.mark.parametrize("kind", [b"\x03", b"\x04"])
 @pytest.mark.parametrize("beside", [b"", b"\x10n\0\x03\x04\x03\x04", b"\x02s\0\x03\0\0\0\x03\x04\0"])
 def test_depth_is_counted_below_the_document(kind: bytes, beside: bytes) -> None:
-    """200 levels are decoded, 201 are not, whatever else stands in them."""
+    """200 levels are decoded and 201 are not, whatever other fields they have."""
     assert not raw_bson.is_too_deep(nest(raw_bson.MAX_DEPTH, kind, beside, beside))
     assert raw_bson.is_too_deep(nest(raw_bson.MAX_DEPTH + 1, kind, beside, beside))
     assert raw_bson.is_too_deep(nest(50_000, kind))
 
 
-def test_width_is_not_depth() -> None:
-    """Many documents beside each other, and texts full of the two bytes, are as shallow as they look."""
+def test_wide_documents_are_not_deep() -> None:
+    """Many documents on one level, and texts full of the two type bytes, are not deep."""
     assert not raw_bson.is_too_deep(bson.encode({"many": [{"a": [1]} for _ in range(1000)]}))
     assert not raw_bson.is_too_deep(bson.encode({"text": "\x03\x04" * 1000, "data": b"\x03\x04" * 1000}))
 
 
 @given(st.binary(max_size=400), st.integers(0, 1 << 12))
 def test_depth_of_anything_ends(noise: bytes, place: int) -> None:
-    """Bytes that are no BSON at all are not deep, and do no harm."""
+    """Bytes that are not BSON are not deep, and raise no exception."""
     whole = bytearray(nest(300, b"\x03"))
     place %= len(whole)
     whole[place : place + len(noise)] = noise

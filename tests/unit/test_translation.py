@@ -1,4 +1,4 @@
-"""The promise: whatever a document holds, row, ledger entry and residue give it back, or it is kept whole."""
+"""Translation: row, ledger entry and residue restore any document, or the original document is kept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def user_id(number: int) -> bytes:
 
 
 def make_references() -> References:
-    """Rows that the strategies' ids lead to: three users, two conversations, a course, an agent, a file."""
+    """Return rows for the IDs of the strategies: three users, two conversations, a course, an agent, a file."""
     users = {user_id(n): (Match(user_id(n), {}),) for n in range(3)}
     carried = {"user_id": user_id(0), "provider": "openai", "agent_id": None}
     agents = {**carried, "agent_id": AGENT, "provider": "anthropic"}
@@ -73,7 +73,7 @@ def translate(name: str, document: Document, options: Options, **more: Any) -> t
 
 
 def through_postgres(collection: Collection, row: dict[str, Any]) -> dict[str, Any]:
-    """The row as PostgreSQL gives it back: written as binary COPY, jsonb in its normal form, read again."""
+    """Return the row as PostgreSQL returns it: written as binary COPY, with jsonb in its normal form, and read."""
     kinds = copy_format.kinds_of_table(collection.table)
     data = copy_format.write_row([row.get(name) for name, _ in kinds], [kind for _, kind in kinds])
     fields = [
@@ -110,7 +110,7 @@ def assert_same(rebuilt: Document, document: Document) -> None:
 
 
 def check_promise(name: str, document: Document, options: Options) -> Result:
-    """Translates, and rebuilds where that gave a row."""
+    """Translate a document, and rebuild it if the result is a row."""
     collection = BY_NAME[name]
     result, findings = translate(name, document, options)
     assert {finding.code for finding in findings} <= FINDINGS.keys()
@@ -127,8 +127,8 @@ def check_promise(name: str, document: Document, options: Options) -> Result:
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_document_comes_back(name: str, options: Options, data: st.DataObject) -> None:
-    """Any document comes back as it was, types included, or is kept whole; nothing is raised."""
+def test_documents_are_rebuilt(name: str, options: Options, data: st.DataObject) -> None:
+    """Any document is rebuilt exactly, with its types, or the original is kept; no exception is raised."""
     document = decode(encode(data.draw(strategies.documents(name))))
     check_promise(name, document, options)
 
@@ -137,8 +137,8 @@ def test_document_comes_back(name: str, options: Options, data: st.DataObject) -
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 @settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_document_comes_back_at_length(name: str, options: Options, data: st.DataObject) -> None:
-    """The same with many more documents."""
+def test_many_documents_are_rebuilt(name: str, options: Options, data: st.DataObject) -> None:
+    """The same with many examples."""
     document = decode(encode(data.draw(strategies.documents(name))))
     check_promise(name, document, options)
 
@@ -286,7 +286,7 @@ def with_fields(name: str, fields: Document) -> Document:
 
 @pytest.mark.parametrize(("name", "fields", "column", "value", "codes"), VALUES + COLUMNS)
 def test_column(name: str, fields: Document, column: str, value: Any, codes: tuple[str, ...], options: Options) -> None:
-    """A rule gives the column this value and the document these findings, and the document comes back."""
+    """The column has this value, the document has these findings, and it is rebuilt."""
     document = decode(encode(with_fields(name, fields)))
     result = check_promise(name, document, options)
     assert isinstance(result, Loaded)
@@ -313,14 +313,14 @@ REJECTED = [
 
 @pytest.mark.parametrize(("name", "fields", "reason"), REJECTED)
 def test_rejected(name: str, fields: Document, reason: str, options: Options) -> None:
-    """A document that cannot be a row is rejected, with the reason and no findings."""
+    """A document that cannot become a row is rejected with the reason and without findings."""
     result, findings = translate(name, with_fields(name, fields), options)
     assert isinstance(result, Reject)
     assert (result.reason, findings) == (reason, [])
 
 
 def test_token_credits_are_archived(options: Options) -> None:
-    """A transaction without amount, status and type is no payment."""
+    """A transaction without amount, status and type is archived: it is no payment."""
     document = {"_id": ID, "user": USERS[0], "tokenType": "prompt", "rawAmount": -5}
     result, findings = translate("transactions", document, options)
     assert (result, [finding.code for finding in findings]) == (Archive(), ["not_a_payment"])
@@ -333,15 +333,15 @@ def test_token_credits_are_archived(options: Options) -> None:
      (Decimal128("0.1000000000000000000000000000000001"), "usd", None)],
 )  # fmt: skip
 def test_major_units(amount: Any, currency: str, cents: int | None, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Major units are cents times 100, exactly; yen have none; a fraction of a cent is rejected."""
+    """Amounts in major units are multiplied by 100; yen are not; a fraction of a cent is rejected."""
     options = configure(tmp_path_factory, '[transactions]\namount_unit = "major"\n')
     document = with_fields("transactions", {"amount": amount, "currency": currency})
     result = check_promise("transactions", document, options)
     assert result.row["amount"] == cents if isinstance(result, Loaded) else cents is None
 
 
-def test_orphan_is_adopted(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With an adopter, what has no owner is the adopter's."""
+def test_orphans_get_the_configured_owner(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With policies.orphan_owner, documents without owner belong to that user."""
     options = configure(tmp_path_factory, "", user_id(2))
     for name, field, column in (("conversations", "user", "user_id"), ("agents", "author", "created_by")):
         result = check_promise(name, with_fields(name, {field: ID}), options)
@@ -350,7 +350,7 @@ def test_orphan_is_adopted(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_storage_rules(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The first storage rule that matches says provider, key and url."""
+    """The first storage rule that matches determines provider, key and URL."""
     rule = '[[storage]]\nsource = "local"\nprovider = "r2"\nmatch = "^/uploads/(.*)$"\nkey = "u/$1"\nurl = "https://c/$1"\n'
     result = check_promise("files", BASE["files"], configure(tmp_path_factory, rule))
     assert isinstance(result, Loaded)
@@ -359,7 +359,7 @@ def test_storage_rules(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_module_takes_the_course_that_lists_it(options: Options) -> None:
-    """Without courseId and order, a module belongs where the one course lists it."""
+    """A module without courseId and order belongs to the course that lists it."""
     document = with_fields("modules", {"courseId": ABSENT, "order": ABSENT})
     course = shared.COURSES.uuid(COURSES[0])
     result, _ = translate("modules", document, options, listed={shared.MODULES.uuid(ID): ((course, 4),)})
@@ -369,7 +369,7 @@ def test_module_takes_the_course_that_lists_it(options: Options) -> None:
 
 @pytest.mark.parametrize("value", [{"$ref": "a", "$id": 1, "$db": None}, {"$id": 1, "x": Regex("a"), "$ref": "a"}])
 def test_fields_that_look_like_a_reference(value: Document, options: Options) -> None:
-    """$ref and $id as fields of the document itself stay fields."""
+    """$ref and $id as top-level fields remain fields."""
     check_promise("users", {**BASE["users"], **value}, options)
 
 
@@ -382,14 +382,14 @@ def nest(depth: int) -> Any:
 
 @pytest.mark.parametrize("name", sorted(BASE))
 def test_deep_documents(name: str, options: Options) -> None:
-    """A value nested as deep as a server can be made to allow (250) comes back, whatever the field."""
+    """A value nested as deeply as a server can be configured to allow (250) is rebuilt in any field."""
     for field in strategies.USUAL[name]:
         check_promise(name, decode(encode({**BASE[name], field: nest(240)})), options)
 
 
 @pytest.mark.parametrize("depth", [300, 400, 600, 900])
 def test_too_deep_documents(depth: int, options: Options) -> None:
-    """A value nested deeper than Python's stack allows is no exception either."""
+    """A value nested more deeply than the stack of Python allows raises no exception."""
     for name, base in BASE.items():
         for field in strategies.USUAL[name]:
             result, _ = translate(name, {**base, field: nest(depth)}, options)

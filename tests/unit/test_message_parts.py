@@ -1,4 +1,4 @@
-"""A message's parts without the texts that its row has: exact both ways, and never kept twice."""
+"""The parts of a message without the texts that its row has: exact in both directions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = st.lists(
 
 
 class Silent:
-    """A `Context` whose findings nobody wants."""
+    """A `Context` that ignores findings."""
 
     options: Any = None
 
@@ -35,8 +35,8 @@ class Silent:
 @given(PARTS)
 @example([{"type": "text", "text": "a\n\nb"}, {"type": "tool_call"}, {"type": "text", "text": "\n\nc"}])
 @example([{"type": "text", "text": ""}, {"type": "text", "text": "𝄞"}])
-def test_gives_back_what_was_cut(parts: list[Any]) -> None:
-    """Whatever the parts are: what was cut out comes back to the byte, after a round through BSON as well."""
+def test_subtracted_texts_are_restored(parts: list[Any]) -> None:
+    """For any parts, the removed texts are restored exactly, also after encoding the remainder as BSON."""
     content = join_texts(Silent(), parts)  # type: ignore[arg-type]
     rest = remove_texts(parts, content, "assistant")
     if rest is not None:
@@ -46,8 +46,8 @@ def test_gives_back_what_was_cut(parts: list[Any]) -> None:
         assert all(part["text"] is None for part in (rest["in"][place] for place in rest["at"][::2]))
 
 
-def test_cuts_the_usual_answer() -> None:
-    """Of an answer with thoughts, a tool call and two texts, only thoughts and call are left."""
+def test_remainder_of_a_usual_answer() -> None:
+    """Of an answer with thoughts, a tool call and two texts, only the thoughts and the call remain."""
     parts = [
         {"type": "think", "think": "Hm."},
         {"type": "text", "text": "Let me look."},
@@ -61,8 +61,8 @@ def test_cuts_the_usual_answer() -> None:
     assert insert_texts(rest, "Let me look.\n\nFound it.", "assistant") == parts
 
 
-def test_keeps_what_the_row_does_not_have() -> None:
-    """Where the column has another text (an edited one, one without NUL), nothing is cut."""
+def test_other_texts_are_not_subtracted() -> None:
+    """If the column has a different text (edited, or without NUL), nothing is removed."""
     assert remove_texts([{"type": "text", "text": "one"}], "two", "assistant") is None
     assert remove_texts("a text", "a text", "assistant") is None
     assert remove_texts([], "", "assistant") is None
