@@ -12,7 +12,19 @@ from typing import Any, cast
 from migrator import __version__
 from migrator.errors import UsageError
 from migrator.formatting import format_duration, format_share, format_size
-from migrator.report.components import MARKER, chip, clean, draw_bar, fill_skeleton, fold, legend, name, section, table
+from migrator.report.components import (
+    MARKER,
+    chip,
+    clean,
+    draw_bar,
+    fill_skeleton,
+    fold,
+    format_text,
+    legend,
+    name,
+    section,
+    table,
+)
 from migrator.report.content import CollectionSummary, Content, FindingKind, Occurrence, describe_fate
 from migrator.report.er_diagram import draw_diagram, find_hubs
 from migrator.report.sankey import draw_flow
@@ -128,7 +140,7 @@ def _render_findings(content: Content) -> Iterator[str]:
 
 def _render_kind(kind: FindingKind) -> str:
     label = "" if kind["severity"] == "reject" else chip(kind["severity"])
-    summary = f"{label}<b>{kind['count']:,}</b><code>{clean(kind['code'])}</code> {clean(kind['meaning'])}"
+    summary = f"{label}<b>{kind['count']:,}</b><code>{clean(kind['code'])}</code> {format_text(kind['meaning'])}"
     has_details = any(each["details"] for each in kind["occurrences"])
     columns = ("collection", "#count", *(["field"] if has_details else []), "document IDs")
     return fold(summary, table(columns, (_occurrence_row(each, has_details) for each in kind["occurrences"])))
