@@ -1,7 +1,7 @@
 """The pages of findings, reject reasons, checks and exit codes.
 
-Codes, severities and meanings of findings and reject reasons come from the code; remedies, checks and exit codes from
-texts.toml. A code without a text is an error.
+Checks come from the code, also the codes, severities and meanings of findings and reject reasons. Remedies and exit
+codes come from texts.toml. A code without a text is an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from docs.generate.texts import load_texts
 from migrator import errors
 from migrator.errors import MigrateError
 from migrator.findings import FINDINGS, REASONS
+from migrator.verification.check_codes import CHECKS
 
 FINDINGS_INTRODUCTION = """# Findings
 
@@ -57,12 +58,11 @@ def reasons_page() -> str:
 
 def checks_page() -> str:
     parts = [NOTICE, CHECKS_INTRODUCTION]
-    checks = load_texts("checks")
     for level in ("counts", "rows", "roundtrip"):
         rows = [
-            (code(name), each["meaning"], each["remedy"]) for name, each in checks.items() if each["level"] == level
+            (code(name), each.title, each.meaning, each.remedy) for name, each in CHECKS.items() if each.level == level
         ]
-        parts.append(f"## Level {level}\n\n" + table(("Check", "Compares", "If it fails"), rows))
+        parts.append(f"## Level {level}\n\n" + table(("Check", "Shown as", "Meaning", "If it fails"), rows))
     return "\n".join(parts)
 
 

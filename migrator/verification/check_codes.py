@@ -1,21 +1,12 @@
-"""All check codes of `verify`: the title that users see, what the check compares, and what to do if it fails.
+"""All check codes of `verify`: the title that users see, what the check proves, and what to do if it fails.
 
-Scripts use the codes, so a code never changes. Titles, meanings and remedies may change.
+Scripts use the codes, so a code never changes. Titles, meanings and remedies may change. The reference page of the
+documentation is generated from this table.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-_RERUN = "If the source changed after the run, revert and run again. If the target changed, restore the data."
-_MAPPING = (
-    "Read the likely cause of each difference. Source: revert and run again. Target: restore the rows from a backup, or"
-    " accept the change. Mapping: use the mapping version of the run, or revert and run again."
-)
-_RECORDS = "Do not edit schema `migrator`. Restore it from a backup, or revert with --force and run again."
-_SCHEMA = "Compare with the output of `migrate schema` and apply the missing DDL, or accept the change."
-_REFERENCES = "Find out which client wrote the row, then correct the reference or delete the row."
-_EMBEDDINGS = "Set the vector of the listed rows to NULL and run `migrate embed`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,95 +27,154 @@ def _rows(title: str, meaning: str, remedy: str) -> CheckCode:
     return CheckCode(title=title, level="rows", meaning=meaning, remedy=remedy)
 
 
+_EDITED = "Records were changed by hand. Restore schema `migrator` from a backup, or revert and run again."
+_CAUSE = "Each difference names the likely cause. See `rows`."
+_NO_CREATEROLE = " The check is skipped if the role lacks CREATEROLE."
+
 CHECKS: dict[str, CheckCode] = {
     "accounting": _counts(
-        "accounting", "For each collection: documents in the source = loaded + rejected + archived.", _RERUN
+        "accounting",
+        "For each collection: documents in the source = loaded + rejected + archived.",
+        "If the source changed after the run, revert and run again, or verify with the dump of the run. Otherwise"
+        " report it.",
     ),
     "journal": _counts(
-        "journal", "The batches in the journal cover every document, and every partition was read to its end.", _RERUN
+        "journal", "The batches in the journal cover every document, and every partition was read to its end.", _EDITED
     ),
     "rejects kept": _counts(
-        "reject records", "Every rejected document in the ledger has one record in `migrator.rejects`.", _RECORDS
+        "reject records", "Every rejected document in the ledger has one record in `migrator.rejects`.", _EDITED
     ),
     "archive kept": _counts(
-        "archive records", "Every archived document in the ledger has one record in `migrator.archive`.", _RECORDS
+        "archive records", "Every archived document in the ledger has one record in `migrator.archive`.", _EDITED
     ),
-    "rows exist": _counts(
-        "row counts",
-        "Every loaded document has a row of the configured tenant, and no other row was added after the run began.",
-        _MAPPING,
+    "catalog: extensions": _counts(
+        "catalog: extensions", "The required extensions are installed.", "Create the missing extension."
     ),
-    "ids": _counts(
-        "ID mapping",
-        "Every UUID that comes from an ObjectId is the UUID of that ObjectId, and converts back.",
-        _RECORDS,
+    "catalog: enums": _counts(
+        "catalog: enums",
+        "Enum types and their values match the definition.",
+        "Undo the change of the type, or change the schema package and migrate again.",
     ),
-    "foreign key": _counts(
-        "foreign keys", "Every reference leads to an existing row, even if the constraint is missing.", _REFERENCES
+    "catalog: tables": _counts(
+        "catalog: tables",
+        "Tables match the definition.",
+        "Create the missing table with the output of `migrate schema`. Its rows need a new run.",
     ),
-    "tenant": _counts("tenant isolation", "No row refers to a row of another tenant.", _REFERENCES),
-    "tree: parents": _counts(
-        "parent rows", "A parent belongs to the same group as its child and is not the child itself.", _REFERENCES
+    "catalog: columns": _counts(
+        "catalog: columns",
+        "Columns, types, defaults, nullability and order match the definition.",
+        "Undo the change. The difference shows both definitions.",
     ),
-    "tree: rings": _counts("parent cycles", "No row is its own ancestor.", _REFERENCES),
-    "tree: roots": _counts("root messages", "Every group that has rows has at least one root row.", _REFERENCES),
-    "row security": _counts(
-        "row-level security",
-        "A role without other privileges sees no rows without a tenant, and only its own rows with one.",
-        _SCHEMA,
+    "catalog: constraints": _counts(
+        "catalog: constraints",
+        "Primary keys, unique constraints, check constraints and foreign keys match the definition.",
+        "Create the missing constraint with the output of `migrate schema`.",
     ),
-    "catalog: extensions": _counts("catalog: extensions", "The required extensions are installed.", _SCHEMA),
-    "catalog: enums": _counts("catalog: enums", "Enum types match the definition.", _SCHEMA),
-    "catalog: tables": _counts("catalog: tables", "Tables match the definition.", _SCHEMA),
-    "catalog: columns": _counts("catalog: columns", "Columns match the definition.", _SCHEMA),
-    "catalog: constraints": _counts("catalog: constraints", "Constraints match the definition.", _SCHEMA),
-    "catalog: indexes": _counts("catalog: indexes", "Indexes match the definition and are valid.", _SCHEMA),
-    "catalog: policies": _counts("catalog: policies", "Row-level-security policies match the definition.", _SCHEMA),
+    "catalog: indexes": _counts(
+        "catalog: indexes",
+        "Indexes match the definition and are valid.",
+        "Create the missing index with the output of `migrate schema`. Run `REINDEX` on an invalid one.",
+    ),
+    "catalog: policies": _counts(
+        "catalog: policies",
+        "Row-level-security policies match the definition.",
+        "Create the policy again with the output of `migrate schema`.",
+    ),
     "catalog: row security": _counts(
-        "catalog: row-level security", "Row-level-security settings match the definition.", _SCHEMA
+        "catalog: row-level security",
+        "Row-level-security settings of each table match the definition.",
+        "Apply the ALTER TABLE statements from the output of `migrate schema`.",
     ),
     "catalog: rights and other objects": _counts(
         "catalog: privileges and other objects",
         "Privileges, owners, triggers, sequences and undeclared objects are the same as at the end of the run.",
-        "Apply or revoke the listed change, or accept it.",
+        "Undo the change, or accept it if it is intended (for example a GRANT).",
+    ),
+    "rows exist": _counts(
+        "row counts",
+        "Every loaded document has a row of the configured tenant, and no row was added to the tenant after the run"
+        " began.",
+        "If the application inserted or deleted rows after the run, no action is needed. Otherwise report it.",
+    ),
+    "ids": _counts(
+        "ID mapping",
+        "Every UUID that is derived from an ObjectId is the UUID of that ObjectId, and converts back.",
+        "An ID was changed in the target. Restore it.",
+    ),
+    "foreign key": _counts(
+        "foreign keys",
+        "Every reference leads to an existing row, even if the constraint is missing.",
+        "Restore the row that is missing in the target.",
+    ),
+    "tenant": _counts(
+        "tenant isolation", "No row refers to a row of another tenant.", "Correct `tenant_id` of the row."
+    ),
+    "tree: parents": _counts(
+        "parent rows",
+        "A parent belongs to the same group as its child and is not the child itself.",
+        "Correct the parent ID of the row.",
+    ),
+    "tree: rings": _counts(
+        "parent cycles", "No row is its own ancestor.", "Set the parent ID of one row in the cycle to NULL."
+    ),
+    "tree: roots": _counts(
+        "root messages",
+        "Every group that has rows has at least one root row.",
+        "Set the parent ID of the oldest row in the group to NULL.",
+    ),
+    "row security": _counts(
+        "row-level security",
+        "A role without other privileges sees no rows without a tenant, and only the tenant's own rows with one.",
+        "Check the policies and `ENABLE ROW LEVEL SECURITY`." + _NO_CREATEROLE,
     ),
     "vectors": _counts("embeddings: presence", "Every row with text has a vector.", "Run `migrate embed`."),
     "vectors: norm": _counts(
-        "embeddings: norm", "No vector is zero, and every vector has the dimensions of its column.", _EMBEDDINGS
+        "embeddings: norm",
+        "No vector is zero, and every vector has the dimensions of its column.",
+        "Set the vector to NULL, then run `migrate embed`.",
     ),
     "vectors: text": _counts(
-        "embeddings: text", "Every vector was computed from the current text of its row.", _EMBEDDINGS
+        "embeddings: text",
+        "Every vector was computed from the current text of its row.",
+        "The text or the vector was changed after the run. Set the vector to NULL, then run `migrate embed`.",
     ),
     "vectors: again": _counts(
         "embeddings: re-embedding",
-        "A sample of texts, embedded again, gives the same vectors.",
-        "Check [embedding] model and dimensions. If the model changed, embed all rows again.",
+        "A sample of texts, embedded again, gives the same vectors (`--re-embed N`; always with the local model).",
+        "The service changed its model. Embed all texts with one model.",
     ),
     "vectors: search": _counts(
         "embeddings: search",
         "An index search for a row's own vector finds the row.",
-        "Run REINDEX on the vector index.",
+        "Run `REINDEX` on the vector index.",
     ),
     "vectors: tenant": _counts(
-        "embeddings: tenant isolation", "A vector search returns rows of the current tenant only.", _SCHEMA
+        "embeddings: tenant isolation",
+        "A similarity search returns rows of the current tenant only.",
+        "Check the policies." + _NO_CREATEROLE,
     ),
-    "rows": _rows("rows", "Every row equals the row that the mapping makes from the source now.", _MAPPING),
-    "ledger": _rows("ledger", "Ledger entries and residues equal those that a run would write now.", _RECORDS),
-    "rejects": _rows("rejects", "Rejected documents and reasons equal those that a run would write now.", _RECORDS),
-    "archive": _rows("archive", "Archived documents equal those that a run would write now.", _RECORDS),
-    "findings": _rows("findings", "Findings equal those that a run would write now.", _RECORDS),
-    "aliases": _rows("ID aliases", "Resolved ID conflicts equal those that a run would record now.", _RECORDS),
-    "links": _rows("member lists", "Positions in member lists equal those that a run would record now.", _RECORDS),
-    "metadata": _rows("metadata", "Collection metadata (indexes, options) equal those of the source.", _RECORDS),
+    "rows": _rows(
+        "rows",
+        "Every row equals the row that the mapping makes from the source now.",
+        "Each difference names the likely cause. Source: revert and run again. Target: restore the row, or accept the"
+        " change. Mapping: use the mapping version of the run, or revert and run again.",
+    ),
+    "ledger": _rows("ledger", "Ledger entries and residues equal those that a run would write now.", _CAUSE),
+    "rejects": _rows("rejects", "Rejected documents and reasons equal those that a run would write now.", _CAUSE),
+    "archive": _rows("archive", "Archived documents equal those that a run would write now.", _CAUSE),
+    "findings": _rows("findings", "Findings equal those that a run would write now.", _CAUSE),
+    "aliases": _rows("ID aliases", "Resolved ID conflicts equal those that a run would record now.", _CAUSE),
+    "links": _rows("member lists", "Stored lists of IDs equal those that a run would record now.", _CAUSE),
+    "metadata": _rows("metadata", "Collection metadata equals that of the source.", _CAUSE),
     "round trip": CheckCode(
         title="round trip",
         level="roundtrip",
         meaning="Every source document can be rebuilt from PostgreSQL alone, without a difference.",
-        remedy=_MAPPING,
+        remedy=_CAUSE,
     ),
 }
 
 
 def title_of(code: str) -> str:
-    """Return the title of a check. An unknown code (from a newer version's JSON) is its own title."""
+    """Return the title of a check. An unknown code (from the JSON of another version) is its own title."""
     return CHECKS[code].title if code in CHECKS else code
