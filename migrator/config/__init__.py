@@ -1,1 +1,1 @@
-"""migrate.toml: reading it (loader), its sections as values (models), the starter file."""
+"""The configuration: reading migrate.toml (loader), its sections as values (models), starter file and example."""

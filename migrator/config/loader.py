@@ -1,7 +1,6 @@
-"""Reading migrate.toml: the file, `${VAR}`, `MIGRATE_SECTION__KEY`, and every mistake in words.
+"""Reads migrate.toml: the file, `${VAR}`, `MIGRATE_SECTION__KEY`, and error messages for every invalid key.
 
-Not here: the sections and their checks (config_models.py), hiding secrets (masking.py), the starter file (starter.py);
-all are handed on from here, so that others import from one place.
+Not here: the sections and their checks (models.py), masking (masking.py), the starter file (starter.py).
 """
 
 from __future__ import annotations
@@ -30,7 +29,10 @@ _PREFIX = "MIGRATE_"
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
-    """The settings in `path`, completed and overridden by `environ`; relative paths in URLs start at its folder."""
+    """Returns the configuration in `path`, with variables of `environ`. Relative paths start at the folder of `path`.
+
+    Raises: `UsageError` with one line per error.
+    """
     overrides = _find_overrides(environ)
     written = _read(path)
     raw = _expand(written, environ, overrides)
@@ -39,7 +41,7 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        # What stands in a variable stands there because it is secret, whichever key it got into.
+        # Values of environment variables are treated as secrets, in any key.
         filled = Secrets(environ[name] for name in _VARIABLE.findall(repr(written)) if name in environ)
         raise _usage_error(path, error.errors(include_url=False), overrides, filled) from None
 
@@ -48,14 +50,14 @@ def _read(path: Path) -> _Raw:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist", "write one with `migrate init`, or name it with --config") from None
+        raise UsageError(f"{path} does not exist", "Run `migrate init`, or name the file with --config.") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "name a readable file with --config") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", "Name a readable file with --config.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
+        raise UsageError(f"{path} is not valid UTF-8 at byte {error.start}", "Save the file as UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
-        hint = "text needs quotes, and a backslash in them is written twice; `migrate init FILE` writes an example"
-        raise UsageError(f"{path} is not TOML: {error}", hint) from error
+        hint = "Put text in quotes, and write a backslash twice. `migrate init FILE` writes an example."
+        raise UsageError(f"{path} is not valid TOML: {error}", hint) from error
 
 
 # ── ${VAR} ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -64,10 +66,10 @@ def _read(path: Path) -> _Raw:
 def _expand(raw: _Raw, environ: Mapping[str, str], overrides: Mapping[str, str]) -> _Raw:
     missing: dict[str, str] = {}
     expanded = {key: _expand_value(value, key, environ, missing) for key, value in raw.items()}
-    # An overridden key does not need what it names.
-    lacking = [f"{key} names {text}" for key, text in missing.items() if key not in overrides]
+    # The variable of an overridden key is not needed.
+    lacking = [f"{key}: {text}" for key, text in missing.items() if key not in overrides]
     if lacking:
-        raise UsageError("\n".join(lacking), "export the variable, or write the value into migrate.toml")
+        raise UsageError("\n".join(lacking), "Set the variable, or write the value into migrate.toml.")
     return expanded
 
 
@@ -83,7 +85,7 @@ def _expand_value(value: Any, key: str, environ: Mapping[str, str], missing: dic
         if match[0].startswith("$$"):
             return match[0][1:]
         if match[1] not in environ:
-            missing[key] = f"{match[0]}, but the environment has no {match[1]}"
+            missing[key] = f"the environment variable {match[1]} is not set"
         return environ.get(match[1], "")
 
     return _VARIABLE.sub(fill, value)
@@ -93,12 +95,12 @@ def _expand_value(value: Any, key: str, environ: Mapping[str, str], missing: dic
 
 
 def _find_overrides(environ: Mapping[str, str]) -> dict[str, str]:
-    """Which variable overrides which key: `{"target.url": "MIGRATE_TARGET__URL"}`."""
+    """Returns the keys that the environment overrides: `{"target.url": "MIGRATE_TARGET__URL"}`."""
     known = dict(_variables())
     found: dict[str, str] = {}
     for name in sorted(n for n in environ if n.startswith(_PREFIX) and "__" in n):
         if name not in known:
-            raise UsageError(f"the environment's {name} names no key of migrate.toml", _nearest(name, known))
+            raise UsageError(f"the environment variable {name} matches no key of migrate.toml", _nearest(name, known))
         found[known[name]] = name
     return found
 
@@ -107,12 +109,12 @@ def _override(raw: _Raw, environ: Mapping[str, str], overrides: Mapping[str, str
     for dotted, variable in overrides.items():
         section, key = dotted.split(".")
         table = raw.setdefault(section, {})
-        if isinstance(table, dict):  # otherwise the file itself is wrong, and pydantic says how
+        if isinstance(table, dict):  # otherwise the file is invalid, and pydantic reports it
             table[key] = environ[variable]
 
 
 def _variables() -> Iterator[tuple[str, str]]:
-    """Every variable that overrides a key. `[[storage]]` has none: its rules are a list."""
+    """Yields (variable, key) for every key that can be overridden. `[[storage]]` is a list and cannot."""
     for section in Config.model_fields:
         model = _model_of(Config, section)
         if model is not None and model is not StorageRule:
@@ -121,7 +123,7 @@ def _variables() -> Iterator[tuple[str, str]]:
 
 
 def _model_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The model behind a key of a model, whether it is optional, a list, or neither."""
+    """Returns the model of a section; None if the key is not a section. The section may be optional or a list."""
     field = model.model_fields.get(key)
     if field is None:
         return None
@@ -146,30 +148,31 @@ def _resolve(url: str, folder: Path) -> str:
     for prefix in FOLDER_URLS:
         rest = url.removeprefix(prefix)
         if rest != url and rest.strip():
-            # Not Path.resolve(): a link the user named is what the user wants to read about in messages.
+            # Not Path.resolve(): messages must show a symbolic link as the user wrote it.
             return prefix + os.path.normpath(folder / Path(rest).expanduser())
     return url
 
 
-# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _usage_error(
     path: Path, problems: list[ErrorDetails], overrides: Mapping[str, str], secrets: Secrets
 ) -> UsageError:
     lines = [secrets.mask(_describe(problem, overrides)) for problem in problems]
+    count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
     return UsageError(
-        f"{path} has {len(lines)} mistake(s)\n" + "\n".join(lines),
-        "`migrate init FILE` writes a file that explains every key",
+        f"{path}: invalid configuration: {count}\n" + "\n".join(lines),
+        "`migrate init FILE` writes a file that explains every key.",
     )
 
 
 def _describe(problem: ErrorDetails, overrides: Mapping[str, str]) -> str:
-    """One line: key, problem, remedy."""
+    """Returns one line: key, problem, remedy."""
     location = problem["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     origin = f" (from {overrides[key]})" if key in overrides else ""
-    word, remedy = _REMEDIES.get(problem["type"], _as_pydantic_says)(problem)
+    word, remedy = _REMEDIES.get(problem["type"], _describe_invalid)(problem)
     return f"  {key}{origin}: {word}; {remedy}"
 
 
@@ -187,22 +190,22 @@ def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
     near = get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
     if near:
         return f"did you mean {next(k for k in known if k.lower() == near[0])}?"
-    return f"known are {', '.join(known)}"
+    return f"valid names: {', '.join(known)}"
 
 
 def _missing_key(problem: ErrorDetails) -> tuple[str, str]:
     what = "section" if len(problem["loc"]) == 1 else "key"
-    return f"this {what} is missing", "add it"
+    return f"this {what} is required", "add it"
 
 
-def _as_pydantic_says(problem: ErrorDetails) -> tuple[str, str]:
+def _describe_invalid(problem: ErrorDetails) -> tuple[str, str]:
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     value = problem["input"]
-    # A text where a section belongs is most likely a URL.
+    # Text in place of a section is probably a URL.
     secret = len(problem["loc"]) == 1 or problem["loc"][-1] in ("url", "base_url", "api_key") or "://" in str(value)
     if secret or not isinstance(value, str | int | float):
-        return message, "correct it"
-    return message, f"it is {value!r} now"
+        return message, "correct the value"
+    return message, f"got {value!r}"
 
 
 _REMEDIES: Mapping[str, Callable[[ErrorDetails], tuple[str, str]]] = {

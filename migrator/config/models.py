@@ -1,7 +1,7 @@
-"""migrate.toml as frozen values: every section with its defaults and checks, and the fingerprint of what they decide.
+"""The sections of migrate.toml as frozen values, with defaults and checks, and the fingerprint of the configuration.
 
-Not here: reading the file, the environment, the wording of mistakes (config.py); hiding secrets in text (masking.py).
-Passwords and keys may be in `url` and `api_key`: these stay out of every repr.
+`url` and `api_key` may contain secrets: no repr shows them. Not here: reading the file and the environment, and error
+messages (loader.py); masking secrets in text (masking.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _DOTTED_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 
 def _one_of(*prefixes: str) -> Callable[[str], str]:
-    """A check that a URL begins with one of these and says something after it."""
+    """Returns a check that a URL starts with one of the prefixes, and that something follows."""
 
     def check(url: str) -> str:
         prefix = next((p for p in prefixes if url.startswith(p)), None)
         if prefix is None:
-            raise ValueError(f"must begin with {', '.join(prefixes[:-1])} or {prefixes[-1]}")
+            raise ValueError(f"must start with {', '.join(prefixes[:-1])} or {prefixes[-1]}")
         if not url.removeprefix(prefix).strip():
             raise ValueError(f"nothing follows {prefix}")
         _check_address(url)
@@ -40,20 +40,20 @@ def _one_of(*prefixes: str) -> Callable[[str], str]:
 
 
 def _check_address(url: str) -> None:
-    """A password with bare special characters ends early, and its rest would be named as host or port in messages."""
+    """Rejects a password with unescaped special characters: its end would be read, and printed, as host or port."""
     scheme, known, rest = url.partition("://")
     authority, _, path = rest.partition("/")
     user, _, hosts = authority.rpartition("@")
-    if scheme.startswith("http"):  # where an @ may stand in a path
+    if scheme.startswith("http"):  # an @ may occur in the path
         stray = "@" in "".join(re.split("[?#]", rest, maxsplit=1)[1:]) or not _is_host(authority)
     else:
         stray = "@" in re.split("[?#]", path)[0]
     if known and (stray or "@" in user or not all(map(_is_host, re.split("[?#]", hosts)[0].split(",")))):
-        raise ValueError("has no valid host and port; write special characters of a password as %XX")
+        raise ValueError("invalid host or port; write special characters in a password as %XX")
 
 
 def _is_host(host: str) -> bool:
-    """Of several (replica sets, libpq's fallback hosts) each. An empty one is libpq's socket."""
+    """Checks one host of a URL. An empty host is libpq's Unix socket."""
     with suppress(ValueError):
         _ = urlsplit(f"//{host}").port
         return True
@@ -62,7 +62,7 @@ def _is_host(host: str) -> bool:
 
 def _check_owner(value: str) -> str:
     if value != "reject" and not _EMAIL.fullmatch(value):
-        raise ValueError('must be "reject" or the e-mail of a user')
+        raise ValueError('must be "reject" or the e-mail address of a user')
     return value
 
 
@@ -73,13 +73,13 @@ def _check_executor(value: str) -> str:
 
 
 def _compile(value: object) -> object:
-    """Compiled here, not by pydantic: its message leaves out what is wrong with the expression."""
+    """Compiles a regular expression. pydantic's own message does not say what is wrong with it."""
     if not isinstance(value, str):
         return value
     try:
         return re.compile(value)
     except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
+        raise ValueError(f"invalid regular expression: {error}") from error
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -92,23 +92,27 @@ DottedName = Annotated[str, Field(pattern=_DOTTED_NAME)]
 
 
 class Section(BaseModel):
+    """Base class of all sections: frozen, unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SourceConfig(Section):
-    """Where to read. `database` is None where the source holds one only."""
+    """The MongoDB database to read. `database` may be None if the source contains one database only."""
 
     url: SourceUrl = Field(repr=False)
     database: Text | None = None
 
 
 class TargetConfig(Section):
+    """The PostgreSQL database to write."""
+
     url: TargetUrl = Field(repr=False)
     rls: Literal["all", "off"] = "all"
 
 
 class TenantConfig(Section):
-    """The one tenant that everything goes to."""
+    """The tenant that all migrated data belongs to."""
 
     id: UUID = UUID("0190b5a0-0000-7000-8000-000000000001")
     name: Text = "Default"
@@ -116,7 +120,7 @@ class TenantConfig(Section):
 
 
 class RecordingsConfig(Section):
-    """Where recordings are. `columns`: our name of a column → the name it has there, where it has another one."""
+    """The source of recordings. `columns`: the name in the mapping → the different name in that table."""
 
     url: RecordingsUrl = Field(repr=False)
     table: Text = "recordings"
@@ -125,8 +129,10 @@ class RecordingsConfig(Section):
 
 
 class ChunksConfig(Section):
-    """Where chunks are. `collection`: of the RAG API's store, None for all; `size` and `overlap`: characters, of the
-    chunks that are cut out of files."""
+    """The source of text chunks. `collection`: in the RAG API's store, None: all.
+
+    `size` and `overlap`, in characters: of chunks that are cut from files.
+    """
 
     url: ChunksUrl = Field(repr=False)
     collection: Text | None = None
@@ -141,10 +147,10 @@ class ChunksConfig(Section):
 
 
 class EmbeddingConfig(Section):
-    """Who computes missing embeddings. pgvector's `vector` ends at 16,000 dimensions.
+    """The provider of missing embeddings. pgvector's `vector` has at most 16,000 dimensions.
 
-    `batch` texts go into one request, each of at most `input_tokens`; `usd_per_million` tokens is what they cost, None:
-    what OpenAI takes for the model, if it is one of theirs.
+    A request contains at most `batch` texts of at most `input_tokens` tokens. `usd_per_million`: the price of tokens;
+    None: the list price of OpenAI for its models.
     """
 
     provider: Literal["openai", "local", "none"] = "none"
@@ -159,17 +165,21 @@ class EmbeddingConfig(Section):
 
 
 class PoliciesConfig(Section):
+    """Decisions about documents that cannot be loaded as they are."""
+
     orphan_owner: Annotated[str, AfterValidator(_check_owner)] = "reject"
     duplicate_email: Literal["reject", "merge"] = "reject"
     unmapped_collections: Literal["archive", "ignore"] = "archive"
 
 
 class TransactionsConfig(Section):
+    """The unit of amounts in the source."""
+
     amount_unit: Literal["cents", "major"] = "cents"
 
 
 class StorageRule(Section):
-    """One rewrite of a stored file's address. `source` None: files of every source."""
+    """One rule that rewrites the address of stored files. `source` None: all files."""
 
     source: Text | None = None
     provider: Text
@@ -182,11 +192,11 @@ class StorageRule(Section):
         for name in ("key", "url"):
             for reference in re.findall(r"\$(\d)", getattr(self, name)):
                 if int(reference) > self.match.groups:
-                    raise ValueError(f"{name} names ${reference}, but match has {self.match.groups} group(s)")
+                    raise ValueError(f"{name} uses ${reference}, but match has only {self.match.groups} groups")
         return self
 
     def rewrite(self, source: str | None, path: str) -> tuple[str, str] | None:
-        """The file's new (key, url), or None where the rule is not for it."""
+        """Returns the new (key, url) of a file; None if the rule does not apply to it."""
         if self.source is not None and self.source != source:
             return None
         found = self.match.search(path)
@@ -200,27 +210,27 @@ class StorageRule(Section):
 
 
 class EngineConfig(Section):
-    """How the work is spread; nothing here changes its outcome. `workers` 0: one per core."""
+    """Parallelism and rate limits. Nothing here changes the result. `workers` 0: one per core."""
 
     workers: int = Field(default=0, ge=0, le=1024)
     batch_rows: int = Field(default=5000, ge=1, le=1_000_000)
-    part_bytes: int = Field(default=0, ge=0)  # 0: as suits the source
-    max_rows_per_second: int = Field(default=0, ge=0)  # 0: as fast as it goes
-    max_replication_lag_seconds: int = Field(default=0, ge=0)  # 0: no matter how far
-    max_source_latency_ms: int = Field(default=0, ge=0)  # 0: no matter how slow
+    part_bytes: int = Field(default=0, ge=0)  # 0: automatic
+    max_rows_per_second: int = Field(default=0, ge=0)  # 0: unlimited
+    max_replication_lag_seconds: int = Field(default=0, ge=0)  # 0: unlimited
+    max_source_latency_ms: int = Field(default=0, ge=0)  # 0: unlimited
     executor: Annotated[str, AfterValidator(_check_executor)] = "local"
 
 
 class MigrationConfig(Section):
-    """The packages that make this migration, by dotted name."""
+    """The dotted names of the packages that define the migration."""
 
     mappings: DottedName = "mappings"
-    # `schema` itself is a (deprecated) method of pydantic's models.
+    # pydantic's models have a (deprecated) method `schema`.
     schema_module: DottedName = Field(default="schema", alias="schema")
 
 
 class Config(Section):
-    """migrate.toml, read and checked. Sections that are None were left out: what they switch on stays off."""
+    """The checked configuration. An optional section that is missing is None, and its feature is off."""
 
     source: SourceConfig
     target: TargetConfig
@@ -235,7 +245,7 @@ class Config(Section):
     migration: MigrationConfig = MigrationConfig()
 
     def secrets(self) -> Secrets:
-        """What must never be printed: the passwords in all URLs, and the API key."""
+        """Returns the secrets, which must never be printed: the passwords in URLs, and the API key."""
         sections = (self.source, self.target, self.recordings, self.chunks)
         urls = [section.url for section in (*sections, *self.storage) if section is not None]
         urls.append(self.embedding.base_url)
@@ -244,13 +254,13 @@ class Config(Section):
 
 
 def fingerprint(config: Config) -> str:
-    """SHA-256 (hex) over the settings that decide what the target holds in the end.
+    """Returns the fingerprint (SHA-256, hex) of the settings that determine the content of the target.
 
-    Left out: the engine's section, which only decides how fast; passwords; the target's URL; and the source's, because
-    a dump may be moved and a server renamed: the source has a fingerprint of its own. So has the embedding, which may
-    be decided later.
+    Not included: [engine], which changes the duration only; passwords; the URLs of source and target, because a dump
+    may be moved and a server renamed (the source has its own fingerprint); [embedding], which may be decided later and
+    has its own fingerprint.
     """
-    kept: dict[str, Any] = {
+    included: dict[str, Any] = {
         "database": config.source.database,
         "rls": config.target.rls,
         "tenant": config.tenant,
@@ -261,18 +271,18 @@ def fingerprint(config: Config) -> str:
         "storage": config.storage,
         "migration": config.migration,
     }
-    return hash_json(kept, default=_plain)
+    return hash_json(included, default=_plain)
 
 
 def embedding_fingerprint(config: Config) -> str:
-    """SHA-256 (hex) over what a plan has foretold about embeddings: who computes them, and of which model."""
+    """Returns the fingerprint (SHA-256, hex) of the settings on which the vectors depend."""
     chosen = config.embedding
-    kept = (chosen.provider, address_of(chosen.base_url), chosen.model, chosen.dimensions, chosen.input_tokens)
-    return hash_json(kept)
+    included = (chosen.provider, address_of(chosen.base_url), chosen.model, chosen.dimensions, chosen.input_tokens)
+    return hash_json(included)
 
 
 def address_of(url: str) -> str:
-    """A URL without user, password and parameters: the data behind it stays the same when these change."""
+    """Returns a URL without user, password and parameters, which do not change the data behind it."""
     if "://" not in url:
         return url
     scheme, rest = url.split("://", 1)

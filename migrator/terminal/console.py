@@ -1,7 +1,7 @@
-"""What a person sees: events as progress, errors with cause and remedy, tables, and the one JSON document of --json.
+"""Prints everything: events as progress, errors with cause and remedy, tables, and the JSON document of --json.
 
-The only importer of rich. Everything printed passes through here, masked and free of control characters. Not here: what
-the words say (the stages) and which command prints what (cli.py).
+The only importer of rich. All output passes through here: secrets are masked and control characters are escaped.
+Not here: the text of messages, and which command prints what.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStart
 from migrator.formatting import format_duration
 from migrator.masking import mask
 from migrator.redaction import describe_error, format_traceback
-from migrator.terminal.progress import Lines, Step, Throttled, View
+from migrator.terminal.progress import Lines, Step, Throttled, View, title_of
 
-# A document's text may end up in a message, and must not drive the terminal, nor turn its lines around.
-_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+# Text of a document may occur in a message. It must not control the terminal or change the direction of text.
+_DIRECTION_MARKS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-_CONTROLS |= {code: f"\\u{code:04x}" for code in _TURNING}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in _DIRECTION_MARKS}
 _MARKS = {"✓": "bold green", "✗": "bold red"}
-# In JSON they can only stand in strings, and json itself has seen to those below 32.
-_CONTROLS_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_TURNING)}
+# In JSON they occur in strings only; json.dumps itself escapes those below 32.
+_CONTROLS_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_DIRECTION_MARKS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ Block = str | Grid
 
 
 class Console:
-    """Standard output for results, standard error for errors; progress goes with the results, unless these are JSON.
+    """Prints results to standard output and errors to standard error; progress to standard output unless that is JSON.
 
-    Use it as a context manager: leaving it gives the terminal back as it was, also after Ctrl-C.
-    `mask` may be replaced by one that knows the secrets of a config (`Secrets.mask`).
+    As a context manager it restores the terminal at the end, also after Ctrl-C.
+    `mask` may be replaced by one that knows the secrets of a configuration (`Secrets.mask`).
     """
 
     def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
@@ -62,10 +62,10 @@ class Console:
         self.json, self.quiet, self.verbose = json, quiet, verbose
         self._stdout = _make_rich(sys.stdout)
         self._stderr = _make_rich(sys.stderr)
-        self._talk = self._stderr if json else self._stdout
-        self._lock = threading.RLock()  # workers report from threads of their own
+        self._main = self._stderr if json else self._stdout
+        self._lock = threading.RLock()  # events come from several threads
         self._steps: dict[str, Step] = {}
-        self._view: View = _Bars(self._talk) if _is_terminal(self._talk) else Lines(self._say, self._lock)
+        self._view: View = _Bars(self._main) if _is_terminal(self._main) else Lines(self._write, self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -74,13 +74,13 @@ class Console:
         self.close()
 
     def close(self) -> None:
-        """Ends the progress display. Twice does no harm; the next event starts it again."""
+        """Ends the progress display; the next event starts it again. Can be called twice."""
         with self._lock:
             self._steps.clear()
             self._view.close()
 
     def emit(self, event: Event) -> None:
-        """Shows an event: an `Emit` for the stages."""
+        """Displays an event. This is the `Emit` of stages and workflows."""
         with self._lock:
             match event:
                 case Notice():
@@ -88,7 +88,9 @@ class Console:
                 case _ if self.quiet:
                     pass
                 case StepStarted():
-                    step = self._steps[event.step] = Step(_line(event.step, self.mask), event.total, event.unit)
+                    step = self._steps[event.step] = Step(
+                        _line(title_of(event.step), self.mask), event.total, event.unit
+                    )
                     self._view.start(step)
                 case StepAdvanced() if event.step in self._steps:
                     step = self._steps[event.step]
@@ -101,18 +103,18 @@ class Console:
 
     def _notice(self, event: Notice) -> None:
         if event.level == "warning":
-            self._say(("warning: ", "bold yellow"), event.text)
+            self._write(("warning: ", "bold yellow"), event.text)
         elif not self.quiet:
-            self._say(event.text)
+            self._write(event.text)
 
     def print(self, text: str) -> None:
-        """A result, as it is, for people: shown even with --quiet. The mark of a verdict has its colour."""
+        """Prints one line of a result, even with --quiet. A leading ✓ or ✗ is coloured."""
         style = _MARKS.get(text[:1])
         with self._lock:
-            self._say(*([(text[:1], style), text[1:]] if style else [text]))
+            self._write(*([(text[:1], style), text[1:]] if style else [text]))
 
     def print_json(self, value: object) -> None:
-        """The one JSON document of --json."""
+        """Prints the JSON document of --json."""
         text = jsonlib.dumps(_clean_json(value, self.mask), ensure_ascii=False, indent=2, default=str)
         text = text.translate(_CONTROLS_IN_JSON)
         with self._lock:
@@ -120,10 +122,10 @@ class Console:
             sys.stdout.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-        """A result in columns: numbers to the right, with thousands separated; None is empty."""
+        """Prints a table. Numbers are right-aligned with thousands separators; None is an empty cell."""
         table = self._make_table(columns, [list(row) for row in rows], title)
         with self._lock:
-            self._talk.print(table)
+            self._main.print(table)
 
     def _make_table(self, columns: Sequence[str], values: Sequence[Sequence[object]], title: str = "") -> Table:
         table = Table(title=_clean(title, self.mask) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -135,7 +137,7 @@ class Console:
         return table
 
     def show(self, blocks: Iterable[Block]) -> None:
-        """Sentences and tables, one after the other."""
+        """Prints sentences and tables."""
         for block in blocks:
             if isinstance(block, str):
                 self.print(block)
@@ -144,18 +146,18 @@ class Console:
 
     @contextmanager
     def screen(self) -> Iterator[Callable[[Sequence[Block]], None]]:
-        """What it yields shows blocks in place of those before. Without a terminal: their first line every few seconds.
+        """Yields a function that replaces the displayed blocks; without a terminal it prints their first line at times.
 
-        The last blocks stay on show.
+        The last blocks stay on the screen.
         """
-        if not _is_terminal(self._talk):
+        if not _is_terminal(self._main):
             lines = Throttled(lambda blocks: self.print(next(each for each in blocks if isinstance(each, str))))
             try:
                 yield lines
             finally:
                 lines.flush()
             return
-        with Live(console=self._talk, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        with Live(console=self._main, auto_refresh=False, vertical_overflow="ellipsis") as live:
             yield lambda blocks: live.update(Group(*map(self._make_block, blocks)), refresh=True)
 
     def _make_block(self, block: Block) -> Text | Table:
@@ -164,23 +166,23 @@ class Console:
         return self._make_table(block.columns, block.rows)
 
     def error(self, error: BaseException, *, verbose: bool | None = None) -> None:
-        """What happened, why, and what to do; with `verbose` the traceback, too."""
+        """Prints an error with its causes and its hint; with `verbose` also the traceback."""
         with self._lock:
             self.close()
-            said = _describe(error)
-            self._print_error(("error: ", "bold red"), said)
+            printed = _describe(error)
+            self._print_error(("error: ", "bold red"), printed)
             for cause in _causes(error):
                 text = _describe(cause)
-                if text not in said:
+                if text not in printed:
                     self._print_error(("because: ", "red"), text)
-                    said += text
+                    printed += text
             if isinstance(error, MigrateError) and error.hint:
                 self._print_error(("hint: ", "bold cyan"), error.hint)
             if self.verbose if verbose is None else verbose:
                 self._print_error(format_traceback(error).rstrip())
 
-    def _say(self, *parts: str | tuple[str, str]) -> None:
-        _print(self._talk, self.mask, parts)
+    def _write(self, *parts: str | tuple[str, str]) -> None:
+        _print(self._main, self.mask, parts)
 
     def _print_error(self, *parts: str | tuple[str, str]) -> None:
         _print(self._stderr, self.mask, parts)
@@ -189,13 +191,13 @@ class Console:
 def _make_rich(stream: IO[str]) -> RichConsole:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="backslashreplace")  # a terminal that cannot show '…' is no reason to fail
+        reconfigure(errors="backslashreplace")  # a terminal whose encoding lacks a character must not cause an error
     # Without a terminal rich would wrap tables at 80 columns.
     return RichConsole(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else 200)
 
 
 def _is_terminal(console: RichConsole) -> bool:
-    # rich's own answer says yes to FORCE_COLOR in a pipe, where nothing may be animated.
+    # Not rich's is_terminal: FORCE_COLOR makes that true in a pipe, where nothing may be animated.
     return console.file.isatty() and not console.is_dumb_terminal
 
 
@@ -212,12 +214,12 @@ def _clean(text: str, masked: Callable[[str], str]) -> str:
 
 
 def _line(text: str, masked: Callable[[str], str]) -> str:
-    """The same for what is one line, whatever a name holds."""
+    """Cleans a text that must stay on one line, although names may contain line breaks."""
     return _clean(text, masked).replace("\n", "\\n")
 
 
 def _clean_json(value: Any, masked: Callable[[str], str]) -> Any:
-    """Value by value: masking the finished text could cut through its syntax."""
+    """Masks value by value, because masking the JSON text could damage its syntax."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
@@ -257,7 +259,7 @@ def _causes(error: BaseException) -> Iterable[BaseException]:
 
 
 class _Bars:
-    """Progress as rich's bars, one a step; a finished step leaves a line above them."""
+    """Displays steps as progress bars; a finished step becomes a line above them."""
 
     def __init__(self, console: RichConsole) -> None:
         self._console = console
@@ -297,4 +299,4 @@ class _Figures(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         step: Step = task.fields["step"]
-        return Text.assemble(step.amount(), "  ", (step.pace(), "dim"))
+        return Text.assemble(step.amount(), "  ", (step.speed(), "dim"))

@@ -1,6 +1,6 @@
-"""Progress without a terminal: how far a step is, in words, and a plain line every few seconds.
+"""Progress as text: the titles of steps, their figures, and one line every few seconds when there is no terminal.
 
-Not here: bars, and everything else that needs rich (console.py).
+Not here: progress bars and everything else that needs rich (console.py).
 """
 
 from __future__ import annotations
@@ -13,12 +13,32 @@ from typing import Any, Protocol
 
 from migrator.formatting import format_duration
 
-QUIET_SECONDS = 5.0  # a line at least this often while a step is under way
+LINE_SECONDS = 5.0  # the interval between lines while a step is in progress
+# Titles of steps; of other steps the first word is replaced.
+TITLES = {
+    "prepare": "Creating the schema",
+    "post-data": "Creating indexes and constraints",
+    "vector index": "Creating the vector index",
+    "embed": "Computing embeddings",
+    "read the source": "Reading the source",
+    "check the target": "Checking the target",
+    "compare": "Comparing rows",
+    "round trip": "Rebuilding documents",
+    "revert": "Reverting",
+    "export": "Exporting",
+}
+VERBS = {"load": "Loading", "reconcile": "Reconciling", "merge": "Merging", "build": "Building"}
+
+
+def title_of(step: str) -> str:
+    """Returns the display text of a step's name: 'Loading users' for 'load users'."""
+    verb, _, rest = step.partition(" ")
+    return TITLES.get(step) or f"{VERBS.get(verb, verb)} {rest}".strip()
 
 
 @dataclass(slots=True)
 class Step:
-    """One step under way. `done` and `total` in `unit`s, `began` on the monotonic clock."""
+    """One step in progress. `done` and `total` are in `unit`s; `began` is a time of the monotonic clock."""
 
     name: str
     total: int | None
@@ -36,11 +56,12 @@ class Step:
         return self.done / self.seconds if self.seconds else 0.0
 
     def amount(self) -> str:
+        """Returns the progress: '1,200 of 3,219 documents'."""
         of = "" if self.total is None else f" of {self.total:,}"
         return f"{self.done:,}{of} {self.unit}" + (f", {self.note}" if self.note else "")
 
-    def pace(self) -> str:
-        """Rate and time left, as far as they can be told."""
+    def speed(self) -> str:
+        """Returns rate and remaining time: '240/s, 8 s left'; as far as they are known."""
         if not self.done:
             return ""
         left = "" if self.total is None else f", {format_duration((self.total - self.done) / self.rate)} left"
@@ -48,6 +69,8 @@ class Step:
 
 
 class View(Protocol):
+    """Displays steps."""
+
     def start(self, step: Step) -> None: ...
     def advance(self, step: Step) -> None: ...
     def finish(self, step: Step, note: str) -> None: ...
@@ -55,26 +78,28 @@ class View(Protocol):
 
 
 class Lines:
-    """Progress as plain lines: the start and end of a step, and one every few seconds between."""
+    """Displays steps as lines: one at the start, one at the end, and one every few seconds between."""
 
-    def __init__(self, say: Callable[[str], None], lock: threading.RLock) -> None:
-        self._say, self._lock = say, lock
+    def __init__(self, print_line: Callable[[str], None], lock: threading.RLock) -> None:
+        self._print, self._lock = print_line, lock
         self._open: dict[str, Step] = {}
         self._last = time.monotonic()
         self._ended = threading.Event()
-        self._beat: threading.Thread | None = None
+        self._repeater: threading.Thread | None = None
 
     def start(self, step: Step) -> None:
         self._open[step.name] = step
         self._line(f"{step.name}: started" + ("" if step.total is None else f", {step.total:,} {step.unit}"))
-        if self._beat is None:
-            # A step that says nothing for minutes (an index build) must not look dead to whoever watches a log.
+        if self._repeater is None:
+            # A step without progress for minutes (an index build) must not look as if it hangs.
             self._ended = threading.Event()
-            self._beat = threading.Thread(target=self._keep_talking, args=(self._ended,), name="progress", daemon=True)
-            self._beat.start()
+            self._repeater = threading.Thread(
+                target=self._repeat_lines, args=(self._ended,), name="progress", daemon=True
+            )
+            self._repeater.start()
 
     def advance(self, step: Step) -> None:
-        """Nothing: the heart beat picks it up."""
+        """Does nothing: `_repeat_lines` reads the step."""
 
     def finish(self, step: Step, note: str) -> None:
         self._open.pop(step.name, None)
@@ -83,38 +108,38 @@ class Lines:
     def close(self) -> None:
         self._open.clear()
         self._ended.set()
-        self._beat = None
+        self._repeater = None
 
-    def _keep_talking(self, ended: threading.Event) -> None:
-        while not ended.wait(QUIET_SECONDS / 10):
+    def _repeat_lines(self, ended: threading.Event) -> None:
+        while not ended.wait(LINE_SECONDS / 10):
             with self._lock:
-                if not ended.is_set() and time.monotonic() - self._last >= QUIET_SECONDS:
+                if not ended.is_set() and time.monotonic() - self._last >= LINE_SECONDS:
                     for step in list(self._open.values()):
-                        pace = step.pace()
+                        speed = step.speed()
                         self._line(
                             f"{step.name}: {step.amount()} in {format_duration(step.seconds)}"
-                            + (f", {pace}" if pace else "")
+                            + (f", {speed}" if speed else "")
                         )
 
     def _line(self, text: str) -> None:
         self._last = time.monotonic()
-        self._say(text)
+        self._print(text)
 
 
 class Throttled:
-    """Calls on at most every `QUIET_SECONDS`; `flush` makes up for what was last left out."""
+    """Calls a function at most every `LINE_SECONDS`. `flush` calls it with the last value that was skipped."""
 
     def __init__(self, act: Callable[[Any], None]) -> None:
         self._act, self._last = act, float("-inf")
-        self._left: list[Any] = []
+        self._skipped: list[Any] = []
 
     def __call__(self, value: Any) -> None:
-        self._left = [value]
-        if time.monotonic() - self._last >= QUIET_SECONDS:
+        self._skipped = [value]
+        if time.monotonic() - self._last >= LINE_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         self._last = time.monotonic()
-        for value in self._left:
+        for value in self._skipped:
             self._act(value)
-        self._left = []
+        self._skipped = []

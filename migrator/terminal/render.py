@@ -1,4 +1,7 @@
-"""Reports in words and tables, for a terminal. What they say is decided elsewhere; how it looks, by the console."""
+"""Prints the reports of run, plan and verify on a terminal, as sentences and tables.
+
+Not here: the content of a page (report), and colours and widths (console.py).
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,39 @@ from migrator.workflows.plan import PlanReport
 from migrator.workflows.reports import RunReport
 from migrator.workflows.verify import VerifyReport
 
-Told = tuple[str, int, str]  # code, how often, meaning
-MOST_NAMED = 8  # codes, where there is no room for their meanings
-TIED = "\xa0"  # a space that no line is broken at; printed as a plain one
+CodeCount = tuple[str, int, str]  # code, count, meaning
+MAX_CODES = 8  # codes in one line, if the screen is too small for their meanings
+NO_BREAK = "\xa0"  # a space at which lines are not broken; printed as an ordinary space
 
 
 def show_run(console: Console, report: RunReport) -> None:
-    """What became of the source, the doubtful first; the verdict last, where the eye is when a run ends."""
-    tables = [f"{name}{TIED}{count:,}" for name, count in report.tables.items() if count]
+    """Prints the outcome by reason, finding, collection and table. The summary is last, above the prompt."""
+    tables = [f"{name}{NO_BREAK}{count:,}" for name, count in report.tables.items() if count]
     rejects = [(code, count, REASONS.get(code, "")) for code, count in report.rejects.items()]
-    findings = sorted(report.findings.items(), key=lambda item: (_is_note(item[0]), -item[1]))
+    findings = sorted(report.findings.items(), key=lambda item: (_is_info(item[0]), -item[1]))
     others = [(code, count, FINDINGS.get(code, ("", ""))[1]) for code, count in findings]
     columns, rows = _count_columns(report.collections)
-    show_codes(console, "Rejected, and kept whole (migrate rejects list):", rejects)
+    show_codes(console, "Rejected (original documents kept; see: migrate rejects list):", rejects)
     show_findings(console, others, len(rows) + len(rejects) + 10)
     console.table(columns, rows)
-    say(console, f"Rows: {', '.join(tables) or 'none'}")
+    print_wrapped(console, f"Rows: {', '.join(tables) or 'none'}")
     total = sum(counts.source for counts in report.collections.values())
-    lost = sum(abs(counts.remainder) for counts in report.collections.values())
     console.print(
-        f"Run {report.run} {report.status}: {total:,} documents in {format_duration(report.seconds)}, {lost} lost."
+        f"Run {report.run} {report.status}: {total:,} documents in {format_duration(report.seconds)},"
+        f" {describe_accounting(report.collections)}."
     )
 
 
+def describe_accounting(collections: Mapping[str, Counts]) -> str:
+    """Says whether every document is loaded, rejected or archived."""
+    missing = sum(abs(counts.remainder) for counts in collections.values())
+    if missing:
+        return f"{_count(missing, 'document')} not accounted for"
+    return f"all documents accounted for ({sum(counts.rejected for counts in collections.values()):,} rejected)"
+
+
 def _count_columns(collections: Mapping[str, Counts]) -> tuple[Sequence[str], list[Sequence[object]]]:
-    """Mapped collections line by line; what is only archived in one line. A remainder is shown where there is one."""
+    """Returns one row per mapped collection and one for all archived ones; the remainder only if there is one."""
     archived = {n: c for n, c in collections.items() if c.archived == c.source and c.remainder == 0}
     rows: list[tuple[object, ...]] = [
         (name, c.source, c.loaded, c.rejected, c.archived, c.remainder)
@@ -52,55 +63,55 @@ def _count_columns(collections: Mapping[str, Counts]) -> tuple[Sequence[str], li
     ]
     if archived:
         documents = sum(c.source for c in archived.values())
-        rows.append((f"{len(archived)} archived whole", documents, 0, 0, documents, 0))
+        rows.append((f"{_count(len(archived), 'collection')} archived", documents, 0, 0, documents, 0))
     columns = ("collection", "documents", "loaded", "rejected", "archived", "remainder")
     kept = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
     return columns[:kept], [row[:kept] for row in rows]
 
 
-def show_codes(console: Console, title: str, codes: Sequence[Told]) -> None:
-    """One line a code: how often, its name, what it means."""
+def show_codes(console: Console, title: str, codes: Sequence[CodeCount]) -> None:
+    """Prints one line per code: count, code, meaning."""
     if codes:
         console.print(title)
         wide = max(len(code) for code, _, _ in codes)
         for code, count, meaning in codes:
-            say(console, f"{count:>7,}  {code:<{wide}}  {meaning}", indent=wide + 11)
+            print_wrapped(console, f"{count:>7,}  {code:<{wide}}  {meaning}", indent=wide + 11)
 
 
-def show_findings(console: Console, codes: Sequence[Told], used: int) -> None:
-    """With their meanings, if they fit on the screen beside the `used` lines; else their names, one after another."""
-    warnings, notes = (sum(count for code, count, _ in codes if _is_note(code) is wanted) for wanted in (False, True))
-    title = f"Repaired, changed or doubtful: {warnings:,} warnings, {notes:,} notes"
+def show_findings(console: Console, codes: Sequence[CodeCount], used: int) -> None:
+    """Prints findings with their meanings; only their codes, if the screen has not enough lines besides `used`."""
+    warnings, infos = (sum(count for code, count, _ in codes if _is_info(code) is wanted) for wanted in (False, True))
+    title = f"Warnings and automatic corrections: {_count(warnings, 'warning')}, {infos:,} info"
     if not sys.stdout.isatty() or used + len(codes) < shutil.get_terminal_size().lines:
         show_codes(console, f"{title}:", codes)
     elif codes:
-        named = [f"{code}{TIED}{count:,}" for code, count, _ in codes[:MOST_NAMED]]
-        say(console, f"{title}: {', '.join(named)}{', …' if len(codes) > MOST_NAMED else ''}", indent=4)
+        named = [f"{code}{NO_BREAK}{count:,}" for code, count, _ in codes[:MAX_CODES]]
+        print_wrapped(console, f"{title}: {', '.join(named)}{', …' if len(codes) > MAX_CODES else ''}", indent=4)
 
 
-def _is_note(code: str) -> bool:
+def _is_info(code: str) -> bool:
     return FINDINGS.get(code, ("",))[0] == INFO
 
 
-def say(console: Console, text: str, indent: int = 2) -> None:
-    """A long line, broken between words; the console itself breaks nothing, for whoever searches its output."""
+def print_wrapped(console: Console, text: str, indent: int = 2) -> None:
+    """Prints a long line, broken between words on a terminal. Elsewhere it stays one line, for text search."""
     if not sys.stdout.isatty():
-        console.print(text.replace(TIED, " "))
+        console.print(text.replace(NO_BREAK, " "))
         return
     width = max(shutil.get_terminal_size().columns - 1, indent + 20)
     for line in textwrap.wrap(text, width, subsequent_indent=" " * indent):
-        console.print(line.replace(TIED, " "))
+        console.print(line.replace(NO_BREAK, " "))
 
 
 def show_verify(console: Console, report: VerifyReport) -> None:
-    """Failed checks with examples; how many passed."""
+    """Prints the failed checks with examples, and the number of passed ones."""
     failed = [check for check in report.checks if not check.ok]
     for check in failed:
         console.print(f"✗ {_name(check)}: {check.summary}")
         for example in check.examples:
             console.print(f"    {example}")
     passed = len(report.checks) - len(failed)
-    verdict = "no difference" if report.ok else f"{len(failed)} checks found differences"
+    verdict = "no difference" if report.ok else f"{_count(len(failed), 'check')} found differences"
     console.print(
         f"Verified at level {report.level}: {verdict}; {passed} of {len(report.checks)} checks passed"
         f" in {format_duration(report.seconds)}."
@@ -112,56 +123,55 @@ def _name(check: Check) -> str:
 
 
 def show_plan(console: Console, report: PlanReport) -> None:
-    """The forecast on one screen: what is in the way, what will be rejected and why, what is doubtful, the figures."""
+    """Prints the plan on one screen: blockers, rejected documents by reason, findings, counts, estimate."""
     content = content_of_plan(report.as_json())
     show_verdict(console, content)
     for blocker in content["blockers"]:
-        say(console, f"✗ Blocker: {blocker}", indent=11)
+        print_wrapped(console, f"✗ Blocker: {blocker}", indent=11)
     rejects, findings = (
         [(each["code"], each["count"], each["meaning"]) for each in content[kind]] for kind in ("rejects", "findings")
     )
-    rows = list(_forecast(content["collections"]))
-    show_codes(console, "Rejected, and kept whole:", rejects)
+    rows = list(_predicted_rows(content["collections"]))
+    show_codes(console, "Rejected (original documents kept):", rejects)
     show_findings(console, findings, len(content["blockers"]) + len(rejects) + len(rows) + 10)
     console.table(("collection", "documents", "loaded", "rejected", "archived"), rows)
     for name, reason in content["left_out"].items():
-        say(console, f"Not read: {name} ({reason})")
+        print_wrapped(console, f"Not read: {name} ({reason})")
     show_estimate(console, content)
 
 
 def show_verdict(console: Console, content: Content) -> None:
     figures, blockers = content["figures"], len(content["blockers"])
     verdict = f"✗ Cannot run ({_count(blockers, 'blocker')})" if blockers else "✓ Can run"
-    told = f"{figures['loaded']:,} of {figures['documents']:,} documents load"
-    say(console, f"{verdict}: {told}, {figures['rejected']:,} rejected, {figures['archived']:,} archived.")
+    loaded = f"{figures['loaded']:,} of {figures['documents']:,} documents will be loaded"
+    print_wrapped(console, f"{verdict}: {loaded}, {figures['rejected']:,} rejected, {figures['archived']:,} archived.")
 
 
 def show_estimate(console: Console, content: Content) -> None:
-    """The last line: what it costs, and where to read on; with blockers, that they are there."""
+    """Prints the estimated duration, size and cost, the number of blockers, and the command that shows details."""
     figures = content["figures"]
     cost = f"About {format_duration(figures['seconds'])}, {figures['target_bytes'] / 1e6:,.0f} MB"
     if figures.get("embedding_chunks"):
         usd = figures.get("embedding_usd")
         price = f", about ${usd:,.4f}" if usd else ""
-        told = f"{figures['embedding_chunks']:,} chunks, about {figures['embedding_tokens']:,} tokens{price}"
-        say(console, f"To embed: {told}")
-    doubtful = [
-        spot["collection"] for code in (*content["rejects"], *content["findings"]) for spot in code["occurrences"]
-    ]
-    more = f" Look closer: migrate plan --details {doubtful[0]}" if doubtful else ""
-    say(console, f"{cost}; {_count(len(content['blockers']), 'blocker')}.{more}")
+        texts = f"{figures['embedding_chunks']:,} chunks, about {figures['embedding_tokens']:,} tokens{price}"
+        print_wrapped(console, f"To embed: {texts}")
+    names = [each["collection"] for code in (*content["rejects"], *content["findings"]) for each in code["occurrences"]]
+    more = f" For details: migrate plan --details {names[0]}" if names else ""
+    blockers = len(content["blockers"])
+    print_wrapped(console, f"{cost}. {_count(blockers, 'blocker') if blockers else 'No blockers'}.{more}")
 
 
-def _forecast(entries: Sequence[CollectionSummary]) -> Iterator[tuple[object, ...]]:
-    """Collections with a table line by line, the others in one."""
-    whole = [each for each in entries if each["table"] is None]
+def _predicted_rows(entries: Sequence[CollectionSummary]) -> Iterator[tuple[object, ...]]:
+    """Yields one row per collection with a table, and one for all others."""
+    others = [each for each in entries if each["table"] is None]
     for each in entries:
         if each["table"] is not None:
             name = each["name"] if each["table"] == each["name"] else f"{each['name']} → {each['table']}"
             yield name, each["documents"], each["loaded"], each["rejected"], each["archived"]
-    if whole:
-        documents, archived = sum(each["documents"] for each in whole), sum(each["archived"] for each in whole)
-        yield f"{_count(len(whole), 'other')} → archive", documents, 0, 0, archived
+    if others:
+        documents, archived = sum(each["documents"] for each in others), sum(each["archived"] for each in others)
+        yield f"{_count(len(others), 'other')} → archive", documents, 0, 0, archived
 
 
 def _count(number: int, noun: str) -> str:
@@ -169,8 +179,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def show_details(console: Console, report: PlanReport, name: str) -> None:
-    """One collection: its fields and what becomes of them, what is rejected or doubtful, with `_id`s."""
-    told = next(each for each in report.collections if each["name"] == name)
+    """Prints one collection: its fields with types and columns, its reject reasons and findings with `_id`s."""
+    found = next(each for each in report.collections if each["name"] == name)
     fields = [
         (
             each["path"],
@@ -178,18 +188,18 @@ def show_details(console: Console, report: PlanReport, name: str) -> None:
             each["present"],
             describe_fate(each["fate"]),
         )
-        for each in told["fields"]
+        for each in found["fields"]
     ]
     console.table(("path", "types", "present", "mapped to"), fields)
-    if told["fields_beyond"]:
-        say(console, f"and {told['fields_beyond']:,} values of further paths")
-    predicted = told["predicted"]
+    if found["fields_beyond"]:
+        print_wrapped(console, f"and {found['fields_beyond']:,} values of further paths")
+    predicted = found["predicted"]
     outcome = ", ".join(f"{count:,} {outcome}" for outcome, count in predicted.items())
-    say(console, f"{name} → {told['mapping'] or 'archive'}: {told['documents']:,} documents, {outcome}.")
-    for each in told["findings"]:
-        say(console, f"{each['count']:>7,}  {each['severity']}  {each['code']}: {_meaning(each)}", indent=9)
+    print_wrapped(console, f"{name} → {found['mapping'] or 'archive'}: {found['documents']:,} documents, {outcome}.")
+    for each in found["findings"]:
+        print_wrapped(console, f"{each['count']:>7,}  {each['severity']}  {each['code']}: {_meaning(each)}", indent=9)
         more = ", …" if each["count"] > len(each["examples"]) else ""
-        say(console, f"{'':9}_id {', '.join(dict.fromkeys(each['examples']))}{more}", indent=9)
+        print_wrapped(console, f"{'':9}_id {', '.join(dict.fromkeys(each['examples']))}{more}", indent=9)
 
 
 def _meaning(finding: Mapping[str, Any]) -> str:

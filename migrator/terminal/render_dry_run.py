@@ -1,4 +1,4 @@
-"""What a rehearsal came to, on a terminal: the report of the run, the verification, and the downtime by stage."""
+"""Prints the result of a dry run on a terminal: the reports of run and verify, and the downtime by stage."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from migrator.terminal import render
 from migrator.terminal.console import Console
 from migrator.workflows.dry_run import RehearsalReport
 
-PLACES = {"embedded": "an embedded PostgreSQL on this machine", "target": "a database beside the target, now dropped"}
+DATABASES = {
+    "embedded": "an embedded PostgreSQL on this machine",
+    "target": "a temporary database on the target server",
+}
 
 
 def show_dry_run(console: Console, report: RehearsalReport) -> None:
-    """As `run` and `verify` would; what it would take last."""
+    """Prints what `run` and `verify` would print, then the duration."""
     render.show_run(console, report.run)
     if report.verified is not None:
         render.show_verify(console, report.verified)
-    console.table(("stage", "took"), [(name, format_duration(seconds)) for name, seconds in report.stages.items()])
-    others = f", beside stand-ins for {report.stand_ins:,} rows of others" if report.stand_ins else ""
-    render.say(console, f"Rehearsed in {PLACES[report.where]}{others}; the target is as it was.")
+    rows = [(name, format_duration(seconds)) for name, seconds in report.stages.items()]
+    console.table(("stage", "duration"), rows)
+    others = f" {report.stand_ins:,} placeholder rows represented the existing data." if report.stand_ins else ""
+    render.print_wrapped(console, f"Dry run in {DATABASES[report.where]}.{others} The target was not changed.")
     if report.where == "embedded" and report.round_trip is not None:
-        render.say(
+        render.print_wrapped(
             console,
-            f"The real target answers in {report.round_trip * 1000:.1f} ms; how fast it writes,"
-            " --rehearse-in target measures.",
+            f"Network round trip to the real target: {report.round_trip * 1000:.1f} ms. To measure its write speed, use"
+            " --rehearse-in target.",
         )
-    render.say(console, f"Downtime: about {format_duration(report.seconds)}, and the time that mongodump takes.")
+    render.print_wrapped(console, f"Downtime: about {format_duration(report.seconds)}, plus the duration of mongodump.")

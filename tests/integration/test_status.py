@@ -72,7 +72,7 @@ def test_a_run_is_watched(dump: Path, database: str, tmp_path: Path) -> None:
         assert "Waiting: " in told.out
         locker.close()
     assert until(config, lambda found: found["status"] != "running")["status"] == "interrupted"
-    assert "`migrate run` goes on" in call("status", "-c", config).out
+    assert "`migrate run` resumes it" in call("status", "-c", config).out
     settings["engine"]["max_rows_per_second"] = 2000
     config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, settings)
     with running(config):

@@ -71,15 +71,15 @@ def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[st
     emit_all(Console(), *STEP)
     out, err = capsys.readouterr()
     started, done = out.splitlines()
-    assert started == "load users: started, 1,200 documents"
-    assert done.startswith("load users: done in 0.")
+    assert started == "Loading users: started, 1,200 documents"
+    assert done.startswith("Loading users: done in 0.")
     assert done.endswith(" s, 1,200 documents")
     assert err == ""
 
 
 def test_a_long_step_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal a line comes every few seconds, whether or not the step reports anything."""
-    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
     seen: list[str] = []
 
     def line_came() -> bool:
@@ -95,7 +95,7 @@ def test_a_long_step_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str], mo
 
 def test_no_thread_outlives_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving the console ends its heart beat."""
-    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
     with Console() as console:
         console.emit(STEP[0])
         mine = [thread for thread in threading.enumerate() if thread.name == "progress"]
@@ -111,7 +111,7 @@ def test_json_leaves_stdout_to_the_document(capsys: pytest.CaptureFixture[str]) 
     console.print_json({"ok": True, "tables": {"users": 3}, "text": "größer"})
     out, err = capsys.readouterr()
     assert json.loads(out) == {"ok": True, "tables": {"users": 3}, "text": "größer"}
-    assert "load users: started" in err
+    assert "Loading users: started" in err
     assert "a remark" in err
 
 
@@ -238,7 +238,7 @@ def test_a_finished_step_leaves_a_line(on_terminal: Watch) -> None:
     """On a terminal a finished step stays as one line."""
     text = on_terminal(lambda console: emit_all(console, *STEP))
     assert "✓" in text
-    assert "load users  1,200 documents" in text
+    assert "Loading users  1,200 documents" in text
 
 
 def test_ctrl_c_gives_the_terminal_back(on_terminal: Watch) -> None:
@@ -280,7 +280,7 @@ def test_force_color_does_not_animate_a_pipe(
     monkeypatch.setenv("FORCE_COLOR", "1")
     emit_all(Console(), *STEP)
     out = capsys.readouterr().out
-    assert "load users: started" in out
+    assert "Loading users: started" in out
     assert HIDES_CURSOR not in out
 
 
