@@ -1,7 +1,7 @@
 """The pages of findings, reject reasons, checks and exit codes.
 
-Checks come from the code, also the codes, severities and meanings of findings and reject reasons. Remedies and exit
-codes come from texts.toml. A code without a text is an error.
+Codes, severities and meanings of findings and reject reasons, and checks, come from the code; remedies of findings and
+reject reasons, and exit codes, from texts.toml. A code without a text is an error.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from migrator import errors
 from migrator.errors import MigrateError
 from migrator.findings import FINDINGS, REASONS
 from migrator.verification.check_codes import CHECKS
+from migrator.workflows.verify import LEVELS
 
 FINDINGS_INTRODUCTION = """# Findings
 
@@ -58,11 +59,11 @@ def reasons_page() -> str:
 
 def checks_page() -> str:
     parts = [NOTICE, CHECKS_INTRODUCTION]
-    for level in ("counts", "rows", "roundtrip"):
+    for level in LEVELS:
         rows = [
             (code(name), each.title, each.meaning, each.remedy) for name, each in CHECKS.items() if each.level == level
         ]
-        parts.append(f"## Level {level}\n\n" + table(("Check", "Shown as", "Meaning", "If it fails"), rows))
+        parts.append(f"## Level {level}\n\n" + table(("Code", "Title", "Condition", "If it fails"), rows))
     return "\n".join(parts)
 
 

@@ -58,11 +58,21 @@ def _comment(line: str) -> str:
     return line.partition("--")[2].strip()
 
 
+def meaning_of(table: str, column: str, comment: str) -> str:
+    """Returns the comment of a column, or else its text in texts.toml; '' for a column without either."""
+    texts = load_texts("columns")
+    return str(comment or texts.get(f"{table}.{column}", texts.get(column, "")))
+
+
 def page() -> str:
     """Renders the page."""
     parts = [NOTICE, INTRODUCTION]
     texts = load_texts("records")
     for name, columns in sorted(tables().items()):
         parts.append(f"## {name}\n\n{texts[name]}\n")
-        parts.append(table(("Column", "Type", "Meaning"), [(code(c), code(k), text) for c, k, text in columns]))
+        parts.append(
+            table(
+                ("Column", "Type", "Meaning"), [(code(c), code(k), meaning_of(name, c, text)) for c, k, text in columns]
+            )
+        )
     return "\n".join(parts)

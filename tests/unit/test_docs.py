@@ -17,7 +17,6 @@ from migrator.config.models import Config
 from migrator.config.starter import STARTER
 from migrator.findings import FINDINGS, REASONS
 from migrator.verification.check_codes import CHECKS
-from migrator.verification.record_diff import RELATIONS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -44,9 +43,17 @@ def test_every_code_has_a_text(section: str, known: set[str]) -> None:
     assert set(texts.load_texts(section)) == known
 
 
-def test_every_relation_is_a_check() -> None:
-    """A relation that `verify` compares is a check of level rows."""
-    assert {each.name for each in RELATIONS} <= {name for name, each in CHECKS.items() if each.level == "rows"}
+def test_every_column_of_the_records_has_a_meaning() -> None:
+    """By the comment in the SQL, or by the texts."""
+    for table, columns in records.tables().items():
+        for column, _, comment in columns:
+            assert records.meaning_of(table, column, comment), f"{table}.{column}"
+
+
+def test_every_check_is_on_the_page() -> None:
+    """Each check code of `verify` has a row."""
+    page = (pages.FOLDER / "checks.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in page for name in CHECKS)
 
 
 def test_every_option_is_on_the_page() -> None:
@@ -195,3 +202,11 @@ def test_pages_are_in_the_navigation() -> None:
         assert str(page.relative_to(DOCS)) in navigation
     for link in re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_files_named_in_the_documentation_exist() -> None:
+    """Each `folder/file.ext` in README, CHANGELOG and documentation is a file of the project, or of `migrator/`."""
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        for name in re.findall(r"`((?:[a-z_.-]+/)+[a-z0-9_.-]+\.(?:py|md|yml|toml|sql))`", page.read_text("utf-8")):
+            if not name.startswith("shop_"):  # the example of own-migration.md
+                assert (ROOT / name).exists() or (ROOT / "migrator" / name).exists(), (page.name, name)
