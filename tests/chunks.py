@@ -1,4 +1,4 @@
-"""Chunks for tests of embeddings: a small migration with a file, and rows in document_chunks that the ledger knows."""
+"""Chunks for tests of embeddings: a small migration, and rows in document_chunks that are in the ledger."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def configure(
     sections: dict[str, Any] | None = None,
     **embedding: Any,
 ) -> Path:
-    """A migrate.toml of the demo; with a service, chunks are embedded by it. `sections` are further ones."""
+    """Write a migrate.toml for the demo. With a service, it embeds the chunks. `sections`: further sections."""
     section = {"provider": "none"} if service is None else {"provider": "openai", "base_url": service.url}
     return write_config(path, f"dump:{DEMO}", database, {**(sections or {}), "embedding": {**section, **embedding}})
 
 
 def migrate(folder: Path, database: str) -> None:
-    """The demo, migrated, without embeddings."""
+    """Migrate the demo without embeddings."""
     assert call("run", "-c", configure(folder / "none.toml", database)).code == 0
 
 
 def add_chunks(database: str, texts: list[str]) -> None:
-    """Rows as the loader leaves them: without an embedding, one ledger row each."""
+    """Insert rows like the loader: without an embedding, one ledger row each."""
     with psycopg.connect(database) as connection:
         connection.execute(
             "WITH made AS (INSERT INTO document_chunks (id, file_id, tenant_id, content)"
@@ -48,7 +48,7 @@ def add_chunks(database: str, texts: list[str]) -> None:
 
 
 def unfinish(database: str) -> None:
-    """As if the run had stopped before it embedded: no vector index yet."""
+    """Set the state of a run that stopped before the embedding: there is no vector index."""
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE migrator.runs SET status = 'stopped'")
         connection.execute("DROP INDEX document_chunks_embedding_idx")
@@ -60,7 +60,7 @@ def make_texts(count: int) -> list[str]:
 
 
 def count_wrong(database: str, dimensions: int = 1536) -> int:
-    """Chunks whose vector is not that of their text."""
+    """Count the chunks whose vector does not belong to their text."""
     with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT content, embedding::real[] FROM document_chunks").fetchall()
     return sum(
@@ -70,7 +70,7 @@ def count_wrong(database: str, dimensions: int = 1536) -> int:
 
 
 def kept(database: str) -> set[str]:
-    """Digests of the texts whose vectors are in the cache."""
+    """Return the digests of the texts whose vectors are in the cache."""
     with psycopg.connect(database) as connection:
         if connection.execute("SELECT to_regclass('migrator.embeddings') IS NULL").fetchone() == (True,):
             return set()

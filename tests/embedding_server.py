@@ -1,8 +1,8 @@
-"""A service of embeddings for tests: speaks OpenAI's protocol, takes its time, and fails as real ones do.
+"""An embedding service for tests: it speaks OpenAI's protocol, has a latency, and fails like real services.
 
-A process of its own (`serving`), so that it shares no interpreter with what it serves. Its vectors follow from the
-text, so that a test can tell whose a vector is. It counts what it was paid for: every vector that it has answered in
-full.
+It runs in its own process (`serving`), so that it shares no interpreter with its client. A vector is derived from the
+text, so that a test can tell which text it belongs to. The service counts what it bills: every vector that it has sent
+completely.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BLOCK = array("f", (_CHANCE.gauss(0, 1) for _ in range(20_000))).tobytes()
 
 
 def vector_of(text: str, dimensions: int) -> bytes:
-    """The vector of a text, as little-endian floats."""
+    """Return the vector of a text as little-endian floats."""
     digest = hashlib.sha256(text.encode()).digest()
     own = struct.pack("<4f", *(byte / 256 + 0.001 for byte in digest[:4]))
     start = 4 * (int.from_bytes(digest[4:6], "big") % (len(_BLOCK) // 4 - dimensions))
@@ -44,16 +44,16 @@ def vector_of(text: str, dimensions: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How the service behaves. `rate` is the share of requests that fail, `kinds` how."""
+    """The behavior of the service. `rate`: the share of requests that fail; `kinds`: how they fail."""
 
     latency: float = 0.0
     rate: float = 0.0
     kinds: Sequence[str] = FAILURES
     dimensions: int = 1536
-    limit: int = 8191  # tokens of an input, a token being four characters here
+    limit: int = 8191  # tokens of a text; here a token has four characters
     key: str = ""
     batch: int = 2048
-    pause: str = "1"  # what Retry-After says
+    pause: str = "1"  # value of the header Retry-After
 
 
 class Service:
@@ -62,7 +62,7 @@ class Service:
         self.paid: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
         self.open = self.most_open = 0
-        self.first = self.last = 0.0  # when it was asked first, and had answered last
+        self.first = self.last = 0.0  # times of the first request and of the last response
         self._chance = random.Random(3)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,7 +77,7 @@ class Service:
         writer.close()
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
-        """One request; returns whether the connection stays."""
+        """Handle one request; return whether the connection stays open."""
         if path == "/stats":
             return await _send(writer, 200, self._stats())
         if path == "/habits":
@@ -130,13 +130,13 @@ class Service:
         return await _send_bytes(writer, 200, body, {})
 
     def _vectors(self, kind: str, texts: list[str]) -> dict[str, Any]:
-        """The answer; what is wrong with it is wrong for some of its texts only, the others are paid for."""
+        """Return the response. An error affects only some of its texts; the others are billed."""
         dimensions = self.habits.dimensions
         raw = [vector_of(text, dimensions) for text in texts]
         order = list(range(len(texts)))
         bad = set(self._chance.sample(order, max(1, len(order) // 4))) if kind != "fine" else set()
         match kind:
-            case "other":  # nothing wrong with it, but it is another model's
+            case "other":  # valid vectors, but of another model
                 bad, raw = set(), [vector_of(text + "!", dimensions) for text in texts]
             case "short":
                 bad = set(order[len(order) // 2 :])
@@ -184,12 +184,12 @@ async def _send_bytes(writer: asyncio.StreamWriter, status: int, body: bytes, he
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service under way, seen from outside."""
+    """A running service, as its client sees it."""
 
-    url: str  # what `base_url` is
+    url: str  # the value of `base_url`
 
     def behave(self, **habits: Any) -> None:
-        """Other habits from now on: the fields of `Habits`."""
+        """Change the behavior: fields of `Habits`."""
         self._ask("/habits", json.dumps(habits).encode())
 
     def stats(self) -> dict[str, Any]:
@@ -204,10 +204,10 @@ class Running:
 
 @contextmanager
 def serving() -> Iterator[Running]:
-    """A service in a process of its own, well-behaved at first."""
+    """Start the service in its own process, without errors."""
     command = [sys.executable, "-m", "tests.embedding_server"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
-    assert process.stdout is not None  # asked for
+    assert process.stdout is not None  # opened with PIPE
     try:
         yield Running(f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
     finally:

@@ -1,6 +1,6 @@
-"""Modules, recordings and chunks in which every rule has cases, and what the rules make of them, written once more.
+"""Modules, recordings and chunks with cases of every rule, and a second implementation of the rules.
 
-The same numbers every time. Not here: running anything.
+The documents are the same in every run. Not here: running the migration.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ START = datetime(2024, 1, 1, 10, tzinfo=UTC)
 
 @dataclass
 class Lessons:
-    """What there is: MongoDB's documents by collection, rows of the recordings, lines of the chunks."""
+    """The documents of MongoDB by collection, the rows of the recordings and the lines of the chunks."""
 
     documents: dict[str, list[Document]] = field(default_factory=dict)
     recordings: list[dict[str, str]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Lessons:
         return {name: [bson.encode(each) for each in found] for name, found in self.documents.items()}
 
     def write(self, folder: Path) -> dict[str, dict[str, str]]:
-        """`recordings.csv` and `chunks.jsonl`; the sections that name them."""
+        """Write `recordings.csv` and `chunks.jsonl`; return the sections of migrate.toml that name them."""
         with (folder / "recordings.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, restval="")
             writer.writeheader()
@@ -62,7 +62,7 @@ def row_id(collection: str, number: ObjectId) -> str:
 
 
 def make_lessons(recordings: int, chunks: int, seed: int = 7) -> Lessons:
-    """So many rows and lines, and modules and files for them."""
+    """Make recordings and chunks, with modules and files for them."""
     dice, made = random.Random(seed), Lessons()
     modules = [_make_module(dice, number) for number in range(recordings * 3 // 5)]
     course = {"_id": oid(1, 1), "title": "Course", "instructor": "I", "createdAt": START, "updatedAt": START}
@@ -72,7 +72,7 @@ def make_lessons(recordings: int, chunks: int, seed: int = 7) -> Lessons:
     named: set[str] = set()
     for number in range(recordings):
         recording = _make_recording(dice, number, modules)
-        if recording["id"] in named:  # a primary key; what an export with one twice comes to is a scenario
+        if recording["id"] in named:  # a primary key; a scenario covers an export that contains one twice
             recording["id"] = uuid_of(len(modules) + number)
         named.add(recording["id"])
         made.recordings.append(recording)
@@ -143,11 +143,11 @@ def _make_chunk(dice: random.Random, number: int, files: list[Document]) -> Docu
     }  # fmt: skip
 
 
-# --- the rules once more --------------------------------------------------------------------------------------------
+# --- second implementation of the rules -----------------------------------------------------------------------------
 
 
 def used_recordings(made: Lessons) -> dict[int, dict[str, str]]:
-    """The recording of each module (by its number) that is used; mapping-decisions.md, Recordings."""
+    """Return the recording that is used for each module, by number (mapping-decisions.md, Recordings)."""
     loaded = [m for m in made.documents["modules"] if m["courseId"] == oid(1, 1)]
     by_id = {str(module["_id"]): module["order"] for module in loaded}
     by_stream: dict[str, int] = {}

@@ -46,6 +46,7 @@ class LocalProvider:
         self._tokenizer.no_truncation()
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
+        """Embed texts in a thread."""
         return await asyncio.to_thread(self._embed, list(texts))
 
     async def close(self) -> None:

@@ -93,6 +93,7 @@ class Client:
         )  # fmt: skip
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
 
     async def request(self, texts: Sequence[str]) -> Reply:

@@ -33,6 +33,7 @@ class OpenAIProvider:
         self._unusable = 0
 
     async def close(self) -> None:
+        """Close the connections."""
         await self.client.close()
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
@@ -81,6 +82,7 @@ class Call:
         self._tokens = 0
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
+        """Embed texts; split those that are longer than the limit."""
         pieces = [split_text(text, self._provider.limit) for text in texts]
         whole = [place for place, each in enumerate(pieces) if len(each) == 1]
         found = dict(zip(whole, await self._embed_pieces([texts[place] for place in whole]), strict=True))

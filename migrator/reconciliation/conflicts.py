@@ -40,6 +40,7 @@ class Incoming:
 
     @property
     def source_id(self) -> bytes:
+        """Return the BSON document `{"_id": …}`."""
         return raw_bson.source_id(self.raw)
 
 

@@ -1,4 +1,4 @@
-"""The bars of embedding: kill -9 loses and pays nothing twice beyond what was under way; it keeps the service busy."""
+"""Limits for embedding: kill -9 loses nothing and repeats only requests in flight; the service is kept busy."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def target(database: str, tmp_path: Path) -> str:
 
 
 def test_killed_three_times(target: str, tmp_path: Path, service: Running) -> None:
-    """1,000 chunks, a fifth of the requests fail, three kill -9: every chunk has its vector."""
+    """1,000 chunks, 20 % failing requests, three times kill -9: every chunk has its vector."""
     check_kills(target, tmp_path, service, chunks=1000, concurrency=4, batch=8, pause="0.1")
 
 
 @pytest.mark.long
 def test_ten_thousand_chunks_killed_three_times(target: str, tmp_path: Path, service: Running) -> None:
-    """The bar itself, with the pauses that real services ask for."""
+    """The full test, with the pauses that real services request."""
     check_kills(target, tmp_path, service, chunks=10_000, concurrency=8, batch=16, pause="1")
 
 
@@ -49,7 +49,7 @@ def check_kills(
     under_way = []
     for number in (1, 2, 3):
         kill_at(database, config, chunks * number // 4)
-        while service.stats()["open"]:  # what the service computes for nobody is paid, too
+        while service.stats()["open"]:  # responses that no client reads are billed, too
             time.sleep(0.02)
         wait_for_the_lock(database)
         under_way.append(len(service.stats()["paid"].keys() - kept(database)))
@@ -65,7 +65,7 @@ def check_kills(
 
 
 def kill_at(database: str, config: Path, filled: int) -> None:
-    """Starts `embed` and kills it -9 when so many chunks have a vector."""
+    """Start `embed` and kill it (SIGKILL) when this many chunks have a vector."""
     process = subprocess.Popen([str(COMMAND), "embed", "-c", str(config)], stdout=subprocess.DEVNULL)
     query = "SELECT count(*) FROM document_chunks WHERE embedding IS NOT NULL"
     for _ in range(6000):
@@ -78,8 +78,10 @@ def kill_at(database: str, config: Path, filled: int) -> None:
 
 
 def test_service_is_kept_busy(target: str, tmp_path: Path, service: Running) -> None:
-    """Nothing fails: at least 0.8 of concurrency × batch ÷ latency, from the first request to the last answer."""
-    measure(target, tmp_path, service, chunks=240, concurrency=4, batch=8, latency=0.25)  # a machine at work is slow
+    """Without errors: at least 0.8 × concurrency × batch ÷ latency, from the first request to the last response."""
+    measure(
+        target, tmp_path, service, chunks=240, concurrency=4, batch=8, latency=0.25
+    )  # low numbers, because a busy machine is slow
 
 
 @pytest.mark.long
@@ -87,7 +89,7 @@ def test_service_is_kept_busy(target: str, tmp_path: Path, service: Running) -> 
 def test_ten_thousand_chunks_at_full_speed(
     target: str, tmp_path: Path, service: Running, concurrency: int, batch: int
 ) -> None:
-    """The same for longer, and for more at once."""
+    """The same for longer and with more concurrency."""
     measure(target, tmp_path, service, chunks=10_000, concurrency=concurrency, batch=batch)
 
 

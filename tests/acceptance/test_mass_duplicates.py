@@ -1,4 +1,4 @@
-"""A target in which every id is taken already: many documents are rekeyed at once, as they would be one by one."""
+"""A target in which every ID is in use: documents are rekeyed in batches with the same result as one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.talks import make_talks
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-# Another tenant has the conversations and messages of an earlier migration, under an account of its own.
+# Another tenant has the conversations and messages of an earlier migration, with its own account.
 OTHERS = """
 SET session_replication_role = replica;
 INSERT INTO tenants (id, name, subdomain) VALUES ('0190b5a0-0000-7000-8000-00000000000e', 'O', 'o');
@@ -33,11 +33,13 @@ DROP SCHEMA migrator CASCADE;
 
 
 def test_many_at_once(new_database: Callable[[], str], tmp_path: Path) -> None:
-    """Rows, ledger, aliases and findings are the same, as foretold and proven; not all of the claims are plain."""
+    """Rows, ledger, aliases and findings are equal and as predicted; some of the conflicts are not simple."""
     made = make_talks(messages=300)
-    spelt = bson.decode(made["messages"][0])  # the same ObjectId, spelt as a text: both would get one id of their own
-    another = {"_id": str(spelt["_id"]), "messageId": "77777777-7777-4777-8777-777777777777"}
-    made["messages"].append(bson.encode({**spelt, **another}))
+    original = bson.decode(
+        made["messages"][0]
+    )  # the same ObjectId as a string: both documents have the same derived ID
+    another = {"_id": str(original["_id"]), "messageId": "77777777-7777-4777-8777-777777777777"}
+    made["messages"].append(bson.encode({**original, **another}))
     url = f"dump:{write_folder(tmp_path / 'dump', made)}"
     at_once, one_by_one = new_database(), new_database()
     found = []

@@ -1,4 +1,4 @@
-"""A conversation's list of messages, out of its residue and back, when messages are loaded later (`rejects retry`)."""
+"""The message list of a conversation in its residue when messages are loaded later (`rejects retry`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def oid(talk: int, number: int) -> ObjectId:
 
 
 def make_dump(folder: Path, *, mended: bool) -> Path:
-    """Conversations of three messages; until it is mended, the second message of each has no id."""
+    """Conversations with three messages each; until it is fixed, the second one has no ID."""
     talks, said = [], []
     for talk, listed in enumerate(LISTS, start=1):
         claimed = {"conversationId": f"11111111-1111-4111-8111-1111111111{talk:02x}", "user": str(OWNER)}
@@ -39,7 +39,7 @@ def make_dump(folder: Path, *, mended: bool) -> Path:
 
 
 def kept_lists(database: str) -> list[Any]:
-    """What the residue of each conversation says of its list: the list itself, a number, "none", or nothing."""
+    """Return what the residue of each conversation contains: the list, a number, "none", or nothing."""
     query = "SELECT residue FROM migrator.ledger WHERE collection = 'conversations' ORDER BY source_id"
     with psycopg.connect(database) as connection:
         residues = [bson.decode(row[0]) for row in connection.execute(query)]
@@ -52,7 +52,7 @@ def kept_lists(database: str) -> list[Any]:
 
 
 def test_messages_that_come_later(database: str, tmp_path: Path) -> None:
-    """What is left of a list follows from the messages that are there; the documents stay as they were."""
+    """The residue of a list depends on the loaded messages; the documents do not change."""
     folder = tmp_path / "dump"
     config = write_config(tmp_path / "migrate.toml", f"dump:{make_dump(folder, mended=False)}", database)
     assert call("run", "-c", config).code == 0
@@ -72,11 +72,11 @@ def test_messages_that_come_later(database: str, tmp_path: Path) -> None:
 
 
 def test_messages_that_give_way(database: str, tmp_path: Path) -> None:
-    """Where a loaded message gives way to one with a smaller `_id`, lists are held against what is there in the end."""
+    """If a loaded message yields to one with a smaller `_id`, lists are compared with the final messages."""
     folder = tmp_path / "dump"
     make_dump(folder, mended=True)
     said = bson.decode_all((folder / "messages.bson").read_bytes())
-    late = {**said[0], "_id": oid(1, 0)}  # claims the first message's id, and has the smaller _id
+    late = {**said[0], "_id": oid(1, 0)}  # has the ID of the first message and a smaller _id
     (folder / "messages.bson").write_bytes(b"".join(map(bson.encode, [*said, late])))
     config = write_config(tmp_path / "migrate.toml", f"dump:{folder}", database)
     assert call("run", "-c", config).code == 0

@@ -1,4 +1,4 @@
-"""Recordings and chunks at length: the rules against themselves, written once more; every document rebuilt; stops."""
+"""Recordings and chunks: compared with a second implementation of the rules; round trips; interruptions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read(database: str, query: str) -> list[Any]:
 
 @pytest.mark.parametrize("prefer", ["module", "recording"])
 def test_recordings(prefer: str, database: str, tmp_path: Path) -> None:
-    """Foretold, as the rules say, proven, exported, taken back, and again the same."""
+    """Plan, run, verify, export and revert agree with the rules, and a second run gives the same result."""
     check_recordings(make_lessons(400, 300), prefer, database, tmp_path)
 
 
@@ -82,7 +82,7 @@ def check_foretold(planned: dict[str, Any], outcome: dict[str, Any]) -> None:
 
 
 def check_rules(made: Lessons, prefer: str, database: str, outcome: dict[str, Any]) -> None:
-    """Rows, ledger and findings against the rules written once more."""
+    """Compare rows, ledger and findings with the second implementation of the rules."""
     used = used_recordings(made)
     assert outcome["recordings"]["loaded"] == len(used)
     rows = {
@@ -107,7 +107,7 @@ def check_rules(made: Lessons, prefer: str, database: str, outcome: dict[str, An
 
 
 def check_export(made: Lessons, config: Path, folder: Path) -> None:
-    """The modules are what they were, though columns and residues have changed; recordings and chunks are beside."""
+    """Modules, recordings and chunks are exported as they were, although columns and residues have changed."""
     assert call("export", folder, "-c", config).code == 0
     (home,) = (path for path in folder.iterdir() if path.is_dir())
     for name in ("modules", "files"):
@@ -120,11 +120,11 @@ def check_export(made: Lessons, config: Path, folder: Path) -> None:
     assert len((folder / "document_chunks.jsonl").read_bytes().splitlines()) == len(made.chunks)
 
 
-# --- stops ----------------------------------------------------------------------------------------------------------
+# --- interruptions --------------------------------------------------------------------------------------------------
 
 
 def test_stopped_within_the_merge(database: str, tmp_path: Path) -> None:
-    """A merge is whole or has not begun; the same command does it then."""
+    """A merge is complete or has not started; the same command completes it."""
     made = make_lessons(200, 0)
     config = configure(made, database, tmp_path / "here")
     emit = Console.emit
@@ -170,11 +170,11 @@ def check_kills(new_database: Callable[[], str], folder: Path, made: Lessons, ki
     assert digest_database(broken) == digest_database(whole), seed
 
 
-# --- what comes later -----------------------------------------------------------------------------------------------
+# --- documents loaded later -----------------------------------------------------------------------------------------
 
 
 def test_modules_that_come_later(new_database: Callable[[], str], tmp_path: Path) -> None:
-    """`rejects retry` brings modules whose course was rejected: their recordings are merged then, as if at once."""
+    """`rejects retry` loads modules whose course was rejected; their recordings are merged as in a single run."""
     later, at_once = new_database(), new_database()
     made = make_lessons(200, 100)
     course = made.documents["courses"][0]
@@ -198,7 +198,7 @@ def test_modules_that_come_later(new_database: Callable[[], str], tmp_path: Path
 
 
 def test_a_file_that_comes_later(new_database: Callable[[], str], tmp_path: Path) -> None:
-    """A mended file takes an id over: its chunks are as old as it is, as if it had been there at once."""
+    """A corrected file gets an ID back; its chunks have its creation time, as in a single run."""
     later, at_once = new_database(), new_database()
     made = make_lessons(10, 60)
     first, second = made.documents["files"][:2]
@@ -220,7 +220,7 @@ def test_a_file_that_comes_later(new_database: Callable[[], str], tmp_path: Path
 
 
 def test_changed_sources_are_refused(database: str, tmp_path: Path) -> None:
-    """Recordings and chunks are in the fingerprints: a run goes on with what it began with, a plan fits or not."""
+    """Recordings and chunks are part of the fingerprints of runs and plans."""
     made = make_lessons(30, 30)
     config = configure(made, database, tmp_path / "here")
     assert call("plan", "-c", config, "--out", tmp_path / "plan.json").code == 0
@@ -235,11 +235,11 @@ def test_changed_sources_are_refused(database: str, tmp_path: Path) -> None:
     assert (answer.code, "document_chunks" in answer.told) == (4, True), answer.told
 
 
-# --- what others do meanwhile ---------------------------------------------------------------------------------------
+# --- changes by others ----------------------------------------------------------------------------------------------
 
 
 def test_a_source_that_is_lost(new_database: Callable[[], str], tmp_path: Path) -> None:
-    """The server of the store ends the session in the middle: the run waits, goes on, and ends as undisturbed."""
+    """The server of the vector store ends the session: the run retries and gives the same result."""
     source, whole, broken = new_database(), new_database(), new_database()
     made = make_lessons(20, 0)
     files = [each["file_id"] for each in make_lessons(20, 4000).documents["files"]]
@@ -273,7 +273,7 @@ def test_a_source_that_is_lost(new_database: Callable[[], str], tmp_path: Path) 
 
 
 def test_a_collection_of_the_same_name(database: str, tmp_path: Path) -> None:
-    """MongoDB may have recordings of its own; which are meant, nobody can tell."""
+    """A MongoDB collection named recordings conflicts with the section [recordings]."""
     made = make_lessons(10, 0)
     made.documents["recordings"] = [{"_id": 1}]
     answer = call("run", "-c", configure(made, database, tmp_path / "here"))
@@ -281,7 +281,7 @@ def test_a_collection_of_the_same_name(database: str, tmp_path: Path) -> None:
 
 
 def test_one_collection_after_the_other(database: str, tmp_path: Path) -> None:
-    """Recordings may be read before the modules: they are merged when both are there."""
+    """Recordings may be loaded before the modules; they are merged when both are loaded."""
     made = make_lessons(60, 20)
     config = configure(made, database, tmp_path / "here")
     for only in ("recordings", "courses,users,files", "document_chunks"):
@@ -314,7 +314,7 @@ def test_one_collection_after_the_other(database: str, tmp_path: Path) -> None:
     ],
 )
 def test_damage_is_found(statement: str, level: str, words: str, database: str, tmp_path: Path) -> None:
-    """Whatever is changed in what recordings and chunks have become, verify says so."""
+    """Verify finds any change to rows and records of recordings and chunks."""
     config = configure(make_lessons(60, 40), database, tmp_path / "here")
     run(config)
     with psycopg.connect(database) as connection:

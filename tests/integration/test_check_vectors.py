@@ -1,4 +1,4 @@
-"""What `verify` says of embeddings: each kind of damage is found by its own check; rehearsals ask no service."""
+"""`verify` of embeddings: every kind of damage is found by its check; a dry run sends no request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def service(server_url: str) -> Iterator[Running]:
 
 @pytest.fixture
 def migrated(database: str, tmp_path: Path, service: Running) -> Path:
-    """The demo with its chunks, embedded; its migrate.toml."""
+    """Migrate the demo with embedded chunks; return its migrate.toml."""
     config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
     told = call("run", "-c", config, "--json")
     assert (told.code, told.json["embedding"]["missing"]) == (0, 0), told.told
@@ -35,14 +35,14 @@ def migrated(database: str, tmp_path: Path, service: Running) -> Path:
 
 
 def failed(config: Path, *options: str) -> dict[str, dict[str, Any]]:
-    """The checks that do not hold, by name."""
+    """Return the names of the failed checks."""
     told = call("verify", "-c", config, "--json", *options).json
     assert {check["check"] for check in told["checks"]} >= {"vectors", "vectors: text", "vectors: search"}
     return {check["check"]: check for check in told["checks"] if not check["ok"]}
 
 
 def give_first(database: str, value: LiteralString) -> None:
-    """Another vector for the first chunk."""
+    """Set another vector for the first chunk."""
     query = sql.SQL(
         "UPDATE document_chunks SET embedding = {} WHERE id = (SELECT id FROM document_chunks ORDER BY id LIMIT 1)"
     )
@@ -56,7 +56,7 @@ def execute(database: str, statement: str) -> None:
 
 
 def test_everything_holds(migrated: Path, service: Running) -> None:
-    """Every check passes at every level, the tenant's among them, and no text is sent again."""
+    """All checks pass at every level, and no text is sent again."""
     paid = service.stats()["paid"]
     told = call("verify", "-c", migrated, "--json", "--level", "roundtrip")
     assert told.code == 0, [check for check in told.json["checks"] if not check["ok"]]
@@ -68,7 +68,7 @@ def test_everything_holds(migrated: Path, service: Running) -> None:
 
 
 def test_missing_vector(migrated: Path, database: str) -> None:
-    """A chunk without a vector is a difference, named by its id; with provider none it is not."""
+    """A chunk without a vector is a difference, unless the provider is none."""
     give_first(database, "NULL")
     assert failed(migrated)["vectors"]["differences"] == 1
     execute(database, "UPDATE document_chunks SET embedding = NULL")
@@ -77,7 +77,7 @@ def test_missing_vector(migrated: Path, database: str) -> None:
 
 
 def test_vector_of_another_text(migrated: Path, database: str) -> None:
-    """A vector that was paid for another text, and a text that was changed after."""
+    """A vector of another text, and a text that was changed afterwards, are found."""
     give_first(database, "(SELECT embedding FROM document_chunks ORDER BY id DESC LIMIT 1)")
     assert failed(migrated)["vectors: text"]["differences"] == 1
     execute(database, "UPDATE document_chunks SET content = content || '!'")
@@ -85,20 +85,20 @@ def test_vector_of_another_text(migrated: Path, database: str) -> None:
 
 
 def test_vector_of_length_zero(migrated: Path, database: str) -> None:
-    """Zeros point nowhere: no search by angle finds them."""
+    """A zero vector is found, because no search by angle finds it."""
     give_first(database, "array_fill(0::real, ARRAY[1536])::vector")
     assert {"vectors: norm", "vectors: text"} <= failed(migrated).keys()
 
 
 def test_service_with_another_opinion(migrated: Path, service: Running) -> None:
-    """A sample is embedded again where that is asked for; another model behind the same name shows."""
+    """A sample is embedded again on request, which finds another model with the same name."""
     assert not failed(migrated, "--re-embed", "5")
     service.behave(rate=1.0, kinds=["other"])
     assert failed(migrated, "--re-embed", "5")["vectors: again"]["differences"] == 5
 
 
 def test_tenant_that_is_not_kept_apart(migrated: Path, database: str) -> None:
-    """A policy that lets everybody in: a role that owns nothing finds another tenant's vectors."""
+    """A policy without a restriction is found: another role can read the vectors of another tenant."""
     execute(database, "CREATE POLICY everybody ON document_chunks USING (true)")
     found = failed(migrated)["vectors: tenant"]
     assert found["examples"] == [
@@ -111,7 +111,7 @@ def test_tenant_that_is_not_kept_apart(migrated: Path, database: str) -> None:
 
 
 def test_index_that_no_search_goes_by(migrated: Path, database: str) -> None:
-    """An index of the right name that leaves rows out is of no use to a search."""
+    """An index with the right name that does not contain all rows is found."""
     execute(database, "DROP INDEX document_chunks_embedding_idx")
     execute(
         database,
@@ -123,7 +123,7 @@ def test_index_that_no_search_goes_by(migrated: Path, database: str) -> None:
 
 
 def test_rehearsals_ask_nobody(database: str, tmp_path: Path, service: Running) -> None:
-    """`plan` and `run --dry-run` forecast what embeddings will cost, and send nothing."""
+    """`plan` and `run --dry-run` estimate the cost of embeddings and send nothing."""
     config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
     forecast = call("plan", "-c", config, "--json").json["estimate"]["embedding"]
     assert (forecast["chunks"], forecast["tokens"]) == (17, 826)
@@ -144,7 +144,7 @@ def test_rehearsals_ask_nobody(database: str, tmp_path: Path, service: Running) 
 def test_service_that_cannot_work_is_told_first(
     database: str, tmp_path: Path, service: Running, more: dict[str, Any], code: int, told: str
 ) -> None:
-    """A run of hours must not end at a wrong key: it is tried before anything is written."""
+    """A run sends a test request before it writes, so that a wrong key does not end it after hours."""
     service.behave(key="right")
     config = configure(tmp_path / "migrate.toml", database, service, CHUNKS, **{"api_key": "right", **more})
     answer = call("run", "-c", config)
@@ -154,7 +154,7 @@ def test_service_that_cannot_work_is_told_first(
 
 
 def test_plan_of_another_service(database: str, tmp_path: Path, service: Running) -> None:
-    """A plan that foretold no cost is not executed with a service that has one."""
+    """A plan without costs is not executed with a service that has costs."""
     free = configure(tmp_path / "free.toml", database, provider="local", sections=CHUNKS)
     plan = tmp_path / "plan.json"
     assert call("plan", "-c", free, "--out", plan).code == 0
@@ -165,7 +165,7 @@ def test_plan_of_another_service(database: str, tmp_path: Path, service: Running
 
 
 def test_revert_after_embedding(database: str, migrated: Path) -> None:
-    """Nothing is in the way of a revert, and nothing is left."""
+    """Revert has no blockers and leaves nothing behind."""
     assert call("revert", "-c", migrated, "--yes").code == 0
     with psycopg.connect(database) as connection:
         left = connection.execute("SELECT to_regclass('document_chunks'), to_regnamespace('migrator')").fetchone()
@@ -173,7 +173,7 @@ def test_revert_after_embedding(database: str, migrated: Path) -> None:
 
 
 def test_embedding_later_is_no_change_of_others(database: str, tmp_path: Path, service: Running) -> None:
-    """Run without embeddings, `embed` afterwards, revert: what `embed` wrote is the migration's own."""
+    """Revert also removes what `embed` wrote after a run without embeddings."""
     none = configure(tmp_path / "none.toml", database, sections=CHUNKS)
     assert call("run", "-c", none).code == 0
     config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)

@@ -1,4 +1,4 @@
-"""Filling embeddings: equal texts, the cache, what is refused, models that do not mix, the index, `run` and `embed`."""
+"""Filling missing embeddings: equal texts, cache, rejected texts, other models, index, `run` and `embed`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def service() -> Iterator[Running]:
 
 @pytest.fixture
 def target(database: str, tmp_path: Path) -> str:
-    """A database with the demo in it."""
+    """A database with the migrated demo."""
     migrate(tmp_path, database)
     return database
 
@@ -32,7 +32,7 @@ def findings(database: str) -> list[Any]:
 
 
 def test_equal_texts_are_paid_once(target: str, tmp_path: Path, service: Running) -> None:
-    """Within a page, across pages, and in a later call: one text, one payment, many rows."""
+    """Equal texts are billed once, within a page, across pages and in a later call."""
     texts = make_texts(30)
     add_chunks(target, texts * 100)
     config = configure(tmp_path / "openai.toml", target, service, batch=7)
@@ -47,7 +47,7 @@ def test_equal_texts_are_paid_once(target: str, tmp_path: Path, service: Running
 
 
 def test_run_embeds_before_the_vector_index(target: str, tmp_path: Path, service: Running) -> None:
-    """A run that goes on fills what is missing, then builds the index, and tells model, tokens and what is left."""
+    """A resumed run fills missing embeddings, then builds the index, and reports model, tokens and missing rows."""
     add_chunks(target, make_texts(50))
     unfinish(target)
     told = call("run", "-c", configure(tmp_path / "openai.toml", target, service))
@@ -60,7 +60,7 @@ def test_run_embeds_before_the_vector_index(target: str, tmp_path: Path, service
 
 
 def test_bad_texts_are_findings_and_the_rest_goes_on(target: str, tmp_path: Path, service: Running) -> None:
-    """A refused text, a blank one and a long one: findings without their words, and none twice when tried again."""
+    """A rejected, a blank and a long text get findings that do not quote them, and no second finding on a retry."""
     add_chunks(target, [*make_texts(20), "POISON", " \n", "words " * 3000])
     config = configure(tmp_path / "openai.toml", target, service, input_tokens=2000)
     for _ in range(2):
@@ -73,7 +73,7 @@ def test_bad_texts_are_findings_and_the_rest_goes_on(target: str, tmp_path: Path
 
 
 def test_models_do_not_mix(target: str, tmp_path: Path, service: Running) -> None:
-    """Vectors of two models cannot be compared: the second is refused, with a remedy."""
+    """Vectors of two models cannot be compared: a second model is refused with a hint."""
     add_chunks(target, make_texts(5))
     assert call("embed", "-c", configure(tmp_path / "one.toml", target, service)).code == 0
     add_more = "UPDATE document_chunks SET embedding = NULL WHERE content LIKE 'Chunk 3:%'"
@@ -89,7 +89,7 @@ def test_models_do_not_mix(target: str, tmp_path: Path, service: Running) -> Non
 
 
 def test_rows_of_others_are_left_alone(target: str, tmp_path: Path, service: Running) -> None:
-    """A row that the ledger does not know stays as it is: revert could not take a vector back."""
+    """A row that is not in the ledger gets no embedding, because revert could not remove it."""
     add_chunks(target, make_texts(3))
     with psycopg.connect(target) as connection:
         connection.execute("DELETE FROM migrator.ledger WHERE collection = 'document_chunks'")
@@ -98,7 +98,7 @@ def test_rows_of_others_are_left_alone(target: str, tmp_path: Path, service: Run
 
 
 def test_service_that_goes_away(target: str, tmp_path: Path, service: Running) -> None:
-    """Access denied in the middle: exit code 7, and what was paid is kept."""
+    """Access is denied during the work: exit code 7, and all billed vectors are kept."""
     add_chunks(target, make_texts(60))
     config = configure(tmp_path / "openai.toml", target, service, batch=2, api_key="right", concurrency=2)
     service.behave(key="right", latency=0.02)
@@ -117,7 +117,7 @@ def test_service_that_goes_away(target: str, tmp_path: Path, service: Running) -
 
 
 def test_vectors_find_themselves_through_the_index(target: str, tmp_path: Path, service: Running) -> None:
-    """An index that was built over nothing is built anew when the vectors are in."""
+    """An index that was built over an empty column is rebuilt after the vectors are stored."""
     add_chunks(target, make_texts(300))
     before = ask(target, "SELECT pg_relation_filenode('document_chunks_embedding_idx')")
     assert call("embed", "-c", configure(tmp_path / "openai.toml", target, service)).code == 0
@@ -126,7 +126,7 @@ def test_vectors_find_themselves_through_the_index(target: str, tmp_path: Path, 
 
 
 def test_revert_takes_the_cache_with_it(database: str, tmp_path: Path, service: Running) -> None:
-    """Nothing of the vectors is left behind."""
+    """Revert removes the vectors and their cache."""
     before = dump_database(database)
     migrate(tmp_path, database)
     add_chunks(database, make_texts(5))
@@ -137,7 +137,7 @@ def test_revert_takes_the_cache_with_it(database: str, tmp_path: Path, service: 
 
 
 def test_text_as_a_vector(target: str, tmp_path: Path, service: Running) -> None:
-    """`embed --text` gives the vector of a question, as long as the column."""
+    """`embed --text` returns the vector of a text, padded to the dimensions of the column."""
     add_chunks(target, make_texts(3))
     config = configure(tmp_path / "local.toml", target, provider="local")
     assert call("embed", "-c", config).code == 0
@@ -148,6 +148,6 @@ def test_text_as_a_vector(target: str, tmp_path: Path, service: Running) -> None
 
 
 def test_before_a_run(database: str, tmp_path: Path) -> None:
-    """There is nothing to embed before a migration has finished."""
+    """`embed` requires a finished migration."""
     told = call("embed", "-c", configure(tmp_path / "none.toml", database))
     assert told.code == 2

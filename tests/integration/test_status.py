@@ -1,4 +1,4 @@
-"""`migrate status` while a run is under way, and what holds a run back."""
+"""`migrate status` during a run, and throttling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = {"batch_rows": 100, "part_bytes": 40_000, "workers": 2}
 
 @contextmanager
 def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`migrate run`, killed at the latest when the block ends."""
+    """Start `migrate run`, and kill it at the end of the block."""
     process = subprocess.Popen(
         [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -39,7 +39,7 @@ def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def until(config: Path, wanted: Callable[[Any], object], seconds: float = 20) -> Any:
-    """The first status that is as wanted."""
+    """Return the first status that meets the condition."""
     deadline = time.monotonic() + seconds
     found: Any = None
     while time.monotonic() < deadline:
@@ -57,7 +57,7 @@ def dump(tmp_path: Path) -> Path:
 
 
 def test_a_run_is_watched(dump: Path, database: str, tmp_path: Path) -> None:
-    """What it is at, how long yet, who is at work, what it waits for; killed, it is interrupted; at last, done."""
+    """Status shows step, time left, process and waits; `interrupted` after a kill, and `finished` at the end."""
     settings = {"engine": {**SMALL, "max_rows_per_second": 800}}
     config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, settings)
     with running(config) as process:
@@ -84,19 +84,19 @@ def test_a_run_is_watched(dump: Path, database: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_max_rows_per_second_is_for_all(dump: Path, database: str, tmp_path: Path) -> None:
-    """However many workers there are, all together write no more than was allowed."""
+    """The rate limit applies to all workers together."""
     settings = {"engine": {**SMALL, "max_rows_per_second": 1000}}
     config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, settings)
     assert call("run", "-c", config).code == 0
     with psycopg.connect(database) as connection:
         query = "SELECT sum(documents), extract(epoch FROM max(committed) - min(committed)) FROM migrator.batches"
         documents, seconds = connection.execute(query).fetchone() or (0, 0)
-    assert float(documents) / float(seconds) < 1500  # a second's worth may come at once
+    assert float(documents) / float(seconds) < 1500  # a burst of one second is allowed
 
 
 @pytest.mark.long
 def test_a_replica_that_lags_holds_a_run_back(dump: Path, database: str, tmp_path: Path) -> None:
-    """Loading waits while a replica is too far behind, says so on the terminal and in the status, and then goes on."""
+    """Loading pauses while a replica lags too far, reports this in the terminal and the status, and then continues."""
     follower = subprocess.Popen(
         [str(program_path("pg_receivewal")), "-d", f"{database}", "-D", str(tmp_path), "-s", "1", "--synchronous"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PGAPPNAME": "follower"},
@@ -134,7 +134,7 @@ def counts(found: Any) -> list[int]:
 
 @pytest.mark.long
 def test_a_source_that_is_slow_holds_a_run_back(new_database: Callable[[], str], tmp_path: Path) -> None:
-    """Loading waits while the live source takes too long to answer."""
+    """Loading pauses while the latency of the live source is too high."""
     made, database = make_talks(messages=600), new_database()
     with mongo(tmp_path / "mongo") as url:
         fill(url, "talks", made)

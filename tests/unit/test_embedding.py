@@ -1,4 +1,4 @@
-"""Embeddings: packing, answers looked at text by text, a service that fails in every way, the local model."""
+"""Embeddings: batching, checks of responses, a service that fails in every way, the local model."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def check(answer: EmbeddingResult, texts: list[str]) -> None:
         assert result.vector.tobytes() == vector_of(text, DIMENSIONS), text
 
 
-# --- packing ------------------------------------------------------------------------------------------------------
+# --- batching ------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.text()), st.integers(1, 7), st.integers(1, 40))
 def test_packing_loses_nothing_and_keeps_limits(texts: list[str], batch: int, tokens: int) -> None:
-    """Every text is in one request, in order; none is over a limit unless one text alone is."""
+    """Every text is in exactly one request, in order. A request exceeds a limit only if a single text does."""
     requests = list(batch_texts(texts, batch, tokens))
     assert [place for request in requests for place in request] == list(range(len(texts)))
     for request in requests:
@@ -70,7 +70,7 @@ def test_packing_loses_nothing_and_keeps_limits(texts: list[str], batch: int, to
 
 @given(st.text(), st.integers(1, 20))
 def test_pieces_are_the_text(text: str, limit: int) -> None:
-    """Nothing is left out of a text that is cut, and no piece is empty unless the text is."""
+    """The pieces of a split text make up the whole text, and no piece is empty unless the text is."""
     pieces = split_text(text, limit)
     assert "".join(pieces) == text
     assert all(pieces) or pieces == [""]
@@ -78,19 +78,19 @@ def test_pieces_are_the_text(text: str, limit: int) -> None:
 
 
 def test_long_text_is_cut_at_blanks() -> None:
-    """Words stay whole where there are blanks, and pieces are about as long as each other."""
+    """Texts are split at spaces, into pieces of similar length."""
     pieces = split_text("word " * 1000, 100)
     assert all(piece.strip().split() == ["word"] * len(piece.split()) for piece in pieces)
     assert max(map(len, pieces)) < 1.3 * min(map(len, pieces))
 
 
 def test_mean_is_weighted_and_of_length_one() -> None:
-    """A long piece counts for more than a short one."""
+    """A long piece has more weight than a short one."""
     vector = mean_vector([array("f", [1, 0]), array("f", [0, 1])], [3.0, 4.0])
     assert vector.tolist() == pytest.approx([0.6, 0.8])
 
 
-# --- answers ------------------------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------------------------
 
 
 def entry(index: Any, embedding: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ GOOD = [0.5, -1.0]
     ],
 )  # fmt: skip
 def test_bad_entry_is_an_error_for_its_text_alone(bad: Any) -> None:
-    """Whatever stands in the place of a vector, its neighbours keep theirs."""
+    """An invalid vector does not affect the other vectors of the response."""
     first, second, third = read_response([entry(0, GOOD), bad, entry(2, GOOD)], 3, 2)
     assert isinstance(first, array)
     assert isinstance(second, str)
@@ -119,12 +119,12 @@ def test_bad_entry_is_an_error_for_its_text_alone(bad: Any) -> None:
 
 @pytest.mark.parametrize("data", [None, [], {}, "text", 7])
 def test_answer_without_vectors(data: Any) -> None:
-    """No entries: an error for every text."""
+    """A response without entries is an error for every text."""
     assert all(isinstance(each, str) for each in read_response(data, 3, 2))
 
 
 def test_more_vectors_than_texts() -> None:
-    """Then nobody knows whose they are."""
+    """A response with more vectors than texts is an error for every text."""
     assert all(isinstance(each, str) for each in read_response([entry(0, GOOD), entry(1, GOOD)], 1, 2))
 
 
@@ -135,20 +135,20 @@ TEXTS = [f"text number {number}" for number in range(40)]
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_every_failure_is_survived(service: Running, kind: str) -> None:
-    """Half of the requests fail in one way: in the end each text has its own vector."""
+    """Half of the requests fail in the same way; in the end every text has its own vector."""
     service.behave(rate=0.5, kinds=[kind], dimensions=DIMENSIONS, pause="0.1")
     check(embed(settings(service, batch=5), TEXTS), TEXTS)
     assert service.stats()["told"][kind] > 0
 
 
 def test_tokens_are_what_the_service_says(service: Running) -> None:
-    """What was paid is counted, repeated requests too."""
+    """All billed tokens are counted, including those of repeated requests."""
     service.behave(dimensions=DIMENSIONS)
     assert embed(settings(service), TEXTS).tokens == sum(len(text) // 4 for text in TEXTS)
 
 
 def test_text_that_is_refused_fails_alone(service: Running) -> None:
-    """One text that the service will not have, among forty: it fails, and says why without quoting itself."""
+    """Of forty texts the service rejects one: only this one fails, and its message does not quote the text."""
     service.behave(dimensions=DIMENSIONS)
     texts = [*TEXTS[:17], "POISON", *TEXTS[17:]]
     results = embed(settings(service), texts).results
@@ -160,7 +160,7 @@ def test_text_that_is_refused_fails_alone(service: Running) -> None:
 
 
 def test_long_text_is_embedded_in_pieces(service: Running) -> None:
-    """Over the configured limit: pieces, whose mean is the vector; its neighbours are as ever."""
+    """A text over the configured limit is embedded in pieces; its vector is their mean. Other texts are unaffected."""
     service.behave(dimensions=DIMENSIONS)
     long = "some words " * 200
     results = embed(settings(service, input_tokens=200), [TEXTS[0], long]).results
@@ -176,7 +176,7 @@ def test_long_text_is_embedded_in_pieces(service: Running) -> None:
 
 
 def test_limit_that_nobody_told_us(service: Running) -> None:
-    """The service refuses what we took for short enough: it is halved until it fits, and fails no neighbour."""
+    """A text that the service rejects as too long is split in half until it fits. Other texts are unaffected."""
     service.behave(dimensions=DIMENSIONS, limit=100)
     texts = [*TEXTS[:3], "long " * 300, *TEXTS[3:]]
     results = embed(settings(service), texts).results
@@ -187,7 +187,7 @@ def test_limit_that_nobody_told_us(service: Running) -> None:
 
 
 def test_request_that_is_too_large(service: Running) -> None:
-    """The service takes fewer texts at once than we send."""
+    """The service accepts fewer texts per request than we send."""
     service.behave(dimensions=DIMENSIONS, batch=3)
     check(embed(settings(service), TEXTS), TEXTS)
 
@@ -206,7 +206,7 @@ def test_request_that_is_too_large(service: Running) -> None:
 def test_settings_that_cannot_work_are_told_at_once(
     service: Running, habits: dict[str, Any], more: dict[str, Any], told: str
 ) -> None:
-    """What no patience mends ends within seconds, with exit code 7 and a remedy, not as a finding for every text."""
+    """Errors that retries cannot resolve end the command within seconds, with exit code 7 and a hint."""
     service.behave(**{"dimensions": DIMENSIONS, **habits})
     began = time.monotonic()
     with pytest.raises(EmbeddingError) as caught:
@@ -218,7 +218,7 @@ def test_settings_that_cannot_work_are_told_at_once(
 
 
 def test_nobody_there() -> None:
-    """A refused connection is told with its cause."""
+    """The message of a refused connection names the cause."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -228,7 +228,7 @@ def test_nobody_there() -> None:
 
 
 def test_openai_without_a_key() -> None:
-    """Said before anything is sent."""
+    """A missing key is reported before anything is sent."""
     with pytest.raises(UsageError, match="api_key"):
         open_provider(EmbeddingConfig(provider="openai"), print)
 
@@ -237,7 +237,7 @@ def test_openai_without_a_key() -> None:
 
 
 def test_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its weights are in the wheel: near meanings are near, without a socket."""
+    """The weights are in the package: similar texts have similar vectors, without a connection."""
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("a connection was opened")
@@ -251,7 +251,7 @@ def test_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_local_model_is_that_of_the_package() -> None:
-    """Reading the weights ourselves gives what wordllama gives."""
+    """Our vectors equal those that wordllama computes."""
     from safetensors.numpy import load_file
     from wordllama.inference import WordLlamaInference
 
@@ -274,7 +274,7 @@ def cosine(one: array[float], other: array[float]) -> float:
 
 @pytest.mark.parametrize("key", ["sk-ä", "sk-1\n", "sk\u200b-1"])
 def test_a_key_that_no_header_can_carry_is_said(key: str, service: Running) -> None:
-    """A key copied with what was around it is the setting's fault, not the service's; and is not repeated."""
+    """A key with surrounding characters is reported as an invalid setting, and not printed."""
     with pytest.raises(UsageError, match="api_key") as caught:
         open_provider(settings(service, api_key=SecretStr(key)), lambda said: None)
     assert key not in str(caught.value)
