@@ -1,17 +1,20 @@
-"""kill -9 in tests: a PostgreSQL that may be killed, victims of every kind, moments spread over all of a run."""
+"""kill -9 in tests: a PostgreSQL that may be killed, victims of every kind, moments planned for every stage of a run.
+
+A plan of kills follows from its seed: the same stages, kinds and shares of the work each time.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -19,9 +22,11 @@ import psycopg
 from migrator.errors import TargetError
 from migrator.targets.embedded import EmbeddedTarget
 from tests import mongo
-from tests.driving import COMMAND
+from tests.processes import Command, start
 
 TALLY: Counter[tuple[str, str]] = Counter()  # of this session: (victim, phase of the run)
+STAGES = ("prepare", "load", "reconcile", "embed", "post-data")
+KINDS = ("command", "worker", "session", "postmaster")
 PATIENCE = 240  # seconds until a run that neither ends nor goes on is a failure
 
 
@@ -60,19 +65,72 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much a whole run has committed (`count_entries`) when all is prepared, loaded and settled, constrained."""
+    """What a run has done: the stage it is in, and how much of every stage is committed."""
 
-    prepared: int
-    loaded: int
-    constrained: int
+    stage: str
+    done: dict[str, int]
 
 
-def measure(database: str, prepared: int) -> Progress:
-    """Of a finished run; `prepared` is what `prepare` makes."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        query = "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)"
-        found = connection.execute(query).fetchone()
-    return Progress(prepared, prepared + (int(found[0]) if found else 0), count_entries(database))
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """When to kill what: in a stage, when this share of the stage is committed, so many seconds after that."""
+
+    stage: str
+    kind: str
+    share: float
+    delay: float
+
+
+def plan_kills(seed: int, stages: Sequence[str], kinds: Sequence[str]) -> list[Aim]:
+    """Returns one kill for each of `stages`, in the order of a run; the kinds follow each other, from the seed on."""
+    chance = random.Random(seed)
+    first = chance.randrange(len(kinds))
+    ordered = sorted(stages, key=STAGES.index)
+    return [
+        Aim(stage, kinds[(first + number) % len(kinds)], chance.uniform(0, 0.9), chance.uniform(0, 0.05))
+        for number, stage in enumerate(ordered)
+    ]
+
+
+_PROGRESS = """
+    SELECT (SELECT count(*) FROM migrator.batches),
+      (SELECT count(*) FROM migrator.batches WHERE collection = 'messages'),
+      (SELECT count(*) FROM migrator.batches WHERE collection = 'messages' AND last)
+        = (SELECT nullif(count(*), 0) FROM migrator.partitions WHERE collection = 'messages'),
+      EXISTS (SELECT FROM migrator.steps WHERE step = 'reconcile messages'),
+      (SELECT count(embedding) FROM document_chunks),
+      EXISTS (SELECT FROM document_chunks WHERE embedding IS NULL),
+      (SELECT count(*) FROM migrator.schema_changes)
+"""
+
+
+@dataclass
+class Watcher:
+    """Looks at the records of a run, on one connection that is opened again where its server was killed."""
+
+    database: str
+    connection: psycopg.Connection[Any] | None = None
+
+    def look(self) -> Progress:
+        """Returns where the run is; "prepare" while there are no records, or no server."""
+        try:
+            if self.connection is None:
+                self.connection = psycopg.connect(self.database, autocommit=True, connect_timeout=5)
+            row = self.connection.execute(_PROGRESS).fetchone()
+        except psycopg.Error:
+            self.close()
+            return Progress("prepare", dict.fromkeys(STAGES, 0))
+        assert row is not None
+        batches, messages, read, reconciled, filled, missing, changes = row
+        done = {"prepare": changes, "load": messages, "reconcile": 0, "embed": filled, "post-data": changes}
+        if reconciled:
+            return Progress("embed" if missing else "post-data", done)
+        return Progress("reconcile" if read else "load" if batches else "prepare", done)
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
 
 
 def count_entries(database: str) -> int:
@@ -90,77 +148,77 @@ def count_entries(database: str) -> int:
     return 0
 
 
-def phase_of(database: str) -> str:
-    """What a run is at."""
-    query = (
-        "SELECT EXISTS (SELECT FROM migrator.steps WHERE step = 'reconcile messages'),"
-        " (SELECT count(*) FROM migrator.batches WHERE collection = 'messages' AND last)"
-        " = (SELECT nullif(count(*), 0) FROM migrator.partitions WHERE collection = 'messages')"
-    )
-    with (
-        suppress(psycopg.Error),
-        psycopg.connect(database, autocommit=True, connect_timeout=5) as connection,
-    ):
-        reconciled, read = connection.execute(query).fetchone() or (False, False)
-        return "post-data" if reconciled else "reconcile" if read else "load"
-    return "before"
-
-
 @dataclass
 class Killer:
-    """Kills so many (`most`) processes, each at a moment of its own. `source`: a live MongoDB, which may be killed."""
+    """Kills a process for every aim, in their order. `source`: a live MongoDB, which may be killed.
 
-    chance: random.Random
-    most: int
+    `whole` is the progress of an undisturbed run, `prepared` the number of schema changes that its first stage makes.
+    """
+
+    aims: list[Aim]
     whole: Progress
+    prepared: int
     revive: Callable[[], None]
     source: mongo.Server | None = None
-    killed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    killed: list[tuple[str, str]] = field(default_factory=list)  # (victim, stage)
 
     @property
     def done(self) -> bool:
-        return self.killed.total() >= self.most
+        return not self.aims
 
-    def attack(self, process: subprocess.Popen[bytes], database: str) -> None:
-        """Until the process has ended, or enough have been killed."""
-        while process.poll() is None and not self.done:
-            if self._wait(process, database):
-                self._kill_one(process, database)
+    def attack(self, process: Command, database: str) -> None:
+        """Kills while the process runs and aims are left that this run can still meet."""
+        watcher = Watcher(database)
+        try:
+            while self.aims and self._wait(process, watcher):
+                self._kill_one(process, watcher, self.aims.pop(0))
                 self.revive()
+        finally:
+            watcher.close()
 
-    def _wait(self, process: subprocess.Popen[bytes], database: str) -> bool:
-        """Until a moment drawn from what is left of the run; whether it came."""
-        moment = self._draw(count_entries(database))
-        deadline = time.monotonic() + self.chance.choice([0.5, 20])  # some come while nothing can be committed
-        while count_entries(database) < moment and time.monotonic() < deadline:
-            if process.poll() is not None:
+    def _wait(self, process: Command, watcher: Watcher) -> bool:
+        """Waits for the moment of the next aim. Returns False where the run ended, or has passed it."""
+        aim = self.aims[0]
+        moment = self._moment(aim)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            found = watcher.look()
+            late = STAGES.index(found.stage) - STAGES.index(aim.stage)
+            if process.poll() is not None or late > 0:
                 return False
+            if late == 0 and found.done[aim.stage] >= moment:
+                time.sleep(aim.delay if aim.stage != "reconcile" else 0)  # which takes a tenth of a second
+                return process.poll() is None
             time.sleep(0.005)
-        time.sleep(self.chance.uniform(0, 0.2))
-        return process.poll() is None
+        raise AssertionError(f"the run does not come to {aim}")
 
-    def _draw(self, now: int) -> int:
-        """In any phase alike: there is one entry for a reconciliation, and there are a hundred for what follows."""
-        loaded, constrained = self.whole.loaded, self.whole.constrained
-        phases = [(self.whole.prepared, loaded - 1), (loaded - 1, loaded - 1), (loaded, constrained)]
-        left = [(max(first, now), last) for first, last in phases if last >= now]
-        return self.chance.randint(*self.chance.choice(left or [(now, now)]))
+    def _moment(self, aim: Aim) -> int:
+        """Returns how much of its stage is done at the moment of an aim."""
+        whole = self.whole.done[aim.stage]
+        match aim.stage:
+            case "prepare":
+                return int(aim.share * self.prepared)
+            case "post-data":
+                return self.prepared + int(aim.share * (whole - self.prepared))
+            case _:
+                return int(aim.share * whole)
 
-    def _kill_one(self, process: subprocess.Popen[bytes], database: str) -> None:
-        victims = list(self._victims(process, database))
-        kind = self.chance.choice(sorted({kind for kind, _ in victims}))
-        phase = phase_of(database)
+    def _kill_one(self, process: Command, watcher: Watcher, aim: Aim) -> None:
+        victims = list(self._victims(process, watcher.database))
+        kinds = {kind for kind, _ in victims}
+        kind = aim.kind if aim.kind in kinds else "command"  # a run that prepares has no workers yet
+        stage = watcher.look().stage
         with suppress(ProcessLookupError):
             if kind == "source" and self.source is not None:
                 self.source.kill()
-                time.sleep(self.chance.uniform(0, 1))
+                time.sleep(10 * aim.delay)
                 self.source.start()
             else:
-                os.kill(self.chance.choice([pid for name, pid in victims if name == kind]), signal.SIGKILL)
-            self.killed[kind, phase] += 1
-            TALLY[kind, phase] += 1
+                os.kill(next(pid for name, pid in victims if name == kind), signal.SIGKILL)
+        self.killed.append((kind, stage))
+        TALLY[kind, stage] += 1
 
-    def _victims(self, process: subprocess.Popen[bytes], database: str) -> Iterator[tuple[str, int]]:
+    def _victims(self, process: Command, database: str) -> Iterator[tuple[str, int]]:
         yield "command", process.pid
         if self.source is not None:
             yield "source", 0
@@ -181,9 +239,7 @@ class Killer:
 def run_to_the_end(killer: Killer, config: Path, database: str) -> None:
     """Begins the command again whenever it was killed, until it has done its work."""
     for _ in range(100):
-        process = subprocess.Popen(
-            [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = start("run", "-c", config, "--json")
         try:
             killer.attack(process, database)
             out, told = process.communicate(timeout=PATIENCE)
@@ -215,9 +271,8 @@ def wait_for_the_lock(database: str) -> None:
 def summary() -> str:
     """Who was killed when, in this session; empty where nobody was."""
     kinds = sorted({kind for kind, _ in TALLY})
-    phases = ("before", "load", "reconcile", "post-data")
     lines = [
-        f"  {kind}: " + ", ".join(f"{TALLY[kind, phase]} at {phase}" for phase in phases if TALLY[kind, phase])
+        f"  {kind}: " + ", ".join(f"{TALLY[kind, phase]} at {phase}" for phase in STAGES if TALLY[kind, phase])
         for kind in kinds
     ]
     return "\n".join([f"{TALLY.total()} kills:", *lines]) if lines else ""

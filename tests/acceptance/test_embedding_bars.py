@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.chunks import add_chunks, ask, configure, count_wrong, kept, make_texts, migrate, unfinish
-from tests.driving import COMMAND, call
+from tests.driving import call
 from tests.embedding_server import Running, serving
 from tests.killing import wait_for_the_lock
+from tests.processes import start
 
 
 @pytest.fixture
@@ -66,14 +65,14 @@ def check_kills(
 
 def kill_at(database: str, config: Path, filled: int) -> None:
     """Start `embed` and kill it (SIGKILL) when this many chunks have a vector."""
-    process = subprocess.Popen([str(COMMAND), "embed", "-c", str(config)], stdout=subprocess.DEVNULL)
+    process = start("embed", "-c", config)
     query = "SELECT count(*) FROM document_chunks WHERE embedding IS NOT NULL"
     for _ in range(6000):
         if ask(database, query)[0][0] >= filled:
             break
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     assert process.wait() == -signal.SIGKILL
 
 

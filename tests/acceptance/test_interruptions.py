@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from tests.archive_writer import write_folder
-from tests.driving import COMMAND, Answer, call, digest_database, spawn
+from tests.driving import Answer, call, digest_database
 from tests.killing import wait_for_the_lock
+from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
@@ -76,9 +77,7 @@ def interrupt(config: Path, database: str, number: signal.Signals, moment: int) 
     """Runs until so many batches and steps are committed (and one by this run), sends the signal; the exit code."""
     wait_for_the_lock(database)
     moment = max(moment, count_commits(database) + 1)
-    process = subprocess.Popen(
-        [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start("run", "-c", config, "--json")
     while count_commits(database) < moment and process.poll() is None:
         time.sleep(GAP / 10)
     process.send_signal(number)
@@ -112,7 +111,7 @@ def check_left_over(database: str) -> None:
 
 
 def finish(config: Path) -> Answer:
-    return spawn("run", "-c", config, "--json")
+    return call("run", "-c", config, "--json")
 
 
 @pytest.mark.parametrize("pause", [0.05, *(pytest.param(each, marks=pytest.mark.long) for each in (0.0, 0.3))])
@@ -123,9 +122,7 @@ def test_ctrl_c_twice(pause: float, new_database: Callable[[], str], configure: 
     config, committed = configure(broken), count_commits(whole)
     for share in (0.2, 0.95):
         wait_for_the_lock(broken)
-        process = subprocess.Popen(
-            [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = start("run", "-c", config, "--json")
         while count_commits(broken) < committed * share and process.poll() is None:
             time.sleep(GAP / 10)
         process.send_signal(signal.SIGINT)
@@ -163,9 +160,7 @@ def test_what_has_changed_is_said(what: str, dump: Path, database: str, tmp_path
 def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) -> None:
     """Two runs at once: the second ends with exit code 5 and says who holds the target; the first is not disturbed."""
     config = configure(database)
-    first = subprocess.Popen(
-        [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    first = start("run", "-c", config, "--json")
     while count_commits(database) < 3 and first.poll() is None:
         time.sleep(GAP / 10)
     os.kill(first.pid, signal.SIGSTOP)  # so that it cannot end meanwhile

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, dump_database
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
 from tests.killing import wait_for_the_lock
+from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
@@ -129,7 +129,7 @@ def test_an_unfinished_run_is_taken_back(moment: str, start: str, database: str,
 def test_a_killed_run_is_taken_back(database: str, config: Path) -> None:
     """Killed in the middle of the load: the revert waits for nobody and gives everything back."""
     before = set_up("filled, there", database, config)
-    process = subprocess.Popen([str(COMMAND), "run", "-q", "-c", str(config)], stdout=subprocess.PIPE)
+    process = start("run", "-q", "-c", config)
     while process.poll() is None and count(database, "migrator.batches") < 4:
         time.sleep(0.005)
     process.kill()
@@ -154,8 +154,7 @@ def test_a_revert_that_is_stopped_has_done_nothing(number: signal.Signals, datab
     migrated = digest_database(database)
     with psycopg.connect(database) as reader:
         reader.execute("SELECT FROM conversations")  # holds up whoever wants to alter the table
-        command = [str(COMMAND), "revert", "--yes", "--json", "-c", str(config)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = start("revert", "--yes", "--json", "-c", config)
         wait_until(lambda: count_waiting(database) > 0)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,8 +13,9 @@ import pytest
 
 from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
-from tests.driving import COMMAND, call
+from tests.driving import call
 from tests.killing import wait_for_the_lock
+from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
@@ -85,8 +85,8 @@ def test_goes_on_after_a_kill(migrated: Path, database: str) -> None:
 
 def kill_verification(config: Path, database: str) -> None:
     """One that has read some batches."""
-    slow = {**os.environ, "MIGRATE_ENGINE__MAX_ROWS_PER_SECOND": "150", "MIGRATE_ENGINE__BATCH_ROWS": "50"}
-    process = subprocess.Popen([COMMAND, "verify", "-c", config], env=slow, stderr=subprocess.DEVNULL)
+    slow = {"MIGRATE_ENGINE__MAX_ROWS_PER_SECOND": "150", "MIGRATE_ENGINE__BATCH_ROWS": "50"}
+    process = start("verify", "-c", config, environment=slow)
     for _ in range(1200):
         if batches(database) > 6:
             break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +11,9 @@ import pytest
 
 from tests.archive_writer import write_folder
 from tests.clusters import Cluster, cluster_in
-from tests.driving import COMMAND, call, digest_database
+from tests.driving import call, digest_database
 from tests.mongo import fill, free_port, mongo
+from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
@@ -52,9 +52,7 @@ def test_a_cluster_does_the_same(form: str, cluster: Cluster, new_database: Call
         source = f"{url}/talks" if form == "live" else f"dump:{dump}"
         settings = {"engine": {**SMALL, "executor": cluster.address}}
         config = write_config(tmp_path / "there.toml", source, there, settings)
-        run = subprocess.Popen(
-            [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        run = start("run", "-c", config, "--json")
         while count_batches(there) < 15 and run.poll() is None:
             time.sleep(0.01)
         assert run.poll() is None

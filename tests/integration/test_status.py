@@ -16,8 +16,9 @@ import pytest
 
 from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
-from tests.driving import COMMAND, call, digest_database
+from tests.driving import call, digest_database
 from tests.mongo import fill, mongo
+from tests.processes import Command, start
 from tests.proxy import proxy_to
 from tests.scenarios import write_config
 from tests.talks import make_talks
@@ -26,11 +27,9 @@ SMALL = {"batch_rows": 100, "part_bytes": 40_000, "workers": 2}
 
 
 @contextmanager
-def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(config: Path) -> Iterator[Command]:
     """Start `migrate run`, and kill it at the end of the block."""
-    process = subprocess.Popen(
-        [str(COMMAND), "run", "-c", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start("run", "-c", config, "--json")
     try:
         yield process
     finally:

@@ -1,0 +1,160 @@
+"""`migrate` in processes that tests may stop or kill, started without paying for the imports each time.
+
+A server process has imported the command line and forks a process for every command: a fresh process of its own, with
+its own signals, environment and output, as `bin/migrate` would be. It saves one CPU-second for each. Tests of the entry
+point itself use `driving.spawn`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+_REQUEST_BYTES = 1 << 16
+
+
+class Command:
+    """A running command. Its output goes to files, so that it never waits for a reader."""
+
+    def __init__(self, pid: int, status: int, out: IO[bytes], err: IO[bytes]) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._status, self._out, self._err = status, out, err
+
+    def poll(self) -> int | None:
+        """Returns the exit code, or None while the command runs."""
+        return self._read_status(0)
+
+    def wait(self, timeout: float = 120) -> int:
+        """Returns the exit code. Raises `subprocess.TimeoutExpired`."""
+        code = self._read_status(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("migrate", timeout)
+        return code
+
+    def communicate(self, timeout: float = 120) -> tuple[bytes, bytes]:
+        """Waits for the end; returns what the command wrote."""
+        self.wait(timeout)
+        for file in (self._out, self._err):
+            file.seek(0)
+        return self._out.read(), self._err.read()
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _read_status(self, timeout: float) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            self.returncode = int(os.read(self._status, 16))
+            os.close(self._status)
+        return self.returncode
+
+
+def start(*arguments: object, environment: Mapping[str, str] | None = None) -> Command:
+    """Starts a command in a process of its own, with the environment of this process and `environment`."""
+    request = {
+        "arguments": [str(each) for each in arguments],
+        "environment": {**os.environ, **(environment or {})},
+        "folder": str(Path.cwd()),
+    }
+    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed with the command
+    reader, writer = os.pipe()
+    server = _server()
+    socket.send_fds(server, [json.dumps(request).encode()], [out.fileno(), err.fileno(), writer])
+    os.close(writer)
+    return Command(int(server.recv(16)), reader, out, err)
+
+
+@cache
+def _server() -> socket.socket:
+    """Returns the connection to the server process, which ends when this process ends."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "tests.processes", str(theirs.fileno())]
+    subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
+    theirs.close()
+    return ours
+
+
+# --- the server process ---------------------------------------------------------------------------------------------
+
+
+def serve(connection: socket.socket) -> list[str]:
+    """Forks a process for every request; returns its arguments in the child, and never in the server."""
+    wakeup, alarm = os.pipe()
+    os.set_blocking(alarm, False)
+    signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, int] = {}  # process → where its exit code is awaited
+    while True:
+        ready, _, _ = select.select([connection.fileno(), wakeup], [], [])
+        if wakeup in ready:
+            os.read(wakeup, 4096)
+            _report_ended(running)
+        if connection.fileno() in ready:
+            message, files, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 3)
+            if not message:
+                os._exit(0)
+            pid = os.fork()
+            if pid == 0:
+                for each in (wakeup, alarm, *running.values()):
+                    os.close(each)
+                connection.close()
+                return _become(json.loads(message), files)
+            running[pid] = files.pop()
+            for each in files:
+                os.close(each)
+            connection.send(str(pid).encode())
+
+
+def _report_ended(running: dict[int, int]) -> None:
+    for pid in list(running):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            awaited = running.pop(pid)
+            with suppress(BrokenPipeError):
+                os.write(awaited, str(os.waitstatus_to_exitcode(status)).encode())
+            os.close(awaited)
+
+
+def _become(request: dict[str, object], files: list[int]) -> list[str]:
+    """Gives this new process the environment, folder and output of the command."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    out, err, awaited = files
+    os.close(awaited)
+    for source, target in ((out, 1), (err, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    environment, arguments = request["environment"], request["arguments"]
+    assert isinstance(environment, dict)
+    assert isinstance(arguments, list)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(str(request["folder"]))
+    return arguments
+
+
+if __name__ == "__main__":
+    from migrator import cli
+
+    given = serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.argv = ["migrate", *given]
+    # Worker processes import the main module; `bin/migrate` would be one, this is none.
+    sys.modules["__main__"].__spec__ = sys.modules["__main__"].__package__ = None
+    del sys.modules["__main__"].__dict__["__file__"]
+    cli.main()
