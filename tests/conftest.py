@@ -71,6 +71,17 @@ def new_database(server_url: str) -> Iterator[Callable[[], str]]:
         administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
 
 
+@contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """Makes a database, gives its URL, and drops it."""
+    name = f"test_{uuid.uuid4().hex}"
+    administer(server_url, "CREATE DATABASE {}", name)
+    try:
+        yield with_database(server_url, name)
+    finally:
+        administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
 @pytest.fixture
 def database(new_database: Callable[[], str]) -> str:
     """The URL of a fresh database, dropped after the test."""

@@ -11,10 +11,10 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -113,19 +113,26 @@ class Watcher:
 
     def look(self) -> Progress:
         """Returns where the run is; "prepare" while there are no records, or no server."""
-        try:
-            if self.connection is None:
-                self.connection = psycopg.connect(self.database, autocommit=True, connect_timeout=5)
-            row = self.connection.execute(_PROGRESS).fetchone()
-        except psycopg.Error:
-            self.close()
+        row = self.ask(_PROGRESS)
+        if row is None:
             return Progress("prepare", dict.fromkeys(STAGES, 0))
-        assert row is not None
         batches, messages, read, reconciled, filled, missing, changes = row
         done = {"prepare": changes, "load": messages, "reconcile": 0, "embed": filled, "post-data": changes}
         if reconciled:
             return Progress("embed" if missing else "post-data", done)
         return Progress("reconcile" if read else "load" if batches else "prepare", done)
+
+    def ask(self, query: LiteralString) -> tuple[Any, ...] | None:
+        """Returns the first row of an answer; None where relations are missing, or the server is gone."""
+        try:
+            if self.connection is None:
+                self.connection = psycopg.connect(self.database, autocommit=True, connect_timeout=5)
+            return self.connection.execute(query).fetchone()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return None
+        except psycopg.Error:
+            self.close()
+            return None
 
     def close(self) -> None:
         if self.connection is not None:
@@ -133,19 +140,30 @@ class Watcher:
         self.connection = None
 
 
-def count_entries(database: str) -> int:
-    """What a run has committed so far: batches, steps, changes of the schema. It grows in every phase."""
-    query = (
-        "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)"
-        " + (SELECT count(*) FROM migrator.schema_changes)"
-    )
-    with (
-        suppress(psycopg.Error),
-        psycopg.connect(database, autocommit=True, connect_timeout=5) as connection,
-    ):
-        found = connection.execute(query).fetchone()
-        return int(found[0]) if found else 0
-    return 0
+# What a run has committed so far. Entries grow in every stage, commits only from load to reconcile.
+COMMITS: LiteralString = "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)"
+ENTRIES: LiteralString = COMMITS + " + (SELECT count(*) FROM migrator.schema_changes)"  # noqa: S608
+
+
+def count(database: str, query: LiteralString) -> int:
+    """Returns a count of a run's records; 0 where there are none yet."""
+    with closing(Watcher(database)) as watcher:
+        row = watcher.ask(query)
+        return int(row[0]) if row else 0
+
+
+def wait_for(database: str, query: LiteralString, wanted: float, process: Command | None = None) -> bool:
+    """Waits until so much is committed. Returns whether it came so far before the process ended."""
+    deadline = time.monotonic() + PATIENCE
+    with closing(Watcher(database)) as watcher:
+        while time.monotonic() < deadline:
+            row = watcher.ask(query)
+            if row is not None and int(row[0]) >= wanted:
+                return True
+            if process is not None and process.poll() is not None:
+                return False
+            time.sleep(0.005)
+    raise AssertionError(f"no {wanted} of {query} within {PATIENCE} seconds")
 
 
 @dataclass

@@ -6,13 +6,14 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
 
-from tests.chunks import add_chunks, ask, configure, count_wrong, kept, make_texts, migrate, unfinish
+from tests.chunks import add_chunks, configure, count_wrong, kept, make_texts, migrate, unfinish
 from tests.driving import call
 from tests.embedding_server import Running, serving
-from tests.killing import wait_for_the_lock
+from tests.killing import wait_for, wait_for_the_lock
 from tests.processes import start
 
 
@@ -66,12 +67,8 @@ def check_kills(
 def kill_at(database: str, config: Path, filled: int) -> None:
     """Start `embed` and kill it (SIGKILL) when this many chunks have a vector."""
     process = start("embed", "-c", config)
-    query = "SELECT count(*) FROM document_chunks WHERE embedding IS NOT NULL"
-    for _ in range(6000):
-        if ask(database, query)[0][0] >= filled:
-            break
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    query: LiteralString = "SELECT count(embedding) FROM document_chunks"
+    assert wait_for(database, query, filled, process), "it ended before it could be killed"
     process.kill()
     assert process.wait() == -signal.SIGKILL
 

@@ -10,93 +10,98 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 
 from tests.archive_writer import write_folder
+from tests.conftest import fresh_database
 from tests.driving import Answer, call, digest_database
-from tests.killing import wait_for_the_lock
+from tests.killing import COMMITS, ENTRIES, count, wait_for, wait_for_the_lock
 from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
-GAP = 0.05
+SEED = 20261129
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a run that nothing disturbs gives: digests, and how much it commits."""
+
+    digests: dict[str, str]
+    commits: int
+    entries: int
 
 
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some thousand documents in which every claim, tree and reject is to be found."""
-    return write_folder(tmp_path_factory.mktemp("talks") / "dump", make_talks())
+    """Some hundred documents in which every claim, tree and reject is to be found."""
+    return write_folder(tmp_path_factory.mktemp("talks") / "dump", make_talks(messages=900))
+
+
+@pytest.fixture(scope="module")
+def whole(dump: Path, server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    with fresh_database(server_url) as database:
+        config = configure_run(tmp_path_factory.mktemp("whole"), dump, database)
+        assert call("run", "-c", config).code == 0
+        return Whole(digest_database(database), count(database, COMMITS), count(database, ENTRIES))
 
 
 @pytest.fixture
 def configure(dump: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Writes the migrate.toml of a migration into a database, in many small batches."""
-
-    def write(database: str) -> Path:
-        return write_config(tmp_path / "migrate.toml", f"dump:{dump}", database, {"engine": {"batch_rows": 100}})
-
-    return write
+    return lambda database: configure_run(tmp_path, dump, database)
 
 
-def test_stopped_run_goes_on(new_database: Callable[[], str], configure: Callable[[str], Path]) -> None:
-    """Stopped or killed at random moments, the same command goes on and ends as if nothing had happened."""
-    seed = random.randrange(1000)
-    check_interruptions((signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL), new_database, configure, seed)
+def configure_run(folder: Path, dump: Path, database: str) -> Path:
+    return write_config(folder / "migrate.toml", f"dump:{dump}", database, {"engine": {"batch_rows": 30}})
+
+
+def test_stopped_run_goes_on(database: str, whole: Whole, configure: Callable[[str], Path]) -> None:
+    """Stopped or killed in any stage, the same command goes on and ends as if nothing had happened."""
+    signals = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)
+    check_interruptions(signals, database, whole, configure(database), seed=SEED)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
-def test_many_stops(seed: int, new_database: Callable[[], str], configure: Callable[[str], Path]) -> None:
+def test_many_stops(seed: int, database: str, whole: Whole, configure: Callable[[str], Path]) -> None:
     """The same with many signals at many moments."""
     chosen = random.Random(seed).choices([signal.SIGINT, signal.SIGTERM, signal.SIGKILL], k=8)
-    check_interruptions(tuple(chosen), new_database, configure, seed=seed)
+    check_interruptions(tuple(chosen), database, whole, configure(database), seed=seed)
 
 
 def check_interruptions(
-    signals: tuple[signal.Signals, ...], new_database: Callable[[], str], configure: Callable[[str], Path], seed: int
+    signals: tuple[signal.Signals, ...], database: str, whole: Whole, config: Path, *, seed: int
 ) -> None:
-    whole, broken = new_database(), new_database()
-    assert call("run", "-c", configure(whole)).code == 0
-    committed = count_commits(whole)
-    config = configure(broken)
-    moments = sorted(random.Random(seed).sample(range(1, committed), len(signals)))
+    """One signal in each of equally large parts of the run, schema changes included."""
+    chance, part = random.Random(seed), whole.entries / len(signals)
+    moments = [int(part * (place + chance.random())) for place in range(len(signals))]
     for number, moment in zip(signals, moments, strict=True):
-        code = interrupt(config, broken, number, moment)
+        code = interrupt(config, database, number, moment)
         assert code in (0, -number if number == signal.SIGKILL else 5), (seed, number, moment)
-        check_left_over(broken)
+        check_left_over(database)
     answer = finish(config)
     assert answer.code == 0, answer.told
-    assert digest_database(broken) == digest_database(whole), (seed, signals, moments)
+    assert digest_database(database) == whole.digests, (seed, signals, moments)
     assert call("verify", "-c", config, "--level", "roundtrip").code == 0
 
 
-def interrupt(config: Path, database: str, number: signal.Signals, moment: int) -> int:
-    """Runs until so many batches and steps are committed (and one by this run), sends the signal; the exit code."""
+def interrupt(config: Path, database: str, number: signal.Signals, moment: int, query: LiteralString = ENTRIES) -> int:
+    """Runs until so much is committed (and something by this run), sends the signal; the exit code."""
     wait_for_the_lock(database)
-    moment = max(moment, count_commits(database) + 1)
+    moment = max(moment, count(database, query) + 1)
     process = start("run", "-c", config, "--json")
-    while count_commits(database) < moment and process.poll() is None:
-        time.sleep(GAP / 10)
+    wait_for(database, query, moment, process)
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode in (0, -number, 5), told.decode()
     assert b"Traceback" not in told
     return process.returncode
-
-
-def count_commits(database: str) -> int:
-    """Batches and steps in the journal."""
-    query = "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)"
-    with psycopg.connect(database, autocommit=True) as connection:
-        try:
-            found = connection.execute(query).fetchone()
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-            return 0
-        assert found is not None
-        return int(found[0])
 
 
 def check_left_over(database: str) -> None:
@@ -115,16 +120,13 @@ def finish(config: Path) -> Answer:
 
 
 @pytest.mark.parametrize("pause", [0.05, *(pytest.param(each, marks=pytest.mark.long) for each in (0.0, 0.3))])
-def test_ctrl_c_twice(pause: float, new_database: Callable[[], str], configure: Callable[[str], Path]) -> None:
+def test_ctrl_c_twice(pause: float, database: str, whole: Whole, configure: Callable[[str], Path]) -> None:
     """Whoever presses it again does not wait: exit code 5 within a second, one JSON document, and the run goes on."""
-    whole, broken = new_database(), new_database()
-    assert call("run", "-c", configure(whole)).code == 0
-    config, committed = configure(broken), count_commits(whole)
+    config = configure(database)
     for share in (0.2, 0.95):
-        wait_for_the_lock(broken)
+        wait_for_the_lock(database)
         process = start("run", "-c", config, "--json")
-        while count_commits(broken) < committed * share and process.poll() is None:
-            time.sleep(GAP / 10)
+        wait_for(database, COMMITS, whole.commits * share, process)
         process.send_signal(signal.SIGINT)
         time.sleep(pause)
         process.send_signal(signal.SIGINT)
@@ -132,18 +134,18 @@ def test_ctrl_c_twice(pause: float, new_database: Callable[[], str], configure: 
         assert process.returncode in (0, 5), told.decode()
         assert b"Traceback" not in told, told.decode()
         assert json.loads(out)
-        check_left_over(broken)
-    wait_for_the_lock(broken)
+        check_left_over(database)
+    wait_for_the_lock(database)
     answer = finish(config)
     assert answer.code == 0, answer.told
-    assert digest_database(broken) == digest_database(whole)
+    assert digest_database(database) == whole.digests
 
 
 @pytest.mark.parametrize("what", ["source", "configuration"])
 def test_what_has_changed_is_said(what: str, dump: Path, database: str, tmp_path: Path) -> None:
     """An interrupted run goes on with what it began with, or not at all: exit code 2, and what is not as it was."""
     config = write_config(tmp_path / "m.toml", f"dump:{dump}", database, {"engine": {"batch_rows": 50}})
-    interrupt(config, database, signal.SIGTERM, 5)
+    interrupt(config, database, signal.SIGTERM, 40)  # some batches are there
     wait_for_the_lock(database)
     if what == "source":
         other = write_folder(tmp_path / "other", make_talks(seed=1))
@@ -161,8 +163,7 @@ def test_second_run_is_refused(database: str, configure: Callable[[str], Path]) 
     """Two runs at once: the second ends with exit code 5 and says who holds the target; the first is not disturbed."""
     config = configure(database)
     first = start("run", "-c", config, "--json")
-    while count_commits(database) < 3 and first.poll() is None:
-        time.sleep(GAP / 10)
+    wait_for(database, COMMITS, 3, first)
     os.kill(first.pid, signal.SIGSTOP)  # so that it cannot end meanwhile
     try:
         second = call("run", "-c", config, "--json")
@@ -184,7 +185,7 @@ def ask(phase, info):
         signal.raise_signal(signal.SIGINT)
         sum(range(1000))
 asked = []
-cli.listen()
+cli.install_handlers()
 gc.callbacks.append(ask)
 try:
     gc.collect()

@@ -20,6 +20,7 @@ from migrator.terminal.console import Console
 from tests.acceptance.test_interruptions import check_left_over, finish, interrupt
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database, dump_database
+from tests.killing import COMMITS, count
 from tests.lessons import Lessons, expected_duration, expected_video, make_lessons, oid, row_id, used_recordings
 from tests.scenarios import write_config
 
@@ -146,7 +147,7 @@ def test_stopped_within_the_merge(database: str, tmp_path: Path) -> None:
 
 def test_killed_and_begun_again(new_database: Callable[[], str], tmp_path: Path) -> None:
     """kill -9 while chunks are read and recordings merged: everything ends as undisturbed."""
-    check_kills(new_database, tmp_path, make_lessons(300, 1000), 2, random.randrange(1000))
+    check_kills(new_database, tmp_path, make_lessons(150, 500), 2, seed=20261130)
 
 
 @pytest.mark.long
@@ -157,13 +158,12 @@ def test_killed_often(seed: int, new_database: Callable[[], str], tmp_path: Path
 
 
 def check_kills(new_database: Callable[[], str], folder: Path, made: Lessons, kills: int, seed: int) -> None:
-    engine = {"engine": {"batch_rows": 50}}
+    engine = {"engine": {"batch_rows": 25}}
     whole, broken = new_database(), new_database()
     run(configure(made, whole, folder / "whole", **engine))
     config = configure(made, broken, folder / "broken", **engine)
-    steps = read(whole, "SELECT (SELECT count(*) FROM migrator.batches) + (SELECT count(*) FROM migrator.steps)")[0][0]
-    for moment in sorted(random.Random(seed).sample(range(1, steps), kills)):
-        interrupt(config, broken, signal.SIGKILL, moment)
+    for moment in sorted(random.Random(seed).sample(range(1, count(whole, COMMITS)), kills)):
+        interrupt(config, broken, signal.SIGKILL, moment, COMMITS)
         check_left_over(broken)
     answer = finish(config)
     assert answer.code == 0, answer.told

@@ -18,7 +18,7 @@ from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, dump_database
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
-from tests.killing import wait_for_the_lock
+from tests.killing import wait_for, wait_for_the_lock
 from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
@@ -130,8 +130,7 @@ def test_a_killed_run_is_taken_back(database: str, config: Path) -> None:
     """Killed in the middle of the load: the revert waits for nobody and gives everything back."""
     before = set_up("filled, there", database, config)
     process = start("run", "-q", "-c", config)
-    while process.poll() is None and count(database, "migrator.batches") < 4:
-        time.sleep(0.005)
+    wait_for(database, "SELECT count(*) FROM migrator.batches", 4, process)
     process.kill()
     process.communicate(timeout=60)
     wait_for_the_lock(database)

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from migrator.targets import watchdog
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, call, digest_database
-from tests.killing import count_entries
+from tests.killing import ENTRIES, wait_for
 from tests.mongo import fill, mongo
 from tests.proxy import Proxy, proxy_to
 from tests.scenarios import write_config
@@ -39,9 +39,7 @@ def once(database: str, entries: int, act: Callable[[], None]) -> None:
     """Does something when a run has committed so much."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 60
-        while count_entries(database) < entries and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(database, ENTRIES, entries)
         act()
 
     threading.Thread(target=wait, daemon=True).start()

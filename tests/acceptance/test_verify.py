@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
 from tests.driving import call
-from tests.killing import wait_for_the_lock
+from tests.killing import count, wait_for, wait_for_the_lock
 from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
@@ -87,21 +86,14 @@ def kill_verification(config: Path, database: str) -> None:
     """One that has read some batches."""
     slow = {"MIGRATE_ENGINE__MAX_ROWS_PER_SECOND": "150", "MIGRATE_ENGINE__BATCH_ROWS": "50"}
     process = start("verify", "-c", config, environment=slow)
-    for _ in range(1200):
-        if batches(database) > 6:
-            break
-        time.sleep(0.05)
+    wait_for(database, BATCHES, 7, process)
     process.kill()
     process.wait(timeout=30)
     wait_for_the_lock(database)
-    assert batches(database) > 6
+    assert count(database, BATCHES) > 6
 
 
-def batches(database: str) -> int:
-    try:
-        return int(execute(database, "SELECT count(*) FROM migrator_scratch_records.batches")[0][0])
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return 0
+BATCHES: LiteralString = "SELECT count(*) FROM migrator_scratch_records.batches"
 
 
 def test_rows_that_were_there_before(database: str, tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.archive_writer import write_folder
 from tests.clusters import Cluster, cluster_in
 from tests.driving import call, digest_database
+from tests.killing import wait_for
 from tests.mongo import fill, free_port, mongo
 from tests.processes import start
 from tests.scenarios import write_config
@@ -24,15 +24,6 @@ SMALL = {"batch_rows": 60, "part_bytes": 20_000}
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster_in(tmp_path_factory.mktemp("cluster")) as found:
         yield found
-
-
-def count_batches(database: str) -> int:
-    with psycopg.connect(database, autocommit=True) as connection:
-        try:
-            found = connection.execute("SELECT count(*) FROM migrator.batches").fetchone()
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-            return 0
-        return int(found[0]) if found else 0
 
 
 LONG = pytest.mark.long
@@ -53,9 +44,7 @@ def test_a_cluster_does_the_same(form: str, cluster: Cluster, new_database: Call
         settings = {"engine": {**SMALL, "executor": cluster.address}}
         config = write_config(tmp_path / "there.toml", source, there, settings)
         run = start("run", "-c", config, "--json")
-        while count_batches(there) < 15 and run.poll() is None:
-            time.sleep(0.01)
-        assert run.poll() is None
+        assert wait_for(there, "SELECT count(*) FROM migrator.batches", 15, run)
         cluster.workers.pop(0).kill()
         cluster.start_worker()
         _, told = run.communicate(timeout=120)
