@@ -1,8 +1,8 @@
-"""After the load: brings back what `prepare` put aside, adds what is missing of indexes, foreign keys, row security.
+"""The stage post-data: creates indexes, foreign keys and row-level security after the load.
 
-What takes no time comes first, one after the other: policies, row security, and foreign keys that check nothing yet.
-What takes long follows, several at once: validating those keys, and indexes. Each change commits with its record, so a
-run that stopped goes on where it was. Nothing here knows this migration's tables.
+It recreates what `prepare` dropped and adds what is missing. Fast changes are executed first, one after the other:
+policies, row-level security, and foreign keys without validation. Then slow changes are executed in parallel: the
+validation of foreign keys, and indexes. Each change commits with its record, so an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from migrator.targets.server import WORKER
 Connection = psycopg.Connection[Any]
 Act = Callable[[Connection], None]
 
-# What a byte of the table costs, a b-tree being 1: that takes 0.7 µs a message of 1.2 KB, full text 63 µs and more.
+# The cost per byte of the table, relative to a B-tree: measured 0.7 µs per message of 1.2 KB, full text 63 µs and more.
 COSTS = {"gin": 100.0, "gist": 100.0}
 
-WORTH_IT = 16 << 20  # bytes of a table
+EARLY_BUILD_BYTES = 16 << 20  # tables smaller than this are indexed in the stage post-data
 
-# An ivfflat index of 1536 dimensions over more than 10,000 rows does not build with the server's default of 64 MB
-# ("memory required is 65 MB"). Beyond 256 MB neither that nor a full-text index gets faster. Never less than is set.
+# An ivfflat index with 1536 dimensions on more than 10,000 rows fails with the server's default of 64 MB ("memory
+# required is 65 MB"). More than 256 MB speed up neither this nor a full-text index. A higher setting is kept.
 MEMORY = """
     SELECT set_config(name, greatest(setting::bigint, 262144) || 'kB', false)
       FROM pg_settings WHERE name = 'maintenance_work_mem'
@@ -49,61 +49,65 @@ MEMORY = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing to do. `ref` says to what; `checks` tells a validation from making the foreign key."""
+    """One change of the schema object `ref`. `validates`: the change validates an existing foreign key."""
 
     ref: Ref
     act: Act
     method: str = ""
-    checks: bool = False
+    validates: bool = False
 
     @property
-    def instant(self) -> bool:
-        return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.checks)
+    def is_fast(self) -> bool:
+        return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.validates)
 
     def task(self, cost: float = 0) -> ScheduledTask:
         return ScheduledTask(name=self.ref.name, act=partial(execute_change, self), cost=cost)
 
 
-def constrain(
-    connect: Callable[[], Connection],
-    metadata: MetaData,
-    *,
-    rls: bool,
-    workers: int,
-    emit: Emit,
-    beside: Sequence[ScheduledTask] = (),
-) -> None:
-    """`beside` are tasks to do meanwhile, that wait for nothing here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How to build post-data: with row-level security or not, in how many parallel sessions, and together with which
+    other tasks (they depend on nothing here)."""
 
-    Errors: `DifferenceError` where the rows break a foreign key or fit no index; `TargetError`; `StoppedError`."""
+    rls: bool
+    sessions: int
+    other_tasks: Sequence[ScheduledTask] = ()
+
+
+def build_post_data(connect: Callable[[], Connection], metadata: MetaData, options: BuildOptions, emit: Emit) -> None:
+    """Create everything that is missing in the target's schema after the load.
+
+    Raises: `DifferenceError` if rows violate a foreign key or are too large for an index; `TargetError`;
+    `StoppedError`.
+    """
     with connect() as connection:
-        changes = list(find_changes(connection, metadata, rls))
-        total = len(changes) + len(beside)
+        changes = list(find_changes(connection, metadata, options.rls))
+        total = len(changes) + len(options.other_tasks)
         emit(StepStarted(step="post-data", total=total, unit="statements"))
-        quick = [change for change in changes if change.instant]
-        for done, change in enumerate(quick, start=1):
+        fast = [change for change in changes if change.is_fast]
+        for done, change in enumerate(fast, start=1):
             execute_change(change, connection)
             emit(StepAdvanced(step="post-data", done=done))
-        graph = arrange([change for change in changes if not change.instant], table_sizes(connection))
-        graph = {**graph, **{task: set() for task in beside}}
+        graph = arrange([change for change in changes if not change.is_fast], table_sizes(connection))
+        graph = {**graph, **{task: set() for task in options.other_tasks}}
     if graph:
-        with Scheduler(lambda: for_building(connect()), min(workers, len(graph))) as crew:
-            for done, _ in enumerate(crew.run_all(graph), start=len(quick) + 1):
+        with Scheduler(lambda: prepare_session(connect()), min(options.sessions, len(graph))) as scheduler:
+            for done, _ in enumerate(scheduler.run_all(graph), start=len(fast) + 1):
                 emit(StepAdvanced(step="post-data", done=done))
     emit(StepFinished(step="post-data", note=f"{total} statements"))
 
 
 class EarlyIndexBuilder:
-    """Builds what takes longest of a table's indexes as soon as all its rows are there, beside what goes on with these.
+    """Builds the slowest indexes of a table as soon as all its rows exist, in parallel to the rest of the run.
 
-    Only what the rest of the run does not touch: an index of full text. Leaving the block early cancels what is built.
+    Only full-text indexes, because the rest of the run does not use them. An exception in the block cancels the builds.
     """
 
     def __init__(self, connect: Callable[[], Connection], metadata: MetaData, emit: Emit) -> None:
         self._connect, self._metadata, self._emit = connect, metadata, emit
         self._exits = ExitStack()
-        self._crew: Scheduler | None = None
-        self._begun: set[Ref] = set()
+        self._scheduler: Scheduler | None = None
+        self._started: set[Ref] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -111,32 +115,34 @@ class EarlyIndexBuilder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._exits.__exit__(kind, error, at)
 
-    def begin(self, connection: Connection, table: str) -> None:
-        """Begins with a table that has all its rows; does nothing where that would take no time."""
-        if table_sizes(connection).get(table, 0) < WORTH_IT:
+    def start(self, connection: Connection, table: str) -> None:
+        """Start to index a table that has all its rows; do nothing if the table is small."""
+        if table_sizes(connection).get(table, 0) < EARLY_BUILD_BYTES:
             return
         for change in self._find_indexes(connection, {table}):
             if change.method in COSTS:
                 self._emit(StepStarted(step=f"build {change.ref.name}"))
-                if self._crew is None:
-                    self._crew = self._exits.enter_context(Scheduler(lambda: for_building(self._connect()), 1))
-                self._crew.submit(change.task())
-                self._begun.add(change.ref)
+                if self._scheduler is None:
+                    new = Scheduler(lambda: prepare_session(self._connect()), 1)
+                    self._scheduler = self._exits.enter_context(new)
+                self._scheduler.submit(change.task())
+                self._started.add(change.ref)
 
-    def accompany(self, connection: Connection, workers: int, beside: Sequence[ScheduledTask]) -> None:
-        """Meanwhile the other indexes of the same tables, whose rows are final now, and the tasks `beside`.
+    def build_alongside(self, connection: Connection, sessions: int, other_tasks: Sequence[ScheduledTask]) -> None:
+        """Build the other indexes of the same tables, whose rows are final now, and execute `other_tasks`.
 
-        Indexes of one table do not keep each other out; a check of its foreign keys would have to wait. Where nothing
-        is being built, all that is left to `constrain`."""
-        if not self._begun:
+        Index builds of one table run in parallel, while a validation of its foreign keys would have to wait. If no
+        early build is running, `build_post_data` does all this.
+        """
+        if not self._started:
             return
-        found = self._find_indexes(connection, {ref.table for ref in self._begun})
-        others = [change.task() for change in found if change.ref not in self._begun]
-        graph: Graph = {task: set() for task in [*beside, *others]}
+        found = self._find_indexes(connection, {ref.table for ref in self._started})
+        others = [change.task() for change in found if change.ref not in self._started]
+        graph: Graph = {task: set() for task in [*other_tasks, *others]}
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
-        with Scheduler(lambda: for_building(self._connect()), min(workers, len(graph))) as crew:
-            for done, _ in enumerate(crew.run_all(graph), start=1):
+        with Scheduler(lambda: prepare_session(self._connect()), min(sessions, len(graph))) as scheduler:
+            for done, _ in enumerate(scheduler.run_all(graph), start=1):
                 self._emit(StepAdvanced(step=step, done=done))
         self._emit(StepFinished(step=step, note=f"{len(graph)} indexes"))
 
@@ -146,52 +152,52 @@ class EarlyIndexBuilder:
                 yield change
 
     def finish(self) -> None:
-        """Waits until all is built. Errors: as `constrain`."""
-        for task in self._crew.as_completed() if self._crew is not None else ():
+        """Wait until all builds are finished. Raises: the same errors as `build_post_data`."""
+        for task in self._scheduler.as_completed() if self._scheduler is not None else ():
             self._emit(StepFinished(step=f"build {task.name}"))
-        self._begun.clear()
+        self._started.clear()
 
 
 def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
-    """What separates the target from what it should be."""
+    """Yield the changes that make the target's schema complete."""
     actual, records = catalog.read(connection), schema_changes.read(connection)
-    aside = [record for record in records if record.action == "deferred"]
-    for record in aside:
-        yield from changes_back(actual, record)
-    known = {(record.table_name, record.name) for record in aside}
+    deferred = [record for record in records if record.action == "deferred"]
+    for record in deferred:
+        yield from restoring_changes(actual, record)
+    known = {(record.table_name, record.name) for record in deferred}
     for statement in ddl.statements(metadata, rls):
         if not (statement.before_load or actual.has(statement) or (statement.table, statement.name) in known):
-            yield from changes_new(statement)
+            yield from creating_changes(statement)
     for record in records:
-        if record.action == "created" and record.kind == "foreign_key" and unchecked(actual, record):
-            yield check(record.ref)
+        if record.action == "created" and record.kind == "foreign_key" and needs_validation(actual, record):
+            yield validating_change(record.ref)
 
 
-def changes_back(actual: Catalog, record: Record) -> Iterator[Change]:
-    """For what was put aside. If somebody else has made it again meanwhile, only its record has to go."""
+def restoring_changes(actual: Catalog, record: Record) -> Iterator[Change]:
+    """Yield the changes for an object that `prepare` dropped. If it exists again, only its record is deleted."""
     found = actual.constraints.get((record.table_name, record.name)) or actual.indexes.get(record.name)
     if found is None:
         yield Change(ref=record.ref, act=partial(schema_changes.restore, record=record), method=method_of(record))
-    if record.checked and (found is None or unchecked(actual, record)):
-        yield check(record.ref)
+    if record.checked and (found is None or needs_validation(actual, record)):
+        yield validating_change(record.ref)
     elif found is not None:
         yield Change(ref=record.ref, act=partial(schema_changes.delete, ref=record.ref))
 
 
-def changes_new(statement: Statement) -> Iterator[Change]:
-    checked = statement.kind == "foreign_key" and not statement.sql.endswith("NOT VALID")
-    act = partial(schema_changes.create, statement=statement, suffix=" NOT VALID" if checked else "")
+def creating_changes(statement: Statement) -> Iterator[Change]:
+    validated = statement.kind == "foreign_key" and not statement.sql.endswith("NOT VALID")
+    act = partial(schema_changes.create, statement=statement, suffix=" NOT VALID" if validated else "")
     yield Change(ref=statement.ref, act=act, method=statement.method)
-    if checked:
-        yield check(statement.ref)
+    if validated:
+        yield validating_change(statement.ref)
 
 
-def check(ref: Ref) -> Change:
-    return Change(ref=ref, act=partial(schema_changes.validate, ref=ref), checks=True)
+def validating_change(ref: Ref) -> Change:
+    return Change(ref=ref, act=partial(schema_changes.validate, ref=ref), validates=True)
 
 
-def unchecked(actual: Catalog, record: Record) -> bool:
-    """Whether a run stopped between making a foreign key and checking it."""
+def needs_validation(actual: Catalog, record: Record) -> bool:
+    """Return whether a run was interrupted between the creation and the validation of a foreign key."""
     found = actual.constraints.get((record.table_name, record.name))
     return found is not None and not found.validated and not record.definition.endswith(" NOT VALID")
 
@@ -207,66 +213,67 @@ def table_sizes(connection: Connection) -> dict[str, int]:
 
 
 def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
-    """Which waits for which, by the locks they take.
+    """Return which change waits for which, by the locks that they take.
 
-    Checking a foreign key shares its table with no other check and no index build, so the checks of a table go one
-    after the other, and its indexes, which share, after them: a row that refers to nothing is known of before the hour
-    that a full-text index may take. A vector index goes last of all, alone: it is built by all cores.
+    The validation of a foreign key excludes other validations and index builds of its table. So the validations of a
+    table run one after the other, and its index builds, which run in parallel, after them: a violated foreign key is
+    reported before a full-text index is built, which can take an hour. A vector index is built last and alone, because
+    its build uses all cores.
     """
     graph: dict[ScheduledTask, set[ScheduledTask]] = {}
-    last_checks: dict[str, ScheduledTask] = {}
-    for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.checks)):
+    last_validations: dict[str, ScheduledTask] = {}
+    for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.validates)):
         table = change.ref.table
         task = change.task(sizes.get(table, 0) * COSTS.get(change.method, 1.0))
-        earlier = {last_checks[table]} if table in last_checks else set()
+        earlier = {last_validations[table]} if table in last_validations else set()
         graph[task] = set(graph) if change.ref.kind == "vector_index" else earlier
-        if change.checks:
-            last_checks[table] = task
+        if change.validates:
+            last_validations[table] = task
     return graph
 
 
 def execute_change(change: Change, connection: Connection) -> None:
-    """One transaction: the change and its record."""
-    with schema_changes.translate_errors(), explained_rows(change.ref), connection.transaction():
+    """Execute a change and record it in one transaction."""
+    with schema_changes.translate_errors(), translate_row_errors(change.ref), connection.transaction():
         schema_changes.limit_lock_wait(connection)
         with catalog.schema_first(connection, "public"):
             change.act(connection)
 
 
-def renew_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:
-    """Trains vector indexes anew on vectors that came after them; meanwhile the table can be read and written."""
+def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:
+    """Rebuild vector indexes with the vectors that were added after them. The table stays readable and writable."""
     vector_indexes.drop_leftovers(connection, namespace, embedded)
     found = vector_indexes.find_indexes(connection, namespace, embedded)
     emit(StepStarted(step="vector index", total=len(found), unit="indexes"))
     for index in found:
         statement = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(sql.Identifier(namespace.rows, index.name))
-        for_building(connection).execute(statement)
+        prepare_session(connection).execute(statement)
     vector_indexes.mark_stale(connection, namespace, stale=False)
-    emit(StepFinished(step="vector index", note=f"{len(found)} built anew"))
+    emit(StepFinished(step="vector index", note=f"{len(found)} rebuilt"))
 
 
 @contextmanager
-def explained_rows(ref: Ref) -> Iterator[None]:
-    """Rows that do not fit what the target must have."""
+def translate_row_errors(ref: Ref) -> Iterator[None]:
+    """Translate errors of rows that violate a constraint or are too large for an index to `DifferenceError`."""
     try:
         yield
     except psycopg.errors.ForeignKeyViolation as error:
         raise DifferenceError(
-            f"foreign key {ref.name} of {ref.table} does not hold: {error.diag.message_detail}",
-            hint="Bring back what the row refers to, or delete the row; then run the same command again.",
+            f"foreign key {ref.name} of table {ref.table} is violated: {error.diag.message_detail}",
+            hint="Restore the referenced row or delete the referencing row, then run the same command again.",
         ) from error
     except psycopg.errors.ProgramLimitExceeded as error:
         raise DifferenceError(
-            f"index {ref.name} of {ref.table} cannot hold every row: {error.diag.message_primary}",
-            hint="A value is too long for PostgreSQL to index. Shorten it, then run the same command again.",
+            f"a row of table {ref.table} is too large for the index {ref.name}: {error.diag.message_primary}",
+            hint="A value exceeds PostgreSQL's limit for index entries. Shorten it, then run the same command again.",
         ) from error
 
 
-def for_building(connection: Connection) -> Connection:
-    """Sets up a session for long statements."""
+def prepare_session(connection: Connection) -> Connection:
+    """Configure a session for long statements and return it."""
     connection.execute(MEMORY)
     connection.execute("SELECT set_config('application_name', %s, false)", (WORKER,))
-    # Otherwise, if we are killed, the server builds on for nobody, and its lock keeps the next run out.
-    with suppress(psycopg.DataError):  # a server on a system that cannot tell
+    # If this process is killed, the server ends the statement and releases its lock, so that the next run can start.
+    with suppress(psycopg.DataError):  # the operating system of the server does not support it
         connection.execute("SET client_connection_check_interval = '5s'")
     return connection

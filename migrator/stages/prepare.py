@@ -1,7 +1,8 @@
-"""Makes the target ready to load: refuses a schema that does not fit, adds what lacks, puts aside what slows a load.
+"""Prepares the target for the load: refuses an incompatible schema, creates missing tables, drops what slows the load.
 
-All in one transaction: a target is ready, or as it was. Foreign keys, plain indexes and row security are `constrain`'s
-business, after the load; so is bringing back what is put aside here. What is changed is recorded by `objects`.
+Everything happens in one transaction, so a target is either prepared or unchanged. The stage post-data creates foreign
+keys, plain indexes and row-level security after the load, and recreates what is dropped here. `schema_changes` records
+every change.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
 
-OBSTACLES = catalog.load_queries("droppable_objects.sql")
+DROPPABLE_OBJECTS = catalog.load_queries("droppable_objects.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
-    """A foreign key or index that may be put aside. `own`: the foreign key points to its own table."""
+class DroppableObject:
+    """A foreign key or index that may be dropped during the load. `own`: a foreign key to its own table."""
 
     kind: ddl.Kind
     table: str
@@ -44,7 +45,8 @@ class Obstacle:
     drop: str
 
     def script(self) -> str:
-        """Everything that makes it again. A valid key is added unchecked and then validated, as `restore` expects."""
+        """Return the statements that recreate it. A valid key is added NOT VALID and then validated, as `restore`
+        expects."""
         parts = [self.definition + (" NOT VALID" if self.validated else "")]
         parts += [self.comment] if self.commented else []
         parts += [schema_changes.validation(self.table, self.name)] if self.validated else []
@@ -53,60 +55,70 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """How many objects were created and put aside by this call; both 0 where an earlier one had done it all."""
+    """The number of objects that this call created, and that it dropped for the load. 0 if an earlier call did it."""
 
     created: int
     deferred: int
 
 
 def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit) -> Prepared:
-    """Errors: `PlanError` names every difference, before anything is written; `TargetError`; `StoppedError`, a lock."""
+    """Prepare the target for the load.
+
+    Raises: `PlanError` with all differences, before anything is written; `TargetError`; `StoppedError` if a lock is not
+    available.
+    """
     emit(StepStarted(step="prepare", unit="objects"))
-    wanted = catalog.read_expected(connection, metadata, rls)
-    with schema_changes.translate_errors(), explained_rows(), connection.transaction():
+    expected = catalog.read_expected(connection, metadata, rls)
+    with schema_changes.translate_errors(), translate_row_errors(), connection.transaction():
         schema_changes.limit_lock_wait(connection)
         actual = catalog.read(connection)
-        refuse(connection, actual, wanted, emit)
+        require_compatible(connection, actual, expected, emit)
         schema_changes.ensure(connection)
         done = Prepared(
-            created=add_missing(connection, metadata, actual),
-            deferred=deferred(connection, [name for name in wanted.tables if name in actual.tables]),
+            created=create_missing(connection, metadata, actual),
+            deferred=defer_objects(connection, [name for name in expected.tables if name in actual.tables]),
         )
-    emit(StepFinished(step="prepare", note=f"{done.created} objects created, {done.deferred} put aside"))
+    emit(StepFinished(step="prepare", note=describe(done)))
     return done
 
 
+def describe(done: Prepared) -> str:
+    """Return one line about what was done."""
+    created = f"{done.created} objects created"
+    return f"{created}, {done.deferred} indexes and constraints dropped (recreated later)" if done.deferred else created
+
+
 @contextmanager
-def explained_rows() -> Iterator[None]:
-    """Rows of others that break a key which is still missing."""
+def translate_row_errors() -> Iterator[None]:
+    """Translate the error of existing rows that violate a missing key to `PlanError`."""
     try:
         yield
     except psycopg.IntegrityError as error:
         raise PlanError(
-            f"rows in the target break a key that is missing there: {error.diag.message_primary}."
+            f"existing rows in the target violate a key of the schema: {error.diag.message_primary}."
             f" {hide_values(error.diag.message_detail)}",
-            hint="Put these rows right, or create the key yourself, then run the same command again.",
+            hint="Correct these rows, then run the same command again.",
         ) from error
 
 
-def refuse(connection: Connection, actual: Catalog, wanted: Catalog, emit: Emit) -> None:
-    """Raises `PlanError` with all that is in the way; tells of policies that will stay as they are."""
-    found = compare(actual, wanted)
-    obstacles = [difference for difference in found if blocks(difference)]
-    if obstacles:
+def require_compatible(connection: Connection, actual: Catalog, expected: Catalog, emit: Emit) -> None:
+    """Check the target's schema, and warn about differences that remain. Raises: `PlanError` with all blockers."""
+    found = compare(actual, expected)
+    blockers = [difference for difference in found if is_blocker(difference)]
+    if blockers:
         raise PlanError(
-            "the target's schema is not the one to migrate into:\n" + "\n".join(f"  {each}" for each in obstacles),
-            hint="Migrate into an empty database, or alter these objects; `migrate schema` prints what is wanted.",
+            "the target's schema is not compatible:\n" + "\n".join(f"  {each}" for each in blockers),
+            hint="Migrate into an empty database, or alter these objects. `migrate schema` prints the expected schema.",
         )
-    refuse_hidden_rows(connection, list(wanted.tables))
+    refuse_hidden_rows(connection, list(expected.tables))
     warn(connection, found, emit)
 
 
-def blocks(difference: CatalogDifference) -> bool:
-    """Whether the load, or a later step, could not live with it.
+def is_blocker(difference: CatalogDifference) -> bool:
+    """Return whether a difference prevents the load or a later step.
 
-    Not in the way: whatever is missing and can be added; tables, indexes and constraints beyond what is wanted; another
-    order of columns (COPY names them); a foreign key that its owner left NOT VALID; row security, the owner's choice.
+    Not blockers: missing objects that can be created; additional tables, indexes and constraints; another order of
+    columns (COPY names them); a foreign key that is NOT VALID; row-level security, which the owner of a table decides.
     """
     differs = difference.actual is not None and difference.expected is not None
     match difference.kind:
@@ -120,60 +132,66 @@ def blocks(difference: CatalogDifference) -> bool:
 
 
 def warn(connection: Connection, found: list[CatalogDifference], emit: Emit) -> None:
-    """Of what is nobody's mistake, but may surprise the application that shares the target."""
+    """Warn about differences that are no errors but affect other applications of the target."""
     for difference in found:
         if difference.kind == "policy" and difference.actual and difference.expected:
-            emit(Notice(text=f"left as it is: {difference}", level="warning"))
-    switched = [each.table for each in found if each.kind == "row_security" and each.actual == "off"]
-    # Tables of an earlier, unfinished run hold nothing but what it brought.
-    ours = {record.name for record in schema_changes.read(connection) if record.kind == "table"}
-    used = [table for table in switched if table not in ours and has_rows(connection, table)]
+            emit(Notice(text=f"not changed: {difference}", level="warning"))
+    without_rls = [each.table for each in found if each.kind == "row_security" and each.actual == "off"]
+    # Tables of an earlier, unfinished run contain only rows of that run.
+    created = {record.name for record in schema_changes.read(connection) if record.kind == "table"}
+    used = [table for table in without_rls if table not in created and has_rows(connection, table)]
     if used:
         text = (
-            f"row-level security will be switched on for {', '.join(used)}, which hold rows already: from then on an"
-            " application sees none of them unless it owns the tables or sets app.current_tenant_id"
-            ' (target.rls = "off" leaves everything as it is)'
+            f"row-level security will be enabled on tables that contain rows: {', '.join(used)}."
+            " Applications will see these rows only if they own the tables or set app.current_tenant_id."
+            ' To keep row-level security unchanged, set target.rls = "off".'
         )
         emit(Notice(text=text, level="warning"))
 
 
-def add_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> int:
-    """Creates what a load needs and the target lacks."""
-    # RLS makes no difference to what is needed before the load.
-    wanted = [each for each in ddl.statements(metadata, rls=False) if each.before_load]
-    missing = [statement for statement in wanted if not actual.has(statement)]
+def create_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> int:
+    """Create the objects that the load needs and the target does not have; return their number."""
+    # Row-level security does not change which objects the load needs.
+    needed = [each for each in ddl.statements(metadata, rls=False) if each.before_load]
+    missing = [statement for statement in needed if not actual.has(statement)]
     with catalog.schema_first(connection, "public"):
         for statement in missing:
             schema_changes.create(connection, statement)
     return len(missing)
 
 
-def deferred(connection: Connection, tables: list[str]) -> int:
-    """Drops foreign keys and plain indexes of empty tables, and of the others the foreign keys to the table itself.
+def defer_objects(connection: Connection, tables: list[str]) -> int:
+    """Drop foreign keys and plain indexes of empty tables, and of other tables the foreign keys to the same table.
 
-    A table with rows is in use, by other tenants: without its indexes their application would crawl, and without its
-    foreign keys it could write what never comes right again. Its keys to other tables stand no load in the way, as
-    those are loaded before; a key to the table itself does, as a batch may bring a child before its parent.
+    A table with rows is in use by other tenants. Without its indexes, their application would be slow; without its
+    foreign keys, it could write inconsistent rows. Its foreign keys to other tables do not disturb the load, because
+    those tables are loaded before. A foreign key to the same table does, because a batch can contain a child row before
+    its parent.
     """
-    # An empty search_path renders every name with its schema: the definitions hold wherever they are executed.
+    # With an empty search_path, PostgreSQL includes the schema in every name of a definition.
     with catalog.search_path(connection, []):
-        aside = [obstacle for table in tables for obstacle in find_obstacles(connection, table)]
-        for obstacle in aside:
-            ref = ddl.Ref(obstacle.kind, obstacle.table, obstacle.name)
-            schema_changes.defer(connection, ref, definition=obstacle.script(), drop=obstacle.drop)
-    return len(aside)
+        found = [each for table in tables for each in find_droppable(connection, table)]
+        for each in found:
+            ref = ddl.Ref(each.kind, each.table, each.name)
+            schema_changes.defer(connection, ref, definition=each.script(), drop=each.drop)
+    return len(found)
 
 
-def find_obstacles(connection: Connection, table: str) -> list[Obstacle]:
-    with connection.cursor(row_factory=class_row(Obstacle)) as cursor:
-        found = [each for query in OBSTACLES.values() for each in cursor.execute(query, {"table": table}).fetchall()]
+def find_droppable(connection: Connection, table: str) -> list[DroppableObject]:
+    """Return the objects of a table to drop for the load."""
+    with connection.cursor(row_factory=class_row(DroppableObject)) as cursor:
+        queries = DROPPABLE_OBJECTS.values()
+        found = [each for query in queries for each in cursor.execute(query, {"table": table}).fetchall()]
     if found and is_empty(connection, table):
         return found
-    return [obstacle for obstacle in found if obstacle.own]
+    return [each for each in found if each.own]
 
 
 def is_empty(connection: Connection, name: str) -> bool:
-    """Looks before it locks, so that a table in use is not stopped; and after, so that no row slips in between."""
+    """Return whether a table is empty, and lock it if it is.
+
+    The check before the lock avoids locking a table in use; the check after it excludes rows inserted in between.
+    """
     if has_rows(connection, name):
         return False
     connection.execute(sql.SQL("LOCK TABLE {}").format(sql.Identifier("public", name)))

@@ -1,176 +1,146 @@
-"""Puts right, after a collection is loaded, what only all of its documents together can tell.
+"""Completes a collection after its load, when all of its documents are known.
 
-Claims on ids and unique values, the tree of rows, the newest of what belongs to a row. Each part can be repeated.
+Resolves conflicts of IDs and unique values, builds trees, computes the latest values of related rows, reports missing
+rows. Each step can be repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable
 
-import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
 from migrator.mapping.collection import Collection, ExpectedRows, LatestOf
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.trees import Trees
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
-from migrator.rows.store import RowStore
+from migrator.stages.context import StageContext
 from migrator.state import journal
 from migrator.state.own_transactions import record_transaction
-from migrator.state.records import Namespace
-
-Connection = psycopg.Connection[Any]
 
 
 def reconcile(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    claims: ConflictResolver,
-    *,
-    tenant: UUID,
-    run: int,
-    emit: Emit,
-    settled: Callable[[str], None] = lambda table: None,
+    stage: StageContext, resolver: ConflictResolver, on_table_loaded: Callable[[str], None] = lambda table: None
 ) -> None:
-    """Settles one collection, once. `settled` is told its table when that has all its rows, though not their last
-    values."""
-    rows, collection = claims.rows, claims.collection
+    """Reconcile one collection; does nothing if that was done.
+
+    `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change.
+    """
+    collection, connection, namespace = resolver.collection, stage.connection, stage.namespace
     step = f"reconcile {collection.name}"
     if step in journal.finished_steps(connection, namespace):
         return
     began = journal.read_clock(connection)
-    pending = claims.pending_rejects()
+    pending = resolver.pending_rejects()
     if pending:
         ensure_ledger_indexes(connection, namespace)
-        membership.forget(connection, namespace, collection.name)  # some of what was loaded will give way
-    emit(StepStarted(step=step, total=len(pending), unit="ID conflicts"))
+        membership.forget(connection, namespace, collection.name)  # some loaded documents will be replaced
+    stage.emit(StepStarted(step=step, total=len(pending), unit="ID conflicts"))
     done = 0
-    for done, _ in enumerate(claims.resolve_all(pending), start=1):
-        emit(StepAdvanced(step=step, done=min(done, len(pending))))
-    _analyze(connection, namespace, collection)  # first: an index that is being built would keep it out
-    settled(collection.table.name)
+    for done, _ in enumerate(resolver.resolve_all(pending), start=1):
+        stage.emit(StepAdvanced(step=step, done=min(done, len(pending))))
+    _analyze_collection(stage, collection)  # before `on_table_loaded`: ANALYZE would wait for an index build
+    on_table_loaded(collection.table.name)
     if collection.tree is not None:
-        trees = Trees(rows=rows, collection=collection, tenant=tenant, run=run)
-        trees.resolve()
-    membership.compact_all(rows, collection.name)
+        Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
+    membership.compact_all(stage.rows, collection.name)
     with connection.transaction():
-        set_all_newest(connection, namespace, mappings, collection, tenant)
+        update_latest_values(stage, collection)
         for expected in collection.expected:
-            report_missing(connection, namespace, mappings, collection, expected)
+            report_missing_rows(stage, collection, expected)
         membership.forget(connection, namespace, collection.name)
-        journal.finish_long_step(connection, namespace, run, step, began)
-    emit(StepFinished(step=step, note=f"{done:,} ID conflicts resolved"))
+        journal.finish_long_step(connection, namespace, stage.run, step, began)
+    stage.emit(StepFinished(step=step, note=f"{done:,} ID conflicts resolved"))
 
 
-def reconcile_again(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    collection: Collection,
-    *,
-    tenant: UUID,
-    run: int,
-) -> None:
-    """The same for a collection that got more rows after it was settled."""
-    rows = RowStore(connection, namespace, mappings)
+def reconcile_again(stage: StageContext, collection: Collection) -> None:
+    """Reconcile a collection that got more rows after `reconcile`."""
     if collection.tree is not None:
-        trees = Trees(rows=rows, collection=collection, tenant=tenant, run=run)
+        trees = Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run)
         trees.reattach()
         trees.forget_disagreements()
         trees.resolve()
-    with connection.transaction():
-        set_all_newest(connection, namespace, mappings, collection, tenant)
+    with stage.connection.transaction():
+        update_latest_values(stage, collection)
     for expected in collection.expected:
-        report_missing(connection, namespace, mappings, collection, expected)
-    _analyze(connection, namespace, collection)
-    membership.compact_all(rows, collection.name)
+        report_missing_rows(stage, collection, expected)
+    _analyze_collection(stage, collection)
+    membership.compact_all(stage.rows, collection.name)
 
 
-def set_all_newest(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    collection: Collection,
-    tenant: UUID,
-) -> None:
-    for newest in collection.latest_values:
-        set_newest(connection, namespace, collection, newest, tenant)
-        there = next(mapping.table for mapping in mappings.values() if mapping.table.name == newest.table)
-        analyze(connection, namespace, there)
+def _analyze_collection(stage: StageContext, collection: Collection) -> None:
+    # Without statistics, the planner assumes that a table filled by COPY is small and uses nested loops for joins.
+    # The statistics also serve the first queries of the application, because later steps change little.
+    analyze(stage, collection.table)
+    stage.connection.execute(stage.namespace.sql("ANALYZE {ledger}"))
+    stage.connection.execute(stage.namespace.sql("ANALYZE {links}"))
 
 
-def _analyze(connection: Connection, namespace: Namespace, collection: Collection) -> None:
-    # Without statistics the planner takes a table just filled by COPY for a small one, and joins it by nested loops.
-    # The first queries of the application are planned well with these, too: little changes after.
-    analyze(connection, namespace, collection.table)
-    connection.execute(namespace.sql("ANALYZE {ledger}"))
-    connection.execute(namespace.sql("ANALYZE {links}"))
-
-
-def report_missing(
-    connection: Connection,
-    namespace: Namespace,
-    mappings: Mapping[str, Collection],
-    collection: Collection,
-    expected: ExpectedRows,
-) -> None:
-    """Says, of rows elsewhere that want rows here, which have none now. Can be repeated."""
-    there = mappings[expected.collection]
+def report_missing_rows(stage: StageContext, collection: Collection, expected: ExpectedRows) -> None:
+    """Record a finding for every row of another table that expects rows of `collection` and has none."""
+    namespace = stage.namespace
+    other = stage.rows.mappings[expected.collection]
     names = {
-        "collection": sql.Literal(there.name),
+        "collection": sql.Literal(other.name),
         "code": sql.Literal(expected.code),
         "detail": sql.Literal(expected.flag),
     }
     missing = namespace.sql(
         "INSERT INTO {findings} (collection, code, severity, source_id, detail)"
         " SELECT {collection}, {code}, {severity}, l.source_id, {detail} FROM {ledger} l"
-        " JOIN {there} t ON t.{key}::text = l.target_id WHERE l.collection = {collection} AND l.outcome = 'loaded'"
-        " AND t.{says} AND NOT EXISTS (SELECT FROM {here} h WHERE h.{by} = t.{key})",
+        " JOIN {other} t ON t.{key}::text = l.target_id WHERE l.collection = {collection} AND l.outcome = 'loaded'"
+        " AND t.{flag} AND NOT EXISTS (SELECT FROM {expected} h WHERE h.{reference} = t.{key})",
         severity=sql.Literal(severity_of(expected.code)),
-        there=namespace.table(there.table.name),
-        here=namespace.table(collection.table.name),
-        key=sql.Identifier(there.key.column),
-        says=sql.Identifier(expected.flag),
-        by=sql.Identifier(expected.reference_column),
+        other=namespace.table(other.table.name),
+        expected=namespace.table(collection.table.name),
+        key=sql.Identifier(other.key.column),
+        flag=sql.Identifier(expected.flag),
+        reference=sql.Identifier(expected.reference_column),
         **names,
     )
-    with connection.transaction():
+    with stage.connection.transaction():
         query = namespace.sql("DELETE FROM {findings} WHERE collection = {collection} AND code = {code}", **names)
-        connection.execute(query)
-        connection.execute(missing)
+        stage.connection.execute(query)
+        stage.connection.execute(missing)
 
 
-def set_newest(
-    connection: Connection, namespace: Namespace, collection: Collection, newest: LatestOf, tenant: UUID
-) -> None:
-    """Rows of another table get the newest value of a column of the rows that refer to them. In a transaction only."""
-    record_transaction(connection, namespace)
+def update_latest_values(stage: StageContext, collection: Collection) -> None:
+    """Update the columns of other tables that hold the latest value of the rows of `collection`.
+
+    Requires a transaction.
+    """
+    tables = {mapping.table.name: mapping.table for mapping in stage.rows.mappings.values()}
+    for latest in collection.latest_values:
+        update_latest_value(stage, collection, latest)
+        analyze(stage, tables[latest.table])
+
+
+def update_latest_value(stage: StageContext, collection: Collection, latest: LatestOf) -> None:
+    record_transaction(stage.connection, stage.namespace)
     query = sql.SQL(
-        "UPDATE {there} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {here}"
+        "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {table}"
         " WHERE tenant_id = %(tenant)s GROUP BY 1) n"
         " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
     ).format(
-        there=namespace.table(newest.table),
-        here=namespace.table(collection.table.name),
-        column=sql.Identifier(newest.column),
-        by=sql.Identifier(newest.reference_column),
-        of=sql.Identifier(newest.value_column),
+        other=stage.namespace.table(latest.table),
+        table=stage.namespace.table(collection.table.name),
+        column=sql.Identifier(latest.column),
+        by=sql.Identifier(latest.reference_column),
+        of=sql.Identifier(latest.value_column),
     )
-    connection.execute(query, {"tenant": tenant})
+    stage.connection.execute(query, {"tenant": stage.tenant})
 
 
-def analyze(connection: Connection, namespace: Namespace, table: sa.Table) -> None:
-    """Statistics of a table's columns.
+def analyze(stage: StageContext, table: sa.Table) -> None:
+    """Compute the statistics of a table's columns.
 
-    With columns named, expressions in indexes are left out: to_tsvector over a sample takes longer than all else, and
-    without its statistics a full-text query goes by its index, as it should.
+    With a list of columns, ANALYZE skips expressions in indexes: to_tsvector of the sample would take longer than
+    everything else, and full-text queries use their index without these statistics.
     """
     columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    connection.execute(sql.SQL("ANALYZE {} ({})").format(namespace.table(table.name), columns))
+    statement = sql.SQL("ANALYZE {} ({})").format(stage.namespace.table(table.name), columns)
+    stage.connection.execute(statement)

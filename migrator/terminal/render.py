@@ -18,7 +18,7 @@ from migrator.report.plan_content import content_of_plan
 from migrator.state.ledger import Counts
 from migrator.terminal.console import Console
 from migrator.verification.model import Check
-from migrator.workflows.plan import PlanReport
+from migrator.workflows.plan_report import PlanReport
 from migrator.workflows.reports import RunReport
 from migrator.workflows.verify import VerifyReport
 

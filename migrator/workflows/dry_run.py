@@ -1,6 +1,6 @@
-"""`migrate run --dry-run`: a whole run and its verification in a throw-away database, and what both would take.
+"""`migrate run --dry-run`: a complete run and its verification in a temporary database, with the duration of both.
 
-The same code as the real thing, beside stand-ins for the rows that are in the target: nothing else of it is read.
+It executes the same code as a real run. The existing rows of the target are represented by placeholder rows.
 """
 
 from __future__ import annotations
@@ -9,40 +9,40 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from migrator.config.models import Config
 from migrator.errors import PlanError
 from migrator.events import Emit, Notice
-from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.stopwatch import Stopwatch
-from migrator.sources.base import Source
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_database, ephemeral_target
 from migrator.workflows import placeholders
+from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan import examine_target
 from migrator.workflows.reports import RunReport
 from migrator.workflows.run import run_migration
-from migrator.workflows.verify import VerifyReport, verify
+from migrator.workflows.verify import VerifyOptions, VerifyReport, verify
 
 Where = Literal["embedded", "target"]
 WHERES: tuple[Where, ...] = ("embedded", "target")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RehearsalReport:
-    """What `run` and `verify` came to, and how long each stage took (seconds).
+class DryRunReport:
+    """The results of `run` and `verify`, and the duration of each stage in seconds.
 
-    `round_trip` to the real target: seconds; None where it does not exist yet. `stand_ins`: for so many rows of others.
+    `round_trip`: duration of a query to the real target in seconds; None if the target does not exist yet.
+    `placeholders`: the number of existing rows in the target.
     """
 
     run: RunReport
     verified: VerifyReport | None
     where: Where
     run_stages: dict[str, float]
-    stand_ins: int
+    placeholders: int
     round_trip: float | None
 
     @property
@@ -51,17 +51,17 @@ class RehearsalReport:
 
     @property
     def seconds(self) -> float:
-        """The downtime: run and verification, one after the other."""
+        """The expected downtime: run and verification, one after the other."""
         return self.run.seconds + (self.verified.seconds if self.verified else 0.0)
 
     @property
     def stages(self) -> dict[str, float]:
-        """What `seconds` are made of."""
-        proof = {"verify": self.verified.seconds} if self.verified else {}
-        return {**self.run_stages, **proof}
+        """The stages of which `seconds` is the sum."""
+        verification = {"verify": self.verified.seconds} if self.verified else {}
+        return {**self.run_stages, **verification}
 
     def as_json(self) -> dict[str, Any]:
-        """As `run` does, and more."""
+        """Return the JSON of the run with that of the verification and the estimate."""
         return {
             **self.run.as_json(),
             "dry_run": True,
@@ -72,49 +72,44 @@ class RehearsalReport:
                 "measured_in": self.where,
                 "round_trip_ms": self.round_trip and round(self.round_trip * 1000, 2),
             },
-            "rows_of_others": self.stand_ins,
+            "rows_of_others": self.placeholders,
         }
 
 
 def dry_run(
-    config: Config,
-    definition: MigrationDefinition,
-    source: Source,
-    target: Target | None,
-    emit: Emit,
-    *,
-    where: Where,
-    only: frozenset[str] = frozenset(),
-) -> RehearsalReport:
-    """`target` is None where it does not exist yet. With `only`, nothing is verified: most is missing.
+    context: MigrationContext, target: Target | None, where: Where, only: frozenset[str] = frozenset()
+) -> DryRunReport:
+    """Execute a dry run. `target` is None if it does not exist yet. With `only`, the verification is skipped.
 
-    Errors: as `run_migration` and `verify`; `PlanError` where the target's schema is in the way.
+    Raises: the errors of `run_migration` and `verify`; `PlanError` if the target's schema differs from the definition.
     """
-    config = offline_config(config, emit)
-    blockers, _ = examine_target(config, definition, target)
+    context = replace(context, config=offline_config(context.config, context.emit))
+    blockers, _ = examine_target(context.config, context.definition, target)
     if blockers:
-        raise PlanError("\n".join(blockers), hint="`migrate plan` shows all that is in the way.")
-    with place_to_rehearse(where, target) as stage:
+        raise PlanError("\n".join(blockers), hint="`migrate plan` shows all blockers.")
+    with open_database(where, target) as database:
         count, round_trip = 0, None
         if target is not None:
-            with closing(target.connect()) as real, closing(stage.connect()) as scratch:
-                placeholders.refuse_migrated(real)
-                count, round_trip = placeholders.copy_in(real, scratch, definition.metadata), measure_round_trip(real)
-        watch = Stopwatch(emit)
-        ran = run_migration(config, definition, source, stage, watch.emit, only)
-        verified = None if only else prove(config, definition, source, stage, emit)
-        return RehearsalReport(
+            with closing(target.connect()) as existing, closing(database.connect()) as scratch:
+                placeholders.refuse_migrated(existing, context.namespace)
+                metadata = context.definition.metadata
+                count = placeholders.copy_placeholders(existing, scratch, metadata, context.namespace)
+                round_trip = measure_round_trip(existing)
+        watch = Stopwatch(context.emit)
+        ran = run_migration(replace(context, emit=watch.emit), database, only)
+        verified = None if only else verify_dry_run(context, database)
+        return DryRunReport(
             run=ran,
             verified=verified,
             where=where,
             run_stages=watch.by_stage(ran.seconds),
-            stand_ins=count,
+            placeholders=count,
             round_trip=round_trip,
         )
 
 
 def offline_config(config: Config, emit: Emit) -> Config:
-    """Returns the configuration of a rehearsal: local workers, and no embedding service that costs money."""
+    """Return the configuration of a dry run: workers on this machine, and no embedding service that costs money."""
     if config.engine.executor != "local":
         emit(Notice(text="A dry run uses worker processes of this machine only.", level="warning"))
         config = config.model_copy(update={"engine": config.engine.model_copy(update={"executor": "local"})})
@@ -126,23 +121,24 @@ def offline_config(config: Config, emit: Emit) -> Config:
 
 
 @contextmanager
-def place_to_rehearse(where: Where, target: Target | None) -> Iterator[Target]:
+def open_database(where: Where, target: Target | None) -> Iterator[Target]:
+    """Open a temporary database: embedded, or on the server of the target."""
     if where == "target" and target is not None:
-        with ephemeral_database(target) as stage:
-            yield stage
+        with ephemeral_database(target) as database:
+            yield database
     else:
-        with ephemeral_target(production_settings=True) as stage:
-            yield stage
+        with ephemeral_target(production_settings=True) as database:
+            yield database
 
 
-def prove(config: Config, definition: MigrationDefinition, source: Source, stage: Target, emit: Emit) -> VerifyReport:
-    """Everything, as after a real run."""
-    with closing(stage.connect()) as connection:
-        return verify(config, definition, source, connection, stage.dsn, "roundtrip", emit)
+def verify_dry_run(context: MigrationContext, database: Target) -> VerifyReport:
+    """Verify everything, as after a real run."""
+    with closing(database.connect()) as connection:
+        return verify(context, connection, database.dsn, VerifyOptions(level="roundtrip"))
 
 
 def measure_round_trip(connection: Connection) -> float:
-    """How long the target takes to answer the shortest question: seconds."""
+    """Return the median duration of an empty query in seconds."""
     taken = []
     for _ in range(5):
         began = time.perf_counter()

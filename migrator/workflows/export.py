@@ -1,6 +1,7 @@
-"""Rebuilds the source as a mongodump folder from PostgreSQL alone: rows and residue, rejects, archive, metadata.
+"""`migrate export`: rebuilds the source as a mongodump folder from PostgreSQL alone.
 
-What came from elsewhere than MongoDB goes beside the database's folder, as JSON Lines of canonical extended JSON.
+It uses the rows with their residue, the rejects, the archive and the recorded metadata. Collections of auxiliary
+sources are written next to the database's folder, as JSON Lines in canonical extended JSON.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ from migrator.state.ledger import count_outcomes, read_documents, read_ledger_do
 from migrator.state.records import Connection, Namespace, has_records
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
-EVERY = 1000  # documents between two events
-LONGEST_STEM = 238  # with `.metadata.json.gz` behind it, the 255 bytes that a file's name may have
+PROGRESS_INTERVAL = 1000  # documents between two events
+LONGEST_STEM = 238  # with `.metadata.json.gz`, 255 bytes: the maximum length of a file name
+
+
+SPACE_HINT = "Check free disk space and permissions."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """Where the dump is, and how many documents each of its collections has."""
+    """The folder of the dump, and the number of documents of each collection."""
 
     folder: str
     collections: dict[str, int]
@@ -46,14 +50,15 @@ class ExportReport:
 def export(
     connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], folder: Path, emit: Emit
 ) -> ExportReport:
-    """Writes `folder/<database>/<collection>.bson` and `.metadata.json`, as mongorestore takes them; and
-    `folder/<collection>.jsonl` for collections that are none of the database.
+    """Write `folder/<database>/<collection>.bson` and `.metadata.json` for mongorestore, and
+    `folder/<collection>.jsonl` for collections of auxiliary sources.
 
-    Errors: `UsageError` for a folder that is not empty or cannot be written; `DifferenceError` where what was written
-    is not what the ledger counts.
+    Raises: `UsageError` if the folder is not empty or cannot be written; `DifferenceError` if the number of documents
+    differs from the ledger.
     """
     if not has_records(connection, namespace):
-        raise UsageError("there is no migration in this target to export", hint="Start with `migrate run`.")
+        raise UsageError("the target contains no migration to export", hint="Run `migrate run` first.")
+    rows = RowStore(connection, namespace, mappings)
     counts = count_outcomes(connection, namespace)
     metadata, origins = journal.read_metadata(connection, namespace), journal.read_origins(connection, namespace)
     home = make_folder(folder, journal.database_name(connection, namespace))
@@ -61,45 +66,46 @@ def export(
     written: dict[str, int] = {}
     for name in sorted(metadata):
         if name not in counts and metadata[name] is None and name not in origins:
-            continue  # listed, but never read: policies.unmapped_collections is "ignore"
-        done, documents = sum(written.values()), documents_of(connection, namespace, mappings, name)
+            continue  # listed, but not read, because policies.unmapped_collections is "ignore"
+        documents = report_progress(documents_of(rows, name), emit, sum(written.values()))
         if name in origins:
-            written[name] = write_lines(folder / f"{quote_plus(name)}.jsonl", documents, emit, done)
+            written[name] = write_lines(folder / f"{quote_plus(name)}.jsonl", documents)
         else:
-            written[name] = write_collection(home, name, metadata[name], documents, emit, done)
+            written[name] = write_collection(home, name, metadata[name], documents)
         expected = counts[name].source if name in counts else 0
         if written[name] != expected:
             refuse_hidden_rows(connection, [each.table.name for each in mappings.values()])
             raise DifferenceError(
-                f"{name}: {written[name]:,} documents could be rebuilt, the journal counts {expected:,}",
-                hint="`migrate verify` tells what has changed in the target.",
+                f"{name}: rebuilt {written[name]:,} documents, expected {expected:,}",
+                hint="`migrate verify` shows what has changed in the target.",
             )
     emit(StepFinished(step="export", note=f"{sum(written.values()):,} documents"))
     return ExportReport(folder=str(home), collections=written)
 
 
 def make_folder(folder: Path, database: str) -> Path:
-    """The database's folder, newly made; anything that is there already is not ours to overwrite."""
+    """Create and return the folder of the database. Raises: `UsageError` if `folder` is not empty."""
     home = folder / escape(database)
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty", hint="Name a new folder.")
+            raise UsageError(f"the folder {folder} is not empty", hint="Use a new folder.")
         home.mkdir(parents=True)
     except OSError as error:
-        raise UsageError(f"{home} cannot be made: {error.strerror}") from error
+        raise UsageError(f"cannot create {home}: {error.strerror}") from error
     return home
 
 
 def escape(name: str) -> str:
-    """mongodump's own way to write what is no file name. It keeps `../x` inside the folder; and no file is hidden."""
+    """Return a name as mongodump escapes it in file names. `../x` stays inside the folder, and no file is hidden."""
     escaped = quote_plus(name)
     return f"%2E{escaped[1:]}" if escaped.startswith(".") else escaped
 
 
 def name_file(collection: str) -> str:
-    """A file's name but for its ending; one that is too long for a file is cut, with a hash behind, as by mongodump.
+    """Return the file name of a collection without its extension. As by mongodump, a long name is truncated and gets a
+    hash.
 
-    The metadata has the whole name then: mongorestore reads it there.
+    The metadata contain the full name then, where mongorestore reads it.
     """
     escaped = escape(collection)
     if len(escaped) <= LONGEST_STEM:
@@ -109,61 +115,65 @@ def name_file(collection: str) -> str:
 
 
 def name_within(metadata: bytes | None, collection: str) -> bytes:
-    """Metadata that has the collection's name, which older ones have not."""
-    told = json.loads(metadata) if metadata else {"indexes": []}
-    return json.dumps({**told, "collectionName": collection}).encode()
+    """Return the metadata with the collection's name, which metadata of older versions do not contain."""
+    fields = json.loads(metadata) if metadata else {"indexes": []}
+    return json.dumps({**fields, "collectionName": collection}).encode()
 
 
-def write_collection(
-    home: Path, name: str, metadata: bytes | None, documents: Iterator[bytes], emit: Emit, done: int
-) -> int:
-    """Writes one collection; the file gets its name only when it is whole. Returns the number of documents."""
+def report_progress(documents: Iterator[bytes], emit: Emit, done: int) -> Iterator[bytes]:
+    """Yield the documents and emit the progress; `done` documents were written before."""
+    count = 0
+    for count, document in enumerate(documents, start=1):
+        yield document
+        if count % PROGRESS_INTERVAL == 0:
+            emit(StepAdvanced(step="export", done=done + count))
+    emit(StepAdvanced(step="export", done=done + count))
+
+
+def write_collection(home: Path, name: str, metadata: bytes | None, documents: Iterator[bytes]) -> int:
+    """Write one collection and return the number of documents."""
     stem = name_file(name)
     if stem != escape(name):
         metadata = name_within(metadata, name)
-    count = write_file(home / f"{stem}.bson", documents, emit, done)
+    count = write_file(home / f"{stem}.bson", documents)
     if metadata is not None:
         path = home / f"{stem}.metadata.json"
         try:
             path.write_bytes(metadata)
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Free some space.") from error
+            raise UsageError(f"cannot write {path}: {error.strerror}", hint=SPACE_HINT) from error
     return count
 
 
-def write_lines(path: Path, documents: Iterator[bytes], emit: Emit, done: int) -> int:
-    """Writes a collection from elsewhere, one JSON object a line; a chunk's file can be read again as `jsonl:`."""
+def write_lines(path: Path, documents: Iterator[bytes]) -> int:
+    """Write a collection of an auxiliary source, one JSON object per line. Chunks can be read again as `jsonl:`."""
     lines = (dumps(decode(each), json_options=EXACT, ensure_ascii=False).encode() + b"\n" for each in documents)
-    return write_file(path, lines, emit, done)
+    return write_file(path, lines)
 
 
-def write_file(path: Path, pieces: Iterator[bytes], emit: Emit, done: int) -> int:
-    """Writes a file that gets its name only when it is whole. Returns the number of pieces."""
+def write_file(path: Path, documents: Iterator[bytes]) -> int:
+    """Write a file, which gets its final name when it is complete, and return the number of documents."""
     partial, count = path.with_name(f"{path.name}.partial"), 0
     try:
         with partial.open("wb") as file:
-            for count, piece in enumerate(pieces, start=1):
-                file.write(piece)
-                if count % EVERY == 0:
-                    emit(StepAdvanced(step="export", done=done + count))
+            for document in documents:
+                file.write(document)
+                count += 1
         partial.rename(path)
     except OSError as error:
-        raise UsageError(f"{partial} cannot be written: {error.strerror}", hint="Free some space.") from error
-    emit(StepAdvanced(step="export", done=done + count))
+        raise UsageError(f"cannot write {partial}: {error.strerror}", hint=SPACE_HINT) from error
     return count
 
 
-def documents_of(
-    connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection], name: str
-) -> Iterator[bytes]:
-    """The BSON of every document of a collection: loaded ones rebuilt, the others as they were kept.
+def documents_of(rows: RowStore, name: str) -> Iterator[bytes]:
+    """Yield the BSON of every document of a collection: loaded ones are rebuilt, others were stored unchanged.
 
-    What has no rows of its own, and is loaded all the same, was merged: the ledger has it whole.
+    Loaded documents of a collection without rows were merged into other rows; the ledger contains them.
     """
-    if name in mappings:
-        for _, document in read_bson(RowStore(connection, namespace, mappings), mappings[name]):
+    if name in rows.mappings:
+        for _, document in read_bson(rows, rows.mappings[name]):
             yield document
     else:
-        yield from read_ledger_documents(connection, namespace, name)
+        yield from read_ledger_documents(rows.connection, rows.namespace, name)
     for relation in ("rejects", "archive"):
-        yield from read_documents(connection, namespace, relation, name)
+        yield from read_documents(rows.connection, rows.namespace, relation, name)

@@ -1,6 +1,6 @@
-"""Source → rows, in any place: what `run` does in public and what `plan` and `verify` rehearse in scratch schemas.
+"""The data path from source to rows: loads and reconciles all collections, in any namespace.
 
-Knows the order of loading and reconciling; nothing of schemas, indexes or reports.
+`run` uses it for the target, `plan` and `verify` for scratch schemas. Not here: schemas, indexes, reports.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator.config.models import Config
 from migrator.errors import UsageError
-from migrator.events import Emit
 from migrator.execution.dask import DaskPool
 from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWorkers, Workers
 from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
@@ -27,107 +25,104 @@ from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.merges import MergeApplier
 from migrator.rows.lookup import RowLookup
 from migrator.rows.store import RowStore
-from migrator.sources.base import Batch, Source
-from migrator.stages import load, reconcile
+from migrator.sources.base import Batch
+from migrator.stages.context import StageContext
+from migrator.stages.load import LoadLimits, load, order_by_dependency
+from migrator.stages.reconcile import reconcile, reconcile_again
 from migrator.state import journal, partitions
 from migrator.state.records import Namespace
 from migrator.state.tenant import Options, ensure_tenant
+from migrator.workflows.migration import MigrationContext
 
 Connection = psycopg.Connection[Any]
-LARGE = 32 << 20
+LARGE_SOURCE = 32 << 20  # bytes; below this size the start of worker processes takes longer than it saves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """One migration's data path. `dsn` is how workers reach the database of `connection`; they see no `observe`."""
+    """The data path of one migration into the namespace of `context`.
 
-    source: Source
+    `dsn`: how workers connect to the database of `connection`. `observe` receives every batch before it is loaded; the
+    batches are then loaded by this process. `on_table_loaded` receives the name of each table when all its rows exist.
+    """
+
+    context: MigrationContext
     connection: Connection
     dsn: str
-    namespace: Namespace
-    definition: MigrationDefinition
-    config: Config
-    emit: Emit
     observe: Callable[[Batch], None] | None = None
-    settled: Callable[[str], None] = lambda table: None
+    on_table_loaded: Callable[[str], None] = lambda table: None
+
+    @property
+    def namespace(self) -> Namespace:
+        return self.context.namespace
 
     @property
     def mappings(self) -> Mapping[str, Collection]:
-        return self.definition.mappings
+        return self.context.definition.mappings
 
     @property
     def rows(self) -> RowStore:
         return RowStore(self.connection, self.namespace, self.mappings)
 
-    @classmethod
-    def from_definition(
-        cls,
-        config: Config,
-        definition: MigrationDefinition,
-        source: Source,
-        connection: Connection,
-        dsn: str,
-        namespace: Namespace,
-        emit: Emit,
-        observe: Callable[[Batch], None] | None = None,
-        settled: Callable[[str], None] = lambda table: None,
-    ) -> Pipeline:
-        """The path of a concrete migration into a place. `observe` sees every batch before it is loaded, `settled` each
-        table when it has all its rows."""
-        return cls(
-            source=source,
-            connection=connection,
-            dsn=dsn,
-            namespace=namespace,
-            definition=definition,
-            config=config,
-            emit=emit,
-            observe=observe,
-            settled=settled,
-        )
-
     def run(self, run: int, only: frozenset[str] = frozenset()) -> None:
-        """Loads and reconciles everything that is left; with `only`, these collections."""
-        journal.record_metadata(self.connection, self.namespace, self.source.collections())
-        ensure_tenant(self.connection, self.namespace, self.config.tenant, run)
+        """Load and reconcile all remaining collections; with `only`, these collections."""
+        config, source = self.context.config, self.context.source
+        journal.record_metadata(self.connection, self.namespace, source.collections())
+        ensure_tenant(self.connection, self.namespace, config.tenant, run)
         attempt = journal.begin_attempt(self.connection, self.namespace, run)
-        batch_rows = journal.pin_setting(
-            self.connection, self.namespace, run, "batch_rows", self.config.engine.batch_rows
-        )
+        batch_rows = journal.pin_setting(self.connection, self.namespace, run, "batch_rows", config.engine.batch_rows)
         with closing(self._open_pool()) as pool:
-            if self.observe is None and needs_workers(self.config, self.definition, self.source):
+            if self.observe is None and needs_workers(self.context):
                 pool.prestart()
             for number, level in enumerate(self.levels(only)):
-                job = self._job(number, level, run, attempt, batch_rows)
-                self._bring_level(job, pool)
+                mapped = [name for name in level if name in self.mappings]
+                job = Job(
+                    number=number,
+                    config=config,
+                    packages=self.context.definition.packages or ProjectPackages("", ""),
+                    dsn=self.dsn,
+                    namespace=self.namespace,
+                    run=run,
+                    attempt=attempt,
+                    batch_rows=batch_rows,
+                    collections=tuple(level),
+                    adopter=self._adopter_id(mapped),
+                    fingerprints=fingerprints_of(source, self.context.definition) if self._uses_cluster else None,
+                )
+                self._run_level(job, pool)
         self.merge(run)
 
     def merge(self, run: int) -> None:
-        """Merges what is there to be merged: has been read to its end, as the rows it goes into, which are settled."""
-        names = {each.name for each in self.source.collections()}
+        """Apply the merges whose documents and whose target rows are complete."""
+        names = {each.name for each in self.context.source.collections()}
         complete = partitions.complete(partitions.read_progress(self.connection, self.namespace))
         steps = journal.finished_steps(self.connection, self.namespace)
-        settled = {name for name in self.mappings if name not in names or f"reconcile {name}" in steps}
-        for merging in self.mergings(run):
-            if merging.merge.name in complete and merging.merge.into in settled:
-                merging.apply(self.emit)
+        reconciled = {name for name in self.mappings if name not in names or f"reconcile {name}" in steps}
+        for applier in self.merge_appliers(run):
+            if applier.merge.name in complete and applier.merge.into in reconciled:
+                applier.apply(self.context.emit)
 
-    def mergings(self, run: int) -> list[MergeApplier]:
-        """The merges that are configured."""
+    def merge_appliers(self, run: int) -> list[MergeApplier]:
+        """Return the appliers of the configured merges."""
+        config = self.context.config
         return [
-            MergeApplier(rows=self.rows, merge=merge, config=self.config, run=run)
-            for merge in self.definition.merges.values()
-            if getattr(self.config, merge.section) is not None
-        ]  # fmt: skip
+            MergeApplier(rows=self.rows, merge=merge, config=config, run=run)
+            for merge in self.context.definition.merges.values()
+            if getattr(config, merge.section) is not None
+        ]
 
     def levels(self, only: frozenset[str] = frozenset()) -> list[list[str]]:
-        """Collections of the source in the order of loading; those without a mapping go with the first level."""
-        names = [each.name for each in self.source.collections()]
+        """Return the collections of the source in the order of the load; unmapped ones belong to the first level.
+
+        Raises: `UsageError` for a name in `only` that the source does not have, or that refers to collections that are
+        not loaded.
+        """
+        names = [each.name for each in self.context.source.collections()]
         self._check_only(only, names)
         unmapped = [name for name in names if name not in self.mappings]
-        if self.config.policies.unmapped_collections == "ignore":
-            unmapped = [name for name in unmapped if name in self.definition.merges]
-        groups = [[name for name in group if name in names] for group in load.levels(self.mappings)]
+        if self.context.config.policies.unmapped_collections == "ignore":
+            unmapped = [name for name in unmapped if name in self.context.definition.merges]
+        groups = [[name for name in group if name in names] for group in order_by_dependency(self.mappings)]
         groups[0] = sorted(groups[0] + unmapped)
         return [chosen for group in groups if (chosen := [name for name in group if not only or name in only])]
 
@@ -140,127 +135,96 @@ class Pipeline:
         missing = (needed & set(names)) - ready
         if missing:
             raise UsageError(
-                f"--only: these collections refer to {', '.join(sorted(missing))}, which are not loaded yet",
+                f"--only: these collections refer to {', '.join(sorted(missing))}, which are not loaded",
                 hint=f"Add them: --only {','.join(sorted(only | missing))}",
             )
 
-    def _job(self, number: int, level: list[str], run: int, attempt: int, batch_rows: int) -> Job:
-        mapped = [name for name in level if name in self.mappings]
-        return Job(
-            number=number,
-            config=self.config,
-            packages=self.definition.packages or ProjectPackages("", ""),
-            dsn=self.dsn,
-            namespace=self.namespace,
-            run=run,
-            attempt=attempt,
-            batch_rows=batch_rows,
-            collections=tuple(level),
-            adopter=self._adopter_id(mapped),
-            fingerprints=fingerprints_of(self.source, self.definition) if self._far else None,
-        )
-
     @property
-    def _far(self) -> bool:
-        """Whether the work goes to a cluster. Rehearsals stay here: they are in databases that only we reach."""
-        return self.config.engine.executor != "local" and self.namespace == Namespace() and self.observe is None
+    def _uses_cluster(self) -> bool:
+        """Whether a cluster loads the batches. Not in a dry run: its database is reachable from this machine only."""
+        is_real_run = self.namespace == Namespace() and self.observe is None
+        return self.context.config.engine.executor != "local" and is_real_run
 
     def _open_pool(self) -> Pool:
-        engine = self.config.engine
-        if self._far:
-            return DaskPool(engine.executor, engine.workers, self.emit)
-        return ProcessPool(engine.workers, modules_of(self.definition))
+        engine = self.context.config.engine
+        if self._uses_cluster:
+            return DaskPool(engine.executor, engine.workers, self.context.emit)
+        return ProcessPool(engine.workers, modules_of(self.context.definition))
 
-    def _bring_level(self, job: Job, pool: Pool) -> None:
-        level = list(job.collections)
-        runner = TaskRunner(job, self.definition, lambda: self.source, self.connection)
-        load.load(
-            self.connection,
-            self.namespace,
-            self.source,
-            level,
-            self._workers(job, runner, pool),
-            batch_rows=job.batch_rows,
-            part_bytes=self.config.engine.part_bytes,
-            emit=self.emit,
-        )
-        for claims in self.resolver_for(level):
-            reconcile.reconcile(
-                self.connection,
-                self.namespace,
-                self.mappings,
-                claims,
-                tenant=self.config.tenant.id,
-                run=job.run,
-                emit=self.emit,
-                settled=self.settled,
-            )
+    def _run_level(self, job: Job, pool: Pool) -> None:
+        source, level = self.context.source, list(job.collections)
+        runner = TaskRunner(job, self.context.definition, lambda: source, self.connection)
+        limits = LoadLimits(batch_rows=job.batch_rows, part_bytes=self.context.config.engine.part_bytes)
+        stage = self._stage(job.run)
+        load(stage, source, level, self._workers(job, runner, pool), limits)
+        for resolver in self.resolvers_for(level):
+            reconcile(stage, resolver, self.on_table_loaded)
+
+    def _stage(self, run: int) -> StageContext:
+        return StageContext(rows=self.rows, tenant=self.context.config.tenant.id, run=run, emit=self.context.emit)
 
     def _workers(self, job: Job, runner: TaskRunner, pool: Pool) -> Workers:
-        if pool.is_single or self.observe is not None or self.definition.packages is None:
+        if pool.is_single or self.observe is not None or self.context.definition.packages is None:
             return SerialWorkers(runner, self.observe)
         return PooledWorkers(runner, job, pool)
 
-    def _open_level(self, level: list[str]) -> tuple[Options, RowLookup]:
-        """Settings, and a resolver that knows nothing yet of what the levels before have brought."""
-        tenant = self.config.tenant.id
+    def resolvers_for(self, level: list[str]) -> list[ConflictResolver]:
+        """Return the conflict resolvers of the mapped collections of a level.
+
+        They share one row lookup, which is empty at the beginning: the levels before have added rows.
+        """
+        config = self.context.config
         mapped = [name for name in level if name in self.mappings]
-        options = Options(self.config, tenant, self._adopter_id(mapped))
-        return options, RowLookup(self.rows, tenant)
+        options = Options(config, config.tenant.id, self._adopter_id(mapped))
+        lookup = RowLookup(self.rows, config.tenant.id)
+        merge = frozenset({"duplicate_email"} if config.policies.duplicate_email == "merge" else ())
+        return [
+            ConflictResolver(DocumentWriter(self.rows, self.mappings[name], options, lookup), merge) for name in mapped
+        ]
 
-    def _claims(self, name: str, options: Options, resolver: RowLookup) -> ConflictResolver:
-        merge = frozenset({"duplicate_email"} if self.config.policies.duplicate_email == "merge" else ())
-        return ConflictResolver(DocumentWriter(self.rows, self.mappings[name], options, resolver), merge)
-
-    def resolver_for(self, level: list[str]) -> list[ConflictResolver]:
-        """What settles the rejects of a level's mapped collections."""
-        options, resolver = self._open_level(level)
-        return [self._claims(name, options, resolver) for name in level if name in self.mappings]
-
-    def reconcile_again(self, run: int, claims: ConflictResolver) -> None:
-        """Reconciles a collection that got more rows."""
-        reconcile.reconcile_again(
-            self.connection,
-            self.namespace,
-            self.mappings,
-            claims.collection,
-            tenant=self.config.tenant.id,
-            run=run,
-        )
+    def reconcile_again(self, run: int, resolver: ConflictResolver) -> None:
+        """Reconcile a collection that got more rows."""
+        reconcile_again(self._stage(run), resolver.collection)
 
     def _adopter_id(self, mapped: list[str]) -> bytes | None:
-        """The id of the user who takes over what has no owner; asked once the users are there."""
-        email = self.config.policies.orphan_owner
-        adopter = self.definition.adopter
+        """Return the ID of the user in `policies.orphan_owner`; None until the users are loaded.
+
+        Raises: `UsageError` if this user was not loaded.
+        """
+        config = self.context.config
+        email, adopter = config.policies.orphan_owner, self.context.definition.adopter
         if email == "reject" or adopter is None or adopter[0] in mapped or not mapped:
             return None
         collection, column = adopter
         query = sql.SQL("SELECT id FROM {} WHERE {} = %s AND tenant_id = %s").format(
             self.namespace.table(self.mappings[collection].table.name), sql.Identifier(column)
         )
-        found = self.connection.execute(query, (email, self.config.tenant.id)).fetchone()
+        found = self.connection.execute(query, (email, config.tenant.id)).fetchone()
         if found is None:
             raise UsageError(
-                f"policies.orphan_owner: no user with the e-mail {email} has been loaded",
-                hint='Name a user of the source, or set orphan_owner = "reject".',
+                f"policies.orphan_owner: no user with the email {email} was loaded",
+                hint='Use the email of a user in the source, or set orphan_owner = "reject".',
             )
         return bytes(found[0].bytes)
 
 
 def modules_of(definition: MigrationDefinition) -> tuple[str, ...]:
-    """The modules that worker processes import."""
+    """Return the modules that worker processes import."""
     return () if definition.packages is None else definition.packages.modules
 
 
-def import_ahead(config: Config, definition: MigrationDefinition, source: Source) -> None:
-    """Worker processes of this machine import what they need, half a second, beside whatever is to be done before
-    `Pipeline.bring`; where that will start any."""
-    if config.engine.executor == "local" and needs_workers(config, definition, source):
-        ProcessPool(config.engine.workers, modules_of(definition)).preload()
+def preload_workers(context: MigrationContext) -> None:
+    """Let the worker processes of this machine import their modules in advance if `Pipeline.run` will start them.
+
+    The imports take half a second, in parallel to the preparation of the target.
+    """
+    if context.config.engine.executor == "local" and needs_workers(context):
+        ProcessPool(context.config.engine.workers, modules_of(context.definition)).preload()
 
 
-def needs_workers(config: Config, definition: MigrationDefinition, source: Source) -> bool:
-    """Whether worker processes are certainly needed: of this machine, or of a cluster."""
+def needs_workers(context: MigrationContext) -> bool:
+    """Return whether the source is large enough that worker processes are certainly used."""
+    source = context.source
     sizes = [each.bytes for each in source.collections() if source.reads_parts(each.name)]
-    large = None in sizes or sum(each or 0 for each in sizes) > LARGE
-    return large and config.engine.workers != 1 and definition.packages is not None
+    is_large = None in sizes or sum(each or 0 for each in sizes) > LARGE_SOURCE
+    return is_large and context.config.engine.workers != 1 and context.definition.packages is not None

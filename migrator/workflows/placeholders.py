@@ -1,7 +1,7 @@
-"""Stand-ins for the rows that are in a target already: what a rehearsal elsewhere needs of them, and no more.
+"""Placeholder rows for the existing rows of a target, so that a dry run in another database meets the same conflicts.
 
-Keys, unique values, references and whatever else must not be NULL; texts that nobody claims are left behind, so no
-content of others leaves the target.
+They have the keys, unique values, references and other NOT NULL columns of the existing rows. Texts that are not unique
+are replaced by empty texts, so the content of other applications stays in the target.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from migrator.postgres.catalog import schema_first
 from migrator.postgres.foreign_keys import Relation, relation_exists
 from migrator.state.records import Connection, Namespace, has_records
 
-PLACE = Namespace()
 
-
-def copy_in(real: Connection, scratch: Connection, metadata: MetaData) -> int:
-    """Brings `scratch` to where `real` stands: its tables, if it has any, and its rows. Returns how many rows."""
-    tables = [table for table in metadata.sorted_tables if relation_exists(real, Relation(PLACE.rows, table.name))]
+def copy_placeholders(target: Connection, scratch: Connection, metadata: MetaData, namespace: Namespace) -> int:
+    """Create the existing tables of the target in `scratch`, with placeholder rows; return the number of rows."""
+    tables = [
+        table for table in metadata.sorted_tables if relation_exists(target, Relation(namespace.rows, table.name))
+    ]
     if not tables:
         return 0
-    with scratch.transaction(), schema_first(scratch, PLACE.rows):
+    with scratch.transaction(), schema_first(scratch, namespace.rows):
         scratch.execute(ddl.render(metadata, rls=False).encode())
-    return sum(_copy_table(real, scratch, table) for table in tables)
+    return sum(_copy_table(target, scratch, table, namespace) for table in tables)
 
 
-def _copy_table(real: Connection, scratch: Connection, table: Table) -> int:
-    columns = list(kept_columns(table))
+def _copy_table(target: Connection, scratch: Connection, table: Table, namespace: Namespace) -> int:
+    columns = list(placeholder_columns(table))
     names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)
     values = sql.SQL(", ").join(value for _, value in columns)
-    taking = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(values, PLACE.table(table.name))
-    giving = sql.SQL("COPY {} ({}) FROM STDIN").format(PLACE.table(table.name), names)
-    with real.cursor() as source, scratch.cursor() as sink:
-        with source.copy(taking) as taken, sink.copy(giving) as given:
-            for data in taken:
-                given.write(data)
+    copy_from = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(values, namespace.table(table.name))
+    copy_to = sql.SQL("COPY {} ({}) FROM STDIN").format(namespace.table(table.name), names)
+    with target.cursor() as source, scratch.cursor() as sink:
+        with source.copy(copy_from) as rows, sink.copy(copy_to) as placeholders:
+            for data in rows:
+                placeholders.write(data)
         return sink.rowcount
 
 
-def kept_columns(table: Table) -> Iterator[tuple[str, sql.Composable]]:
-    """(column, what to select) of all that a stand-in has."""
-    claimed = set(_claimed(table))
+def placeholder_columns(table: Table) -> Iterator[tuple[str, sql.Composable]]:
+    """Yield (column, expression to select) of all columns of a placeholder row."""
+    unique = set(_unique_columns(table))
     for column in table.columns:
         name = sql.Identifier(column.name)
-        if column.name in claimed or (not column.nullable and not _is_plain_text(column)):
+        if column.name in unique or (not column.nullable and not _is_plain_text(column)):
             yield column.name, name
         elif not column.nullable:
             yield column.name, sql.SQL("''")
 
 
-def _claimed(table: Table) -> Iterator[str]:
+def _unique_columns(table: Table) -> Iterator[str]:
     yield from (column.name for column in table.primary_key.columns)
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint):
@@ -68,10 +68,10 @@ def _is_plain_text(column: Column[object]) -> bool:
     return isinstance(column.type, Text) and not column.foreign_keys
 
 
-def refuse_migrated(real: Connection) -> None:
-    """Raises `UsageError` for a target in which a migration has begun: what comes next there is no beginning."""
-    if has_records(real, PLACE):
+def refuse_migrated(target: Connection, namespace: Namespace) -> None:
+    """Raises: `UsageError` if a migration has begun in the target, because the next run would resume it."""
+    if has_records(target, namespace):
         raise UsageError(
-            "there is a migration in this target already, so a rehearsal would not show what `run` does next",
-            hint="`migrate status` shows where it stands; `migrate revert` takes it back.",
+            "this target already contains a migration; a dry run would not show what `run` does next",
+            hint="Show its state with `migrate status`, or undo it with `migrate revert`.",
         )

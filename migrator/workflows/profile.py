@@ -1,4 +1,4 @@
-"""What fields a collection's documents have: paths, BSON types, how often, and what becomes of each."""
+"""The profile of a collection's documents: paths, BSON types, frequency, and what each field is mapped to."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.merges import Merge
 from migrator.sources.base import Batch
 
-# A field whose names are data (a map by user, say) would fill the list; what is beyond is counted, not listed.
+# An object whose keys are data (for example, user IDs) has too many paths for the list; the others are only counted.
 MOST_PATHS = 400
-MOST_IN_ONE = 20_000  # paths of one document that are told apart; a set for each takes 0.3 KB
-LONGEST_PATH = 500  # characters; names may be data, too, and each level repeats those above it
+MOST_IN_ONE = 20_000  # distinct paths of one document; a set for each takes 0.3 KB
+LONGEST_PATH = 500  # characters; keys can be data, and each level contains the keys of the levels above
 
 _NAMES = {
     "str": "string", "int": "int", "Int64": "long", "float": "double", "bool": "bool", "NoneType": "null",
@@ -28,7 +28,10 @@ _NAMES = {
 
 @dataclass(slots=True)
 class FieldStatistics:
-    """Of one collection: documents and bytes read; per path how many documents have it, and with which types."""
+    """The statistics of one collection: documents and bytes read; per path the number of documents and the types.
+
+    `beyond` counts the occurrences of paths that are not listed.
+    """
 
     documents: int = 0
     bytes: int = 0
@@ -37,7 +40,7 @@ class FieldStatistics:
     beyond: int = 0
 
     def observe(self, batch: Batch) -> None:
-        """Counts the documents of a batch."""
+        """Count the documents of a batch."""
         self.documents += batch.count
         self.bytes += len(batch.data)
         for document in decode_each(batch.data, list(raw_bson.split_documents(batch.data))):
@@ -56,7 +59,7 @@ class FieldStatistics:
         self.types.setdefault(path, Counter()).update(kinds)
 
     def as_json(self, mapping: Collection | None, merged: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """Fields as the plan lists them; `merged` are the fates of fields without a mapping."""
+        """Return the fields for the plan; `merged` maps fields of a collection without a mapping."""
         fates = dict(merged or {}) if mapping is None else fates_of(mapping)
         kept = "archive" if mapping is None else "residue"
         return [
@@ -71,7 +74,7 @@ class FieldStatistics:
 
 
 def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
-    """Paths of sub-documents by dots, of arrays by []; an explicit stack, because nesting may be deep."""
+    """Collect the paths, with dots for sub-documents and [] for arrays. An explicit stack allows deep nesting."""
     left = [(value, path)]
     while left:
         here, prefix = left.pop()
@@ -86,7 +89,7 @@ def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
 
 
 def fates_of(mapping: Collection) -> dict[str, str]:
-    """Field or path → what the rules do with it."""
+    """Return field or path → the columns that it is mapped to, or another fate."""
     fates: dict[str, str] = {}
     for rule in (mapping.key, *mapping.rules):
         columns = ", ".join(column for column in rule.columns if "." not in column)
@@ -100,7 +103,7 @@ def fates_of(mapping: Collection) -> dict[str, str]:
 
 
 def fates_of_merge(merge: Merge) -> dict[str, str]:
-    """Field → the columns elsewhere that it may fill."""
+    """Return field → the columns of other tables that it can fill."""
     fates: dict[str, str] = {}
     for fill in merge.fills:
         target = f"{merge.into}.{fill.column}" + (f".{fill.name}" if fill.name is not None else "")

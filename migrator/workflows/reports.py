@@ -1,16 +1,22 @@
-"""What workflows report."""
+"""The report of a run."""
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.state.ledger import Counts
+from migrator.embedding import vector_store
+from migrator.state import journal
+from migrator.state.ledger import Counts, count_by, count_outcomes
+from migrator.state.records import Connection
+from migrator.workflows.migration import MigrationContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What `migrate run` prints: see contract.md, JSON shapes."""
+    """The output of `migrate run`: see contract.md, JSON shapes."""
 
     run: int
     status: str
@@ -32,3 +38,26 @@ class RunReport:
             "embedding": self.embedding,
             "seconds": round(self.seconds, 3),
         }
+
+
+def report_run(context: MigrationContext, connection: Connection, started: float) -> RunReport:
+    """Return the state of the migration in the target. `started`: the start of the command on the monotonic clock."""
+    definition, namespace = context.definition, context.namespace
+    latest = journal.latest_run(connection, namespace)
+    assert latest is not None  # called with a run open or done
+    collections = count_outcomes(connection, namespace)
+    tables: dict[str, int] = defaultdict(int)
+    for name, counts in collections.items():
+        if name in definition.mappings:
+            tables[definition.mappings[name].table.name] += counts.loaded
+    embedded = definition.embedded
+    return RunReport(
+        run=latest[0],
+        status=latest[1],
+        collections=collections,
+        tables=dict(tables),
+        findings=count_by(connection, namespace, "findings", "code"),
+        rejects=count_by(connection, namespace, "rejects", "reason"),
+        embedding={} if embedded is None else vector_store.describe(connection, namespace, embedded),
+        seconds=time.monotonic() - started,
+    )

@@ -1,6 +1,6 @@
-"""Trying again what failed for a reason that passes: a lost connection, a server that starts again, a killed worker.
+"""Retries transient failures: a lost connection, a restarted server, a killed worker.
 
-A run can be begun again at any moment, so it is the whole of it that is tried again, never a piece.
+A run can be resumed at any point, so the entire run is retried, never a part of it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from migrator.events import Emit, Notice
 from migrator.postgres.errors import is_connection_lost, translate_error
 
 T = TypeVar("T")
-MAX_ATTEMPTS = 10  # tries in a row without progress; with the pauses between them some three minutes
+MAX_ATTEMPTS = 10  # consecutive attempts without progress; about three minutes with the pauses between them
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same may succeed in a moment."""
+    """Return whether a retry can succeed."""
     if isinstance(error, MigrateError):
         return error.transient
     if isinstance(error, errors.TooManyConnections):
@@ -29,43 +29,45 @@ def is_transient(error: BaseException) -> bool:
     return is_connection_lost(error)
 
 
-def retry_transient(act: Callable[[int], T], progress: Callable[[], object], emit: Emit) -> T:
-    """`act(number of the try)` until it succeeds, or fails for a reason that lasts, or `MAX_ATTEMPTS` times in a row.
+def retry_transient(act: Callable[[int], T], progress_marker: Callable[[], object], emit: Emit) -> T:
+    """Call `act(attempt number)` until it succeeds, and return its result.
 
-    `progress()` is a value that changes when something has been achieved (None: cannot be told); then the counting
-    begins anew.
+    The value of `progress_marker()` changes with every progress (None: unknown). After progress, the attempts are
+    counted from 0 again.
+
+    Raises: the error of `act` if it is not transient, or after `MAX_ATTEMPTS` consecutive attempts without progress.
     """
-    tries, before = 0, progress()
+    attempts, before = 0, progress_marker()
 
-    def counted() -> T:
-        nonlocal tries, before
-        tries += 1
-        return act(tries)
+    def attempt() -> T:
+        nonlocal attempts, before
+        attempts += 1
+        return act(attempts)
 
-    def worth(error: BaseException) -> bool:
-        # A server takes a while to notice that a session of ours is gone, and with it the lock.
-        return is_transient(error) or (tries > 1 and isinstance(error, LockedError))
+    def can_retry(error: BaseException) -> bool:
+        # After a lost connection, the server needs some time to end the old session and release its lock.
+        return is_transient(error) or (attempts > 1 and isinstance(error, LockedError))
 
-    def say(state: RetryCallState) -> None:
+    def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0
-        emit(Notice(text=f"{describe(error)}; trying again in {pause:.0f} s", level="warning"))
+        emit(Notice(text=f"{describe(error)}; retrying in {pause:.0f} s", level="warning"))
 
     while True:
         retrying = Retrying(
-            retry=retry_if_exception(worth), stop=stop_after_attempt(MAX_ATTEMPTS),
-            wait=wait_exponential_jitter(multiplier=0.5, max=30), before_sleep=say, reraise=True,
+            retry=retry_if_exception(can_retry), stop=stop_after_attempt(MAX_ATTEMPTS),
+            wait=wait_exponential_jitter(multiplier=0.5, max=30), before_sleep=report, reraise=True,
         )  # fmt: skip
         try:
-            return retrying(counted)
+            return retrying(attempt)
         except (MigrateError, psycopg.Error) as error:
-            now = progress()
-            if not worth(error) or now is None or now == before:
+            now = progress_marker()
+            if not can_retry(error) or now is None or now == before:
                 raise
             before = now
 
 
 def describe(error: BaseException | None) -> str:
-    """One line on what happened."""
+    """Return one line about an error."""
     known = translate_error(error) if isinstance(error, psycopg.Error) else error
     return known.message if isinstance(known, MigrateError) else str(error)

@@ -1,6 +1,6 @@
-"""Tries rejected documents again, after their cause is mended: with the settings and the source as they are now.
+"""Retries rejected documents with the current settings and source, after the cause of the rejection was fixed.
 
-Level by level, so that what waited for a document (orphans, children cut from their parent) is loaded with it.
+The collections are processed by level, so that documents that depend on another rejected document are loaded with it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from typing import Any
 
 from migrator.documents import raw_bson
 from migrator.errors import UsageError
-from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
-from migrator.sources.base import Source
 from migrator.state import journal
 from migrator.state.ledger import count_by
 from migrator.state.records import Connection, Namespace, has_records
 from migrator.workflows.pipeline import Pipeline
 
+STEP = "retry"
+READ_STEP = "read the source"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryReport:
-    """How many rejects there were, by collection, and how many of them are loaded now."""
+    """The number of rejects by collection before (`tried`) and after (`left`) the retry."""
 
     tried: dict[str, int]
     left: dict[str, int]
@@ -33,52 +35,52 @@ class RetryReport:
         return {"tried": self.tried, "left": self.left, "loaded": sum(self.tried.values()) - sum(self.left.values())}
 
 
-def retry(pipeline: Pipeline, run: int, emit: Emit) -> RetryReport:
-    """Settles every reject anew. The tables must be prepared: keys to their own rows are put aside."""
-    connection, namespace = pipeline.connection, pipeline.namespace
+def retry(pipeline: Pipeline, run: int) -> RetryReport:
+    """Resolve every reject again. Requires `prepare`, which drops foreign keys of a table to itself."""
+    connection, namespace, emit = pipeline.connection, pipeline.namespace, pipeline.context.emit
     tried = count_rejects(connection, namespace)
-    renew_documents(connection, namespace, pipeline.source, tried, emit)
-    step = "retry"
-    emit(StepStarted(step=step, total=sum(tried.values())))
-    done = 0
-    contested: dict[str, set[Any]] = {}
-    for merging in pipeline.mergings(run):
-        merging.undo()
+    update_documents(pipeline, tried)
+    emit(StepStarted(step=STEP, total=sum(tried.values())))
+    for applier in pipeline.merge_appliers(run):
+        applier.undo()
     for name in pipeline.mappings:
         membership.expand_all(pipeline.rows, name)
-    for level in pipeline.levels():
-        for claims in pipeline.resolver_for(level):
-            for _ in claims.resolve_all(claims.all_rejects()):
-                done += 1
-                emit(StepAdvanced(step=step, done=done))
-            refresh_references(claims.writer, contested)
-            contested[claims.collection.name] = claims.writer.contested
-            pipeline.reconcile_again(run, claims)
+    _resolve_rejects(pipeline, run)
     pipeline.merge(run)
     left = count_rejects(connection, namespace)
-    emit(
-        StepFinished(
-            step=step, note=f"{sum(tried.values()) - sum(left.values()):,} loaded, {sum(left.values()):,} left"
-        )
-    )
+    loaded = sum(tried.values()) - sum(left.values())
+    emit(StepFinished(step=STEP, note=f"{loaded:,} loaded, {sum(left.values()):,} still rejected"))
     return RetryReport(tried=tried, left=left)
+
+
+def _resolve_rejects(pipeline: Pipeline, run: int) -> None:
+    done = 0
+    contested: dict[str, set[Any]] = {}
+    for level in pipeline.levels():
+        for resolver in pipeline.resolvers_for(level):
+            for _ in resolver.resolve_all(resolver.all_rejects()):
+                done += 1
+                pipeline.context.emit(StepAdvanced(step=STEP, done=done))
+            refresh_references(resolver.writer, contested)
+            contested[resolver.collection.name] = resolver.writer.contested
+            pipeline.reconcile_again(run, resolver)
 
 
 def count_rejects(connection: Connection, namespace: Namespace) -> dict[str, int]:
     return count_by(connection, namespace, "rejects", "collection")
 
 
-def renew_documents(
-    connection: Connection, namespace: Namespace, source: Source, rejected: dict[str, int], emit: Emit
-) -> None:
-    """Rejected documents as the source has them now: one that was edited there replaces the one that was kept.
+def update_documents(pipeline: Pipeline, rejected: dict[str, int]) -> None:
+    """Replace rejected documents by their current version in the source.
 
-    Not where the source has an `_id` more than once: nobody can tell which of them is which.
+    Not if the source contains an `_id` more than once, because the versions cannot be assigned then.
     """
+    connection, namespace = pipeline.connection, pipeline.namespace
+    source, emit = pipeline.context.source, pipeline.context.emit
     names = [each.name for each in source.collections() if each.name in rejected]
     if not names:
         return
-    emit(StepStarted(step="read the source"))
+    emit(StepStarted(step=READ_STEP))
     kept = read_rejects(connection, namespace)
     seen: Counter[tuple[str, bytes]] = Counter()
     changed: dict[tuple[str, bytes], bytes] = {}
@@ -91,13 +93,13 @@ def renew_documents(
                 if sha256(raw).digest() != kept[key]:
                     changed[key] = raw
         done += batch.count
-        emit(StepAdvanced(step="read the source", done=done))
+        emit(StepAdvanced(step=READ_STEP, done=done))
     replace_documents(connection, namespace, {key: raw for key, raw in changed.items() if seen[key] == 1})
-    emit(StepFinished(step="read the source", note=f"{done:,} documents"))
+    emit(StepFinished(step=READ_STEP, note=f"{done:,} documents"))
 
 
 def read_rejects(connection: Connection, namespace: Namespace) -> dict[tuple[str, bytes], bytes]:
-    """(collection, source_id) → SHA-256 of the document that was kept."""
+    """Return (collection, source_id) → SHA-256 of the rejected document."""
     query = namespace.sql("SELECT collection, source_id, sha256(document) FROM {rejects}")
     return {(row[0], bytes(row[1])): bytes(row[2]) for row in connection.execute(query, binary=True)}
 
@@ -109,8 +111,8 @@ def replace_documents(connection: Connection, namespace: Namespace, changed: dic
 
 
 def require_finished(connection: Connection, namespace: Namespace) -> int:
-    """The number of the finished run. Raises `UsageError` before the first one has ended."""
+    """Return the number of the finished run. Raises: `UsageError` if no run has finished."""
     latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
     if latest is None or latest[1] == "running":
-        raise UsageError("there is no finished migration in this target", hint="`migrate run` first, to its end.")
+        raise UsageError("the target contains no finished migration", hint="Complete `migrate run` first.")
     return latest[0]

@@ -1,7 +1,8 @@
-"""Takes a migration back, and only the migration: its rows, its tenant, what it changed in the schema, its records.
+"""`migrate revert`: undoes the migration and keeps all other data.
 
-One transaction: either the target is as it was before, or nothing has happened. Until it ends nobody else writes in the
-tables, so that what was found before (rows of others that depend on ours, rows changed since) is all there is.
+It deletes the rows and the tenant of the migration, undoes its schema changes and drops its records, in one
+transaction: the target is either restored or unchanged. The tables are locked until its end, so that other applications
+cannot add references to rows that are being deleted.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from migrator.state import journal, scratch
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import RECORDS, Connection, Namespace, has_records
 
-PLACE = Namespace()
 STEP = "revert"
-SHOWN = 10  # ids of one kind in one table
+SHOWN_IDS = 10  # per kind and table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevertReport:
-    """What `migrate revert` shows before and prints after: see contract.md, JSON shapes.
+    """The output of `migrate revert`, before and after it: see contract.md, JSON shapes.
 
-    `tables`: rows to remove, or removed. `objects`: the same of the schema, by kind; `restored`: what was put aside.
-    `tenant`: the one that goes. `records`: documents that the ledger accounts for, by outcome.
+    `tables`: rows to delete, or deleted. `objects`: schema objects to drop, by kind; `restored`: those to recreate.
+    `tenant`: the tenant to delete. `records`: documents in the ledger, by outcome. `losses`: rows of other applications
+    that would be deleted or changed. `saved`: lines per backup file.
     """
 
     run: int
@@ -50,113 +51,128 @@ class RevertReport:
     saved: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        told = {name: getattr(self, name) for name in self.__slots__}
-        return {**told, "losses": [loss.as_json() for loss in self.losses]}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "losses": [loss.as_json() for loss in self.losses]}
 
 
-def survey(connection: Connection, definition: MigrationDefinition) -> RevertReport:
-    """What a revert would do, and lose; changes nothing. Raises `UsageError` where there is no migration."""
-    latest = journal.latest_run(connection, PLACE) if has_records(connection, PLACE) else None
-    changes = schema_changes.read(connection)
-    if latest is None and not changes:
-        raise UsageError("there is no migration in this target to take back", hint="Check [target] url.")
-    outcomes = count_outcomes(connection, PLACE).values() if latest else ()
-    with transaction(connection, keep=False):
-        belongings = OwnedRows(connection, PLACE, definition)
-        return RevertReport(
-            run=latest[0] if latest else 0,
-            status=latest[1] if latest else "stopped",
-            tables=count_rows(belongings),
-            objects=dict(Counter(each.kind for each in changes if each.action == "created")),
-            restored=dict(Counter(each.kind for each in changes if each.action == "deferred")),
-            tenant=belongings.tenant,
-            records={
-                name: sum(getattr(each, name) for each in outcomes) for name in ("loaded", "rejected", "archived")
-            },
-            losses=tuple(belongings.losses()),
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertOptions:
+    """`force`: also delete rows of other applications that depend on the migration. `save`: first write them here."""
+
+    force: bool = False
+    save: Path | None = None
 
 
-def revert(
-    connection: Connection,
-    definition: MigrationDefinition,
-    found: RevertReport,
-    *,
-    force: bool,
-    save: Path | None,
-    emit: Emit,
-) -> RevertReport:
-    """Removes everything the migration brought. `found` is what `survey` said; it is looked up again.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverter:
+    """Reverts the migration in one namespace."""
 
-    With `force` also rows of others that depend on it; `save` is where these are written to first.
-    Errors: `RevertRefusedError` where rows would be lost (unless `force`), or where objects of others depend on what
-    must go; `StoppedError` where somebody else holds a lock.
-    """
-    emit(StepStarted(step=STEP, total=5, unit="steps"))
-    with schema_changes.translate_errors(), transaction(connection):
-        foreign_keys.lock_tables(connection, affected_relations(connection, PLACE, definition))
-        emit(StepAdvanced(step=STEP, done=1))
-        belongings = OwnedRows(connection, PLACE, definition)
-        losses = belongings.losses()
-        if not force:
-            refuse_losses(losses)
-        saved = backup.write(belongings, losses, save) if save is not None and losses else {}
-        emit(StepAdvanced(step=STEP, done=2))
-        removed = count_rows(belongings)
-        schema_changes.drop_tables(connection)
-        emit(StepAdvanced(step=STEP, done=3))
-        remove_rows(connection, belongings)
-        emit(StepAdvanced(step=STEP, done=4))
-        if definition.embedded is not None:
-            vector_indexes.drop_leftovers(connection, PLACE, definition.embedded)
-        connection.execute(PLACE.sql("DROP TABLE IF EXISTS {embeddings}"))  # else the extension could not go
+    connection: Connection
+    definition: MigrationDefinition
+    namespace: Namespace = field(default_factory=Namespace)
+
+    def survey(self) -> RevertReport:
+        """Return what a revert would do, without changes. Raises: `UsageError` if there is no migration."""
+        connection, namespace = self.connection, self.namespace
+        latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
+        changes = schema_changes.read(connection)
+        if latest is None and not changes:
+            raise UsageError("the target contains no migration to revert", hint="Check `url` under [target].")
+        outcomes = count_outcomes(connection, namespace).values() if latest else ()
+        with begin_transaction(connection, rollback=True):
+            owned = OwnedRows(connection, namespace, self.definition)
+            return RevertReport(
+                run=latest[0] if latest else 0,
+                status=latest[1] if latest else "stopped",
+                tables=count_rows(owned),
+                objects=dict(Counter(each.kind for each in changes if each.action == "created")),
+                restored=dict(Counter(each.kind for each in changes if each.action == "deferred")),
+                tenant=owned.tenant,
+                records={
+                    name: sum(getattr(each, name) for each in outcomes) for name in ("loaded", "rejected", "archived")
+                },
+                losses=tuple(owned.losses()),
+            )
+
+    def revert(self, found: RevertReport, options: RevertOptions, emit: Emit) -> RevertReport:
+        """Undo the migration. `found` is the result of `survey`; the rows to delete are determined again.
+
+        Raises: `RevertRefusedError` if rows of other applications would be deleted (unless `force`), or if objects of
+        other applications depend on objects of the migration; `StoppedError` if a lock is not available.
+        """
+        connection = self.connection
+        emit(StepStarted(step=STEP, total=5, unit="steps"))
+        with schema_changes.translate_errors(), begin_transaction(connection):
+            foreign_keys.lock_tables(connection, affected_relations(connection, self.namespace, self.definition))
+            emit(StepAdvanced(step=STEP, done=1))
+            owned = OwnedRows(connection, self.namespace, self.definition)
+            losses = owned.losses()
+            if not options.force:
+                refuse_losses(losses)
+            saved = backup.write(owned, losses, options.save) if options.save is not None and losses else {}
+            emit(StepAdvanced(step=STEP, done=2))
+            deleted = count_rows(owned)
+            schema_changes.drop_tables(connection)
+            emit(StepAdvanced(step=STEP, done=3))
+            delete_rows(connection, owned)
+            emit(StepAdvanced(step=STEP, done=4))
+            self._drop_objects()
+        emit(StepFinished(step=STEP, note=f"{sum(deleted.values()):,} rows deleted"))
+        return replace(found, status="reverted", tables=deleted, losses=tuple(losses), saved=saved)
+
+    def _drop_objects(self) -> None:
+        """Undo the schema changes and drop the records, and what an interrupted `verify` left behind."""
+        connection, namespace = self.connection, self.namespace
+        if self.definition.embedded is not None:
+            vector_indexes.drop_leftovers(connection, namespace, self.definition.embedded)
+        connection.execute(namespace.sql("DROP TABLE IF EXISTS {embeddings}"))  # it prevents dropping the extension
         schema_changes.drop_created(connection, drop_rows=True)
-        drop_records(connection)
-    emit(StepFinished(step=STEP, note=f"{sum(removed.values()):,} rows removed"))
-    return replace(found, status="reverted", tables=removed, losses=tuple(losses), saved=saved)
+        scratch.drop(connection)
+        for name in RECORDS:
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(namespace.records, name)))
+        schema_changes.drop_records(connection)
 
 
 @contextmanager
-def transaction(connection: Connection, *, keep: bool = True) -> Iterator[None]:
-    """Waits for no lock for long; rows that row security would hide are an error, not overlooked."""
-    with connection.transaction(force_rollback=not keep):
+def begin_transaction(connection: Connection, *, rollback: bool = False) -> Iterator[None]:
+    """Begin a transaction that does not wait long for locks. Rows hidden by row-level security cause an error."""
+    with connection.transaction(force_rollback=rollback):
         schema_changes.limit_lock_wait(connection)
         connection.execute("SET LOCAL row_security = off")
         yield
 
 
 def refuse_losses(losses: Sequence[Loss]) -> None:
-    """Errors: `RevertRefusedError` that names tables, ids and reasons."""
+    """Raises: `RevertRefusedError` with tables, IDs and reasons if there are losses."""
     if losses:
         raise RevertRefusedError(
-            "rows would be lost that the migration did not bring:\n" + "\n".join(f"  {each}" for each in tell(losses)),
-            hint="`--force --save DIR` writes them to files and goes on; or move them elsewhere first.",
+            "revert would delete rows not created by the migration:\n"
+            + "\n".join(f"  {each}" for each in describe_losses(losses)),
+            hint="Move these rows elsewhere first, or use `--force --save DIR` to write them to files and delete them.",
             details={"losses": [loss.as_json() for loss in losses]},
         )
 
 
-def tell(losses: Sequence[Loss]) -> Iterator[str]:
-    """A line for each table and reason, with the first ids."""
+def describe_losses(losses: Sequence[Loss]) -> Iterator[str]:
+    """Yield a line for each table and reason, with the first IDs."""
     for loss in losses:
-        more = f" and {loss.count - SHOWN:,} more" if loss.count > SHOWN else ""
-        yield f"{loss.relation.label}: {loss.count:,} {MEANINGS[loss.kind]}: {', '.join(loss.ids[:SHOWN])}{more}"
+        more = f" and {loss.count - SHOWN_IDS:,} more" if loss.count > SHOWN_IDS else ""
+        ids = ", ".join(loss.ids[:SHOWN_IDS])
+        yield f"{loss.relation.label}: {loss.count:,} {MEANINGS[loss.kind]}: {ids}{more}"
 
 
-def count_rows(belongings: OwnedRows) -> dict[str, int]:
-    """Rows that go, by table, the emptied tables of the target among them."""
-    counts = {relation.label: 0 for relation in belongings.tables if relation.name in _mapped(belongings)}
-    for relation, kinds in belongings.count().items():
+def count_rows(owned: OwnedRows) -> dict[str, int]:
+    """Return table → rows to delete, including tables without rows."""
+    mapped = {mapping.table.name for mapping in owned.definition.mappings.values()}
+    counts = {relation.label: 0 for relation in owned.tables if relation.name in mapped}
+    for relation, kinds in owned.count().items():
         counts[relation.label] = sum(count for kind, count in kinds.items() if kind != "set_null")
     return counts
 
 
-def _mapped(belongings: OwnedRows) -> set[str]:
-    return {mapping.table.name for mapping in belongings.definition.mappings.values()}
-
-
-def remove_rows(connection: Connection, belongings: OwnedRows) -> None:
-    """Deletes what goes from tables that stay; all in one statement, for foreign keys look at its end only."""
-    relations = [relation for relation in belongings.count() if relation not in belongings.created_tables]
+def delete_rows(connection: Connection, owned: OwnedRows) -> None:
+    """Delete the rows from tables that are kept, in one statement, because foreign keys are checked at its end."""
+    relations = [relation for relation in owned.count() if relation not in owned.created_tables]
     if not relations:
         return
     deletions = [
@@ -167,11 +183,3 @@ def remove_rows(connection: Connection, belongings: OwnedRows) -> None:
         for number, relation in enumerate(relations)
     ]
     connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions)))
-
-
-def drop_records(connection: Connection) -> None:
-    """All that is the tool's own, what a killed `verify` left behind, too."""
-    scratch.drop(connection)
-    for name in RECORDS:
-        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(PLACE.records, name)))
-    schema_changes.drop_records(connection)

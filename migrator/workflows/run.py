@@ -1,270 +1,233 @@
-"""`migrate run`: the order of the stages, nothing else. The journal says where to go on."""
+"""`migrate run`: executes the stages in their order. The journal determines where an interrupted run resumes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import psycopg
 
-from migrator.config.models import Config, embedding_fingerprint, fingerprint
+from migrator.config.models import Config
 from migrator.embedding import vector_indexes, vector_store
 from migrator.errors import DifferenceError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.dask import check_cluster
-from migrator.execution.tasks import fingerprints_of as work_fingerprints
+from migrator.execution.tasks import fingerprints_of as worker_fingerprints
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
-from migrator.sources.base import Source
-from migrator.stages.constrain import EarlyIndexBuilder, constrain, renew_vector_indexes
+from migrator.rows.store import RowStore
+from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_post_data, rebuild_vector_indexes
+from migrator.stages.context import StageContext
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
 from migrator.state import journal
-from migrator.state.ledger import count_by, count_outcomes, ledger_size
+from migrator.state.ledger import count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import record_catalog
-from migrator.workflows.pipeline import Pipeline, import_ahead
-from migrator.workflows.reports import RunReport
+from migrator.workflows.fingerprints import collect_fingerprints, require_unchanged
+from migrator.workflows.migration import MigrationContext
+from migrator.workflows.pipeline import Pipeline, preload_workers
+from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient
 from migrator.workflows.retry_rejects import RetryReport, require_finished, retry
 
-PLACE = Namespace()
+DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 
 
-def run_migration(
-    config: Config,
-    definition: MigrationDefinition,
-    source: Source,
-    target: Target,
-    emit: Emit,
-    only: frozenset[str] = frozenset(),
-) -> RunReport:
-    """Builds the schema, loads, reconciles, constrains; goes on where an earlier run stopped.
+def run_migration(context: MigrationContext, target: Target, only: frozenset[str] = frozenset()) -> RunReport:
+    """Run the migration, or resume an interrupted run, and return its report. `only`: load only these collections.
 
-    Errors: all of `migrator.errors`; whatever ends it, what is committed is consistent and the same call goes on.
+    Transient errors are retried. Committed data is consistent after any error, and the same call resumes the run.
+
+    Raises: all errors of `migrator.errors`.
     """
-    started = time.monotonic()
-    with closing(target.connect()):  # whatever is wrong with the address now will be so in a minute, too
-        source.collections()  # says what may not be read, before anything is written
-        fingerprints = fingerprints_of(config, definition, source)
-    check_executor(config, definition, source, target)
-    import_ahead(config, definition, source)
-    gauge = LagMeter(config.engine, source.latency if source.is_live else None)
+    started, namespace = time.monotonic(), context.namespace
+    with closing(target.connect()):  # a wrong address of the target is not retried
+        context.source.collections()  # reports missing privileges before anything is written
+        fingerprints = collect_fingerprints(context)
+    check_executor(context, target)
+    preload_workers(context)
+    meter = LagMeter(context.config.engine, context.source.latency if context.source.is_live else None)
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
-            check_fingerprints(connection, fingerprints)
-            if is_done(connection):
-                emit(Notice(text="This migration is done; nothing was left to do. `migrate verify` proves it."))
+            require_unchanged(connection, namespace, fingerprints)
+            if is_done(connection, namespace):
+                text = "This migration is complete; there is nothing left to do. Check it with `migrate verify`."
+                context.emit(Notice(text=text))
             else:
-                check_embedding(config, definition, source, ask=True)
-                prepare(connection, definition.metadata, rls=config.target.rls == "all", emit=emit)
-                create_records(connection, PLACE)
-                remember_changes(connection, PLACE, definition)
-                run = open_run(connection, source, fingerprints)
-                with monitored(target.connect, PLACE, gauge, emit) as watched:
-                    work(config, definition, source, target, connection, run, watched, only)
-            return report(connection, definition, time.monotonic() - started)
+                run = open_run(context, connection, fingerprints)
+                with monitored(target.connect, namespace, meter, context.emit) as emit:
+                    execute_stages(replace(context, emit=emit), target, connection, run, only)
+            return report_run(context, connection, started)
 
-    return retry_transient(attempt, partial(count_entries, target), emit)
+    return retry_transient(attempt, partial(count_entries, target, namespace), context.emit)
 
 
-def count_entries(target: Target) -> int | None:
-    """How much the journal holds, if the target can be asked: whether there was any progress."""
+def count_entries(target: Target, namespace: Namespace) -> int | None:
+    """Return the number of journal entries and cached vectors, which shows progress; None if it is unknown."""
     try:
         with closing(target.connect()) as connection:
-            if not has_records(connection, PLACE):
+            if not has_records(connection, namespace):
                 return 0
-            return journal.count_entries(connection, PLACE) + vector_store.count_cached(connection, PLACE)
+            return journal.count_entries(connection, namespace) + vector_store.count_cached(connection, namespace)
     except (TargetError, psycopg.Error):
         return None
 
 
-def retry_rejects(
-    config: Config, definition: MigrationDefinition, source: Source, target: Target, emit: Emit
-) -> tuple[RetryReport, RunReport]:
-    """Tries the rejected documents again, with settings and source as they are now; both are then the run's."""
-    started = time.monotonic()
-    with closing(target.connect()) as connection, exclusive(connection):
-        run = require_finished(connection, PLACE)
-        journal.resume_run(connection, PLACE, run)
-        journal.renew_fingerprints(connection, PLACE, run, fingerprints_of(config, definition, source))
-        prepare(connection, definition.metadata, rls=config.target.rls == "all", emit=emit)
-        remember_changes(connection, PLACE, definition)
-        pipeline = Pipeline.from_definition(config, definition, source, connection, target.dsn, PLACE, emit)
-        retried = retry(pipeline, run, emit)
-        check_identity(connection, PLACE)
-        complete(config, definition, target, connection, emit)
-        journal.end_run(connection, PLACE, run, "done")
-        return retried, report(connection, definition, time.monotonic() - started)
-
-
-def complete(
-    config: Config, definition: MigrationDefinition, target: Target, connection: Connection, emit: Emit
-) -> None:
-    """What follows the rows: embeddings, indexes and keys."""
-    run = journal.latest_run(connection, PLACE)
-    if (
-        definition.embedded is not None and run is not None
-    ):  # before the vector index, which is trained on what is there
-        embed(connection, PLACE, definition.embedded, config.embedding, run[0], emit)
-    rls, workers = config.target.rls == "all", config.engine.workers or 2
-    beside = ledger_indexes(connection)
-    constrain(target.connect, definition.metadata, rls=rls, workers=workers, emit=emit, beside=beside)
-    if run is not None:
-        record_catalog(connection, PLACE, run[0], definition.metadata)
-
-
-def ledger_indexes(connection: Connection) -> list[ScheduledTask]:
-    """What the ledger needs once it is full; does nothing where that is there."""
-    cost = ledger_size(connection, PLACE)
-    return [
-        ScheduledTask(name="ledger", act=partial(index, namespace=PLACE), cost=cost)
-        for index in (create_target_index, create_source_index)
-    ]
-
-
-def embed_missing(config: Config, definition: MigrationDefinition, target: Target, emit: Emit) -> EmbedReport:
-    """What is still without an embedding after a run gets one. Errors: `UsageError` before a run has finished."""
-    embedded = definition.embedded
-    if embedded is None:
-        raise UsageError("the mappings have no EMBEDDED: nothing here wants an embedding")
-
-    def attempt(number: int) -> EmbedReport:
-        with closing(target.connect()) as connection, exclusive(connection):
-            run = require_finished(connection, PLACE)
-            remember_changes(connection, PLACE, definition)
-            with monitored(target.connect, PLACE, LagMeter(config.engine, None), emit) as watched:
-                report = embed(connection, PLACE, embedded, config.embedding, run, watched)
-                if vector_indexes.are_stale(connection, PLACE):
-                    renew_vector_indexes(connection, PLACE, embedded, watched)
-            return report
-
-    return retry_transient(attempt, partial(count_entries, target), emit)
-
-
-def check_embedding(config: Config, definition: MigrationDefinition, source: Source, *, ask: bool) -> None:
-    """What would stop the last stage of a long run is better said before the first: a key that is wrong, a package that
-    is missing. With `ask`, a service gets one short text. Errors: `UsageError`, `EmbeddingError`."""
-    embedded = definition.embedded
-    if embedded is not None and embedded.collection in {each.name for each in source.collections()}:
-        check_provider(embedded, config.embedding, ask=ask)
-
-
-def check_executor(config: Config, definition: MigrationDefinition, source: Source, target: Target) -> None:
-    """Whether the workers of a cluster can do their part, before anything is written."""
-    if config.engine.executor == "local":
-        return
-    if definition.packages is None:
-        raise UsageError("engine.executor: these mappings are in no package that a worker could import")
-    # Streams are read by this process, which sends their batches to the workers.
-    reads = any(source.reads_parts(each.name) for each in source.collections())
-    check_cluster(config, target.dsn, definition.packages, work_fingerprints(source, definition), reads)
-
-
-def work(
-    config: Config,
-    definition: MigrationDefinition,
-    source: Source,
-    target: Target,
-    connection: Connection,
-    run: int,
-    emit: Emit,
-    only: frozenset[str],
-) -> None:
-    """The stages after the schema."""
-    status = "stopped"
-    try:
-        with EarlyIndexBuilder(target.connect, definition.metadata, emit) as ahead:
-            settled = partial(ahead.begin, connection)
-            Pipeline.from_definition(
-                config, definition, source, connection, target.dsn, PLACE, emit, settled=settled
-            ).run(run, only)
-            check_identity(connection, PLACE)
-            if not only:
-                ahead.accompany(connection, config.engine.workers or 2, ledger_indexes(connection))
-            ahead.finish()
-        if not only:
-            complete(config, definition, target, connection, emit)
-            status = "done"
-    finally:
-        # The connection may be what failed; the run then stays 'running', which `open_run` takes up just the same.
-        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-            journal.end_run(connection, PLACE, run, status)
-
-
-def fingerprints_of(config: Config, definition: MigrationDefinition, source: Source) -> dict[str, str]:
-    """What a resumed run must find unchanged."""
-    own = {"source": source.fingerprint(), "configuration": fingerprint(config), "mappings": definition.fingerprint}
-    return {**own, **source.auxiliary_fingerprints(), "embedding": embedding_fingerprint(config)}
-
-
-def check_fingerprints(connection: Connection, fingerprints: Mapping[str, str]) -> None:
-    """Refuses to go on with other data, settings or rules than the run that began.
-
-    Who computes embeddings may change; that vectors of two models do not mix is the stage's business."""
-    latest = journal.latest_run(connection, PLACE) if has_records(connection, PLACE) else None
-    known = latest[2] if latest else fingerprints
-    changed = [name for name, value in fingerprints.items() if name != "embedding" and known.get(name) != value]
-    if changed:
-        raise UsageError(
-            f"changed since the migration in this target began: {', '.join(changed)}",
-            hint="Put it back as it was to go on; or `migrate revert` first, then run again.",
-        )
-
-
-def is_done(connection: Connection) -> bool:
-    """Whether a finished migration is in the target."""
-    latest = journal.latest_run(connection, PLACE) if has_records(connection, PLACE) else None
-    return latest is not None and latest[1] == "done"
-
-
-def open_run(connection: Connection, source: Source, fingerprints: Mapping[str, str]) -> int:
-    """The unfinished run, or a new one."""
-    latest = journal.latest_run(connection, PLACE)
+def open_run(context: MigrationContext, connection: Connection, fingerprints: Mapping[str, str]) -> int:
+    """Prepare the target, and return the number of the unfinished run or of a new one."""
+    config, namespace = context.config, context.namespace
+    check_embedding(context, send_request=True)
+    prepare(connection, context.definition.metadata, rls=config.target.rls == "all", emit=context.emit)
+    create_records(connection, namespace)
+    remember_changes(connection, namespace, context.definition)
+    latest = journal.latest_run(connection, namespace)
     if latest is None:
-        return journal.begin_run(connection, PLACE, source, fingerprints)
-    journal.resume_run(connection, PLACE, latest[0])
+        return journal.begin_run(connection, namespace, context.source, fingerprints)
+    journal.resume_run(connection, namespace, latest[0])
     return latest[0]
 
 
+def execute_stages(
+    context: MigrationContext, target: Target, connection: Connection, run: int, only: frozenset[str]
+) -> None:
+    """Execute the stages after `prepare`."""
+    status, namespace = "stopped", context.namespace
+    try:
+        with EarlyIndexBuilder(target.connect, context.definition.metadata, context.emit) as early:
+            Pipeline(
+                context=context,
+                connection=connection,
+                dsn=target.dsn,
+                on_table_loaded=partial(early.start, connection),
+            ).run(run, only)
+            check_identity(connection, namespace)
+            if not only:
+                sessions = context.config.engine.workers or DEFAULT_SESSIONS
+                early.build_alongside(connection, sessions, ledger_index_tasks(connection, namespace))
+            early.finish()
+        if not only:
+            complete(context, target, connection)
+            status = "done"
+    finally:
+        # If the connection failed, the run keeps the status 'running', which `open_run` resumes in the same way.
+        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            journal.end_run(connection, namespace, run, status)
+
+
+def complete(context: MigrationContext, target: Target, connection: Connection) -> None:
+    """Execute the stages after the rows: embeddings, indexes and constraints."""
+    config, definition, namespace = context.config, context.definition, context.namespace
+    latest = journal.latest_run(connection, namespace)
+    assert latest is not None  # called by a run
+    if definition.embedded is not None:  # before the vector index, which is trained on the existing vectors
+        embed(_stage_context(context, connection, latest[0]), definition.embedded, config.embedding)
+    options = BuildOptions(
+        rls=config.target.rls == "all",
+        sessions=config.engine.workers or DEFAULT_SESSIONS,
+        other_tasks=ledger_index_tasks(connection, namespace),
+    )
+    build_post_data(target.connect, definition.metadata, options, context.emit)
+    record_catalog(connection, namespace, latest[0], definition.metadata)
+
+
+def _stage_context(context: MigrationContext, connection: Connection, run: int) -> StageContext:
+    rows = RowStore(connection, context.namespace, context.definition.mappings)
+    return StageContext(rows=rows, tenant=context.config.tenant.id, run=run, emit=context.emit)
+
+
+def ledger_index_tasks(connection: Connection, namespace: Namespace) -> list[ScheduledTask]:
+    """Return the tasks that create the indexes of the ledger after the load; they skip existing indexes."""
+    cost = ledger_size(connection, namespace)
+    return [
+        ScheduledTask(name="ledger", act=partial(create, namespace=namespace), cost=cost)
+        for create in (create_target_index, create_source_index)
+    ]
+
+
+def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryReport, RunReport]:
+    """Retry the rejected documents with the current settings and source, which become those of the run."""
+    started, namespace, definition = time.monotonic(), context.namespace, context.definition
+    with closing(target.connect()) as connection, exclusive(connection):
+        run = require_finished(connection, namespace)
+        journal.resume_run(connection, namespace, run)
+        journal.renew_fingerprints(connection, namespace, run, collect_fingerprints(context))
+        prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
+        remember_changes(connection, namespace, definition)
+        retried = retry(Pipeline(context=context, connection=connection, dsn=target.dsn), run)
+        check_identity(connection, namespace)
+        complete(context, target, connection)
+        journal.end_run(connection, namespace, run, "done")
+        return retried, report_run(context, connection, started)
+
+
+def embed_missing(config: Config, definition: MigrationDefinition, target: Target, emit: Emit) -> EmbedReport:
+    """Compute the embeddings that are missing after a run. Raises: `UsageError` if no run has finished."""
+    embedded, namespace = definition.embedded, Namespace()
+    if embedded is None:
+        raise UsageError("the mappings declare no EMBEDDED, so no rows have embeddings")
+
+    def attempt(number: int) -> EmbedReport:
+        with closing(target.connect()) as connection, exclusive(connection):
+            run = require_finished(connection, namespace)
+            remember_changes(connection, namespace, definition)
+            rows = RowStore(connection, namespace, definition.mappings)
+            with monitored(target.connect, namespace, LagMeter(config.engine, None), emit) as monitored_emit:
+                stage = StageContext(rows=rows, tenant=config.tenant.id, run=run, emit=monitored_emit)
+                report = embed(stage, embedded, config.embedding)
+                if vector_indexes.are_stale(connection, namespace):
+                    rebuild_vector_indexes(connection, namespace, embedded, monitored_emit)
+            return report
+
+    return retry_transient(attempt, partial(count_entries, target, namespace), emit)
+
+
+def check_embedding(context: MigrationContext, *, send_request: bool) -> None:
+    """Check the embedding provider before the run, because `embed` is one of its last stages.
+
+    With `send_request`, the service receives one short text.
+
+    Raises: `UsageError` for wrong settings or a missing package, `EmbeddingError` if the service cannot be used.
+    """
+    embedded = context.definition.embedded
+    if embedded is not None and embedded.collection in {each.name for each in context.source.collections()}:
+        check_provider(embedded, context.config.embedding, send_request=send_request)
+
+
+def check_executor(context: MigrationContext, target: Target) -> None:
+    """Check that the workers of a cluster can execute their tasks, before anything is written."""
+    config, definition, source = context.config, context.definition, context.source
+    if config.engine.executor == "local":
+        return
+    if definition.packages is None:
+        raise UsageError("engine.executor: the mappings are not in a package that the workers can import")
+    # This process reads streams itself and sends their batches to the workers.
+    workers_read = any(source.reads_parts(each.name) for each in source.collections())
+    check_cluster(config, target.dsn, definition.packages, worker_fingerprints(source, definition), workers_read)
+
+
+def is_done(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether the target contains a finished migration."""
+    latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
+    return latest is not None and latest[1] == "done"
+
+
 def check_identity(connection: Connection, namespace: Namespace) -> None:
-    """source = loaded + rejected + archived, for every collection. Raises `DifferenceError`."""
+    """Check source = loaded + rejected + archived for every collection. Raises: `DifferenceError`."""
     wrong = {name: c for name, c in count_outcomes(connection, namespace).items() if c.remainder}
     if wrong:
-        lines = [f"{name}: {c.source} read, remainder {c.remainder}" for name, c in wrong.items()]
+        lines = [f"{name}: {c.source} documents read, {c.remainder} without an outcome" for name, c in wrong.items()]
         raise DifferenceError(
-            "the accounts do not add up: " + "; ".join(lines),
-            hint="This is a defect of migrate: please report it. `migrate revert` takes the migration back.",
+            "documents are not accounted for: " + "; ".join(lines),
+            hint="Internal error; please report it. `migrate revert` undoes the migration.",
         )
-
-
-def report(connection: Connection, definition: MigrationDefinition, seconds: float) -> RunReport:
-    """Where the migration in the target stands."""
-    latest = journal.latest_run(connection, PLACE)
-    assert latest is not None  # called with a run open or done
-    collections = count_outcomes(connection, PLACE)
-    embedded = definition.embedded
-    tables: dict[str, int] = {}
-    for name, counts in collections.items():
-        if name in definition.mappings:
-            table = definition.mappings[name].table.name
-            tables[table] = tables.get(table, 0) + counts.loaded
-    return RunReport(
-        run=latest[0],
-        status=latest[1],
-        collections=collections,
-        tables=tables,
-        findings=count_by(connection, PLACE, "findings", "code"),
-        rejects=count_by(connection, PLACE, "rejects", "reason"),
-        embedding={} if embedded is None else vector_store.describe(connection, PLACE, embedded),
-        seconds=seconds,
-    )

@@ -1,50 +1,51 @@
-"""Proves the target against the source: counts, references, catalog; rows by mapping again; documents by rebuilding."""
+"""`migrate verify`: compares the target with the source.
+
+Levels: counts, references and the schema; then all rows, by mapping the source again; then all documents, by rebuilding
+them from the rows.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
-from sqlalchemy import Table
-
-from migrator.config.models import Config, fingerprint
-from migrator.documents.fingerprint import hash_text
+from migrator.config.models import fingerprint
 from migrator.errors import UsageError
-from migrator.events import Emit, Notice, StepAdvanced, StepFinished, StepStarted
-from migrator.mapping.loader import MigrationDefinition
-from migrator.postgres import catalog
-from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
-from migrator.sources.base import Source
-from migrator.state import journal, own_transactions, scratch
+from migrator.events import Notice
+from migrator.state import journal, own_transactions
 from migrator.state.ledger import Counts, balance
-from migrator.state.records import SCRATCH_NAMESPACE, Connection, Namespace, has_records
-from migrator.targets.server import connect_worker
-from migrator.verification import (
-    accounting,
-    catalog_check,
-    embeddings,
-    integrity,
-    prescan,
-    round_trip_workers,
-)
-from migrator.verification.catalog_check import VisibleRows
-from migrator.verification.model import Check, Difference, Differences, Scope, make_check
-from migrator.verification.prescan import Prescan, RecordScan, TableScan
-from migrator.verification.relation_diff import ScratchComparison
-from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob
-from migrator.workflows.pipeline import Pipeline, import_ahead
+from migrator.state.records import SCRATCH_NAMESPACE, Connection, has_records
+from migrator.verification import embeddings
+from migrator.verification.model import Check, Scope
+from migrator.workflows.migration import MigrationContext
+from migrator.workflows.pipeline import Pipeline, preload_workers
+from migrator.workflows.verify_rows import RowOptions, compare_rows
+from migrator.workflows.verify_target import TargetChecks
 
 Level = Literal["counts", "rows", "roundtrip"]
 LEVELS: tuple[Level, ...] = ("counts", "rows", "roundtrip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What to compare.
+
+    `re_embed`: embed so many texts again and compare the vectors, even if the service costs money. `only`: collections
+    and tables to compare (none: all). `show_values`: show values that can be personal. `share`: the share of the
+    documents to rebuild, from 0 to 1, at least one per collection.
+    """
+
+    level: Level
+    re_embed: int = 0
+    only: frozenset[str] = frozenset()
+    show_values: bool = False
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What `migrate verify` prints: see contract.md, JSON shapes."""
+    """The output of `migrate verify`: see contract.md, JSON shapes."""
 
     level: Level
     checks: tuple[Check, ...]
@@ -65,218 +66,84 @@ class VerifyReport:
         }
 
 
-def verify(
-    config: Config,
-    definition: MigrationDefinition,
-    source: Source,
-    connection: Connection,
-    dsn: str,
-    level: Level,
-    emit: Emit,
-    again: int = 0,
-    *,
-    only: frozenset[str] = frozenset(),
-    show: bool = False,
-    share: float = 1.0,
-) -> VerifyReport:
-    """Runs the checks of a level and of those below it. Writes nothing that stays. `dsn` is for worker processes.
+def verify(context: MigrationContext, connection: Connection, dsn: str, options: VerifyOptions) -> VerifyReport:
+    """Execute the checks of a level and of the levels below it. `dsn` is for worker processes.
 
-    `again`: so many texts are embedded again, even if that costs something. `only` names collections and tables to look
-    at; `show` lets values be seen that may be personal; `share` of
-    the documents (0 to 1) are rebuilt, of every collection some. What is stopped or killed goes on when called again.
+    Leaves no changes behind. An interrupted verification resumes when it is called again.
+
+    Raises: `UsageError` if the target contains no migration, or for an unknown name in `options.only`.
     """
-    started = time.monotonic()
-    namespace = Namespace()
+    started, namespace = time.monotonic(), context.namespace
     if not has_records(connection, namespace):
-        raise UsageError("there is no migration in this target to verify", hint="Start with `migrate run`.")
-    check_only(only, source, definition)
-    scope = _scope(config, definition, source, connection, namespace, only, show)
-    pipeline = Pipeline.from_definition(config, definition, source, connection, dsn, SCRATCH_NAMESPACE, emit)
-    if level != "counts":
-        import_ahead(config, definition, source)
-    scope, look, checks = _counts(scope, source, dsn, emit)
-    if definition.embedded is not None and definition.embedded.table in scope.tables:
+        raise UsageError("the target contains no migration to verify", hint="Run `migrate run` first.")
+    check_only(context, options.only)
+    if options.level != "counts":
+        preload_workers(context)
+    checker = TargetChecks.open(make_scope(context, connection, options), context.source, dsn, context.emit)
+    scope, scan, checks = checker.scope, checker.scan, checker.run()
+    embedded = context.definition.embedded
+    if embedded is not None and embedded.table in scope.tables:
         checks += embeddings.check_embeddings(
             embeddings.EmbeddingScope(
                 connection=connection,
                 namespace=namespace,
-                embedded=definition.embedded,
-                config=config,
-                re_embed=again,
+                embedded=embedded,
+                config=context.config,
+                re_embed=options.re_embed,
             )
         )
-    if level in ("rows", "roundtrip") and not scope.unusable:
-        checks += _rows(scope, look, pipeline, level == "roundtrip", share)
-    if not own_transactions.is_traceable(connection, namespace) and not all(check.ok for check in checks):
-        emit(Notice(text="This database was restored from a dump: whose doing a difference is cannot be told."))
-        checks = [check.without_faults() for check in checks]
+    if options.level != "counts" and not scope.unusable:
+        scratch = replace(context, namespace=SCRATCH_NAMESPACE)
+        pipeline = Pipeline(context=scratch, connection=connection, dsn=dsn)
+        row_options = RowOptions(rebuild=options.level == "roundtrip", share=options.share)
+        checks += compare_rows(scope, scan, pipeline, row_options)
     return VerifyReport(
-        level=level,
-        checks=tuple(checks),
-        collections=balance(connection, namespace, look.records.counts),
+        level=options.level,
+        checks=tuple(_attributed(context, connection, checks)),
+        collections=balance(connection, namespace, scan.records.counts),
         seconds=time.monotonic() - started,
     )
 
 
-def check_only(only: frozenset[str], source: Source, definition: MigrationDefinition) -> None:
-    """Raises `UsageError` for a name that is neither a collection's nor a table's."""
-    known = {each.name for each in source.collections()} | definition.known | set(definition.metadata.tables)
-    if only - known:
+def _attributed(context: MigrationContext, connection: Connection, checks: list[Check]) -> list[Check]:
+    """Remove the likely causes if the transactions of the migration are unknown."""
+    if own_transactions.is_traceable(connection, context.namespace) or all(check.ok for check in checks):
+        return checks
+    text = "This database was restored from a dump, so the likely cause of differences cannot be determined."
+    context.emit(Notice(text=text))
+    return [check.without_faults() for check in checks]
+
+
+def check_only(context: MigrationContext, only: frozenset[str]) -> None:
+    """Raises: `UsageError` for a name that is neither a collection nor a table."""
+    definition = context.definition
+    collections = {each.name for each in context.source.collections()}
+    unknown = only - collections - definition.known - set(definition.metadata.tables)
+    if unknown:
         raise UsageError(
-            f"--only: there is neither a collection nor a table {', '.join(sorted(only - known))}",
-            hint="Name collections of the source or tables of the target.",
+            f"--only: unknown collection or table {', '.join(sorted(unknown))}",
+            hint="Use names of collections in the source or of tables in the target.",
         )
 
 
-def _scope(
-    config: Config,
-    definition: MigrationDefinition,
-    source: Source,
-    connection: Connection,
-    namespace: Namespace,
-    only: frozenset[str],
-    show: bool,
-) -> Scope:
-    latest = journal.latest_run(connection, namespace)
-    then = {} if latest is None else latest[2]
-    mapper = then.get("mappings") != definition.fingerprint or then.get("configuration") != fingerprint(config)
+def make_scope(context: MigrationContext, connection: Connection, options: VerifyOptions) -> Scope:
+    """Return what the verification compares."""
+    definition = context.definition
+    latest = journal.latest_run(connection, context.namespace)
+    recorded = {} if latest is None else latest[2]
+    changed = [
+        recorded.get("mappings") != definition.fingerprint,
+        recorded.get("configuration") != fingerprint(context.config),
+    ]
     return Scope(
         connection=connection,
-        namespace=namespace,
-        config=config,
+        namespace=context.namespace,
+        config=context.config,
         mappings=definition.mappings,
         metadata=definition.metadata,
         known=definition.known,
-        only=only,
-        show=show,
-        source_changed=then.get("source") != source.fingerprint(),
-        mapper_changed=mapper,
+        only=options.only,
+        show=options.show_values,
+        source_changed=recorded.get("source") != context.source.fingerprint(),
+        mapper_changed=any(changed),
     )
-
-
-def names_of(scope: Scope, source: Source) -> list[str]:
-    """The collections of the source that are looked at."""
-    every = scope.config.policies.unmapped_collections == "archive"
-    names = [each.name for each in source.collections() if every or each.name in scope.known]
-    return [name for name in names if scope.has_collection(name)]
-
-
-def _counts(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Scope, Prescan, list[Check]]:
-    """The checks that need no mapping, and the scope without the tables that cannot be looked at."""
-    connection, metadata = scope.connection, scope.metadata
-    wanted = catalog.read_expected(connection, metadata, scope.config.target.rls == "all")
-    actual = catalog.read(connection)
-    usable = replace(scope, unusable=catalog_check.unusable_tables(metadata, wanted, actual))
-    counted, look, seen = _look(usable, source, dsn, emit)
-    outcomes = balance(connection, scope.namespace, look.records.counts)
-    emit(StepStarted(step="check the target", unit="checks"))
-    parts: dict[str, Callable[[Scope], Iterable[Check]]] = {
-        "accounts": lambda one: accounting.check_accounting(one, counted, outcomes),
-        "journal": lambda one: accounting.check_journal(one, counted, outcomes),
-        "kept": lambda one: accounting.check_kept_documents(one, look),
-        "catalog": lambda one: [*catalog_check.check_catalog(one, wanted, actual), *_unusable(one)],
-        "rows": lambda one: accounting.check_row_counts(one, look),
-        "ids": integrity.check_ids,
-        "foreign keys": lambda one: integrity.check_foreign_keys(one, look),
-        "tenants": lambda one: integrity.check_tenants(one, look),
-        "trees": lambda one: integrity.check_trees(one, look),
-        "row security": lambda one: catalog_check.check_row_security(one, look, seen),
-    }
-    found = _at_once(usable, dsn, parts, "check the target", emit)
-    return usable, look, [check for name in parts for check in found[name]]
-
-
-def _look(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
-    """Counts the source here, while the server looks at the target."""
-    tables: dict[str, TableScan] = {}
-    kept: list[RecordScan] = []
-    seen: VisibleRows = {}
-
-    def look_at(table: Table, connection: Connection) -> None:
-        tables[table.name] = prescan.scan_table(replace(scope, connection=connection), table)
-
-    def look_at_records(connection: Connection) -> None:
-        kept.append(prescan.scan_records(replace(scope, connection=connection)))
-
-    def look_as_stranger(connection: Connection) -> None:
-        seen.update(catalog_check.count_visible_rows(replace(scope, connection=connection), emit))
-
-    acts: list[Callable[[Connection], None]] = [look_at_records, look_as_stranger]
-    acts[:0] = [partial(look_at, table) for table in reversed(scope.tables)]  # the large ones refer to others
-    with _crew(scope, dsn, len(acts)) as crew:
-        for act in acts:
-            crew.submit(ScheduledTask(name="look", act=act))
-        counted = accounting.count_source(source, names_of(scope, source), emit)
-        for _ in crew.as_completed():
-            pass
-    return counted, Prescan(records=kept[0], tables=tables), seen
-
-
-def _crew(scope: Scope, dsn: str, tasks: int) -> Scheduler:
-    return Scheduler(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
-
-
-def _at_once(
-    scope: Scope, dsn: str, parts: Mapping[str, Callable[[Scope], Iterable[Check]]], step: str, emit: Emit
-) -> dict[str, list[Check]]:
-    """The checks of some parts, several at a time, each with a connection of its own."""
-    found: dict[str, list[Check]] = {}
-
-    def act(name: str, connection: Connection) -> None:
-        found[name] = list(parts[name](replace(scope, connection=connection)))
-
-    graph: Graph = {ScheduledTask(name=name, act=partial(act, name)): set() for name in parts}
-    with _crew(scope, dsn, len(graph)) as crew:
-        for _ in crew.run_all(graph):
-            emit(StepAdvanced(step=step, done=sum(map(len, found.values()))))
-    emit(StepFinished(step=step, note=f"{sum(map(len, found.values()))} checks"))
-    return found
-
-
-def _unusable(scope: Scope) -> Iterator[Check]:
-    note = "the table lacks required columns; its rows were not compared"
-    for name in sorted(scope.unusable):
-        found = Differences.of([Difference(row=f"table {name}", note=note)])
-        yield make_check("rows", name, found, actual="not comparable")
-
-
-def _rows(scope: Scope, look: Prescan, pipeline: Pipeline, roundtrip: bool, share: float) -> list[Check]:
-    definition, source, dsn, emit = pipeline.definition, pipeline.source, pipeline.dsn, pipeline.emit
-    token = _token(scope, definition, source)
-    alone = frozenset(mapping.table.name for mapping in scope.chosen.values() if look.has_only_migrated_rows(mapping))
-    with scratch.scratch_namespace(scope.connection, definition.mappings, token, alone) as (again, found):
-        if found is not None:
-            emit(Notice(text="An earlier verification was stopped: this one goes on where it was."))
-        run = found or journal.begin_run(scope.connection, again, source, {"dry_run": token})
-        with ScratchComparison(scope, look, again, partial(_crew, scope, dsn)) as comparing:
-            replace(pipeline, settled=comparing.on_table_loaded).run(run, _needed(scope, source))
-            checks = comparing.compare(emit)
-        if roundtrip:
-            trip = None if definition.packages is None else RoundTripJob(
-                config=scope.config, packages=definition.packages, dsn=dsn, only=scope.only, show=scope.show,
-                source_changed=scope.source_changed, share=share,
-            )  # fmt: skip
-            round_trip = RoundTrip(scope=scope, scratch=again, run=run, source=source, share=share, job=trip)
-            checks += round_trip_workers.check_round_trips(round_trip, names_of(scope, source), emit)
-        return checks
-
-
-def _token(scope: Scope, definition: MigrationDefinition, source: Source) -> str:
-    """What must be the same for a verification to go on with what an earlier one has read."""
-    latest = journal.latest_run(scope.connection, scope.namespace)
-    parts = (source.fingerprint(), definition.fingerprint, fingerprint(scope.config), sorted(scope.only), latest)
-    return hash_text(repr(parts))
-
-
-def _needed(scope: Scope, source: Source) -> frozenset[str]:
-    """The collections to read again: those that are looked at, and those that they refer to."""
-    if not scope.only:
-        return frozenset()
-    there = {each.name for each in source.collections()}
-    needed: set[str] = set()
-    left = set(names_of(scope, source))
-    while left:
-        name = left.pop()
-        needed.add(name)
-        left |= ((scope.mappings[name].needs if name in scope.mappings else frozenset()) & there) - needed
-    return frozenset(needed)

@@ -15,7 +15,7 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.scheduler import ScheduledTask, Scheduler, critical_path_costs
 from migrator.stages import constrain as stage
-from migrator.stages.constrain import EarlyIndexBuilder, constrain
+from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_post_data
 from migrator.stages.prepare import prepare
 from schema import metadata
 from tests.integration.schemas import OURS, STARTS, Connection, add_rows, connected, set_up
@@ -24,7 +24,7 @@ prepared = partial(prepare, metadata=metadata, rls=True, emit=silent)
 
 
 def constrained(database: str, *, workers: int = 2, emit: object = silent) -> None:
-    constrain(lambda: connected(database), metadata, rls=True, workers=workers, emit=emit)  # type: ignore[arg-type]
+    build_post_data(lambda: connected(database), metadata, BuildOptions(rls=True, sessions=workers), emit)  # type: ignore[arg-type]
 
 
 class Stop(Exception):
@@ -147,7 +147,7 @@ def test_someone_elses_restoration_is_accepted(database: str) -> None:
         for record in schema_changes.read(connection):
             if record.name in ("messages_search_idx", "users_tenant_id_tenants_id_fk"):
                 connection.execute(record.definition)
-        constrain(lambda: connected(database), metadata, rls=False, workers=2, emit=silent)
+        build_post_data(lambda: connected(database), metadata, BuildOptions(rls=False, sessions=2), silent)
         assert catalog.read(connection) == before
         assert [record.kind for record in schema_changes.read(connection)] == ["schema"]
 
@@ -165,7 +165,7 @@ def test_the_vector_index_builds_beyond_the_servers_default_memory(database: str
         index = next(each for each in ddl.statements(metadata, rls=False) if each.kind == "vector_index")
         with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="maintenance_work_mem is 64 MB"):
             connection.execute(index.sql)
-        stage.for_building(connection).execute(index.sql)
+        stage.prepare_session(connection).execute(index.sql)
 
 
 def test_a_crew_stops_at_the_first_failure(database: str) -> None:
@@ -201,13 +201,13 @@ def test_a_crew_respects_needs_and_ranks(database: str) -> None:
 
 def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that is complete gets its full-text index while others change its rows; `constrain` finds it done."""
-    monkeypatch.setattr(stage, "WORTH_IT", 1)
+    monkeypatch.setattr(stage, "EARLY_BUILD_BYTES", 1)
     events: list[Event] = []
     with connected(database) as connection:
         prepared(connection)
         add_rows(connection, OURS)
         with EarlyIndexBuilder(lambda: connected(database), metadata, events.append) as ahead:
-            ahead.begin(connection, "messages")
+            ahead.start(connection, "messages")
             connection.execute("UPDATE messages SET parent_id = NULL")
             ahead.finish()
         steps = [each.step for each in events if not isinstance(each, Notice)]
@@ -219,7 +219,7 @@ def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pyte
 
 def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the run stops, the index that is being built is given up at once, and leaves no record."""
-    monkeypatch.setattr(stage, "WORTH_IT", 1)
+    monkeypatch.setattr(stage, "EARLY_BUILD_BYTES", 1)
     with connected(database) as connection, connected(database) as other:
         prepared(connection)
         add_rows(connection, OURS)
@@ -235,7 +235,7 @@ def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytes
 
 def stop_while_building(database: str, connection: Connection) -> None:
     with EarlyIndexBuilder(lambda: connected(database), metadata, silent) as ahead:
-        ahead.begin(connection, "messages")
+        ahead.start(connection, "messages")
         raise Stop
 
 

@@ -11,7 +11,7 @@ from migrator.errors import PlanError, RevertRefusedError, StoppedError, TargetE
 from migrator.events import Event, Notice, silent
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog_diff import compare
-from migrator.stages.constrain import constrain
+from migrator.stages.constrain import BuildOptions, build_post_data
 from migrator.stages.prepare import Prepared, prepare
 from schema import metadata
 from tests.integration.schemas import CONTRACT, OURS, STARTS, add_rows, connected, dump, remove_rows, set_up
@@ -56,7 +56,7 @@ def run_constrain(database: str, *, stop_after: int | None = None) -> None:
             raise Stop
 
     try:
-        constrain(lambda: connected(database), metadata, rls=True, workers=3, emit=emit)
+        build_post_data(lambda: connected(database), metadata, BuildOptions(rls=True, sessions=3), emit)
     except Stop:
         assert stop_after is not None
 

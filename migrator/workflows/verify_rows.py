@@ -1,0 +1,93 @@
+"""The checks of `verify` that map the source again, into scratch schemas, and rebuild the documents from the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from migrator.config.models import fingerprint
+from migrator.documents.fingerprint import hash_text
+from migrator.events import Notice
+from migrator.sources.base import Source
+from migrator.state import journal, scratch
+from migrator.verification import round_trip_workers
+from migrator.verification.model import Check, Scope
+from migrator.verification.prescan import Prescan
+from migrator.verification.relation_diff import ScratchComparison
+from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob
+from migrator.workflows.pipeline import Pipeline
+from migrator.workflows.verify_target import names_of, open_scheduler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """Whether to rebuild the documents too, and which share of them (0 to 1)."""
+
+    rebuild: bool
+    share: float
+
+
+def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOptions) -> list[Check]:
+    """Map the source again with `pipeline`, compare the rows with the target, and rebuild the documents."""
+    context, source = pipeline.context, pipeline.context.source
+    token = _token(scope, pipeline)
+    only_migrated = [each.table.name for each in scope.chosen.values() if scan.has_only_migrated_rows(each)]
+    with scratch.scratch_namespace(scope.connection, context.definition.mappings, token, frozenset(only_migrated)) as (
+        namespace,
+        found,
+    ):
+        if found is not None:
+            context.emit(Notice(text="Resuming an interrupted verification."))
+        run = found or journal.begin_run(scope.connection, namespace, source, {"dry_run": token})
+        with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope, pipeline.dsn)) as comparison:
+            mapped = replace(pipeline, on_table_loaded=comparison.on_table_loaded)
+            mapped.run(run, _needed(scope, source))
+            checks = comparison.compare(context.emit)
+        if options.rebuild:
+            round_trip = RoundTrip(
+                scope=scope, scratch=namespace, run=run, source=source, share=options.share,
+                job=_round_trip_job(scope, pipeline, options.share),
+            )  # fmt: skip
+            checks += round_trip_workers.check_round_trips(round_trip, names_of(scope, source), context.emit)
+        return checks
+
+
+def _round_trip_job(scope: Scope, pipeline: Pipeline, share: float) -> RoundTripJob | None:
+    """Return what worker processes need; None if they cannot import the mappings."""
+    packages = pipeline.context.definition.packages
+    if packages is None:
+        return None
+    return RoundTripJob(
+        config=scope.config,
+        packages=packages,
+        dsn=pipeline.dsn,
+        only=scope.only,
+        show=scope.show,
+        source_changed=scope.source_changed,
+        share=share,
+    )
+
+
+def _token(scope: Scope, pipeline: Pipeline) -> str:
+    """Return a digest of everything that an interrupted verification must find unchanged to resume."""
+    context = pipeline.context
+    latest = journal.latest_run(scope.connection, scope.namespace)
+    parts = (
+        context.source.fingerprint(), context.definition.fingerprint, fingerprint(scope.config), sorted(scope.only),
+        latest,
+    )  # fmt: skip
+    return hash_text(repr(parts))
+
+
+def _needed(scope: Scope, source: Source) -> frozenset[str]:
+    """Return the collections to read: those to compare and those that they refer to; none for all."""
+    if not scope.only:
+        return frozenset()
+    existing = {each.name for each in source.collections()}
+    needed: set[str] = set()
+    left = set(names_of(scope, source))
+    while left:
+        name = left.pop()
+        needed.add(name)
+        left |= ((scope.mappings[name].needs if name in scope.mappings else frozenset()) & existing) - needed
+    return frozenset(needed)

@@ -1,0 +1,139 @@
+"""The checks of `verify` that need no mapping: document counts, records, the schema, row counts, references,
+security."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from sqlalchemy import Table
+
+from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.postgres import catalog
+from migrator.postgres.catalog import Catalog
+from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
+from migrator.sources.base import Source
+from migrator.state.ledger import balance
+from migrator.state.records import Connection
+from migrator.targets.server import connect_worker
+from migrator.verification import accounting, catalog_check, integrity, prescan
+from migrator.verification.catalog_check import VisibleRows
+from migrator.verification.model import Check, Difference, Differences, Scope, make_check
+from migrator.verification.prescan import Prescan, RecordScan, TableScan
+
+STEP = "check the target"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetChecks:
+    """The checks, with what they compare. `scope` excludes tables that lack required columns.
+
+    `counted`: documents in the source by collection; `scan`: counts and checksums of the target; `visible`: rows that
+    another role sees; `expected` and `actual`: the schema.
+    """
+
+    scope: Scope
+    counted: Counter[str]
+    scan: Prescan
+    visible: VisibleRows
+    expected: Catalog
+    actual: Catalog
+    dsn: str
+    emit: Emit
+
+    @classmethod
+    def open(cls, scope: Scope, source: Source, dsn: str, emit: Emit) -> TargetChecks:
+        """Read the source and the target once, for all checks."""
+        expected = catalog.read_expected(scope.connection, scope.metadata, scope.config.target.rls == "all")
+        actual = catalog.read(scope.connection)
+        usable = replace(scope, unusable=catalog_check.unusable_tables(scope.metadata, expected, actual))
+        counted, scan, visible = _scan(usable, source, dsn, emit)
+        return cls(
+            scope=usable,
+            counted=counted,
+            scan=scan,
+            visible=visible,
+            expected=expected,
+            actual=actual,
+            dsn=dsn,
+            emit=emit,
+        )
+
+    def run(self) -> list[Check]:
+        """Execute the checks in parallel, each with its own connection, and return them in their fixed order."""
+        groups = self._groups()
+        found: dict[str, list[Check]] = {}
+
+        def execute(name: str, connection: Connection) -> None:
+            found[name] = list(groups[name](replace(self.scope, connection=connection)))
+
+        self.emit(StepStarted(step=STEP, unit="checks"))
+        graph: Graph = {ScheduledTask(name=name, act=partial(execute, name)): set() for name in groups}
+        with open_scheduler(self.scope, self.dsn, len(graph)) as scheduler:
+            for _ in scheduler.run_all(graph):
+                self.emit(StepAdvanced(step=STEP, done=sum(map(len, found.values()))))
+        self.emit(StepFinished(step=STEP, note=f"{sum(map(len, found.values()))} checks"))
+        return [check for name in groups for check in found[name]]
+
+    def _groups(self) -> dict[str, Callable[[Scope], Iterable[Check]]]:
+        outcomes = balance(self.scope.connection, self.scope.namespace, self.scan.records.counts)
+        return {
+            "accounts": lambda scope: accounting.check_accounting(scope, self.counted, outcomes),
+            "journal": lambda scope: accounting.check_journal(scope, self.counted, outcomes),
+            "kept": lambda scope: accounting.check_kept_documents(scope, self.scan),
+            "catalog": lambda scope: self._check_catalog(scope),
+            "rows": lambda scope: accounting.check_row_counts(scope, self.scan),
+            "ids": integrity.check_ids,
+            "foreign keys": lambda scope: integrity.check_foreign_keys(scope, self.scan),
+            "tenants": lambda scope: integrity.check_tenants(scope, self.scan),
+            "trees": lambda scope: integrity.check_trees(scope, self.scan),
+            "row security": lambda scope: catalog_check.check_row_security(scope, self.scan, self.visible),
+        }
+
+    def _check_catalog(self, scope: Scope) -> Iterator[Check]:
+        yield from catalog_check.check_catalog(scope, self.expected, self.actual)
+        note = "the table lacks required columns; its rows were not compared"
+        for name in sorted(scope.unusable):
+            found = Differences.of([Difference(row=f"table {name}", note=note)])
+            yield make_check("rows", name, found, actual="not comparable")
+
+
+def names_of(scope: Scope, source: Source) -> list[str]:
+    """Return the collections of the source to compare."""
+    archives_unmapped = scope.config.policies.unmapped_collections == "archive"
+    names = [each.name for each in source.collections() if archives_unmapped or each.name in scope.known]
+    return [name for name in names if scope.has_collection(name)]
+
+
+def open_scheduler(scope: Scope, dsn: str, tasks: int) -> Scheduler:
+    """Return a scheduler with at most as many connections as there are tasks."""
+    return Scheduler(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
+
+
+def _scan(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
+    """Count the documents of the source in this process, while the server scans the target."""
+    tables: dict[str, TableScan] = {}
+    records: list[RecordScan] = []
+    visible: VisibleRows = {}
+
+    def scan_table(table: Table, connection: Connection) -> None:
+        tables[table.name] = prescan.scan_table(replace(scope, connection=connection), table)
+
+    def scan_records(connection: Connection) -> None:
+        records.append(prescan.scan_records(replace(scope, connection=connection)))
+
+    def count_visible(connection: Connection) -> None:
+        visible.update(catalog_check.count_visible_rows(replace(scope, connection=connection), emit))
+
+    # Referencing tables come first, because they are the largest ones.
+    acts: list[Callable[[Connection], None]] = [partial(scan_table, table) for table in reversed(scope.tables)]
+    acts += [scan_records, count_visible]
+    with open_scheduler(scope, dsn, len(acts)) as scheduler:
+        for act in acts:
+            scheduler.submit(ScheduledTask(name="scan", act=act))
+        counted = accounting.count_source(source, names_of(scope, source), emit)
+        for _ in scheduler.as_completed():
+            pass
+    return counted, Prescan(records=records[0], tables=tables), visible
