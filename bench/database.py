@@ -14,13 +14,16 @@ import psycopg
 from bench.documents import write_dump
 from migrator.config.loader import load_config
 from migrator.documents import raw_bson
+from migrator.events import silent
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.rows.lookup import RowLookup
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
+from migrator.state.records import Namespace
 from migrator.state.tenant import Options
 from migrator.targets import open_target
-from migrator.workflows.run import PLACE, run_migration
+from migrator.workflows.migration import MigrationContext
+from migrator.workflows.run import run_migration
 
 TABLES = """
 CREATE SCHEMA bench;
@@ -40,7 +43,7 @@ class BenchDatabase:
 
     def resolver(self) -> RowLookup:
         """Return a lookup with an empty cache."""
-        return RowLookup(RowStore(self.connection, PLACE, self.definition.mappings), self.options.tenant)
+        return RowLookup(RowStore(self.connection, Namespace(), self.definition.mappings), self.options.tenant)
 
 
 @contextmanager
@@ -55,7 +58,8 @@ def open_database(documents: int, batch: int) -> Iterator[BenchDatabase]:
         config, definition = load_config(folder / "migrate.toml", {}), load_definition("mappings", "schema")
         target = open_target(config.target.url)
         try:
-            run_migration(config, definition, open_source(config.source.url), target, lambda event: None)
+            source = open_source(config.source.url)
+            run_migration(MigrationContext(config=config, definition=definition, source=source, emit=silent), target)
             with closing(target.connect()) as connection:
                 connection.autocommit = True
                 connection.execute(TABLES)

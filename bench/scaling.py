@@ -18,9 +18,9 @@ from migrator.execution.tasks import without_gc
 from migrator.mapping.loader import load_definition
 from migrator.rows.lookup import RowLookup
 from migrator.rows.store import RowStore
+from migrator.state.records import Namespace
 from migrator.state.tenant import Options
 from migrator.translation.translator import Translator
-from migrator.workflows.run import PLACE
 
 ONE, TWO = "translating, 1 process", "translating, 2 processes"
 _translators: list[Translator] = []  # one per process
@@ -48,7 +48,7 @@ def start_process(config: Config, dsn: str) -> None:
     """Create the translator of a worker process."""
     definition = load_definition("mappings", "schema")
     connection = psycopg.connect(dsn, autocommit=True)
-    resolver = RowLookup(RowStore(connection, PLACE, definition.mappings), config.tenant.id)
+    resolver = RowLookup(RowStore(connection, Namespace(), definition.mappings), config.tenant.id)
     options = Options(config, config.tenant.id, None)
     _translators.append(Translator(definition.mappings["messages"], options, resolver, "conversation_id"))
 

@@ -27,6 +27,7 @@ from migrator.sources.base import Source
 from migrator.targets import open_target
 from migrator.targets.base import Target
 from migrator.terminal.console import Console
+from migrator.workflows.migration import MigrationContext
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 AsJson = Annotated[
@@ -60,6 +61,10 @@ class Session:
             )
             main.prefetch_collections()
             yield opened.enter_context(closing(with_auxiliary(main, self.config, self.definition, self.warn)))
+
+    def migration(self, source: Source) -> MigrationContext:
+        """Returns the migration of an open source."""
+        return MigrationContext(config=self.config, definition=self.definition, source=source, emit=self.console.emit)
 
     @contextmanager
     def target(self, *, create: bool = False) -> Iterator[Target]:

@@ -10,17 +10,16 @@ import typer
 
 from migrator.commands.context import Session, print_result
 from migrator.commands.plan import existing_target
-from migrator.config.models import Config
 from migrator.errors import DifferenceError, UsageError
-from migrator.sources.base import Source
-from migrator.state.records import Namespace, has_records
+from migrator.state.records import has_records
 from migrator.targets.base import Target
 from migrator.terminal import render_dry_run
 from migrator.verification.junit import write_junit
 from migrator.workflows.dry_run import WHERES, Where, dry_run
+from migrator.workflows.fingerprints import collect_fingerprints
+from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan import examine_target
-from migrator.workflows.plan_file import Plan, require_fit
-from migrator.workflows.run import fingerprints_of
+from migrator.workflows.plan_file import Plan, require_current
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +31,15 @@ class RunOptions:
     junit: Path | None
 
 
-def execute_dry_run(session: Session, settings: Config, plan: Plan | None, options: RunOptions) -> None:
+def execute_dry_run(session: Session, plan: Plan | None, options: RunOptions) -> None:
     """Rehearses run and verify, and prints the report.
 
     Exit code 0: the run would end without a difference; 3: it would not start; 4: its result would differ.
     """
     with session.source() as source, existing_target(session) as target:
         if plan is not None:
-            check_plan(session, settings, plan, source, target)
-        report = dry_run(
-            settings, session.definition, source, target, session.console.emit, where=options.where, only=options.only
-        )
+            check_plan(session.migration(source), plan, target)
+        report = dry_run(session.migration(source), target, options.where, options.only)
     if options.junit is not None and report.verified is not None:
         write_junit(options.junit, report.verified.checks)
     print_result(session.console, report.as_json(), lambda: render_dry_run.show_dry_run(session.console, report))
@@ -50,14 +47,14 @@ def execute_dry_run(session: Session, settings: Config, plan: Plan | None, optio
         raise typer.Exit(DifferenceError.exit_code)
 
 
-def check_plan(session: Session, settings: Config, plan: Plan, source: Source, target: Target | None) -> None:
+def check_plan(migration: MigrationContext, plan: Plan, target: Target | None) -> None:
     """Raises: `PlanError` if a saved plan is out of date."""
-    digest: str | None = examine_target(settings, session.definition, target)[1]
+    digest: str | None = examine_target(migration.config, migration.definition, target)[1]
     if target is not None:
         with closing(target.connect()) as connection:
-            if has_records(connection, Namespace()):
+            if has_records(connection, migration.namespace):
                 digest = None
-    require_fit(plan, fingerprints_of(settings, session.definition, source), digest)
+    require_current(plan, collect_fingerprints(migration), digest)
 
 
 def check_options(dry_run: bool, where: str, junit: Path | None, only: frozenset[str]) -> RunOptions:

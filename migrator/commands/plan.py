@@ -28,9 +28,10 @@ from migrator.postgres import ddl
 from migrator.sources.base import Source
 from migrator.targets.base import Target
 from migrator.terminal import render
+from migrator.workflows.fingerprints import collect_fingerprints
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
-from migrator.workflows.run import check_embedding, fingerprints_of
+from migrator.workflows.run import check_embedding
 
 
 def plan_command(
@@ -45,11 +46,9 @@ def plan_command(
     session = open_session(config, json, verbose, quiet)
     with session.source() as source, existing_target(session) as target:
         require_collection(source, details)
-        fingerprints = fingerprints_of(session.config, session.definition, source)
-        check_embedding(session.config, session.definition, source, ask=False)
-        report = make_plan(
-            session.config, session.definition, source, target, fingerprints, session.console.emit, sample
-        )
+        migration = session.migration(source)
+        check_embedding(migration, send_request=False)
+        report = make_plan(migration, target, collect_fingerprints(migration), sample)
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
 

@@ -65,7 +65,7 @@ def rejects_retry(
     """Retry rejected documents with the current settings and the current source."""
     session = open_session(config, json, verbose, quiet)
     with session.source() as source, session.target() as target:
-        retried, report = retry_rejects(session.config, session.definition, source, target, session.console.emit)
+        retried, report = retry_rejects(session.migration(source), target)
     result = {**retried.as_json(), **report.as_json()}
     print_result(session.console, result, lambda: render.show_run(session.console, report))
 

@@ -15,8 +15,7 @@ from migrator.errors import StoppedError, UsageError
 from migrator.provenance import backup
 from migrator.state.lock import exclusive
 from migrator.terminal import render_revert
-from migrator.workflows.revert import RevertReport, refuse_losses, survey
-from migrator.workflows.revert import revert as revert_migration
+from migrator.workflows.revert import Reverter, RevertOptions, RevertReport, refuse_losses
 
 
 def revert(
@@ -39,14 +38,13 @@ def revert(
         with suppress(psycopg.DataError):  # the operating system of the server does not support it
             # If this process is killed, the server ends the statement and releases its locks.
             connection.execute("SET client_connection_check_interval = '1s'")
-        found = survey(connection, session.definition)
+        reverter = Reverter(connection=connection, definition=session.definition)
+        found = reverter.survey()
         if not force:
             refuse_losses(found.losses)
         deleted = 0 if save is not None else sum(loss.count for loss in found.losses)
         confirm_revert(session, found, target.label, yes=yes, deleted=deleted)
-        report = revert_migration(
-            connection, session.definition, found, force=force, save=save, emit=session.console.emit
-        )
+        report = reverter.revert(found, RevertOptions(force=force, save=save), session.console.emit)
     print_result(session.console, report.as_json(), lambda: render_revert.show_revert(session.console, report))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,6 @@ from migrator.commands.context import (
     split_names,
 )
 from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
-from migrator.config.models import Config
 from migrator.errors import TargetError
 from migrator.events import Notice
 from migrator.monitoring import status
@@ -32,7 +32,7 @@ from migrator.terminal import render
 from migrator.terminal.console import Console
 from migrator.terminal.render_status import blocks_of
 from migrator.translation import native
-from migrator.workflows.plan_file import Plan, differing, read_plan
+from migrator.workflows.plan_file import Plan, find_deviations, read_plan
 from migrator.workflows.run import run_migration
 
 WATCH_SECONDS = 1.0
@@ -64,25 +64,25 @@ def run(
     """
     options = check_options(dry_run, rehearse_in, junit, split_names(only))
     session = open_session(config, json, verbose, quiet)
-    settings = session.config
     if workers is not None:
-        settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"workers": workers})})
+        engine = session.config.engine.model_copy(update={"workers": workers})
+        session = replace(session, config=session.config.model_copy(update={"engine": engine}))
     saved = None if plan is None else read_plan(plan)
     if dry_run:
-        execute_dry_run(session, settings, saved, options)
+        execute_dry_run(session, saved, options)
     else:
-        execute_run(session, settings, saved, options.only)
+        execute_run(session, saved, options.only)
 
 
-def execute_run(session: Session, settings: Config, plan: Plan | None, only: frozenset[str]) -> None:
+def execute_run(session: Session, plan: Plan | None, only: frozenset[str]) -> None:
     """Runs the migration and prints the report."""
     if native.Projector is None:
         session.console.emit(Notice(text=NOT_COMPILED))
     with session.source() as source, session.target(create=True) as target:
         if plan is not None:
-            check_plan(session, settings, plan, source, target)
-        report = run_migration(settings, session.definition, source, target, session.console.emit, only)
-        if plan is not None and not only and (others := differing(plan, report)):
+            check_plan(session.migration(source), plan, target)
+        report = run_migration(session.migration(source), target, only)
+        if plan is not None and not only and (others := find_deviations(plan, report)):
             session.warn(
                 "the result differs from the plan because other applications changed the target since:"
                 f" {', '.join(others)}"

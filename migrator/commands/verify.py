@@ -31,7 +31,7 @@ from migrator.terminal import render
 from migrator.verification.junit import write_junit
 from migrator.workflows.export import export as export_dump
 from migrator.workflows.plan_file import read_plan
-from migrator.workflows.verify import LEVELS, Level
+from migrator.workflows.verify import LEVELS, Level, VerifyOptions
 from migrator.workflows.verify import verify as compare
 
 
@@ -62,10 +62,10 @@ def verify(
         closing(target.connect()) as connection,
         exclusive(connection),
     ):
-        report = compare(
-            session.config, session.definition, source, connection, target.dsn, chosen, session.console.emit, re_embed,
-            only=split_names(only), show=show_values, share=sample / 100,
-        )  # fmt: skip
+        options = VerifyOptions(
+            level=chosen, re_embed=re_embed, only=split_names(only), show_values=show_values, share=sample / 100
+        )
+        report = compare(session.migration(source), connection, target.dsn, options)
     if junit is not None:
         write_junit(junit, report.checks)
     if html is not None:

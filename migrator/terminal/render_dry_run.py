@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.formatting import format_duration
 from migrator.terminal import render
 from migrator.terminal.console import Console
-from migrator.workflows.dry_run import RehearsalReport
+from migrator.workflows.dry_run import DryRunReport
 
 DATABASES = {
     "embedded": "an embedded PostgreSQL on this machine",
@@ -13,14 +13,14 @@ DATABASES = {
 }
 
 
-def show_dry_run(console: Console, report: RehearsalReport) -> None:
+def show_dry_run(console: Console, report: DryRunReport) -> None:
     """Prints what `run` and `verify` would print, then the duration."""
     render.show_run(console, report.run)
     if report.verified is not None:
         render.show_verify(console, report.verified)
     rows = [(name, format_duration(seconds)) for name, seconds in report.stages.items()]
     console.table(("stage", "duration"), rows)
-    others = f" {report.stand_ins:,} placeholder rows represented the existing data." if report.stand_ins else ""
+    others = f" {report.placeholders:,} placeholder rows represented the existing data." if report.placeholders else ""
     render.print_wrapped(console, f"Dry run in {DATABASES[report.where]}.{others} The target was not changed.")
     if report.where == "embedded" and report.round_trip is not None:
         render.print_wrapped(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from migrator.terminal.console import Console
 from migrator.terminal.render import NO_BREAK, print_wrapped
-from migrator.workflows.revert import RevertReport, tell
+from migrator.workflows.revert import RevertReport, describe_losses
 
 # Kinds of schema objects whose name or plural is not regular.
 OBJECTS = {
@@ -38,7 +38,7 @@ def show_losses(console: Console, report: RevertReport) -> None:
     """Prints the rows of other applications that a revert deletes, too."""
     if report.losses:
         console.print("Also deletes rows that other applications added or changed:")
-        for line in tell(report.losses):
+        for line in describe_losses(report.losses):
             print_wrapped(console, f"  {line}", indent=4)
 
 

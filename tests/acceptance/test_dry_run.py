@@ -70,12 +70,12 @@ def test_a_filled_target_is_rehearsed_as_it_is(quick: None, database: str, tmp_p
     execute(database, CONTRACT + scenario.before)
     before, seen = dump_database(database), []
 
-    def look(config: Any, definition: Any, source: Any, stage: Target, emit: Any) -> Any:
-        seen.append(dump_database(stage.dsn))
-        return prove(config, definition, source, stage, emit)
+    def look(context: Any, database: Target) -> Any:
+        seen.append(dump_database(database.dsn))
+        return verify(context, database)
 
-    prove = dry_run.prove
-    with patch("migrator.workflows.dry_run.prove", look):
+    verify = dry_run.verify_dry_run
+    with patch("migrator.workflows.dry_run.verify_dry_run", look):
         answer = call("run", "--dry-run", "--json", "-c", config)
     assert answer.code == 0, answer.told
     assert answer.json["rows_of_others"] == 6
@@ -133,10 +133,10 @@ def test_a_role_without_the_right_is_told(server_url: str, database: str, config
 def test_a_wrong_result_is_4(quick: None, database: str, config: Path, tmp_path: Path) -> None:
     """What the verification of the rehearsal finds ends with exit code 4, and is in the JUnit file."""
 
-    def spoil(config: Any, definition: Any, source: Any, stage: Target, *others: Any) -> Any:
-        report = run(config, definition, source, stage, *others)
+    def spoil(context: Any, database: Target, *others: Any) -> Any:
+        report = run(context, database, *others)
         execute(
-            stage.dsn,
+            database.dsn,
             "UPDATE messages SET content = content || '!' WHERE id = (SELECT min(id::text) FROM messages)::uuid",
         )
         return report
@@ -171,7 +171,7 @@ def test_a_migrated_target_is_no_place_to_begin(quick: None, database: str, conf
     assert call("run", "-c", config).code == 0
     answer = call("run", "--dry-run", "-c", config)
     assert answer.code == 2
-    assert "there is a migration in this target already" in answer.err
+    assert "this target already contains a migration" in answer.err
 
 
 def test_only_some_collections(quick: None, database: str, config: Path) -> None:

@@ -128,7 +128,7 @@ def test_the_order_follows_the_locks_and_the_cost(database: str) -> None:
     """Checks before the indexes of their table, the table with the full-text index first, the vector index last."""
     with connected(database) as connection:
         prepared(connection)
-        slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.instant]
+        slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.is_fast]
     graph = stage.arrange(slow, {"messages": 10_000, "conversations": 100_000})
     rank = critical_path_costs(graph)
     tasks = sorted(graph, key=rank, reverse=True)

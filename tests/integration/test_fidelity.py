@@ -14,15 +14,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from migrator.config.loader import load_config
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
+from migrator.events import silent
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.rows.rebuild import read_documents
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.state.ledger import count_outcomes
-from migrator.state.records import Connection
+from migrator.state.records import Connection, Namespace
 from migrator.targets import open_target
 from migrator.translation.interpreter import source_id_of
-from migrator.workflows.run import PLACE, run_migration
+from migrator.workflows.migration import MigrationContext
+from migrator.workflows.run import run_migration
 from tests import strategies
 from tests.archive_writer import write_folder
 from tests.strategies import AGENT, CONVERSATIONS, COURSES, FILE_OID, FILES, USERS
@@ -110,17 +112,20 @@ def migrate(folder: Path, database: str, collections: Collections) -> MigrationD
     config = load_config(path, {})
     definition = load_definition("mappings", "schema")
     with closing(open_source(config.source.url)) as source, closing(open_target(database)) as target:
-        run_migration(config, definition, source, target, lambda event: None)
+        run_migration(MigrationContext(config=config, definition=definition, source=source, emit=silent), target)
     return definition
 
 
 def kept_documents(connection: Connection, definition: MigrationDefinition, name: str) -> Iterator[Document]:
     """Everything that PostgreSQL has of a collection."""
-    for _, _, document in read_documents(RowStore(connection, PLACE, definition.mappings), definition.mappings[name]):
+    store = RowStore(connection, Namespace(), definition.mappings)
+    for _, _, document in read_documents(store, definition.mappings[name]):
+        RowStore(connection, Namespace(), definition.mappings), definition.mappings[name]
+    ):
         yield document
     for query in (
-        PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),
-        PLACE.sql("SELECT document FROM {archive} WHERE collection = %s"),
+        Namespace().sql("SELECT document FROM {rejects} WHERE collection = %s"),
+        Namespace().sql("SELECT document FROM {archive} WHERE collection = %s"),
     ):
         for (document,) in connection.execute(query, (name,)):
             yield decode(bytes(document))
@@ -134,7 +139,7 @@ def canonical(document: Document) -> bytes:
 def check_nothing_lost(folder: Path, database: str, collections: Collections) -> None:
     definition = migrate(folder, database, collections)
     with closing(open_target(database)) as target, closing(target.connect()) as connection:
-        counts = count_outcomes(connection, PLACE)
+        counts = count_outcomes(connection, Namespace())
         for name, raws in collections.items():
             assert counts[name].source == len(raws)
             assert counts[name].remainder == 0
@@ -146,7 +151,7 @@ def check_nothing_lost(folder: Path, database: str, collections: Collections) ->
 
 
 def check_ledger(connection: Connection, name: str, raws: list[bytes]) -> None:
-    query = PLACE.sql("SELECT source_id FROM {ledger} WHERE collection = %s")
+    query = Namespace().sql("SELECT source_id FROM {ledger} WHERE collection = %s")
     found = Counter(bytes(row[0]) for row in connection.execute(query, (name,)))
     assert found == Counter(map(raw_bson.source_id, raws))
 

@@ -17,9 +17,8 @@ from migrator.documents.codec import decode, encode, is_faithful
 from migrator.mapping.loader import load_definition
 from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
-from migrator.state.records import Connection
+from migrator.state.records import Connection, Namespace
 from migrator.targets import open_target
-from migrator.workflows.run import PLACE
 from tests.arbitrary import Arbitrary, large_documents
 from tests.driving import call, dump_database
 from tests.scenarios import write_config
@@ -51,10 +50,10 @@ def kept(connection: Connection, name: str) -> Iterator[bytes]:
     """Everything that PostgreSQL has of a collection, as BSON."""
     mappings = load_definition("mappings", "schema").mappings
     if name in mappings:
-        yield from (raw for _, raw in read_bson(RowStore(connection, PLACE, mappings), mappings[name]))
+        yield from (raw for _, raw in read_bson(RowStore(connection, Namespace(), mappings), mappings[name]))
     for query in (
-        PLACE.sql("SELECT document FROM {rejects} WHERE collection = %s"),
-        PLACE.sql("SELECT document FROM {archive} WHERE collection = %s"),
+        Namespace().sql("SELECT document FROM {rejects} WHERE collection = %s"),
+        Namespace().sql("SELECT document FROM {archive} WHERE collection = %s"),
     ):
         yield from (bytes(row[0]) for row in connection.execute(query, (name,), binary=True))
 
