@@ -55,7 +55,7 @@ def test_it_says_what_a_run_says(database: str, config: Path, tmp_path: Path) ->
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("failures"), int(suite.get("tests", ""))) == ("0", len(rehearsed["verify"]["checks"]))
     estimate = rehearsed["estimate"]
-    assert {"prepare", "load", "reconcile", "index", "verify", "other"} == estimate["stages"].keys()
+    assert {"prepare", "load", "reconcile", "post-data", "verify", "other"} == estimate["stages"].keys()
     assert abs(sum(estimate["stages"].values()) - estimate["seconds"]) < 0.2
     assert (rehearsed["dry_run"], rehearsed["verify"]["ok"]) == (True, True)
     ran = call("run", "--json", "-c", config).json

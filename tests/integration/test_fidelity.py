@@ -120,8 +120,6 @@ def kept_documents(connection: Connection, definition: MigrationDefinition, name
     """Everything that PostgreSQL has of a collection."""
     store = RowStore(connection, Namespace(), definition.mappings)
     for _, _, document in read_documents(store, definition.mappings[name]):
-        RowStore(connection, Namespace(), definition.mappings), definition.mappings[name]
-    ):
         yield document
     for query in (
         Namespace().sql("SELECT document FROM {rejects} WHERE collection = %s"),

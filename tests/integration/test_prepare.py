@@ -105,7 +105,7 @@ def test_an_application_in_use_is_warned_of_row_security(database: str) -> None:
         heard: list[Event] = []
         prepare(connection, metadata, rls=True, emit=heard.append)
         (notice,) = [event.text for event in heard if isinstance(event, Notice)]
-        assert "switched on for conversations, files, memories, messages, users, which hold rows" in notice
+        assert "enabled on tables that contain rows: conversations, files, memories, messages, users." in notice
 
 
 def test_what_a_definition_does_not_say_stays_in_place(database: str) -> None:
