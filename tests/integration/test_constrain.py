@@ -75,7 +75,9 @@ def test_a_value_too_long_to_index_is_named(database: str) -> None:
         connection.execute(
             "UPDATE memories SET key = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 999) n)"
         )
-        with pytest.raises(DifferenceError, match="a row of table memories is too large for the index memories_key_idx"):
+        with pytest.raises(
+            DifferenceError, match="a row of table memories is too large for the index memories_key_idx"
+        ):
             constrained(database)
 
 
