@@ -10,8 +10,9 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, INDEXED_TEXT, NUMBER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at
+from migrator.mapping.json_objects import Entry, JsonObject
 from migrator.mapping.references import MemberList
-from migrator.mapping.rules import Compute, Entry, FirstCause, JsonObject, imply_field, map_field
+from migrator.mapping.rules import Compute, FirstCause, imply_field, map_field
 from schema.chat import conversations
 
 AGENT_FIELDS = ("agentId", "agent_id")

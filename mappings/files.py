@@ -8,9 +8,10 @@ from typing import Any
 from mappings import shared
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
-from migrator.mapping.codecs import BOOLEAN, JSON, TEXT, UNREADABLE, number_of
+from migrator.mapping.codecs import BOOLEAN, JSON, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Rejected, Row, first_at, type_name
+from migrator.mapping.numbers import number_of
 from migrator.mapping.rules import Compute, CustomRule, imply_field, map_field
 from schema.rag import files
 

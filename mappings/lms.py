@@ -10,8 +10,9 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON_DATETIME, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection, Link
 from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
+from migrator.mapping.json_objects import Entry, JsonObject
 from migrator.mapping.references import Reference
-from migrator.mapping.rules import Entry, JsonObject, imply_field, map_field
+from migrator.mapping.rules import imply_field, map_field
 from schema.lms import courses as courses_table
 from schema.lms import modules as modules_table
 

@@ -9,8 +9,9 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import DATETIME, INDEXED_TEXT, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Row, type_name
+from migrator.mapping.defaults import created_at
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Compute, created_at, imply_field, map_field
+from migrator.mapping.rules import Compute, imply_field, map_field
 from schema.users import memories
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from migrator.documents.codec import Document
 from migrator.mapping.codecs import DATETIME, ObjectIdText
 from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
+from migrator.mapping.defaults import created_at, updated_at
 from migrator.mapping.references import Key, Reference
-from migrator.mapping.rules import Field, created_at, map_field, updated_at
+from migrator.mapping.rules import Field, map_field
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")

@@ -6,9 +6,10 @@ import decimal
 from typing import Any
 
 from mappings import shared
-from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE, number_of
+from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Archived, Context, Rejected, type_name
+from migrator.mapping.numbers import number_of
 from migrator.mapping.references import Key
 from migrator.mapping.rules import Compute, Filter, imply_field, map_field
 from schema.payments import transactions

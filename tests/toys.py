@@ -14,8 +14,10 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, DATETIME, INTEGER, JSON, NUMBER, TEXT, Enum, ObjectIdText, Text
 from migrator.mapping.collection import Collection, Link
 from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected, Row
+from migrator.mapping.defaults import created_at
+from migrator.mapping.json_objects import Entry, JsonObject
 from migrator.mapping.references import Key, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Entry, Filter, JsonObject, created_at, imply_field, map_field
+from migrator.mapping.rules import Compute, Filter, imply_field, map_field
 from tests import strategies
 
 OTHERS = Key(path="_id", collection="others")

@@ -7,21 +7,19 @@ cannot convert, and may record a finding with the reason. The rule decides what 
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from bson import Decimal128, ObjectId, Timestamp
+from bson import Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from migrator import ids
 from migrator.documents import jsonb
 from migrator.documents.jsonb import Note
+from migrator.mapping.dates import EARLIEST, LATEST, micros_of, micros_of_text
+from migrator.mapping.numbers import number_of
 
 
 class Unreadable:
@@ -91,27 +89,6 @@ class Integer:
         return plain
 
 
-def number_of(value: Any) -> Decimal | None:
-    """Return the exact value of a BSON number, or of a text with a number; None for other values, NaN and Infinity."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return Decimal(value)
-    if isinstance(value, float):
-        return Decimal(repr(value)) if math.isfinite(value) else None
-    if isinstance(value, Decimal128):
-        number = value.to_decimal()
-        return number if number.is_finite() else None
-    return _number_of_text(value) if isinstance(value, str) else None
-
-
-_NUMBER = re.compile(r"\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?\s*", re.ASCII)
-
-
-def _number_of_text(text: str) -> Decimal | None:
-    return Decimal(text.strip()) if _NUMBER.fullmatch(text) else None
-
-
 _TRUTH = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
 
 
@@ -132,17 +109,12 @@ class Boolean:
         return plain
 
 
-# The earliest timestamp of PostgreSQL and the end of the year 9999, in microseconds since 1970.
-EARLIEST = -210_866_803_200_000_000
-LATEST = 253_402_300_799_999_999
-
-
 @dataclass(frozen=True, slots=True)
 class DateTime:
     """Date ↔ timestamp without time zone, in UTC. Texts and numbers with a date are converted (`date_coerced`)."""
 
     def read(self, value: Any, note: Note, path: str) -> Any:
-        micros = int(value) * 1000 if isinstance(value, DatetimeMS) else _micros_of(value)
+        micros = int(value) * 1000 if isinstance(value, DatetimeMS) else micros_of(value)
         if micros is None:
             return UNREADABLE
         if not EARLIEST <= micros <= LATEST:
@@ -154,57 +126,6 @@ class DateTime:
 
     def write(self, plain: int) -> DatetimeMS:
         return DatetimeMS(plain // 1000)
-
-
-def _micros_of(value: Any) -> int | None:
-    if isinstance(value, Timestamp):
-        return value.time * 1_000_000
-    if isinstance(value, str):
-        return _micros_of_text(value)
-    if isinstance(value, Mapping):
-        inner = value.get("$date", value.get("$numberLong")) if len(value) == 1 else None
-        return None if inner is None else int(inner) * 1000 if isinstance(inner, DatetimeMS) else _micros_of(inner)
-    number = number_of(value)
-    return None if number is None or abs(number) > 10**17 else int(number * 1000)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_JAVASCRIPT = re.compile(
-    r"[A-Z][a-z]{2} ([A-Z][a-z]{2} \d{2} [+-]?\d{4,6} \d{2}:\d{2}:\d{2}) GMT([+-]\d{4})(?: \(.*\))?", re.DOTALL
-)
-_EXPANDED_YEAR = re.compile(r"[+-]\d{6}-\d{2}-\d{2}T.*", re.DOTALL)
-_ISO = re.compile(r"\d{4}-?\d{2}-?\d{2}.*", re.DOTALL)
-
-
-def _micros_of_text(text: str) -> int | None:
-    text = text.strip()
-    number = _number_of_text(text)
-    if number is not None and not (_ISO.fullmatch(text) and len(text) == 8):
-        return int(number * 1000) if abs(number) <= 10**17 else None
-    if _EXPANDED_YEAR.fullmatch(text):
-        return _micros_of_expanded(text)
-    try:
-        moment = _parse_javascript(text) or (datetime.fromisoformat(text) if _ISO.fullmatch(text) else None)
-    except ValueError:
-        return None
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _parse_javascript(text: str) -> datetime | None:
-    found = _JAVASCRIPT.fullmatch(text)
-    return datetime.strptime(f"{found[1]} {found[2]}", "%b %d %Y %H:%M:%S %z") if found else None
-
-
-def _micros_of_expanded(text: str) -> int | None:
-    # JavaScript's ±YYYYYY. Years beyond 9999 are out of range, so the day within the year need not be exact.
-    year = int(text[:7])
-    if 1 <= year <= 9999:
-        return _micros_of_text(f"{year:04d}{text[7:]}")
-    return (year - 1970) * 31_556_952_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +174,7 @@ class JsonDateTime:
         return UNREADABLE if text is None else text
 
     def write(self, plain: str) -> Any:
-        micros = _micros_of_text(plain)
+        micros = micros_of_text(plain)
         return UNREADABLE if micros is None else DatetimeMS(micros // 1000)
 
 

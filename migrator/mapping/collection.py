@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from migrator.documents.codec import Document
 from migrator.mapping.context import Lookup, Row
+from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, JsonObject, Variants
+from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants
 
 # All kinds of rules. `translation.lowering` is the one place that handles each kind.
 Rule = (

@@ -3,7 +3,7 @@
 
 What `to_document` restores may be wrong: the translator stores every difference from the document in the residue.
 Rules are data. `translation.interpreter` runs them, `translation.compiler` generates code from them. Rules about IDs
-are in references.py.
+are in references.py, the rule of jsonb objects in json_objects.py.
 
 Every rule has: `columns` that it fills, `source_paths` that it reads, the top-level `restored_fields`, and `lookups`.
 """
@@ -11,20 +11,19 @@ Every rule has: `columns` that it fills, `source_paths` that it reads, the top-l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bson import ObjectId
-
 from migrator.documents.codec import Document, same
-from migrator.documents.jsonb import Note, normalize
+from migrator.documents.jsonb import Note
 from migrator.findings import REASONS
-from migrator.mapping.codecs import DATETIME, JSON, UNREADABLE, Codec
+from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, type_name
 
 
-def _set_path(document: Document, path: str, value: Any) -> None:
+def set_path(document: Document, path: str, value: Any) -> None:
+    """Set the value at a dotted path; embedded documents are created."""
     *parents, name = path.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})
@@ -108,11 +107,11 @@ class Field:
         plain = row[self.column]
         if plain is None:
             if self.restore_null:
-                _set_path(document, self.restored_path, None)
+                set_path(document, self.restored_path, None)
             return
         value = self.codec.write(plain)
         if value is not UNREADABLE:
-            _set_path(document, self.restored_path, value)
+            set_path(document, self.restored_path, value)
 
 
 def map_field(path: str | tuple[str, ...], column: str, codec: Codec, **options: Any) -> Field:
@@ -243,83 +242,6 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One key of a `JsonObject`: the paths that are tried in order, and the codec.
-
-    The row restores `paths[0]`, or `restore_path`. `restore_paths` overrides this by the values of the columns
-    `JsonObject.restore_by`.
-    """
-
-    key: str
-    paths: tuple[str, ...]
-    codec: Codec = JSON
-    restore_path: str | None = None
-    restore_paths: Mapping[tuple[Any, ...], str] = field(default_factory=dict, hash=False)
-
-    @property
-    def restored_path(self) -> str:
-        return self.restore_path or self.paths[0]
-
-    @property
-    def restored_paths(self) -> tuple[str, ...]:
-        """All paths that the row may restore."""
-        return (self.restored_path, *self.restore_paths.values())
-
-
-@dataclass(frozen=True, slots=True)
-class JsonObject:
-    """A jsonb column with an object of several fields. Absent and unreadable values are left out; empty is NULL.
-
-    `restore_by` are earlier columns that determine which paths the row restores (`Entry.restore_paths`).
-    """
-
-    column: str
-    entries: tuple[Entry, ...]
-    restore_by: tuple[str, ...] = ()
-    lookups: tuple[Lookup, ...] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def source_paths(self) -> tuple[str, ...]:
-        return tuple(path for entry in self.entries for path in entry.paths)
-
-    @property
-    def restored_fields(self) -> tuple[str, ...]:
-        paths = (path for entry in self.entries for path in entry.restored_paths)
-        return tuple(dict.fromkeys(path.split(".")[0] for path in paths))
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The top-level fields that determine the result in both directions."""
-        return tuple(dict.fromkeys([*(path.split(".")[0] for path in self.source_paths), *self.restored_fields]))
-
-    def to_row(self, document: Document, row: Row, context: Context) -> None:
-        found = {}
-        for entry in self.entries:
-            value, path = first_at(document, entry.paths)
-            if value is ABSENT:
-                continue
-            cause = FirstCause(context.note)
-            plain = entry.codec.read(value, cause, path)
-            if plain is UNREADABLE:
-                cause.explain(path, value)
-            else:
-                found[entry.key] = plain
-        row[self.column] = normalize(found) if found else None
-
-    def to_document(self, row: Row, document: Document) -> None:
-        found = row[self.column] or {}
-        values = tuple(row[name] for name in self.restore_by) if found else ()
-        for entry in self.entries:
-            if entry.key in found:
-                path = entry.restore_paths.get(values, entry.restored_path)
-                _set_path(document, path, entry.codec.write(found[entry.key]))
-
-
-@dataclass(frozen=True, slots=True)
 class Filter:
     """Rejects or archives documents that do not belong to the table: `function(context, *fields)` raises."""
 
@@ -358,22 +280,3 @@ class CustomRule(ABC):
     @abstractmethod
     def to_document(self, row: Row, document: Document) -> None:
         """Set the rule's restored fields in the document."""
-
-
-def created_at(document: Document, row: Row, context: Context) -> int:
-    """Return the default of a creation date, in microseconds since 1970, and record the finding `defaulted`.
-
-    It is the time in the ObjectId, else the date of the last change, else 1970.
-    """
-    context.note("defaulted", "createdAt")
-    oid = document.get("_id")
-    if isinstance(oid, ObjectId):
-        return int.from_bytes(oid.binary[:4], "big") * 1_000_000
-    value = document.get("updatedAt")
-    plain = UNREADABLE if value is None else DATETIME.read(value, lambda code, detail: None, "updatedAt")
-    return plain if isinstance(plain, int) else 0
-
-
-def updated_at(document: Document, row: Row, context: Context) -> Any:
-    """Return the default of a change date: the creation date."""
-    return row["created_at"]

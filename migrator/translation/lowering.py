@@ -8,8 +8,9 @@ from typing import assert_never
 
 from migrator.mapping import codecs
 from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, JsonObject, Variants
+from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants
 from migrator.translation import templates
 from migrator.translation.operations import Convert, Emit, Expression, Lookup, Program, Read, Residue
 

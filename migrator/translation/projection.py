@@ -19,7 +19,7 @@ from bson.errors import BSONError
 from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS, Document, decode_each, encode, is_faithful
 from migrator.ids import canonical_uuid
-from migrator.mapping import codecs
+from migrator.mapping import dates
 from migrator.mapping.context import ABSENT
 from migrator.translation import native
 from migrator.translation.residue_fields import as_field, encode_all
@@ -104,8 +104,8 @@ def projector_of(projection: Projection) -> AnyProjector:
         projection.slots,
         absent=ABSENT,
         decode=decode_value,
-        earliest=-(-codecs.EARLIEST // 1000),
-        latest=codecs.LATEST // 1000,
+        earliest=-(-dates.EARLIEST // 1000),
+        latest=dates.LATEST // 1000,
     )
 
 
@@ -209,8 +209,8 @@ def _read_datetime(document: Document, name: str) -> Any:
     value = document.get(name, ABSENT)
     if value is ABSENT or value is None:
         return value
-    micros = int(value) * 1000 if type(value) is DatetimeMS else codecs.LATEST + 1
-    return micros if codecs.EARLIEST <= micros <= codecs.LATEST else UNFIT
+    micros = int(value) * 1000 if type(value) is DatetimeMS else dates.LATEST + 1
+    return micros if dates.EARLIEST <= micros <= dates.LATEST else UNFIT
 
 
 def _read_uuid(document: Document, name: str) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 
 from migrator.ids import canonical_uuid
 from migrator.mapping import codecs
+from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Field, Implied, JsonObject, Variants
+from migrator.mapping.rules import Compute, Field, Implied, Variants
 from migrator.translation.codegen import BODY, LEAVE, CodeWriter
 from migrator.translation.projection import SlotType
 

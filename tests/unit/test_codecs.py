@@ -15,11 +15,9 @@ from migrator import ids
 from migrator.mapping.codecs import (
     BOOLEAN,
     DATETIME,
-    EARLIEST,
     INDEXED_TEXT,
     INTEGER,
     JSON,
-    LATEST,
     NUMBER,
     TEXT,
     UNREADABLE,
@@ -27,6 +25,7 @@ from migrator.mapping.codecs import (
     Enum,
     ObjectIdText,
 )
+from migrator.mapping.dates import EARLIEST, LATEST
 from tests.strategies import int32s, values
 
 TIER = Enum(("free", "pro"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mappings import MAPPINGS
 from migrator.documents import jsonb
-from migrator.mapping.codecs import EARLIEST, LATEST
+from migrator.mapping.dates import EARLIEST, LATEST
 from migrator.postgres import copy_format
 from schema.base import metadata
 from tests.strategies import values
