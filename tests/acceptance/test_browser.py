@@ -1,4 +1,4 @@
-"""The page in a real browser, where there is one: quick with 10,000 findings, and nothing to complain of."""
+"""The page in a real browser, if there is one: fast with 10,000 findings, and without errors."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 
 
 def browse(page: Path, profile: Path, *flags: str) -> str:
-    """Opens a page and returns its document."""
+    """Open a page and return its document."""
     command = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", *flags, "--dump-dom", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def seconds_to_open(page: str, folder: Path) -> float:
-    """Of a copy that may run a script, which the page itself forbids."""
+    """Measure with a copy that may run a script, which the page itself forbids."""
     timed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', TIMED, page)
     path = folder / "timed.html"
     path.write_text(timed, encoding="utf-8")
@@ -44,7 +44,7 @@ def seconds_to_open(page: str, folder: Path) -> float:
 
 
 def test_ten_thousand_findings_open_within_a_second(tmp_path: Path) -> None:
-    """From the navigation to the whole page laid out (the median of three; 0.3 s on two busy cores)."""
+    """The time from navigation to complete layout is short (median of three; 0.3 s on two busy cores)."""
     findings = [make_finding(f"code_{n:03}", "warning", 7, f"64baaaafd882a3fac3fb{n:04}") for n in range(100)]
     content = content_of_plan(make_plan([f"collection{number}" for number in range(100)], findings))
     page = render_page(as_run(content, "messages"))
@@ -52,7 +52,7 @@ def test_ten_thousand_findings_open_within_a_second(tmp_path: Path) -> None:
 
 
 def test_the_page_says_nothing_to_a_console(tmp_path: Path) -> None:
-    """No error, no refused resource, no broken markup that the browser would complain of."""
+    """The browser reports no error, no blocked resource and no broken markup."""
     path = tmp_path / "page.html"
     path.write_text(render_page(content_of_plan(make_plan(["<b>users"], [make_finding()]))), encoding="utf-8")
     command = [str(BROWSER), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0"]

@@ -1,4 +1,4 @@
-"""`migrate report` and `migrate plan --details`, through the command line: a plan, a run, and one that is not done."""
+"""`migrate report` and `migrate plan --details` on the command line: a plan, a complete run, an incomplete run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_conversation(number: int, user: ObjectId) -> dict[str, Any]:
 
 @pytest.fixture
 def config(database: str, tmp_path: Path) -> Path:
-    """A source with an owner, an orphan, and a collection that has no table."""
+    """A source with a user, a conversation of an unknown user, and a collection without a table."""
     documents = {
         "users": [make_user(0), make_user(1)],
         "conversations": [make_conversation(1, OWNER), make_conversation(2, STRANGER)],
@@ -48,7 +48,7 @@ def config(database: str, tmp_path: Path) -> Path:
 
 
 def test_report_on_a_plan(config: Path, server_url: str, tmp_path: Path) -> None:
-    """A saved plan becomes a page, without a target and without a value of any document."""
+    """A saved plan becomes a page, without a target and without values of documents."""
     plan, html = tmp_path / "plan.json", tmp_path / "plan.html"
     with hurried(server_url):
         assert call("plan", "-c", config, "--out", plan).code == 0
@@ -64,11 +64,11 @@ def test_report_on_a_plan(config: Path, server_url: str, tmp_path: Path) -> None
 
 
 def test_report_on_a_run(config: Path, tmp_path: Path) -> None:
-    """A finished run: figures of the journal, ids of what was rejected, no values; the same as JSON."""
+    """A complete run: figures of the journal, IDs of rejected documents, no values; the same as JSON."""
     assert call("run", "-c", config).code == 0
     html = tmp_path / "run.html"
     assert call("report", "-c", config, "--html", html).code == 0
-    assert call("report", "-c", config, "--html", html).code == 0  # over the earlier one
+    assert call("report", "-c", config, "--html", html).code == 0  # overwrites the earlier one
     answer = call("report", "-c", config, "--json")
     assert answer.code == 0, answer.told
     content = answer.json
@@ -102,7 +102,7 @@ def figures_add_up(content: Any) -> bool:
 
 
 def test_report_with_a_verification(config: Path, tmp_path: Path) -> None:
-    """What `verify --json` printed is shown with the run; another file is refused before anything is asked."""
+    """The output of `verify --json` is shown with the run; any other file is refused."""
     assert call("run", "-c", config).code == 0
     verified, html = tmp_path / "verify.json", tmp_path / "run.html"
     verified.write_text(call("verify", "-c", config, "--json").out, encoding="utf-8")
@@ -113,7 +113,7 @@ def test_report_with_a_verification(config: Path, tmp_path: Path) -> None:
 
 
 def test_report_on_an_unfinished_run(config: Path, tmp_path: Path) -> None:
-    """A run that brought only some collections says that it is not done, and how it goes on."""
+    """The page on a run of some collections says that the run is not complete, and how to resume it."""
     assert call("run", "-c", config, "--only", "users").code == 0
     html = tmp_path / "run.html"
     answer = call("report", "-c", config, "--html", html)
@@ -123,9 +123,9 @@ def test_report_on_an_unfinished_run(config: Path, tmp_path: Path) -> None:
 
 
 def test_report_refuses(config: Path, tmp_path: Path) -> None:
-    """No run, no plan, a plan that is none, and a file that is not ours: each is a usage error."""
+    """No run, no plan, an invalid plan, and a file that is not a report: each is a usage error."""
     html, other = tmp_path / "run.html", tmp_path / "other.html"
-    other.write_text("mine", encoding="utf-8")
+    other.write_text("other content", encoding="utf-8")
     assert call("report", "-c", config, "--html", html).code == 2
     assert call("report", "--plan", tmp_path / "none.json", "--html", html).code == 2
     (tmp_path / "plan.json").write_text('{"fingerprints": {}}', encoding="utf-8")
@@ -133,11 +133,11 @@ def test_report_refuses(config: Path, tmp_path: Path) -> None:
     assert not html.exists()
     assert call("run", "-c", config).code == 0
     assert call("report", "-c", config, "--html", other).code == 2
-    assert other.read_text(encoding="utf-8") == "mine"
+    assert other.read_text(encoding="utf-8") == "other content"
 
 
 def test_plan_on_the_screen(config: Path, server_url: str) -> None:
-    """The plan says first whether it can run, then what is rejected and why; nothing is wider than it must be."""
+    """The plan shows first whether it can run, then rejected documents with reasons."""
     with hurried(server_url):
         told = call("plan", "-c", config, "-q").out
     lines = told.splitlines()
@@ -147,7 +147,7 @@ def test_plan_on_the_screen(config: Path, server_url: str) -> None:
 
 
 def test_plan_with_details(config: Path, server_url: str) -> None:
-    """Details of one collection on demand: fields with their fate, findings with ids; a wrong name gets a remedy."""
+    """Details of one collection: fields with their columns, findings with IDs; a wrong name gets a hint."""
     with hurried(server_url):
         told = call("plan", "-c", config, "-q", "--details", "conversations").out
         wrong = call("plan", "-c", config, "--details", "conversation")

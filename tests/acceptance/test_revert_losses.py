@@ -1,4 +1,4 @@
-"""What would be lost with a migration: a revert finds it, refuses, and with --force --save keeps it in files."""
+"""Data that a revert would delete: it is found, the revert is refused, and --force --save writes it to files."""
 
 # ruff: noqa: S608 - statements of these tests
 
@@ -45,7 +45,7 @@ def config(dump: Path, database: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shared(database: str, config: Path) -> str:
-    """What pg_dump said before a migration into a database with another tenant; the migration is done."""
+    """Migrate into a database with another tenant; the value is the output of pg_dump before the migration."""
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(CONTRACT)
         connection.execute("ALTER TABLE messages DROP CONSTRAINT messages_parent_id_messages_id_fk")
@@ -64,7 +64,7 @@ def execute(database: str, *statements: str) -> list[Any]:
 
 
 def refused(config: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The list of a refused revert: (table, kind) → count and ids."""
+    """Return the losses of a refused revert: (table, kind) → count and IDs."""
     answer = call("revert", "--yes", "--json", "-c", config)
     assert answer.code == 6, answer.told
     return {(each["table"], each["kind"]): each for each in answer.json["error"]["losses"]}
@@ -75,7 +75,7 @@ def some(database: str, table: str, order: str = "id") -> str:
 
 
 def test_nothing_is_lost_where_nobody_wrote(shared: str, database: str, config: Path) -> None:
-    """Maintenance is no change: vacuumed, frozen, rewritten and analyzed tables are taken back without a question."""
+    """Maintenance (VACUUM, FREEZE, rewrite, ANALYZE) is not a modification: the tables are reverted."""
     execute(database, "VACUUM FREEZE messages", "VACUUM FULL users", "CLUSTER users USING users_pkey", "ANALYZE")
     execute(database, "ALTER TABLE users SET WITHOUT CLUSTER", "SELECT FROM conversations FOR UPDATE")
     assert call("revert", "--yes", "-c", config).code == 0
@@ -95,7 +95,7 @@ CHANGES = {
 
 
 def test_a_change_since_is_found(shared: str, database: str, config: Path) -> None:
-    """Each migrated row that the application has changed or deleted: exit code 6, named, and nothing has happened."""
+    """Each migrated row that the application modified or deleted is listed with exit code 6; nothing is changed."""
     execute(database, f"UPDATE messages SET parent_id = NULL WHERE tenant_id = '{OTHERS}'")
     known: set[str] = set()
     for change, (table, kind, statement) in CHANGES.items():
@@ -110,13 +110,13 @@ def test_a_change_since_is_found(shared: str, database: str, config: Path) -> No
 
 
 def test_the_tenant_s_own_row_counts(shared: str, database: str, config: Path) -> None:
-    """The tenant that the migration made, given its colours since: that is a change like any other."""
+    """A modification of the tenant that the migration created is found as well."""
     execute(database, f"""UPDATE tenants SET branding = '{{"primary": "#123456"}}' WHERE id = '{TENANT}'""")
     assert refused(config).keys() == {("tenants", "modified")}
 
 
 def write_since(database: str) -> dict[str, str]:
-    """What an application does after a cutover; ids by what they are."""
+    """Write as an application does after a cutover, and return the IDs by meaning."""
     user, talk, message = (some(database, table) for table in ("users", "conversations", "messages"))
     new = {name: f"{NEW}{number:02}" for number, name in enumerate(("talk", "message", "user", "other"))}
     execute(
@@ -137,8 +137,8 @@ def write_since(database: str) -> dict[str, str]:
     return {**new, "message_changed": message}
 
 
-def test_rows_that_depend_on_migrated_ones_are_found(shared: str, database: str, config: Path) -> None:
-    """Directly, through rows that are new themselves, from tables of the application's own; those of others are not."""
+def test_rows_that_refer_to_migrated_rows_are_found(shared: str, database: str, config: Path) -> None:
+    """Rows that refer to migrated rows are found: directly, through new rows, from other tables; no other rows are."""
     ids = write_since(database)
     found = refused(config)
     assert {key: each["count"] for key, each in found.items()} == {
@@ -154,7 +154,7 @@ def test_rows_that_depend_on_migrated_ones_are_found(shared: str, database: str,
 
 
 def test_what_is_lost_is_saved_and_comes_back(shared: str, database: str, config: Path, tmp_path: Path) -> None:
-    """--force --save writes every column of every such row; what is left is the database as it was, and others'."""
+    """--force --save writes every column of these rows; afterwards the database is in its previous state."""
     ids = write_since(database)
     folder = tmp_path / "saved"
     tables = ("users", "conversations", "messages", 'app."Odd/""notes"', "app.pinned")
@@ -169,7 +169,7 @@ def test_what_is_lost_is_saved_and_comes_back(shared: str, database: str, config
     for table in tables:
         after, saved = read_table(database, table), read_saved(database, folder, table)
         assert len(saved) == {"messages": 2}.get(table, 1)
-        # The very rows, every column as text; a line break between the words of a `json` column is a space.
+        # The same rows, every column as text; a line break between tokens of a `json` column is a space.
         assert saved <= {row.replace("\n", " ") for row in before[table]} | before[table], table
         assert table == "app.pinned" or not saved & after
     assert read_table(database, "app.pinned") == {"(1,)", "(2,)", f"(3,{OTHERS})"}
@@ -182,7 +182,7 @@ def read_table(database: str, table: str) -> set[str]:
 
 
 def read_saved(database: str, folder: Path, table: str) -> set[str]:
-    """The rows of a file as PostgreSQL understands them."""
+    """Return the rows of a file after PostgreSQL has parsed them."""
     names = {'app.Odd/"notes': "app.Odd%2F%22notes"}
     plain = table.replace('""', "\0").replace('"', "").replace("\0", '"')
     name = names.get(plain, plain if "." in plain else f"public.{plain}")
@@ -194,7 +194,7 @@ def read_saved(database: str, folder: Path, table: str) -> set[str]:
 
 
 def test_rows_in_tables_that_the_migration_made_are_found(database: str, config: Path) -> None:
-    """Another tenant moved in after the migration made the tables: its rows are found, and go with the tables."""
+    """Rows of a tenant that was added later are found, and are deleted with the tables that the migration created."""
     assert call("run", "-c", config).code == 0
     execute(database, f"INSERT INTO tenants (id, name, subdomain) VALUES ('{OTHERS}', 'O', 'o')")
     execute(database, f"INSERT INTO users (tenant_id, email) VALUES ('{OTHERS}', 'o@example.com')")
@@ -204,7 +204,7 @@ def test_rows_in_tables_that_the_migration_made_are_found(database: str, config:
 
 
 def test_what_was_added_to_tables_of_ours_is_found(database: str, config: Path, tmp_path: Path) -> None:
-    """The application's own next migration: a column and an index on a table that goes are named; nothing else is."""
+    """A column and an index that the application added to a table are listed; nothing else is."""
     assert call("run", "-c", config).code == 0
     execute(database, "ALTER TABLE users ADD phone text DEFAULT ''", "CREATE INDEX ours_idx ON users (phone)")
     (found,) = refused(config).items()
@@ -214,7 +214,7 @@ def test_what_was_added_to_tables_of_ours_is_found(database: str, config: Path, 
 
 
 def test_a_change_is_not_hidden_by_a_write_of_ours(shared: str, database: str, config: Path) -> None:
-    """What was changed before `rejects retry` wrote the same row is still known as changed."""
+    """A modification before `rejects retry` writes the same row is still found."""
     talk = some(database, "conversations")
     execute(
         database,
@@ -230,7 +230,7 @@ def test_a_change_is_not_hidden_by_a_write_of_ours(shared: str, database: str, c
 def test_a_restored_database_is_not_trusted(
     database: str, config: Path, new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """After pg_dump and psql nobody can tell who wrote a row last: all may be changed, and are saved if asked for."""
+    """After pg_dump and psql the last writer of a row is unknown: all rows count as possibly modified."""
     assert call("run", "-c", config).code == 0
     restored = new_database()
     loading = subprocess.run(
@@ -245,7 +245,7 @@ def test_a_restored_database_is_not_trusted(
 
 
 def test_saving_overwrites_nothing(shared: str, database: str, config: Path, tmp_path: Path) -> None:
-    """A folder that holds something, or that cannot be made, is refused before anything happens; so is --save alone."""
+    """A folder that is not empty or cannot be created is refused before any change; so is --save without --force."""
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     write_since(database)
@@ -257,7 +257,7 @@ def test_saving_overwrites_nothing(shared: str, database: str, config: Path, tmp
 
 
 def test_losing_for_ever_is_said(shared: str, database: str, config: Path) -> None:
-    """--force without --save says how many rows are lost."""
+    """--force without --save reports the number of lost rows."""
     write_since(database)
     answer: Answer = call("revert", "--yes", "--force", "-c", config)
     assert answer.code == 0

@@ -1,4 +1,4 @@
-"""What `verify` promises beside finding everything: masked values, going on after a kill, parts of the whole."""
+"""Properties of `verify` besides detection: redacted values, resuming after a kill, parts of the migration."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.talks import make_talks
 pytestmark = pytest.mark.usefixtures("quick")
 
 OTHER = "0190b5a0-0000-7000-8000-0000000000ff"
-TEXT = "Nobody may read this in a report"
+TEXT = "This text must not appear in a report"
 
 
 @pytest.fixture
 def migrated(database: str, tmp_path: Path) -> Path:
-    """A finished migration of some hundred messages; its migrate.toml."""
+    """The migrate.toml of a complete migration with some hundred messages."""
     write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=600))
     config = write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", database, {"engine": {"workers": 1}})
     assert call("run", "-c", config).code == 0
@@ -39,8 +39,8 @@ def execute(database: str, statement: str) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
-def test_values_are_masked(migrated: Path, database: str, tmp_path: Path) -> None:
-    """What may be personal is told by type and length alone, everywhere; with --show-values as it is."""
+def test_values_are_redacted(migrated: Path, database: str, tmp_path: Path) -> None:
+    """Values that may be personal are redacted to type and length everywhere, except with --show-values."""
     row = "(SELECT id FROM messages ORDER BY id LIMIT 1)"
     execute(database, f"UPDATE messages SET content = '{TEXT}', completion_tokens = 77 WHERE id = {row}")  # noqa: S608
     junit, html = tmp_path / "junit.xml", tmp_path / "verify.html"
@@ -56,8 +56,8 @@ def test_values_are_masked(migrated: Path, database: str, tmp_path: Path) -> Non
     assert TEXT in call("verify", "-c", migrated, "--show-values").out
 
 
-def test_only_some(migrated: Path, database: str) -> None:
-    """--only looks at these collections and tables, whatever is wrong elsewhere; an unknown name is a mistake."""
+def test_only(migrated: Path, database: str) -> None:
+    """--only checks the named collections and tables only; an unknown name is an error."""
     execute(database, "UPDATE users SET name = 'other' WHERE id = (SELECT id FROM users LIMIT 1)")
     assert call("verify", "-c", migrated, "--only", "messages,conversations", "--level", "roundtrip").code == 0
     assert call("verify", "-c", migrated, "--only", "users").code == 4
@@ -66,15 +66,15 @@ def test_only_some(migrated: Path, database: str) -> None:
 
 
 def test_sample(migrated: Path) -> None:
-    """--sample rebuilds some documents of every collection, and says so."""
+    """--sample rebuilds some documents of every collection, and the result says so."""
     answer = call("verify", "-c", migrated, "--level", "roundtrip", "--sample", "1", "--json")
     trips = {each["table"]: each for each in answer.json["checks"] if each["check"] == "round trip"}
     assert answer.code == 0
     assert all("(sample of 1%)" in each["expected"] and each["actual"] > 0 for each in trips.values())
 
 
-def test_goes_on_after_a_kill(migrated: Path, database: str) -> None:
-    """kill -9 in the middle: the next verification reads what is left, finds nothing wrong, and leaves nothing."""
+def test_resumes_after_a_kill(migrated: Path, database: str) -> None:
+    """After kill -9 the next verification reads the rest, finds no differences, and leaves nothing behind."""
     kill_verification(migrated, database)
     answer = call("verify", "-c", migrated)
     assert "goes on where it was" in answer.told
@@ -97,7 +97,7 @@ BATCHES: LiteralString = "SELECT count(*) FROM migrator_scratch_records.batches"
 
 
 def test_rows_that_were_there_before(database: str, tmp_path: Path) -> None:
-    """Rows of the same tenant that an application had written before the run are nobody's mistake."""
+    """Rows of the same tenant that are older than the run are not differences."""
     write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=50))
     config = write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", database)
     execute(database, call("schema", "-c", config).out)
@@ -108,25 +108,25 @@ def test_rows_that_were_there_before(database: str, tmp_path: Path) -> None:
     assert call("verify", "-c", config).code == 0
 
 
-def test_reads_seldom(migrated: Path, database: str) -> None:
-    """Where nothing is in doubt, all questions on a table are answered by one look at it, and three of a stranger."""
-    execute(database, "UPDATE messages SET parent_id = NULL")  # some are as old as their children
+def test_number_of_table_scans(migrated: Path, database: str) -> None:
+    """Without violations each table is scanned once by the pre-scan and three times by the RLS test."""
+    execute(database, "UPDATE messages SET parent_id = NULL")  # some parents are as old as their children
     scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = 'public' AND relname = 'messages'"
     ((before,),) = execute(database, scans)
     assert call("verify", "-c", migrated, "--level", "counts").code == 0
     ((after,),) = execute(database, scans)
-    # The look joins messages with their parents: five, and what sessions before have not told yet.
+    # The pre-scan joins messages with their parents: five scans, plus scans that earlier sessions report late.
     assert after - before <= 8
 
 
 def test_parents_of_the_same_age(migrated: Path, database: str) -> None:
-    """A parent that is not older than its child is looked at twice, and is no ring."""
+    """A parent that is not older than its child needs a second query, and is not a cycle."""
     execute(database, "UPDATE messages SET created_at = '2024-01-01'")
     assert call("verify", "-c", migrated, "--level", "counts").code == 0
 
 
-def test_a_row_twice(migrated: Path, database: str) -> None:
-    """A row that is there twice, for its key is gone: the catalog says so, and row security is not blamed."""
+def test_duplicate_row(migrated: Path, database: str) -> None:
+    """A duplicate row after the primary key was dropped: only the catalog check fails."""
     execute(database, "ALTER TABLE messages DROP CONSTRAINT messages_pkey CASCADE")
     execute(database, "INSERT INTO messages SELECT * FROM messages WHERE parent_id IS NULL")
     answer = call("verify", "-c", migrated, "--level", "counts", "--json")
@@ -134,8 +134,8 @@ def test_a_row_twice(migrated: Path, database: str) -> None:
     assert {name.split(":")[0] for name in wrong} == {"catalog"}
 
 
-def test_goes_on_without_the_rows_of_others(database: str, tmp_path: Path) -> None:
-    """Rows of others that went between a kill and the verification that goes on are nobody's difference."""
+def test_resumes_after_other_rows_were_deleted(database: str, tmp_path: Path) -> None:
+    """Rows of another tenant that are deleted between a kill and the resumed verification are not differences."""
     write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=600))
     config = write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", database, {"engine": {"workers": 1}})
     execute(database, call("schema", "-c", config).out)
@@ -152,7 +152,7 @@ def test_goes_on_without_the_rows_of_others(database: str, tmp_path: Path) -> No
 def test_restored_from_a_dump(
     migrated: Path, database: str, new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After pg_dump and pg_restore nothing differs; and where something does, nobody is blamed without evidence."""
+    """After pg_dump and pg_restore there are no differences, and later differences have no likely cause."""
     restored = new_database()
     subprocess.run([program_path("pg_dump"), "-Fc", "-f", tmp_path / "pg.dump", "--dbname", database], check=True)
     subprocess.run([program_path("pg_restore"), "--dbname", restored, tmp_path / "pg.dump"], check=True)
