@@ -73,7 +73,7 @@ def _occurrence(name: str, finding: Mapping[str, Any]) -> Occurrence:
 
 def judge_plan(totals: Mapping[str, int], blockers: int) -> tuple[str, str]:
     """Return the rating and the verdict of a plan."""
-    outcome = describe_outcome(totals, "can be loaded")
+    outcome = describe_outcome(totals, "will be loaded")
     if blockers:
         count = "1 blocker" if blockers == 1 else f"{blockers:,} blockers"
         return "bad", f"The plan cannot run: {count}. Predicted result: {outcome}"

@@ -141,9 +141,9 @@ def test_plan_on_the_screen(config: Path, server_url: str) -> None:
     with hurried(server_url):
         told = call("plan", "-c", config, "-q").out
     lines = told.splitlines()
-    assert lines[0] == "✓ Can run: 3 of 5 documents load, 1 rejected, 1 archived."
-    assert "      1  orphan  what it belongs to is gone or was rejected" in lines
-    assert lines[-1].endswith("0 blockers. Look closer: migrate plan --details conversations")
+    assert lines[0] == "✓ Can run: 3 of 5 documents will be loaded, 1 rejected, 1 archived."
+    assert f"      1  orphan  {REASONS['orphan']}" in lines
+    assert lines[-1].endswith("0 blockers. For details: migrate plan --details conversations")
 
 
 def test_plan_with_details(config: Path, server_url: str) -> None:
@@ -152,7 +152,7 @@ def test_plan_with_details(config: Path, server_url: str) -> None:
         told = call("plan", "-c", config, "-q", "--details", "conversations").out
         wrong = call("plan", "-c", config, "--details", "conversation")
     assert any(line.split()[:3] == ["title", "string", "2"] for line in told.splitlines())
-    assert "reject  orphan: what it belongs to is gone or was rejected" in told
+    assert f"reject  orphan: {REASONS['orphan']}" in told
     assert SECRET not in told
     assert wrong.code == 2
     assert "conversations" in wrong.err
