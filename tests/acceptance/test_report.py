@@ -143,7 +143,7 @@ def test_plan_on_the_screen(config: Path, server_url: str) -> None:
     lines = told.splitlines()
     assert lines[0] == "✓ Can run: 3 of 5 documents will be loaded, 1 rejected, 1 archived."
     assert f"      1  orphan  {REASONS['orphan']}" in lines
-    assert lines[-1].endswith("0 blockers. For details: migrate plan --details conversations")
+    assert lines[-1].endswith("No blockers. For details: migrate plan --details conversations")
 
 
 def test_plan_with_details(config: Path, server_url: str) -> None:
