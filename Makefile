@@ -1,16 +1,24 @@
-# The project's verbs. A fresh clone with Python 3.11 and make manages each.
+# Every target works on a fresh clone with Python 3.11 and make.
 PYTHON ?= python3.11
 BIN := .venv/bin
 JOBS ?= 2
 STAMP := .venv/.installed
+PACKAGE := .venv/.package-installed
+BUILT_FROM := pyproject.toml setup.py $(wildcard migrator/translation/native/*.p*)
 
 .PHONY: install demo test test-long check bench docs clean
 install: $(STAMP)
 
-$(STAMP): pyproject.toml $(wildcard migrator/translation/native/*.p*)
+$(STAMP): $(BUILT_FROM)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $(STAMP)
+	touch $(STAMP) $(PACKAGE)
+
+# The package with the embedding model of the demo; no test tools.
+$(PACKAGE): $(BUILT_FROM)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
+	touch $(PACKAGE)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
@@ -31,13 +39,13 @@ bench: $(STAMP)
 DEMO := $(BIN)/migrate
 WITH := -c fixtures/demo-migrate.toml
 QUESTION := The report is slow. How do I speed it up?
-demo: $(STAMP)
+demo: $(PACKAGE)
 	@rm -rf .migrate/demo
-	@echo "== plan: what will happen (nothing is written)" && $(DEMO) plan -q $(WITH)
+	@echo "== plan: predict the result (writes nothing)" && $(DEMO) plan -q $(WITH)
 	@echo "== run" && $(DEMO) run $(WITH)
-	@echo "== verify: every document rebuilt from PostgreSQL and compared" && $(DEMO) verify -q --level roundtrip $(WITH)
-	@echo "Look around:  $(DEMO) psql $(WITH)     Take it back:  $(DEMO) revert $(WITH)"
-	@echo "== what came out: conversations, the accounts, a similarity query ($(QUESTION)), a full-text query"
+	@echo "== verify: rebuild every document from PostgreSQL and compare" && $(DEMO) verify -q --level roundtrip $(WITH)
+	@echo "Explore: $(DEMO) psql $(WITH)     Undo: $(DEMO) revert $(WITH)"
+	@echo "== results: conversations, accounting, a similarity query ($(QUESTION)), a full-text query"
 	@$(DEMO) psql $(WITH) -- -q -v question="$$($(DEMO) embed $(WITH) --text "$(QUESTION)")" -f fixtures/demo-queries.sql
 
 DOCS_STAMP := .venv/.docs-installed

@@ -222,7 +222,7 @@ def test_it_says_what_it_will_do_and_asks(database: str, config: Path) -> None:
     answer = answered(config, "n")
     assert answer.code == 5
     assert "nothing was changed" in answer.out
-    for said in ("messages", "Drops: 10 policies", "tenant that it made", "loaded", "rejected"):
+    for said in ("messages", "Drops: 10 policies", "tenant that the migration created", "loaded", "rejected"):
         assert said in answer.out, answer.out
     assert count(database, "messages") > 200
     assert answered(config, "y").code == 0

@@ -262,4 +262,4 @@ def test_losing_for_ever_is_said(shared: str, database: str, config: Path) -> No
     answer: Answer = call("revert", "--yes", "--force", "-c", config)
     assert answer.code == 0
     assert "6 rows" in answer.told
-    assert "lost for ever" in answer.told
+    assert "deleted permanently" in answer.told
