@@ -1,12 +1,15 @@
 """Translates psycopg errors into the errors of this package: cause, remedy, exit code. No other module does this.
 
-Here too is the only test for a lost connection. Failed connection attempts are explained in `conninfo.py`.
+The tests for lost and idle connections are here, too. Failed connection attempts are explained in `conninfo.py`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from migrator.errors import MigrateError, StoppedError, TargetError
 from migrator.postgres.privileges import suggest_grant
@@ -34,6 +37,11 @@ def is_connection_lost(error: BaseException) -> bool:
     if state is None:
         return True
     return state in _LOST_CODES or (state.startswith(_LOST_CLASS) and state != _PROTOCOL_VIOLATION)
+
+
+def is_idle(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the connection is open and outside a transaction, so that it can execute statements."""
+    return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def translate_error(error: psycopg.Error) -> MigrateError | None:

@@ -1,7 +1,7 @@
-"""Connection poolers: whether a session is one session.
+"""Detects connection poolers in transaction mode.
 
-migrate needs sessions: an advisory lock, settings, temporary tables and `LOCK` hold for one. A pooler in transaction
-mode (PgBouncer, Supavisor, RDS Proxy without pinning) gives every transaction another server connection.
+migrate needs sessions: an advisory lock, settings and temporary tables belong to a session. A pooler in transaction
+mode (PgBouncer, Supavisor, RDS Proxy without pinning) can give each transaction another server connection.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ROUNDS = 3
 
 
 def is_transaction_pooled(one: Connection, other: Connection) -> bool:
-    """Returns whether two open connections share server connections, by the process ids of their backends.
+    """Return whether two open connections share server connections, by the PIDs of their backends.
 
-    Two sessions have two backends, and each keeps its own. Both must be outside a transaction.
+    Two sessions have two backends, and each keeps its backend. Both must be outside a transaction.
     """
     found: list[tuple[int, int]] = []
     for _ in range(ROUNDS):
@@ -31,10 +31,14 @@ def is_transaction_pooled(one: Connection, other: Connection) -> bool:
 
 
 def refuse_transaction_pooling(one: Connection, other: Connection, label: str) -> None:
-    """Checks that both connections are sessions. Raises `TargetError` where a pooler hands out transactions."""
+    """Check that both connections are sessions.
+
+    Raises:
+        TargetError: the server is a pooler in transaction mode.
+    """
     if is_transaction_pooled(one, other):
         raise TargetError(
-            f"{label} is a connection pooler in transaction mode, which keeps no sessions",
+            f"{label} is a connection pooler in transaction mode, which has no sessions",
             hint="Connect to the server directly, or to the pooler in session mode (PgBouncer: pool_mode = session;"
             " Supabase: port 5432).",
         )

@@ -1,8 +1,8 @@
 """The session settings that the code relies on, and why each other setting is left to the server.
 
 A role or a database may have settings of its own (ALTER ROLE … SET, ALTER DATABASE … SET). Every connection sets what
-statements, results or comparisons depend on. What changes only the speed, or only what the server logs, is left alone.
-Not here: opening a connection (targets.server), settings of one stage (`synchronous_commit` while loading).
+statements, results or comparisons depend on. Settings that change only the speed or the log of the server are not set.
+Not here: opening a connection (`targets/server.py`), settings of one stage (`synchronous_commit` while loading).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REQUIRED: dict[str, tuple[str, str]] = {
     "default_transaction_isolation": ("read committed", "every batch must see what other workers have committed"),
     "default_transaction_deferrable": ("off", "a transaction must not wait for a safe snapshot"),
     "row_security": ("on", "a role may read one tenant; commands that need all rows refuse hidden ones by name"),
-    "statement_timeout": ("0", "a COPY or an index build takes as long as it takes"),
+    "statement_timeout": ("0", "a COPY or an index build can take hours"),
     "lock_timeout": ("0", "statements that must not wait set their own"),
     "idle_in_transaction_session_timeout": ("0", "a transaction waits while documents are read"),
     "idle_session_timeout": ("0", "a session waits while other workers finish"),
@@ -41,7 +41,7 @@ REQUIRED: dict[str, tuple[str, str]] = {
     "default_table_access_method": ("heap", "`xmin` and `ctid` tell who wrote a row"),
     "check_function_bodies": ("on", "a function that cannot work must fail when it is created"),
     "log_parameter_max_length_on_error": ("0", "values of documents must not get into the server's log"),
-    # The server, too, has to notice that this process is gone: its sessions hold locks.
+    # The server must notice a lost client, too: its session holds locks.
     "tcp_keepalives_idle": ("30", "a lost client is noticed after two minutes"),
     "tcp_keepalives_interval": ("10", "a lost client is noticed after two minutes"),
     "tcp_keepalives_count": ("6", "a lost client is noticed after two minutes"),
@@ -108,18 +108,18 @@ _SEARCH_PATH = """
 
 
 def prepare_session(connection: Connection) -> None:
-    """Sets what the code relies on, in a session that has just been opened. Settings the server lacks are skipped."""
+    """Set what the code relies on in a new session. Settings that the server does not have are skipped."""
     connection.execute(_SET)
     set_search_path(connection)
 
 
 def set_search_path(connection: Connection) -> None:
-    """Makes pgvector's type and operators visible wherever the extension is installed."""
+    """Make type and operators of pgvector visible, in whichever schema the extension is installed."""
     connection.execute(_SEARCH_PATH)
 
 
 def decide_setting(name: str) -> str | None:
-    """Returns why a setting is set or left alone; None for a setting that nobody has decided about."""
+    """Return why a setting is set or not set; None if it is in neither list."""
     if name in REQUIRED:
         return REQUIRED[name][1]
     for pattern, reason in LEFT.items():

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from migrator.errors import LockedError
+from migrator.postgres.errors import is_idle
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
@@ -55,7 +56,7 @@ def exclusive(connection: Connection) -> Iterator[None]:
         yield
     finally:
         # If a statement was interrupted, the connection can only be closed, which releases the lock.
-        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        if is_idle(connection):
             connection.execute("SELECT pg_advisory_unlock(%s)", (KEY,))
 
 

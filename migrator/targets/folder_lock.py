@@ -17,7 +17,7 @@ from pathlib import Path
 from migrator.errors import TargetError
 
 TIMEOUT = 300  # seconds
-NOTICE_AFTER = 1  # seconds of waiting after which the user is told
+NOTICE_AFTER = 1  # seconds of waiting after which `notify` is called
 _POLL_SECONDS = 0.02
 
 _threads: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)  # flock does not exclude a nested use
@@ -26,9 +26,10 @@ _depths: defaultdict[Path, int] = defaultdict(int)
 
 @contextmanager
 def hold_folder(folder: Path, notify: Callable[[str], None] = lambda text: None) -> Iterator[None]:
-    """Holds the lock of a data folder for the block; `notify` is told what a longer wait is for.
+    """Hold the lock of a data folder in the block. `notify` is called with the reason for a wait.
 
-    Raises: `TargetError` where the lock file cannot be opened, or the lock is held for longer than `TIMEOUT`.
+    Raises:
+        TargetError: the lock file cannot be opened, or another process holds the lock for longer than `TIMEOUT`.
     """
     with _threads[folder]:
         if _depths[folder]:
@@ -47,7 +48,7 @@ def hold_folder(folder: Path, notify: Callable[[str], None] = lambda text: None)
 
 
 def lock_path(folder: Path) -> Path:
-    """Returns the path of the lock file of a data folder."""
+    """Return the path of the lock file of a data folder."""
     return folder.with_name(f"{folder.name}.lock")
 
 
@@ -61,12 +62,12 @@ def _open(path: Path) -> int:
     except OSError as error:
         message = f"cannot use {path.parent}: {error.strerror}"
         raise TargetError(
-            message, "Make the folder writable for this user, or name another one in target.url."
+            message, "Make the folder writable for this user, or use another one in target.url."
         ) from error
 
 
 def _wait(handle: int, folder: Path, notify: Callable[[str], None]) -> None:
-    began, told = time.monotonic(), False
+    began, notified = time.monotonic(), False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +77,7 @@ def _wait(handle: int, folder: Path, notify: Callable[[str], None]) -> None:
         if waited > TIMEOUT:
             message = f"another process has held the lock of {folder} for {TIMEOUT} s"
             raise TargetError(message, "Wait for the other migrate process to finish, or end it.")
-        if waited > NOTICE_AFTER and not told:
-            told = True
+        if waited > NOTICE_AFTER and not notified:
+            notified = True
             notify(f"waiting for another migrate process that starts or stops the server in {folder}")
         time.sleep(_POLL_SECONDS)

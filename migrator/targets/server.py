@@ -56,7 +56,7 @@ class ServerTarget:
         return open_connection(self.dsn, self.label, self._secrets)
 
     def _check_pooling(self) -> None:
-        """Before any session is changed: in transaction mode its settings would reach the application's sessions."""
+        """Refuse a pooler in transaction mode before settings are made: they would reach sessions of the application."""
         with ExitStack() as exits:
             one, other = (exits.enter_context(closing(_connect(self.dsn, self.label, self._secrets))) for _ in "12")
             refuse_transaction_pooling(one, other, self.label)
@@ -75,9 +75,10 @@ class ServerTarget:
 
 
 def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
-    """Connects as `Target.connect` promises.
+    """Return a connection as `Target.connect` defines it.
 
-    Raises: `TargetError` without secrets for whatever goes wrong.
+    Raises:
+        TargetError: the connection failed; the error contains no secrets.
     """
     connection = _connect(dsn, label, secrets, name)
     WATCHDOG.watch(connection, dsn)

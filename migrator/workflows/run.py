@@ -19,6 +19,7 @@ from migrator.execution.tasks import fingerprints_of as worker_fingerprints
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
+from migrator.postgres.errors import is_idle
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
@@ -121,7 +122,7 @@ def execute_stages(
             status = "done"
     finally:
         # If the connection failed, the run keeps the status 'running', which `open_run` resumes in the same way.
-        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        if is_idle(connection):
             journal.end_run(connection, namespace, run, status)
 
 
