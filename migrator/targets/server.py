@@ -56,7 +56,7 @@ class ServerTarget:
         return open_connection(self.dsn, self.label, self._secrets)
 
     def _check_pooling(self) -> None:
-        """Refuse a pooler in transaction mode before settings are made: they would reach sessions of the application."""
+        """Refuse a pooler in transaction mode before settings are made: they would reach other sessions."""
         with ExitStack() as exits:
             one, other = (exits.enter_context(closing(_connect(self.dsn, self.label, self._secrets))) for _ in "12")
             refuse_transaction_pooling(one, other, self.label)
