@@ -83,7 +83,7 @@ def test_resumes_after_a_kill(migrated: Path, database: str) -> None:
 
 
 def kill_verification(config: Path, database: str) -> None:
-    """One that has read some batches."""
+    """Start a verification and kill it after some batches."""
     slow = {"MIGRATE_ENGINE__MAX_ROWS_PER_SECOND": "150", "MIGRATE_ENGINE__BATCH_ROWS": "50"}
     process = start("verify", "-c", config, environment=slow)
     wait_for(database, BATCHES, 7, process)
