@@ -84,6 +84,8 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
+    """A row-level-security policy. `using` and `check` are rendered expressions."""
+
     table: str
     name: str
     command: str

@@ -101,6 +101,7 @@ def describe_holder(bearers: Mapping[str, str], name: str) -> str | None:
 
 
 def compare_columns(actual: Table, expected: Table) -> Iterator[CatalogDifference]:
+    """Yield the columns that differ; if all are equal, a different order."""
     found = {column.name: str(column) for column in actual.columns}
     defined = {column.name: str(column) for column in expected.columns}
     for name in {**defined, **found}:
@@ -115,6 +116,7 @@ def compare_columns(actual: Table, expected: Table) -> Iterator[CatalogDifferenc
 def compare_parts(
     kind: CatalogKind, actual: Catalog, expected: Catalog, found: Parts, defined: Parts
 ) -> Iterator[CatalogDifference]:
+    """Yield the constraints, indexes or policies that differ, except those of a missing table."""
     for table, name in {**defined, **found}:
         mine, theirs = found.get((table, name)), defined.get((table, name))
         described = str(mine) if mine else find_blocker(actual, theirs)

@@ -132,6 +132,7 @@ def tables_in(metadata: MetaData, schema: str) -> list[Table]:
 
 
 def extension_statement(name: str) -> Statement:
+    """Return the statement that creates an extension in schema public."""
     quoted = PREPARER.quote(name)
     return Statement(
         kind="extension",
@@ -143,6 +144,7 @@ def extension_statement(name: str) -> Statement:
 
 
 def enum_statements(tables: list[Table]) -> list[Statement]:
+    """Return the statements that create the enums of all columns, by name."""
     columns = (column for table in tables for column in table.columns)
     types = {column.type.name: column.type for column in columns if isinstance(column.type, ENUM)}
     return [
@@ -179,6 +181,7 @@ def has_columns(constraint: Constraint) -> bool:
 
 
 def constraint_statement(table: Table, constraint: Constraint) -> Statement:
+    """Return the statement that adds a constraint to its table."""
     name, quoted = require_name(table, constraint), PREPARER.format_table(table)
     return Statement(
         kind=constraint_kind(table, constraint),
@@ -191,6 +194,7 @@ def constraint_statement(table: Table, constraint: Constraint) -> Statement:
 
 
 def constraint_kind(table: Table, constraint: Constraint) -> Kind:
+    """Return the kind of a constraint. Raises `UsageError` for an unsupported type."""
     match constraint:
         case PrimaryKeyConstraint():
             return "key"
@@ -215,6 +219,7 @@ def referenced_tables(constraint: Constraint) -> tuple[Ref, ...]:
 
 
 def index_statement(table: Table, index: Index) -> Statement:
+    """Return the statement that creates an index."""
     method = index.dialect_options["postgresql"]["using"] or "btree"
     plain: Kind = "vector_index" if method in VECTOR_INDEX_METHODS else "index"
     name = require_name(table, index)
@@ -238,6 +243,7 @@ def require_name(table: Table, item: Constraint | Index) -> str:
 
 
 def tenant_statements(table: Table) -> Iterator[Statement]:
+    """Yield the statements that restrict a table to the rows of the tenant of the session."""
     quoted, policy = PREPARER.format_table(table), PREPARER.quote(POLICY)
     yield Statement(
         kind="policy",
@@ -263,6 +269,7 @@ def with_needs(made: list[Statement]) -> Iterator[Statement]:
 
 
 def dependencies(statement: Statement, made: list[Statement]) -> Iterator[Ref]:
+    """Yield the objects that must exist before `statement`, of those in `made`."""
     if statement.table and statement.kind != "table":
         yield Ref("table", statement.table, statement.table)
     referenced = {need.table for need in statement.needs} if statement.kind == "foreign_key" else set()

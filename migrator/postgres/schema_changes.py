@@ -240,6 +240,7 @@ def refuse_rows(connection: Connection, record: Record) -> None:
 
 
 def execute_undo(connection: Connection, record: Record) -> None:
+    """Undo a change. Raises `RevertRefusedError` if another object or a row prevents it."""
     what = f"{record.kind} {record.name}" + (f" of {record.table_name}" if record.table_name else "")
     try:
         connection.execute(record.undo)

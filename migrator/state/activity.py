@@ -51,6 +51,7 @@ def begin(connection: Connection, namespace: Namespace) -> None:
 
 
 def write_steps(connection: Connection, namespace: Namespace, steps: Iterable[StepProgress]) -> None:
+    """Record the progress of steps, with a heartbeat."""
     query = namespace.sql(
         "INSERT INTO {heartbeats} AS a (name, kind, done, total, unit, ended)"
         " VALUES (%s, 'step', %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END)"

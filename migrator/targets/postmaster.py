@@ -57,6 +57,7 @@ class Postmaster:
         self._joined_in = 0  # the process that joined; a fork of it must not leave
 
     def join(self, *, create: bool) -> Address:
+        """Start the server or find it running, and register this process as a user. Return its address."""
         if not create:
             self._require_database()  # before the lock, whose file would create the folder above
         with self._exclusive(), ExitStack() as undo:
@@ -82,6 +83,7 @@ class Postmaster:
                 _start(self._folder, bundled.choose_account(self._folder))
 
     def leave(self) -> None:
+        """End the use; the last user stops the server."""
         if self._joined_in != os.getpid():
             return
         with self._exclusive():

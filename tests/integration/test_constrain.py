@@ -170,7 +170,7 @@ def test_the_vector_index_builds_beyond_the_servers_default_memory(database: str
         stage.prepare_session(connection).execute(index.sql)
 
 
-def test_a_crew_stops_at_the_first_failure(database: str) -> None:
+def test_a_scheduler_stops_at_the_first_failure(database: str) -> None:
     """The statement of another worker is cancelled on the server, and its error does not hide the first one."""
     begun = threading.Event()
 
@@ -183,12 +183,16 @@ def test_a_crew_stops_at_the_first_failure(database: str) -> None:
         raise Stop
 
     started = time.monotonic()
-    with pytest.raises(Stop), Scheduler(lambda: connected(database), 2) as crew:
-        list(crew.run_all({ScheduledTask(name="long", act=sleep): set(), ScheduledTask(name="bad", act=fail): set()}))
+    with pytest.raises(Stop), Scheduler(lambda: connected(database), 2) as scheduler:
+        list(
+            scheduler.run_all(
+                {ScheduledTask(name="long", act=sleep): set(), ScheduledTask(name="bad", act=fail): set()}
+            )
+        )
     assert time.monotonic() - started < 10
 
 
-def test_a_crew_respects_needs_and_ranks(database: str) -> None:
+def test_a_scheduler_respects_dependencies_and_costs(database: str) -> None:
     """With one worker the order is that of the critical path, and nothing runs before what it needs."""
     order: list[str] = []
 
@@ -196,8 +200,8 @@ def test_a_crew_respects_needs_and_ranks(database: str) -> None:
         return ScheduledTask(name=name, cost=cost, act=lambda _: order.append(name))
 
     small, large, first, then = task("small", 1), task("large", 5), task("first", 1), task("then", 7)
-    with Scheduler(lambda: connected(database), 1) as crew:
-        done = [each.name for each in crew.run_all({small: set(), large: set(), then: {first}, first: set()})]
+    with Scheduler(lambda: connected(database), 1) as scheduler:
+        done = [each.name for each in scheduler.run_all({small: set(), large: set(), then: {first}, first: set()})]
     assert done == order == ["first", "then", "large", "small"]
 
 
