@@ -17,6 +17,7 @@ from migrator.config.models import Config
 from migrator.config.starter import STARTER
 from migrator.findings import FINDINGS, REASONS
 from migrator.verification.check_codes import CHECKS
+from migrator.verification.record_diff import RELATIONS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -48,6 +49,11 @@ def test_every_column_of_the_records_has_a_meaning() -> None:
     for table, columns in records.tables().items():
         for column, _, comment in columns:
             assert records.meaning_of(table, column, comment), f"{table}.{column}"
+
+
+def test_every_relation_is_a_check() -> None:
+    """A relation that `verify` compares is a check of level rows."""
+    assert {each.name for each in RELATIONS} <= {name for name, each in CHECKS.items() if each.level == "rows"}
 
 
 def test_every_check_is_on_the_page() -> None:
