@@ -21,10 +21,14 @@ SEPARATOR = "\x1e"
 def refresh() -> None:
     """Rewrites the tutorial with the outputs of its commands, executed one after the other in an empty folder."""
     text = PAGE.read_text(encoding="utf-8")
-    commands = [block["command"] for block in BLOCK.finditer(text) if not block["command"].endswith(NOT_RUN)]
-    with tempfile.TemporaryDirectory(prefix="migrate-tutorial-") as folder:
-        outputs = dict(zip(commands, run(commands, Path(folder)), strict=True))
+    outputs = dict(zip(shown_outputs(), run(list(shown_outputs())), strict=True))
     PAGE.write_text(BLOCK.sub(lambda block: _block(block, outputs), text), encoding="utf-8")
+
+
+def shown_outputs() -> dict[str, str]:
+    """Returns command → output as the page shows it, without the commands that are not run."""
+    blocks = BLOCK.finditer(PAGE.read_text(encoding="utf-8"))
+    return {block["command"]: block["output"] for block in blocks if not block["command"].endswith(NOT_RUN)}
 
 
 def _block(block: re.Match[str], outputs: dict[str, str]) -> str:
@@ -32,14 +36,19 @@ def _block(block: re.Match[str], outputs: dict[str, str]) -> str:
     return f"$ {command}\n{outputs[command]}" if command in outputs else block[0]
 
 
-def run(commands: list[str], folder: Path) -> list[str]:
-    """Returns what each command of one shell session prints; raises `CalledProcessError` if one fails."""
+def run(commands: list[str]) -> list[str]:
+    """Returns what each command prints, in one shell session that starts in an empty folder.
+
+    Raises:
+        CalledProcessError: a command failed.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "PAGER": "cat"}
     script = "set -e\n" + "\n".join(f"{{ {command}\n}} 2>&1\nprintf '{SEPARATOR}'" for command in commands)
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, text=True
-    )
+    with tempfile.TemporaryDirectory(prefix="migrate-tutorial-", ignore_cleanup_errors=True) as folder:
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, text=True
+        )
     return [_tidy(output) for output in done.stdout.split(SEPARATOR)[:-1]]
 
 
