@@ -54,7 +54,7 @@ docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Documentation: build/site/index.html"
 
-$(DOCS_STAMP): $(STAMP)
+$(DOCS_STAMP): $(PACKAGE)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $(DOCS_STAMP)
 
