@@ -123,9 +123,9 @@ def _stop_now(signum: int, frame: object) -> None:
     """Ends the process as SIGKILL would. It takes no lock, because the holder of the lock may hang."""
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
-    os.write(2, f"error: stopped immediately\nhint: {STOPPED.hint}\n".encode())
+    os.write(2, f"error: interrupted immediately\nhint: {STOPPED.hint}\n".encode())
     if consoles and consoles[0].json:
-        error = {"message": "stopped immediately", "hint": STOPPED.hint, "exit_code": STOPPED.exit_code}
+        error = {"message": "interrupted immediately", "hint": STOPPED.hint, "exit_code": STOPPED.exit_code}
         os.write(1, json.dumps({"error": error}).encode() + b"\n")
     os._exit(STOPPED.exit_code)
 
