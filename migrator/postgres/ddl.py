@@ -31,7 +31,7 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, Executabl
 from migrator.errors import UsageError
 
 # In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice.
-# Row-level security follows: it takes no time, and nobody should read rows of other tenants while indexes are built.
+# Row-level security follows: it takes no time, and no user should read rows of other tenants while indexes are built.
 # The policy comes before it is enabled: without a policy, only the owner can read the rows.
 # A vector index comes last: it is trained on the rows, and its build can use all cores.
 # No statement creates a schema, but `schema_changes` records that kind, too.

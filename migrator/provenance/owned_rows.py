@@ -5,7 +5,7 @@ transaction), or if the ledger names the row. In the second case another client 
 other clients matter only if they refer to an owned row or are in a table that the migration created.
 
 Nothing here deletes. All queries run in one transaction of the caller. The rows found are kept in a temporary table by
-`ctid`, which is stable while nobody writes to the tables.
+`ctid`, which is stable while no other session writes to the tables.
 """
 
 from __future__ import annotations

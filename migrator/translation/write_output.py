@@ -77,7 +77,7 @@ def _write_row(operation: Emit, writer: CodeWriter, destination: Destination) ->
 
 
 def _write_ledger(writer: CodeWriter, destination: Destination) -> None:
-    """If the residue is that of the memo, its bytes are at hand; else the projection packs it from the document."""
+    """If the residue is that of the memo, its bytes exist; else the projection packs it from the document."""
     key, name = writer.collection.key, writer.collection.name.encode()
     has_variants = bool(writer.collection.variant_rules)
     usual = " and not variants and not remainders" if has_variants else ""

@@ -62,7 +62,7 @@ def configure_run(folder: Path, dump: Path, database: str) -> Path:
 
 
 def test_stopped_run_goes_on(database: str, whole: Whole, configure: Callable[[str], Path]) -> None:
-    """Stopped or killed in any stage, the same command goes on and ends as if nothing had happened."""
+    """Stopped or killed in any stage, the same command resumes and has the same result as an uninterrupted run."""
     signals = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)
     check_interruptions(signals, database, whole, configure(database), seed=SEED)
 

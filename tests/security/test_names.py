@@ -23,7 +23,7 @@ from tests.scenarios import write_config
 
 ODD = "\x1b[31m\x07\x9b2J\u202e"
 NAMES = (
-    'a"b', "a'b; DROP TABLE users; --", "a\nRun 9 done: 0 lost", f"x{ODD}", "../../etc/x", "..", "a/b/c",
+    'a"b', "a'b; DROP TABLE users; --", "a\nRun 9 done: all well", f"x{ODD}", "../../etc/x", "..", "a/b/c",
     "%(x)s {y} %s", "é" * 100, "C:\\x", "-rf", ".hidden", "with space", "$HOME", "<script>alert(1)</script>", "a" * 250,
     "b" * 240,
     "Users", "ledger", "%2e%2e%2f", "a\tb", "\u2028x", "users ", "日本", "&amp;", "`id`", "|id", "CON",

@@ -74,7 +74,8 @@ def patterns_of(cell: str) -> Iterator[str]:
 
 def find(pattern: str, folders: tuple[str, ...] = ()) -> list[str]:
     """Where a pattern occurs: 'file: the text around it'."""
-    expression = re.compile(rf"(?<!\w){pattern}(?!\w)" if pattern[:1].isalnum() else pattern, re.IGNORECASE)
+    first = f"[{pattern[0].lower()}{pattern[0].upper()}]{pattern[1:]}" if pattern[0].isalpha() else pattern
+    expression = re.compile(rf"(?<!\w){first}(?!\w)")
     found = []
     for name, text in texts().items():
         plain = text.replace("`", "")
