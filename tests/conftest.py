@@ -16,9 +16,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 pytest.register_assert_rewrite("tests.scenario_checks")
+# The same examples every time in `make test`; others each time in `make test-long`, which prints how to repeat one.
+settings.register_profile("steady", derandomize=True, database=None, print_blob=True)
+settings.register_profile("long", database=None, print_blob=True)
 IMAGE = "pgvector/pgvector:pg18"
 
 
@@ -28,6 +32,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     if told := summary():
         terminalreporter.write_line(told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("markexpr") == "long" else "steady")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups

@@ -47,6 +47,7 @@ class Habits:
     """The behavior of the service. `rate`: the share of requests that fail; `kinds`: how they fail."""
 
     latency: float = 0.0
+    together: int = 0  # a request waits until this many are open, or counts as "starved" after STARVED seconds
     rate: float = 0.0
     kinds: Sequence[str] = FAILURES
     dimensions: int = 1536
@@ -56,6 +57,9 @@ class Habits:
     pause: str = "1"  # value of the header Retry-After
 
 
+STARVED = 10  # seconds
+
+
 class Service:
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -63,6 +67,7 @@ class Service:
         self.told: Counter[str] = Counter()
         self.open = self.most_open = 0
         self.first = self.last = 0.0  # times of the first request and of the last response
+        self._waiting, self._full = 0, asyncio.Event()
         self._chance = random.Random(3)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,11 +93,26 @@ class Service:
         self.open += 1
         self.most_open = max(self.open, self.most_open)
         try:
+            await self._wait_for_others()
             await asyncio.sleep(self.habits.latency)
             return await self._embed(path, headers, json.loads(body), writer)
         finally:
             self.open -= 1
             self.last = time.monotonic()
+
+    async def _wait_for_others(self) -> None:
+        """Holds requests until enough are open: a client that keeps fewer open than it may starves the service."""
+        self._waiting += 1
+        if self._waiting >= self.habits.together:
+            self._waiting = 0
+            self._full.set()
+            self._full = asyncio.Event()
+            return
+        try:
+            await asyncio.wait_for(self._full.wait(), STARVED)
+        except TimeoutError:
+            self._waiting -= 1
+            self.told["starved"] += 1
 
     async def _embed(self, path: str, headers: dict[str, str], asked: Any, writer: asyncio.StreamWriter) -> bool:
         habits, texts = self.habits, asked["input"]

@@ -74,10 +74,8 @@ def kill_at(database: str, config: Path, filled: int) -> None:
 
 
 def test_service_is_kept_busy(target: str, tmp_path: Path, service: Running) -> None:
-    """Without errors: at least 0.8 × concurrency × batch ÷ latency, from the first request to the last response."""
-    measure(
-        target, tmp_path, service, chunks=240, concurrency=4, batch=8, latency=0.25
-    )  # low numbers, because a busy machine is slow
+    """Without errors, at least 0.8 of the requests find all others that `concurrency` allows open as well."""
+    check_busy(target, tmp_path, service, chunks=256, concurrency=4, batch=8)
 
 
 @pytest.mark.long
@@ -85,20 +83,20 @@ def test_service_is_kept_busy(target: str, tmp_path: Path, service: Running) -> 
 def test_ten_thousand_chunks_at_full_speed(
     target: str, tmp_path: Path, service: Running, concurrency: int, batch: int
 ) -> None:
-    """The same for longer and with more concurrency."""
-    measure(target, tmp_path, service, chunks=10_000, concurrency=concurrency, batch=batch)
+    """The same for longer and with more concurrency; the rate is printed."""
+    check_busy(target, tmp_path, service, chunks=10_000, concurrency=concurrency, batch=batch, latency=0.05)
 
 
-def measure(
-    database: str, folder: Path, service: Running, *, chunks: int, concurrency: int, batch: int, latency: float = 0.05
+def check_busy(
+    database: str, folder: Path, service: Running, *, chunks: int, concurrency: int, batch: int, latency: float = 0
 ) -> None:
     add_chunks(database, make_texts(chunks))
     config = configure(folder / "openai.toml", database, service, concurrency=concurrency, batch=batch)
-    service.behave(latency=latency)
+    service.behave(latency=latency, together=concurrency)
     unfinish(database)
     assert call("run", "-c", config).code == 0
-    spent = service.stats()["last"] - service.stats()["first"]
-    rate, most = chunks / spent, concurrency * batch / latency
-    print(f"{concurrency} × {batch}: {rate:,.0f} chunks/s, {rate / most:.2f} of {most:,.0f}")
+    stats = service.stats()
+    spent, requests = stats["last"] - stats["first"], chunks / batch
+    print(f"{concurrency} × {batch}: {chunks / spent:,.0f} chunks/s, {stats['told']}")
     assert count_wrong(database) == 0
-    assert rate >= 0.8 * most
+    assert stats["told"].get("starved", 0) <= 0.2 * requests

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,13 +82,11 @@ def test_the_way_of_workers_stalls(new_database: Callable[[], str], tmp_path: Pa
     with way_to(stalled) as (proxy, url):
         config = write_config(tmp_path / "m.toml", f"dump:{dump}", url, {"engine": {**ENGINE, "workers": 2}})
         once(stalled, 50, proxy.freeze)
-        began = time.monotonic()
         done = subprocess.run(
             [str(COMMAND), "run", "-c", str(config), "--json"], capture_output=True, check=False, timeout=280, text=True
         )
     assert done.returncode == 0, done.stderr
     assert "trying again" in done.stderr
-    assert 60 < time.monotonic() - began < 240
     assert digest_database(stalled) == digest_database(whole)
 
 
@@ -137,7 +134,5 @@ def test_a_session_that_has_ended_unheard(database: str) -> None:
         threading.Timer(0.5, proxy.freeze).start()
         with psycopg.connect(database, autocommit=True) as other:
             threading.Timer(1, lambda: other.execute("SELECT pg_terminate_backend(%s)", (pid,))).start()
-            began = time.monotonic()
             with pytest.raises(psycopg.OperationalError):
-                connection.execute("SELECT 1 FROM pg_sleep(60)")
-            assert time.monotonic() - began < 20
+                connection.execute("SELECT 1 FROM pg_sleep(3600)")

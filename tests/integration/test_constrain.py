@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from functools import partial
 
 import psycopg
@@ -176,20 +175,18 @@ def test_a_scheduler_stops_at_the_first_failure(database: str) -> None:
 
     def sleep(connection: Connection) -> None:
         begun.set()
-        connection.execute("SELECT pg_sleep(30)")
+        connection.execute("SELECT pg_sleep(3600)")
 
     def fail(connection: Connection) -> None:
         begun.wait()
         raise Stop
 
-    started = time.monotonic()
     with pytest.raises(Stop), Scheduler(lambda: connected(database), 2) as scheduler:
         list(
             scheduler.run_all(
                 {ScheduledTask(name="long", act=sleep): set(), ScheduledTask(name="bad", act=fail): set()}
             )
         )
-    assert time.monotonic() - started < 10
 
 
 def test_a_scheduler_respects_dependencies_and_costs(database: str) -> None:
@@ -229,12 +226,10 @@ def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytes
     with connected(database) as connection, connected(database) as other:
         prepared(connection)
         add_rows(connection, OURS)
-        began = time.monotonic()
         with other.transaction():
             other.execute("UPDATE messages SET content = 'x'")  # keeps the build waiting
             with pytest.raises(Stop):
                 stop_while_building(database, connection)
-        assert time.monotonic() - began < 8
         assert not set(catalog.read(connection).indexes) & set(SLOW)
         assert not [record for record in schema_changes.read(connection) if record.name in SLOW]
 

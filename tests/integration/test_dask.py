@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,11 +60,9 @@ def test_what_stands_in_the_way_is_said(cluster: Cluster, database: str, tmp_pat
     dump = write_folder(tmp_path / "dump", make_talks(messages=10))
     config = tmp_path / "migrate.toml"
     nobody = {"engine": {"executor": f"dask://127.0.0.1:{free_port()}"}}
-    began = time.monotonic()
     answer = call("run", "-c", write_config(config, f"dump:{dump}", database, nobody))
     assert answer.code == 7, answer.told
     assert "no answer from a Dask scheduler" in answer.told
-    assert time.monotonic() - began < 30
     with cluster_in(tmp_path / "idle", workers=0) as idle:
         settings = {"engine": {"executor": idle.address}}
         answer = call("run", "-c", write_config(config, f"dump:{dump}", database, settings))

@@ -17,6 +17,7 @@ import pytest
 from migrator.targets.bundled import program_path
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
+from tests.killing import PATIENCE
 from tests.mongo import fill, mongo
 from tests.processes import Command, start
 from tests.proxy import proxy_to
@@ -37,7 +38,7 @@ def running(config: Path) -> Iterator[Command]:
         process.wait(timeout=30)
 
 
-def until(config: Path, wanted: Callable[[Any], object], seconds: float = 20) -> Any:
+def until(config: Path, wanted: Callable[[Any], object], seconds: float = PATIENCE) -> Any:
     """Return the first status that meets the condition."""
     deadline = time.monotonic() + seconds
     found: Any = None

@@ -1,12 +1,15 @@
-"""Reads a dump as every command does, whatever it holds: in a process of its own with little memory, or many in one.
+"""Reads a dump as every command does, whatever it holds: each in a process with little memory, or many in one.
 
-`python -m tests.security.reading MEGABYTES PATH` reads one dump; `… MEGABYTES --seeds FROM TO` reads mutations, made in
-this process. The memory is what may be taken beside what Python and its modules take. What ends otherwise than in
-success or in an error with a remedy is a traceback, and exit code 1.
+`python -m tests.security.reading MEGABYTES --paths` reads the dumps whose paths come on standard input, each in a fork
+of its own, and answers each with one line of JSON; `… MEGABYTES --seeds FROM TO` reads mutations, made in this process.
+The memory is what may be taken in addition to what Python and its modules take. What ends otherwise than in success or
+in an error with a remedy is a traceback, and exit code 1.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import signal
 import sys
@@ -28,7 +31,7 @@ from migrator.workflows.profile import FieldStatistics
 from tests.security.mutating import mutate
 
 ROWS = 5000
-PATIENCE = 20  # seconds for one dump
+PATIENCE = 20  # seconds of CPU time for one dump
 
 
 def read_everything(path: Path) -> str:
@@ -73,14 +76,14 @@ def digest(batch: Batch) -> int:
 @contextmanager
 def patience() -> Iterator[None]:
     def give_up(signum: int, frame: object) -> None:
-        raise TimeoutError(f"not done after {PATIENCE} s")
+        raise TimeoutError(f"not done after {PATIENCE} s of CPU time")
 
-    signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(PATIENCE)
+    signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def limit_memory(megabytes: int) -> None:
@@ -88,11 +91,27 @@ def limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (taken + (megabytes << 20),) * 2)
 
 
+def read_each(megabytes: int) -> None:
+    """Answers every path on standard input with the exit code and the output of a fork that reads it."""
+    for line in sys.stdin:
+        with tempfile.TemporaryFile("w+") as output:
+            pid = os.fork()
+            if pid == 0:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+                limit_memory(megabytes)
+                print(read_everything(Path(line.rstrip("\n"))))
+                return
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            output.seek(0)
+            print(json.dumps({"code": code, "output": output.read()}), flush=True)
+
+
 def main() -> None:
-    limit_memory(int(sys.argv[1]))
-    if sys.argv[2] != "--seeds":
-        print(read_everything(Path(sys.argv[2])))
+    if sys.argv[2] == "--paths":
+        read_each(int(sys.argv[1]))
         return
+    limit_memory(int(sys.argv[1]))
     told: dict[str, int] = {}
     for seed in range(*map(int, sys.argv[3:5])):
         with tempfile.TemporaryDirectory(prefix="migrate-fuzz-") as folder, patience():

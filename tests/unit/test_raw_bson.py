@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import struct
 from typing import Any
 
@@ -70,7 +69,7 @@ def test_every_single_damage() -> None:
     """Every byte of a document is set to a few values: no exception and no endless loop."""
     raw = encode({"a": "text", "r": Regex("a"), "d": {"x": [1]}, "_id": ObjectId()})
     for place in range(4, len(raw)):
-        for byte in (0, 1, 2, 3, 5, 0x0B, 0x0C, 0x7F, 0x80, 0xFF, random.randrange(256)):
+        for byte in (0, 1, 2, 3, 5, 0x0B, 0x0C, 0x7F, 0x80, 0xA5, 0xFF):
             raw_bson.source_id(raw[:place] + bytes([byte]) + raw[place + 1 :])
 
 
