@@ -149,7 +149,7 @@ class TaskRunner:
         progress = advance(task, False, {first: (end, last) for first, end, last in found})
         if progress.done:
             return iter(())
-        return self.source.read_part(task, progress.position, documents=self.job.batch_rows, size=BATCH_BYTES)
+        return self.source.read_partition(task, progress.position, documents=self.job.batch_rows, size=BATCH_BYTES)
 
     # After a unique violation, `Admission` checks every row before it is sent, so the repeated batch rejects the
     # duplicates. Two workers with the same unique values can also deadlock: the server cancels one of them, which

@@ -17,7 +17,7 @@ from typing import Final
 from migrator.errors import SourceError
 from migrator.sources.archive_blocks import TERMINATOR, BlockReader, read_fields, read_string
 from migrator.sources.base import Batch, Partition, Source, SourceCollection
-from migrator.sources.bson_stream import LARGEST, BatchLimits, BsonStream, parse_position
+from migrator.sources.bson_stream import MAX_DOCUMENT_BYTES, BatchLimits, BsonStream, parse_position
 from migrator.sources.files import ReadProgress, explain_unreadable, fingerprint_files, read_chunks
 from migrator.sources.selection import (
     BUCKETS,
@@ -32,7 +32,7 @@ from migrator.sources.selection import (
 _MAGIC: Final = struct.pack("<I", 0x8199E26D)
 _GZIP: Final = b"\x1f\x8b"
 # The metadata of 10,000 collections with 64 indexes each. A longer list is damage or an attempt to exhaust memory.
-_LONGEST_PRELUDE: Final = 4 * LARGEST
+_LONGEST_PRELUDE: Final = 4 * MAX_DOCUMENT_BYTES
 _MOST_LISTED: Final = 100_000
 
 
@@ -106,10 +106,10 @@ class Archive(Source):
         """Return None: an archive is one stream of all its collections."""
         return None
 
-    def reads_parts(self, collection: str) -> bool:
+    def reads_partitions(self, collection: str) -> bool:
         return False
 
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_partition(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         raise NotImplementedError("an archive has no partitions")
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Archive(Source):
         return BsonStream(chunks, str(self._path), start)
 
     @property
-    def smallest_part(self) -> int:
+    def min_partition_bytes(self) -> int:
         return 4 << 20
 
     def share_read(self) -> float | None:

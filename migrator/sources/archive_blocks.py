@@ -17,7 +17,7 @@ from fastcrc import crc64
 from migrator.documents.raw_bson import scalar_fields
 from migrator.errors import DamagedSourceError
 from migrator.sources.base import Batch
-from migrator.sources.bson_stream import LARGEST, BatchLimits, BsonStream, OpenBatch, count_whole
+from migrator.sources.bson_stream import MAX_DOCUMENT_BYTES, BatchLimits, BsonStream, OpenBatch, format_count
 
 TERMINATOR: Final = -1  # 0xFFFFFFFF in place of a document length
 _UNLIMITED: Final = 1 << 62
@@ -45,7 +45,7 @@ class _CollectionState:
         self.batch = OpenBatch(collection, start, limits)
 
     @property
-    def whole(self) -> int:
+    def complete(self) -> int:
         return self.delivered + self.batch.count
 
     def skip(self, data: bytes) -> None:
@@ -152,7 +152,7 @@ class BlockReader:
     def _skip_documents(self, header: _Header) -> None:
         database, name = header.namespace
         is_view = database == self._database and self._views[name]
-        while (run := self._stream.measure(_UNLIMITED, LARGEST))[1]:
+        while (run := self._stream.measure(_UNLIMITED, MAX_DOCUMENT_BYTES))[1]:
             if is_view:
                 raise self._stream.damage_here(
                     f"the view {name} contains documents; the dump was probably created with --viewsAsCollections"
@@ -166,8 +166,8 @@ class BlockReader:
 
     def _count(self, state: _CollectionState | None = None) -> str:
         if state:
-            return f"{count_whole(state.whole, state.start)} of {state.collection}"
-        return count_whole(sum(each.whole for each in self._open.values())) + " of unfinished collections"
+            return f"{format_count(state.complete, state.start)} of {state.collection}"
+        return format_count(sum(each.complete for each in self._open.values())) + " of unfinished collections"
 
     def _complete(self, state: _CollectionState, header: _Header) -> Batch:
         # Removed first, so that documents with a wrong checksum are not returned after the error.
@@ -191,7 +191,7 @@ def read_fields(stream: BsonStream, before: str) -> dict[str, Any]:
     offset = stream.at
     if (stream.peek_length() or 0) > _LARGEST_FIELDS:
         raise stream.damage_here(f"invalid length of {stream.peek_length():,} bytes for a header of mongodump", offset)
-    end, count = stream.measure(1, LARGEST)
+    end, count = stream.measure(1, MAX_DOCUMENT_BYTES)
     if not count:
         raise stream.damage(before)
     fields = scalar_fields(stream.take(end), _MOST_FIELDS)

@@ -72,7 +72,7 @@ class Source(Protocol):
         ...
 
     @property
-    def smallest_part(self) -> int:
+    def min_partition_bytes(self) -> int:
         """Return the minimum size of a partition in bytes; smaller partitions cost more than they save."""
         ...
 
@@ -118,11 +118,12 @@ class Source(Protocol):
         """
         ...
 
-    def reads_parts(self, collection: str) -> bool:
-        """Return whether `read_part` can read any range of the collection, even if `split` cannot find boundaries."""
+    def reads_partitions(self, collection: str) -> bool:
+        """Return whether `read_partition` can read any range of the collection, even if `split` cannot find
+        boundaries."""
         ...
 
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_partition(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         """Yield the documents of a partition from `position`: its `start`, or the `end` of one of its batches.
 
         Batches are as from `read`, with the partition's number; the final one is marked `last` and may be empty.

@@ -18,10 +18,10 @@ from migrator.errors import DamagedSourceError, SourceError
 from migrator.sources.base import Batch, Partition
 from migrator.sources.files import AGAIN, BrokenFileError, explain_unreadable
 
-SMALLEST: Final = 5  # an empty document: its length and the final zero byte
+MIN_DOCUMENT_BYTES: Final = 5  # an empty document: its length and the final zero byte
 # mongod stores documents up to 16 MiB and passes 16 KiB more internally; mongo-tools and drivers have had higher
 # limits. Four times 16 MiB leaves room for these and still limits the memory that a damaged length can claim.
-LARGEST: Final = 64 << 20
+MAX_DOCUMENT_BYTES: Final = 64 << 20
 
 _unpack_length = struct.Struct("<i").unpack_from
 
@@ -33,13 +33,13 @@ def scan_documents(data: bytearray | mmap.mmap, start: int, stop: int, most: int
     would be slower. Measured: 0.12 to 0.2 µs per document.
     """
     unpack = _unpack_length
-    position, final = start, stop - SMALLEST
+    position, final = start, stop - MIN_DOCUMENT_BYTES
     for count in range(most):
         if position > final:
             return position, count
         (length,) = unpack(data, position)
         end = position + length
-        if length < SMALLEST or end > stop or data[end - 1]:
+        if length < MIN_DOCUMENT_BYTES or end > stop or data[end - 1]:
             return position, count
         position = end
     return position, most
@@ -72,7 +72,7 @@ def _find_boundaries(data: mmap.mmap, total: int, size: int) -> Iterator[int]:
     while total - position > size:
         end, count = scan_documents(data, position, min(position + size, total), total)
         if not count:  # a document larger than a partition, or damage
-            end, count = scan_documents(data, position, min(position + LARGEST, total), 1)
+            end, count = scan_documents(data, position, min(position + MAX_DOCUMENT_BYTES, total), 1)
         if not count or end == total:
             return
         position = end
@@ -138,7 +138,7 @@ class BsonStream:
     def _diagnose(self) -> tuple[str, int]:
         length = self._read_length(self.at)
         left = self._base + len(self._buffer) - self.at
-        if length is not None and not SMALLEST <= length <= LARGEST:
+        if length is not None and not MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
             return f"invalid document length of {length:,} bytes", self.at
         if length is not None and length <= left:
             ending = "is not expected here" if self._find_end(self.at) else "does not end with a zero byte"
@@ -152,7 +152,7 @@ class BsonStream:
     def _find_end(self, start: int) -> int | None:
         """Return the end of the document at `start` after reading all of it; None if it is damaged."""
         length = self._read_length(start)
-        if length is None or not SMALLEST <= length <= LARGEST:
+        if length is None or not MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
             return None
         end = start + length
         while self._base + len(self._buffer) < end:
@@ -245,14 +245,14 @@ def read_batches(stream: BsonStream, collection: str, limits: BatchLimits) -> It
             continue
         last = stream.ended()
         if not batch.count and not last:
-            raise stream.damage(count_whole(whole, begin))
+            raise stream.damage(format_count(whole, begin))
         whole += batch.count
         yield batch.cut(last=last)
         if last:
             return
 
 
-def count_whole(documents: int, begin: int = 0) -> str:
+def format_count(documents: int, begin: int = 0) -> str:
     """Return text such as '1,234 complete documents' with the start of the count."""
     noun = "document" if documents == 1 else "documents"
     return f"{documents:,} complete {noun}" + (f" from byte {begin:,}" if begin else "")

@@ -128,10 +128,10 @@ class DumpFolder(Source):
         entry = self._entries[collection]
         return None if entry.gzipped else split_file(entry.data, collection, size)
 
-    def reads_parts(self, collection: str) -> bool:
+    def reads_partitions(self, collection: str) -> bool:
         return not self._entries[collection].gzipped
 
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_partition(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         entry, start = self._entries[part.collection], parse_position(position, part.collection)
         stop = parse_position(part.stop, part.collection) if part.stop else None
         chunks = read_chunks(entry.data, gzipped=entry.gzipped, start=start, stop=stop)
@@ -140,7 +140,7 @@ class DumpFolder(Source):
             yield replace(batch, part=part.number)
 
     @property
-    def smallest_part(self) -> int:
+    def min_partition_bytes(self) -> int:
         return 4 << 20
 
     def share_read(self) -> float | None:

@@ -30,7 +30,7 @@ from migrator.sources.selection import choose_database
 
 RETRY_SECONDS: Final = 300  # time for which requests to a server that does not respond are retried
 LATENCY_LIMIT: Final = 5  # seconds; a server is slow then, and the measurement ends
-SMALLEST: Final = 32 << 20  # bytes of a partition
+MIN_PARTITION_BYTES: Final = 32 << 20  # bytes of a partition
 MOST_PARTS: Final = 2000
 SAMPLED: Final = 20  # sampled IDs per partition; the size is then nearly always correct within a third
 LEAST_SAMPLED: Final = 400
@@ -72,9 +72,9 @@ class LiveSource(Source):
         return True
 
     @property
-    def smallest_part(self) -> int:
+    def min_partition_bytes(self) -> int:
         """Return the minimum size: each partition is a query."""
-        return SMALLEST
+        return MIN_PARTITION_BYTES
 
     def prefetch_collections(self) -> None:
         if self._catalog is None:
@@ -123,7 +123,7 @@ class LiveSource(Source):
         self._documents_read, self._total = 0, sum(counts[name] for name in positions)
         for name, position in positions.items():
             part = Partition(collection=name, number=0, start="", stop="")
-            for batch in self.read_part(part, position, documents=documents, size=size):
+            for batch in self.read_partition(part, position, documents=documents, size=size):
                 self._documents_read += batch.count
                 yield batch
 
@@ -153,10 +153,10 @@ class LiveSource(Source):
             for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
         ]
 
-    def reads_parts(self, collection: str) -> bool:
+    def reads_partitions(self, collection: str) -> bool:
         return True
 
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_partition(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         """Yield batches in the order of `_id`. A batch ends at the first `_id` of the next one, so it is returned when
         the next one is known; the last one is returned when the server reports the end."""
         start, held = position, (b"", 0)

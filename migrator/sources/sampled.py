@@ -27,8 +27,8 @@ class SampledSource(Source):
         return self._source.left_out
 
     @property
-    def smallest_part(self) -> int:
-        return self._source.smallest_part
+    def min_partition_bytes(self) -> int:
+        return self._source.min_partition_bytes
 
     def collections(self) -> list[SourceCollection]:
         return self._source.collections()
@@ -42,10 +42,10 @@ class SampledSource(Source):
     def split(self, collection: str, size: int) -> list[Partition] | None:
         return None
 
-    def reads_parts(self, collection: str) -> bool:
+    def reads_partitions(self, collection: str) -> bool:
         return False
 
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+    def read_partition(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
         raise NotImplementedError("a sample has no partitions")
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:

@@ -71,19 +71,21 @@ def load(stage: StageContext, source: Source, collections: list[str], workers: W
 
 def make_tasks(stage: StageContext, source: Source, left: list[PartitionProgress], batch_rows: int) -> Iterator[Task]:
     """Yield partitions, which workers read themselves, and then the batches of streams, which this process reads."""
-    whole = [progress.part for progress in left if not progress.streamed or progress.part.number]
+    independent = [progress.part for progress in left if not progress.streamed or progress.part.number]
     streams = [progress for progress in left if progress.streamed and not progress.part.number]
     if streams:
         lower_mmap_threshold()
-    splittable = [progress.part for progress in streams if source.reads_parts(progress.part.collection)]
+    splittable = [progress.part for progress in streams if source.reads_partitions(progress.part.collection)]
     others = [progress for progress in streams if progress.part not in splittable]
-    return chain(whole, split_streams(stage, source, splittable, batch_rows), read_streams(source, others, batch_rows))
+    return chain(
+        independent, split_streams(stage, source, splittable, batch_rows), read_streams(source, others, batch_rows)
+    )
 
 
 def split_streams(stage: StageContext, source: Source, left: list[Partition], batch_rows: int) -> Iterator[Batch]:
     """Yield the batches of streams whose ranges can be read again. Each batch but the last becomes a partition."""
     for part in left:
-        for batch in source.read_part(part, part.start, documents=batch_rows, size=SENT_BATCH_BYTES):
+        for batch in source.read_partition(part, part.start, documents=batch_rows, size=SENT_BATCH_BYTES):
             yield batch if batch.last else partitions.split_at(stage.connection, stage.namespace, batch)
 
 

@@ -52,7 +52,7 @@ def ensure_partitions(
     for name in names:
         if name in known:
             continue
-        split = source.split(name, size.choose(sizes[name], source.smallest_part))
+        split = source.split(name, size.choose(sizes[name], source.min_partition_bytes))
         parts = split or [Partition(collection=name, number=0, start="", stop="")]
         query = namespace.sql(
             "INSERT INTO {partitions} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)"

@@ -21,6 +21,8 @@ TITLES = {
     "vector index": "Creating the vector index",
     "embed": "Computing embeddings",
     "read the source": "Reading the source",
+    "count the source": "Counting the source",
+    "retry": "Retrying rejected documents",
     "check the target": "Checking the target",
     "compare": "Comparing rows",
     "round trip": "Rebuilding documents",

@@ -81,7 +81,7 @@ def check_part(job: RoundTripJob, part: Partition) -> RoundTripCounts:
 
 def _compare_part(scope: Scope, source: Source, part: Partition, share: float) -> RoundTripCounts:
     counts = RoundTripCounts()
-    batches = source.read_part(part, part.start, documents=BATCH, size=SIZE)
+    batches = source.read_partition(part, part.start, documents=BATCH, size=SIZE)
     for _, each in compare_batches(scope, batches, share):
         counts.add(each)
     return counts

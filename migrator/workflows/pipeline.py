@@ -225,6 +225,6 @@ def preload_workers(context: MigrationContext) -> None:
 def needs_workers(context: MigrationContext) -> bool:
     """Return whether the source is large enough that worker processes are certainly used."""
     source = context.source
-    sizes = [each.bytes for each in source.collections() if source.reads_parts(each.name)]
+    sizes = [each.bytes for each in source.collections() if source.reads_partitions(each.name)]
     is_large = None in sizes or sum(each or 0 for each in sizes) > LARGE_SOURCE
     return is_large and context.config.engine.workers != 1 and context.definition.packages is not None

@@ -213,7 +213,7 @@ def check_executor(context: MigrationContext, target: Target) -> None:
     if definition.packages is None:
         raise UsageError("engine.executor: the mappings are not in a package that the workers can import")
     # This process reads streams itself and sends their batches to the workers.
-    workers_read = any(source.reads_parts(each.name) for each in source.collections())
+    workers_read = any(source.reads_partitions(each.name) for each in source.collections())
     check_cluster(config, target.dsn, definition.packages, worker_fingerprints(source, definition), workers_read)
 
 

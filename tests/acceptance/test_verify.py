@@ -77,7 +77,7 @@ def test_resumes_after_a_kill(migrated: Path, database: str) -> None:
     """After kill -9 the next verification reads the rest, finds no differences, and leaves nothing behind."""
     kill_verification(migrated, database)
     answer = call("verify", "-c", migrated)
-    assert "goes on where it was" in answer.told
+    assert "Resuming an interrupted verification" in answer.told
     assert answer.code == 0, answer.told
     assert execute(database, "SELECT FROM pg_namespace WHERE nspname LIKE 'migrator_scratch%'") == []
 
@@ -145,7 +145,7 @@ def test_resumes_after_other_rows_were_deleted(database: str, tmp_path: Path) ->
     kill_verification(config, database)
     execute(database, f"DELETE FROM users WHERE tenant_id = '{OTHER}'")  # noqa: S608
     answer = call("verify", "-c", config)
-    assert "goes on where it was" in answer.told
+    assert "Resuming an interrupted verification" in answer.told
     assert answer.code == 0, answer.told
 
 

@@ -52,7 +52,7 @@ def test_run_embeds_before_the_vector_index(target: str, tmp_path: Path, service
     unfinish(target)
     told = call("run", "-c", configure(tmp_path / "openai.toml", target, service))
     assert told.code == 0, told.told
-    assert told.out.index("embed: done") < told.out.index("post-data: done")
+    assert told.out.index("Computing embeddings: done") < told.out.index("Creating indexes and constraints: done")
     assert count_wrong(target) == 0
     again = call("run", "-c", configure(tmp_path / "openai.toml", target, service), "--json").json["embedding"]
     assert (again["model"], again["dimensions"], again["missing"]) == ("text-embedding-3-small", 1536, 0)

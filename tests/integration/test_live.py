@@ -43,7 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def read_parts(source: LiveSource, parts: list[Partition], *, documents: int = 3) -> Iterator[Batch]:
     for part in parts:
-        yield from source.read_part(part, part.start, documents=documents, size=1 << 20)
+        yield from source.read_partition(part, part.start, documents=documents, size=1 << 20)
 
 
 def ids_of(batches: Iterator[Batch]) -> Counter[bytes]:
@@ -75,10 +75,10 @@ def test_a_read_goes_on_anywhere(url: str) -> None:
     fill(url, "types", {"odd": [bson.encode({"_id": each}) for each in IDS]})
     source = LiveSource(url, "types")
     whole = Partition(collection="odd", number=0, start="", stop="")
-    batches = list(source.read_part(whole, "", documents=2, size=1 << 20))
+    batches = list(source.read_partition(whole, "", documents=2, size=1 << 20))
     assert [batch.last for batch in batches] == [False] * (len(batches) - 1) + [True]
     for number, batch in enumerate(batches):
-        rest = ids_of(source.read_part(whole, batch.end, documents=4, size=1 << 20))
+        rest = ids_of(source.read_partition(whole, batch.end, documents=4, size=1 << 20))
         assert rest == ids_of(iter(batches[number + 1 :]))
     source.close()
 

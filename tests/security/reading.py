@@ -54,7 +54,7 @@ def read_parts(source: Source, names: list[str]) -> Iterator[Batch]:
     for name in names:
         parts = source.split(name, 3000)
         for part in parts if parts is not None else ():
-            yield from source.read_part(part, part.start, documents=ROWS, size=BATCH_BYTES)
+            yield from source.read_partition(part, part.start, documents=ROWS, size=BATCH_BYTES)
         if parts is None:
             yield from source.read({name: ""}, documents=ROWS, size=BATCH_BYTES)
 

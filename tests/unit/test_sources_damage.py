@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from migrator.errors import DamagedSourceError, MigrateError, SourceError
 from migrator.sources import open_source
-from migrator.sources.bson_stream import LARGEST
+from migrator.sources.bson_stream import MAX_DOCUMENT_BYTES
 from tests.archive_writer import MAGIC, build_archive, describe, make_documents, write_archive
 
 DOCUMENTS = make_documents(12, filler=12)
@@ -98,7 +98,7 @@ def test_bit_flips_anywhere(tmp_path: Path, form: str) -> None:
     """A flipped bit leads to no error but our own; under a checksum, what is marked complete is the truth."""
     name, content = FORMS[form]
     path = tmp_path / name
-    with memory_below(LARGEST):
+    with memory_below(MAX_DOCUMENT_BYTES):
         for offset in range(len(content)):
             for bit in (offset % 8, (offset * 3 + 5) % 8):
                 flipped = bytearray(content)
@@ -121,7 +121,7 @@ def test_any_bytes(tmp_path: Path, content: bytes, name: str) -> None:
         read_until_damage(tmp_path / name)
 
 
-@pytest.mark.parametrize("length", [-(1 << 31), -1, 0, 4, LARGEST + 1, (1 << 31) - 1])
+@pytest.mark.parametrize("length", [-(1 << 31), -1, 0, 4, MAX_DOCUMENT_BYTES + 1, (1 << 31) - 1])
 @pytest.mark.parametrize("gzipped", [False, True])
 def test_impossible_length(tmp_path: Path, length: int, gzipped: bool) -> None:
     """A length that no document has is damage at its offset, with the documents before it delivered."""

@@ -63,8 +63,8 @@ class CompositeSource(Source):
         return self._main.left_out
 
     @property
-    def smallest_part(self) -> int:
-        return self._main.smallest_part
+    def min_partition_bytes(self) -> int:
+        return self._main.min_partition_bytes
 
     @property
     def is_live(self) -> bool:
@@ -102,11 +102,11 @@ class CompositeSource(Source):
     def split(self, collection: str, size: int) -> list[Partition] | None:
         return None if collection in self._auxiliary else self._main.split(collection, size)
 
-    def reads_parts(self, collection: str) -> bool:
-        return collection not in self._auxiliary and self._main.reads_parts(collection)
+    def reads_partitions(self, collection: str) -> bool:
+        return collection not in self._auxiliary and self._main.reads_partitions(collection)
 
-    def read_part(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
-        return self._main.read_part(part, position, documents=documents, size=size)
+    def read_partition(self, part: Partition, position: str, *, documents: int, size: int) -> Iterator[Batch]:
+        return self._main.read_partition(part, position, documents=documents, size=size)
 
     def share_read(self) -> float | None:
         return self._main.share_read() if self._share_known else None
