@@ -36,11 +36,11 @@ def describe_error(error: BaseException) -> str:
 
 
 def _describe_server_error(error: psycopg.Error) -> str:
-    said = error.diag.message_primary
-    if said is None:
+    message = error.diag.message_primary
+    if message is None:
         return " ".join(str(error).split())
     if (error.sqlstate or "")[:2] not in _QUOTING_STATES and error.sqlstate != _RAISED:
-        return said
+        return message
     places = (("table", error.diag.table_name), ("column", error.diag.column_name))
     named = [f"{kind} {name}" for kind, name in (*places, ("constraint", error.diag.constraint_name)) if name]
     return f"SQLSTATE {error.sqlstate}" + (f", {', '.join(named)}" if named else "")
