@@ -43,8 +43,9 @@ def error_classes() -> set[str]:
 def messages_of(tree: ast.Module, classes: set[str]) -> Iterator[str]:
     """Yields 'Class: message' and, if there is one, its hint on the next line; in the order of the code."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and name_of(node) in classes]
-    known = {name: value for node in ast.walk(tree) for name, value in assigned(node)}
+    assignments = sorted((each for node in ast.walk(tree) for each in assigned(node)), key=lambda each: each[0])
     for call in sorted(calls, key=lambda each: (each.lineno, each.col_offset)):
+        known = {name: value for line, name, value in assignments if line <= call.lineno}  # the last one counts
         positional = [text_of(each, known) for each in call.args]
         named = {each.arg: text_of(each.value, known) for each in call.keywords}
         message = named.get("text") or (positional[0] if positional else "")
@@ -57,10 +58,10 @@ def name_of(call: ast.Call) -> str:
     return getattr(call.func, "id", getattr(call.func, "attr", ""))
 
 
-def assigned(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yields the texts that a statement assigns to a name."""
+def assigned(node: ast.AST) -> Iterator[tuple[int, str, ast.expr]]:
+    """Yields the texts that a statement assigns to a name, with the line."""
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.JoinedStr | ast.BinOp | ast.IfExp):
-        yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
+        yield from ((node.lineno, target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
 
 
 def text_of(node: ast.expr, known: dict[str, ast.expr]) -> str:

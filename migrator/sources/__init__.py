@@ -33,7 +33,7 @@ def open_source(url: str, database: str | None = None, notify: Notify | None = N
     opener = _OPENERS.get(found[1] if found else "dump")
     if opener is None:
         raise UsageError(
-            f"Unknown source type: {url.partition('://')[0]}://.",
+            f"unknown source type: {url.partition('://')[0]}://",
             'Set `url = "dump:PATH"` or "mongodb://…" under [source].',
         )
     return opener(url, database, notify)
@@ -51,7 +51,7 @@ def _open_dump(url: str, database: str | None, notify: Notify | None) -> Source:
     if is_file:
         return Archive(path, database)
     raise SourceError(
-        f"No dump found at {path}.",
+        f"no dump found at {path}",
         "Correct `url` under [source]; relative paths start at the folder of migrate.toml.",
     )
 

@@ -96,7 +96,7 @@ class Archive(Source):
         for name in starts:
             if name not in self._listed or self._listed[name].left_out:
                 raise SourceError(
-                    f"{self.label} does not contain the collection {name!r}.", "Check whether the dump was replaced."
+                    f"{self.label} does not contain the collection {name!r}", "Check whether the dump was replaced."
                 )
         views = {name: bool(entry.metadata and entry.metadata.is_view) for name, entry in self._listed.items()}
         reader = BlockReader(self._open(self._body), self._name, views)
@@ -144,7 +144,7 @@ def _detect_gzip(path: Path) -> bool:
 
 def _not_an_archive(path: Path | str) -> SourceError:
     return SourceError(
-        f"{path} is not a mongodump archive.",
+        f"{path} is not a mongodump archive",
         "Use a file created by mongodump --archive, or the folder created by mongodump (not a file in it).",
     )
 

@@ -272,7 +272,7 @@ def parse_position(position: str, collection: str) -> int:
         return 0
     if not (position.isascii() and position.isdigit() and len(position) < 20):
         raise SourceError(
-            f"Invalid position {position!r} in {collection}: a position in a dump is a byte offset.",
+            f"invalid position {position!r} in {collection}: a position in a dump is a byte offset",
             "Run `migrate revert`, then `migrate run` again.",
         )
     return int(position)

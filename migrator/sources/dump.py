@@ -119,7 +119,7 @@ class DumpFolder(Source):
         starts = {name: parse_position(position, name) for name, position in positions.items()}
         for name in starts.keys() - self._entries.keys():
             raise SourceError(
-                f"{self.label} does not contain the collection {name!r}.", "Check whether the dump was replaced."
+                f"{self.label} does not contain the collection {name!r}", "Check whether the dump was replaced."
             )
         return self._read(starts, BatchLimits(documents, size))
 
@@ -217,7 +217,7 @@ def _is_database_folder(path: Path, stems: dict[str, _Files], database: str | No
     folders = _list_databases(path)
     if folders and database is None:
         raise UsageError(
-            f"{path} contains collections and also folders of databases: {', '.join(sorted(folders))}.",
+            f"{path} contains collections and also folders of databases: {', '.join(sorted(folders))}",
             "Set `database` under [source], or remove the files that are not part of this dump.",
         )
     return database not in folders
@@ -233,7 +233,7 @@ def _list_databases(root: Path) -> list[str]:
 
 def _check_inside(path: Path, root: Path) -> None:
     if not path.resolve().is_relative_to(root.resolve()):
-        raise SourceError(f"{path} is a link to a path outside the dump.", "Replace the link with the file.")
+        raise SourceError(f"{path} is a link to a path outside the dump", "Replace the link with the file.")
 
 
 def _only(paths: list[Path]) -> Path | None:
@@ -244,7 +244,7 @@ def _only(paths: list[Path]) -> Path | None:
 
 def _duplicate_files(one: Path, other: Path) -> UsageError:
     return UsageError(
-        f"{one} and {other.name} are two files for the same collection.",
+        f"{one} and {other.name} are two files for the same collection",
         "The folder contains files of two dumps: remove the wrong file.",
     )
 
@@ -262,13 +262,13 @@ def _name_collection(stem: str, metadata: Metadata | None, path: Path | None) ->
         return check_name(metadata.name, str(path))
     if len(stem) == _TRUNCATED_NAME and "%24" in stem:
         raise SourceError(
-            f"{path}: mongodump truncated the collection name, and no metadata.json contains the full name.",
+            f"{path}: mongodump truncated the collection name, and no metadata.json contains the full name",
             "Copy the .metadata.json file of this collection from the origin of the dump.",
         )
     try:
         return check_name(unquote_plus(stem, errors="strict"), str(path))
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: the decoded file name is not valid UTF-8.", AGAIN) from error
+        raise SourceError(f"{path}: the decoded file name is not valid UTF-8", AGAIN) from error
 
 
 def _size(path: Path) -> int:

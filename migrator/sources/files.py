@@ -76,7 +76,7 @@ def read_chunks(
 
 def explain_unreadable(path: Path, error: OSError) -> SourceError:
     return SourceError(
-        f"Cannot read {path}: {error.strerror or error}.", "Check that the path exists and its permissions."
+        f"cannot read {path}: {error.strerror or error}", "Check that the path exists and its permissions."
     )
 
 

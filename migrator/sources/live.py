@@ -99,7 +99,7 @@ class LiveSource(Source):
             catalog = LiveCatalog.read(self._database)
         if catalog.refused:
             raise SourceError(
-                f"{label_of(self._url)}: no privilege to read {', '.join(sorted(catalog.refused))}.",
+                f"{label_of(self._url)}: no privilege to read {', '.join(sorted(catalog.refused))}",
                 f"Grant the role `read` on the database {self._name}.",
             )
         self._left_out, self._started = catalog.left_out, catalog.started
@@ -118,7 +118,7 @@ class LiveSource(Source):
         for name in positions:
             if name not in counts:
                 raise SourceError(
-                    f"{self.label} does not contain the collection {name!r}.", "Check whether it was dropped."
+                    f"{self.label} does not contain the collection {name!r}", "Check whether it was dropped."
                 )
         self._documents_read, self._total = 0, sum(counts[name] for name in positions)
         for name, position in positions.items():
@@ -184,7 +184,7 @@ class LiveSource(Source):
                     end, count = scan_documents(data, start, len(data), 1)
                 if not count:
                     raise SourceError(
-                        f"{self.label} returned invalid BSON in {part.collection}.", "Run the same command again."
+                        f"{self.label} returned invalid BSON in {part.collection}", "Run the same command again."
                     )
                 yield data[start:end], count
                 start = end

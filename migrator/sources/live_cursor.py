@@ -98,7 +98,7 @@ def read_id(position: str) -> Any:
     except (ValueError, KeyError):
         pass
     raise SourceError(
-        f"Invalid position {position!r} in a live collection.",
+        f"invalid position {position!r} in a live collection",
         "Run `migrate revert`, then migrate a dump of this database.",
     )
 

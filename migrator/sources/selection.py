@@ -68,14 +68,14 @@ def check_name(name: str, file: str) -> str:
     """
     if not name or "\0" in name or not _encodes(name) or len(name.encode()) > _LONGEST_NAME:
         shown = repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
-        raise SourceError(f"{file}: invalid collection name {shown}.", AGAIN)
+        raise SourceError(f"{file}: invalid collection name {shown}", AGAIN)
     return name
 
 
 def check_database(name: str, label: str) -> str:
     """Return a database name that PostgreSQL and file systems can store. Raises: `SourceError`."""
     if not name or "\0" in name or not _encodes(name):
-        raise SourceError(f"{label}: invalid database name {name!r}.", "Set `database` under [source].")
+        raise SourceError(f"{label}: invalid database name {name!r}", "Set `database` under [source].")
     return name
 
 
@@ -100,9 +100,9 @@ def choose_database(found: Iterable[str], wanted: str | None, label: str) -> str
     if wanted is None:
         names = [name for name in names if name not in _SERVER_DATABASES]
         if len(names) > 1:
-            raise UsageError(f"{label} contains several databases: {listed}.", "Set `database` under [source].")
+            raise UsageError(f"{label} contains several databases: {listed}", "Set `database` under [source].")
         if not names:
-            raise SourceError(f"{label} contains no user database (found: {listed}).", "Check `url` under [source].")
+            raise SourceError(f"{label} contains no user database (found: {listed})", "Check `url` under [source].")
         return check_database(names[0], label)
     if wanted in names:
         return check_database(wanted, label)
@@ -110,7 +110,7 @@ def choose_database(found: Iterable[str], wanted: str | None, label: str) -> str
     if len(alike) == 1:
         return check_database(alike[0], label)
     raise UsageError(
-        f"{label} does not contain the database {wanted!r} (found: {listed}).", "Correct `database` under [source]."
+        f"{label} does not contain the database {wanted!r} (found: {listed})", "Correct `database` under [source]."
     )
 
 

@@ -225,6 +225,6 @@ def test_file_that_cannot_be_read(tmp_path: Path, gone: Callable[[Path], None]) 
     path.write_bytes(TRUTH)
     source = open_source(str(tmp_path))
     gone(path)
-    with pytest.raises(SourceError, match="Cannot read") as raised:
+    with pytest.raises(SourceError, match="cannot read") as raised:
         list(source.read({"c": ""}, documents=5, size=500))
     assert raised.value.hint
