@@ -1,1 +1,1 @@
-"""A document → a row and its residue, and back: values, rules, and the code that is made of them. No SQL here."""
+"""Translation of documents to rows and residues, and back: operations, and code generated from them. No SQL."""

@@ -122,8 +122,8 @@ class Translation:
         document, row = state.document, state.row
         for operation in self._program:
             match operation:
-                case Convert(rule=rule) | operations.Lookup(rule=rule):
-                    rule.to_row(document, row, self)
+                case Convert() | operations.Lookup():
+                    operation.rule.to_row(document, row, self)
                 case Residue(rules=rules):
                     state.restore(rules)
                 case Memo(rules=memoized):

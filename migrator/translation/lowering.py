@@ -118,10 +118,10 @@ def lower_collection(collection: Collection) -> tuple[LoweredRule, ...]:
 def reference_program(collection: Collection) -> Program:
     """Return the program that defines the meaning of a mapping: its rules run in their order, in both directions."""
     lowered = lower_collection(collection)
+    restoring = (each.rule for each in lowered if each.residue is not None)
     return (
         Read(collection.key),
         *(each.operation for each in lowered if each.operation is not None),
-        Residue((collection.key,)),
-        *(each.residue for each in lowered if each.residue is not None),
+        Residue((collection.key, *restoring)),
         Emit(collection),
     )

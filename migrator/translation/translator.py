@@ -13,6 +13,7 @@ from migrator.mapping.collection import Collection
 from migrator.translation.compiler import compile_collection
 from migrator.translation.encoder import Encoder, Output, SourceDocument, add_archived
 from migrator.translation.interpreter import Listed, References, Translation
+from migrator.translation.lowering import reference_program
 from migrator.translation.outcomes import Reject
 from migrator.translation.projection import Projections, projector_of
 from migrator.translation.write_output import Destination
@@ -46,6 +47,7 @@ class Translator:
         self._lookups = lookups
         self.encoder = Encoder(collection, lister)
         self.compiled = compile_collection(collection, options, Destination(lister))
+        self._program = reference_program(collection)
         self.projector = projector_of(self.compiled.projection)
 
     def translate(self, data: bytes) -> tuple[Output, list[int]]:
@@ -65,7 +67,7 @@ class Translator:
         documents = [*self.compiled.lookup_documents(projections), *decoded.values()]
         references = self._lookups.references(self.collection, documents)
         listed = self._lookups.listed(self.collection, documents)
-        translation = Translation(self.collection, self._options, references, listed)
+        translation = Translation(self.collection, self._options, references, listed, self._program)
         left = self.compiled.translate(projections, translation, output, first)
         for index in sorted([*(index - first for index in left), *decoded]):
             raw = projections.raw(index)
