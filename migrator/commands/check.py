@@ -1,0 +1,22 @@
+"""`check`: the preflight on its own."""
+
+from __future__ import annotations
+
+import typer
+
+from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, open_session, print_result
+from migrator.commands.plan import existing_target
+from migrator.terminal.render_check import show_check
+from migrator.workflows.preflight import check_migration
+
+
+def check(
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Check source, target and services in seconds. Reads no documents and writes nothing."""
+    session = open_session(config, json, verbose, quiet)
+    with session.source() as source, existing_target(session) as target:
+        report = check_migration(session.migration(source), target)
+    print_result(session.console, report.as_json(), lambda: show_check(session.console, report))
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

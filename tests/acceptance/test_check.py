@@ -1,0 +1,244 @@
+"""`migrate check`, and the same checks at the start of `plan` and `run`: one target environment or source for each case.
+
+Every blocker names cause and remedy, has the same exit code everywhere, and is found before anything is written.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.conftest import with_database
+from tests.driving import call, dump_database
+from tests.pgbouncer import pooled
+from tests.scenarios import write_config
+
+DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a case may change: a database with a name of its own, roles, poolers. All goes with the test."""
+
+    url: str
+    exits: ExitStack
+
+    def execute(self, *statements: str, database: str = "") -> None:
+        url = with_database(self.url, database) if database else self.url
+        with psycopg.connect(url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[call-overload]
+
+    def create(self, options: str = "") -> str:
+        """A new database; returns its name."""
+        name = f"check_{secrets.token_hex(4)}"
+        self.execute(f"CREATE DATABASE {name} {options}")
+        self.exits.callback(self.execute, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        return name
+
+    def role(self, database: str, options: str = "") -> str:
+        """A new role that may do everything in the database; returns its name."""
+        name = f"check_{secrets.token_hex(4)}"
+        self.execute(f"CREATE ROLE {name} LOGIN {options}")
+        self.exits.callback(self.execute, f"DROP ROLE {name}")
+        self.execute(f"GRANT ALL ON DATABASE {database} TO {name}")
+        self.execute(f"GRANT ALL ON SCHEMA public TO {name}", "CREATE EXTENSION IF NOT EXISTS vector", database=database)
+        self.exits.callback(self.execute, f"DROP OWNED BY {name} CASCADE", database=database)
+        return name
+
+    def url_of(self, database: str, user: str = "") -> str:
+        parts: dict[str, Any] = dict(conninfo_to_dict(with_database(self.url, database)))
+        return make_url({**parts, **({"user": user} if user else {})})
+
+
+def make_url(parts: dict[str, Any]) -> str:
+    """A URL, because target.url must be one; the socket folder goes into a parameter."""
+    host = parts.get("host", "")
+    port = f"&port={parts['port']}" if parts.get("port") else ""
+    return f"postgresql:///{parts['dbname']}?host={host}{port}&user={parts['user']}"
+
+
+Case = Callable[[Server], str]  # prepares a server; returns target.url
+CASES: dict[str, tuple[Case, int, str, str]] = {}  # exit code, words of the cause, words of the remedy
+
+
+def case(name: str, code: int, cause: str = "", remedy: str = "") -> Callable[[Case], Case]:
+    def register(function: Case) -> Case:
+        CASES[name] = (function, code, cause, remedy)
+        return function
+
+    return register
+
+
+@case("an empty database", 0)
+def _(server: Server) -> str:
+    return server.url_of(server.create())
+
+
+@case("LATIN1", 3, "encoding LATIN1", "CREATE DATABASE")
+def _(server: Server) -> str:
+    return server.url_of(server.create("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"))
+
+
+@case("WIN1252", 3, "encoding WIN1252", "CREATE DATABASE")
+def _(server: Server) -> str:
+    return server.url_of(server.create("ENCODING 'WIN1252' LOCALE 'C' TEMPLATE template0"))
+
+
+@case("SQL_ASCII", 0, "SQL_ASCII", "UTF8")
+def _(server: Server) -> str:
+    return server.url_of(server.create("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"))
+
+
+@case("a read-only role", 3, "set for role", "ALTER ROLE")
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    server.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    return server.url_of(name, role)
+
+
+@case("a role that is read-only in this database", 3, "set for role", "IN DATABASE")
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    server.execute(f"ALTER ROLE {role} IN DATABASE {name} SET default_transaction_read_only = on")
+    return server.url_of(name, role)
+
+
+@case("a read-only database", 3, "set for database", "ALTER DATABASE")
+def _(server: Server) -> str:
+    name = server.create()
+    server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    return server.url_of(name)
+
+
+@case("a role without privileges", 3, "may not create", "GRANT CREATE")
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    server.execute(f"REVOKE ALL ON DATABASE {name} FROM {role}")
+    server.execute(f"REVOKE ALL ON SCHEMA public FROM {role}", database=name)
+    return server.url_of(name, role)
+
+
+@case("pgvector in a schema that the role may not use", 3, "may not use schema extensions", "GRANT USAGE")
+def _(server: Server) -> str:
+    name = server.create()
+    server.execute("CREATE SCHEMA extensions", "CREATE EXTENSION vector SCHEMA extensions", database=name)
+    return server.url_of(name, server.role(name))
+
+
+@case("pgvector in another schema", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    server.execute("CREATE SCHEMA extensions", "CREATE EXTENSION vector SCHEMA extensions", database=name)
+    role = server.role(name)
+    server.execute(f"GRANT USAGE ON SCHEMA extensions TO {role}", database=name)
+    return server.url_of(name, role)
+
+
+@case("a role with few connections", 3, "free connections", "CONNECTION LIMIT")
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name, "CONNECTION LIMIT 3")
+    return server.url_of(name, role)
+
+
+@case("a pooler in session mode", 0)
+def _(server: Server) -> str:
+    return server.exits.enter_context(pooled(with_database(server.url, server.create()), "session"))
+
+
+@case("a pooler in transaction mode", 7, "pooler in transaction mode", "session mode")
+def _(server: Server) -> str:
+    return server.exits.enter_context(pooled(with_database(server.url, server.create()), "transaction"))
+
+
+@case("settings of the role", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    settings = {
+        "datestyle": "'SQL, DMY'", "standard_conforming_strings": "off", "quote_all_identifiers": "on",
+        "intervalstyle": "iso_8601", "default_transaction_isolation": "serializable", "statement_timeout": "'5min'",
+        "search_path": "pg_temp", "extra_float_digits": "-10", "bytea_output": "escape", "timezone": "'Asia/Tokyo'",
+    }  # fmt: skip
+    server.execute(*(f"ALTER ROLE {role} SET {key} = {value}" for key, value in settings.items()))
+    return server.url_of(name, role)
+
+
+@case("a database that does not exist", 7, "does not exist", "create")
+def _(server: Server) -> str:
+    return server.url_of("no_such_database")
+
+
+@pytest.fixture
+def server(server_url: str) -> Iterator[Server]:
+    with ExitStack() as exits:
+        yield Server(server_url, exits)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_target_can_run_or_is_refused_before_anything_is_written(name: str, server: Server, tmp_path: Path) -> None:
+    """`check`, `plan` and `run` agree on every target; where they refuse it, they name cause and remedy."""
+    prepare, code, cause, remedy = CASES[name]
+    config = write_config(tmp_path / "migrate.toml", f"dump:{DEMO}", prepare(server))
+    checked = call("check", "-c", config, "--json")
+    assert checked.code == code, checked.told
+    assert cause in checked.told
+    assert remedy.lower() in checked.told.lower()
+    planned = call("plan", "-c", config)
+    assert planned.code == code, planned.told
+    if not code:
+        ran = call("run", "-c", config, "--yes")
+        assert ran.code == 0, ran.told
+        assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+        assert call("revert", "--yes", "-c", config).code == 0
+        return
+    ran = call("run", "-c", config, "--yes")
+    assert (ran.code, "internal error" in ran.told.lower()) == (code, False), ran.told
+    assert cause in ran.told
+
+
+@pytest.mark.parametrize(
+    ("kept", "code", "words"),
+    [((), 3, "contains none of the collections"), (("users", "conversations"), 0, "no collection agents")],
+)
+def test_a_source_without_the_expected_collections_is_noticed(
+    kept: tuple[str, ...], code: int, words: str, database: str, tmp_path: Path
+) -> None:
+    """The wrong database is a blocker; single missing collections are a warning."""
+    folder = tmp_path / "dump"
+    folder.mkdir()
+    for name in (*kept, "roles"):
+        for suffix in (".bson", ".metadata.json"):
+            shutil.copy(DEMO / f"{name}{suffix}", folder)
+    config = write_config(tmp_path / "migrate.toml", f"dump:{folder}", database)
+    before = dump_database(database)
+    for command in (("check",), ("plan",), *([("run", "--yes")] if code else [])):
+        answer = call(*command, "-c", config)
+        assert answer.code == code, answer.told
+        assert words in answer.told
+    assert dump_database(database) == before
+
+
+def test_check_names_source_target_and_tenant_but_no_secret(database: str, tmp_path: Path) -> None:
+    """The first line says where data comes from and goes to."""
+    config = write_config(tmp_path / "migrate.toml", f"dump:{DEMO}", database)
+    found = json.loads(call("check", "-c", config, "--json").out)
+    assert found["ok"]
+    assert found["source"].startswith("dump:")
+    assert found["target"].startswith("postgresql://")
+    assert found["tenant"]
