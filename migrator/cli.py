@@ -20,7 +20,7 @@ import psycopg
 import typer
 
 from migrator import __version__
-from migrator.commands import embed, init, plan, psql, revert, run, verify
+from migrator.commands import check, embed, init, plan, psql, revert, run, verify
 from migrator.commands.context import consoles as consoles
 from migrator.commands.context import current_console
 from migrator.commands.rejects import rejects_app
@@ -45,6 +45,7 @@ app = typer.Typer(
 # Name, function, example; in the order of `migrate --help`.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("init", init.init, "migrate init --example librechat demo"),
+    ("check", check.check, "migrate check"),
     ("plan", plan.plan_command, "migrate plan --out plan.json"),
     ("run", run.run, "migrate run --plan plan.json"),
     ("status", run.status_command, "migrate status --watch"),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, open_session, print_result
-from migrator.commands.plan import existing_target
+from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Session, Verbose, open_session, print_result
 from migrator.terminal.render_check import show_check
-from migrator.workflows.preflight import check_migration
+from migrator.workflows.preflight import PreflightReport, check_migration
 
 
 def check(
@@ -15,8 +14,15 @@ def check(
 ) -> None:  # fmt: skip
     """Check source, target and services in seconds. Reads no documents and writes nothing."""
     session = open_session(config, json, verbose, quiet)
-    with session.source() as source, existing_target(session) as target:
-        report = check_migration(session.migration(source), target)
+    with session.source() as source, session.existing_target() as target:
+        report = check_migration(session.migration(source), target, complete=True)
     print_result(session.console, report.as_json(), lambda: show_check(session.console, report))
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def show_warnings(session: Session, report: PreflightReport) -> None:
+    """Prints the warnings of a preflight that is the beginning of another command."""
+    for each in report.findings:
+        if each.level == "warning":
+            session.warn(f"{each.text}. {each.remedy}")

@@ -17,6 +17,7 @@ import typer
 
 from migrator.config.loader import load_config
 from migrator.config.models import Config
+from migrator.errors import StoppedError
 from migrator.events import Notice
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.postgres.environment import remove_libpq_variables
@@ -76,6 +77,16 @@ class Session:
             yield target
 
     @contextmanager
+    def existing_target(self) -> Iterator[Target | None]:
+        """Opens the target; None if it is an embedded one that does not exist yet, because it must not be created."""
+        kind, _, folder = self.config.target.url.partition(":")
+        if kind == "embedded" and not Path(folder).exists():
+            yield None
+            return
+        with self.target() as target:
+            yield target
+
+    @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """Opens the target and connects to it."""
         with self.target() as target, closing(target.connect()) as connection:
@@ -114,3 +125,9 @@ def print_result(console: Console, value: object, show: Callable[[], object]) ->
 def split_names(text: str) -> frozenset[str]:
     """Splits a comma-separated list of names."""
     return frozenset(name for each in text.split(",") if (name := each.strip()))
+
+
+def confirm(question: str) -> None:
+    """Asks a yes-or-no question on the terminal. Raises: `StoppedError` if the answer is no."""
+    if not typer.confirm(question):
+        raise StoppedError("cancelled; nothing was changed")

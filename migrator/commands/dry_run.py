@@ -9,7 +9,6 @@ from pathlib import Path
 import typer
 
 from migrator.commands.context import Session, print_result
-from migrator.commands.plan import existing_target
 from migrator.errors import DifferenceError, UsageError
 from migrator.state.records import has_records
 from migrator.targets.base import Target
@@ -36,7 +35,7 @@ def execute_dry_run(session: Session, plan: Plan | None, options: RunOptions) ->
 
     Exit code 0: the run would end without a difference; 3: it would not start; 4: its result would differ.
     """
-    with session.source() as source, existing_target(session) as target:
+    with session.source() as source, session.existing_target() as target:
         if plan is not None:
             check_plan(session.migration(source), plan, target)
         report = dry_run(session.migration(source), target, options.where, options.only)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +10,12 @@ from typing import Annotated
 import typer
 
 from migrator import ids
+from migrator.commands.check import show_warnings
 from migrator.commands.context import (
     DEFAULT,
     AsJson,
     ConfigPath,
     Quiet,
-    Session,
     Verbose,
     current_console,
     open_session,
@@ -26,11 +24,11 @@ from migrator.commands.context import (
 from migrator.errors import PlanError, UsageError
 from migrator.postgres import ddl
 from migrator.sources.base import Source
-from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.workflows.fingerprints import collect_fingerprints
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
+from migrator.workflows.preflight import check_migration
 from migrator.workflows.run import check_embedding
 
 
@@ -44,11 +42,14 @@ def plan_command(
 ) -> None:  # fmt: skip
     """Predict the result of `run` with a full rehearsal. Writes nothing to the source or the target."""
     session = open_session(config, json, verbose, quiet)
-    with session.source() as source, existing_target(session) as target:
+    with session.source() as source, session.existing_target() as target:
         require_collection(source, details)
         migration = session.migration(source)
+        preflight = check_migration(migration, target)
+        show_warnings(session, preflight)
         check_embedding(migration, send_request=False)
-        report = make_plan(migration, target, collect_fingerprints(migration), sample)
+        blockers = [f"{each.text}: {each.remedy}" for each in preflight.blockers]
+        report = make_plan(migration, target, collect_fingerprints(migration), sample, blockers)
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
 
@@ -70,17 +71,6 @@ def require_collection(source: Source, name: str) -> None:
         near = get_close_matches(name, names)
         hint = f"Did you mean: {', '.join(near)}?" if near else "`migrate plan --json` lists all collections."
         raise UsageError(f"the source has no collection {name!r}", hint=hint)
-
-
-@contextmanager
-def existing_target(session: Session) -> Iterator[Target | None]:
-    """Opens the target; None if it is an embedded one that does not exist yet, because `plan` must not create it."""
-    kind, _, folder = session.config.target.url.partition(":")
-    if kind == "embedded" and not Path(folder).exists():
-        yield None
-        return
-    with session.target() as target:
-        yield target
 
 
 def schema(

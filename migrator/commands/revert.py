@@ -10,8 +10,18 @@ from typing import Annotated
 import psycopg
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Session, Verbose, open_session, print_result
-from migrator.errors import StoppedError, UsageError
+from migrator.commands.context import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Session,
+    Verbose,
+    confirm,
+    open_session,
+    print_result,
+)
+from migrator.errors import UsageError
 from migrator.provenance import backup
 from migrator.state.lock import exclusive
 from migrator.terminal import render_revert
@@ -66,8 +76,3 @@ def confirm_revert(session: Session, found: RevertReport, label: str, *, yes: bo
             f"{deleted:,} rows that other applications added or changed will be deleted permanently"
             " (--save DIR writes them to files). Continue?"
         )
-
-
-def confirm(question: str) -> None:
-    if not typer.confirm(question):
-        raise StoppedError("cancelled; nothing was changed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
+from migrator.commands.check import show_warnings
 from migrator.commands.context import (
     DEFAULT,
     AsJson,
@@ -18,6 +20,7 @@ from migrator.commands.context import (
     Quiet,
     Session,
     Verbose,
+    confirm,
     open_session,
     print_result,
     split_names,
@@ -30,9 +33,11 @@ from migrator.state.records import Namespace
 from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.console import Console
+from migrator.terminal.render_check import show_direction
 from migrator.terminal.render_status import blocks_of
 from migrator.translation import native
 from migrator.workflows.plan_file import Plan, find_deviations, read_plan
+from migrator.workflows.preflight import check_migration, require_no_blockers
 from migrator.workflows.run import run_migration
 
 WATCH_SECONDS = 1.0
@@ -56,6 +61,7 @@ def run(
         str, typer.Option(help="Where a dry run runs: embedded, or target (a temporary database on its server).")
     ] = "embedded",
     junit: Annotated[Path | None, typer.Option(help="With --dry-run: write the checks as JUnit XML.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation before the first run.")] = False,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run the migration, or resume an interrupted run.
@@ -71,17 +77,25 @@ def run(
     if dry_run:
         execute_dry_run(session, saved, options)
     else:
-        execute_run(session, saved, options.only)
+        ask = not yes and saved is None and not json and sys.stdin.isatty()
+        execute_run(session, saved, options.only, ask=ask)
 
 
-def execute_run(session: Session, plan: Plan | None, only: frozenset[str]) -> None:
-    """Runs the migration and prints the report."""
+def execute_run(session: Session, plan: Plan | None, only: frozenset[str], *, ask: bool = False) -> None:
+    """Runs the migration and prints the report. `ask`: for confirmation before the first run of a target."""
     if native.Projector is None:
         session.console.emit(Notice(text=NOT_COMPILED))
     with session.source() as source, session.target(create=True) as target:
+        migration = session.migration(source)
         if plan is not None:
-            check_plan(session.migration(source), plan, target)
-        report = run_migration(session.migration(source), target, only)
+            check_plan(migration, plan, target)
+        preflight = check_migration(migration, target)
+        show_warnings(session, preflight)
+        require_no_blockers(preflight)
+        if ask and not preflight.has_run:
+            show_direction(session.console, preflight)
+            confirm("Start the migration?")
+        report = run_migration(migration, target, only)
         if plan is not None and not only and (others := find_deviations(plan, report)):
             session.warn(
                 "the result differs from the plan because other applications changed the target since:"

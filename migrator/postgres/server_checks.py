@@ -62,9 +62,7 @@ def check_writable(connection: Connection) -> Iterator[Problem]:
         )
     elif read_only == "on":
         origin, remedy = _read_only_origin(connection)
-        yield Problem(
-            level="blocker", text=f"default_transaction_read_only is on, set for {origin}", remedy=remedy
-        )
+        yield Problem(level="blocker", text=f"default_transaction_read_only is on, set for {origin}", remedy=remedy)
 
 
 def _read_only_origin(connection: Connection) -> tuple[str, str]:
@@ -79,7 +77,10 @@ def _read_only_origin(connection: Connection) -> tuple[str, str]:
     """
     found = connection.execute(query).fetchone()
     if found is None:
-        return "the server or this connection", "ALTER SYSTEM RESET default_transaction_read_only; or remove it from target.url."
+        return (
+            "the server or this connection",
+            "ALTER SYSTEM RESET default_transaction_read_only; or remove it from target.url.",
+        )
     role, database = found
     if role is not None:
         inside = f" IN DATABASE {quote(database)}" if database is not None else ""

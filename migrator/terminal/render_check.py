@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migrator.terminal.console import Console
-from migrator.terminal.render import say
+from migrator.terminal.render import print_wrapped
 from migrator.workflows.preflight import PreflightReport
 
 MARKS = {"ok": "✓", "warning": "!", "blocker": "✗"}
@@ -11,15 +11,17 @@ MARKS = {"ok": "✓", "warning": "!", "blocker": "✗"}
 
 def show_check(console: Console, report: PreflightReport) -> None:
     """Prints the addresses, then one line for each result, with the remedy below each problem."""
-    show_direction(console, report.source, report.target, report.tenant)
+    show_direction(console, report)
     for each in report.findings:
-        say(console, f"{MARKS[each.level]} {each.check}: {each.text}", indent=2)
+        print_wrapped(console, f"{MARKS[each.level]} {each.check}: {each.text}")
         if each.remedy:
-            say(console, f"  {each.remedy}", indent=2)
+            print_wrapped(console, f"  {each.remedy}")
     blockers, warnings = (sum(each.level == level for each in report.findings) for level in ("blocker", "warning"))
-    say(console, f"{blockers} blockers, {warnings} warnings." if blockers else f"Can run; {warnings} warnings.")
+    print_wrapped(
+        console, f"{blockers} blockers, {warnings} warnings." if blockers else f"Can run; {warnings} warnings."
+    )
 
 
-def show_direction(console: Console, source: str, target: str, tenant: str) -> None:
+def show_direction(console: Console, report: PreflightReport) -> None:
     """Prints where the data comes from and where it goes."""
-    say(console, f"{source} → {target}, tenant {tenant}", indent=2)
+    print_wrapped(console, f"{report.source} → {report.target}, tenant {report.tenant}")

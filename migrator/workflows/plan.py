@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -48,17 +48,24 @@ EMPTY = "empty"  # the digest of a target without a schema, or of one that does 
 
 
 def plan(
-    context: MigrationContext, target: Target | None, fingerprints: Mapping[str, str], sample: int | None = None
+    context: MigrationContext,
+    target: Target | None,
+    fingerprints: Mapping[str, str],
+    sample: int | None = None,
+    known_blockers: Sequence[str] = (),
 ) -> PlanReport:
     """Rehearse the run and return the report. `target` is None if it does not exist yet; `fingerprints` are the run's.
 
-    `sample`: read only so many documents of each collection.
+    `sample`: read only so many documents of each collection. `known_blockers`: those of the preflight.
     """
     if sample is not None:
         text = "Only a sample is read. References to documents outside the sample are reported as missing."
         context.emit(Notice(text=text, level="warning"))
         context = replace(context, source=SampledSource(context.source, sample))
-    blockers, digest = examine_target(context.config, context.definition, target)
+    if known_blockers:
+        target = None  # its schema cannot be read reliably, and the plan cannot be executed
+    found, digest = examine_target(context.config, context.definition, target)
+    blockers = [*known_blockers, *found]
     with ephemeral_target() as database, closing(database.connect()) as connection:
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
         create_records(connection, context.namespace)

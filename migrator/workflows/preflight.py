@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from migrator.errors import AccessError, MigrateError, PlanError
+from migrator.errors import AccessError, PlanError, TargetError
 from migrator.postgres import server_checks
 from migrator.postgres.privileges import require_create
 from migrator.postgres.server_checks import Problem
@@ -37,13 +37,15 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class PreflightReport:
-    """All results. `unreachable`: whether source, target or a service could not be used at all."""
+    """All results. `unreachable`: whether the target or a service could not be used at all."""
 
     source: str
     target: str
     tenant: str
     findings: list[Finding] = field(default_factory=list)
     unreachable: bool = False
+    denied: bool = False  # whether a blocker is a missing privilege
+    has_run: bool = False
 
     @property
     def blockers(self) -> list[Finding]:
@@ -68,30 +70,39 @@ class PreflightReport:
 Check = Callable[[], Iterator[Problem]]
 
 
-def check_migration(context: MigrationContext, target: Target | None, *, services: bool = True) -> PreflightReport:
-    """Runs every check and returns the report. `target` is None where an embedded one does not exist yet.
+def check_migration(context: MigrationContext, target: Target | None, *, complete: bool = False) -> PreflightReport:
+    """Runs the checks and returns the report. `target` is None where an embedded one does not exist yet.
 
-    `services`: send one short text to the embedding service.
+    `complete`: also what `run` checks when it is needed: the embedding service, which gets one short text, and whether
+    another process uses the target.
+
+    Raises: `UsageError` for wrong settings, or records of another version.
     """
     report = PreflightReport(
-        source=f"{context.source.label} ({context.source.database})",
+        source=context.source.label,
         target="a new embedded database" if target is None else target.label,
-        tenant=context.config.tenant.id,
+        tenant=str(context.config.tenant.id),
     )
     _execute(report, "source", partial(check_source, context), f"{len(context.source.collections())} collections")
     if target is not None:
-        _check_target(report, context, target)
-    if services:
-        _execute(report, "services", partial(_check_services, context), context.config.embedding.provider)
+        _check_target(report, context, target, complete=complete)
+    if complete:
+        _execute(
+            report, "services", partial(_check_services, context), f"embedding: {context.config.embedding.provider}"
+        )
     return report
 
 
 def require_no_blockers(report: PreflightReport) -> None:
-    """Raises `PlanError` that lists the blockers with their remedies, if there are any."""
+    """Raises an error that lists the blockers with their remedies, if there are any.
+
+    Raises: `TargetError` where a privilege is missing, `PlanError` for all other blockers.
+    """
     if found := report.blockers:
-        raise PlanError(
+        kind = TargetError if report.denied else PlanError
+        raise kind(
             "the migration cannot run: " + "; ".join(each.text for each in found),
-            hint=" ".join(each.remedy for each in found if each.remedy) + " Nothing was written.",
+            hint=" ".join([*(each.remedy for each in found if each.remedy), "Nothing was written."]),
         )
 
 
@@ -115,15 +126,12 @@ def check_source(context: MigrationContext) -> Iterator[Problem]:
         )
 
 
-def _check_target(report: PreflightReport, context: MigrationContext, target: Target) -> None:
-    """Adds the results about the target. Without a connection there is one: the reason."""
-    try:
-        connection = target.connect()
-    except MigrateError as error:
-        report.unreachable = True
-        report.findings.append(Finding(check="target", level="blocker", text=error.message, remedy=error.hint))
-        return
-    with closing(connection):
+def _check_target(report: PreflightReport, context: MigrationContext, target: Target, *, complete: bool) -> None:
+    with closing(target.connect()) as connection:
+        found = (
+            journal.latest_run(connection, context.namespace) if has_records(connection, context.namespace) else None
+        )
+        report.has_run = found is not None
         extensions = tuple(context.definition.metadata.info.get("extensions", ()))
         needed = (context.config.engine.workers or 2) + FURTHER_CONNECTIONS
         checks: dict[str, tuple[Check, str]] = {
@@ -133,7 +141,7 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
             "extensions": (partial(server_checks.check_extensions, connection, extensions), ", ".join(extensions)),
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
             "clock": (partial(server_checks.check_clock, connection), "in step"),
-            "run": (partial(check_existing_run, context, connection), describe_run(context, connection)),
+            "run": (partial(check_existing_run, connection, found, complete=complete), "no run yet"),
         }
         for name, (check, text) in checks.items():
             _execute(report, name, check, text)
@@ -143,8 +151,9 @@ def _execute(report: PreflightReport, name: str, check: Check, text: str) -> Non
     """Adds the results of one check: its problems, or that all is well."""
     try:
         problems = list(check())
-    except MigrateError as error:
-        report.unreachable |= isinstance(error, AccessError) and name == "services"
+    except AccessError as error:
+        report.unreachable |= name == "services"
+        report.denied |= name == "privileges"
         problems = [Problem(level="blocker", text=error.message, remedy=error.hint)]
     for each in problems:
         report.findings.append(Finding(check=name, level=each.level, text=each.text, remedy=each.remedy))
@@ -162,21 +171,22 @@ def _check_services(context: MigrationContext) -> Iterator[Problem]:
     yield from ()
 
 
-def check_existing_run(context: MigrationContext, connection: Connection) -> Iterator[Problem]:
-    """Yields a blocker where another migrate process uses the target, or the records have another version."""
-    if holder := find_holder(connection):
+def check_existing_run(
+    connection: Connection, run: tuple[int, str, dict[str, str]] | None, *, complete: bool
+) -> Iterator[Problem]:
+    """Yields a warning about an existing run; with `complete`, a blocker where another process uses the target."""
+    holder = find_holder(connection) if complete else None
+    if holder is not None:
         yield Problem(
             level="blocker",
             text=f"another migrate process is using this target: {holder}",
             remedy="Wait until it finishes; `migrate status` shows its progress.",
         )
-    has_records(connection, context.namespace)
-
-
-def describe_run(context: MigrationContext, connection: Connection) -> str:
-    """Returns the state of an existing run in words. Records of another version are reported by the check."""
-    try:
-        found = journal.latest_run(connection, context.namespace) if has_records(connection, context.namespace) else None
-    except MigrateError:
-        return ""
-    return "no run yet" if found is None else f"run {found[0]} is {found[1]}"
+    elif run is not None and run[1] == "done":
+        yield Problem(
+            level="warning",
+            text=f"the target contains the finished run {run[0]}",
+            remedy="`migrate verify` compares it with the source; `migrate revert` undoes it.",
+        )
+    elif run is not None:
+        yield Problem(level="warning", text=f"run {run[0]} is unfinished", remedy="`migrate run` resumes it.")
