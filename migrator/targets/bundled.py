@@ -182,7 +182,9 @@ def _initialise(folder: Path, account: Account, *, settings: Mapping[str, str], 
         if "invalid locale name" not in output:
             break
     reason = output.strip().splitlines()[-1:] or ["no reason given"]
-    found = next((line for line in output.splitlines() if "error:" in line or "FATAL:" in line), reason[0])
+    # The first serious line is the cause; initdb's own "error:" may be about the clean-up after it.
+    serious = [line for line in output.splitlines() if any(level in line for level in ("PANIC:", "FATAL:", "error:"))]
+    found = next(iter(serious), reason[0])
     raise TargetError(f"cannot create a PostgreSQL database in {folder}: {found}", "Check disk space and permissions.")
 
 
