@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -54,7 +55,34 @@ class Habits:
     limit: int = 8191  # tokens of a text; here a token has four characters
     key: str = ""
     batch: int = 2048
-    pause: str = "1"  # value of the header Retry-After
+    pause: str = "1"  # value of the header Retry-After; "date": a date in one second
+    # How services differ ("dialects"):
+    index: str = "number"  # or missing, zero, one (numbered from 1), text, null
+    vector: str = "base64"  # or floats, whatever is asked for
+    forbids: Sequence[str] = ()  # parameters that the service does not know, such as encoding_format
+    forbidden: Sequence[str] = ()  # values of encoding_format that it does not know
+    body: str = "openai"  # shape of error responses: a key of BODIES
+    poison: str = "400"  # response to a request with the word POISON: a status, cut, or a kind of FAILURES
+    request_tokens: int = 0  # tokens of a request; 0: any number
+    large: int = 413  # status of a request that is too large
+    usage: bool = True
+
+
+# The shapes of error responses. TEXT becomes a text of the request, which must not get into any message.
+BODIES = {
+    "openai": '{"error": {"message": "this is refused", "type": "some_error", "code": "CODE"}}',
+    "detail": '{"detail": "this is refused: TEXT"}',
+    "details": '{"detail": [{"type": "value_error", "loc": ["body"], "msg": "this is refused", "input": "TEXT"}'
+    ", {}]}",
+    "error": '{"error": "this is refused", "error_type": "Validation"}',
+    "list": '[{"error": {"code": 400, "message": "this is refused", "status": "INVALID_ARGUMENT"}}]',
+    "message": '{"object": "error", "message": "this is refused", "code": 40303}',
+    "string": '"this is refused"',
+    "text": "this is refused",
+    "html": "<html><head><title>This is refused</title></head><body><h1>nginx</h1></body></html>",
+    "null": "null",
+    "nothing": "",
+}
 
 
 STARVED = 10  # seconds
@@ -120,25 +148,40 @@ class Service:
             return await self._refuse(writer, 404, "model_not_found")
         if habits.key and headers.get("authorization") != f"bearer {habits.key}":
             return await self._refuse(writer, 401, "invalid_api_key")
-        if any(len(text) > 4 * habits.limit or not text or "POISON" in text for text in texts):
+        if set(habits.forbids) & set(asked) or asked.get("encoding_format") in habits.forbidden:
+            return await self._refuse(writer, 422, "extra_forbidden")
+        if any(len(text) > 4 * habits.limit or not text for text in texts):
             return await self._refuse(writer, 400, "context_length_exceeded")
-        if len(texts) > habits.batch:
-            return await self._refuse(writer, 413, "")
+        if len(texts) > habits.batch or 0 < habits.request_tokens < sum(len(text) // 4 for text in texts):
+            return await self._refuse(writer, habits.large, "")
+        if any("POISON" in text for text in texts):
+            self.told["poison"] += 1
+            if habits.poison[:3].isdigit():
+                return await self._refuse(writer, int(habits.poison), "context_length_exceeded", text="POISON")
+            return await self._fail(writer, habits.poison, texts)
         kind = self._chance.choice(habits.kinds) if self._chance.random() < habits.rate else "fine"
         self.told[kind] += 1
         return await self._fail(writer, kind, texts)
 
-    async def _refuse(self, writer: asyncio.StreamWriter, status: int, code: str, **headers: str) -> bool:
+    async def _refuse(
+        self, writer: asyncio.StreamWriter, status: int, code: str, *, text: str = "", **headers: str
+    ) -> bool:
         self.told[str(status)] += 1
-        error = {"error": {"message": "this is refused", "type": "some_error", "code": code or None}}
-        return await _send(writer, status, error, **headers)
+        body = BODIES[self.habits.body].replace('"CODE"', json.dumps(code or None)).replace("TEXT", text)
+        kind = "application/json" if body[:1] in tuple('{["') else "text/html"
+        return await _send_bytes(writer, status, body.encode(), {"content-type": kind, **headers})
 
     async def _fail(self, writer: asyncio.StreamWriter, kind: str, texts: list[str]) -> bool:
         if kind[:3].isdigit():
-            pause = {"429": {"retry-after": self.habits.pause}, "429 ms": {"retry-after-ms": "80"}}.get(kind, {})
+            wait = formatdate(time.time() + 1.5, usegmt=True) if self.habits.pause == "date" else self.habits.pause
+            pause = {"429": {"retry-after": wait}, "429 ms": {"retry-after-ms": "80"}}.get(kind, {})
             return await self._refuse(writer, int(kind[:3]), "rate_limit_exceeded", **pause)
         if kind == "cut":
             return False
+        if kind == "error":
+            return await _send(writer, 200, {"error": {"message": "no provider", "code": 502}})
+        if kind == "html":
+            return await _send_bytes(writer, 200, BODIES["html"].encode(), {"content-type": "text/html"})
         if kind in ("garbled", "no json"):
             return await _send_bytes(writer, 200, b'{"data": [{"ind' if kind == "garbled" else b"<html></html>", {})
         body = json.dumps(self._vectors(kind, texts)).encode()
@@ -158,6 +201,10 @@ class Service:
         match kind:
             case "other":  # valid vectors, but of another model
                 bad, raw = set(), [vector_of(text + "!", dimensions) for text in texts]
+            case "empty":
+                bad, raw = set(order), []
+            case "null":
+                pass
             case "short":
                 bad = set(order[len(order) // 2 :])
                 raw = raw[: len(order) // 2]
@@ -176,10 +223,24 @@ class Service:
         if kind != "cut inside":
             self.paid.update(_digest(text) for place, text in enumerate(texts) if place not in bad)
         entries = [
-            {"object": "embedding", "index": index, "embedding": base64.b64encode(each).decode()}
+            {"object": "embedding", "index": index, "embedding": self._encode(each)}
             for index, each in zip(order, raw, strict=False)
         ]
-        return {"object": "list", "data": entries, "usage": {"prompt_tokens": sum(len(t) // 4 for t in texts)}}
+        for place, entry in enumerate(entries):
+            if kind == "null" and place in bad:
+                entry["embedding"] = None
+            match self.habits.index:
+                case "missing":
+                    del entry["index"]
+                case "zero" | "one" | "null" | "text":
+                    entry["index"] = {"zero": 0, "one": place + 1, "null": None, "text": str(place)}[self.habits.index]
+        usage = {"usage": {"prompt_tokens": sum(len(t) // 4 for t in texts)}} if self.habits.usage else {}
+        return {"object": "list", "data": entries, **usage}
+
+    def _encode(self, vector: bytes) -> Any:
+        if self.habits.vector == "floats":
+            return list(struct.unpack(f"<{len(vector) // 4}f", vector))
+        return base64.b64encode(vector).decode()
 
     def _stats(self) -> dict[str, Any]:
         names = ("paid", "told", "open", "most_open", "first", "last")

@@ -1,66 +1,91 @@
-"""Sends one request to an OpenAI-compatible endpoint, with retries, and classifies its errors by remedy.
+"""Sends one request to an OpenAI-compatible endpoint, with retries, and finds out whether the service or the texts are
+the cause of an error.
 
-Not here: the check of a response, and what is sent instead of a rejected request (`openai_provider`).
+Services differ in the parameters that they accept. The first rejection before any success starts a negotiation: a short
+text is sent with fewer and fewer parameters until a response has a vector.
+
+Not here: the shapes of error responses (`openai_errors`), and what is sent instead of a rejected request
+(`openai_provider`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from migrator.config.models import EmbeddingConfig, address_of
+from migrator.embedding.openai_errors import (
+    ACCOUNT,
+    DENIED,
+    NO_CREDIT,
+    TOO_MANY_REQUESTS,
+    ErrorResponse,
+    RejectedError,
+    RetryableError,
+    read_error,
+    root_cause,
+)
+from migrator.embedding.provider import PROBE, Vector
 from migrator.embedding.rate_limit import AdaptiveLimiter
+from migrator.embedding.responses import read_response
 from migrator.errors import EmbeddingError, UsageError
 
 MAX_FIRST_ATTEMPTS = 5  # before the first success, about three seconds: the likely cause is a wrong setting
-MAX_ATTEMPTS = 8
+SPLIT_ATTEMPTS = 4  # of several texts while the service works; then they are sent in smaller requests
+MAX_ATTEMPTS = 8  # of a single text while the service works
+RATE_LIMITED_FOR = 600.0  # seconds without a response to one request while others succeed
 GIVE_UP_AFTER = 120.0  # seconds without any success
 MAX_RETRY_AFTER = 300.0  # seconds that a service may ask to wait
+FIRST_PAUSE = 0.2  # seconds before the second attempt; doubled before each further one
 TIMEOUT = 120.0  # seconds
-TOO_MANY_REQUESTS = 429
 RESUME = "Completed work is kept. Run the same command again to resume."
+CHECK_SETTINGS = "Check embedding.model, dimensions and base_url."
 for _name in ("openai", "httpx"):
     logging.getLogger(_name).setLevel(
         logging.WARNING
     )  # even with OPENAI_LOG=debug: what it logs depends on the version
 
 
-class RejectedError(Exception):
-    """The service rejects this request permanently; other texts may succeed. `why` contains nothing of the texts."""
+@dataclass(frozen=True, slots=True)
+class RequestForm:
+    """The optional parameters that a request has."""
 
-    def __init__(self, status: int, code: str, message: str = "") -> None:
-        super().__init__(status, code)
-        self.status, self.message = status, message
-        self.why = f"rejected by the service ({' '.join([str(status), code]).strip()})"
+    dimensions: bool
+    encoding: str | None
 
 
-class RetryableError(Exception):
-    """The same request may succeed later. `after`: the number of seconds that the service asks to wait."""
+# base64 is a quarter of the size of numbers as text.
+ENCODINGS = ("base64", "float", None)
+FORMS = tuple(RequestForm(dimensions, encoding) for dimensions in (True, False) for encoding in ENCODINGS)
 
-    def __init__(self, why: str, status: int = 0, after: float | None = None) -> None:
-        super().__init__(why)
-        self.why, self.status, self.after = why, status, after
+
+class UnusableError(Exception):
+    """The service responded to a probe without a valid vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response: its unchecked entries, and the number of billed tokens (None if the service does not report it)."""
+    """A response: its unchecked entries, and the number of billed tokens (None if the service does not report it).
+
+    `problem` says why the response has no entries.
+    """
 
     entries: Any
     tokens: int | None
+    problem: str = ""
+
+    def read(self, count: int, dimensions: int) -> list[Vector | str]:
+        """Return for each of `count` texts its vector, or a message that says what is wrong with it."""
+        return [self.problem] * count if self.problem else read_response(self.entries, count, dimensions)
 
 
 class Client:
@@ -86,7 +111,8 @@ class Client:
         self.limiter = AdaptiveLimiter(settings.concurrency)
         self.last_success: float | None = None
         self._model, self._dimensions = settings.model, settings.dimensions
-        self._sends_dimensions = True
+        self._form = FORMS[0]
+        self._negotiation = asyncio.Lock()
         self._notify = notify
         self._client = openai.AsyncOpenAI(
             base_url=settings.base_url, api_key=key or "none", max_retries=0, timeout=TIMEOUT
@@ -102,137 +128,194 @@ class Client:
         Raises: `RejectedError` if only this request fails; `EmbeddingError` if the service is unavailable or denies
         access.
         """
-        began = time.monotonic()
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(RetryableError), reraise=True, wait=_pause,
-            stop=lambda state: self._gives_up(state, began), before_sleep=self._notify_retry,
-        )  # fmt: skip
-        try:
-            return await retrying(self._once, texts)
-        except RetryableError as error:
-            if self._has_succeeded_since(began):
-                raise RejectedError(error.status, error.why) from error
-            raise EmbeddingError(f"{self.label} is unavailable: {error.why}", hint=self._remedy()) from error
+        began, attempt = time.monotonic(), 0
+        while True:
+            attempt, form = attempt + 1, self._form
+            try:
+                return await self._once(texts)
+            except RejectedError as error:
+                if self.last_success is None or error.status in ACCOUNT:
+                    await self.negotiate(began)
+                if form == self._form:
+                    raise
+            except RetryableError as error:
+                if await self._is_caused_by_texts(error, attempt, began, len(texts)):
+                    raise error.as_rejection() from error
+                await self._pause(error, attempt)
 
-    def _gives_up(self, state: RetryCallState, began: float) -> bool:
+    async def negotiate(self, since: float | None = None) -> None:
+        """Check with a short text that the service works; before the first success, find the parameters it accepts.
+
+        Does nothing if a request has succeeded after the time `since`.
+
+        Raises: `EmbeddingError` if the service does not work.
+        """
+        async with self._negotiation:
+            if since is not None and self._has_succeeded_since(since):
+                return
+            forms = FORMS if self.last_success is None else (self._form,)
+            problems: list[Exception] = []
+            for self._form in forms:
+                try:
+                    await self._probe(MAX_FIRST_ATTEMPTS)
+                except (RejectedError, RetryableError, UnusableError) as error:
+                    problems.append(error)
+                    if not _depends_on_parameters(error):
+                        break
+                else:
+                    return
+            self._form = forms[0]
+            # What a response lacks says more than that other parameters are rejected.
+            raise self._explain(next((each for each in problems if isinstance(each, UnusableError)), problems[0]))
+
+    async def _probe(self, attempts: int) -> None:
+        """Embed a short text. Raises: `RejectedError`, `RetryableError`, `UnusableError`."""
+        for attempt in range(1, attempts + 1):
+            try:
+                found = (await self._once([PROBE])).read(1, self._dimensions)[0]
+            except RetryableError as error:
+                if attempt == attempts or (self.last_success is None and error.status >= 500):
+                    raise
+                await self._pause(error, attempt)
+            else:
+                if isinstance(found, str):
+                    raise UnusableError(found)
+                self.last_success = time.monotonic()
+                return
+
+    async def _is_caused_by_texts(self, error: RetryableError, attempt: int, began: float, count: int) -> bool:
+        """Return whether a request has failed so often while the service works that its texts must be the cause.
+
+        Raises: `EmbeddingError` if the service is unavailable.
+        """
         if self.last_success is None:
-            return state.attempt_number >= MAX_FIRST_ATTEMPTS
-        error = state.outcome.exception() if state.outcome else None
-        if self._has_succeeded_since(began):  # other requests succeed: this one is the cause, unless it is rate-limited
-            is_rate_limited = isinstance(error, RetryableError) and error.status == TOO_MANY_REQUESTS
-            return state.attempt_number >= MAX_ATTEMPTS and not is_rate_limited
-        return time.monotonic() - max(self.last_success, began) > GIVE_UP_AFTER
+            if attempt >= MAX_FIRST_ATTEMPTS:
+                await self._check_alone(error, began)
+            return self.last_success is not None
+        if attempt < (MAX_ATTEMPTS if count == 1 or error.status == TOO_MANY_REQUESTS else SPLIT_ATTEMPTS):
+            self._check_outage(error, began)
+            return False
+        if error.status == TOO_MANY_REQUESTS and time.monotonic() - began < RATE_LIMITED_FOR:
+            self._check_outage(error, began)
+            return False
+        if self._has_succeeded_since(began):
+            return True
+        try:
+            await self._probe(1)
+        except (RejectedError, RetryableError, UnusableError):
+            self._check_outage(error, began)
+            return False
+        return True
+
+    async def _check_alone(self, error: RetryableError, began: float) -> None:
+        """Check before the first success whether a short text succeeds. Raises: `EmbeddingError`."""
+        try:
+            await self.negotiate(began)
+        except EmbeddingError:
+            raise self._explain(error) from error
+
+    def _check_outage(self, error: RetryableError, began: float) -> None:
+        """Raises: `EmbeddingError` if no request has succeeded for `GIVE_UP_AFTER` seconds."""
+        if time.monotonic() - max(self.last_success or began, began) > GIVE_UP_AFTER:
+            raise self._explain(error) from error
 
     def _has_succeeded_since(self, moment: float) -> bool:
         return self.last_success is not None and self.last_success > moment
 
-    def _remedy(self) -> str:
-        if self.last_success is not None:
-            return RESUME
-        return f"Check embedding.base_url, and whether the service is running. {RESUME}"
+    def _explain(self, error: Exception) -> EmbeddingError:
+        """Return the error of a service that cannot be used."""
+        if isinstance(error, RetryableError):
+            setting = "" if self.last_success is not None else "Check embedding.base_url, and that the service runs. "
+            return EmbeddingError(f"{self.label} is unavailable: {error.why}", hint=f"{setting}{RESUME}")
+        if not isinstance(error, RejectedError):
+            return EmbeddingError(f"{self.label} returns no usable embeddings: {error}", hint=CHECK_SETTINGS)
+        status, code, message = error.status, error.code, error.message
+        if code == NO_CREDIT or status == 402:
+            return EmbeddingError(f"{self.label}: the account has no credit left", hint=f"Add credit. {RESUME}")
+        if status in DENIED:
+            hint = f"Check embedding.api_key and the permissions of the key. {RESUME}"
+            cause = f"{status} {code}".strip()
+            return EmbeddingError(f"{self.label} denies access ({cause}): {message}", hint=hint)
+        if status in ACCOUNT:
+            hint = "Check embedding.model and embedding.base_url."
+            return EmbeddingError(f"{self.label}: model or path not found ({status}): {message}", hint=hint)
+        return EmbeddingError(f"{self.label} rejects every request: {status} {message}", hint=CHECK_SETTINGS)
 
-    def _notify_retry(self, state: RetryCallState) -> None:
-        pause = state.next_action.sleep if state.next_action else 0
+    async def _pause(self, error: RetryableError, attempt: int) -> None:
+        """Wait as long as the service asks, otherwise with exponential backoff; both with jitter.
+
+        Raises: `EmbeddingError` if the service asks to wait longer than `MAX_RETRY_AFTER`.
+        """
+        if error.after is None:
+            pause = min(30.0, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+        elif error.after > MAX_RETRY_AFTER:
+            raise EmbeddingError(
+                f"{self.label} asks to retry after {error.after:,.0f} s ({error.why})",
+                hint=f"Wait until then. {RESUME}",
+            )
+        else:
+            pause = error.after + random.uniform(0, min(1.0, error.after / 4))
         if pause >= 5:
-            error = state.outcome.exception() if state.outcome else None
-            self._notify(f"{self.label}: {error}; retrying in {pause:.0f} s")
+            self._notify(f"{self.label}: {error.why}; retrying in {pause:.0f} s")
+        await asyncio.sleep(pause)
 
     async def _once(self, texts: Sequence[str]) -> Reply:
         """Send a request once.
 
-        Raises: `RetryableError` if it may succeed later; `RejectedError` or `EmbeddingError` if not.
+        Raises: `RetryableError` if it may succeed later; `RejectedError` if not.
         """
         async with self.limiter.slot() as number:
             try:
                 reply = await self._send(texts)
             except openai.APIStatusError as error:
-                raise self._classify(error, number) from error
+                response = read_error(error.status_code, error.response.text, error.response.headers)
             except openai.APITimeoutError as error:
                 raise RetryableError(f"timed out after {TIMEOUT:.0f} s") from error
             except openai.APIConnectionError as error:
-                raise RetryableError(_root_cause(error)) from error
-            self.limiter.increase()
-            return reply
+                raise RetryableError(root_cause(error)) from error
+            else:
+                if isinstance(reply, Reply):
+                    self.limiter.increase()
+                    return reply
+                response = reply
+            if response.status == TOO_MANY_REQUESTS:
+                self.limiter.back_off(number)
+            raise response.as_exception()
 
-    async def _send(self, texts: Sequence[str]) -> Reply:
-        wanted: dict[str, Any] = {"dimensions": self._dimensions} if self._sends_dimensions else {}
+    async def _send(self, texts: Sequence[str]) -> Reply | ErrorResponse:
+        body: dict[str, Any] = {"input": list(texts), "model": self._model}
+        if self._form.dimensions:
+            body["dimensions"] = self._dimensions
+        if self._form.encoding is not None:
+            body["encoding_format"] = self._form.encoding
         try:
-            # The raw body: the library would create an object for each entry and accept any value as a vector.
-            raw = await self._client.embeddings.with_raw_response.create(
-                input=list(texts), model=self._model, encoding_format="base64", **wanted
-            )
-            body = json.loads(raw.content)
+            # Not `embeddings.create`: it always sends an encoding_format, and accepts any value as a vector.
+            found = await self._client.post("/embeddings", cast_to=object, body=body)
+            found = json.loads(found) if isinstance(found, str) else found
         except ValueError:
-            return Reply(None, None)  # an unreadable body counts as a response that is wrong for every text
-        body = body if isinstance(body, dict) else {}
-        usage = body.get("usage")
-        tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return Reply(body.get("data"), tokens if isinstance(tokens, int) else None)
-
-    def _classify(self, error: openai.APIStatusError, number: int) -> Exception:
-        """Return the exception for an error status of request `number`."""
-        status, code = error.status_code, _code(error)
-        if status in (401, 403):
-            hint = "Check embedding.api_key and the permissions of the key."
-            return EmbeddingError(f"{self.label} denies access ({status} {code}): {_message(error)}", hint=hint)
-        if status == 404:
-            hint = "Check embedding.model and embedding.base_url."
-            return EmbeddingError(f"{self.label}: model or path not found ({status}): {_message(error)}", hint=hint)
-        if code == "insufficient_quota":
-            return EmbeddingError(f"{self.label}: the account has no credit left", hint=f"Add credit. {RESUME}")
-        if status in (TOO_MANY_REQUESTS, 408, 409, 425) or status >= 500:
-            return self._retry_later(status, code, _retry_after(error.response.headers), number)
-        if self._sends_dimensions and self.last_success is None and "dimension" in _message(error).lower():
-            # The model has a fixed number of dimensions. Whether it is the configured one is checked in the response.
-            self._sends_dimensions = False
-            return RetryableError("the model does not support the parameter dimensions", status, 0.0)
-        return RejectedError(status, code, _message(error))
-
-    def _retry_later(self, status: int, code: str, after: float | None, number: int) -> Exception:
-        if status == TOO_MANY_REQUESTS:
-            self.limiter.back_off(number)
-        if after is not None and after > MAX_RETRY_AFTER:
-            return EmbeddingError(
-                f"{self.label} asks to retry after {after:,.0f} s ({status} {code})",
-                hint=f"Wait until then. {RESUME}",
-            )
-        return RetryableError(f"{status} {code}".strip(), status, after)
+            return Reply(None, None, "the response is not JSON")
+        return read_reply(found)
 
 
-def _pause(state: RetryCallState) -> float:
-    """Return the seconds to wait: as the service asks, otherwise exponential backoff; both with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, RetryableError) and error.after is not None:
-        return error.after + random.uniform(0, min(1.0, error.after / 4))
-    return float(min(30.0, 0.2 * 2 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0))
+def read_reply(body: Any) -> Reply | ErrorResponse:
+    """Return the entries of a response. Proxies of several services report errors with the status 200, too."""
+    if not isinstance(body, dict):
+        return Reply(None, None, "the response is not a JSON object")
+    error = body.get("error")
+    if error and not body.get("data"):
+        status = error.get("code") if isinstance(error, dict) else None
+        return read_error(
+            status if isinstance(status, int) and 400 <= status < 600 else 500, json.dumps({"error": error}), {}
+        )
+    usage = body.get("usage")
+    counts = [usage.get(name) for name in ("prompt_tokens", "total_tokens")] if isinstance(usage, dict) else []
+    tokens = next((count for count in counts if type(count) is int and count >= 0), None)
+    return Reply(body.get("data"), tokens)
 
 
-def _retry_after(headers: Any) -> float | None:
-    """Return the seconds from the header `retry-after-ms`, or from `retry-after` as a number or a date."""
-    with suppress(ValueError):
-        return max(0.0, float(headers.get("retry-after-ms") or "-") / 1000)
-    value = headers.get("retry-after") or ""
-    with suppress(ValueError):
-        return max(0.0, float(value))
-    with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    return None
-
-
-def _code(error: openai.APIStatusError) -> str:
-    """Return the service's error code if it is a single word; anything else might quote a text."""
-    names = (str(value) for value in (error.code, error.type) if value)
-    return next((name for name in names if re.fullmatch(r"\w{1,60}", name)), "")
-
-
-def _message(error: openai.APIStatusError) -> str:
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(message or error.message).split())[:300]
-
-
-def _root_cause(error: BaseException) -> str:
-    """Return the message of the first cause of a connection error."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__} {error}".strip()
+def _depends_on_parameters(error: Exception) -> bool:
+    """Return whether the probe may succeed with other parameters."""
+    if isinstance(error, RejectedError):
+        return error.status not in ACCOUNT and error.code != NO_CREDIT
+    # A server that does not know a parameter may fail (500); a proxy reports that it has no server (502 and above).
+    return isinstance(error, UnusableError) or (isinstance(error, RetryableError) and error.status in (500, 501))

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from migrator.config.models import EmbeddingConfig
 from migrator.embedding.batching import batch_texts, estimate_tokens, mean_vector, split_evenly, split_text
-from migrator.embedding.openai_client import Client, RejectedError
-from migrator.embedding.provider import PROBE, EmbeddingResult, Failure, Result, Success, Vector
-from migrator.embedding.responses import check_vector, read_response
-from migrator.errors import EmbeddingError
+from migrator.embedding.openai_client import Client
+from migrator.embedding.openai_errors import TOO_LARGE, RejectedError
+from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success, Vector
+from migrator.embedding.responses import check_vector
 
 MAX_ROUNDS = 8  # requests for a text whose vector is invalid
 BATCH_ROUNDS = 3  # of these, requests together with other texts
@@ -43,35 +43,22 @@ class OpenAIProvider:
         """
         return await Call(self).embed(texts)
 
-    def record_response(self, found: Sequence[Vector | str]) -> None:
+    async def record_response(self, found: Sequence[Vector | str]) -> None:
         """Record whether a response contains a valid vector.
 
-        Raises: `EmbeddingError` if several responses, and none before them, contain any.
+        Raises: `EmbeddingError` if several responses, and none before them, contain any, and that of a short text
+        neither.
         """
         if any(not isinstance(each, str) for each in found):
             self.client.last_success = time.monotonic()
         elif self.client.last_success is None:
             self._unusable += 1
             if self._unusable >= MAX_UNUSABLE:
-                raise EmbeddingError(
-                    f"{self.client.label} returns no usable embeddings: {found[0]}",
-                    hint="Check embedding.model, dimensions and base_url.",
-                )
+                await self.client.negotiate(time.monotonic())
 
-    async def probe(self) -> None:
-        """Check with a short text whether a rejection is caused by the settings.
-
-        Raises: `EmbeddingError` if the settings are the cause.
-        """
-        if self.client.last_success is None:
-            try:
-                reply = await self.client.request([PROBE])
-            except RejectedError as error:
-                raise EmbeddingError(
-                    f"{self.client.label} rejects every request: {error.status} {error.message}",
-                    hint="Check embedding.model, dimensions and base_url.",
-                ) from error
-            self.record_response(read_response(reply.entries, 1, self.dimensions))
+    def reduce_batch(self, size: int) -> None:
+        """Send at most `size` texts per request from now on."""
+        self.batch = min(self.batch, size)
 
 
 class Call:
@@ -80,6 +67,7 @@ class Call:
     def __init__(self, provider: OpenAIProvider) -> None:
         self._provider = provider
         self._tokens = 0
+        self._rejections = 0
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingResult:
         """Embed texts; split those that are longer than the limit."""
@@ -113,21 +101,28 @@ class Call:
         try:
             reply = await self._provider.client.request(texts)
         except RejectedError as error:
+            self._rejections += 1
             return await self._narrow(texts, error)
         self._tokens += sum(map(estimate_tokens, texts)) if reply.tokens is None else reply.tokens
-        found = read_response(reply.entries, len(texts), self._provider.dimensions)
-        self._provider.record_response(found)
+        found = reply.read(len(texts), self._provider.dimensions)
+        await self._provider.record_response(found)
         return [each if isinstance(each, str) else Success(each) for each in found]
 
     async def _narrow(self, texts: Sequence[str], rejected: RejectedError) -> list[Result | str]:
         """Find the text that causes the rejection of a request, and embed the others."""
-        await self._provider.probe()
         if len(texts) > 1:
-            middle = len(texts) // 2
-            return [*await self._request(texts[:middle]), *await self._request(texts[middle:])]
-        if len(texts[0]) < MIN_SPLIT or rejected.status >= 500:
+            return await self._halve(texts, rejected)
+        if len(texts[0]) < MIN_SPLIT or rejected.status not in TOO_LARGE:
             return [Failure(rejected.why)]
         return [await self._embed_split(split_evenly(texts[0]))]
+
+    async def _halve(self, texts: Sequence[str], rejected: RejectedError) -> list[Result | str]:
+        """Embed the two halves of a rejected request. If both are accepted, later requests are that small."""
+        rejections, middle = self._rejections, (len(texts) + 1) // 2
+        found = [*await self._request(texts[:middle]), *await self._request(texts[middle:])]
+        if rejected.status in TOO_LARGE and self._rejections == rejections:
+            self._provider.reduce_batch(middle)
+        return found
 
     async def _embed_split(self, pieces: Sequence[str]) -> Result:
         """Embed a text in pieces: the mean of their vectors, weighted by their lengths."""

@@ -21,14 +21,36 @@ def read_response(data: Any, count: int, dimensions: int) -> list[Vector | str]:
     entries = data if isinstance(data, list) else []
     if len(entries) > count:
         return ["the response has more vectors than texts"] * count
+    indexes = [_index_of(entry) for entry in entries]
+    if _are_constant(indexes):  # no evidence of the order, except that every text has its vector
+        if len(entries) < count:
+            return ["the response has too few vectors"] * count
+        indexes = list(range(count))
+    elif indexes == list(range(1, count + 1)):
+        indexes = list(range(count))
     return [
-        _read_entry(entries[place], place, dimensions) if place < len(entries) else "the response has too few vectors"
+        _read_entry(entries[place], indexes[place] == place, dimensions)
+        if place < len(entries)
+        else "the response has too few vectors"
         for place in range(count)
     ]
 
 
-def _read_entry(entry: Any, place: int, dimensions: int) -> Vector | str:
-    if not isinstance(entry, dict) or entry.get("index") != place:
+def _index_of(entry: Any) -> int | None:
+    """Return the index of an entry as a number; None if it has none."""
+    index = entry.get("index") if isinstance(entry, dict) else None
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 10:
+        return int(index)
+    return index if type(index) is int else None
+
+
+def _are_constant(indexes: list[int | None]) -> bool:
+    """Return whether the service does not number its entries: all have the same index, or none has one."""
+    return len(set(indexes)) == 1 and (len(indexes) > 1 or indexes[0] != 0)
+
+
+def _read_entry(entry: Any, in_order: bool, dimensions: int) -> Vector | str:
+    if not isinstance(entry, dict) or not in_order:
         return "the response is out of order"
     vector = _read_vector(entry.get("embedding"))
     return "the vector is not readable" if vector is None else check_vector(vector, dimensions)
