@@ -72,8 +72,7 @@ class Habits:
 BODIES = {
     "openai": '{"error": {"message": "this is refused", "type": "some_error", "code": "CODE"}}',
     "detail": '{"detail": "this is refused: TEXT"}',
-    "details": '{"detail": [{"type": "value_error", "loc": ["body"], "msg": "this is refused", "input": "TEXT"}'
-    ", {}]}",
+    "details": '{"detail": [{"type": "value_error", "loc": ["body"], "msg": "this is refused", "input": "TEXT"}, {}]}',
     "error": '{"error": "this is refused", "error_type": "Validation"}',
     "list": '[{"error": {"code": 400, "message": "this is refused", "status": "INVALID_ARGUMENT"}}]',
     "message": '{"object": "error", "message": "this is refused", "code": 40303}',
