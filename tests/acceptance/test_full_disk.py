@@ -71,7 +71,7 @@ def test_the_tables_have_no_space(tmp_path: Path) -> None:
             assert answer.code == 5, answer.told
             assert "no disk space left on the target server" in answer.json["error"]["message"]
             assert "Free some space" in answer.json["error"]["hint"]
-            assert "trying again" not in answer.err
+            assert "retrying" not in answer.err
             with psycopg.connect(url) as other:
                 found = other.execute("SELECT count(*) FROM migrator.ledger").fetchone()
                 assert found is not None
