@@ -26,7 +26,7 @@ def test_an_unknown_scheme_is_refused() -> None:
     """Both the configuration and `open_source` refuse a scheme without a source."""
     with pytest.raises(ValidationError):
         SourceConfig(url="mysql://localhost")
-    with pytest.raises(UsageError, match="Unknown source type: mysql://"):
+    with pytest.raises(UsageError, match="unknown source type: mysql://"):
         open_source("mysql://localhost")
 
 
