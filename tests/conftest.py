@@ -12,12 +12,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from hypothesis import settings
 from psycopg import sql
+
+if TYPE_CHECKING:
+    from tests.templates import Templates
 
 pytest.register_assert_rewrite("tests.scenario_checks")
 # The same examples every time in `make test`; others each time in `make test-long`, which prints how to repeat one.
@@ -62,6 +66,16 @@ def server_url() -> Iterator[str]:
     with contained() if docker_answers() else embedded() as url:
         disable_durability(url)
         yield url
+
+
+@pytest.fixture(scope="session")
+def templates(server_url: str) -> Iterator[Templates]:
+    """Finished migrations to copy."""
+    from tests.templates import Templates
+
+    templates = Templates(server_url)
+    yield templates
+    templates.close()
 
 
 @pytest.fixture

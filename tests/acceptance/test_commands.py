@@ -19,6 +19,7 @@ from tests.conftest import administer, with_database
 from tests.driving import Answer, call, digest_database, spawn
 from tests.refusing import refusing_server
 from tests.scenarios import read_scenario, write_config, write_dump
+from tests.templates import Templates
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -33,11 +34,14 @@ def chdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def migrated(database: str, tmp_path: Path) -> Path:
+def migrated(database: str, templates: Templates, tmp_path: Path) -> Path:
     """A finished migration of a small scenario, with rejects and findings; its migrate.toml."""
-    config = configure(database, tmp_path)
-    assert call("run", "-c", config).code == 0
-    return config
+
+    def build(url: str) -> None:
+        assert call("run", "-c", configure(url, tmp_path)).code == 0
+
+    templates.copy("orphans-rejected", database, build)
+    return configure(database, tmp_path)
 
 
 def configure(database: str, folder: Path, scenario: str = "orphans-rejected") -> Path:

@@ -15,6 +15,7 @@ from tests.driving import call
 from tests.embedding_server import Running, serving
 from tests.killing import wait_for, wait_for_the_lock
 from tests.processes import start
+from tests.templates import Templates
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def service() -> Iterator[Running]:
 
 
 @pytest.fixture
-def target(database: str, tmp_path: Path) -> str:
-    migrate(tmp_path, database)
+def target(database: str, templates: Templates, tmp_path: Path) -> str:
+    templates.copy("demo", database, lambda url: migrate(tmp_path, url))
     return database
 
 

@@ -23,6 +23,7 @@ from tests.driving import call, digest_database, dump_database
 from tests.killing import COMMITS, count
 from tests.lessons import Lessons, expected_duration, expected_video, make_lessons, oid, row_id, used_recordings
 from tests.scenarios import write_config
+from tests.templates import Templates
 
 
 def configure(made: Lessons, database: str, folder: Path, **settings: Any) -> Path:
@@ -297,8 +298,8 @@ def test_one_collection_after_the_other(database: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "level", "words"),
     [
-        ("UPDATE modules SET transcript = 'x' WHERE duration IS NOT NULL", "rows", "transcript: is text"),
-        ("UPDATE document_chunks SET content = content || '!'", "rows", "content: is text"),
+        ("UPDATE modules SET transcript = 'x' WHERE duration IS NOT NULL", "rows", "transcript: expected"),
+        ("UPDATE document_chunks SET content = content || '!'", "rows", "content: expected"),
         (
             "DELETE FROM document_chunks WHERE id = (SELECT min(id::text)::uuid FROM document_chunks)",
             "counts",
@@ -313,10 +314,13 @@ def test_one_collection_after_the_other(database: str, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_damage_is_found(statement: str, level: str, words: str, database: str, tmp_path: Path) -> None:
+def test_damage_is_found(
+    statement: str, level: str, words: str, database: str, templates: Templates, tmp_path: Path
+) -> None:
     """Verify finds any change to rows and records of recordings and chunks."""
-    config = configure(make_lessons(60, 40), database, tmp_path / "here")
-    run(config)
+    made = make_lessons(60, 40)
+    templates.copy("60 recordings", database, lambda url: run(configure(made, url, tmp_path / "template")))
+    config = configure(made, database, tmp_path / "here")
     with psycopg.connect(database) as connection:
         assert connection.execute(statement.encode()).rowcount > 0
     answer = call("verify", "-c", config, "--level", level)

@@ -19,6 +19,7 @@ from tests.driving import Answer, call, digest_database, dump_database
 from tests.integration.schemas import CONTRACT, OTHERS, add_rows
 from tests.scenarios import write_config
 from tests.talks import make_talks
+from tests.templates import Templates
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -43,17 +44,29 @@ def config(dump: Path, database: str, tmp_path: Path) -> Path:
     return write_config(tmp_path / "migrate.toml", f"dump:{dump}", database)
 
 
+BEFORE: list[str] = []  # what pg_dump says of the template before the migration
+
+
 @pytest.fixture
-def shared(database: str, config: Path) -> str:
+def shared(dump: Path, database: str, config: Path, templates: Templates) -> str:
     """Migrate into a database with another tenant; the value is the output of pg_dump before the migration."""
+
+    def build(url: str) -> None:
+        set_up_shared(url)
+        BEFORE.append(dump_database(url))
+        build_config = write_config(config.with_name("template.toml"), f"dump:{dump}", url)
+        assert call("run", "-c", build_config).code == 0
+
+    templates.copy("100 messages, shared", database, build)
+    return BEFORE[0]
+
+
+def set_up_shared(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(CONTRACT)
         connection.execute("ALTER TABLE messages DROP CONSTRAINT messages_parent_id_messages_id_fk")
         add_rows(connection, OTHERS)
         connection.execute(ODD)
-    before = dump_database(database)
-    assert call("run", "-c", config).code == 0
-    return before
 
 
 def execute(database: str, *statements: str) -> list[Any]:

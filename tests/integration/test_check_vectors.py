@@ -15,6 +15,7 @@ from tests.chunks import DEMO, configure
 from tests.driving import call, hurried
 from tests.embedding_server import Running, serving
 from tests.scenarios import write_config
+from tests.templates import Templates
 
 CHUNKS = {"chunks": {"url": f"jsonl:{DEMO}-chunks.jsonl"}}
 
@@ -26,12 +27,15 @@ def service(server_url: str) -> Iterator[Running]:
 
 
 @pytest.fixture
-def migrated(database: str, tmp_path: Path, service: Running) -> Path:
+def migrated(database: str, templates: Templates, tmp_path: Path, service: Running) -> Path:
     """Migrate the demo with embedded chunks; return its migrate.toml."""
-    config = configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
-    told = call("run", "-c", config, "--json")
-    assert (told.code, told.json["embedding"]["missing"]) == (0, 0), told.told
-    return config
+
+    def build(url: str) -> None:
+        told = call("run", "-c", configure(tmp_path / "migrate.toml", url, service, sections=CHUNKS), "--json")
+        assert (told.code, told.json["embedding"]["missing"]) == (0, 0), told.told
+
+    templates.copy("demo with vectors", database, build)
+    return configure(tmp_path / "migrate.toml", database, service, sections=CHUNKS)
 
 
 def failed(config: Path, *options: str) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import pytest
 from tests.chunks import add_chunks, ask, configure, count_wrong, digest, make_texts, migrate, unfinish
 from tests.driving import call, dump_database
 from tests.embedding_server import Running, serving
+from tests.templates import Templates
 
 
 @pytest.fixture
@@ -21,9 +22,9 @@ def service() -> Iterator[Running]:
 
 
 @pytest.fixture
-def target(database: str, tmp_path: Path) -> str:
+def target(database: str, templates: Templates, tmp_path: Path) -> str:
     """A database with the migrated demo."""
-    migrate(tmp_path, database)
+    templates.copy("demo", database, lambda url: migrate(tmp_path, url))
     return database
 
 

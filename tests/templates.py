@@ -1,0 +1,43 @@
+"""Finished migrations to copy: one run makes a database, and every test that needs it gets a copy of its own.
+
+A copy has the files of its template, so that rows keep their places and transactions. It takes a tenth of a run.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from tests.conftest import administer, with_database
+
+
+@dataclass
+class Templates:
+    """The templates of one server. A template is made when it is asked for first."""
+
+    server_url: str
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def copy(self, key: str, database: str, build: Callable[[str], object]) -> None:
+        """Replaces an empty database with a copy of the template `key`, which `build` fills, given its URL."""
+        if key not in self._names:
+            name = f"template_{uuid.uuid4().hex}"
+            administer(self.server_url, "CREATE DATABASE {}", name)
+            build(with_database(self.server_url, name))
+            self._names[key] = name
+        name = urlsplit(database).path[1:]
+        with psycopg.connect(self.server_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            template = sql.Identifier(self._names[key])
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(name), template)
+            )
+
+    def close(self) -> None:
+        for name in self._names.values():
+            administer(self.server_url, "DROP DATABASE {} WITH (FORCE)", name)
