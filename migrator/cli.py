@@ -189,7 +189,7 @@ def crash(error: BaseException) -> int:
     if place is None:
         wrapped = MigrateError(
             f"internal error: {describe_error(error)}",
-            hint=f"Internal error; please report it with the log {log}. Committed data is consistent.",
+            hint=f"Please report it with the log {log}. Committed data is consistent.",
         )
     else:
         wrapped = UsageError(
