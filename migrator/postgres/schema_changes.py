@@ -15,6 +15,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
@@ -24,6 +25,8 @@ from migrator.redaction import hide_values
 Connection = psycopg.Connection[Any]
 Action = Literal["created", "deferred"]
 
+RECREATE_ATTEMPTS = 20  # for an index that still contains deleted rows
+RECREATE_SECONDS = 0.5
 TABLE = files("migrator.sql").joinpath("schema_changes.sql").read_text()
 
 
@@ -94,6 +97,11 @@ def read(connection: Connection) -> list[Record]:
     with connection.cursor(row_factory=class_row(Record)) as cursor:
         query = "SELECT kind, table_name, name, action, definition, undo FROM migrator.schema_changes ORDER BY position"
         return cursor.execute(query).fetchall()
+
+
+def has_deferred(connection: Connection) -> bool:
+    """Return whether an object of the owner is still to be recreated."""
+    return any(record.action == "deferred" for record in read(connection))
 
 
 def create(connection: Connection, statement: Statement, *, suffix: str = "") -> None:
@@ -178,8 +186,65 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
         with translate_errors():
             if record.kind == "table" and not drop_rows:
                 refuse_rows(connection, record)
-            execute_undo(connection, record)
+            if record.action == "deferred":
+                if not try_recreate(connection, record):
+                    continue  # its record stays, see `recreate_deferred`
+            else:
+                execute_undo(connection, record)
         delete(connection, record.ref)
+
+
+# What an index may refuse in a row: its size, or the value of an expression.
+_REFUSED_ROWS = (psycopg.errors.ProgramLimitExceeded, psycopg.DataError, psycopg.errors.RaiseException)
+
+
+def try_recreate(connection: Connection, record: Record) -> bool:
+    """Recreate a deferred object and return whether it worked; if not, nothing has changed.
+
+    PostgreSQL puts rows into a new index that the same transaction has deleted, so an index that could not hold
+    migrated rows fails until their deletion is committed.
+    """
+    try:
+        with connection.transaction():
+            execute_undo(connection, record)
+    except _REFUSED_ROWS:
+        return False
+    return True
+
+
+def recreate_deferred(connection: Connection) -> None:
+    """Recreate the objects that `drop_created` left, each in a transaction of its own.
+
+    Raises:
+        StoppedError: an older transaction of another session still sees the deleted rows.
+    """
+    for record in reversed(read(connection)):
+        if record.action == "deferred":
+            _recreate_after_commit(connection, record)
+
+
+@retry(
+    retry=retry_if_exception_type(_REFUSED_ROWS),
+    stop=stop_after_attempt(RECREATE_ATTEMPTS),
+    wait=wait_fixed(RECREATE_SECONDS),
+    retry_error_callback=lambda state: _refuse_old_transaction(state),
+)
+def _recreate_after_commit(connection: Connection, record: Record) -> None:
+    with translate_errors(), connection.transaction():
+        limit_lock_wait(connection)
+        execute_undo(connection, record)
+        delete(connection, record.ref)
+
+
+def _refuse_old_transaction(state: RetryCallState) -> None:
+    record: Record = state.args[1]
+    error = state.outcome.exception() if state.outcome else None
+    raise StoppedError(
+        f"cannot recreate the {record.kind} {record.name} of {record.table_name} yet, because another session still"
+        " sees the deleted rows",
+        hint="End its transaction (pg_stat_activity, column backend_xmin), then run `migrate revert` again. All rows of"
+        " the migration are deleted.",
+    ) from error
 
 
 def drop_tables(connection: Connection) -> None:

@@ -254,7 +254,7 @@ def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedde
 
 @contextmanager
 def translate_row_errors(ref: Ref) -> Iterator[None]:
-    """Translate errors of rows that violate a constraint or are too large for an index to `DifferenceError`."""
+    """Translate errors of rows that violate a constraint or do not fit an index to `DifferenceError`."""
     try:
         yield
     except psycopg.errors.ForeignKeyViolation as error:
@@ -266,6 +266,12 @@ def translate_row_errors(ref: Ref) -> Iterator[None]:
         raise DifferenceError(
             f"a row of table {ref.table} is too large for the index {ref.name}: {error.diag.message_primary}",
             hint="A value exceeds PostgreSQL's limit for index entries. Shorten it, then run the same command again.",
+        ) from error
+    except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
+        raise DifferenceError(
+            f"a migrated row does not fit the {ref.kind.replace('_', ' ')} {ref.name} of table {ref.table}"
+            f" ({type(error).__name__})",
+            hint="Drop or change this object, then run the same command again; `migrate revert` restores it.",
         ) from error
 
 

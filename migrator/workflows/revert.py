@@ -2,7 +2,9 @@
 
 It deletes the rows and the tenant of the migration, undoes its schema changes and drops its records, in one
 transaction: the target is either restored or unchanged. The tables are locked until its end, so that other applications
-cannot add references to rows that are being deleted.
+cannot add references to rows that are being deleted. One exception: an index of the owner that cannot hold the migrated
+rows is recreated after this transaction, because PostgreSQL would put the deleted rows into it. Its record stays until
+then, so an interrupted revert resumes.
 """
 
 from __future__ import annotations
@@ -117,6 +119,10 @@ class Reverter:
             delete_rows(connection, owned)
             emit(StepAdvanced(step=STEP, done=4))
             self._drop_objects()
+        if schema_changes.has_deferred(connection):
+            schema_changes.recreate_deferred(connection)
+            with begin_transaction(connection):
+                schema_changes.drop_records(connection)
         emit(StepFinished(step=STEP, note=f"{sum(deleted.values()):,} rows deleted"))
         return replace(found, status="reverted", tables=deleted, losses=tuple(losses), saved=saved)
 
@@ -130,7 +136,8 @@ class Reverter:
         scratch.drop(connection)
         for name in RECORDS:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(namespace.records, name)))
-        schema_changes.drop_records(connection)
+        if not schema_changes.has_deferred(connection):
+            schema_changes.drop_records(connection)
 
 
 @contextmanager

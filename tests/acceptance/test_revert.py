@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import bson
 import psycopg
 import pytest
+from tenacity import stop_after_attempt
 
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted
+from migrator.postgres import schema_changes
 from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, dump_database
@@ -235,5 +239,58 @@ def test_what_a_killed_verification_left_goes_too(database: str, config: Path) -
     assert call("run", "-c", config).code == 0
     execute(database, "CREATE SCHEMA migrator_scratch; CREATE SCHEMA migrator_scratch_records")
     execute(database, "CREATE TABLE migrator_scratch.messages (LIKE messages)")
+    assert call("revert", "--yes", "-c", config).code == 0
+    assert dump_database(database) == before
+
+
+# Objects of the owner on an empty table that cannot hold what the migration loads: the run fails, revert must not.
+REFUSING = {
+    "plain index": "CREATE INDEX owner_idx ON messages (content)",
+    "index with an expression": "CREATE INDEX owner_idx ON messages ((content || content))",
+    "expression that fails": "CREATE INDEX owner_idx ON messages ((content::int))",
+    "two indexes": (
+        "CREATE INDEX owner_idx ON messages (content); CREATE INDEX other_idx ON messages ((1 / (id <> id)::int))"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_an_index_that_cannot_hold_the_rows_is_restored(name: str, database: str, tmp_path: Path) -> None:
+    """Whatever ended the run, the index is there again after revert, although it refused the migrated rows."""
+    talks = make_talks(messages=40)
+    long = random.Random(7).randbytes(9000).hex()  # over the limit of a B-tree, even compressed
+    talks["messages"] = [bson.encode({**bson.decode(each), "text": long}) for each in talks["messages"]]
+    source = write_folder(tmp_path / "dump", talks)
+    config = write_config(tmp_path / "migrate.toml", f"dump:{source}", database)
+    execute(database, call("schema", "-c", config).out)
+    execute(database, REFUSING[name])
+    before = dump_database(database)
+    ran = call("run", "-c", config)
+    assert ran.code, ran.told
+    assert "internal error" not in ran.told.lower(), ran.told
+    answer = call("revert", "--yes", "-c", config)
+    assert answer.code == 0, answer.told
+    assert dump_database(database) == before
+
+
+def test_a_revert_that_waits_for_an_older_transaction_resumes(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another session still sees the deleted rows the index cannot be recreated; the next revert does it."""
+    monkeypatch.setattr(schema_changes._recreate_after_commit.retry, "stop", stop_after_attempt(1))
+    long = random.Random(7).randbytes(9000).hex()
+    talks = make_talks(messages=40)
+    talks["messages"] = [bson.encode({**bson.decode(each), "text": long}) for each in talks["messages"]]
+    config = write_config(tmp_path / "migrate.toml", f"dump:{write_folder(tmp_path / 'dump', talks)}", database)
+    execute(database, call("schema", "-c", config).out)
+    execute(database, "CREATE INDEX owner_idx ON messages (content)")
+    before = dump_database(database)
+    assert call("run", "-c", config).code == 4
+    with psycopg.connect(database) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT count(*) FROM pg_class")
+        answer = call("revert", "--yes", "-c", config)
+        assert answer.code == 5, answer.told
+        assert "owner_idx" in answer.err
     assert call("revert", "--yes", "-c", config).code == 0
     assert dump_database(database) == before
