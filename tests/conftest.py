@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -31,11 +31,27 @@ IMAGE = "pgvector/pgvector:pg18"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says who was killed by the tests of kills, if any ran."""
+    """Prints which processes the tests of kills killed, and in which stage."""
     from tests.killing import summary
 
     if told := summary():
         terminalreporter.write_line(told)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hands the kills of this worker process to the main process of pytest-xdist."""
+    from tests.killing import TALLY
+
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["kills"] = [[*kill, count] for kill, count in TALLY.items()]
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    from tests.killing import TALLY
+
+    for victim, stage, count in getattr(node, "workeroutput", {}).get("kills", ()):
+        TALLY[victim, stage] += count
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,9 +67,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def shares_fixture(item: pytest.Function) -> bool:
-    """Returns whether a test uses a fixture of module scope."""
-    definitions = item._fixtureinfo.name2fixturedefs.values()
-    return any(definition.scope == "module" for several in definitions for definition in several)
+    """Returns whether a test uses a fixture of module scope, or copies a template."""
+    definitions = item._fixtureinfo.name2fixturedefs
+    return "templates" in definitions or any(
+        definition.scope == "module" for several in definitions.values() for definition in several
+    )
 
 
 @pytest.fixture(scope="session")

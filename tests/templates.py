@@ -8,12 +8,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
 from tests.conftest import administer, with_database
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -22,13 +25,17 @@ class Templates:
 
     server_url: str
     _names: dict[str, str] = field(default_factory=dict)
+    _results: dict[str, Any] = field(default_factory=dict)
 
-    def copy(self, key: str, database: str, build: Callable[[str], object]) -> None:
-        """Replaces an empty database with a copy of the template `key`, which `build` fills, given its URL."""
+    def copy(self, key: str, database: str, build: Callable[[str], T]) -> T:
+        """Replaces an empty database with a copy of the template `key`, which `build` fills, given its URL.
+
+        Returns what `build` returned when it filled the template.
+        """
         if key not in self._names:
             name = f"template_{uuid.uuid4().hex}"
             administer(self.server_url, "CREATE DATABASE {}", name)
-            build(with_database(self.server_url, name))
+            self._results[key] = build(with_database(self.server_url, name))
             self._names[key] = name
         name = urlsplit(database).path[1:]
         with psycopg.connect(self.server_url, autocommit=True) as connection:
@@ -37,6 +44,8 @@ class Templates:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(name), template)
             )
+        result: T = self._results[key]
+        return result
 
     def close(self) -> None:
         for name in self._names.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.scenarios import write_config
 from tests.talks import make_talks
+from tests.templates import Templates
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -29,13 +31,16 @@ def migrate(config: Path, *command: str) -> Any:
 
 
 @pytest.mark.parametrize("settings", [ADOPT, MERGE, BOTH], ids=["adopt", "merge", "both"])
-def test_mended_settings(settings: dict[str, Any], new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_mended_settings(
+    settings: dict[str, Any], new_database: Callable[[], str], templates: Templates, tmp_path: Path
+) -> None:
     """A policy that lets orphans, or later accounts, in: with them comes all that waited for them."""
     url = f"dump:{write_folder(tmp_path / 'dump', make_talks(messages=600))}"
-    assert check(new_database, tmp_path, url, settings, lambda: None) > 0
+    before = Before(new_database(), tmp_path / "migrate.toml", url, templates)
+    assert check(before, new_database(), settings, lambda: None) > 0
 
 
-def test_mended_documents(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_mended_documents(new_database: Callable[[], str], templates: Templates, tmp_path: Path) -> None:
     """E-mails and owners put right in the source, in documents that had been rejected."""
     made = make_talks(messages=600)
     url = f"dump:{write_folder(tmp_path / 'dump', made)}"
@@ -43,7 +48,8 @@ def test_mended_documents(new_database: Callable[[], str], tmp_path: Path) -> No
     def mend() -> None:
         write_folder(tmp_path / "dump", mended(made))
 
-    assert check(new_database, tmp_path, url, {}, mend) > 0
+    before = Before(new_database(), tmp_path / "migrate.toml", url, templates)
+    assert check(before, new_database(), {}, mend) > 0
 
 
 def mended(made: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
@@ -65,26 +71,41 @@ def mended(made: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
     }
 
 
-def check(
-    new_database: Callable[[], str], folder: Path, url: str, settings: dict[str, Any], mend: Callable[[], None]
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A database for a first run of a source, without settings; the run is copied where there are `templates`."""
+
+    database: str
+    config: Path
+    url: str
+    templates: Templates | None = None
+
+    def run(self) -> Any:
+        """Returns the report of the run."""
+        if self.templates is None:
+            return self._run(self.database)
+        return self.templates.copy("600 messages, first run", self.database, self._run)
+
+    def _run(self, database: str) -> Any:
+        return migrate(write_config(self.config, self.url, database), "run")
+
+
+def check(before: Before, fresh: str, settings: dict[str, Any], mend: Callable[[], None]) -> int:
     """Returns how many documents a retry has brought in."""
-    before, fresh = new_database(), new_database()
-    config = write_config(folder / "migrate.toml", url, before)
-    first = migrate(config, "run")
+    first, config = before.run(), before.config
     mend()
-    write_config(config, url, before, settings)
+    write_config(config, before.url, before.database, settings)
     retried = migrate(config, "rejects", "retry")
     assert sum(first["rejects"].values()) - sum(retried["rejects"].values()) == retried["loaded"]
     for counts in retried["collections"].values():
         assert counts["source"] == counts["loaded"] + counts["rejected"] + counts["archived"]
     proof = call("verify", "-c", config, "--level", "roundtrip")
     assert proof.code == 0, proof.out[-3000:]
-    ran = migrate(write_config(folder / "fresh.toml", url, fresh, settings), "run")
+    ran = migrate(write_config(config.with_name("fresh.toml"), before.url, fresh, settings), "run")
     assert {key: retried[key] for key in ("collections", "tables", "findings", "rejects")} == {
         key: ran[key] for key in ("collections", "tables", "findings", "rejects")
     }
-    assert digest_database(before) == digest_database(fresh)
+    assert digest_database(before.database) == digest_database(fresh)
     assert call("revert", "--yes", "-c", config).code == 0
     return int(retried["loaded"])
 
@@ -118,4 +139,5 @@ def test_many_talks(seed: int, new_database: Callable[[], str], tmp_path: Path) 
     """The same with other documents."""
     made = make_talks(seed, messages=600)
     url = f"dump:{write_folder(tmp_path / 'dump', made)}"
-    check(new_database, tmp_path, url, (ADOPT, MERGE, BOTH)[seed % 3], lambda: None)
+    before = Before(new_database(), tmp_path / "migrate.toml", url)
+    check(before, new_database(), (ADOPT, MERGE, BOTH)[seed % 3], lambda: None)

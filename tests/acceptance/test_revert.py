@@ -26,6 +26,7 @@ from tests.killing import wait_for, wait_for_the_lock
 from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
+from tests.templates import Templates
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -80,6 +81,19 @@ def set_up(start: str, database: str, config: Path) -> str:
             add_rows(connection, OTHERS)
             connection.execute(again.partition(" FOREIGN")[0] + " " + before[0])
     return dump_database(database)
+
+
+@pytest.fixture
+def migrated(dump: Path, database: str, config: Path, templates: Templates) -> str:
+    """A finished run into a database with the application's schema and another tenant; how pg_dump saw it before."""
+
+    def build(url: str) -> str:
+        there = write_config(config.with_name("there.toml"), f"dump:{dump}", url, {"engine": {"batch_rows": 100}})
+        before = set_up("filled, there", url, there)
+        assert call("run", "-c", there).code == 0
+        return before
+
+    return templates.copy("300 messages, filled", database, build)
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -150,11 +164,11 @@ def count(database: str, relation: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_revert_that_is_stopped_has_done_nothing(number: signal.Signals, database: str, config: Path) -> None:
+def test_a_revert_that_is_stopped_has_done_nothing(
+    number: signal.Signals, migrated: str, database: str, config: Path
+) -> None:
     """Stopped when the rows are gone and only the schema is left: nothing has happened, and it can be repeated."""
-    before = set_up("filled, there", database, config)
-    assert call("run", "-c", config).code == 0
-    migrated = digest_database(database)
+    untouched = digest_database(database)
     with psycopg.connect(database) as reader:
         reader.execute("SELECT FROM conversations")  # holds up whoever wants to alter the table
         process = start("revert", "--yes", "--json", "-c", config)
@@ -164,9 +178,9 @@ def test_a_revert_that_is_stopped_has_done_nothing(number: signal.Signals, datab
         assert process.returncode == (-number if number == signal.SIGKILL else 5), told.decode()
         assert b"Traceback" not in told
     wait_for_the_lock(database)
-    assert digest_database(database) == migrated
+    assert digest_database(database) == untouched
     assert call("revert", "--yes", "-c", config).code == 0
-    assert dump_database(database) == before
+    assert dump_database(database) == migrated
 
 
 def count_waiting(database: str) -> int:
@@ -184,11 +198,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came so far")
 
 
-def test_a_lock_of_others_is_not_waited_for_long(database: str, config: Path) -> None:
+def test_a_lock_of_others_is_not_waited_for_long(migrated: str, database: str, config: Path) -> None:
     """Somebody reads a table that must be altered: exit code 5 after a while, and nothing has happened."""
-    set_up("filled, there", database, config)
-    assert call("run", "-c", config).code == 0
-    migrated = digest_database(database)
+    untouched = digest_database(database)
     brief = patch(
         "migrator.postgres.schema_changes.limit_lock_wait",
         lambda connection: connection.execute("SET lock_timeout = '200ms'"),
@@ -198,7 +210,7 @@ def test_a_lock_of_others_is_not_waited_for_long(database: str, config: Path) ->
         answer = call("revert", "--yes", "-c", config)
     assert answer.code == 5, answer.told
     assert "lock" in answer.told
-    assert digest_database(database) == migrated
+    assert digest_database(database) == untouched
 
 
 def answered(config: Path, *answers: str, arguments: tuple[str, ...] = ()) -> Answer:
@@ -233,14 +245,12 @@ def test_it_says_what_it_will_do_and_asks(database: str, config: Path) -> None:
     assert dump_database(database) == before
 
 
-def test_what_a_killed_verification_left_goes_too(database: str, config: Path) -> None:
+def test_what_a_killed_verification_left_goes_too(migrated: str, database: str, config: Path) -> None:
     """The scratch schemas of a verification that was killed are the tool's own, and no part of what was before."""
-    before = set_up("filled, there", database, config)
-    assert call("run", "-c", config).code == 0
     execute(database, "CREATE SCHEMA migrator_scratch; CREATE SCHEMA migrator_scratch_records")
     execute(database, "CREATE TABLE migrator_scratch.messages (LIKE messages)")
     assert call("revert", "--yes", "-c", config).code == 0
-    assert dump_database(database) == before
+    assert dump_database(database) == migrated
 
 
 # Objects of the owner on an empty table that cannot hold what the migration loads: the run fails, revert must not.

@@ -44,21 +44,18 @@ def config(dump: Path, database: str, tmp_path: Path) -> Path:
     return write_config(tmp_path / "migrate.toml", f"dump:{dump}", database)
 
 
-BEFORE: list[str] = []  # what pg_dump says of the template before the migration
-
-
 @pytest.fixture
 def shared(dump: Path, database: str, config: Path, templates: Templates) -> str:
     """Migrate into a database with another tenant; the value is the output of pg_dump before the migration."""
 
-    def build(url: str) -> None:
+    def build(url: str) -> str:
         set_up_shared(url)
-        BEFORE.append(dump_database(url))
+        before = dump_database(url)
         build_config = write_config(config.with_name("template.toml"), f"dump:{dump}", url)
         assert call("run", "-c", build_config).code == 0
+        return before
 
-    templates.copy("100 messages, shared", database, build)
-    return BEFORE[0]
+    return templates.copy("100 messages, shared", database, build)
 
 
 def set_up_shared(database: str) -> None:
