@@ -20,6 +20,9 @@ $(PACKAGE): $(BUILT_FROM)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
 	touch $(PACKAGE)
 
+# Tests start many processes: without compiled modules each of them would compile what it imports.
+test test-long: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
