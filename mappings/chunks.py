@@ -41,6 +41,8 @@ def find_file(context: Context, document: Document) -> Match:
     Raises:
         Rejected: there is no such file.
     """
+    if "unreadable" in document:
+        raise Rejected("undecodable", str(document["unreadable"]))
     value = document.get("file_id", ABSENT)
     key = encode_objectid(value)
     found = context.find(FILES_BY_ID, key) if key is not None else ()
@@ -57,8 +59,15 @@ def compute_id(context: Context, position: Any, file_id: bytes) -> bytes:
     return uuid_of(NAME, f"{uuid_text(file_id)}:{position}")
 
 
-def compute_metadata(context: Context, metadata: Any, content: Any) -> Any:
-    """Return page, section, startIndex and endIndex, as far as they are known or can be derived."""
+def compute_metadata(context: Context, metadata: Any, content: Any, original: Any) -> Any:
+    """Return page, section, startIndex and endIndex, as far as they are known or can be derived.
+
+    `original`: the JSON text of the source, if it has a value that BSON cannot hold.
+    """
+    if original is not ABSENT and original != "null":  # JSON null
+        context.note("json_replaced", "original_json")
+    if metadata is not ABSENT and metadata is not None and type(metadata) is not dict:
+        context.note("wrong_type", f"metadata ({type_name(metadata)})")
     document = {"metadata": metadata}
     packed: Document = {}
     for key, paths, codec in (("page", PAGE, INTEGER), ("section", SECTION, TEXT), ("startIndex", START, INTEGER),
@@ -111,7 +120,7 @@ mapping = Collection(
             columns=("id",), fields=("position",), inputs=("file_id",), function=compute_id, lookups=(FILES_BY_ID,)
         ),
         map_field("content", "content", TEXT, required=True),
-        Compute(columns=("metadata",), fields=("metadata", "content"), function=compute_metadata),
+        Compute(columns=("metadata",), fields=("metadata", "content", "original_json"), function=compute_metadata),
         Compute(
             columns=("created_at",),
             fields=("created_at",),

@@ -17,6 +17,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "date_out_of_range": (WARNING, "date outside PostgreSQL's range, or after the year 9999"),
     "defaulted": (INFO, "required value missing; a default was used"),
     "embedding_failed": (WARNING, "the text could not be embedded; `migrate embed` retries it"),
+    "json_replaced": (WARNING, "JSON value that BSON cannot hold was replaced; the original text is preserved"),
     "merged": (INFO, "account merged into an earlier account with the same e-mail address"),
     "model_unknown": (WARNING, "model could not be determined"),
     "non_finite": (WARNING, "NaN or Infinity replaced with null"),

@@ -91,7 +91,7 @@ LEFT: dict[str, str] = {
 }  # fmt: skip
 
 _SET = sql.SQL(
-    "SELECT set_config(w.name, w.value, false) FROM (VALUES {}) AS w (name, value)"
+    "SELECT set_config(w.name, w.value, %s) FROM (VALUES {}) AS w (name, value)"
     " WHERE EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE s.name = w.name)"
 ).format(
     sql.SQL(", ").join(
@@ -109,8 +109,16 @@ _SEARCH_PATH = """
 
 def prepare_session(connection: Connection) -> None:
     """Set what the code relies on in a new session. Settings that the server does not have are skipped."""
-    connection.execute(_SET)
+    connection.execute(_SET, (False,))
     set_search_path(connection)
+
+
+def prepare_transaction(connection: Connection) -> None:
+    """Set what the code relies on until the end of the open transaction. The search path stays as it is.
+
+    For databases that are only read, perhaps through a connection pooler: settings of a session would apply to others.
+    """
+    connection.execute(_SET, (True,))
 
 
 def set_search_path(connection: Connection) -> None:

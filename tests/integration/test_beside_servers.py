@@ -10,9 +10,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from bson import Decimal128, ObjectId
+from bson.datetime_ms import DatetimeMS
 from psycopg import sql
 
-from migrator.documents.codec import Document, decode
+from migrator.documents.codec import Document, decode, encode
 from migrator.errors import SourceError, UsageError
 from migrator.sources.auxiliary.langchain_store import LangchainStore
 from migrator.sources.auxiliary.postgres_table import PostgresTable
@@ -190,7 +192,9 @@ def test_the_older_store(database: str, reader: str) -> None:
     }  # fmt: skip
     assert read(LangchainStore("document_chunks", reader, None), 7) == found[7:]
     assert contents(read(LangchainStore("document_chunks", reader, "x"))) == [("f2", 0, "other, by custom_id")]
-    assert read(LangchainStore("document_chunks", reader, "nowhere")) == []
+    with pytest.raises(UsageError, match="no collection nowhere; collections found: testcollection, x") as caught:
+        LangchainStore("document_chunks", reader, "nowhere").fingerprint()
+    assert "chunks" in caught.value.hint
 
 
 def test_the_newer_store(database: str, reader: str) -> None:
@@ -230,6 +234,154 @@ def test_a_view_of_a_store(database: str) -> None:
         " ('a', 'A', '{\"file_id\": \"f\"}')) v (id, document, cmetadata)",
     )
     assert contents(read(LangchainStore("document_chunks", database, None))) == [("f", 0, "A"), ("f", 1, "B")]
+
+
+ESCAPED = [  # cmetadata as text, metadata as read, whether the original text is preserved
+    (r'{"file_id": "f1", "page": 0, "s": "a\u0000b"}', {"file_id": "f1", "page": 0, "s": "a\0b"}, False),
+    (r'{"file_id": "f1", "page": 1, "s": "a\ud83db"}', {"file_id": "f1", "page": 1, "s": "a\ufffdb"}, True),
+    (r'{"file_id": "f1", "page": 2, "s\u0000": "\ude00"}', {"file_id": "f1", "page": 2, "s": "\ufffd"}, True),
+    (
+        r'{"file_id": "f1", "page": 3, "s": "\\u0000 \\\u0000 \ud83d\ude00"}',
+        {"file_id": "f1", "page": 3, "s": "\\u0000 \\\0 \U0001f600"},
+        False,
+    ),
+    (
+        '{"file_id": "f1", "page": 4, "n": [1e999, 123456789012345678901234567890]}',
+        {"file_id": "f1", "page": 4, "n": [Decimal128("1E+999"), Decimal128("123456789012345678901234567890")]},
+        False,
+    ),
+    ('{"file_id": "f1", "page": 5, "page": 6}', {"file_id": "f1", "page": 6}, True),
+    (r'{"file_id": "f\ud83d\ude00", "s": "\u0000"}', {"file_id": "f\U0001f600", "s": "\0"}, False),
+    (r'{"file_id": "f\\\ud83d\ude00\ud83d", "s": "x"}', {"file_id": "f\\\U0001f600\ufffd", "s": "x"}, True),
+]
+
+
+def test_metadata_that_the_operators_of_json_refuse(database: str, reader: str) -> None:
+    """NUL, surrogates and large numbers in one row stop no other row and lose no metadata; the order stays."""
+    rows = [old_row(number, f"text {number}", text.replace("'", "''")) for number, (text, _, _) in enumerate(ESCAPED)]
+    execute(database, *OLD.split(";"), COLLECTIONS, *rows[::-1], old_row(99, "good", '{"file_id": "f1", "page": 9}'))
+    found = {each["content"]: each for each in read(LangchainStore("document_chunks", reader, None))}
+    assert len(found) == len(ESCAPED) + 1
+    for number, (text, metadata, is_changed) in enumerate(ESCAPED):
+        chunk = found[f"text {number}"]
+        assert chunk["metadata"] == metadata
+        assert chunk.get("original_json") == (text if is_changed else None)
+    assert [found[f"text {number}"]["position"] for number in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert found["good"]["position"] == 6
+    assert [found[f"text {number}"]["file_id"] for number in (6, 7)] == ["f\U0001f600", "f\\\U0001f600"]
+
+
+def test_chunks_with_unusual_metadata_are_migrated(
+    database: str, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Every row is loaded or rejected for what it is, with findings; verify and export agree."""
+    file_id = "11111111-1111-4111-8111-111111111111"
+    user = ObjectId("63d9ab965a1e00ff80000001")
+    documents: dict[str, list[Document]] = {
+        "users": [{"_id": user, "email": "a@b.c"}],
+        "files": [{"_id": ObjectId("63d9ab965a1e00ff80000002"), "file_id": file_id, "user": user, "filename": "a.txt",
+                   "filepath": "/a", "type": "text/plain", "bytes": 1, "source": "local", "embedded": True}],
+    }  # fmt: skip
+    folder = tmp_path / "dump" / "academy"
+    folder.mkdir(parents=True)
+    for name, each in documents.items():
+        (folder / f"{name}.bson").write_bytes(b"".join(map(encode, each)))
+    metadata = [text.replace('"f1"', f'"{file_id}"').replace('"s"', '"section"') for text, _, _ in ESCAPED[:6]]
+    rows = [old_row(number, f"text {number}", text, file_id) for number, text in enumerate(metadata)]
+    execute(database, *OLD.split(";"), COLLECTIONS, *rows, old_row(99, "list", "[1]", file_id))
+    lines = [
+        *(f'{{"file_id": "{file_id}", "content": "x", "metadata": {text}}}' for text in metadata),
+        f'{{"file_id": "{file_id}", "content": "a\\ud83db"}}',
+        f'{{"file_id": "{file_id}", "content": "x", "position": 1e999}}',
+        '{"a": ' + "[" * 90_000 + "]" * 90_000 + "}",
+    ]  # fmt: skip
+    (tmp_path / "chunks.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    for url, expected in (
+        (database, {"loaded": 7}),
+        (f"jsonl:{tmp_path / 'chunks.jsonl'}", {"loaded": 6, "wrong_type": 2, "undecodable": 1}),
+    ):
+        target = new_database()
+        config = write_config(tmp_path / "migrate.toml", f"dump:{folder.parent}", target, {"chunks": {"url": url}})
+        answer = call("run", "-c", config, "--json")
+        assert answer.code == 0, answer.told
+        with psycopg.connect(target) as connection:
+            outcomes = "SELECT reason, count(*) FROM migrator.rejects GROUP BY 1"
+            loaded = "SELECT 'loaded', count(*) FROM document_chunks"
+            found: dict[str, int] = dict(connection.execute(f"{outcomes} UNION ALL {loaded}".encode()).fetchall())
+            codes: dict[str, int] = dict(
+                connection.execute("SELECT code, count(*) FROM migrator.findings GROUP BY 1").fetchall()
+            )
+            pages = connection.execute("SELECT metadata ->> 'page' FROM document_chunks ORDER BY 1").fetchall()
+        assert found == expected
+        assert codes["nul_removed"] >= 2
+        assert codes["json_replaced"] >= 3
+        assert [page for (page,) in pages][:6] == ["0", "1", "2", "3", "4", "6"]
+        answer = call("verify", "-c", config, "--level", "roundtrip", "--json")
+        assert answer.code == 0, answer.told
+        assert call("export", tmp_path / url[:5], "-c", config).code == 0
+
+
+HIDING = [  # statements, the tables whose rows a policy may hide
+    ("ALTER TABLE recordings ENABLE ROW LEVEL SECURITY", "recordings", "recordings"),
+    (
+        "ALTER TABLE recordings ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON recordings USING (duration > 5)",
+        "recordings",
+        "recordings",
+    ),
+    ("ALTER TABLE langchain_pg_embedding ENABLE ROW LEVEL SECURITY", "chunks", "langchain_pg_embedding"),
+    ("ALTER TABLE langchain_pg_collection ENABLE ROW LEVEL SECURITY", "chunks", "langchain_pg_collection"),
+    (
+        "ALTER TABLE recordings RENAME TO r; ALTER TABLE r ENABLE ROW LEVEL SECURITY;"
+        " CREATE VIEW recordings WITH (security_invoker = true) AS SELECT * FROM r",
+        "recordings",
+        '"r"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("statements", "section", "table"), HIDING)
+def test_hidden_rows_are_an_error(
+    database: str,
+    reader: str,
+    new_database: Callable[[], str],
+    tmp_path: Path,
+    statements: str,
+    section: str,
+    table: str,
+) -> None:
+    """Row-level security that may hide rows: exit code 7, with table, role and remedy, before anything is written."""
+    execute(database, SUPABASE, "INSERT INTO recordings (id, duration) VALUES (gen_random_uuid(), 1)")
+    execute(database, *OLD.split(";"), COLLECTIONS, old_row(1, "x", '{"file_id": "f1"}'), *statements.split(";"))
+    role = str(urlsplit(reader).username)
+    dump, target = write_dump(read_scenario("recordings-several"), tmp_path / "dump"), new_database()
+    settings = {section: {"url": reader} | ({"collection": "x"} if section == "chunks" else {})}
+    config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", target, settings)
+    for command in ("plan", "run"):
+        answer = call(command, "-c", config)
+        assert answer.code == 7, answer.told
+        assert all(word in answer.told for word in (table, role, "BYPASSRLS")), answer.told
+    with psycopg.connect(target) as connection:
+        assert connection.execute("SELECT to_regclass('users')").fetchone() == (None,)
+    execute(database, f"ALTER ROLE {role} BYPASSRLS")
+    answer = call("plan", "-c", config)
+    assert "row-level" not in answer.told, answer.told
+    assert answer.code == 0, answer.told
+
+
+def test_the_settings_of_the_role_do_not_matter(database: str, reader: str) -> None:
+    """Formats of values and timeouts are set for the transaction; the search path stays that of the role."""
+    role = str(urlsplit(reader).username)
+    execute(database, "CREATE SCHEMA rag", f"GRANT USAGE ON SCHEMA rag TO {role}")
+    execute(database, "CREATE TABLE rag.recordings (id int, t timestamptz, f float8, b bytea)")
+    execute(database, f"GRANT SELECT ON rag.recordings TO {role}")
+    execute(database, "INSERT INTO rag.recordings VALUES (1, '2024-05-01 10:00+00', 0.1, '\\x00ff')")
+    settings = {"search_path": "rag", "DateStyle": "'SQL, DMY'", "TimeZone": "'Asia/Tokyo'",
+                "extra_float_digits": "-10", "bytea_output": "escape", "statement_timeout": "1000",
+                "row_security": "on"}  # fmt: skip
+    for name, value in settings.items():
+        execute(database, f"ALTER ROLE {role} SET {name} = {value}")
+    (found,) = read(PostgresTable("recordings", reader, "recordings", {}))
+    assert found == {"_id": 1, "t": DatetimeMS(1714557600000), "f": 0.1, "b": "\\x00ff"}
 
 
 # --- what can go wrong ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from migrator.documents.codec import Document, decode, encode, same
 from migrator.errors import DamagedSourceError, SourceError, UsageError
 from migrator.sources.auxiliary.base import make_batches
 from migrator.sources.auxiliary.csv_file import CsvFile
+from migrator.sources.auxiliary.json_text import JsonText
 from migrator.sources.auxiliary.jsonl import JsonLines
 from migrator.sources.auxiliary.values import parse
 
@@ -31,6 +33,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("json", '{"a": [1, null]}', {"a": [1, None]}), ("json", '{"a": 1, "a": 2}', '{"a": 1, "a": 2}'),
     ("json", "[99999999999999999999]", "[99999999999999999999]"), ("json", '{"a\\u0000": 1}', '{"a\\u0000": 1}'),
     ("json", "[NaN]", "[NaN]"), ("json", "null", "null"), ("json", "[" * 9000, "[" * 9000),
+    ("json", "[1e999]", "[1e999]"), ("json", "[0.1000000000000000055]", "[0.1000000000000000055]"),
     ("json", '"\\ud800"', '"\\ud800"'), ("text", "null", "null"),
 ]  # fmt: skip
 
@@ -136,11 +139,72 @@ def test_damaged_lines(line: bytes, tmp_path: Path) -> None:
         read_lines(write_lines(tmp_path, {"content": "first"}, line))
 
 
-@pytest.mark.parametrize("line", [b'{"a": 99999999999999999999}', b'{"a\\u0000": 1}', b'{"content": "\\ud800"}'])
-def test_lines_that_bson_cannot_hold(line: bytes, tmp_path: Path) -> None:
-    """They are kept as they are."""
-    found = read_lines(write_lines(tmp_path, {"content": "first"}, line))
-    assert found[1] == {"_id": 2, "line": line.decode()}
+SPECIAL_LINES: list[tuple[str, dict[str, Any]]] = [
+    ('"content": "x", "metadata": {"page": 99999999999999999999}', {"metadata": {"page": Decimal128("9" * 20)}}),
+    ('"content": "x", "metadata": {"page": 1e999}', {"metadata": {"page": Decimal128("1E+999")}}),
+    ('"content": "x", "n": 0.1000000000000000055', {"n": Decimal128("0.1000000000000000055")}),
+    ('"content": "x", "n": -0.0', {"n": -0.0}),
+    ('"content": "x", "metadata": {"s": "a\\u0000b"}', {"metadata": {"s": "a\0b"}}),
+    ('"content": "\\ud83d\\ude00"', {"content": "\U0001f600"}),
+    ('"content": "x", "position": 7.0', {"position": 7}),
+    ('"content": "x", "position": 1e999', {"position": Decimal128("1E+999")}),
+    ('"content": "x", "position": "7"', {"position": "7"}),
+]
+# `original_json` preserves what was replaced.
+REPLACED_LINES: list[tuple[str, dict[str, Any]]] = [
+    ('"content": "a\\ud83db"', {"content": b"a\xed\xa0\xbdb"}),
+    ('"content": "x", "metadata": {"s": "a\\ud83db"}', {"metadata": {"s": "a\ufffdb"}}),
+    ('"content": "x", "metadata": {"a\\ud83db": ["\\udc00"]}', {"metadata": {"a\ufffdb": ["\ufffd"]}}),
+    ('"content": "x", "a\\u0000": 1', {"a": 1}),
+    ('"content": "first", "content": "x"', {"content": "x"}),
+    (f'"content": "x", "n": {"1" * 40}', {"n": "1" * 40}),
+    (f'"content": "x", "n": {"1" * 5000}', {"n": "1" * 5000}),
+    ('"content": "x", "n": 1e99999999999999999999', {"n": "1e99999999999999999999"}),
+]
+
+
+@pytest.mark.parametrize(("line", "fields"), [*SPECIAL_LINES, *REPLACED_LINES])
+def test_lines_that_bson_cannot_hold(line: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    """Numbers are exact; what BSON cannot hold is replaced, with the original text in a field. Other lines go on."""
+    text = f'{{"file_id": "f", {line}}}'
+    found = read_lines(write_lines(tmp_path, {"file_id": "f", "content": "first"}, text.encode(), {"content": "last"}))
+    usual = {"_id": 2, "file_id": "f", "position": 1, "content": "x", "metadata": {}}
+    original = {"original_json": text} if (line, fields) in REPLACED_LINES else {}
+    assert found[1] == usual | fields | original
+    assert type(found[1]["position"]) is type((usual | fields)["position"])
+    assert found[2]["content"] == "last"
+
+
+def test_a_line_that_is_nested_too_deeply(tmp_path: Path) -> None:
+    """It says why it is rejected; the other lines are read."""
+    deep = b'{"file_id": "f", "metadata": ' + b'{"a":' * 90_000 + b"1" + b"}" * 90_001
+    found = read_lines(write_lines(tmp_path, {"content": "first"}, deep, {"content": "last"}))
+    assert found[1] == {"_id": 2, "line": deep.decode(), "unreadable": "nested too deeply"}
+    assert found[2]["content"] == "last"
+
+
+def has_exact_numbers(text: str, value: Any) -> bool:
+    """Return whether a number equals that of its text."""
+    return Decimal(str(value)) == Decimal(text)
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,45})([.][0-9]{1,45})?([eE][+-]?[0-9]{1,4})?", fullmatch=True))
+def test_any_number_is_exact(text: str) -> None:
+    """A JSON number becomes a BSON number of the same value, or keeps its text and is reported."""
+    found = JsonText(text)
+    assert isinstance(found.value, str) == found.changed
+    assert has_exact_numbers(text, found.value)
+    encode({"": found.value})
+
+
+@given(st.recursive(st.text(st.characters(), max_size=5) | st.none() | st.integers(), lambda inner: st.lists(inner)
+                    | st.dictionaries(st.text(st.characters(), max_size=3), inner)))  # fmt: skip
+def test_any_json_can_be_stored(value: Any) -> None:
+    """Whatever a JSON text holds, BSON can store the value; without a report it is the value of the text."""
+    text = json.dumps(value)
+    found = JsonText(text)
+    assert decode(encode({"": found.value}))[""] == found.value
+    assert found.changed or any(character in text for character in "0123456789") or found.value == value
 
 
 def test_a_torn_gzip_file(tmp_path: Path) -> None:

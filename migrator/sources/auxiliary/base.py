@@ -12,6 +12,9 @@ from typing import Protocol
 from migrator.errors import UsageError
 from migrator.sources.base import Batch, Partition, Source, SourceCollection
 
+# Fields of documents that were not read as they are: the original text, and why the document cannot be read at all.
+ORIGINAL, UNREADABLE = "original_json", "unreadable"
+
 
 class AuxiliarySource(Protocol):
     """One collection that is not in the MongoDB database. Raises: `SourceError`, `DamagedSourceError`."""

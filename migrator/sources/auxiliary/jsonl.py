@@ -2,11 +2,14 @@
 
 Fields of a chunk document, from any auxiliary source: `_id`, `file_id`, `position` (from 0 in its file), `content`,
 `metadata`, and all other fields of the input. Vectors are not read, because the migration computes new ones.
+`original_json` is the JSON text of a chunk that BSON cannot hold exactly (`json_text`). A content that is no valid text
+becomes its bytes, so that the mapping rejects the chunk.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -15,12 +18,14 @@ from typing import IO, Any
 
 from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
-from bson.json_util import JSONMode, JSONOptions, loads
+from bson.json_util import JSONMode, JSONOptions, object_hook
 
 from migrator.documents.codec import Document, encode
 from migrator.documents.fingerprint import hash_file
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.mapping.context import ABSENT, value_at
+from migrator.sources.auxiliary.base import ORIGINAL, UNREADABLE
+from migrator.sources.auxiliary.json_text import JsonText
 
 OPTIONS = JSONOptions(
     json_mode=JSONMode.CANONICAL, tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -71,20 +76,28 @@ class JsonLines:
                 raise self._unreadable(error) from error
 
     def _encode(self, line: bytes, number: int, next_positions: Counter[str]) -> bytes:
-        chunk = normalize_chunk(self._parse(line), number, next_positions)
+        text = line.decode("utf-8-sig").rstrip("\r\n")
+        try:
+            chunk = self._read_chunk(text, number, next_positions)
+        except RecursionError:
+            chunk = {"_id": number, "line": text, UNREADABLE: "nested too deeply"}  # the mapping rejects it
         try:
             return encode(chunk)
-        except (BSONError, OverflowError, UnicodeEncodeError):
-            # Integers beyond 64 bits, names with U+0000, unpaired surrogates: BSON cannot store the object. The line is
-            # kept as text and rejected later, because it has no file.
-            return encode({"_id": number, "line": line.decode("utf-8-sig")})
+        except (BSONError, OverflowError, RecursionError) as error:
+            return encode({"_id": number, "line": text, UNREADABLE: f"not valid as BSON ({type(error).__name__})"})
 
     @staticmethod
-    def _parse(line: bytes) -> Document:
-        value = loads(line.decode("utf-8-sig"), json_options=OPTIONS)
-        if not isinstance(value, dict):
+    def _read_chunk(text: str, number: int, next_positions: Counter[str]) -> Document:
+        found = JsonText(text, lambda value: object_hook(value, OPTIONS))
+        if not isinstance(found.value, dict):
             raise TypeError("not an object")
-        return value
+        if not found.changed:
+            return normalize_chunk(found.value, number, next_positions)
+        chunk = normalize_chunk({ORIGINAL: text, **found.value}, number, next_positions)
+        content = _take(json.loads(text, parse_int=str), CONTENTS, None)
+        if isinstance(content, str) and not _is_valid(content):
+            chunk["content"] = content.encode("utf-8", "surrogatepass")  # no text: the mapping rejects the chunk
+        return chunk
 
     def _open(self, *, raw: bool = False) -> IO[bytes]:
         try:
@@ -110,12 +123,20 @@ def normalize_chunk(found: Document, number: int, next_positions: Counter[str]) 
     chunk: Document = {"_id": _take(rest, IDS, number)}
     file_id = next((value for path in FILES if (value := value_at(rest, path)) not in (ABSENT, None, "")), None)
     position, file = rest.pop("position", None), str(file_id).lower()
-    if type(position) is not int:
+    if isinstance(position, float) and position.is_integer():
+        position = int(position)
+    if position is None:
         position = next_positions[file]
-    next_positions[file] = position + 1
+    if type(position) is int:  # the mapping rejects other types
+        next_positions[file] = position + 1
     rest.pop("file_id", None)
     chunk |= {"file_id": file_id, "position": position, "content": _take(rest, CONTENTS, None)}
     return {**chunk, "metadata": _take(rest, METADATA, {}), **rest}
+
+
+def _is_valid(text: str) -> bool:
+    """Return whether a text has no unpaired surrogate."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _take(rest: Document, names: tuple[str, ...], otherwise: Any) -> Any:

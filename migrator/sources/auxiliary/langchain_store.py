@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bson.errors import BSONError
 from psycopg import sql
 
 from migrator.documents.codec import Document, encode
-from migrator.errors import SourceError
+from migrator.errors import SourceError, UsageError
+from migrator.sources.auxiliary.base import ORIGINAL
+from migrator.sources.auxiliary.json_text import JsonText
 from migrator.sources.auxiliary.postgres_reader import (
     Connection,
     PostgresReader,
@@ -25,9 +28,9 @@ from migrator.sources.auxiliary.postgres_reader import (
     read_columns,
     stream_rows,
 )
-from migrator.sources.auxiliary.values import parse
 
 CHUNKS, COLLECTIONS = "langchain_pg_embedding", "langchain_pg_collection"
+MAX_NAMES = 20  # collections in a message
 ORDER_FIELDS = ("page", "chunk_index", "start_index")  # of cmetadata, most significant first
 
 
@@ -45,7 +48,7 @@ class LangchainStore:
         with self._reader.transaction() as connection:
             columns = self._columns(connection)
             texts = [sql.SQL("e.{}::text").format(sql.Identifier(name)) for name in columns if name != "embedding"]
-            source = sql.SQL("{} e{}").format(sql.Identifier(CHUNKS), self._condition(columns))
+            source = sql.SQL("{} e{}").format(sql.Identifier(CHUNKS), self._condition(connection, columns))
             return fingerprint_rows(connection, sql.SQL(", ").join(texts), source)
 
     def read(self, skip: int) -> Iterator[bytes]:
@@ -68,11 +71,21 @@ class LangchainStore:
             )
         return [name for name in found if name != "document_vector"]  # generated from the text
 
-    def _condition(self, columns: list[str]) -> sql.Composable:
+    def _condition(self, connection: Connection, columns: list[str]) -> sql.Composable:
+        """Return the WHERE clause of the configured collection. Raises: `UsageError` if it does not exist."""
         if self._collection is None:
             return sql.SQL("")
         if "collection_id" not in columns:
             raise SourceError(f"{self.label} has no column collection_id", "Remove `collection` from [chunks].")
+        read_columns(connection, sql.Identifier(COLLECTIONS), COLLECTIONS, self.section)
+        query = sql.SQL("SELECT DISTINCT name FROM {} ORDER BY name").format(sql.Identifier(COLLECTIONS))
+        names = [str(name) for (name,) in connection.execute(query)]
+        if self._collection not in names:
+            existing = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
+            raise UsageError(
+                f"{self._reader.label} has no collection {self._collection}; collections found: {existing or 'none'}",
+                hint="Correct `collection` under [chunks], or remove it to read all collections.",
+            )
         return sql.SQL(" WHERE e.collection_id IN (SELECT uuid FROM {} WHERE name = {})").format(
             sql.Identifier(COLLECTIONS), sql.Literal(self._collection)
         )
@@ -85,30 +98,50 @@ class LangchainStore:
 
     def _query(self, connection: Connection, columns: list[str], others: list[str]) -> sql.Composed:
         key = sql.SQL("e.{}").format(sql.Identifier("uuid" if "uuid" in columns else "id"))
-        file_id: sql.Composable = sql.SQL("nullif(e.cmetadata ->> 'file_id', '')")
+        file_id: sql.Composable = sql.SQL("nullif(e.readable ->> 'file_id', '')")
         if "custom_id" in columns:
             file_id = sql.SQL("coalesce({}, e.custom_id)").format(file_id)
         order: list[sql.Composable] = [_number(name) for name in ORDER_FIELDS]
+        place: sql.Composable = sql.NULL
         if _has(connection, CHUNKS, "rm"):
-            order.append(sql.SQL("e.ctid"))
+            place = sql.SQL("e.ctid")
+            order.append(sql.SQL("e.place_in_table"))
         return sql.SQL(
             "SELECT {key}::text, {file}, row_number() OVER (PARTITION BY lower({file}) ORDER BY {order}) - 1 AS place,"
-            " e.document, e.cmetadata::text, {collection}{others} FROM {chunks} e{condition} ORDER BY 2, 3, 1"
+            " e.document, e.cmetadata::text, {collection}{others}"
+            " FROM (SELECT e.*, {place} AS place_in_table, {readable} AS readable FROM {chunks} e{condition}) e"
+            " ORDER BY 2, 3, 1"
         ).format(
             key=key,
             collection=self._name(connection, columns),
             file=file_id,
             order=sql.SQL(", ").join([*order, key]),
             others=sql.SQL("").join(sql.SQL(", e.{}::text").format(sql.Identifier(name)) for name in others),
+            place=place,
+            readable=_READABLE,
             chunks=sql.Identifier(CHUNKS),
-            condition=self._condition(columns),
+            condition=self._condition(connection, columns),
         )
+
+
+# The type json accepts NUL and unpaired surrogates, but its operators fail on them: one such row would stop the query.
+# They are removed from the copy that the operators read, unless the backslash is itself escaped.
+_LONE = r"\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F][0-9a-fA-F])"
+_PAIR = r"\\u[dD][89abAB][0-9a-fA-F][0-9a-fA-F]\\u[dD][c-fC-F][0-9a-fA-F][0-9a-fA-F]"
+_READABLE = sql.SQL(
+    "CASE WHEN e.cmetadata::text ~ {lone} THEN regexp_replace(e.cmetadata::text, {any}, {kept}, 'g')::json"
+    " ELSE e.cmetadata::text::json END"
+).format(
+    lone=sql.Literal(_LONE),
+    any=sql.Literal(rf"(?<!\\)((?:\\\\)*)(?:({_PAIR})|{_LONE})"),  # the longest alternative matches: a pair
+    kept=sql.Literal(r"\1\2"),
+)
 
 
 def _number(name: str) -> sql.Composed:
     """Return the expression for a number in cmetadata. Other values are NULL, which sorts last."""
     return sql.SQL(
-        "CASE WHEN e.cmetadata ->> {name} ~ '^[0-9]{{1,9}}$' THEN (e.cmetadata ->> {name})::integer END"
+        "CASE WHEN e.readable ->> {name} ~ '^[0-9]{{1,9}}$' THEN (e.readable ->> {name})::integer END"
     ).format(name=sql.Literal(name))
 
 
@@ -119,7 +152,20 @@ def _has(connection: Connection, name: str, kinds: str) -> bool:
 
 
 def _document(row: tuple[Any, ...], others: list[str]) -> Document:
-    key, file_id, position, content, metadata, collection, *values = row
-    parsed = None if metadata is None else parse(metadata, "json")
-    chunk: Document = {"_id": key, "file_id": file_id, "position": position, "content": content, "metadata": parsed}
-    return chunk | {"collection": collection} | dict(zip(others, values, strict=True))
+    key, file_id, position, content, text, collection, *values = row
+    metadata, original = _read_metadata(text)
+    chunk: Document = {"_id": key, "file_id": file_id, "position": position, "content": content, "metadata": metadata}
+    return chunk | {"collection": collection} | original | dict(zip(others, values, strict=True))
+
+
+def _read_metadata(text: str | None) -> tuple[Any, Document]:
+    """Return cmetadata, and its text as a field of the document if BSON cannot hold it exactly."""
+    if text is None:
+        return None, {}
+    try:
+        found = JsonText(text)
+        encode({"": found.value})
+    except (BSONError, RecursionError):  # nested too deeply
+        return None, {ORIGINAL: text}
+    # JSON null and NULL are not the same.
+    return found.value, {ORIGINAL: text} if found.changed or found.value is None else {}

@@ -17,6 +17,7 @@ from migrator.errors import SourceError, TargetError
 from migrator.masking import Secrets, url_secrets
 from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
 from migrator.postgres.errors import is_connection_lost
+from migrator.postgres.session import prepare_transaction
 
 Connection = psycopg.Connection[Any]
 FETCH_ROWS = 500  # rows per fetch; transcripts are long
@@ -29,18 +30,16 @@ class PostgresReader:
         self._section, self._secrets = section, Secrets(url_secrets(url))
         parts = parse_url(url, self._secrets, f"{section}.url")
         self.label = label_of(parts)
+        self._role = parts.get("user", "of the system user")
         self._dsn = make_conninfo("", **{"connect_timeout": "10"} | parts)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open a connection with a read-only transaction and one snapshot."""
         with self._connect() as connection, self.explained():
-            # values.py parses one format of timestamps, numbers and bytes; settings of the role could change it.
-            connection.execute("SET LOCAL DateStyle = 'ISO, YMD'")
-            connection.execute("SET LOCAL TimeZone = 'UTC'")
-            connection.execute("SET LOCAL extra_float_digits = 1")
-            connection.execute("SET LOCAL statement_timeout = 0")
-            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            prepare_transaction(connection)
+            # A policy would hide rows without an error, and the migration would be incomplete.
+            connection.execute("SET LOCAL row_security = off")
             yield connection
 
     def _connect(self) -> Connection:
@@ -69,8 +68,14 @@ class PostgresReader:
         try:
             yield
         except psycopg.errors.InsufficientPrivilege as error:
-            hint = "Grant the role SELECT on the table and USAGE on its schema."
-            raise SourceError(f"{self.label}: {self._text(error)}", hint) from None
+            hint = (
+                "Grant the role SELECT on the table and USAGE on its schema. If the table has row-level security,"
+                " connect as its owner or as a role that bypasses it (ALTER ROLE … BYPASSRLS)."
+            )
+            raise SourceError(f"{self.label}: {self._text(error)} (role {self._role})", hint) from None
+        except UnicodeDecodeError:
+            hint = "The encoding of the database is SQL_ASCII. Correct the value, or export the table."
+            raise SourceError(f"{self.label}: a value is not valid UTF-8", hint) from None
         except psycopg.OperationalError as error:
             failure = SourceError(f"{self.label}: {self._text(error)}", "Run the same command again to resume.")
             failure.transient = is_connection_lost(error)
@@ -83,11 +88,25 @@ class PostgresReader:
 
 
 def read_columns(connection: Connection, table: sql.Composable, name: str, section: str) -> dict[str, int]:
-    """Return column → OID of its type, of a table or view on the search path. Raises: `SourceError`."""
-    found = connection.execute("SELECT to_regclass(%s)::oid", (table.as_string(connection),)).fetchone()
+    """Return column → OID of its type, of a table or view on the search path.
+
+    Raises: `SourceError` if the table does not exist, or row-level security may hide rows.
+    """
+    # row_security_active: false for roles that bypass row-level security, and for the owner unless it is forced.
+    found = connection.execute(
+        "SELECT t, t IS NOT NULL AND has_table_privilege(t, 'SELECT') AND row_security_active(t), current_user"
+        " FROM (SELECT to_regclass(%s)::oid AS t) s",
+        (table.as_string(connection),),
+    ).fetchone()
     if not found or found[0] is None:
         raise SourceError(
             f"table {name} not found", f"Check [{section}]; for a table in another schema write SCHEMA.TABLE."
+        )
+    if found[1]:
+        raise SourceError(
+            f"row-level security of table {name} applies to role {found[2]} and may hide rows",
+            f"Set another role in {section}.url: the owner of the table, or one that bypasses row-level security"
+            f" (ALTER ROLE {sql.Identifier(found[2]).as_string(connection)} BYPASSRLS).",
         )
     query = (
         "SELECT attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END FROM pg_attribute a"

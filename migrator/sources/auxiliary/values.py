@@ -7,9 +7,11 @@ integers beyond 64 bits, an object with a duplicate name).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128
@@ -68,7 +70,7 @@ def _parse_timestamp(text: str) -> DatetimeMS:
 
 def parse_json(text: str) -> Any:
     """Return a JSON text as BSON values. Raises: ValueError if BSON cannot represent it exactly."""
-    value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+    value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse, parse_float=_exact_float)
     if value is None or not _round_trips(value):  # JSON null is not the same as NULL
         raise _NotConvertibleError
     return value
@@ -83,6 +85,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(name: str) -> Any:
     raise _NotConvertibleError(name)
+
+
+def _exact_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number) or Decimal(repr(number)) != Decimal(text):
+        raise _NotConvertibleError
+    return number
 
 
 def _round_trips(value: Any) -> bool:
