@@ -167,13 +167,13 @@ class TaskRunner:
             journal.fence_attempt(self.connection, job.namespace, job.run, job.attempt)
             if journal.has_batch(self.connection, job.namespace, batch):
                 return False
+            record_transaction(self.connection, job.namespace)
             if translator is None:
                 output = archive_batch(batch.collection, batch.data)
             else:
                 output, starts = translator.translate(batch.data)
                 self.admissions[batch.collection].load(output, batch.data, starts)
             copy_records(self.connection, job.namespace, batch.collection, output)
-            record_transaction(self.connection, job.namespace)
             journal.record_batch(self.connection, job.namespace, job.run, batch)
         return True
 

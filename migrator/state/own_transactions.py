@@ -11,14 +11,20 @@ from psycopg import sql
 
 from migrator.state.records import Connection, Namespace
 
+SUSPENSION_STEP = "triggers"  # its detail names the triggers and rules that the run suspends
+
 
 def record_transaction(connection: Connection, namespace: Namespace) -> None:
-    """Record the current transaction as one of this migration.
+    """Record the current transaction as one of this migration, and suspend the owner's triggers in it if necessary.
 
-    Call it in every transaction that writes rows of the target, outside of savepoints: a savepoint has a transaction
-    ID of its own.
+    Call it in every transaction that writes rows of the target, before the first row and outside of savepoints: a
+    savepoint has a transaction ID of its own.
     """
-    connection.execute(namespace.sql("INSERT INTO {own_transactions} DEFAULT VALUES ON CONFLICT DO NOTHING"))
+    query = namespace.sql(
+        "WITH own AS (INSERT INTO {own_transactions} DEFAULT VALUES ON CONFLICT DO NOTHING)"
+        " SELECT set_config('session_replication_role', 'replica', true) FROM {steps} WHERE step = %s"
+    )
+    connection.execute(query, (SUSPENSION_STEP,))
 
 
 def is_traceable(connection: Connection, namespace: Namespace) -> bool:

@@ -57,8 +57,23 @@ def create_records(connection: Connection, namespace: Namespace) -> None:
         indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
         connection.execute(namespace.sql(script, **indexes))
         if not existed:
+            _identify_rows(connection, namespace)
             comment = sql.Literal(f"{_VERSION_COMMENT}{VERSION}")
             connection.execute(namespace.sql("COMMENT ON TABLE {runs} IS {comment}", comment=comment))
+
+
+def _identify_rows(connection: Connection, namespace: Namespace) -> None:
+    """Set a replica identity for relations without a primary key.
+
+    A publication FOR ALL TABLES covers them, and without an identity it does not permit UPDATE and DELETE.
+    """
+    query = """
+        SELECT relname FROM pg_class c WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND relname = ANY(%s)
+           AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+    """
+    for (name,) in connection.execute(query, (namespace.records, list(RECORDS))).fetchall():
+        table = sql.Identifier(namespace.records, name)
+        connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(table))
 
 
 def has_records(connection: Connection, namespace: Namespace) -> bool:

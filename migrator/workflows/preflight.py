@@ -13,6 +13,7 @@ from typing import Any
 
 from migrator.errors import AccessError, PlanError, TargetError
 from migrator.postgres import server_checks
+from migrator.postgres.owner_checks import check_owner_objects
 from migrator.postgres.privileges import require_create
 from migrator.postgres.server_checks import Problem
 from migrator.state import journal
@@ -139,6 +140,10 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
             "access": (partial(server_checks.check_writable, connection), "read and write"),
             "privileges": (partial(_check_privileges, connection, extensions), "sufficient"),
             "extensions": (partial(server_checks.check_extensions, connection, extensions), ", ".join(extensions)),
+            "owner's objects": (
+                partial(check_owner_objects, connection, context.definition.metadata),
+                "none to consider",
+            ),
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
             "clock": (partial(server_checks.check_clock, connection), "in step"),
             "run": (partial(check_existing_run, connection, found, complete=complete), "no run yet"),

@@ -28,6 +28,7 @@ from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, aff
 from migrator.state import journal, scratch
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import RECORDS, Connection, Namespace, has_records
+from migrator.state.suspension import resume_in_transaction, suspend_in_transaction
 
 STEP = "revert"
 SHOWN_IDS = 10  # per kind and table
@@ -189,4 +190,29 @@ def delete_rows(connection: Connection, owned: OwnedRows) -> None:
         ).format(sql.Identifier(f"d{number}"), relation.identifier, TABLE)
         for number, relation in enumerate(relations)
     ]
+    suspended = suspend_in_transaction(connection, [relation.name for relation in relations])
+    if suspended:
+        set_references_null(connection, owned)  # the foreign keys do not do it while triggers are suspended
     connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions)))
+    if suspended:
+        resume_in_transaction(connection)
+
+
+def set_references_null(connection: Connection, owned: OwnedRows) -> None:
+    """Set the references of kept rows to deleted rows to NULL."""
+    for key in owned.keys:
+        if not key.sets_null or key.child in owned.created_tables or key.parent in owned.created_tables:
+            continue
+        query = sql.SQL(
+            "UPDATE {child} t SET {columns} FROM {parent} p, {table} g WHERE {condition}"
+            " AND g.relation = p.tableoid AND g.row_ctid = p.ctid AND g.kind <> 'set_null'"
+            " AND NOT EXISTS (SELECT FROM {table} c WHERE c.relation = t.tableoid AND c.row_ctid = t.ctid"
+            " AND c.kind <> 'set_null')"
+        ).format(
+            child=key.child.identifier,
+            parent=key.parent.identifier,
+            table=TABLE,
+            condition=key.condition("t", "p"),
+            columns=sql.SQL(", ").join(sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in key.child_columns),
+        )
+        connection.execute(query)

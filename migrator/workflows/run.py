@@ -32,6 +32,7 @@ from migrator.state import journal
 from migrator.state.ledger import count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
+from migrator.state.suspension import require_valid_references, suspend_in_run
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import record_catalog
 from migrator.workflows.fingerprints import collect_fingerprints, require_unchanged
@@ -94,9 +95,12 @@ def open_run(context: MigrationContext, connection: Connection, fingerprints: Ma
     remember_changes(connection, namespace, context.definition)
     latest = journal.latest_run(connection, namespace)
     if latest is None:
-        return journal.begin_run(connection, namespace, context.source, fingerprints)
-    journal.resume_run(connection, namespace, latest[0])
-    return latest[0]
+        run = journal.begin_run(connection, namespace, context.source, fingerprints)
+    else:
+        run = latest[0]
+        journal.resume_run(connection, namespace, run)
+    suspend_in_run(connection, namespace, context.definition.metadata, run)
+    return run
 
 
 def execute_stages(
@@ -139,6 +143,7 @@ def complete(context: MigrationContext, target: Target, connection: Connection) 
         other_tasks=ledger_index_tasks(connection, namespace),
     )
     build_post_data(target.connect, definition.metadata, options, context.emit)
+    require_valid_references(connection, namespace, definition.metadata)
     record_catalog(connection, namespace, latest[0], definition.metadata)
 
 
@@ -164,6 +169,7 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
         journal.resume_run(connection, namespace, run)
         journal.renew_fingerprints(connection, namespace, run, collect_fingerprints(context))
         prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
+        suspend_in_run(connection, namespace, definition.metadata, run)
         remember_changes(connection, namespace, definition)
         retried = retry(Pipeline(context=context, connection=connection, dsn=target.dsn), run)
         check_identity(connection, namespace)
@@ -181,6 +187,7 @@ def embed_missing(config: Config, definition: MigrationDefinition, target: Targe
     def attempt(number: int) -> EmbedReport:
         with closing(target.connect()) as connection, exclusive(connection):
             run = require_finished(connection, namespace)
+            suspend_in_run(connection, namespace, definition.metadata, run)
             remember_changes(connection, namespace, definition)
             rows = RowStore(connection, namespace, definition.mappings)
             with monitored(target.connect, namespace, LagMeter(config.engine, None), emit) as monitored_emit:

@@ -1,0 +1,171 @@
+"""What the objects of the target's owner mean for a migration: blockers and warnings. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import MetaData
+
+from migrator.postgres.catalog import build_expected
+from migrator.postgres.owner_objects import (
+    ORIGIN,
+    OwnerTrigger,
+    may_suspend_triggers,
+    read_constraints,
+    read_names,
+    read_triggers,
+)
+from migrator.postgres.privileges import quote
+from migrator.postgres.server_checks import Problem
+
+Connection = psycopg.Connection[Any]
+# Statements of each kind that a migration executes, apart from those that create the declared schema.
+TRIAL = (
+    "CREATE TABLE {0}.migrator_trial (id integer PRIMARY KEY, name text)",
+    "CREATE INDEX migrator_trial_name_idx ON {0}.migrator_trial (name)",
+    "COMMENT ON TABLE {0}.migrator_trial IS 'trial'",
+    "ALTER TABLE {0}.migrator_trial ADD CONSTRAINT migrator_trial_fk FOREIGN KEY (id) REFERENCES {0}.migrator_trial",
+    "ALTER TABLE {0}.migrator_trial DROP CONSTRAINT migrator_trial_fk",
+    "DROP INDEX {0}.migrator_trial_name_idx",
+    "DROP TABLE {0}.migrator_trial",
+)
+
+
+def check_owner_objects(connection: Connection, metadata: MetaData) -> Iterator[Problem]:
+    """Yield everything that prevents the migration from writing into the tables that exist already."""
+    tables = existing_tables(connection, metadata)
+    yield from check_triggers(connection, tables)
+    yield from check_unenforced(connection, metadata, tables)
+    yield from check_replica_identity(connection, metadata, tables)
+    yield from check_publications(connection)
+    yield from check_event_triggers(connection, metadata)
+
+
+def existing_tables(connection: Connection, metadata: MetaData) -> list[str]:
+    query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    found = {row[0] for row in connection.execute(query)}
+    return [table.name for table in metadata.sorted_tables if table.name in found]
+
+
+def check_triggers(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each trigger or rule of the tables that would fire and cannot be suspended."""
+    found = read_triggers(connection, tables)
+    suspended = [each for each in found if each.enabled == ORIGIN]
+    suspendable = bool(suspended) and may_suspend_triggers(connection)
+    for each in suspended if not suspendable else ():
+        yield Problem(level="blocker", text=_would_fire(each), remedy=_grant_or_disable(connection, each))
+    for each in found:
+        if each.enabled == "A" or (each.enabled == "R" and suspendable):
+            state = "ENABLE ALWAYS" if each.enabled == "A" else "ENABLE REPLICA"
+            text = f"{_would_fire(each)} ({state}, so it cannot be suspended)"
+            yield Problem(level="blocker", text=text, remedy=f"For the migration: {each.disable}")
+
+
+def check_unenforced(connection: Connection, metadata: MetaData, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each constraint that PostgreSQL would not enforce while triggers are suspended."""
+    triggers = [each for each in read_triggers(connection, tables) if each.enabled == ORIGIN]
+    for each in read_constraints(connection, metadata) if triggers else ():
+        if each.internal:
+            yield Problem(
+                level="blocker",
+                text=f"{each} is not enforced while {triggers[0]} is suspended",
+                remedy="For the migration: " + " ".join(trigger.disable for trigger in triggers),
+            )
+
+
+def _would_fire(trigger: OwnerTrigger) -> str:
+    return f"{trigger} would fire on migrated rows and could change or drop them"
+
+
+def _grant_or_disable(connection: Connection, trigger: OwnerTrigger) -> str:
+    disable = f"For the migration: {trigger.disable}"
+    if connection.info.server_version < 150000:
+        return disable
+    return f"GRANT SET ON PARAMETER session_replication_role TO {quote(_role(connection))}; or {_lower(disable)}"
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def _role(connection: Connection) -> str:
+    found = connection.execute("SELECT current_user").fetchone()
+    assert found is not None  # the SELECT returns one row
+    return str(found[0])
+
+
+def check_replica_identity(connection: Connection, metadata: MetaData, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each table whose rows a publication does not permit to update or delete."""
+    for name in tables:
+        table, column = sql.Identifier("public", name), next(iter(metadata.tables[name].primary_key.columns), None)
+        if column is None:
+            continue
+        # EXPLAIN checks the statement without executing it: no trigger fires.
+        statements = (
+            sql.SQL("EXPLAIN UPDATE {} SET {column} = {column}").format(table, column=sql.Identifier(column.name)),
+            sql.SQL("EXPLAIN DELETE FROM {}").format(table),
+        )
+        try:
+            with connection.transaction(force_rollback=True):
+                for statement in statements:
+                    connection.execute(statement)
+        except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InvalidColumnReference) as error:
+            yield Problem(
+                level="blocker",
+                text=f"a publication does not permit changes to table {name}: {error.diag.message_primary}",
+                remedy=f"ALTER TABLE {quote(name)} REPLICA IDENTITY DEFAULT; or remove it from the publication, or"
+                " its columns and row filters.",
+            )
+
+
+def check_publications(connection: Connection) -> Iterator[Problem]:
+    """Yield a warning for each publication that also replicates the records of the migration."""
+    for name in read_names(connection, "publications"):
+        yield Problem(
+            level="warning",
+            text=f"publication {name} is FOR ALL TABLES, so it also publishes the tables of schema migrator",
+            remedy="Subscribers need these tables, too: CREATE SCHEMA migrator; and its tables, or disable the"
+            " subscriptions for the migration.",
+        )
+
+
+def check_event_triggers(connection: Connection, metadata: MetaData) -> Iterator[Problem]:
+    """Yield a blocker if event triggers refuse the statements of the migration or write to tables.
+
+    The statements are executed in a transaction that is rolled back.
+    """
+    names = ", ".join(read_names(connection, "event_triggers"))
+    if not names:
+        return
+    remedy = f"For the migration: {' '.join(map(_disable_event_trigger, read_names(connection, 'event_triggers')))}"
+    try:
+        with connection.transaction(force_rollback=True):
+            before = set(read_names(connection, "written"))
+            _execute_trial(connection, metadata)
+            written = sorted(set(read_names(connection, "written")) - before)
+    except psycopg.errors.InsufficientPrivilege:
+        return  # reported with the privileges
+    except psycopg.Error as error:
+        text = f"event trigger {names}: a schema change fails: {error.diag.message_primary}"
+        yield Problem(level="blocker", text=text, remedy=remedy)
+        return
+    if written:
+        text = f"event trigger {names} writes to {', '.join(written)} on every schema change; revert cannot undo that"
+        yield Problem(level="blocker", text=text, remedy=remedy)
+    else:
+        text = f"event trigger {names} fires on the schema changes of the migration"
+        yield Problem(level="warning", text=text, remedy=remedy + " unless its effects are wanted.")
+
+
+def _execute_trial(connection: Connection, metadata: MetaData) -> None:
+    connection.execute("SET LOCAL client_min_messages = warning")
+    for statement in TRIAL:
+        connection.execute(sql.SQL(statement).format(sql.Identifier("public")))
+    build_expected(connection, metadata, rls=True)
+
+
+def _disable_event_trigger(name: str) -> str:
+    return f"ALTER EVENT TRIGGER {quote(name)} DISABLE;"

@@ -1,0 +1,100 @@
+"""The objects that the target's owner added to the tables of the migration, read from pg_catalog.
+
+Triggers, rules, indexes and constraints that the schema of the migration does not declare. What they mean for a
+migration is decided elsewhere: `owner_checks` (blockers and warnings), `owner_copies` (copies for a rehearsal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from sqlalchemy import MetaData
+
+from migrator.postgres import ddl
+from migrator.postgres.catalog import load_queries, search_path
+
+Connection = psycopg.Connection[Any]
+QUERIES = load_queries("owner_objects.sql")
+ORIGIN = "O"  # fires unless session_replication_role is replica
+REPLICA = sql.SQL("SET LOCAL session_replication_role = replica")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerTrigger:
+    """A trigger or rule that fires on INSERT, UPDATE or DELETE. `enabled`: O (origin), A (always), R (replica)."""
+
+    kind: str
+    table: str
+    name: str
+    enabled: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of {self.table}"
+
+    @property
+    def disable(self) -> str:
+        """The statement that disables it."""
+        statement = sql.SQL(f"ALTER TABLE {{}} DISABLE {self.kind.upper()} {{}};")
+        return statement.format(sql.Identifier(self.table), sql.Identifier(self.name)).as_string()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerConstraint:
+    """An index or constraint that can refuse a row. `definition`: the statement that creates it.
+
+    `type`: i (index), u (unique), c (check), x (exclusion) or f (foreign key). `internal`: whether PostgreSQL enforces
+    it with internal triggers. `parent`: the table that a foreign key refers to.
+    """
+
+    kind: str
+    table: str
+    name: str
+    definition: str
+    type: str
+    internal: bool
+    parent: str | None
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of {self.table}"
+
+
+def read_triggers(connection: Connection, tables: Sequence[str]) -> list[OwnerTrigger]:
+    """Return the triggers and rules of these tables that fire when rows are written."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [OwnerTrigger(**row) for row in cursor.execute(QUERIES["triggers"], {"tables": list(tables)})]
+
+
+def read_constraints(connection: Connection, metadata: MetaData) -> list[OwnerConstraint]:
+    """Return the indexes and constraints of the tables of `metadata` that it does not declare.
+
+    Every name in a definition has its schema.
+    """
+    declared = {(each.table, each.name) for each in ddl.statements(metadata, rls=False)}
+    values = {"tables": [table.name for table in metadata.sorted_tables]}
+    found: list[OwnerConstraint] = []
+    with connection.transaction(), search_path(connection, []), connection.cursor(row_factory=dict_row) as cursor:
+        for name in ("constraints", "indexes"):
+            for row in cursor.execute(QUERIES[name], values).fetchall():
+                found.append(OwnerConstraint(**{**row, "columns": tuple(row["columns"])}))
+    return [each for each in found if (each.table, each.name) not in declared]
+
+
+def read_names(connection: Connection, query: str) -> list[str]:
+    """Return the names that a query of `owner_objects.sql` finds."""
+    return [row[0] for row in connection.execute(QUERIES[query])]
+
+
+def may_suspend_triggers(connection: Connection) -> bool:
+    """Return whether the role may set session_replication_role, which suspends triggers and rules."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(REPLICA)
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True

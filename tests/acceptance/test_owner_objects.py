@@ -1,0 +1,285 @@
+"""Targets with triggers, constraints, indexes and columns of their owner: `plan` and `run` agree about each of them.
+
+Either the migration runs, `verify` finds no difference and `revert` restores the database, or `plan` and `run` refuse
+with a remedy and nothing is written.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import bson
+import psycopg
+import pytest
+from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from tests.acceptance.test_check import Server
+from tests.archive_writer import write_folder
+from tests.conftest import with_database
+from tests.driving import call, dump_database
+from tests.integration.schemas import CONTRACT
+from tests.scenarios import write_config
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+LONG = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
+TITLES = ("Good", "bad", LONG, "good", "17", "18", "19")
+NAMES = ("Ann", "ANN", "Bob", "Eve")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an owner has in the database, and what must come of a migration into it.
+
+    `code`: the exit code of `plan` and `run`; `words`: parts of what `plan` says; `rejects`: rejected documents by
+    collection and reason. `role`: the options of the target role if it is not a superuser; `grants`: statements of an
+    administrator, with the name of this role.
+    """
+
+    statements: str
+    code: int = 0
+    words: tuple[str, ...] = ()
+    rejects: dict[str, dict[str, int]] = field(default_factory=dict)
+    role: bool = False
+    grants: str = ""
+
+
+TRIGGER = """
+CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$;
+CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON conversations FOR EACH ROW EXECUTE FUNCTION touch();
+"""
+RAISE = """
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+"""
+LOG = """
+CREATE TABLE log (line text);
+CREATE FUNCTION public.log_it() RETURNS trigger LANGUAGE plpgsql
+  AS $$ BEGIN INSERT INTO public.log (line) VALUES (TG_OP); RETURN NULL; END $$;
+"""
+EVENT = "CREATE FUNCTION public.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN {} END $$;"
+CASES: dict[str, Case] = {
+    "nothing": Case(""),
+    # Triggers and rules
+    "a trigger that sets updated_at": Case(TRIGGER),
+    "a trigger that drops rows": Case(
+        "CREATE FUNCTION drop_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER drop_row BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION drop_row();"
+    ),
+    "a trigger that logs": Case(
+        LOG + "CREATE TRIGGER log_it AFTER INSERT OR UPDATE OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION log_it();"
+    ),
+    "a statement trigger that logs": Case(
+        LOG + "CREATE TRIGGER log_it AFTER INSERT OR DELETE ON users EXECUTE FUNCTION log_it();"
+    ),
+    "a trigger that refuses rows": Case(
+        RAISE + "CREATE TRIGGER refuse BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION refuse();"
+    ),
+    "a trigger that refuses deletions": Case(
+        RAISE + "CREATE TRIGGER refuse BEFORE DELETE ON messages FOR EACH ROW EXECUTE FUNCTION refuse();"
+    ),
+    "a constraint trigger": Case(
+        RAISE + "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION refuse();"
+    ),
+    "a trigger on tenants": Case(
+        LOG + "CREATE TRIGGER log_it AFTER INSERT OR DELETE ON tenants FOR EACH ROW EXECUTE FUNCTION log_it();"
+    ),
+    "a trigger that is always enabled": Case(
+        TRIGGER + "ALTER TABLE conversations ENABLE ALWAYS TRIGGER touch;",
+        code=3,
+        words=(
+            "trigger touch of conversations",
+            "ENABLE ALWAYS",
+            'ALTER TABLE "conversations" DISABLE TRIGGER "touch"',
+        ),
+    ),
+    "a trigger for replicas": Case(TRIGGER + "ALTER TABLE conversations ENABLE REPLICA TRIGGER touch;"),
+    "triggers for replicas and others": Case(
+        TRIGGER
+        + LOG
+        + "ALTER TABLE conversations ENABLE REPLICA TRIGGER touch;"
+        + "CREATE TRIGGER log_it AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION log_it();",
+        code=3,
+        words=("trigger touch of conversations", "ENABLE REPLICA"),
+    ),
+    "a disabled trigger": Case(TRIGGER + "ALTER TABLE conversations DISABLE TRIGGER touch;"),
+    "a trigger on another table": Case(
+        TRIGGER.replace("ON conversations", "ON notes").replace(
+            "CREATE TRIGGER", "CREATE TABLE notes (updated_at timestamp); CREATE TRIGGER"
+        )
+        + "ALTER TABLE notes ENABLE ALWAYS TRIGGER touch;"
+    ),
+    "a trigger, and a role that may not suspend it": Case(
+        TRIGGER,
+        role=True,
+        code=3,
+        words=("trigger touch of conversations", "GRANT SET ON PARAMETER", "DISABLE TRIGGER"),
+    ),
+    "a trigger, and a role that may suspend it": Case(
+        TRIGGER, role=True, grants="GRANT SET ON PARAMETER session_replication_role TO {role}"
+    ),
+    "a role without privileges, and no trigger": Case("", role=True),
+    "a rule that drops updates": Case("CREATE RULE keep AS ON UPDATE TO conversations DO INSTEAD NOTHING;"),
+    "a rule that drops deletions": Case("CREATE RULE keep AS ON DELETE TO messages DO INSTEAD NOTHING;"),
+    "a rule, and a role that may not suspend it": Case(
+        "CREATE RULE keep AS ON UPDATE TO conversations DO INSTEAD NOTHING;",
+        role=True,
+        code=3,
+        words=("rule keep of conversations", "DISABLE RULE"),
+    ),
+    "a trigger and a deferrable constraint": Case(
+        TRIGGER + "ALTER TABLE users ADD CONSTRAINT one_name UNIQUE (name) DEFERRABLE;",
+        code=3,
+        words=("constraint one_name of users is not enforced while trigger touch",),
+    ),
+    # Event triggers
+    "an event trigger": Case(
+        EVENT.format("NULL;") + "CREATE EVENT TRIGGER on_ddl ON ddl_command_end EXECUTE FUNCTION on_ddl();",
+        words=("event trigger on_ddl fires",),
+    ),
+    "an event trigger that refuses": Case(
+        EVENT.format("RAISE EXCEPTION 'no DDL today';")
+        + "CREATE EVENT TRIGGER on_ddl ON ddl_command_start WHEN TAG IN ('DROP INDEX') EXECUTE FUNCTION on_ddl();",
+        code=3,
+        words=("no DDL today", "ALTER EVENT TRIGGER on_ddl DISABLE"),
+    ),
+    "an event trigger that logs": Case(
+        LOG
+        + EVENT.format("INSERT INTO public.log (line) VALUES (TG_TAG);")
+        + "CREATE EVENT TRIGGER on_ddl ON ddl_command_end EXECUTE FUNCTION on_ddl();",
+        code=3,
+        words=("writes to log", "ALTER EVENT TRIGGER on_ddl DISABLE"),
+    ),
+    # Publications
+    "a publication of all tables": Case("CREATE PUBLICATION everything FOR ALL TABLES;", words=("FOR ALL TABLES",)),
+    "a publication of all tables, and no replica identity": Case(
+        "CREATE PUBLICATION everything FOR ALL TABLES; ALTER TABLE messages REPLICA IDENTITY NOTHING;",
+        code=3,
+        words=("table messages", "REPLICA IDENTITY DEFAULT"),
+    ),
+    "a publication of some rows": Case(
+        "CREATE PUBLICATION part FOR TABLE conversations WHERE (title <> '');",
+        code=3,
+        words=("table conversations", "row filters"),
+    ),
+}
+
+
+def oid(kind: int, number: int) -> ObjectId:
+    return ObjectId(f"65a00000{kind:08x}{number:08x}")
+
+
+def make_documents() -> dict[str, list[bytes]]:
+    """Users, conversations and messages; some have names and titles that a constraint may refuse."""
+    dates = {"createdAt": DatetimeMS(1_704_067_200_000), "updatedAt": DatetimeMS(1_704_067_201_000)}
+    users = [{"_id": oid(1, n), "email": f"u{n}@x.example", "name": name, **dates} for n, name in enumerate(NAMES)]
+    conversations = [
+        {
+            "_id": oid(2, n), "conversationId": str(UUID(int=n + 1)), "user": str(oid(1, n % len(NAMES))),
+            "title": title, "endpoint": "openAI", "model": "gpt-4o", **dates,
+        }
+        for n, title in enumerate(TITLES)
+    ]  # fmt: skip
+    messages = [
+        {
+            "_id": oid(3, n), "messageId": str(UUID(int=0xA << 124 | n)),
+            "conversationId": str(UUID(int=n % len(TITLES) + 1)), "user": str(oid(1, n % len(TITLES) % len(NAMES))),
+            "parentMessageId": "00000000-0000-0000-0000-000000000000", "sender": "User", "text": f"Text {n}",
+            "isCreatedByUser": True, "endpoint": "openAI", **dates,
+        }
+        for n in range(2 * len(TITLES))
+    ]  # fmt: skip
+    made: dict[str, list[dict[str, Any]]] = {"users": users, "conversations": conversations, "messages": messages}
+    return {name: [bson.encode(each) for each in documents] for name, documents in made.items()}
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("owner") / "dump", make_documents())
+
+
+@pytest.fixture(scope="module")
+def template(server_url: str) -> Iterator[str]:
+    """The name of a database with the tables of the application."""
+    with ExitStack() as exits:
+        server = Server(server_url, exits)
+        name = server.create()
+        server.execute(CONTRACT, database=name)
+        yield name
+
+
+def set_up(server: Server, template: str, case: Case) -> str:
+    """Create the database of a case; return the URL for its target role."""
+    if not case.role:
+        name = server.create(f"TEMPLATE {template} STRATEGY file_copy")
+        server.execute(case.statements, database=name)
+        return server.url_of(name)
+    name = server.create()
+    role = server.role(name)
+    url = server.url_of(name, role)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(CONTRACT.encode())
+        connection.execute(case.statements.encode())
+    if case.grants:
+        server.execute(case.grants.format(role=role))
+        server.exits.callback(server.execute, f"REVOKE SET ON PARAMETER session_replication_role FROM {role}")
+    return url
+
+
+@pytest.fixture
+def server(server_url: str) -> Iterator[Server]:
+    with ExitStack() as exits:
+        yield Server(server_url, exits)
+
+
+def count_rejects(url: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    with psycopg.connect(url) as connection:
+        query = "SELECT collection, reason, count(*) FROM migrator.rejects GROUP BY 1, 2"
+        for collection, reason, count in connection.execute(query):
+            found.setdefault(collection, {})[reason] = count
+    return found
+
+
+def predicted_rejects(plan: Any) -> dict[str, dict[str, int]]:
+    found = {
+        each["name"]: {f["code"]: f["count"] for f in each["findings"] if f["severity"] == "reject"}
+        for each in plan["source"]["collections"]
+    }
+    return {name: counts for name, counts in found.items() if counts}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_target_with_objects_of_its_owner(
+    name: str, server: Server, template: str, dump: Path, tmp_path: Path
+) -> None:
+    """`plan` predicts the outcome; a run that it permits is verified and reverted; any other run writes nothing."""
+    case = CASES[name]
+    url = set_up(server, template, case)
+    config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", url, {"engine": {"workers": 1}})
+    readable = with_database(server.url, psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    before = dump_database(readable)
+    planned = call("plan", "-c", config, "--json")
+    assert planned.code == case.code, planned.told
+    for words in case.words:
+        assert words in planned.told.replace('\\"', '"')
+    ran = call("run", "-c", config, "--yes")
+    assert "internal error" not in (planned.told + ran.told).lower()
+    assert ran.code == case.code, ran.told
+    if case.code:
+        assert dump_database(readable) == before
+        return
+    assert count_rejects(readable) == case.rejects
+    assert predicted_rejects(planned.json) == case.rejects
+    verified = call("verify", "-c", config, "--level", "roundtrip")
+    assert verified.code == 0, verified.told
+    reverted = call("revert", "--yes", "-c", config)
+    assert reverted.code == 0, reverted.told
+    assert dump_database(readable) == before
