@@ -263,7 +263,7 @@ def test_a_target_with_objects_of_its_owner(
     case = CASES[name]
     url = set_up(server, template, case)
     config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", url, {"engine": {"workers": 1}})
-    readable = with_database(server.url, psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    readable = with_database(server.url, str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]))
     before = dump_database(readable)
     planned = call("plan", "-c", config, "--json")
     assert planned.code == case.code, planned.told
