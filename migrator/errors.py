@@ -7,6 +7,7 @@
     ├── StoppedError        5   interrupted; the same command resumes
     │   └── LockedError         another migrate process is using this target
     ├── RevertRefusedError  6   revert would delete rows not created by the migration
+    ├── RejectLimitError    8   more documents rejected than policies.max_rejected allows
     └── AccessError         7   an external system is unreachable, denies access, or returns damaged data
         ├── SourceError
         │   └── DamagedSourceError   has file and byte offset
@@ -60,6 +61,10 @@ class LockedError(StoppedError):
 
 class RevertRefusedError(MigrateError):
     exit_code = 6
+
+
+class RejectLimitError(MigrateError):
+    exit_code = 8
 
 
 class AccessError(MigrateError):

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from migrator.config.reject_limit import RejectLimit, parse_reject_limit
 from migrator.documents.fingerprint import hash_json
 from migrator.masking import Secrets, url_secrets
 
@@ -69,6 +70,12 @@ def _check_owner(value: str) -> str:
 def _check_executor(value: str) -> str:
     if value != "local" and not re.fullmatch(r"dask://[^\s/:]+:\d+", value):
         raise ValueError('must be "local" or "dask://HOST:PORT"')
+    return value
+
+
+def _check_limit(value: Any) -> Any:
+    if value is not None:
+        parse_reject_limit(value)
     return value
 
 
@@ -165,11 +172,16 @@ class EmbeddingConfig(Section):
 
 
 class PoliciesConfig(Section):
-    """Decisions about documents that cannot be loaded as they are."""
+    """Decisions about documents that cannot be loaded as they are. `max_rejected` None: no limit."""
 
     orphan_owner: Annotated[str, AfterValidator(_check_owner)] = "reject"
     duplicate_email: Literal["reject", "merge"] = "reject"
     unmapped_collections: Literal["archive", "ignore"] = "archive"
+    max_rejected: Annotated[int | str | None, BeforeValidator(_check_limit)] = None
+
+    @property
+    def reject_limit(self) -> RejectLimit | None:
+        return None if self.max_rejected is None else parse_reject_limit(self.max_rejected)
 
 
 class TransactionsConfig(Section):
@@ -258,7 +270,7 @@ def fingerprint(config: Config) -> str:
 
     Not included: [engine], which changes the duration only; passwords; the URLs of source and target, because a dump
     may be moved and a server renamed (the source has its own fingerprint); [embedding], which may be decided later and
-    has its own fingerprint.
+    has its own fingerprint; policies.max_rejected, which may stop a run but does not change its rows.
     """
     included: dict[str, Any] = {
         "database": config.source.database,
@@ -292,5 +304,5 @@ def address_of(url: str) -> str:
 def _plain(value: object) -> object:
     if not isinstance(value, BaseModel):
         raise TypeError(f"no fingerprint for {type(value).__name__}")
-    secret = {"url"} if not isinstance(value, StorageRule) else set()
-    return value.model_dump(mode="json", by_alias=True, exclude=secret)
+    excluded = {"max_rejected"} if isinstance(value, PoliciesConfig) else {"url"}
+    return value.model_dump(mode="json", by_alias=True, exclude=set() if isinstance(value, StorageRule) else excluded)

@@ -88,6 +88,10 @@ url = "embedded:.migrate/postgres"
 # duplicate_email = "reject"
 # Collections without a table: "archive" stores their original documents in migrator.archive, "ignore" skips them.
 # unmapped_collections = "archive"
+# The most documents that may be rejected: a number, or a percentage of all documents. If more are rejected, `plan`
+# reports a blocker, and `run` stops before it creates indexes (exit code 8). Without this key there is no limit. No
+# default.
+# max_rejected = "2%"
 
 [transactions]
 # The unit of `amount` in the source: "cents" or "major" (dollars, euros).

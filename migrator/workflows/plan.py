@@ -43,6 +43,7 @@ from migrator.workflows.plan_report import (
     measure_size,
 )
 from migrator.workflows.profile import FieldStatistics
+from migrator.workflows.reject_limit import describe_excess
 
 EMPTY = "empty"  # the digest of a target without a schema, or of one that does not exist yet
 
@@ -85,6 +86,9 @@ def plan(
             build_indexes(database, context.definition, context.config, context.emit)
         seconds = time.monotonic() - started
         blockers += find_fractional_amounts(connection, context.namespace, context.config)
+        if sample is None:  # a sample lacks parents, so that too many documents are rejected
+            excess = describe_excess(context.config.policies, count_outcomes(connection, context.namespace))
+            blockers += [] if excess is None else [excess]
         fingerprints = {**fingerprints, "target": digest}
         return make_report(pipeline, fingerprints, blockers, statistics, seconds)
 

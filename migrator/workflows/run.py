@@ -38,6 +38,7 @@ from migrator.verification.catalog_check import record_catalog
 from migrator.workflows.fingerprints import collect_fingerprints, require_unchanged
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline, preload_workers
+from migrator.workflows.reject_limit import require_few_rejects
 from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient
 from migrator.workflows.retry_rejects import RetryReport, require_finished, retry
@@ -114,9 +115,10 @@ def execute_stages(
                 context=context,
                 connection=connection,
                 dsn=target.dsn,
-                on_table_loaded=partial(early.start, connection),
+                on_table_loaded=partial(_start_index_builds, context.config, early, connection),
             ).run(run, only)
             check_identity(connection, namespace)
+            require_few_rejects(context.config.policies, count_outcomes(connection, namespace))
             if not only:
                 sessions = context.config.engine.workers or DEFAULT_SESSIONS
                 early.build_alongside(connection, sessions, ledger_index_tasks(connection, namespace))
@@ -128,6 +130,12 @@ def execute_stages(
         # If the connection failed, the run keeps the status 'running', which `open_run` resumes in the same way.
         if is_idle(connection):
             journal.end_run(connection, namespace, run, status)
+
+
+def _start_index_builds(config: Config, early: EarlyIndexBuilder, connection: Connection, table: str) -> None:
+    """Start the early index builds of a table. Not if the number of rejects may still stop the run."""
+    if config.policies.max_rejected is None:
+        early.start(connection, table)
 
 
 def complete(context: MigrationContext, target: Target, connection: Connection) -> None:

@@ -87,6 +87,7 @@ def test_defaults_are_the_contracts(load: Load) -> None:
         "orphan_owner": "reject",
         "duplicate_email": "reject",
         "unmapped_collections": "archive",
+        "max_rejected": None,
     }
     assert config.transactions.amount_unit == "cents"
     assert config.engine.model_dump() == {
@@ -402,7 +403,7 @@ def test_starter_is_true_when_uncommented(load: Load) -> None:
         lines.append(setting if is_setting and not second_url else "")
     config = load("\n".join(lines), {"OPENAI_API_KEY": "k"})
     assert config.engine == load(MINIMAL).engine
-    assert config.policies == load(MINIMAL).policies
+    assert config.policies == load(MINIMAL).policies.model_copy(update={"max_rejected": "2%"})  # no default
     assert config.tenant == load(MINIMAL).tenant
     assert config.storage[0].provider == "r2"
     assert config.recordings is not None
@@ -418,3 +419,11 @@ def test_starter_has_every_key() -> None:
         assert model is not None
         text = STARTER.split(f"[{section}]")[1]
         assert all(f"{key} = " in text for key in _keys(model)), section
+
+
+def test_the_reject_limit_is_not_in_the_fingerprint(load: Load) -> None:
+    """A stopped run resumes with a higher limit."""
+    before = load(MINIMAL)
+    after = load(MINIMAL + '[policies]\nmax_rejected = "2%"\n')
+    assert after.policies.max_rejected == "2%"
+    assert fingerprint(before) == fingerprint(after)
