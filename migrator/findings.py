@@ -31,6 +31,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "recording_superseded": (INFO, "the module uses a newer recording; archived"),
     "recording_unmatched": (WARNING, "the recording belongs to no loaded module; archived"),
     "rekeyed": (WARNING, "ID conflict; a new UUID was derived from `_id`"),
+    "source_changed": (WARNING, "the collection was written to during the load; some writes may be missing"),
     "text_empty": (INFO, "text is empty; not embedded"),
     "text_split": (INFO, "text exceeds the model's limit; its vector is the mean of several parts"),
     "too_long": (WARNING, "text exceeds the size limit of the column's index"),

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+# What changes when a collection is written to: `documents`, `bytes`, `last_id` (hex), and `writes` that the server
+# `process` counted. None: unknown. It is stored as JSON.
+CollectionState = Mapping[str, int | str | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceCollection:
@@ -88,6 +92,10 @@ class Source(Protocol):
     def latency(self) -> float:
         """Return the seconds that a live source needs now to answer a small query; 0 for a source that is not live."""
         return 0.0
+
+    def measure(self) -> Mapping[str, CollectionState]:
+        """Return the state of each collection of a live source now, for comparisons; no error if it is unknown."""
+        return {}
 
     def collections(self) -> list[SourceCollection]:
         """Return all collections, sorted by name, without views and `system.*`."""

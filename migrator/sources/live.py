@@ -21,11 +21,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from migrator.documents import raw_bson
 from migrator.documents.fingerprint import hash_text
 from migrator.errors import SourceError
-from migrator.sources.base import Batch, Partition, Source, SourceCollection
+from migrator.sources.base import Batch, CollectionState, Partition, Source, SourceCollection
 from migrator.sources.bson_stream import scan_documents
 from migrator.sources.live_catalog import LiveCatalog
 from migrator.sources.live_client import connect, explain, is_transient, label_of, url_database
 from migrator.sources.live_cursor import AFTER, RangeCursor, first_id, last_id, run_in_thread
+from migrator.sources.live_state import measure_collection, process_of
 from migrator.sources.selection import choose_database
 
 RETRY_SECONDS: Final = 300  # time for which requests to a server that does not respond are retried
@@ -137,6 +138,15 @@ class LiveSource(Source):
         with suppress(PyMongoError), pymongo.timeout(LATENCY_LIMIT):
             self._database[name].find_one({}, {"_id": 1})
         return time.monotonic() - began
+
+    def measure(self) -> Mapping[str, CollectionState]:
+        """Return the state of the collections. Those of a server that counts by a scan are not measured."""
+        names = [each.name for each in self.collections() if each.documents is not None]
+        with suppress(PyMongoError):  # no evidence is not an error
+            existing = set(self._database.list_collection_names())
+            process = process_of(self._client)
+            return {name: measure_collection(self._database, name, process) for name in names if name in existing}
+        return {}
 
     def split(self, collection: str, size: int) -> list[Partition] | None:
         """Return partitions with boundaries from a sample of `_id`s; None if the size of the collection is unknown."""

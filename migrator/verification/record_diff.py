@@ -17,7 +17,7 @@ from psycopg import sql
 
 from migrator.documents.codec import decode_untrusted, encode, format_id, is_faithful
 from migrator.embedding import vector_store
-from migrator.state import own_transactions
+from migrator.state import own_transactions, source_state
 from migrator.state.records import Namespace
 from migrator.verification.model import (
     EXAMPLES,
@@ -90,12 +90,12 @@ def compare_relation(scope: Scope, scratch: Namespace, relation: RecordRelation,
 def _condition(scope: Scope, relation: RecordRelation) -> sql.Composable:
     """Return the SQL condition of the records to compare.
 
-    Findings of the embedding stage are skipped, because the scratch run does not embed. The collection of a link is
-    followed by the name of the field.
+    Findings of the embedding stage and those about the load are skipped: the scratch run has none of them. The
+    collection of a link is followed by the name of the field.
     """
     parts: list[sql.Composable] = [sql.SQL("true")]
     if relation.name == "findings":
-        parts.append(sql.SQL("code <> ALL({})").format(sql.Literal(list(vector_store.CODES))))
+        parts.append(sql.SQL("code <> ALL({})").format(sql.Literal([*vector_store.CODES, source_state.CODE])))
     if scope.only:
         names = sorted({*scope.chosen, *scope.only})
         parts.append(sql.SQL("split_part(collection, '.', 1) = ANY({})").format(sql.Literal(names)))

@@ -28,7 +28,7 @@ from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_pos
 from migrator.stages.context import StageContext
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
-from migrator.state import journal
+from migrator.state import journal, source_state
 from migrator.state.ledger import count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
@@ -110,6 +110,7 @@ def execute_stages(
     """Execute the stages after `prepare`."""
     status, namespace = "stopped", context.namespace
     try:
+        source_state.record_before_load(connection, namespace, run, context.source)
         with EarlyIndexBuilder(target.connect, context.definition.metadata, context.emit) as early:
             Pipeline(
                 context=context,
@@ -120,6 +121,7 @@ def execute_stages(
             check_identity(connection, namespace)
             require_few_rejects(context.config.policies, count_outcomes(connection, namespace))
             if not only:
+                report_source_changes(context, connection, run)
                 sessions = context.config.engine.workers or DEFAULT_SESSIONS
                 early.build_alongside(connection, sessions, ledger_index_tasks(connection, namespace))
             early.finish()
@@ -136,6 +138,15 @@ def _start_index_builds(config: Config, early: EarlyIndexBuilder, connection: Co
     """Start the early index builds of a table. Not if the number of rejects may still stop the run."""
     if config.policies.max_rejected is None:
         early.start(connection, table)
+
+
+def report_source_changes(context: MigrationContext, connection: Connection, run: int) -> None:
+    """Emit a notice if a live source was written to during the load."""
+    changed = source_state.record_after_load(connection, context.namespace, run, context.source)
+    if changed:
+        text = f"The source was written to during the load: {', '.join(changed)}. Some of these writes may be missing."
+        advice = "For a consistent copy, stop the application, or migrate a dump."
+        context.emit(Notice(text=f"{text} {advice}", level="warning"))
 
 
 def complete(context: MigrationContext, target: Target, connection: Connection) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from migrator.config.models import fingerprint
 from migrator.errors import UsageError
 from migrator.events import Notice
-from migrator.state import journal, own_transactions
+from migrator.state import journal, own_transactions, source_state
 from migrator.state.ledger import Counts, balance
 from migrator.state.records import SCRATCH_NAMESPACE, Connection, has_records
 from migrator.verification import embeddings
@@ -135,6 +135,10 @@ def make_scope(context: MigrationContext, connection: Connection, options: Verif
         recorded.get("mappings") != definition.fingerprint,
         recorded.get("configuration") != fingerprint(context.config),
     ]
+    changes = source_state.find_changes(connection, context.namespace, context.source)
+    if changes:
+        text = f"The source was written to since the load began: {', '.join(changes)}."
+        context.emit(Notice(text=f"{text} Differences in these collections can be these writes.", level="warning"))
     return Scope(
         connection=connection,
         namespace=context.namespace,
@@ -144,6 +148,6 @@ def make_scope(context: MigrationContext, connection: Connection, options: Verif
         known=definition.known,
         only=options.only,
         show=options.show_values,
-        source_changed=recorded.get("source") != context.source.fingerprint(),
+        source_changed=bool(changes) or recorded.get("source") != context.source.fingerprint(),
         mapper_changed=any(changed),
     )

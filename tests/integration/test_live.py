@@ -21,7 +21,8 @@ from migrator.errors import SourceError, StoppedError, UsageError
 from migrator.sources import live_catalog, open_source
 from migrator.sources.base import Batch, Partition, Source
 from migrator.sources.live import LiveSource
-from migrator.state import partitions
+from migrator.state import partitions, source_state
+from migrator.workflows.pipeline import Pipeline
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.mongo import fill, mongo, server_in
@@ -212,3 +213,85 @@ def test_a_real_database_live(url: str, new_database: Any, tmp_path: Path) -> No
 def read_all(source: Source, name: str) -> Iterator[bytes]:
     for batch in source.read({name: ""}, documents=1000, size=1 << 20):
         yield from rawbson.split_documents(batch.data)
+
+
+# --- writes during the load -------------------------------------------------------------------------------------------
+
+STATE: dict[str, Any] = {"documents": 5, "bytes": 100, "last_id": "ab", "writes": 7, "process": "p"}
+UNKNOWN: dict[str, Any] = dict.fromkeys(STATE)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (STATE, {}, None),
+        (STATE, UNKNOWN, None),
+        (UNKNOWN, {"documents": 6}, None),
+        (STATE, {"documents": 6}, "5 documents before the load, 6 after it"),
+        (STATE, {"documents": 4, "writes": 8}, "5 documents before the load, 4 after it"),
+        (STATE, {"bytes": 101}, "documents were written during the load"),
+        (STATE, {"last_id": "ac"}, "documents were written during the load"),
+        (STATE, {"writes": 8}, "documents were written during the load"),
+        (STATE, {"writes": 2, "process": "another"}, None),
+        (STATE, {"writes": 2, "process": "another", "bytes": 7}, "documents were written during the load"),
+    ],
+)
+def test_evidence_of_writes(before: dict[str, Any], after: dict[str, Any], expected: str | None) -> None:
+    """Every known value that differs is evidence; counters of another server process are not."""
+    found = dict(source_state.compare_states({"x": before}, {"x": {**before, **after}}))
+    assert found == ({} if expected is None else {"x": expected})
+
+
+def test_collections_that_come_and_go() -> None:
+    """A collection that was created or dropped is reported."""
+    found = dict(source_state.compare_states({"a": STATE, "b": STATE}, {"b": STATE, "c": STATE}))
+    assert found == {"a": "dropped during the load", "c": "created during the load"}
+
+
+def insert(client: MongoClient[dict[str, Any]]) -> None:
+    client["busy"]["messages"].insert_one({"_id": ObjectId(), "text": "late"})
+
+
+def update(client: MongoClient[dict[str, Any]]) -> None:
+    client["busy"]["messages"].update_one({}, {"$set": {"text": "a longer text than before" * 10}})
+
+
+def replace_one(client: MongoClient[dict[str, Any]]) -> None:
+    last = client["busy"]["messages"].find_one(sort=[("_id", -1)])
+    assert last is not None
+    client["busy"]["messages"].delete_one({"_id": last["_id"]})
+    client["busy"]["messages"].insert_one({**last, "_id": ObjectId()})
+
+
+def drop(client: MongoClient[dict[str, Any]]) -> None:
+    client["busy"]["odd"].drop()
+
+
+@pytest.mark.parametrize("write", [insert, update, replace_one, drop, None])
+def test_writes_during_the_load_are_noticed(
+    url: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None] | None
+) -> None:
+    """A write after the load began: warning, finding per collection, and verify says it; without one, nothing."""
+    fill(url, "busy", {**make_talks(3, messages=100), "odd": [bson.encode({"_id": 1})]})
+    config = write_config(tmp_path / "migrate.toml", url, database, {"source": {"database": "busy"}})
+    merge = Pipeline.merge
+
+    def write_and_merge(self: Pipeline, run: int) -> None:
+        if write is not None:
+            with MongoClient[dict[str, Any]](url) as client:
+                write(client)
+        merge(self, run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "merge", write_and_merge)
+        answer = call("run", "-c", config, "--json")
+    assert answer.code == 0, answer.told
+    name = "odd" if write is drop else "messages"
+    assert answer.json["findings"].get("source_changed", 0) == (write is not None)
+    assert (f"written to during the load: {name}" in answer.err) == (write is not None), answer.err
+    answer = call("verify", "-c", config, "--level", "rows")
+    assert (f"written to since the load began: {name}" in answer.told) == (write is not None), answer.told
+    assert answer.code == (4 if write is not None else 0), answer.told
+    assert "internal error" not in answer.told
+    if write is not None:
+        assert "source" in answer.told

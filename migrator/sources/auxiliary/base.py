@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from migrator.errors import UsageError
-from migrator.sources.base import Batch, Partition, Source, SourceCollection
+from migrator.sources.base import Batch, CollectionState, Partition, Source, SourceCollection
 
 # Fields of documents that were not read as they are: the original text, and why the document cannot be read at all.
 ORIGINAL, UNREADABLE = "original_json", "unreadable"
@@ -78,6 +78,9 @@ class CompositeSource(Source):
 
     def latency(self) -> float:
         return self._main.latency()
+
+    def measure(self) -> Mapping[str, CollectionState]:
+        return self._main.measure()
 
     def collections(self) -> list[SourceCollection]:
         others = [
