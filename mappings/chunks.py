@@ -41,8 +41,7 @@ def find_file(context: Context, document: Document) -> Match:
     Raises:
         Rejected: there is no such file.
     """
-    if "unreadable" in document:
-        raise Rejected("undecodable", str(document["unreadable"]))
+    require_readable(document.get("unreadable", ABSENT))
     value = document.get("file_id", ABSENT)
     key = encode_objectid(value)
     found = context.find(FILES_BY_ID, key) if key is not None else ()
@@ -51,8 +50,15 @@ def find_file(context: Context, document: Document) -> Match:
     return found[0]
 
 
-def compute_id(context: Context, position: Any, file_id: bytes) -> bytes:
+def require_readable(reason: Any) -> None:
+    """Raise `Rejected` if the source says why it could not read the chunk."""
+    if reason is not ABSENT:
+        raise Rejected("undecodable", str(reason))
+
+
+def compute_id(context: Context, position: Any, unreadable: Any, file_id: bytes) -> bytes:
     """Return the ID, derived from the file and the position of the chunk, so that a second run gives the same ID."""
+    require_readable(unreadable)
     if type(position) is not int or position < 0:
         reason = "missing_required" if position is ABSENT else "wrong_type"
         raise Rejected(reason, f"position ({type_name(position)})")
@@ -117,7 +123,11 @@ mapping = Collection(
             write=restore_file_id,
         ),
         Compute(
-            columns=("id",), fields=("position",), inputs=("file_id",), function=compute_id, lookups=(FILES_BY_ID,)
+            columns=("id",),
+            fields=("position", "unreadable"),
+            inputs=("file_id",),
+            function=compute_id,
+            lookups=(FILES_BY_ID,),
         ),
         map_field("content", "content", TEXT, required=True),
         Compute(columns=("metadata",), fields=("metadata", "content", "original_json"), function=compute_metadata),

@@ -50,7 +50,7 @@ REASONS: dict[str, str] = {
     "missing_required": "a required value is missing",
     "orphan": "refers to a missing or rejected parent record",
     "too_long": "text exceeds the size limit of the column's index",
-    "undecodable": "the document is not valid BSON",
+    "undecodable": "the document or file cannot be decoded",
     "wrong_type": "a required value has a type that cannot be converted",
 }
 

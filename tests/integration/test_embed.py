@@ -152,3 +152,17 @@ def test_before_a_run(database: str, tmp_path: Path) -> None:
     """`embed` requires a finished migration."""
     told = call("embed", "-c", configure(tmp_path / "none.toml", database))
     assert told.code == 2
+
+
+@pytest.mark.parametrize("poison", ["400", "403", "empty"])
+def test_poisoned_text_does_not_stop_a_run(target: str, tmp_path: Path, service: Running, poison: str) -> None:
+    """The text gets a finding, every other chunk its vector, and the run builds the vector index."""
+    add_chunks(target, [*make_texts(20), "POISON"])
+    unfinish(target)
+    service.behave(poison=poison, body="html")
+    told = call("run", "-c", configure(tmp_path / "openai.toml", target, service))
+    assert told.code == 0, told.told
+    assert findings(target) == [("embedding_failed", 1)]
+    assert ask(target, "SELECT content FROM document_chunks WHERE embedding IS NULL") == [("POISON",)]
+    assert ask(target, "SELECT count(*) FROM pg_class WHERE relname = 'document_chunks_embedding_idx'") == [(1,)]
+    assert ask(target, "SELECT status FROM migrator.runs") == [("done",)]

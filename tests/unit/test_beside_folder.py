@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -69,6 +70,39 @@ def test_pages_of_pdf(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("algorithm", ["RC4-40", "RC4-128", "AES-128", "AES-256-R5", "AES-256"])
+def test_encrypted_pdf(tmp_path: Path, algorithm: str) -> None:
+    """An empty user password is no obstacle; with another one, the chunk says why it has no content."""
+    from pypdf import PdfReader, PdfWriter
+
+    (tmp_path / "plain.pdf").write_bytes(make_pdf("Hello page one"))
+    for name, password in (("f1", ""), ("f2", "secret")):
+        writer = PdfWriter(clone_from=PdfReader(tmp_path / "plain.pdf"))
+        writer.encrypt(user_password=password, owner_password="owner", algorithm=algorithm)
+        writer.write(tmp_path / f"{name}.pdf")
+    (tmp_path / "plain.pdf").unlink()
+    first, second = read(tmp_path)
+    assert (first["file_id"], first["content"]) == ("f1", "Hello page one")
+    assert (second["file_id"], second["content"]) == ("f2", None)
+    assert second["unreadable"] == "the PDF file is encrypted with a password"
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    """A file that needs a package which is not installed is a chunk that names it."""
+    from pypdf.errors import DependencyError
+
+    (tmp_path / "f1.pdf").write_bytes(make_pdf("x"))
+    with patch("pypdf.PdfReader", side_effect=DependencyError("cryptography>=3.1 is required for AES algorithm")):
+        (found,) = read(tmp_path)
+    assert "cryptography" in found["unreadable"]
+
+
+def test_the_extra_installs_what_encrypted_files_need() -> None:
+    """Users install the packages that these tests use."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert any(each.startswith("pypdf[crypto]") for each in project["optional-dependencies"]["files"])
+
+
 def test_word(tmp_path: Path) -> None:
     """The paragraphs of a Word file."""
     import docx
@@ -117,7 +151,9 @@ def test_without_the_extra(tmp_path: Path) -> None:
     """What to install is said."""
     with (
         patch("migrator.sources.auxiliary.text_files.find_spec", lambda name: None),
-        pytest.raises(UsageError, match="requires the modules pypdf, docx, semantic_text_splitter") as raised,
+        pytest.raises(
+            UsageError, match="requires the modules pypdf, cryptography, docx, "
+        ) as raised,
     ):
         TextFiles("document_chunks", str(tmp_path), 400, 50)
     assert "mongo-to-postgres[files]" in raised.value.hint

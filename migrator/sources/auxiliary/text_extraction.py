@@ -42,12 +42,16 @@ _BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError,
 
 def read_pdf(path: Path) -> list[Page]:
     from pypdf import PdfReader
-    from pypdf.errors import DependencyError, PyPdfError
+    from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError, WrongPasswordError
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # pypdf logs problems that it corrects itself
     try:
         return [Page(page.extract_text(), number) for number, page in enumerate(PdfReader(path).pages)]
-    except (PyPdfError, DependencyError, *_BROKEN) as error:
+    except (FileNotDecryptedError, WrongPasswordError) as error:  # pypdf tries the empty password
+        raise UnreadableFileError("the PDF file is encrypted with a password") from error
+    except DependencyError as error:
+        raise UnreadableFileError(f"the PDF file requires a package that is not installed: {error}") from error
+    except (PyPdfError, *_BROKEN) as error:
         raise UnreadableFileError(f"invalid PDF file ({type(error).__name__})") from error
 
 

@@ -1,8 +1,9 @@
 """A folder of files: their text, split into chunks as the RAG API does.
 
-Requires the optional extra `files` (pypdf, python-docx, semantic-text-splitter). The ID of a file is the first part of
-its name in LibreChat, `ID__name`, or the name without its extension. A file that cannot be read becomes a chunk without
-content, which is rejected and archived. Files of other types than text are skipped; the number is reported.
+Requires the optional extra `files` (pypdf with cryptography, python-docx, semantic-text-splitter). The ID of a file is
+the first part of its name in LibreChat, `ID__name`, or the name without its extension. A file that cannot be read
+becomes a chunk without content that names the reason; it is rejected and archived. Files of other types than text are
+skipped; the number is reported.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from migrator.documents.codec import Document, encode
 from migrator.documents.fingerprint import hash_file, hash_parts
 from migrator.errors import SourceError, UsageError
+from migrator.sources.auxiliary.base import UNREADABLE
 from migrator.sources.auxiliary.text_extraction import EXTRACTORS, Page, UnreadableFileError
 
-REQUIRED_MODULES = ("pypdf", "docx", "semantic_text_splitter")
+REQUIRED_MODULES = ("pypdf", "cryptography", "docx", "semantic_text_splitter")
 
 
 class TextFiles:
@@ -73,7 +75,7 @@ class TextFiles:
         try:
             pages = extract(path)
         except UnreadableFileError as error:
-            yield {**common, "metadata": {"source": name, "error": str(error)}}
+            yield {**common, "metadata": {"source": name, "error": str(error)}, UNREADABLE: str(error)}
             return
         for position, (content, metadata) in enumerate(self._split(pages)):
             chunk = {"_id": f"{name}#{position}", "position": position, "content": content}
