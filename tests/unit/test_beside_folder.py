@@ -151,9 +151,7 @@ def test_without_the_extra(tmp_path: Path) -> None:
     """What to install is said."""
     with (
         patch("migrator.sources.auxiliary.text_files.find_spec", lambda name: None),
-        pytest.raises(
-            UsageError, match="requires the modules pypdf, cryptography, docx, "
-        ) as raised,
+        pytest.raises(UsageError, match="requires the modules pypdf, cryptography, docx, ") as raised,
     ):
         TextFiles("document_chunks", str(tmp_path), 400, 50)
     assert "mongo-to-postgres[files]" in raised.value.hint
