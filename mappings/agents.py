@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from bson import ObjectId
-
 from mappings import shared
-from mappings.files import list_file_ids
+from mappings.files import encode_source_ids, find_by_source_id, list_file_ids
 from mappings.users import TIER
-from migrator.documents.codec import Document, encode
+from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
-from migrator.ids import is_objectid_text, uuid_text
+from migrator.ids import uuid_text
 from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at, type_name
@@ -23,18 +21,19 @@ from schema.chat import agents
 
 SEARCH = ("tool_resources.file_search.file_ids",)
 STORES = ("tool_resources.file_search.vector_store_ids",)
-CODE = ("tool_resources.code_interpreter.file_ids", "tool_resources.execute_code.file_ids")
+# The name of the tool in the Assistants API, and LibreChat's. An agent may have both.
+CODE = (("tool_resources.code_interpreter.file_ids",), ("tool_resources.execute_code.file_ids",))
 NUMBERS = frozenset({"temperature", "topP", "maxTokens", "topK", "presencePenalty", "frequencyPenalty"})
 SNAKE = {"topP": "top_p", "maxTokens": "max_tokens", "topK": "top_k",
          "presencePenalty": "presence_penalty", "frequencyPenalty": "frequency_penalty"}  # fmt: skip
 
 
 def _list_files(document: Document) -> list[Any]:
-    return [item for item in list_file_ids(document, SEARCH) + list_file_ids(document, CODE) if _is_id(item)]
+    return [item for paths in (SEARCH, *CODE) for item in list_file_ids(document, paths) if _is_id(item)]
 
 
 def _is_id(item: Any) -> bool:
-    return isinstance(item, str | ObjectId) and item != ""
+    return item is not None and item != ""
 
 
 def collect_file_ids(documents: Iterable[Document]) -> set[Any]:
@@ -42,18 +41,9 @@ def collect_file_ids(documents: Iterable[Document]) -> set[Any]:
     return {shared.FILES.uuid(item) for document in documents for item in _list_files(document)}
 
 
-def collect_object_ids(documents: Iterable[Document]) -> set[Any]:
+def collect_source_ids(documents: Iterable[Document]) -> set[Any]:
     """Return the encoded `_id`s of all files to which agents refer by `_id`."""
-    return {
-        key for document in documents for item in _list_files(document) if (key := encode_objectid(item)) is not None
-    }
-
-
-def encode_objectid(item: Any) -> bytes | None:
-    """Return a file's `_id` in the encoding of the ledger; None if it is not an ObjectId."""
-    if isinstance(item, ObjectId):
-        return encode({"_id": item})
-    return encode({"_id": ObjectId(item)}) if isinstance(item, str) and is_objectid_text(item) else None
+    return {key for document in documents for item in _list_files(document) for key in encode_source_ids(item)}
 
 
 def collect_stores(documents: Iterable[Document]) -> set[Any]:
@@ -66,7 +56,7 @@ def _list_stores(document: Document) -> list[str]:
 
 
 FILES = Lookup("files", collect_file_ids)
-FILES_BY_ID = Lookup("files", collect_object_ids, by="_id")
+FILES_BY_ID = Lookup("files", collect_source_ids, by="_id")
 FILES_BY_STORE = Lookup("files", collect_stores, by="vector_store_id")
 
 
@@ -85,8 +75,12 @@ def compute_resources(context: Context, resources: Any) -> Any:
         packed["fileSearch"] = {
             "fileIds": list(dict.fromkeys(ids)) if _find_files_of_stores(context, document) else ids
         }
-    if _has_list(context, document, CODE):
-        packed["codeInterpreter"] = {"fileIds": _find_files(context, document, CODE)}
+    tools = [paths for paths in CODE if _has_list(context, document, paths)]
+    if tools:
+        ids = [each for paths in tools for each in _find_files(context, document, paths)]
+        packed["codeInterpreter"] = {"fileIds": list(dict.fromkeys(ids)) if len(tools) > 1 else ids}
+    if len(tools) > 1:
+        context.note("duplicate_field", ", ".join(path.removesuffix(".file_ids") for (path,) in tools))
     return normalize(packed)
 
 
@@ -103,8 +97,7 @@ def _find_files(context: Context, document: Document, paths: tuple[str, ...]) ->
         if not _is_id(item):
             context.note("dangling_file", f"{paths[0]}.{place} ({type_name(item)})")
             continue
-        own = encode_objectid(item)
-        found = context.find(FILES, shared.FILES.uuid(item)) or (own and context.find(FILES_BY_ID, own))
+        found = context.find(FILES, shared.FILES.uuid(item)) or find_by_source_id(context, FILES_BY_ID, item)
         if found:
             ids.append(uuid_text(found[0].id))
         else:
@@ -145,6 +138,20 @@ def restore_parameters(parameters: Any) -> Any:
     return ABSENT if parameters is None else {SNAKE.get(key, key): value for key, value in parameters.items()}
 
 
+def compute_icon(context: Context, avatar: Any) -> str | None:
+    """Return the file path of the avatar. An avatar that is a text is the path itself."""
+    value, path = first_at({"avatar": avatar}, ("avatar.filepath", "avatar"))
+    if value is ABSENT:
+        return None
+    if type(value) is str and path == "avatar":
+        context.note("coerced", path)
+    plain = TEXT.read(value, context.note, path)
+    if plain is UNREADABLE:
+        context.note("wrong_type", f"{path} ({type_name(value)})")
+        return None
+    return str(plain)
+
+
 def compute_version(context: Context, version: Any, versions: Any) -> int:
     """Return `version`, otherwise the number of `versions`, otherwise 1."""
     if version is not ABSENT and version is not None:
@@ -177,7 +184,14 @@ mapping = Collection(
         map_field("name", "name", TEXT, default_factory=default_name),
         map_field("description", "description", TEXT),
         map_field("instructions", "instructions", TEXT, default_factory=default_instructions),
-        map_field("provider", "provider", TEXT, required=True),
+        Compute(
+            columns=("provider",),
+            fields=("provider",),
+            function=shared.read_provider,
+            restores="provider",
+            reverse=shared.spelling_of_provider,
+            reverse_inputs=("provider",),
+        ),
         map_field("model", "model", TEXT, required=True),
         map_field("tools", "tools", JSON_ARRAY, default=[]),
         Compute(
@@ -194,7 +208,14 @@ mapping = Collection(
             reverse=restore_parameters,
             reverse_inputs=("parameters",),
         ),
-        map_field(("avatar.filepath", "avatar"), "icon", TEXT),
+        Compute(
+            columns=("icon",),
+            fields=("avatar",),
+            function=compute_icon,
+            restores="avatar",
+            reverse=lambda icon: ABSENT if icon is None else {"filepath": icon},
+            reverse_inputs=("icon",),
+        ),
         map_field("tier", "tier", TIER, default="free"),
         map_field("published", "published", BOOLEAN, default=False),
         Compute(columns=("version",), fields=("version", "versions"), function=compute_version),

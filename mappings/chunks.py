@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mappings import shared
-from mappings.agents import encode_objectid
+from mappings.files import encode_source_ids, find_by_source_id
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
 from migrator.ids import uuid_of, uuid_text
@@ -27,12 +27,12 @@ START = ("metadata.startIndex", "metadata.start_index")
 END = ("metadata.endIndex", "metadata.end_index")
 
 
-def collect_object_ids(documents: Iterable[Document]) -> set[Any]:
+def collect_source_ids(documents: Iterable[Document]) -> set[Any]:
     """Return the encoded `_id`s of all files to which chunks refer by `_id`."""
-    return {key for document in documents if (key := encode_objectid(document.get("file_id"))) is not None}
+    return {key for document in documents for key in encode_source_ids(document.get("file_id"))}
 
 
-FILES_BY_ID = Lookup("files", collect_object_ids, by="_id", carry=("created_at",))
+FILES_BY_ID = Lookup("files", collect_source_ids, by="_id", carry=("created_at",))
 
 
 def find_file(context: Context, document: Document) -> Match:
@@ -43,8 +43,7 @@ def find_file(context: Context, document: Document) -> Match:
     """
     require_readable(document.get("unreadable", ABSENT))
     value = document.get("file_id", ABSENT)
-    key = encode_objectid(value)
-    found = context.find(FILES_BY_ID, key) if key is not None else ()
+    found = find_by_source_id(context, FILES_BY_ID, value)
     if not found:
         raise Rejected("orphan", f"file_id ({type_name(value)})")
     return found[0]

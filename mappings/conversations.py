@@ -82,9 +82,14 @@ MAX_TOKENS = {
 }
 
 
-def owner_key(document: Document, row: Row) -> tuple[Hashable, ...]:
+def reference_owner(document: Document) -> tuple[Hashable, ...]:
     """Return the owner of a conversation: its user in the source. A conversationId is unique per user only."""
     return (shared.source_user(document),)
+
+
+def owner_key(document: Document, row: Row) -> tuple[Hashable, ...]:
+    """Return the owner of a conversation: see `reference_owner`."""
+    return reference_owner(document)
 
 
 mapping = Collection(
@@ -93,7 +98,9 @@ mapping = Collection(
     key=shared.CONVERSATIONS,
     constants=shared.tenant,
     owner=owner_key,
+    reference_owner=reference_owner,
     rules=(
+        shared.temporary("expiredAt"),
         shared.owner("user", as_text=True),
         map_field("title", "title", TEXT),
         Compute(

@@ -5,30 +5,52 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from bson import Decimal128, Int64, ObjectId
+
 from mappings import shared
-from migrator.documents.codec import Document
+from migrator.documents.codec import Document, encode
 from migrator.documents.jsonb import normalize
+from migrator.ids import is_objectid_text
 from migrator.mapping.codecs import BOOLEAN, JSON, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Context, Rejected, Row, first_at, type_name
+from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, Row, first_at, type_name
 from migrator.mapping.numbers import number_of
 from migrator.mapping.rules import Compute, CustomRule, imply_field, map_field
 from schema.rag import files
 
-MAX_SIZE = 2**31 - 1  # bytes; the column has type integer
+MIN_SIZE, MAX_SIZE = -(2**31), 2**31 - 1  # bytes; the column has type integer
+LOCAL = "local"  # the application's default of `source`
 METADATA_FIELDS = ("context", "width", "height")  # top-level fields that are stored in the column metadata
 
 
 def compute_storage(context: Context, source: Any, file_path: Any, filepath: Any) -> tuple[str, str, str]:
     """Return provider, key and URL by the first matching `[[storage]]` rule; unchanged if none matches."""
-    address = filepath if file_path is ABSENT or file_path is None else file_path
-    provider = _read_text(context, "source", source)
-    path = _read_text(context, "filepath", address)
+    provider = _read_provider(context, source)
+    path = _read_text(context, "filepath", _choose_address(context, file_path, filepath))
     for rule in context.options.config.storage:
         rewritten = rule.rewrite(provider, path)
         if rewritten is not None:
             return rule.provider, rewritten[0], rewritten[1]
     return provider, path, path
+
+
+def _read_provider(context: Context, source: Any) -> str:
+    """Return the storage of a file. The application stores files without a `source` locally."""
+    if source is ABSENT or source is None or source == "":
+        context.note("defaulted", "source")
+        return LOCAL
+    return _read_text(context, "source", source)
+
+
+def _choose_address(context: Context, file_path: Any, filepath: Any) -> Any:
+    """Return `file_path` if it is a text and not empty, otherwise `filepath` if the document has one."""
+    if file_path is ABSENT or file_path is None or (type(file_path) is str and file_path):
+        return filepath if file_path is ABSENT or file_path is None else file_path
+    if filepath is ABSENT or filepath is None:
+        return file_path
+    if type(file_path) is not str:
+        context.note("wrong_type", f"file_path ({type_name(file_path)})")
+    return filepath
 
 
 def _read_text(context: Context, path: str, value: Any) -> str:
@@ -53,10 +75,11 @@ class SizeAndMetadata(CustomRule):
     def to_row(self, document: Document, row: Row, context: Context) -> None:
         exact = _read_size(context, document.get("bytes", ABSENT))
         metadata = _read_metadata(context, document)
-        if exact > MAX_SIZE:
+        size = MIN_SIZE if exact < MIN_SIZE else MAX_SIZE if exact > MAX_SIZE else int(exact)
+        if exact != size:
             context.note("clamped", "bytes")
             metadata["sizeBytes"] = exact
-        row["size"] = min(exact, MAX_SIZE)
+        row["size"] = size
         row["metadata"] = normalize(metadata) if metadata or isinstance(document.get("metadata"), dict) else None
 
     def to_document(self, row: Row, document: Document) -> None:
@@ -69,15 +92,20 @@ class SizeAndMetadata(CustomRule):
             document["metadata"] = metadata
 
 
-def _read_size(context: Context, value: Any) -> int:
+def _read_size(context: Context, value: Any) -> Decimal:
+    """Return the exact number of bytes: any whole number.
+
+    Raises:
+        Rejected: the size is missing or not a whole number.
+    """
     if value is ABSENT or value is None:
         raise Rejected("missing_required", f"bytes ({type_name(value)})")
     number = number_of(value)
-    if number is None or number != number.to_integral_value() or number < 0 or number > Decimal(2**63):
+    if number is None or number != number.to_integral_value():
         raise Rejected("wrong_type", f"bytes ({type_name(value)})")
-    if not isinstance(value, int):
+    if not isinstance(value, int | float):
         context.note("coerced", "bytes")
-    return int(number)
+    return number.to_integral_value()
 
 
 def _read_metadata(context: Context, document: Document) -> Document:
@@ -126,3 +154,27 @@ def list_file_ids(document: Document, paths: tuple[str, ...]) -> list[Any]:
     """Return the array at the first existing path, in its order; an empty list if it is not an array."""
     value, _ = first_at(document, paths)
     return value if isinstance(value, list) else []
+
+
+def encode_source_ids(value: Any) -> tuple[bytes, ...]:
+    """Return the encodings that the ledger may have for an `_id` to which a value refers: its own, and equal ones.
+
+    The text of an ObjectId also refers to the ObjectId. MongoDB considers whole numbers of all types equal.
+    """
+    if value is ABSENT or value is None or value == "":
+        return ()
+    forms = [value]
+    if type(value) is str and is_objectid_text(value):
+        forms.append(ObjectId(value))
+    number = None if isinstance(value, str) else number_of(value)
+    if number is not None and number == number.to_integral_value() and abs(number) < 2**63:
+        whole = int(number)
+        forms += [Int64(whole), Decimal128(str(whole))]
+        forms += [whole] if abs(whole) < 2**31 else []
+        forms += [float(whole)] if int(float(whole)) == whole else []
+    return tuple(dict.fromkeys(encode({"_id": form}) for form in forms))
+
+
+def find_by_source_id(context: Context, lookup: Lookup, value: Any) -> tuple[Match, ...]:
+    """Return the files to which a value refers by `_id`."""
+    return next((found for key in encode_source_ids(value) if (found := context.find(lookup, key))), ())

@@ -32,9 +32,15 @@ def reject_message(context: Context, document: Document) -> Match:
 
 
 def choose_conversation(context: Context, document: Document, candidates: tuple[Match, ...]) -> Match:
-    """Return the conversation of the message's own user; if there is none, the one that kept the ID."""
+    """Return the conversation of the message's own user; if there is none in the source, the one that kept the ID.
+
+    Raises:
+        Rejected: the conversation of the message's own user was not loaded.
+    """
     user = shared.source_user(document)
-    own = (found for found in candidates if user is not None and found.owner == uuid_text(user))
+    own = [found for found in candidates if user is not None and found.owner == uuid_text(user)]
+    if own and own[0].id is None:
+        raise Rejected("orphan", "conversationId")
     kept = (found for found in candidates if found.owner is None)
     return next(chain(own, kept), candidates[0])
 
@@ -78,25 +84,38 @@ def compute_content(context: Context, text: Any, content: Any) -> str:
 
 
 def join_texts(context: Context, content: Any) -> str:
-    """Join the texts of `[{type: "text", text: "…"}]` and of `{text: {value: "…"}}`; a string is one part."""
+    """Join the texts of `[{type: "text", text: "…"}]` and of `{text: {value: "…"}}`.
+
+    A string is read as a part, and a part without a type as a text, with the finding `coerced`.
+    """
     if isinstance(content, str):
-        context.note("coerced", "content")
-        content = [{"type": "text", "text": content}]
+        content = [content]
     if not isinstance(content, list):
         return ""
     texts = []
     for part in content:
-        if isinstance(part, dict) and part.get("type") == "text":
-            text = part.get("text")
-            if isinstance(text, dict):
-                text = text.get("value")
-            if isinstance(text, str) and text:
-                texts.append(text)
+        text = _text_of_part(part)
+        if text:
+            texts.append(text)
+            if isinstance(part, str) or part.get("type") is None:
+                context.note("coerced", "content")
     joined = "\n\n".join(texts)
     if "\0" in joined:
         context.note("nul_removed", "content")
         joined = joined.replace("\0", "")
     return joined
+
+
+def _text_of_part(part: Any) -> str:
+    """Return the text of one part of `content`; '' if it has none."""
+    if isinstance(part, str):
+        return str(part)
+    if not isinstance(part, dict) or part.get("type") not in ("text", None):
+        return ""
+    text = part.get("text")
+    if isinstance(text, dict):
+        text = text.get("value")
+    return str(text) if isinstance(text, str) else ""
 
 
 # The default sender of an answer, by provider.
@@ -251,6 +270,7 @@ mapping = Collection(
     low_cardinality=frozenset({"isCreatedByUser", "sender", "model", "endpoint", "finish_reason"}),
     after=("users",),
     rules=(
+        shared.temporary("expiredAt"),
         Reference(
             path="conversationId",
             column="conversation_id",

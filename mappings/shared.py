@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.documents.codec import Document
-from migrator.mapping.codecs import DATETIME, ObjectIdText
-from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
+from migrator.mapping.codecs import DATETIME, TEXT, UNREADABLE, ObjectIdText
+from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected, Row, type_name
 from migrator.mapping.defaults import created_at, updated_at
 from migrator.mapping.references import Key, Reference
-from migrator.mapping.rules import Field, map_field
+from migrator.mapping.rules import Field, Filter, map_field
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")
@@ -32,6 +32,17 @@ def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Field
         map_field(created, "created_at", DATETIME, default_factory=created_at),
         map_field(updated, "updated_at", DATETIME, default_factory=updated_at),
     )
+
+
+def temporary(path: str) -> Filter:
+    """Return the rule for documents with an expiry date in the field `path`: see `policies.temporary`."""
+
+    def report_or_archive(context: Context, expires: Any) -> None:
+        if context.options.config.policies.temporary == "archive":
+            raise Archived("temporary", path)
+        context.note("temporary", path)
+
+    return Filter(report_or_archive, (path,), if_present=True)
 
 
 def find_adopter(context: Context, path: str, value: Any) -> Match:
@@ -96,9 +107,28 @@ def provider_of_endpoint(endpoint: str) -> str:
     return PROVIDERS.get(endpoint) or endpoint.lower().replace("\0", "")
 
 
+def read_provider(context: Context, provider: Any) -> str:
+    """Return the provider of an agent, whose field has the name of an endpoint.
+
+    Raises:
+        Rejected: the provider is missing or not a text.
+    """
+    if provider is ABSENT or provider is None:
+        raise Rejected("missing_required", f"provider ({type_name(provider)})")
+    plain = TEXT.read(provider, context.note, "provider")
+    if plain is UNREADABLE:
+        raise Rejected("wrong_type", f"provider ({type_name(provider)})")
+    return provider_of_endpoint(str(plain))
+
+
+def spelling_of_provider(provider: str) -> str:
+    """Return the spelling that the application usually has for a provider."""
+    return ENDPOINTS.get(provider, provider)
+
+
 def endpoint_of_provider(provider: str) -> str:
     """Return the endpoint that documents of a provider usually have."""
-    return "agents" if provider == UNKNOWN else ENDPOINTS.get(provider, provider)
+    return "agents" if provider == UNKNOWN else spelling_of_provider(provider)
 
 
 def detect_provider(context: Context, model: Any) -> str:

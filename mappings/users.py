@@ -54,6 +54,7 @@ mapping = Collection(
     constants=shared.tenant,
     unique={"email": "duplicate_email"},
     rules=(
+        shared.temporary("expiresAt"),
         map_field("email", "email", INDEXED_TEXT, required=True),
         map_field("emailVerified", "email_verified", BOOLEAN, default=False),
         map_field("password", "password", TEXT),

@@ -182,6 +182,7 @@ class PoliciesConfig(Section):
     @property
     def reject_limit(self) -> RejectLimit | None:
         return None if self.max_rejected is None else parse_reject_limit(self.max_rejected)
+    temporary: Literal["load", "archive"] = "load"
 
 
 class TransactionsConfig(Section):

@@ -92,6 +92,9 @@ url = "embedded:.migrate/postgres"
 # reports a blocker, and `run` stops before it creates indexes (exit code 8). Without this key there is no limit. No
 # default.
 # max_rejected = "2%"
+# Users, conversations and messages with an expiry date, which the application would have deleted: "load" them with a
+# warning, or "archive" their original documents.
+# temporary = "load"
 
 [transactions]
 # The unit of `amount` in the source: "cents" or "major" (dollars, euros).

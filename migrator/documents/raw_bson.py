@@ -99,6 +99,32 @@ def is_too_deep(document: bytes) -> bool:
     return False
 
 
+def duplicate_fields(document: bytes) -> list[str]:
+    """Return the paths of the fields that a document, or an object in it, has more than once.
+
+    Invalid BSON is read up to the error.
+    """
+    found: dict[str, None] = {}
+    left = [(4, len(document) - 1, "")]
+    while left:
+        position, last, prefix = left.pop()
+        names: set[bytes] = set()
+        while position < last:
+            name_end = document.find(b"\0", position + 1)
+            end = _value_end(document, document[position], name_end + 1)
+            if name_end < 0 or end is None or not position < end <= last:
+                break
+            name = document[position + 1 : name_end]
+            path = f"{prefix}{name.decode(errors='replace')}"
+            if name in names:
+                found[path] = None
+            names.add(name)
+            if document[position] in (0x03, 0x04):
+                left.append((name_end + 5, end - 1, f"{path}."))
+            position = end
+    return list(found)
+
+
 def scalar_fields(document: bytes, limit: int) -> bytes | None:
     """Return a document with only the fields that hold a scalar, such as a string; None for more than `limit` fields.
 

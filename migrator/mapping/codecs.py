@@ -75,13 +75,16 @@ def _text_of(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """Int32 ↔ integer. Whole numbers of other types, and texts of them, are converted if they are in the range."""
+    """Int32 ↔ integer. Whole numbers of other types, and texts of them, are converted if they are in the range.
+
+    A long or double in the range is the usual form of a number for many drivers, so it is no finding.
+    """
 
     def read(self, value: Any, note: Note, path: str) -> Any:
         number = number_of(value)
         if number is None or number != number.to_integral_value() or not -(2**31) <= number < 2**31:
             return UNREADABLE
-        if type(value) is not int:
+        if not isinstance(value, int | float):
             note("coerced", path)
         return int(number)
 
@@ -130,18 +133,25 @@ class DateTime:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """One of the texts `values`, ignoring case ↔ enum label. `spelling` returns the spelling of the source."""
+    """One of the texts `values` ↔ enum label. `spelling` returns the spelling of the source.
+
+    Only the case of ASCII letters is ignored: a blank around a label, or a letter of another alphabet that lower()
+    would convert to ASCII, makes another value.
+    """
 
     values: tuple[str, ...]
     spelling: Callable[[str], str] = str
 
     def read(self, value: Any, note: Note, path: str) -> Any:
-        if isinstance(value, str):
-            label = value.strip().lower()
-            if label in self.values:
-                return label
+        if not isinstance(value, str):
+            return UNREADABLE
+        label = value.lower() if value.isascii() else value
+        if label not in self.values:
             note("unknown_enum", path)
-        return UNREADABLE
+            return UNREADABLE
+        if type(value) is not str:  # bson.Code
+            note("coerced", path)
+        return label
 
     def write(self, plain: str) -> str:
         return self.spelling(plain)

@@ -97,6 +97,8 @@ class Collection:
 
     `owner(document, row)` tells whether two documents with the same ID belong to different owners. The later one then
     gets a new ID. Without `owner`, every later duplicate is rejected.
+    `reference_owner(document)` is set if the owner follows from the document alone. References from the owner of a
+    document that was not loaded then find no row of another owner with the same ID.
     `unique` maps columns to the reject reason of documents with a duplicate value.
     `probes` are SQL expressions over a column (`{}` is its value) that fail for long texts, because an index computes
     them.
@@ -112,6 +114,7 @@ class Collection:
     key: Key
     rules: tuple[Rule, ...]
     owner: Callable[[Document, Row], tuple[Hashable, ...]] | None = field(default=None, hash=False)
+    reference_owner: Callable[[Document], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     unique: Mapping[str, str] = field(default_factory=dict, hash=False)
     constants: Callable[[Any], Row] = field(default=lambda options: {}, hash=False)
     links: tuple[Link, ...] = ()

@@ -46,6 +46,7 @@ class Match:
 
     `owner` is set if the row has a different ID than the one looked up, because an ID conflict gave it a new one. It
     is the owner as the ID aliases store it (`Collection.owner`).
+    `id` is None if the owner's document with the ID was not loaded. Such a match follows the row of another owner.
     """
 
     id: Any

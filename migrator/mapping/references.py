@@ -42,7 +42,7 @@ class Key:
 
     def to_row(self, document: Document, row: Row, context: Context) -> None:
         value = document.get(self.path, ABSENT)
-        if value is ABSENT or (self.path != "_id" and (value is None or value == "")):
+        if value is ABSENT or value == "" or (value is None and self.path != "_id"):
             raise Rejected("missing_required", f"{self.path} ({type_name(value)})")
         row[self.column] = self._read_text(value, context) if self.text else self.uuid(value)
 
@@ -55,7 +55,10 @@ class Key:
             raise Rejected("wrong_type", f"{self.path} ({type_name(value)})")
         if len(value.encode()) > self.most:
             raise Rejected("too_long", self.path)
-        return remove_nul(value, context.note, self.path)
+        text = remove_nul(value, context.note, self.path)
+        if not text:
+            raise Rejected("missing_required", f"{self.path} (only U+0000)")
+        return text
 
     def to_document(self, row: Row, document: Document) -> None:
         if self.path != "_id":
@@ -80,7 +83,7 @@ def collect_keys(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]
 class Reference:
     """A column with the ID of a row of another collection. The field `path` names that row by the other's `key`.
 
-    `resolve(context, document, candidates)` chooses one of several rows; without it the first one is used.
+    `resolve(context, document, candidates)` chooses one of several matches; without it the first one is used.
     `on_missing(context, document)` handles a missing row: it returns a `Match` or raises `Rejected`.
     The columns of `carry` are added to the row as `column.name`, for later rules and to rebuild documents.
     `write` restores the field from the ID. Without it the rule restores nothing.
@@ -128,7 +131,7 @@ class Reference:
             return self.on_missing(context, document)
         if len(candidates) > 1 and self.resolve is not None:
             return self.resolve(context, document, candidates)
-        return candidates[0]
+        return candidates[0]  # a row: matches without a row follow one
 
     def to_document(self, row: Row, document: Document) -> None:
         if self.write is None:
@@ -164,9 +167,13 @@ class UncheckedReference:
         return (self.path,)
 
     def to_row(self, document: Document, row: Row, context: Context) -> None:
+        row[self.column] = self.referenced_id(document)
+
+    def referenced_id(self, document: Document) -> Any:
+        """Return the plain ID that a document names; None if it names none."""
         value = document.get(self.path)
         is_null = value is None or (isinstance(value, str) and value in self.null_values)
-        row[self.column] = None if is_null else self.key.uuid(value)
+        return None if is_null else self.key.uuid(value)
 
     def to_document(self, row: Row, document: Document) -> None:
         value = row[self.column]

@@ -243,10 +243,14 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Rejects or archives documents that do not belong to the table: `function(context, *fields)` raises."""
+    """Rejects, archives or reports documents: `function(context, *fields)` raises or records a finding.
+
+    With `if_present`, the function is called only if one of the fields is neither absent nor null.
+    """
 
     function: Callable[..., None] = field(hash=False)
     fields: tuple[str, ...]
+    if_present: bool = False
     columns: tuple[str, ...] = ()
     restored_fields: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
@@ -256,7 +260,9 @@ class Filter:
         return self.fields
 
     def to_row(self, document: Document, row: Row, context: Context) -> None:
-        self.function(context, *(document.get(name, ABSENT) for name in self.fields))
+        values = [document.get(name, ABSENT) for name in self.fields]
+        if not self.if_present or any(value is not ABSENT and value is not None for value in values):
+            self.function(context, *values)
 
     def to_document(self, row: Row, document: Document) -> None:
         """Do nothing: the rule restores no field."""

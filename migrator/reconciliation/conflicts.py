@@ -21,8 +21,10 @@ from migrator.mapping.context import Row
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.existing_rows import ExistingRows
-from migrator.reconciliation.order import Incumbent, id_order, tie_breaker
+from migrator.reconciliation.id_order import id_order
+from migrator.reconciliation.order import Incumbent, tie_breaker
 from migrator.reconciliation.rekey import Rejected, rekey_simple
+from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject
@@ -92,6 +94,7 @@ class ConflictResolver:
             for yielded_id, raw, its_number in self.resolve(source_id, number):
                 heappush(queue, (id_order(yielded_id), tie_breaker(raw), its_number, yielded_id))
             yield
+        record_unloaded_owners(self.writer)
 
     def _tie_breakers(self, rejects: list[Rejected]) -> dict[int, bytes]:
         """Return the sort keys among documents with the same `_id`, by reject number."""
@@ -189,7 +192,9 @@ class ConflictResolver:
         return self.writer.owner_of(incoming.document, incoming.row) not in owners
 
     def _rekeyed_owners(self, row: Row) -> set[str]:
-        query = self._namespace.sql("SELECT owner FROM {aliases} WHERE collection = %s AND original_id = %s")
+        query = self._namespace.sql(
+            "SELECT owner FROM {aliases} WHERE collection = %s AND original_id = %s AND target IS NOT NULL"
+        )
         values = (self.collection.name, format_target_id(row[self.collection.key.column]))
         return {found[0] for found in self._connection.execute(query, values)}
 

@@ -5,7 +5,7 @@ Not here: which document is written and which one has to yield (`conflicts`, `re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -22,6 +22,11 @@ from migrator.rows.store import RowStore
 from migrator.translation.encoder import Encoder, Output, SourceDocument, format_target_id
 from migrator.translation.interpreter import Translation
 from migrator.translation.outcomes import Finding, Loaded, Reject, Result
+
+
+def format_owner(owner: Iterable[Hashable]) -> str:
+    """Return an owner (`Collection.owner`) as the aliases store it."""
+    return " ".join(format_target_id(part) for part in owner)
 
 
 class DocumentWriter:
@@ -54,7 +59,7 @@ class DocumentWriter:
     def owner_of(self, document: Document, row: Row) -> str:
         """Return the owner of a document, as text, in a collection whose mapping defines one."""
         assert self.collection.owner is not None  # called only if the mapping defines an owner
-        return " ".join(format_target_id(part) for part in self.collection.owner(document, row))
+        return format_owner(self.collection.owner(document, row))
 
     def reject_overlong(self, raw: bytes, document: Document, result: Loaded) -> Reject | None:
         """Return the reject if a text of the row is too long for an index."""
@@ -83,13 +88,18 @@ class DocumentWriter:
         """Record that references to an ID lead to another row.
 
         Each alias is (ID in the documents, ID of the row, owner). With an owner, the alias is valid only for references
-        from documents of this owner.
+        from documents of this owner. Without an ID of the row, these references lead to no row.
         """
         query = self.rows.namespace.sql(
             "INSERT INTO {aliases} (collection, original_id, target, owner) VALUES (%s, %s, %s, %s)"
         )
         values = [
-            (self.collection.name, format_target_id(original), format_target_id(target), owner)
+            (
+                self.collection.name,
+                format_target_id(original),
+                None if target is None else format_target_id(target),
+                owner,
+            )
             for original, target, owner in aliases
         ]
         with self.rows.connection.cursor() as cursor:

@@ -12,7 +12,7 @@ from psycopg import sql
 from migrator.documents.codec import Document, decode
 from migrator.mapping.collection import Collection
 from migrator.mapping.merges import ByKey, ByValue, Merge
-from migrator.reconciliation.order import id_order
+from migrator.reconciliation.id_order import id_order
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE
 from migrator.translation.encoder import format_target_id

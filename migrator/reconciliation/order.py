@@ -1,36 +1,16 @@
-"""The order in which conflicts are resolved: by `_id`, in MongoDB's order of BSON types."""
+"""The order in which conflicts are resolved: by `_id` (`id_order`), and among documents with the same `_id`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-import bson
 from bson.errors import InvalidBSON
 
-from migrator import ids
 from migrator.documents.codec import decode_untrusted, encode, is_faithful
 from migrator.mapping.context import Row
-
-
-def id_order(source_id: bytes) -> tuple[int, Any]:
-    """Return a sort key for an `_id` of any BSON type, in MongoDB's order of types."""
-    try:
-        value = decode_untrusted(source_id).get("_id")
-    except InvalidBSON:
-        return 10, source_id
-    if isinstance(value, bool):
-        return 8, value
-    if isinstance(value, int | float | bson.Decimal128):
-        number = value.to_decimal() if isinstance(value, bson.Decimal128) else Decimal(value)
-        return (2, number) if number.is_finite() else (1, str(number))
-    if isinstance(value, str):
-        return 3, value.encode()
-    if isinstance(value, bson.ObjectId):
-        return 7, value.binary
-    return 9, ids.canonical_json(value)
+from migrator.reconciliation.id_order import id_order
 
 
 def tie_breaker(raw: bytes) -> bytes:

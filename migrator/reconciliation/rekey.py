@@ -152,6 +152,7 @@ def _own_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[str]:
     query = writer.rows.namespace.sql(
         "SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded' AND target_id = ANY(%(ids)s)"
         " UNION ALL SELECT original_id FROM {aliases} WHERE collection = %(name)s AND original_id = ANY(%(ids)s)"
+        " AND target IS NOT NULL"
     )
     values = {"name": writer.collection.name, "ids": [format_target_id(each.requested_id) for each in batch]}
     return {row[0] for row in writer.rows.connection.execute(query, values)}

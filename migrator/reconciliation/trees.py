@@ -1,7 +1,8 @@
 """Trees: rows that refer to a parent row in their own table.
 
-Corrects the children of rekeyed rows, missing parents, invalid parents and parent cycles. Every step finds the
-remaining errors with one query and corrects them in batches, so it can be repeated after an interruption.
+Corrects parents and children whose ID several documents have, missing parents, invalid parents and parent cycles.
+Every step finds the remaining errors with one query and corrects them in batches, so it can be repeated after an
+interruption.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection, Tree
 from migrator.mapping.context import Row
+from migrator.mapping.references import UncheckedReference
+from migrator.postgres.copy import copy
+from migrator.postgres.copy_format import write_row
 from migrator.reconciliation.cycles import find_cycle_heads
+from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import read_documents
 from migrator.rows.store import RowStore
@@ -24,6 +29,8 @@ from migrator.rows.update import BATCH_SIZE, add_findings, batched, update_rows
 from migrator.state import journal
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
+
+PARENT_CODES = ("dangling_parent", "parent_inferred", "cycle_cut")  # the findings about a parent that was changed here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +52,12 @@ class Trees:
         """Correct the whole tree. Each step depends on the steps before it."""
         steps = [self.cut_invalid_parents]
         if self._has_any("SELECT EXISTS (SELECT FROM {links} WHERE collection = %(link)s)"):
-            steps[:0] = [self.infer_parents, self.report_disagreements]
+            steps[:0] = [self.resolve_children, self.infer_parents, self.report_disagreements]
         if self._has_any("SELECT EXISTS (SELECT FROM {aliases} WHERE collection = %(collection)s)"):
-            steps[:0] = [self.retarget_children]
+            steps[:0] = [self.resolve_parents]
         for step in steps:
             step()
+        self.rows.connection.execute("DROP TABLE IF EXISTS pg_temp.listed_rows")
 
     def _has_any(self, template: LiteralString) -> bool:
         """Return whether a table of records has any rows for this collection.
@@ -58,57 +66,106 @@ class Trees:
         """
         return self.rows.connection.execute(self.rows.namespace.sql(template), self._values()).fetchone() == (True,)
 
-    def reattach(self) -> None:
-        """Set the parent of rows again that had an invalid parent: it may exist now. `resolve` removes it if not."""
+    def restore_parents(self) -> None:
+        """Set the parents again that the documents name, in all rows for which `resolve` may decide otherwise now.
+
+        These are the rows with a finding of this module, and those whose parent has another ID than in the documents.
+        """
         found = self._query(
-            "SELECT m.id, f.source_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
-            " JOIN {table} m ON m.id = g.target_id::uuid WHERE f.collection = %(collection)s"
-            " AND f.code = 'dangling_parent' AND m.tenant_id = %(tenant)s ORDER BY m.id",
+            "SELECT m.id, g.source_id FROM {ledger} g JOIN {table} m ON m.id::text = g.target_id"
+            " WHERE g.collection = %(collection)s AND m.tenant_id = %(tenant)s AND (g.source_id IN"
+            " (SELECT source_id FROM {findings} WHERE collection = %(collection)s AND code = ANY(%(codes)s))"
+            " OR m.{parent}::text IN (SELECT target FROM {aliases} WHERE collection = %(collection)s)) ORDER BY m.id",
+        )
+        query = self.rows.namespace.sql(
+            "DELETE FROM {findings} WHERE collection = %s AND code = ANY(%s) AND source_id = ANY(%s)"
         )
         for batch in batched(found, BATCH_SIZE):
             with self.rows.connection.transaction():
-                self._set_parents_again([row[0].bytes for row in batch])
-                query = self.rows.namespace.sql(
-                    "DELETE FROM {findings} WHERE collection = %s AND code = 'dangling_parent' AND source_id = ANY(%s)"
-                )
-                self.rows.connection.execute(query, (self.collection.name, [bytes(row[1]) for row in batch]))
+                self._set_named_parents([row[0].bytes for row in batch])
+                values = (self.collection.name, list(PARENT_CODES), [bytes(row[1]) for row in batch])
+                self.rows.connection.execute(query, values)
 
-    def _set_parents_again(self, row_ids: list[bytes]) -> None:
-        key, named = self.collection.key, {}
-        ids = [format_target_id(row_id) for row_id in row_ids]
-        for _, row, document in read_documents(self.rows, self.collection, ids):
-            named[row[key.column]] = {self.tree.parent: key.uuid(document[self.tree.field])}
+    def _set_named_parents(self, row_ids: list[bytes]) -> None:
+        named = {row_id: {self.tree.parent: parent} for row_id, parent in self._named_parents(row_ids)}
         update_rows(self.rows, self.collection, named, None)
 
-    def retarget_children(self) -> None:
-        """Set the new ID in the children of rekeyed rows: in the same group and, if needed, of the same owner."""
-        found = self._query(
-            "SELECT m.id, a.target::uuid, k.id IS NOT NULL, a.owner FROM {aliases} a"
-            " JOIN {table} n ON n.id = a.target::uuid"
-            " JOIN {table} m ON m.{parent} = a.original_id::uuid AND m.{within} = n.{within} AND m.id <> n.id"
-            " LEFT JOIN {table} k ON k.id = a.original_id::uuid AND k.{within} = m.{within}"
-            " WHERE a.collection = %(collection)s AND m.tenant_id = %(tenant)s ORDER BY m.id",
-        )
-        changes = {m.bytes: {self.tree.parent: t.bytes} for m, t, shared, o in found if not shared or self._owned(m, o)}
-        self._change(changes.items(), None)
+    def _named_parents(self, row_ids: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield the parents that the documents of rows name: (plain ID of the row, plain ID of the parent)."""
+        ids = [format_target_id(row_id) for row_id in row_ids]
+        for _, row, document in read_documents(self.rows, self.collection, ids) if ids else ():
+            yield row[self.collection.key.column], self._reference.referenced_id(document)
 
-    def _owned(self, row_id: UUID, owner: str) -> bool:
-        # Both rows with this ID are in one group: a child belongs to the row of its own owner.
-        rows = read_documents(self.rows, self.collection, [str(row_id)])
-        of = self.collection.owner
-        assert of is not None  # only such collections have aliases with an owner
-        return any(" ".join(map(format_target_id, of(document, row))) == owner for _, row, document in rows)
+    @property
+    def _reference(self) -> UncheckedReference:
+        rules = (rule for rule in self.collection.rules if isinstance(rule, UncheckedReference))
+        return next(rule for rule in rules if rule.column == self.tree.parent)
+
+    @property
+    def _shared_ids(self) -> SharedIds:
+        return SharedIds(rows=self.rows, collection=self.collection, within=self.tree.within)
+
+    def resolve_parents(self) -> None:
+        """Set the parent of rows that name an ID which several documents have."""
+        found = self._query(
+            "SELECT m.id, m.{parent}, m.{within}, EXISTS (SELECT FROM {aliases} t"
+            " WHERE t.collection = %(collection)s AND t.target = m.{parent}::text) FROM {table} m"
+            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IN"
+            " (SELECT a.original_id::uuid FROM {aliases} a WHERE a.collection = %(collection)s) ORDER BY m.id",
+        )
+        for batch in batched(found, BATCH_SIZE):
+            mentions = {row[0].bytes: Mention(row[0].bytes, row[1].bytes, row[2]) for row in batch}
+            # An ID in the documents may equal a derived ID: then the parent may have been resolved before.
+            doubtful = [row[0].bytes for row in batch if row[3]]
+            for row_id, parent in self._named_parents(doubtful):
+                if parent != mentions[row_id].named_id:
+                    del mentions[row_id]
+            resolved = self._shared_ids.resolve(mentions.values())
+            changes = [
+                (each.row_id, {self.tree.parent: parent})
+                for each, parent in resolved.items()
+                if parent != each.named_id
+            ]
+            self._change(changes, None)
+
+    def resolve_children(self) -> None:
+        """Collect the rows that are meant by listed IDs which several documents have: (lister, listed row)."""
+        connection = self.rows.connection
+        connection.execute("DROP TABLE IF EXISTS pg_temp.listed_rows")
+        connection.execute("CREATE TEMPORARY TABLE listed_rows (lister uuid NOT NULL, listed uuid NOT NULL)")
+        found = self._query(
+            "SELECT p.id, l.listed::uuid, p.{within} FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
+            " WHERE l.collection = %(link)s AND l.listed IN"
+            " (SELECT a.original_id FROM {aliases} a WHERE a.collection = %(collection)s)",
+        )
+        for batch in batched(found, BATCH_SIZE):
+            mentions = {Mention(row[0].bytes, row[1].bytes, row[2]) for row in batch}
+            rows = [
+                write_row((each.row_id, listed), ("uuid", "uuid"))
+                for each, listed in self._shared_ids.resolve(mentions).items()
+            ]
+            copy(connection, sql.Identifier("pg_temp", "listed_rows"), rows)
+
+    @property
+    def _listed(self) -> sql.Composed:
+        """The query `SELECT lister, listed` for all listed rows."""
+        return self._compose(
+            "SELECT l.lister::uuid AS lister, l.listed::uuid AS listed FROM {links} l WHERE l.collection = %(link)s"
+            " AND NOT EXISTS (SELECT FROM {aliases} a WHERE a.collection = %(collection)s AND a.original_id = l.listed)"
+            " UNION ALL SELECT lister, listed FROM pg_temp.listed_rows"
+        )
 
     def infer_parents(self) -> None:
         """Set the parent of rows whose document has no parent field, if exactly one other row lists them."""
         found = self._query(
-            "SELECT m.id, min(p.id::text)::uuid FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
-            " JOIN {table} m ON m.id = l.listed::uuid AND m.{within} = p.{within} AND m.id <> p.id"
-            " WHERE l.collection = %(link)s AND m.{parent} IS NULL AND m.tenant_id = %(tenant)s"
+            "SELECT m.id, min(p.id::text)::uuid FROM ({listed}) l JOIN {table} p ON p.id = l.lister"
+            " JOIN {table} m ON m.id = l.listed AND m.{within} = p.{within} AND m.id <> p.id"
+            " WHERE m.{parent} IS NULL AND m.tenant_id = %(tenant)s"
             # Not a parent that was inferred before and then removed because it closed a cycle.
             " AND m.id::text NOT IN (SELECT g.target_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
             " WHERE f.collection = %(collection)s AND f.code = 'parent_inferred' AND g.target_id IS NOT NULL)"
             " GROUP BY m.id HAVING count(DISTINCT p.id) = 1 ORDER BY m.id",
+            listed=self._listed,
         )
         parents = {row[0].bytes: row[1].bytes for row in found}
         without_field = self._without(list(parents), self.tree.field)
@@ -122,18 +179,16 @@ class Trees:
         return [row[self.collection.key.column] for _, row, document in rows if name not in document]
 
     def report_disagreements(self) -> None:
-        """Report the rows that are listed by one row but have another parent. The parent field takes precedence."""
+        """Report the rows that are listed by a row of their group but have another parent, which takes precedence."""
         step = f"reconcile {self.collection.name}: disagreements"
         if step in journal.finished_steps(self.rows.connection, self.rows.namespace):
             return
         found = self._query(
-            "SELECT DISTINCT g.source_id FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
-            " JOIN {table} m ON m.id = l.listed::uuid AND m.{parent} IS DISTINCT FROM p.id"
-            " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = l.listed"
-            " WHERE l.collection = %(link)s AND m.tenant_id = %(tenant)s"
-            # After a cycle was broken at a row, its original parent is unknown.
-            " AND g.source_id NOT IN (SELECT f.source_id FROM {findings} f"
-            " WHERE f.collection = %(collection)s AND f.code = 'cycle_cut') ORDER BY 1",
+            "SELECT DISTINCT g.source_id, g.target_id FROM ({listed}) l JOIN {table} p ON p.id = l.lister"
+            " JOIN {table} m ON m.id = l.listed AND m.{within} = p.{within} AND m.{parent} IS DISTINCT FROM p.id"
+            " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = m.id::text"
+            " WHERE m.tenant_id = %(tenant)s ORDER BY 1, 2",
+            listed=self._listed,
         )
         name, code = self.collection.name, self.tree.disagreement
         findings = [
@@ -147,11 +202,8 @@ class Trees:
         """Delete the findings of `report_disagreements`, so that it runs again."""
         step = f"reconcile {self.collection.name}: disagreements"
         with self.rows.connection.transaction():
-            query = self.rows.namespace.sql(
-                "DELETE FROM {findings} WHERE collection = %(name)s AND code = %(code)s AND source_id NOT IN"
-                " (SELECT source_id FROM {findings} WHERE collection = %(name)s AND code = 'cycle_cut')"
-            )
-            self.rows.connection.execute(query, {"name": self.collection.name, "code": self.tree.disagreement})
+            query = self.rows.namespace.sql("DELETE FROM {findings} WHERE collection = %s AND code = %s")
+            self.rows.connection.execute(query, (self.collection.name, self.tree.disagreement))
             self.rows.connection.execute(self.rows.namespace.sql("DELETE FROM {steps} WHERE step = %s"), (step,))
 
     def cut_invalid_parents(self) -> None:
@@ -189,21 +241,22 @@ class Trees:
         oldest = (row_id for group in edges for row_id in find_cycle_heads(group))
         self._change(((row_id, {self.tree.parent: None}) for row_id in oldest), "cycle_cut")
 
-    def _query(self, template: LiteralString) -> Iterator[tuple[Any, ...]]:
+    def _query(self, template: LiteralString, **names: sql.Composable) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query through a server-side cursor."""
         # WITH HOLD: the cursor must survive the commits of the changes that are made meanwhile.
         with self.rows.connection.cursor("tree", withhold=True) as cursor:
             cursor.itersize = BATCH_SIZE
-            cursor.execute(self._compose(template), self._values())
+            cursor.execute(self._compose(template, **names), self._values())
             yield from cursor
 
-    def _compose(self, template: LiteralString) -> sql.Composed:
-        names = {name: sql.Identifier(getattr(self.tree, name)) for name in ("parent", "within", "order")}
-        return self.rows.namespace.sql(template, table=self.rows.table(self.collection), **names)
+    def _compose(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
+        columns = {name: sql.Identifier(getattr(self.tree, name)) for name in ("parent", "within", "order")}
+        return self.rows.namespace.sql(template, table=self.rows.table(self.collection), **columns, **names)
 
     def _values(self) -> dict[str, Any]:
         link = f"{self.collection.name}.{self.tree.link}"
-        return {"collection": self.collection.name, "tenant": self.tenant, "link": link}
+        codes = list(PARENT_CODES)
+        return {"collection": self.collection.name, "tenant": self.tenant, "link": link, "codes": codes}
 
     def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
         for batch in batched(changes, BATCH_SIZE):

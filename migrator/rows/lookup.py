@@ -74,7 +74,8 @@ class RowLookup:
         answers = self._query_table(lookup, keys)
         if lookup.by == "id":
             for key, found in self._query_aliases(lookup, keys).items():
-                answers[key] += found
+                if answers[key] or found[0].id is not None:  # matches without a row come last
+                    answers[key] += found
         return answers
 
     def _query_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
@@ -91,8 +92,9 @@ class RowLookup:
         cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
         query = self._select(lookup, sql.SQL("a.original_id::{}").format(cast), owner=sql.SQL("a.owner"))
         query += self._rows.namespace.sql(
-            " FROM {aliases} a JOIN {table} t ON t.id = a.target::{cast}"
-            " WHERE a.collection = %s AND a.original_id = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
+            " FROM {aliases} a LEFT JOIN {table} t ON t.id = a.target::{cast}"
+            " WHERE a.collection = %s AND a.original_id = ANY(%s) AND (t.tenant_id = %s OR a.target IS NULL)"
+            " ORDER BY t.id, a.owner",
             table=self._rows.namespace.table(table.name),
             cast=cast,
         )

@@ -106,10 +106,10 @@ CREATE TABLE IF NOT EXISTS {findings} (
   detail text NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS {aliases} (        -- IDs of documents that became a row with another ID
+CREATE TABLE IF NOT EXISTS {aliases} (        -- IDs of documents that do not have the row with this ID
   collection text NOT NULL,
   original_id text NOT NULL,
-  target text NOT NULL,
+  target text,                                -- the row of the document; NULL: it was not loaded
   owner text                                  -- the owner whose references use the alias; NULL: all owners
 );
 CREATE INDEX IF NOT EXISTS {aliases_idx} ON {aliases} (collection, original_id);

@@ -61,7 +61,7 @@ def reconcile_again(stage: StageContext, collection: Collection) -> None:
     """Reconcile a collection that got more rows after `reconcile`."""
     if collection.tree is not None:
         trees = Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run)
-        trees.reattach()
+        trees.restore_parents()
         trees.forget_disagreements()
         trees.resolve()
     with stage.connection.transaction():

@@ -21,7 +21,7 @@ RECORDS = (
     "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
     "embeddings",
 )  # fmt: skip
-VERSION = 2  # increase it with every change to the relations in records.sql or schema_changes.sql
+VERSION = 3  # increase it with every change to the relations in records.sql or schema_changes.sql
 _VERSION_COMMENT = "Records of migrate, version "
 
 

@@ -100,6 +100,8 @@ class Translation:
         `raw` is passed for a document that does not encode to the bytes it came from (`documents.codec.is_faithful`).
         """
         self.notes.clear()
+        for path in () if raw is None else raw_bson.duplicate_fields(raw):
+            self.note("duplicate_field", path)
         try:
             result: Result = self._load(_State(document, dict(self.constants), row_id, raw))
         except Rejected as rejected:

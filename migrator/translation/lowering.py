@@ -52,7 +52,7 @@ def lower_rule(rule: Rule) -> LoweredRule:
             residue = Residue((rule,), partial(templates.write_json_object_residue, rule))
             return LoweredRule(rule, convert, residue, rule.restore_by)
         case Filter():
-            return LoweredRule(rule, Convert(rule))
+            return LoweredRule(rule, Convert(rule, partial(templates.write_filter, rule) if rule.if_present else None))
         case Reference():
             residue = Residue((rule,), partial(templates.write_reference_residue, rule))
             return LoweredRule(rule, Lookup(rule), residue if rule.restored_fields else None)

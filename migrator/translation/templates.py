@@ -12,7 +12,7 @@ from migrator.ids import canonical_uuid
 from migrator.mapping import codecs
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Field, Implied, Variants
+from migrator.mapping.rules import Compute, Field, Filter, Implied, Variants
 from migrator.translation.codegen import BODY, LEAVE, CodeWriter
 from migrator.translation.projection import SlotType
 
@@ -71,6 +71,14 @@ def write_compute(rule: Compute, writer: CodeWriter) -> None:
     columns = ", ".join(writer.column(column) for column in rule.columns)
     function = writer.bind(f"compute_{'_'.join(rule.columns)}", rule.function)
     writer.add(BODY, f"{columns} = {function}({', '.join(arguments)})")
+
+
+def write_filter(rule: Filter, writer: CodeWriter) -> None:
+    """Write the call of the function for a document with one of the fields."""
+    values = [writer.field(name) for name in rule.fields]
+    function = writer.bind(f"filter_{'_'.join(rule.fields)}", rule.function)
+    present = " or ".join(f"{value} is not ABSENT and {value} is not None" for value in values)
+    writer.add(BODY, f"if {present}:", f"    {function}({', '.join(['context', *values])})")
 
 
 def write_unchecked_reference(rule: UncheckedReference, writer: CodeWriter) -> None:

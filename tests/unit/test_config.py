@@ -88,6 +88,7 @@ def test_defaults_are_the_contracts(load: Load) -> None:
         "duplicate_email": "reject",
         "unmapped_collections": "archive",
         "max_rejected": None,
+        "temporary": "load",
     }
     assert config.transactions.amount_unit == "cents"
     assert config.engine.model_dump() == {

@@ -252,7 +252,7 @@ COLUMNS = [
     case("agents", {"name": ABSENT}, "name", AGENT, "defaulted", reason="its id"),
     case("agents", {"instructions": ABSENT}, "instructions", "", "defaulted", reason="empty"),
     case("agents", {"avatar": {"filepath": "/a.png", "source": "s3"}}, "icon", "/a.png", reason="avatar.filepath"),
-    case("agents", {"version": 3.0}, "version", 3, "coerced", reason="a double that is whole"),
+    case("agents", {"version": 3.0}, "version", 3, reason="a double that is whole"),
     case("agents", {"versions": [{}, {}]}, "version", 2, reason="the number of versions"),
     case("agents", {}, "version", 1, reason="else 1"),
     case("agents", {"tool_resources": {"file_search": {"file_ids": [FILES[0], "gone"], "vector_store_ids": ["vs"]}}},

@@ -1,0 +1,102 @@
+"""Records the owners whose document with an ID was not loaded, although a row of another owner has the ID.
+
+References from documents of such an owner must not lead to the other owner's row (`Collection.reference_owner`). The
+records are aliases without a target. They are computed anew from the rejected and archived documents, so that they
+depend only on the outcome, not on the order of loading.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bson.errors import InvalidBSON
+
+from migrator.documents.codec import decode_untrusted
+from migrator.reconciliation.document_writer import DocumentWriter, format_owner
+from migrator.rows.admission import find_existing
+from migrator.rows.rebuild import read_documents
+from migrator.rows.update import batched
+from migrator.state.own_transactions import record_transaction
+from migrator.translation.encoder import format_target_id
+
+BATCH_SIZE = 1000  # documents
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadedOwner:
+    """The owner of a document that was not loaded, and the plain ID that the document asked for."""
+
+    requested_id: Any
+    owner: str
+
+
+def record_unloaded_owners(writer: DocumentWriter) -> None:
+    """Replace the aliases without a target of one collection. Can be repeated."""
+    if writer.collection.reference_owner is None:
+        return
+    name, connection, namespace = writer.collection.name, writer.rows.connection, writer.rows.namespace
+    with connection.transaction():
+        record_transaction(connection, namespace)
+        query = namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target IS NULL")
+        connection.execute(query, (name,))
+        recorded: set[UnloadedOwner] = set()
+        for batch in batched(_read_unloaded(writer), BATCH_SIZE):
+            found = _select_blocking(writer, set(batch) - recorded)
+            writer.add_aliases([(each.requested_id, None, each.owner) for each in sorted(found, key=_order)])
+            recorded |= found
+
+
+def _order(each: UnloadedOwner) -> tuple[str, str]:
+    return format_target_id(each.requested_id), each.owner
+
+
+def _read_unloaded(writer: DocumentWriter) -> Iterator[UnloadedOwner]:
+    """Yield the owners of all rejected and archived documents that can be decoded and have an ID."""
+    collection, owner_of = writer.collection, writer.collection.reference_owner
+    assert owner_of is not None  # the caller checked it
+    query = writer.rows.namespace.sql(
+        "SELECT document FROM {rejects} WHERE collection = %(name)s"
+        " UNION ALL SELECT document FROM {archive} WHERE collection = %(name)s"
+    )
+    with writer.rows.connection.cursor("unloaded", binary=True) as cursor:
+        cursor.itersize = BATCH_SIZE
+        for (raw,) in cursor.execute(query, {"name": collection.name}):
+            try:
+                document = decode_untrusted(bytes(raw))
+            except InvalidBSON:
+                continue
+            value = document.get(collection.key.path)
+            if value is not None and value != "":
+                yield UnloadedOwner(collection.key.uuid(value), format_owner(owner_of(document)))
+
+
+def _select_blocking(writer: DocumentWriter, batch: set[UnloadedOwner]) -> set[UnloadedOwner]:
+    """Return those whose ID leads to rows of other owners only."""
+    collection, connection = writer.collection, writer.rows.connection
+    wanted = [each.requested_id for each in batch]
+    taken = find_existing(connection, writer.rows.table(collection), collection.key.column, wanted)
+    owners: dict[Any, set[str]] = defaultdict(set)
+    ids = [format_target_id(row_id) for row_id in taken]
+    for _, row, document in list(read_documents(writer.rows, collection, ids)) if ids else ():
+        owners[row[collection.key.column]].add(writer.owner_of(document, row))
+    for row_id, owner in _read_rekeyed(writer, wanted):
+        owners[row_id].add(owner)
+    return {
+        each
+        for each in batch
+        if (each.requested_id in taken or each.requested_id in owners) and each.owner not in owners[each.requested_id]
+    }
+
+
+def _read_rekeyed(writer: DocumentWriter, wanted: list[Any]) -> list[tuple[Any, str]]:
+    """Return (plain ID asked for, owner) of the loaded documents that have another ID."""
+    texts = {format_target_id(row_id): row_id for row_id in wanted}
+    query = writer.rows.namespace.sql(
+        "SELECT original_id, owner FROM {aliases} WHERE collection = %s AND original_id = ANY(%s)"
+        " AND target IS NOT NULL AND owner IS NOT NULL"
+    )
+    found = writer.rows.connection.execute(query, (writer.collection.name, list(texts)))
+    return [(texts[original_id], owner) for original_id, owner in found]
