@@ -116,8 +116,8 @@ class Trees:
         for batch in batched(found, BATCH_SIZE):
             mentions = {row[0].bytes: Mention(row[0].bytes, row[1].bytes, row[2]) for row in batch}
             # An ID in the documents may equal a derived ID: then the parent may have been resolved before.
-            doubtful = [row[0].bytes for row in batch if row[3]]
-            for row_id, parent in self._named_parents(doubtful):
+            uncertain = [row[0].bytes for row in batch if row[3]]
+            for row_id, parent in self._named_parents(uncertain):
                 if parent != mentions[row_id].named_id:
                     del mentions[row_id]
             resolved = self._shared_ids.resolve(mentions.values())
