@@ -177,12 +177,12 @@ class PoliciesConfig(Section):
     orphan_owner: Annotated[str, AfterValidator(_check_owner)] = "reject"
     duplicate_email: Literal["reject", "merge"] = "reject"
     unmapped_collections: Literal["archive", "ignore"] = "archive"
+    temporary: Literal["load", "archive"] = "load"
     max_rejected: Annotated[int | str | None, BeforeValidator(_check_limit)] = None
 
     @property
     def reject_limit(self) -> RejectLimit | None:
         return None if self.max_rejected is None else parse_reject_limit(self.max_rejected)
-    temporary: Literal["load", "archive"] = "load"
 
 
 class TransactionsConfig(Section):
