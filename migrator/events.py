@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -47,6 +47,18 @@ class Notice:
 
 Event = StepStarted | StepAdvanced | StepFinished | Notice
 Emit = Callable[[Event], None]
+
+
+DRY_RUN = "dry run: "  # how the name of a step begins that does not change the target
+
+
+def as_dry_run(emit: Emit) -> Emit:
+    """Returns an `Emit` that marks every step as part of a dry run."""
+
+    def emit_marked(event: Event) -> None:
+        emit(event if isinstance(event, Notice) else replace(event, step=f"{DRY_RUN}{event.step}"))
+
+    return emit_marked
 
 
 def silent(event: Event) -> None:

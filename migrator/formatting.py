@@ -1,6 +1,13 @@
-"""Formats durations, sizes and percentages for display."""
+"""Formats numbers with their units, durations, sizes and percentages for display."""
 
 from __future__ import annotations
+
+IRREGULAR = {"indexes": "index", "policies": "policy", "entries": "entry"}
+
+
+def format_count(number: int, plural: str) -> str:
+    """Formats a number with its noun, which is given in the plural: 1 document, 3,219 documents."""
+    return f"{number:,} {(IRREGULAR.get(plural) or plural.removesuffix('s')) if number == 1 else plural}"
 
 
 def format_duration(seconds: float) -> str:

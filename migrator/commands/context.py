@@ -35,7 +35,7 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document to standard output; messages go to standard error.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, including tracebacks.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and the result.")]
 DEFAULT = Path("migrate.toml")
 
 consoles: list[Console] = []  # the console of this process, once it exists

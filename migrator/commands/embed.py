@@ -21,6 +21,7 @@ from migrator.embedding import open_provider
 from migrator.embedding.provider import Failure, Vector
 from migrator.embedding.vector_store import pad, width_of
 from migrator.errors import EmbeddingError, UsageError
+from migrator.formatting import format_count
 from migrator.workflows.run import embed_missing
 
 
@@ -37,7 +38,7 @@ def embed(
     with session.target() as target:
         report = embed_missing(session.config, session.definition, target, session.console.emit)
     missing = report.chunks - report.filled
-    summary = f"{report.filled:,} chunks embedded, {missing:,} without an embedding."
+    summary = f"{format_count(report.filled, 'chunks')} embedded, {missing:,} without an embedding."
     print_result(session.console, report.as_json(), lambda: session.console.print(summary))
 
 

@@ -16,6 +16,7 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.formatting import format_count
 from migrator.report.content import shorten
 from migrator.state import rejects
 from migrator.state.records import Namespace
@@ -79,5 +80,5 @@ def rejects_export(
     session = open_session(config, json, verbose, quiet)
     with session.connection() as connection:
         count = rejects.export_rejects(connection, Namespace(), file)
-    summary = f"{count:,} rejected documents written to {file}"
+    summary = f"{format_count(count, 'rejected documents')} written to {file}"
     print_result(session.console, {"file": str(file), "rejects": count}, lambda: session.console.print(summary))

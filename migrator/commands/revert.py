@@ -22,6 +22,7 @@ from migrator.commands.context import (
     print_result,
 )
 from migrator.errors import UsageError
+from migrator.formatting import format_count
 from migrator.provenance import backup
 from migrator.state.lock import exclusive
 from migrator.terminal import render_revert
@@ -65,7 +66,9 @@ def confirm_revert(session: Session, found: RevertReport, label: str, *, yes: bo
     """
     if yes:
         if deleted:
-            session.warn(f"{deleted:,} rows that other applications added or changed are deleted permanently")
+            session.warn(
+                f"{format_count(deleted, 'rows')} that other applications added or changed: deleted permanently"
+            )
         return
     if session.console.json or not sys.stdin.isatty():
         raise UsageError("no terminal for confirmation; use --yes", hint="Add --yes to revert without confirmation.")
@@ -73,6 +76,6 @@ def confirm_revert(session: Session, found: RevertReport, label: str, *, yes: bo
     confirm(f"Revert run {found.run} on {label}?")
     if deleted:
         confirm(
-            f"{deleted:,} rows that other applications added or changed will be deleted permanently"
+            f"{format_count(deleted, 'rows')} that other applications added or changed will be deleted permanently"
             " (--save DIR writes them to files). Continue?"
         )

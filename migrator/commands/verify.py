@@ -20,6 +20,7 @@ from migrator.commands.context import (
     split_names,
 )
 from migrator.errors import DifferenceError, UsageError
+from migrator.formatting import format_count
 from migrator.report import page
 from migrator.report.content import redact_content
 from migrator.report.plan_content import content_of_plan
@@ -115,5 +116,7 @@ def export(
     with session.connection() as connection, exclusive(connection):
         report = export_dump(connection, Namespace(), session.definition.mappings, folder, session.console.emit)
     total, collections = sum(report.collections.values()), len(report.collections)
-    summary = f"{total:,} documents of {collections} collections written to {report.folder}"
+    summary = (
+        f"{format_count(total, 'documents')} of {format_count(collections, 'collections')} written to {report.folder}"
+    )
     print_result(session.console, report.as_json(), lambda: session.console.print(summary))

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from migrator.config.models import FOLDER_URLS, Config, StorageRule, embedding_fingerprint, fingerprint
 from migrator.config.starter import STARTER
 from migrator.errors import UsageError
+from migrator.formatting import format_count
 from migrator.masking import Secrets, mask
 
 __all__ = ["STARTER", "Config", "Secrets", "StorageRule", "embedding_fingerprint", "fingerprint", "load_config", "mask"]
@@ -160,7 +161,7 @@ def _usage_error(
     path: Path, problems: list[ErrorDetails], overrides: Mapping[str, str], secrets: Secrets
 ) -> UsageError:
     lines = [secrets.mask(_describe(problem, overrides)) for problem in problems]
-    count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
+    count = format_count(len(lines), "errors")
     return UsageError(
         f"{path}: invalid configuration: {count}\n" + "\n".join(lines),
         "`migrate init FILE` writes a file that explains every key.",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 from migrator.findings import FINDINGS, REASONS
+from migrator.formatting import format_count
 from migrator.postgres.entities import Entity
 
 MAX_LENGTH = 120  # characters of an `_id` or a path, which may have any length in the data
@@ -218,7 +219,7 @@ def total_size(size: TableSize) -> int:
 
 def describe_outcome(totals: Mapping[str, int], verb: str) -> str:
     """Describe how many documents are loaded, rejected and archived."""
-    parts = [f"{totals['loaded']:,} of {totals['documents']:,} documents {verb}"]
+    parts = [f"{totals['loaded']:,} of {format_count(totals['documents'], 'documents')} {verb}"]
     parts += [f"{totals['rejected']:,} rejected (original documents kept)"] if totals["rejected"] else []
     parts += [f"{totals['archived']:,} archived"] if totals["archived"] else []
     return ", ".join(parts) + "."

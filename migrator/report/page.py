@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from migrator import __version__
 from migrator.errors import UsageError
-from migrator.formatting import format_duration, format_share, format_size
+from migrator.formatting import format_count, format_duration, format_share, format_size
 from migrator.report.components import (
     MARKER,
     chip,
@@ -173,7 +173,7 @@ def _render_collections(content: Content) -> Iterator[str]:
     parts = [_collection_table(mapped)] if mapped else []
     if others:
         documents = sum(each["documents"] for _, each in others)
-        summary = f"{len(others):,} collections without a table: {documents:,} documents"
+        summary = f"{format_count(len(others), 'collections')} without a table: {format_count(documents, 'documents')}"
         parts.append(fold(summary, _collection_table(others)))
     parts += [f"<p>Skipped: {name(each)} ({clean(reason)})</p>" for each, reason in content["left_out"].items()]
     yield section("Collections", "Every document is loaded, rejected or archived.", *parts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from migrator.errors import UsageError
+from migrator.formatting import format_count
 from migrator.report.content import (
     CollectionSummary,
     Content,
@@ -75,6 +76,5 @@ def judge_plan(totals: Mapping[str, int], blockers: int) -> tuple[str, str]:
     """Return the rating and the verdict of a plan."""
     outcome = describe_outcome(totals, "will be loaded")
     if blockers:
-        count = "1 blocker" if blockers == 1 else f"{blockers:,} blockers"
-        return "bad", f"The plan cannot run: {count}. Predicted result: {outcome}"
+        return "bad", f"The plan cannot run: {format_count(blockers, 'blockers')}. Predicted result: {outcome}"
     return ("warning" if totals["rejected"] else "good"), f"No blockers. {outcome}"

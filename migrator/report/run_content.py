@@ -14,6 +14,7 @@ from psycopg import sql
 
 from migrator.documents.codec import format_id
 from migrator.errors import UsageError
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres.entities import describe_tables
@@ -128,7 +129,11 @@ def judge_run(status: str, totals: Mapping[str, int], run: int) -> tuple[str, st
     outcome = describe_outcome(totals, "loaded")
     missing = totals["documents"] - totals["loaded"] - totals["rejected"] - totals["archived"]
     if missing:
-        return "bad", f"Internal error: run {run} does not account for {abs(missing):,} documents. Please report it."
+        documents = format_count(abs(missing), "documents")
+        return (
+            "bad",
+            f"Internal error: run {run} does not account for {documents}. Please report it.",
+        )
     if status == "running":
         return "warning", f"Run {run} is running or was interrupted. {outcome} To resume: migrate run."
     if status != "done":

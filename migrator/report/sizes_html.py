@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migrator.formatting import format_size
+from migrator.formatting import format_count, format_size
 from migrator.report.components import draw_bar, fold, legend, name, section, table
 from migrator.report.content import TableSize, total_size
 
@@ -20,7 +20,8 @@ def render_sizes(sizes: list[TableSize]) -> Iterator[str]:
     description = "Sizes from PostgreSQL's catalog. TOAST includes the free-space and visibility maps."
     parts = [legend("rows", "toast", "indexes"), table(COLUMNS, (_row(each, largest) for each in target))]
     if records:
-        summary = f"Records of migrate: {format_size(sum(map(total_size, records)))} in {len(records)} tables"
+        size, tables = format_size(sum(map(total_size, records))), format_count(len(records), "tables")
+        summary = f"Records of migrate: {size} in {tables}"
         parts.append(fold(summary, table(COLUMNS, (_row(each, largest) for each in records))))
     parts.append(_indexes(target))
     yield section("Disk usage", description, *parts)
@@ -40,4 +41,4 @@ def _indexes(sizes: list[TableSize]) -> str:
     found.sort(key=lambda each: (-each[2], each[1]))
     rows = ((name(index), name(owner), format_size(size)) for owner, index, size in found)
     total = format_size(sum(size for _, _, size in found))
-    return fold(f"{len(found):,} indexes: {total}", table(("index", "table", "#size"), rows))
+    return fold(f"{format_count(len(found), 'indexes')}: {total}", table(("index", "table", "#size"), rows))

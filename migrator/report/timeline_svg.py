@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from migrator.formatting import format_duration
+from migrator.formatting import format_count, format_duration
 from migrator.report.components import clean
 from migrator.report.content import Throughput, Timeline, TimelineLane, TimelineSpan
 from migrator.report.svg import WIDTH, draw_svg, shorten_label
@@ -93,7 +93,7 @@ def _draw_lane(y: float, lane: TimelineLane, clock: Clock) -> str:
     lasted = clock.lasted(lane)
     caption = format_duration(lasted) if lasted >= 0.05 else "< 0.1 s"
     if lane["documents"]:
-        caption += f", {lane['documents']:,} documents"
+        caption += f", {format_count(lane['documents'], 'documents')}"
     at, anchor, style = _place_caption(start, start + width)
     return (
         f'<text x="{NAME_WIDTH - 10}" y="{y + 16:.1f}" text-anchor="end">{shorten_label(lane["name"])}</text>'
@@ -116,7 +116,7 @@ def _draw_session(y: float, number: int, spans: Sequence[TimelineSpan], clock: C
     for each in spans:
         x, end = clock.place(each["began"]), clock.place(each["ended"])
         tooltip = f"{each['name']}: {format_duration(each['ended'] - each['began'])}"
-        tooltip += f", {each['documents']:,} documents" if each["documents"] else ""
+        tooltip += f", {format_count(each['documents'], 'documents')}" if each["documents"] else ""
         boxes.append(
             f'<rect class="{each["kind"]}" x="{x:.1f}" y="{y + 4:.1f}" width="{max(end - x, 0.7):.1f}"'
             f' height="{LANE_HEIGHT - 8}"><title>{clean(tooltip)}</title></rect>'

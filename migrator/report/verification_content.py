@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from migrator.errors import UsageError
+from migrator.formatting import format_count
 from migrator.report.content import CheckResult, Content, Verification, blank_content
 from migrator.verification.check_codes import CHECKS, title_of
 from migrator.verification.model import summarize
@@ -110,7 +111,7 @@ def judge(ok: bool, checks: list[CheckResult], failed: list[CheckResult]) -> str
     """Return the verdict of a verification."""
     count = len(checks)
     if ok:
-        return f"Verified: no differences in {count:,} checks."
+        return f"Verified: no differences in {format_count(count, 'checks')}."
     found = sum(each["differences"] for each in failed)
     differences = "1 difference" if found == 1 else f"{found:,} differences"
-    return f"Verification found {differences}: {len(failed):,} of {count:,} checks failed."
+    return f"Verification found {differences}: {len(failed):,} of {format_count(count, 'checks')} failed."

@@ -22,6 +22,7 @@ from sqlalchemy import MetaData
 from migrator.embedding import vector_indexes
 from migrator.errors import DifferenceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
@@ -144,7 +145,7 @@ class EarlyIndexBuilder:
         with Scheduler(lambda: prepare_session(self._connect()), min(sessions, len(graph))) as scheduler:
             for done, _ in enumerate(scheduler.run_all(graph), start=1):
                 self._emit(StepAdvanced(step=step, done=done))
-        self._emit(StepFinished(step=step, note=f"{len(graph)} indexes"))
+        self._emit(StepFinished(step=step, note=f"{format_count(len(graph), 'indexes')}"))
 
     def _find_indexes(self, connection: Connection, tables: set[str]) -> Iterator[Change]:
         for change in find_changes(connection, self._metadata, rls=False):

@@ -17,6 +17,7 @@ from migrator.embedding.provider import PROBE, Failure
 from migrator.embedding.vector_store import FAILED, VectorStore
 from migrator.errors import EmbeddingError
 from migrator.events import Notice, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.stages.context import StageContext
 
@@ -64,7 +65,7 @@ def embed(stage: StageContext, embedded: VectorColumn, settings: EmbeddingConfig
     filler = EmbeddingFiller(provider, store, lambda tokens: cost_of(settings, tokens), emit)
     counts = asyncio.run(filler.fill())
     usd = cost_of(settings, counts.tokens)
-    emit(StepFinished(step=STEP, note=f"{counts.filled:,} chunks, {format_cost(counts.tokens, usd)}"))
+    emit(StepFinished(step=STEP, note=f"{format_count(counts.filled, 'chunks')}, {format_cost(counts.tokens, usd)}"))
     if counts.failed:
         text = f"{counts.failed:,} chunks have no embedding: see the findings {FAILED}. Retry with `migrate embed`."
         emit(Notice(text=text, level="warning"))

@@ -16,6 +16,7 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.execution.memory import lower_mmap_threshold
 from migrator.execution.pool import Workers
 from migrator.execution.tasks import SENT_BATCH_BYTES, Task
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.sources.base import Batch, Partition, Source
 from migrator.stages.context import StageContext
@@ -66,7 +67,7 @@ def load(stage: StageContext, source: Source, collections: list[str], workers: W
         share = source.share_read() if total is None else size / total if total else None
         stage.emit(StepAdvanced(step=step, done=documents, total=round(documents / share) if share else None))
     check_complete(stage, source, collections)
-    stage.emit(StepFinished(step=step, note=f"{documents:,} documents"))
+    stage.emit(StepFinished(step=step, note=format_count(documents, "documents")))
 
 
 def make_tasks(stage: StageContext, source: Source, left: list[PartitionProgress], batch_rows: int) -> Iterator[Task]:

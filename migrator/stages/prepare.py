@@ -19,6 +19,7 @@ from sqlalchemy import MetaData
 
 from migrator.errors import PlanError
 from migrator.events import Emit, Notice, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
@@ -84,7 +85,7 @@ def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit
 
 def describe(done: Prepared) -> str:
     """Return one line about what was done."""
-    created = f"{done.created} objects created"
+    created = f"{format_count(done.created, 'objects')} created"
     return f"{created}, {done.deferred} indexes and constraints dropped (recreated later)" if done.deferred else created
 
 

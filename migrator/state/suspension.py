@@ -14,6 +14,7 @@ from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator.errors import DifferenceError, PlanError, RevertRefusedError
+from migrator.formatting import format_count
 from migrator.postgres import foreign_keys
 from migrator.postgres.foreign_keys import ForeignKey
 from migrator.postgres.owner_checks import check_triggers, check_unenforced, existing_tables
@@ -92,4 +93,4 @@ def find_violations(connection: Connection, keys: Iterable[ForeignKey]) -> Itera
         )
         found = connection.execute(query).fetchone()
         if found and found[0]:
-            yield f"{found[0]:,} rows of {key.child.label} by {', '.join(key.child_columns)}"
+            yield f"{format_count(found[0], 'rows')} of {key.child.label} by {', '.join(key.child_columns)}"

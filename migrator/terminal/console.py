@@ -83,10 +83,10 @@ class Console:
         """Displays an event. This is the `Emit` of stages and workflows."""
         with self._lock:
             match event:
-                case Notice():
-                    self._notice(event)
                 case _ if self.quiet:
                     pass
+                case Notice():
+                    self._notice(event)
                 case StepStarted():
                     step = self._steps[event.step] = Step(
                         _line(title_of(event.step), self.mask), event.total, event.unit
@@ -104,7 +104,7 @@ class Console:
     def _notice(self, event: Notice) -> None:
         if event.level == "warning":
             self._write(("warning: ", "bold yellow"), event.text)
-        elif not self.quiet:
+        else:
             self._write(event.text)
 
     def print(self, text: str) -> None:

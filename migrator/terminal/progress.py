@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from migrator.formatting import format_duration
+from migrator.events import DRY_RUN
+from migrator.formatting import format_count, format_duration
 
 LINE_SECONDS = 5.0  # the interval between lines while a step is in progress
 # Titles of steps; of other steps the first word is replaced.
@@ -33,7 +34,10 @@ VERBS = {"load": "Loading", "reconcile": "Reconciling", "merge": "Merging", "bui
 
 
 def title_of(step: str) -> str:
-    """Returns the display text of a step's name: 'Loading users' for 'load users'."""
+    """Returns the display text of a step's name: 'Loading users' for 'load users'; with 'Dry run: ' in a rehearsal."""
+    if step.startswith(DRY_RUN):
+        title = title_of(step.removeprefix(DRY_RUN))
+        return f"Dry run: {title[:1].lower()}{title[1:]}"
     verb, _, rest = step.partition(" ")
     return TITLES.get(step) or f"{VERBS.get(verb, verb)} {rest}".strip()
 
@@ -59,8 +63,10 @@ class Step:
 
     def amount(self) -> str:
         """Returns the progress: '1,200 of 3,219 documents'."""
-        of = "" if self.total is None else f" of {self.total:,}"
-        return f"{self.done:,}{of} {self.unit}" + (f", {self.note}" if self.note else "")
+        amount = format_count(self.done, self.unit)
+        if self.total is not None:
+            amount = f"{self.done:,} of {format_count(self.total, self.unit)}"
+        return amount + (f", {self.note}" if self.note else "")
 
     def speed(self) -> str:
         """Returns rate and remaining time: '240/s, 8 s left'; as far as they are known."""
@@ -91,7 +97,7 @@ class Lines:
 
     def start(self, step: Step) -> None:
         self._open[step.name] = step
-        self._line(f"{step.name}: started" + ("" if step.total is None else f", {step.total:,} {step.unit}"))
+        self._line(f"{step.name}: started" + ("" if step.total is None else f", {format_count(step.total, step.unit)}"))
         if self._repeater is None:
             # A step without progress for minutes (an index build) must not look as if it hangs.
             self._ended = threading.Event()

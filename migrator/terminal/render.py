@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from migrator.findings import FINDINGS, INFO, REASONS
-from migrator.formatting import format_duration
+from migrator.formatting import format_count, format_duration
 from migrator.report.content import CollectionSummary, Content, describe_fate, meaning_of
 from migrator.report.plan_content import content_of_plan
 from migrator.state.ledger import Counts
@@ -38,9 +38,9 @@ def show_run(console: Console, report: RunReport) -> None:
     show_findings(console, others, len(rows) + len(rejects) + 10)
     console.table(columns, rows)
     print_wrapped(console, f"Rows: {', '.join(tables) or 'none'}")
-    total = sum(counts.source for counts in report.collections.values())
+    total = format_count(sum(counts.source for counts in report.collections.values()), "documents")
     console.print(
-        f"Run {report.run} {report.status}: {total:,} documents in {format_duration(report.seconds)},"
+        f"Run {report.run} {report.status}: {total} in {format_duration(report.seconds)},"
         f" {describe_accounting(report.collections)}."
     )
 
@@ -49,7 +49,7 @@ def describe_accounting(collections: Mapping[str, Counts]) -> str:
     """Says whether every document is loaded, rejected or archived."""
     missing = sum(abs(counts.remainder) for counts in collections.values())
     if missing:
-        return f"{_count(missing, 'document')} not accounted for"
+        return f"{format_count(missing, 'documents')} not accounted for"
     return f"all documents accounted for ({sum(counts.rejected for counts in collections.values()):,} rejected)"
 
 
@@ -63,7 +63,7 @@ def _count_columns(collections: Mapping[str, Counts]) -> tuple[Sequence[str], li
     ]
     if archived:
         documents = sum(c.source for c in archived.values())
-        rows.append((f"{_count(len(archived), 'collection')} archived", documents, 0, 0, documents, 0))
+        rows.append((f"{format_count(len(archived), 'collections')} archived", documents, 0, 0, documents, 0))
     columns = ("collection", "documents", "loaded", "rejected", "archived", "remainder")
     kept = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
     return columns[:kept], [row[:kept] for row in rows]
@@ -81,7 +81,7 @@ def show_codes(console: Console, title: str, codes: Sequence[CodeCount]) -> None
 def show_findings(console: Console, codes: Sequence[CodeCount], used: int) -> None:
     """Prints findings with their meanings; only their codes, if the screen has not enough lines besides `used`."""
     warnings, infos = (sum(count for code, count, _ in codes if _is_info(code) is wanted) for wanted in (False, True))
-    title = f"Warnings and automatic corrections: {_count(warnings, 'warning')}, {infos:,} info"
+    title = f"Warnings and automatic corrections: {format_count(warnings, 'warnings')}, {infos:,} info"
     if not sys.stdout.isatty() or used + len(codes) < shutil.get_terminal_size().lines:
         show_codes(console, f"{title}:", codes)
     elif codes:
@@ -111,10 +111,10 @@ def show_verify(console: Console, report: VerifyReport) -> None:
         for example in check.examples:
             console.print(f"    {example}")
     passed = len(report.checks) - len(failed)
-    verdict = "no difference" if report.ok else f"{_count(len(failed), 'check')} found differences"
+    verdict = "no difference" if report.ok else f"{format_count(len(failed), 'checks')} found differences"
     console.print(
-        f"Verified at level {report.level}: {verdict}; {passed} of {len(report.checks)} checks passed"
-        f" in {format_duration(report.seconds)}."
+        f"Verified at level {report.level}: {verdict}; {passed} of {format_count(len(report.checks), 'checks')}"
+        f" passed in {format_duration(report.seconds)}."
     )
 
 
@@ -142,8 +142,8 @@ def show_plan(console: Console, report: PlanReport) -> None:
 
 def show_verdict(console: Console, content: Content) -> None:
     figures, blockers = content["figures"], len(content["blockers"])
-    verdict = f"✗ Cannot run ({_count(blockers, 'blocker')})" if blockers else "✓ Can run"
-    loaded = f"{figures['loaded']:,} of {figures['documents']:,} documents will be loaded"
+    verdict = f"✗ Cannot run ({format_count(blockers, 'blockers')})" if blockers else "✓ Can run"
+    loaded = f"{figures['loaded']:,} of {format_count(int(figures['documents']), 'documents')} will be loaded"
     print_wrapped(console, f"{verdict}: {loaded}, {figures['rejected']:,} rejected, {figures['archived']:,} archived.")
 
 
@@ -154,12 +154,13 @@ def show_estimate(console: Console, content: Content) -> None:
     if figures.get("embedding_chunks"):
         usd = figures.get("embedding_usd")
         price = f", about ${usd:,.4f}" if usd else ""
-        texts = f"{figures['embedding_chunks']:,} chunks, about {figures['embedding_tokens']:,} tokens{price}"
+        chunks = format_count(int(figures["embedding_chunks"]), "chunks")
+        texts = f"{chunks}, about {figures['embedding_tokens']:,} tokens{price}"
         print_wrapped(console, f"To embed: {texts}")
     names = [each["collection"] for code in (*content["rejects"], *content["findings"]) for each in code["occurrences"]]
     more = f" For details: migrate plan --details {names[0]}" if names else ""
     blockers = len(content["blockers"])
-    print_wrapped(console, f"{cost}. {_count(blockers, 'blocker') if blockers else 'No blockers'}.{more}")
+    print_wrapped(console, f"{cost}. {format_count(blockers, 'blockers') if blockers else 'No blockers'}.{more}")
 
 
 def _predicted_rows(entries: Sequence[CollectionSummary]) -> Iterator[tuple[object, ...]]:
@@ -171,11 +172,7 @@ def _predicted_rows(entries: Sequence[CollectionSummary]) -> Iterator[tuple[obje
             yield name, each["documents"], each["loaded"], each["rejected"], each["archived"]
     if others:
         documents, archived = sum(each["documents"] for each in others), sum(each["archived"] for each in others)
-        yield f"{_count(len(others), 'other')} → archive", documents, 0, 0, archived
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+        yield f"{format_count(len(others), 'others')} → archive", documents, 0, 0, archived
 
 
 def show_details(console: Console, report: PlanReport, name: str) -> None:
@@ -195,7 +192,8 @@ def show_details(console: Console, report: PlanReport, name: str) -> None:
         print_wrapped(console, f"and {found['fields_beyond']:,} values of further paths")
     predicted = found["predicted"]
     outcome = ", ".join(f"{count:,} {outcome}" for outcome, count in predicted.items())
-    print_wrapped(console, f"{name} → {found['mapping'] or 'archive'}: {found['documents']:,} documents, {outcome}.")
+    documents = format_count(found["documents"], "documents")
+    print_wrapped(console, f"{name} → {found['mapping'] or 'archive'}: {documents}, {outcome}.")
     for each in found["findings"]:
         print_wrapped(console, f"{each['count']:>7,}  {each['severity']}  {each['code']}: {_meaning(each)}", indent=9)
         more = ", …" if each["count"] > len(each["examples"]) else ""

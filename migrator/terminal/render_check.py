@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migrator.formatting import format_count
 from migrator.terminal.console import Console
 from migrator.terminal.render import print_wrapped
 from migrator.workflows.preflight import PreflightReport
@@ -17,9 +18,8 @@ def show_check(console: Console, report: PreflightReport) -> None:
         if each.remedy:
             print_wrapped(console, f"  {each.remedy}")
     blockers, warnings = (sum(each.level == level for each in report.findings) for level in ("blocker", "warning"))
-    print_wrapped(
-        console, f"{blockers} blockers, {warnings} warnings." if blockers else f"Can run; {warnings} warnings."
-    )
+    noted = format_count(warnings, "warnings")
+    print_wrapped(console, f"{format_count(blockers, 'blockers')}, {noted}." if blockers else f"Can run; {noted}.")
 
 
 def show_direction(console: Console, report: PreflightReport) -> None:

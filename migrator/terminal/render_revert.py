@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from migrator.formatting import format_count
 from migrator.terminal.console import Console
 from migrator.terminal.render import NO_BREAK, print_wrapped
 from migrator.workflows.revert import RevertReport, describe_losses
@@ -54,5 +55,5 @@ def show_revert(console: Console, report: RevertReport) -> None:
     rows = [(name, count) for name, count in report.tables.items() if count]
     console.table(("table", "rows deleted"), rows)
     for name, lines in report.saved.items():
-        console.print(f"Saved: {lines:,} rows in {name}")
+        console.print(f"Saved: {format_count(lines, 'rows')} in {name}")
     console.print(f"Run {report.run} {report.status}: the target is restored to its previous state.")

@@ -10,6 +10,7 @@ from psycopg import sql
 from migrator.documents.codec import format_id
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.tasks import BATCH_BYTES
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.sources.base import Source
 from migrator.state import own_transactions
@@ -22,7 +23,6 @@ from migrator.verification.model import (
     Fault,
     Scope,
     compare_counts,
-    count_noun,
     make_check,
     passed_check,
 )
@@ -39,7 +39,7 @@ def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:
     for batch in source.read(dict.fromkeys(names, ""), documents=100_000, size=BATCH_BYTES):
         counted[batch.collection] += batch.count
         emit(StepAdvanced(step=step, done=counted.total()))
-    emit(StepFinished(step=step, note=f"{counted.total():,} documents"))
+    emit(StepFinished(step=step, note=f"{format_count(counted.total(), 'documents')}"))
     return counted
 
 
@@ -88,7 +88,9 @@ def _check_partitions(scope: Scope) -> Check:
         for name, part in scope.connection.execute(query)
         if scope.has_collection(name)
     ]
-    actual = f"{count_noun(len(found), 'partition')} not read to the end" if found else "all partitions read to the end"
+    actual = (
+        f"{format_count(len(found), 'partitions')} not read to the end" if found else "all partitions read to the end"
+    )
     return make_check(
         "journal", "partitions", Differences.of(found), expected="all partitions read to the end", actual=actual
     )
@@ -102,7 +104,7 @@ def check_kept_documents(scope: Scope, scan: Prescan) -> Iterator[Check]:
             yield passed_check(f"{relation} kept", relation, expected)
             continue
         found = Differences.of(list(_find_kept_differences(scope, relation, outcome)))
-        actual = f"{count_noun(found.total, 'document')} with a wrong number of records" if found.total else expected
+        actual = f"{format_count(found.total, 'documents')} with a wrong number of records" if found.total else expected
         yield make_check(f"{relation} kept", relation, found, expected=expected, actual=actual)
 
 

@@ -15,13 +15,14 @@ from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator.events import Emit, Notice
+from migrator.formatting import format_count
 from migrator.postgres import catalog, catalog_diff
 from migrator.postgres.catalog import Catalog, Table
 from migrator.postgres.ddl import TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
-from migrator.verification.model import Check, Difference, Differences, Scope, count_noun, make_check
+from migrator.verification.model import Check, Difference, Differences, Scope, make_check
 from migrator.verification.prescan import Prescan
 
 STEP = "catalog"
@@ -72,7 +73,7 @@ def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Ch
 
 
 def _make_check(kind: str, found: list[Difference], expected: str, otherwise: str) -> Check:
-    actual = f"{otherwise}: {count_noun(len(found), 'difference')}" if found else expected
+    actual = f"{otherwise}: {format_count(len(found), 'differences')}" if found else expected
     return make_check(f"catalog: {kind}", "", Differences.of(found), expected=expected, actual=actual)
 
 

@@ -18,6 +18,7 @@ from psycopg import sql
 from migrator.config.models import Config
 from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.provider import Failure, Result
+from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
@@ -29,7 +30,6 @@ from migrator.verification.model import (
     Check,
     Difference,
     Differences,
-    count_noun,
     make_check,
 )
 
@@ -66,7 +66,7 @@ class EmbeddingScope:
 
     def make_check(self, code: str, found: Differences, expected: str, otherwise: str) -> Check:
         """Build a check; `otherwise` describes the rows that differ and follows their number."""
-        actual = f"{count_noun(found.total, 'row')} {otherwise}" if found.total else expected
+        actual = f"{format_count(found.total, 'rows')} {otherwise}" if found.total else expected
         return make_check(code, self.table, found, expected=expected, actual=actual)
 
 
@@ -100,7 +100,7 @@ def _check_missing(scope: EmbeddingScope) -> Check:
         vector_store.EMPTY,
     )
     if scope.config.embedding.provider == "none":
-        actual = f"{count_noun(found.total, 'row')} without a vector"
+        actual = f"{format_count(found.total, 'rows')} without a vector"
         return make_check("vectors", scope.table, NO_DIFFERENCES, expected="no provider configured", actual=actual)
     return scope.make_check("vectors", found, "a vector for every text", "without a vector")
 
@@ -200,9 +200,13 @@ def check_isolation(scope: EmbeddingScope) -> Iterator[Check]:
         actual = f"skipped: {error.diag.message_primary}"
         yield make_check("vectors: tenant", scope.table, NO_DIFFERENCES, expected=expected, actual=actual)
         return
-    wrong = [Difference(row=f"search {who}", note=f"{count} rows of other tenants") for who, count in found if count]
+    wrong = [
+        Difference(row=f"search {who}", note=f"{format_count(count, 'rows')} of other tenants")
+        for who, count in found
+        if count
+    ]
     total = sum(count for _, count in found)
-    actual = f"{count_noun(total, 'row')} of other tenants" if total else expected
+    actual = f"{format_count(total, 'rows')} of other tenants" if total else expected
     yield make_check("vectors: tenant", scope.table, Differences.of(wrong), expected=expected, actual=actual)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Table
 
 from migrator import ids
 from migrator.documents.codec import decode, format_id
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection, Tree
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.cycles import find_cycle_heads
@@ -23,7 +24,6 @@ from migrator.verification.model import (
     Differences,
     Fault,
     Scope,
-    count_noun,
     make_check,
     passed_check,
 )
@@ -174,7 +174,7 @@ def check_ids(scope: Scope) -> Iterator[Check]:
     found = _find_id_differences(scope, list(derived))
     for name, mapping in derived.items():
         expected = "IDs match `_id`"
-        actual = f"{count_noun(len(found[name]), 'ID')} not derived from `_id`" if found[name] else expected
+        actual = f"{format_count(len(found[name]), 'IDs')} not derived from `_id`" if found[name] else expected
         yield make_check("ids", mapping.table.name, Differences.of(found[name]), expected=expected, actual=actual)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import MetaData, Table
 
 from migrator.config.models import Config
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
@@ -133,14 +134,9 @@ def summarize(expected: Any, actual: Any) -> str:
     return str(actual)
 
 
-def count_noun(count: int, noun: str) -> str:
-    """Return a count with its noun, such as '1 row' or '16 rows'; the plural is formed with an s."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def count_differing(count: int, noun: str) -> str:
-    """Return a count with its noun and verb, such as '1 row differs' or '16 rows differ'."""
-    return f"{count_noun(count, noun)} {'differs' if count == 1 else 'differ'}"
+    """Return a count with its noun (in the singular) and verb, such as '1 row differs' or '16 rows differ'."""
+    return f"{format_count(count, f'{noun}s')} {'differs' if count == 1 else 'differ'}"
 
 
 def make_check(
@@ -148,7 +144,7 @@ def make_check(
 ) -> Check:
     """Build a check from its differences. Without `actual` the number of differences is described."""
     if actual is None:
-        actual = count_noun(found.total, "difference") if found.total else "no differences"
+        actual = format_count(found.total, "differences") if found.total else "no differences"
     return Check(
         check=code, table=table, expected=expected, actual=actual,
         differences=found.total, examples=[str(each) for each in found.first], found=found.first,

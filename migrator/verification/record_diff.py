@@ -17,6 +17,7 @@ from psycopg import sql
 
 from migrator.documents.codec import decode_untrusted, encode, format_id, is_faithful
 from migrator.embedding import vector_store
+from migrator.formatting import format_count
 from migrator.state import own_transactions, source_state
 from migrator.state.records import Namespace
 from migrator.verification.model import (
@@ -27,7 +28,6 @@ from migrator.verification.model import (
     Fault,
     Scope,
     count_differing,
-    count_noun,
     make_check,
     passed_check,
 )
@@ -69,7 +69,7 @@ def compare_relation(scope: Scope, scratch: Namespace, relation: RecordRelation,
     """Compare one relation of the target, whose checksums are `here`, with the same relation of the scratch run."""
     there = checksum_records(scope, scratch, relation)
     groups = [each for each in here.keys() | there.keys() if here.get(each) != there.get(each)]
-    expected = f"{count_noun(sum(records for records, _ in there.values()), 'record')} equal to the source"
+    expected = f"{format_count(sum(records for records, _ in there.values()), 'records')} equal to the source"
     if not groups:
         return [passed_check(relation.name, "migrator", expected)]
     numbers = sorted({number for _, number in groups})

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.postgres.scheduler import ScheduledTask, Scheduler
 from migrator.state.records import Connection, Namespace
@@ -69,7 +70,7 @@ class ScratchComparison:
             emit(StepAdvanced(step=STEP, done=len(self._checks)))
         order = [*(mapping.name for mapping in self._mappings), *(relation.name for relation in RELATIONS)]
         checks = [check for name in order for check in self._checks[name]]
-        emit(StepFinished(step=STEP, note=f"{len(checks)} checks"))
+        emit(StepFinished(step=STEP, note=f"{format_count(len(checks), 'checks')}"))
         return checks
 
     def _start_checksums(self) -> Scheduler:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.pool import ProcessPool, worker_ended
+from migrator.formatting import format_count
 from migrator.mapping.loader import load_definition
 from migrator.mapping.project import ProjectPackages
 from migrator.sources import open_source
@@ -110,7 +111,7 @@ def check_round_trips(trip: RoundTrip, names: list[str], emit: Emit) -> Iterator
     for name, each in compare_batches(trip.scope, batches, trip.share):
         counts[name].add(each)
         emit(StepAdvanced(step=STEP, done=_count_read(counts)))
-    emit(StepFinished(step=STEP, note=f"{_count_read(counts):,} documents"))
+    emit(StepFinished(step=STEP, note=f"{format_count(_count_read(counts), 'documents')}"))
     yield from make_checks(names, counts, trip.share)
 
 

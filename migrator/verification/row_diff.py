@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
 from migrator.state import own_transactions
@@ -25,7 +26,6 @@ from migrator.verification.model import (
     Differences,
     Scope,
     count_differing,
-    count_noun,
     make_check,
     passed_check,
 )
@@ -64,7 +64,7 @@ def compare_table(scope: Scope, scratch: Namespace, mapping: Collection, here: R
         return compare_table(scope, scratch, mapping, checksum_ranges(scope, mapping, every=False))
     table = mapping.table.name
     ranges = sorted(each for each in actual.keys() | expected.keys() if actual.get(each) != expected.get(each))
-    goal = f"{count_noun(_count(expected), 'row')} equal to the source"
+    goal = f"{format_count(_count(expected), 'rows')} equal to the source"
     if not ranges:
         return [passed_check("rows", table, goal)]
     rows = _read_differing_rows(scope, scratch, mapping, here, ranges)

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migrator.formatting import format_count
 from migrator.postgres.copy_format import kind_of_column
-from migrator.verification.model import count_noun
 
 MAX_LENGTH = 1000  # characters of a value that is shown
 PUBLIC_KINDS = frozenset({"uuid", "boolean", "integer", "timestamp", "enum"})  # kinds that identify no person
@@ -51,7 +51,7 @@ def _redact(kind: str, value: str | None) -> str:
         zero = ", all zero" if not any(map(float, numbers)) else ""
         return f"vector with {len(numbers):,} dimensions{zero}"
     noun = {"jsonb": "JSON", "bytea": "BSON"}.get(kind, "text")
-    return f"{noun} of {count_noun(len(value), 'character')}"
+    return f"{noun} of {format_count(len(value), 'characters')}"
 
 
 def _locate_difference(kind: str, expected: str | None, actual: str | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from migrator.config.models import Config
 from migrator.errors import PlanError
-from migrator.events import Emit, Notice
+from migrator.events import Emit, Notice, as_dry_run
 from migrator.monitoring.stopwatch import Stopwatch
 from migrator.state.records import Connection
 from migrator.targets.base import Target
@@ -95,7 +95,7 @@ def dry_run(
                 metadata = context.definition.metadata
                 count = placeholders.copy_placeholders(existing, scratch, metadata, context.namespace)
                 round_trip = measure_round_trip(existing)
-        watch = Stopwatch(context.emit)
+        watch = Stopwatch(as_dry_run(context.emit))
         ran = run_migration(replace(context, emit=watch.emit), database, only)
         verified = None if only else verify_dry_run(context, database)
         return DryRunReport(

@@ -20,6 +20,7 @@ from bson.json_util import JSONMode, JSONOptions, dumps
 from migrator.documents.codec import decode
 from migrator.errors import DifferenceError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.rows.rebuild import read_bson
@@ -76,10 +77,10 @@ def export(
         if written[name] != expected:
             refuse_hidden_rows(connection, [each.table.name for each in mappings.values()])
             raise DifferenceError(
-                f"{name}: rebuilt {written[name]:,} documents, expected {expected:,}",
+                f"{name}: rebuilt {format_count(written[name], 'documents')}, expected {expected:,}",
                 hint="`migrate verify` shows what has changed in the target.",
             )
-    emit(StepFinished(step="export", note=f"{sum(written.values()):,} documents"))
+    emit(StepFinished(step="export", note=format_count(sum(written.values()), "documents")))
     return ExportReport(folder=str(home), collections=written)
 
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from migrator.config.models import Config
 from migrator.documents.fingerprint import hash_text
 from migrator.errors import MigrateError, PlanError
-from migrator.events import Emit, Notice, silent
+from migrator.events import Emit, Notice, as_dry_run, silent
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog
@@ -63,6 +63,7 @@ def plan(
         text = "Only a sample is read. References to documents outside the sample are reported as missing."
         context.emit(Notice(text=text, level="warning"))
         context = replace(context, source=SampledSource(context.source, sample))
+    context = replace(context, emit=as_dry_run(context.emit))
     if known_blockers:
         target = None  # its schema cannot be read reliably, and the plan cannot be executed
     found, digest = examine_target(context.config, context.definition, target)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import PlanError, UsageError
+from migrator.formatting import format_count
 from migrator.workflows.plan_report import PlanReport
 from migrator.workflows.reports import RunReport
 
@@ -45,7 +46,9 @@ def require_current(plan: Plan, fingerprints: Mapping[str, str], target: str | N
     the records of the run determine what must not change.
     """
     if plan.get("blockers"):
-        raise PlanError(f"the plan has {plan['blockers']} blockers", hint="Fix the causes, then create a new plan.")
+        raise PlanError(
+            f"the plan has {format_count(plan['blockers'], 'blockers')}", hint="Fix the causes, then create a new plan."
+        )
     now = dict(fingerprints) if target is None else {**fingerprints, "target": target}
     changed = [name for name, value in now.items() if plan["fingerprints"].get(name) != value]
     if changed:

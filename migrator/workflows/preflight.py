@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from migrator.errors import AccessError, PlanError, TargetError
+from migrator.formatting import format_count
 from migrator.postgres import server_checks
 from migrator.postgres.owner_checks import check_owner_objects
 from migrator.postgres.privileges import require_create
@@ -84,7 +85,9 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
         target="a new embedded database" if target is None else target.label,
         tenant=str(context.config.tenant.id),
     )
-    _execute(report, "source", partial(check_source, context), f"{len(context.source.collections())} collections")
+    _execute(
+        report, "source", partial(check_source, context), format_count(len(context.source.collections()), "collections")
+    )
     if target is not None:
         _check_target(report, context, target, complete=complete)
     if complete:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from migrator.config.models import PoliciesConfig
 from migrator.errors import RejectLimitError
+from migrator.formatting import format_count
 from migrator.state.ledger import Counts
 
 
@@ -17,7 +18,7 @@ def describe_excess(policies: PoliciesConfig, outcomes: Mapping[str, Counts]) ->
         return None
     most = max((each for each in outcomes.items() if each[1].rejected), key=lambda each: each[1].rejected)
     return (
-        f"{rejected:,} of {documents:,} documents rejected, but policies.max_rejected is {limit.text};"
+        f"{rejected:,} of {format_count(documents, 'documents')} rejected, but policies.max_rejected is {limit.text};"
         f" most of them in {most[0]} ({most[1].rejected:,})"
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 from migrator.documents import raw_bson
 from migrator.errors import UsageError
 from migrator.events import StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
 from migrator.state import journal
@@ -95,7 +96,7 @@ def update_documents(pipeline: Pipeline, rejected: dict[str, int]) -> None:
         done += batch.count
         emit(StepAdvanced(step=READ_STEP, done=done))
     replace_documents(connection, namespace, {key: raw for key, raw in changed.items() if seen[key] == 1})
-    emit(StepFinished(step=READ_STEP, note=f"{done:,} documents"))
+    emit(StepFinished(step=READ_STEP, note=format_count(done, "documents")))
 
 
 def read_rejects(connection: Connection, namespace: Namespace) -> dict[tuple[str, bytes], bytes]:

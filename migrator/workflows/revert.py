@@ -21,6 +21,7 @@ from psycopg import sql
 from migrator.embedding import vector_indexes
 from migrator.errors import RevertRefusedError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import foreign_keys, schema_changes
 from migrator.provenance import backup
@@ -124,7 +125,7 @@ class Reverter:
             schema_changes.recreate_deferred(connection)
             with begin_transaction(connection):
                 schema_changes.drop_records(connection)
-        emit(StepFinished(step=STEP, note=f"{sum(deleted.values()):,} rows deleted"))
+        emit(StepFinished(step=STEP, note=f"{format_count(sum(deleted.values()), 'rows')} deleted"))
         return replace(found, status="reverted", tables=deleted, losses=tuple(losses), saved=saved)
 
     def _drop_objects(self) -> None:

@@ -16,6 +16,7 @@ from migrator.errors import DifferenceError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
+from migrator.formatting import format_count
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
@@ -253,7 +254,10 @@ def check_identity(connection: Connection, namespace: Namespace) -> None:
     """Check source = loaded + rejected + archived for every collection. Raises: `DifferenceError`."""
     wrong = {name: c for name, c in count_outcomes(connection, namespace).items() if c.remainder}
     if wrong:
-        lines = [f"{name}: {c.source} documents read, {c.remainder} without an outcome" for name, c in wrong.items()]
+        lines = [
+            f"{name}: {format_count(c.source, 'documents')} read, {c.remainder} without an outcome"
+            for name, c in wrong.items()
+        ]
         raise DifferenceError(
             "documents are not accounted for: " + "; ".join(lines),
             hint="Internal error; please report it. `migrate revert` undoes the migration.",

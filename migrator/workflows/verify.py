@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from migrator.config.models import fingerprint
 from migrator.errors import UsageError
-from migrator.events import Notice
+from migrator.events import Notice, as_dry_run
 from migrator.state import journal, own_transactions, source_state
 from migrator.state.ledger import Counts, balance
 from migrator.state.records import SCRATCH_NAMESPACE, Connection, has_records
@@ -93,7 +93,7 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
             )
         )
     if options.level != "counts" and not scope.unusable:
-        scratch = replace(context, namespace=SCRATCH_NAMESPACE)
+        scratch = replace(context, namespace=SCRATCH_NAMESPACE, emit=as_dry_run(context.emit))
         pipeline = Pipeline(context=scratch, connection=connection, dsn=dsn)
         row_options = RowOptions(rebuild=options.level == "roundtrip", share=options.share)
         checks += compare_rows(scope, scan, pipeline, row_options)

@@ -11,6 +11,7 @@ from functools import partial
 from sqlalchemy import Table
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.formatting import format_count
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
@@ -74,7 +75,7 @@ class TargetChecks:
         with open_scheduler(self.scope, self.dsn, len(graph)) as scheduler:
             for _ in scheduler.run_all(graph):
                 self.emit(StepAdvanced(step=STEP, done=sum(map(len, found.values()))))
-        self.emit(StepFinished(step=STEP, note=f"{sum(map(len, found.values()))} checks"))
+        self.emit(StepFinished(step=STEP, note=format_count(sum(map(len, found.values())), "checks")))
         return [check for name in groups for check in found[name]]
 
     def _groups(self) -> dict[str, Callable[[Scope], Iterable[Check]]]:

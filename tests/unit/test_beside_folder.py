@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     found = [decode(each) for each in TextFiles("document_chunks", str(tmp_path), 400, 50, told.append).read(0)]
     assert [(each["file_id"], each["content"]) for each in found] == [("a", None), ("b", None)]
     assert all("invalid" in each["metadata"]["error"] for each in found)
-    assert told == [f"files:{tmp_path}: skipped 1 files of unsupported types"]
+    assert told == [f"files:{tmp_path}: skipped 1 file of unsupported types"]
 
 
 def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from migrator import formatting
 from migrator.errors import MigrateError, TargetError
-from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
+from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted, as_dry_run
 from migrator.masking import Secrets
 from migrator.terminal import progress
 from migrator.terminal.console import Console
@@ -77,6 +77,17 @@ def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[st
     assert err == ""
 
 
+def test_a_rehearsal_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every step of a dry run says so; notices are unchanged."""
+    with Console() as console:
+        for event in (*STEP, Notice(text="a remark")):
+            as_dry_run(console.emit)(event)
+    started, done, remark = capsys.readouterr().out.splitlines()
+    assert started == "Dry run: loading users: started, 1,200 documents"
+    assert done.startswith("Dry run: loading users: done in ")
+    assert remark == "a remark"
+
+
 def test_a_long_step_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal a line comes every few seconds, whether or not the step reports anything."""
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
@@ -115,14 +126,14 @@ def test_json_leaves_stdout_to_the_document(capsys: pytest.CaptureFixture[str]) 
     assert "a remark" in err
 
 
-def test_quiet_leaves_warnings_and_results(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --quiet there is no progress and no remark, but warnings, errors and results."""
+def test_quiet_leaves_errors_and_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --quiet only errors and the result are printed: no progress, no notices, no warnings."""
     console = Console(quiet=True)
     emit_all(console, *STEP, Notice(text="a remark"), Notice(text="careful", level="warning"))
     console.print("the result")
     console.error(MigrateError("broken"))
     out, err = capsys.readouterr()
-    assert out.splitlines() == ["warning: careful", "the result"]
+    assert out.splitlines() == ["the result"]
     assert err.splitlines() == ["error: broken"]
 
 
@@ -324,3 +335,18 @@ def emit_step(console: Console, name: str) -> None:
 def test_durations(seconds: float, text: str) -> None:
     """Durations are as exact as anybody reads them."""
     assert formatting.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "plural", "text"),
+    [
+        (1, "documents", "1 document"),
+        (0, "warnings", "0 warnings"),
+        (3219, "documents", "3,219 documents"),
+        (1, "indexes", "1 index"),
+        (1, "rejected documents", "1 rejected document"),
+    ],
+)
+def test_numbers_agree_with_their_nouns(number: int, plural: str, text: str) -> None:
+    """The noun is singular for 1 only."""
+    assert formatting.format_count(number, plural) == text

@@ -17,6 +17,7 @@ from pathlib import Path
 from migrator.documents.codec import Document, encode
 from migrator.documents.fingerprint import hash_file, hash_parts
 from migrator.errors import SourceError, UsageError
+from migrator.formatting import format_count
 from migrator.sources.auxiliary.base import UNREADABLE
 from migrator.sources.auxiliary.text_extraction import EXTRACTORS, Page, UnreadableFileError
 
@@ -67,7 +68,7 @@ class TextFiles:
             for chunk in self._chunks(path, extract):
                 yield encode(chunk)
         if skipped:
-            self._notify(f"{self.label}: skipped {skipped:,} files of unsupported types")
+            self._notify(f"{self.label}: skipped {format_count(skipped, 'files')} of unsupported types")
 
     def _chunks(self, path: Path, extract: Callable[[Path], list[Page]]) -> Iterator[Document]:
         name = path.relative_to(self._root).as_posix().encode(errors="replace").decode()
