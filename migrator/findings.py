@@ -56,6 +56,19 @@ REASONS: dict[str, str] = {
     "wrong_type": "a required value has a type that cannot be converted",
 }
 
+# The setting that loads documents rejected for a reason. All other causes are corrected in the source.
+SETTINGS: dict[str, str] = {
+    "duplicate_email": 'policies.duplicate_email = "merge"',
+    "fractional_amount": "transactions.amount_unit",
+    "orphan": 'policies.orphan_owner = "EMAIL" if the missing record is the owner',
+}
+
+
+def describe_remedy(reason: str) -> str:
+    """Returns what loads the documents that were rejected for this reason."""
+    setting = SETTINGS.get(reason)
+    return "correct the source" if setting is None else f"correct the source, or set {setting}"
+
 
 def severity_of(code: str) -> str:
     """Returns the severity of a finding: INFO or WARNING."""

@@ -16,14 +16,14 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.errors import UsageError
+from migrator.findings import REASONS, describe_remedy
 from migrator.formatting import format_count
-from migrator.report.content import shorten
 from migrator.state import rejects
 from migrator.state.records import Namespace
-from migrator.terminal import render
+from migrator.terminal import render, render_rejects
 from migrator.workflows.run import retry_rejects
 
-ID_WIDTH = 60  # characters of an `_id` in a table
 rejects_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -32,19 +32,28 @@ rejects_app = typer.Typer(
 )
 
 
-@rejects_app.command("list", epilog="Example: migrate rejects list --limit 20")
+@rejects_app.command("list", epilog="Example: migrate rejects list --collection messages --reason orphan --limit 20")
 def rejects_list(
-    limit: Annotated[int, typer.Option(min=1, help="The maximum number of documents to list.")] = 100,
+    collection: Annotated[str | None, typer.Option(help="List documents of this collection only.")] = None,
+    reason: Annotated[str | None, typer.Option(help="List documents with this reason only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of documents on a page.")] = 100,
+    page: Annotated[int, typer.Option(min=1, help="The page to list.")] = 1,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """List rejected documents with their reasons."""
+    """List rejected documents, grouped by collection and reason."""
+    if reason is not None and reason not in REASONS:
+        raise UsageError(f"unknown reason {reason!r}", hint=f"Use one of: {', '.join(REASONS)}.")
     session = open_session(config, json, verbose, quiet)
+    chosen = rejects.RejectFilter(collection=collection, reason=reason, limit=limit, page=page)
     with session.connection() as connection:
-        found = rejects.list_rejects(connection, Namespace(), limit)
-    rows = [(each.id, each.collection, shorten(each.source_id, ID_WIDTH), each.reason, each.detail) for each in found]
-    columns = ("id", "collection", "_id", "reason", "detail")
-    result = {"rejects": [each.as_json() for each in found]}
-    print_result(session.console, result, lambda: session.console.table(columns, rows))
+        found = rejects.list_rejects(connection, Namespace(), chosen)
+        counts = rejects.count_rejects(connection, Namespace(), chosen)
+    groups = [
+        {"collection": name, "reason": reason, "count": count, "remedy": describe_remedy(reason)}
+        for (name, reason), count in counts.items()
+    ]
+    result = {"rejects": [each.as_json() for each in found], "groups": groups, "total": sum(counts.values())}
+    print_result(session.console, result, lambda: render_rejects.show_rejects(session.console, found, counts, chosen))
 
 
 @rejects_app.command("show", epilog="Example: migrate rejects show 17")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from bson import json_util
+from bson import ObjectId, json_util
 from bson.binary import Binary
 from bson.errors import InvalidBSON
 
 from migrator.documents.codec import decode_untrusted, format_id
 from migrator.errors import UsageError
 from migrator.state.records import Connection, Namespace, has_records
+
+MAX_ID = 80  # characters of a missing ID in a detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +36,58 @@ class Rejected:
         return shown if self.document is None else {**shown, "document": self.document}
 
 
-def list_rejects(connection: Connection, namespace: Namespace, limit: int) -> list[Rejected]:
-    """Return the first `limit` rejects, by collection and reason."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectFilter:
+    """Which rejects to list: those of a collection and a reason (None: all), page by page of `limit`, from page 1."""
+
+    collection: str | None = None
+    reason: str | None = None
+    limit: int = 100
+    page: int = 1
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.limit
+
+
+def list_rejects(connection: Connection, namespace: Namespace, chosen: RejectFilter) -> list[Rejected]:
+    """Return the rejects of one page, by collection and reason. The detail of an orphan names the missing ID."""
     _require_records(connection, namespace)
     query = namespace.sql(
-        "SELECT id, collection, source_id, reason, detail FROM {rejects} ORDER BY collection, reason, id LIMIT %s"
+        "SELECT id, collection, source_id, reason, detail, CASE WHEN reason = 'orphan' THEN document END"
+        " FROM {rejects} WHERE collection = coalesce(%s, collection) AND reason = coalesce(%s, reason)"
+        " ORDER BY collection, reason, id LIMIT %s OFFSET %s"
     )
-    return [_from_row(row) for row in connection.execute(query, (limit,))]
+    values = (chosen.collection, chosen.reason, chosen.limit, chosen.offset)
+    return [_with_missing_id(row) for row in connection.execute(query, values)]
+
+
+def count_rejects(connection: Connection, namespace: Namespace, chosen: RejectFilter) -> dict[tuple[str, str], int]:
+    """Return (collection, reason) → number of rejects, on all pages."""
+    _require_records(connection, namespace)
+    query = namespace.sql(
+        "SELECT collection, reason, count(*) FROM {rejects}"
+        " WHERE collection = coalesce(%s, collection) AND reason = coalesce(%s, reason) GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    return {(row[0], row[1]): row[2] for row in connection.execute(query, (chosen.collection, chosen.reason))}
+
+
+def _with_missing_id(row: tuple[Any, ...]) -> Rejected:
+    """Return a reject for a list. The detail of an orphan begins with the field that refers to the missing record."""
+    *values, document = row
+    found = _from_row(tuple(values))
+    path = found.detail.partition(" ")[0]
+    if document is None or not path:
+        return found
+    try:
+        value: Any = decode_untrusted(bytes(document))
+    except InvalidBSON:
+        return found
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, str | int | ObjectId | UUID | Binary):
+        return found
+    return replace(found, detail=f"{found.detail}: {str(value)[:MAX_ID]}")
 
 
 def show_reject(connection: Connection, namespace: Namespace, number: int) -> Rejected:

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from migrator.findings import FINDINGS, INFO, REASONS
+from migrator.findings import FINDINGS, INFO, REASONS, SETTINGS
 from migrator.formatting import format_count, format_duration
 from migrator.report.content import CollectionSummary, Content, describe_fate, meaning_of
 from migrator.report.plan_content import content_of_plan
@@ -30,7 +30,7 @@ NO_BREAK = "\xa0"  # a space at which lines are not broken; printed as an ordina
 def show_run(console: Console, report: RunReport) -> None:
     """Prints the outcome by reason, finding, collection and table. The summary is last, above the prompt."""
     tables = [f"{name}{NO_BREAK}{count:,}" for name, count in report.tables.items() if count]
-    rejects = [(code, count, REASONS.get(code, "")) for code, count in report.rejects.items()]
+    rejects = [(code, count, _with_setting(code, REASONS.get(code, ""))) for code, count in report.rejects.items()]
     findings = sorted(report.findings.items(), key=lambda item: (_is_info(item[0]), -item[1]))
     others = [(code, count, FINDINGS.get(code, ("", ""))[1]) for code, count in findings]
     columns, rows = _count_columns(report.collections)
@@ -43,6 +43,11 @@ def show_run(console: Console, report: RunReport) -> None:
         f"Run {report.run} {report.status}: {total} in {format_duration(report.seconds)},"
         f" {describe_accounting(report.collections)}."
     )
+
+
+def _with_setting(reason: str, meaning: str) -> str:
+    """Adds the setting that loads documents with this reject reason, if there is one."""
+    return f"{meaning}; see {SETTINGS[reason]}" if reason in SETTINGS else meaning
 
 
 def describe_accounting(collections: Mapping[str, Counts]) -> str:
@@ -128,9 +133,10 @@ def show_plan(console: Console, report: PlanReport) -> None:
     show_verdict(console, content)
     for blocker in content["blockers"]:
         print_wrapped(console, f"✗ Blocker: {blocker}", indent=11)
-    rejects, findings = (
-        [(each["code"], each["count"], each["meaning"]) for each in content[kind]] for kind in ("rejects", "findings")
-    )
+    rejects = [
+        (each["code"], each["count"], _with_setting(each["code"], each["meaning"])) for each in content["rejects"]
+    ]
+    findings = [(each["code"], each["count"], each["meaning"]) for each in content["findings"]]
     rows = list(_predicted_rows(content["collections"]))
     show_codes(console, "Rejected (original documents kept):", rejects)
     show_findings(console, findings, len(content["blockers"]) + len(rejects) + len(rows) + 10)
