@@ -51,6 +51,7 @@ REASONS: dict[str, str] = {
     "fractional_amount": "the amount has a fraction of a cent",
     "missing_required": "a required value is missing",
     "orphan": "refers to a missing or rejected parent record",
+    "target_constraint": "a constraint or an index of the target refuses the row",
     "too_long": "text exceeds the size limit of the column's index",
     "undecodable": "the document or file cannot be decoded",
     "wrong_type": "a required value has a type that cannot be converted",

@@ -29,6 +29,7 @@ from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records
 from migrator.rows.lookup import RowLookup
 from migrator.rows.members import lister_of
+from migrator.rows.refusals import REFUSALS, RowsRefusedError
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Partition, Source
@@ -38,6 +39,8 @@ from migrator.state.partitions import advance
 from migrator.state.records import Namespace
 from migrator.state.tenant import Options
 from migrator.targets.server import connect_worker
+from migrator.translation.encoder import Output
+from migrator.translation.outcomes import Reject
 from migrator.translation.translator import Translator, archive_batch
 
 Connection = psycopg.Connection[Any]
@@ -151,30 +154,46 @@ class TaskRunner:
             return iter(())
         return self.source.read_partition(task, progress.position, documents=self.job.batch_rows, size=BATCH_BYTES)
 
-    # After a unique violation, `Admission` checks every row before it is sent, so the repeated batch rejects the
-    # duplicates. Two workers with the same unique values can also deadlock: the server cancels one of them, which
-    # repeats its batch and then finds the values in use.
+    def write(self, batch: Batch) -> bool:
+        """Write a batch in one transaction. Return False, without a change, if a batch with its start is committed."""
+        try:
+            return self._write(batch, {})
+        except RowsRefusedError as error:  # of the last attempt
+            raise error.cause from error
+
+    # If the target refuses rows, the repeated batch rejects them. After a unique violation, `Admission` checks every
+    # row before it is sent, so the repeated batch rejects the duplicates. Two workers with the same unique values can
+    # also deadlock: the server cancels one of them, which repeats its batch and then finds the values in use.
     @retry(
-        retry=retry_if_exception_type((psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)),
+        retry=retry_if_exception_type(
+            (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, RowsRefusedError)
+        ),
         stop=stop_after_attempt(20),
         wait=wait_random(0, 0.2),
         reraise=True,
     )
-    def write(self, batch: Batch) -> bool:
-        """Write a batch in one transaction. Return False, without a change, if a batch with its start is committed."""
+    def _write(self, batch: Batch, refused: dict[int, Reject]) -> bool:
+        """Write a batch. `refused`: documents that the target has refused, by index; an attempt adds to it."""
         job, translator = self.job, self.translators.get(batch.collection)
-        with self.connection.transaction():
-            journal.fence_attempt(self.connection, job.namespace, job.run, job.attempt)
-            if journal.has_batch(self.connection, job.namespace, batch):
-                return False
-            record_transaction(self.connection, job.namespace)
+        output = Output()
+        try:
+            with self.connection.transaction():
+                journal.fence_attempt(self.connection, job.namespace, job.run, job.attempt)
+                if journal.has_batch(self.connection, job.namespace, batch):
+                    return False
+                record_transaction(self.connection, job.namespace)
+                if translator is None:
+                    output = archive_batch(batch.collection, batch.data)
+                else:
+                    output, starts = translator.translate(batch.data)
+                    self.admissions[batch.collection].load(output, batch.data, starts, refused)
+                copy_records(self.connection, job.namespace, batch.collection, output)
+                journal.record_batch(self.connection, job.namespace, job.run, batch)
+        except REFUSALS as error:
             if translator is None:
-                output = archive_batch(batch.collection, batch.data)
-            else:
-                output, starts = translator.translate(batch.data)
-                self.admissions[batch.collection].load(output, batch.data, starts)
-            copy_records(self.connection, job.namespace, batch.collection, output)
-            journal.record_batch(self.connection, job.namespace, job.run, batch)
+                raise
+            refused.update(self.admissions[batch.collection].find_refused(output, error))
+            raise RowsRefusedError(error) from error
         return True
 
 

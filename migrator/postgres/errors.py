@@ -44,6 +44,13 @@ def is_idle(connection: psycopg.Connection[Any]) -> bool:
     return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
 
 
+def _is_refused_row(error: psycopg.Error) -> bool:
+    """Return whether a constraint, an index or a trigger on a table of the application refused a row."""
+    if isinstance(error, psycopg.IntegrityError):
+        return error.diag.schema_name in (None, "public")
+    return isinstance(error, errors.RaiseException | errors.ProgramLimitExceeded)
+
+
 def translate_error(error: psycopg.Error) -> MigrateError | None:
     """Return the error of this package for a driver error with an external cause; None for an internal error."""
     reason = error.diag.message_primary or str(error).strip()
@@ -56,9 +63,9 @@ def translate_error(error: psycopg.Error) -> MigrateError | None:
         return TargetError(f"the target is read-only: {reason}", hint="Connect to the primary server.")
     if state_class in ("53", "58"):
         return TargetError(f"error on the target server: {reason}", hint=f"Check the server log. {RESUME}")
-    if isinstance(error, errors.CheckViolation | errors.ExclusionViolation | errors.RaiseException):
+    if _is_refused_row(error):
         reason = describe_error(error)  # the server's message quotes the row
-        hint = "A constraint or trigger of the application rejects the row. Disable it for the migration, or change it."
+        hint = "A constraint, index or trigger of the application rejects it. Change it, or drop it for the migration."
         return TargetError(f"the target rejected a row: {reason}", hint=hint)
     if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):
         return StoppedError(f"the target canceled a statement: {reason}", hint=RESUME)

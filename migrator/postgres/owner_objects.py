@@ -48,7 +48,7 @@ class OwnerConstraint:
     """An index or constraint that can refuse a row. `definition`: the statement that creates it.
 
     `type`: i (index), u (unique), c (check), x (exclusion) or f (foreign key). `internal`: whether PostgreSQL enforces
-    it with internal triggers. `parent`: the table that a foreign key refers to.
+    it with internal triggers. `relation`: the table with its schema; `parent`: the table that a foreign key refers to.
     """
 
     kind: str
@@ -57,8 +57,14 @@ class OwnerConstraint:
     definition: str
     type: str
     internal: bool
+    relation: str
     parent: str | None
     columns: tuple[str, ...]
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a foreign key to its own table."""
+        return self.parent == self.relation
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} of {self.table}"
@@ -83,6 +89,20 @@ def read_constraints(connection: Connection, metadata: MetaData) -> list[OwnerCo
             for row in cursor.execute(QUERIES[name], values).fetchall():
                 found.append(OwnerConstraint(**{**row, "columns": tuple(row["columns"])}))
     return [each for each in found if (each.table, each.name) not in declared]
+
+
+def read_columns(connection: Connection, metadata: MetaData) -> list[tuple[str, str, str]]:
+    """Return the columns that `metadata` does not declare: table, name, the statement that adds it."""
+    values = {"tables": [table.name for table in metadata.sorted_tables]}
+    with connection.transaction(), search_path(connection, []):
+        found = connection.execute(QUERIES["columns"], values).fetchall()
+    return [(table, name, statement) for table, name, statement in found if name not in metadata.tables[table].c]
+
+
+def has_expressions(connection: Connection, metadata: MetaData, table: str) -> bool:
+    """Return whether an index, a constraint or a column of the owner can compute an expression for rows of a table."""
+    found = [*(each.table for each in read_constraints(connection, metadata))]
+    return table in [*found, *(name for name, _, _ in read_columns(connection, metadata))]
 
 
 def read_names(connection: Connection, query: str) -> list[str]:

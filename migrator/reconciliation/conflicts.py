@@ -25,6 +25,7 @@ from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.order import Incumbent, tie_breaker
 from migrator.reconciliation.rekey import Rejected, rekey_simple
 from migrator.reconciliation.unloaded import record_unloaded_owners
+from migrator.rows.refusals import REFUSALS, is_refusal, reject_for
 from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject
@@ -111,16 +112,27 @@ class ConflictResolver:
         return {row[0]: tie_breaker(bytes(row[1])) for row in self._connection.execute(query, (numbers,))}
 
     def resolve(self, source_id: bytes, number: int) -> list[tuple[bytes, bytes, int]]:
-        """Decide about one rejected document in one transaction.
+        """Decide about one rejected document in one transaction; reject it if the target refuses its row.
 
         Returns the documents that yielded to it and are rejected now: (source_id, BSON, reject number).
         """
+        try:
+            return self._resolve(source_id, number, None)
+        except REFUSALS as error:
+            if not is_refusal(self._connection, self.collection, error):
+                raise
+            return self._resolve(source_id, number, reject_for(error))
+
+    def _resolve(self, source_id: bytes, number: int, refused: Reject | None) -> list[tuple[bytes, bytes, int]]:
         with self._connection.transaction():
             query = self._namespace.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
             found = self._connection.execute(query, (number,)).fetchone()
             assert found is not None  # the reject was just read, and no other process writes here
             self.writer.remove_outcome(source_id, "rejected")
             record_transaction(self._connection, self._namespace)
+            if refused is not None:
+                self.writer.write(bytes(found[0]), {}, refused, [])
+                return []
             return [
                 (each.source_id, each.raw, self._reject_again(each.raw, reason))
                 for each, reason in self._load_or_reject(bytes(found[0]))

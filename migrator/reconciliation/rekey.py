@@ -20,6 +20,7 @@ from migrator.documents.codec import Document, decode_untrusted
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
+from migrator.rows.refusals import REFUSALS, is_refusal
 from migrator.rows.update import batched
 from migrator.state.own_transactions import record_transaction
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, remove_loaded
@@ -96,10 +97,15 @@ def _read_candidates(writer: DocumentWriter, rejects: list[Rejected]) -> Iterato
 
 def _rekey_batch(writer: DocumentWriter, batch: list[RekeyCandidate]) -> Iterator[Rejected]:
     """Load the simple cases of a batch in one transaction, and leave the others rejected."""
-    with writer.rows.connection.transaction():
-        record_transaction(writer.rows.connection, writer.rows.namespace)
-        done = _load(writer, _select_simple(writer, batch))
-        _delete_rejects(writer, done)
+    try:
+        with writer.rows.connection.transaction():
+            record_transaction(writer.rows.connection, writer.rows.namespace)
+            done = _load(writer, _select_simple(writer, batch))
+            _delete_rejects(writer, done)
+    except REFUSALS as error:
+        if not is_refusal(writer.rows.connection, writer.collection, error):
+            raise
+        return  # `ConflictResolver.resolve` finds out which document it is
     yield from ((candidate.source_id, candidate.number) for candidate in done)
 
 

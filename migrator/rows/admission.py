@@ -6,7 +6,8 @@ Conflict resolution (`reconciliation`) decides between the documents after all o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,6 +17,7 @@ from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
 from migrator.rows.copy import copy_rows
 from migrator.rows.lookup import array_parameter, plain_value
+from migrator.rows.refusals import REASON, find_refused, is_refusal, read_known_refusals, reject_for
 from migrator.state.records import Namespace
 from migrator.translation.encoder import Output, remove_loaded
 from migrator.translation.outcomes import Reject
@@ -36,14 +38,21 @@ class Admission:
         self._collection = translator.collection
         self._checks_first = False
 
-    def load(self, output: Output, data: bytes, starts: list[int]) -> None:
+    @cached_property
+    def _known_refusals(self) -> dict[bytes, str]:
+        return read_known_refusals(self._connection, self._namespace, self._collection.name)
+
+    def load(self, output: Output, data: bytes, starts: list[int], refused: Mapping[int, Reject]) -> None:
         """Load the rows of a batch and reject those that cannot be stored.
 
-        `data` is the BSON of the batch; its documents begin at the byte offsets `starts`.
+        `data` is the BSON of the batch; its documents begin at the byte offsets `starts`. `refused`: documents that the
+        target has refused, by index (`find_refused`).
 
         Raises: `UniqueViolation` if the table refuses a row; the caller must repeat the whole transaction. (A savepoint
         is no alternative: its rows would not have the transaction ID that `journal.record_transaction` records.)
         """
+        if refused or self._known_refusals:
+            self._reject(output, data, starts, self._find_refused_before(output, data, starts, refused))
         self._reject(output, data, starts, find_overlong(self._connection, self._collection, output))
         if self._checks_first or self._has_duplicates(output):
             self._reject(output, data, starts, self._find_taken(output))
@@ -52,6 +61,35 @@ class Admission:
         except psycopg.errors.UniqueViolation:
             self._checks_first = True
             raise
+
+    def find_refused(self, output: Output, error: psycopg.Error) -> dict[int, Reject]:
+        """Return the documents, by index, that the target refuses; `output` is what `load` could not load.
+
+        Raises: `error` if it does not mean that a row is refused.
+        """
+        if not is_refusal(self._connection, self._collection, error):
+            raise error
+
+        def write(start: int, stop: int) -> None:
+            copy_rows(self._connection, self._namespace, self._translator.encoder, output.rows[start:stop])
+
+        found = {}
+        for row, cause in find_refused(self._connection, self._namespace, len(output.rows), write):
+            if not is_refusal(self._connection, self._collection, cause):
+                raise cause
+            found[output.indexes[row]] = reject_for(cause)
+        return found
+
+    def _find_refused_before(
+        self, output: Output, data: bytes, starts: list[int], refused: Mapping[int, Reject]
+    ) -> Iterator[tuple[int, Reject]]:
+        for row, index in enumerate(output.indexes):
+            if index in refused:
+                yield row, refused[index]
+            elif self._known_refusals:
+                source_id = raw_bson.source_id(raw_bson.document_at(data, starts[index]))
+                if source_id in self._known_refusals:
+                    yield row, Reject(reason=REASON, detail=self._known_refusals[source_id])
 
     def _reject(self, output: Output, data: bytes, starts: list[int], found: Iterator[tuple[int, Reject]]) -> None:
         rejects: dict[int, Reject] = {}

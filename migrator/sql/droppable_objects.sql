@@ -1,10 +1,11 @@
 -- The objects that `prepare` may defer: foreign keys and non-unique indexes of a table in schema public, each with the
 -- statements that recreate it exactly. Objects with a property that their definition does not contain (a disabled
--- trigger, a tablespace, statistics, CLUSTER …) are not included: they stay, which slows the load.
+-- trigger, a tablespace, statistics, CLUSTER …) are not included: they stay, which slows the load. `fits_all`: whether
+-- the object refuses no row that the load can write.
 
 -- name: foreign_keys
 SELECT 'foreign_key' AS kind, c.relname AS "table", k.conname AS name,
-       k.confrelid = k.conrelid AS own,
+       k.confrelid = k.conrelid AS own, k.confrelid = k.conrelid AS fits_all,
        format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', c.oid::regclass, k.conname, pg_get_constraintdef(k.oid))
          AS definition,
        format('COMMENT ON CONSTRAINT %%I ON %%s IS %%L', k.conname, c.oid::regclass, d.description) AS comment,
@@ -22,6 +23,9 @@ SELECT 'foreign_key' AS kind, c.relname AS "table", k.conname AS name,
 -- name: indexes
 SELECT CASE WHEN m.amname IN ('ivfflat', 'hnsw') THEN 'vector_index' ELSE 'index' END AS kind, c.relname AS "table", n.relname AS name,
        false AS own,
+       i.indexprs IS NULL AND i.indpred IS NULL AND NOT EXISTS (
+         SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) AND a.attlen < 0
+       ) AS fits_all,
        pg_get_indexdef(n.oid) AS definition,
        format('COMMENT ON INDEX %%s IS %%L', n.oid::regclass, d.description) AS comment,
        d.description IS NOT NULL AS commented,

@@ -23,7 +23,7 @@ SELECT 'constraint' AS kind, c.relname AS "table", k.conname AS name,
        format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', c.oid::regclass, k.conname,
          regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '')) AS definition,
        k.contype = 'f' OR (k.condeferrable AND k.contype IN ('u', 'x')) AS internal,
-       k.contype::text AS type,
+       k.contype::text AS type, c.oid::regclass::text AS relation,
        CASE WHEN k.contype = 'f' THEN k.confrelid::regclass::text END AS parent,
        ARRAY(SELECT a.attname::text FROM pg_attribute a
               WHERE a.attrelid = k.conrelid AND a.attnum > 0 AND (a.attnum = ANY (k.conkey)
@@ -36,9 +36,10 @@ SELECT 'constraint' AS kind, c.relname AS "table", k.conname AS name,
  ORDER BY c.relname, k.conname;
 
 -- name: indexes
--- Valid indexes that belong to no constraint. `fixed`: all keys are columns of a fixed size, so that any row fits.
+-- Indexes that belong to no constraint.
 SELECT 'index' AS kind, c.relname AS "table", n.relname AS name, pg_get_indexdef(i.indexrelid) AS definition,
-       false AS internal, CASE WHEN i.indisunique THEN 'u' ELSE 'i' END AS type, NULL AS parent,
+       false AS internal, CASE WHEN i.indisunique THEN 'u' ELSE 'i' END AS type,
+       c.oid::regclass::text AS relation, NULL AS parent,
        ARRAY(SELECT a.attname::text FROM pg_attribute a
               WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (a.attnum = ANY (i.indkey::int2[])
                  OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
@@ -49,6 +50,18 @@ SELECT 'index' AS kind, c.relname AS "table", n.relname AS name, pg_get_indexdef
  WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND i.indisready
    AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
  ORDER BY c.relname, n.relname;
+
+-- name: columns
+-- All columns, each with the statement that adds it, without NOT NULL.
+SELECT c.relname AS "table", a.attname AS name,
+       format('ALTER TABLE %%s ADD COLUMN %%I %%s', c.oid::regclass, a.attname, format_type(a.atttypid, a.atttypmod))
+         || CASE WHEN a.attgenerated <> '' THEN format(' GENERATED ALWAYS AS (%%s) STORED', pg_get_expr(d.adbin, d.adrelid))
+                 WHEN d.adbin IS NOT NULL THEN ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) ELSE '' END AS definition
+  FROM pg_class c
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ ORDER BY c.relname, a.attnum;
 
 -- name: event_triggers
 SELECT e.evtname AS name FROM pg_event_trigger e WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'

@@ -33,12 +33,16 @@ DROPPABLE_OBJECTS = catalog.load_queries("droppable_objects.sql")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppableObject:
-    """A foreign key or index that may be dropped during the load. `own`: a foreign key to its own table."""
+    """A foreign key or index that may be dropped during the load. `own`: a foreign key to its own table.
+
+    `fits_all`: whether it refuses no row that the load can write.
+    """
 
     kind: ddl.Kind
     table: str
     name: str
     own: bool
+    fits_all: bool
     definition: str
     comment: str
     commented: bool
@@ -77,7 +81,7 @@ def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit
         schema_changes.ensure(connection)
         done = Prepared(
             created=create_missing(connection, metadata, actual),
-            deferred=defer_objects(connection, [name for name in expected.tables if name in actual.tables]),
+            deferred=defer_objects(connection, metadata, [name for name in expected.tables if name in actual.tables]),
         )
     emit(StepFinished(step="prepare", note=describe(done)))
     return done
@@ -109,7 +113,8 @@ def require_compatible(connection: Connection, actual: Catalog, expected: Catalo
     if blockers:
         raise PlanError(
             "the target's schema is not compatible:\n" + "\n".join(f"  {each}" for each in blockers),
-            hint="Migrate into an empty database, or alter these objects. `migrate schema` prints the expected schema.",
+            hint="Migrate into an empty database, or alter these objects; an additional column needs a DEFAULT."
+            " `migrate schema` prints the expected schema.",
         )
     refuse_hidden_rows(connection, list(expected.tables))
     warn(connection, found, emit)
@@ -118,18 +123,24 @@ def require_compatible(connection: Connection, actual: Catalog, expected: Catalo
 def is_blocker(difference: CatalogDifference) -> bool:
     """Return whether a difference prevents the load or a later step.
 
-    Not blockers: missing objects that can be created; additional tables, indexes and constraints; another order of
-    columns (COPY names them); a foreign key that is NOT VALID; row-level security, which the owner of a table decides.
+    Not blockers: missing objects that can be created; additional tables, indexes and constraints; additional columns
+    that need no value; another order of columns (COPY names them); a foreign key that is NOT VALID; row-level security,
+    which the owner of a table decides.
     """
     differs = difference.actual is not None and difference.expected is not None
     match difference.kind:
         case "column":
-            return True
+            return difference.expected is not None or needs_value(str(difference.actual))
         case "constraint":
             return differs and difference.actual != f"{difference.expected} NOT VALID"
         case "enum" | "table" | "index":
             return differs
     return False
+
+
+def needs_value(column: str) -> bool:
+    """Return whether rows cannot be written without a value for an additional column."""
+    return column.endswith(" NOT NULL") and " DEFAULT " not in column
 
 
 def warn(connection: Connection, found: list[CatalogDifference], emit: Emit) -> None:
@@ -161,17 +172,22 @@ def create_missing(connection: Connection, metadata: MetaData, actual: Catalog) 
     return len(missing)
 
 
-def defer_objects(connection: Connection, tables: list[str]) -> int:
+def defer_objects(connection: Connection, metadata: MetaData, tables: list[str]) -> int:
     """Drop foreign keys and plain indexes of empty tables, and of other tables the foreign keys to the same table.
 
     A table with rows is in use by other tenants. Without its indexes, their application would be slow; without its
     foreign keys, it could write inconsistent rows. Its foreign keys to other tables do not disturb the load, because
     those tables are loaded before. A foreign key to the same table does, because a batch can contain a child row before
     its parent.
+
+    An index or foreign key of the target's owner stays if it can refuse rows: a row that it refuses is rejected by the
+    load. After the load, nothing could be done about it.
     """
+    declared = {(each.table, each.name) for each in ddl.statements(metadata, rls=False)}
     # With an empty search_path, PostgreSQL includes the schema in every name of a definition.
     with catalog.search_path(connection, []):
-        found = [each for table in tables for each in find_droppable(connection, table)]
+        droppable = [each for table in tables for each in find_droppable(connection, table)]
+        found = [each for each in droppable if each.fits_all or (each.table, each.name) in declared]
         for each in found:
             ref = ddl.Ref(each.kind, each.table, each.name)
             schema_changes.defer(connection, ref, definition=each.script(), drop=each.drop)

@@ -114,15 +114,19 @@ def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str
         )
         for column in mapping.unique:
             connection.execute(sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(table, sql.Identifier(column)))
-        drop_not_null(connection, table, mapping)
+        drop_not_null(connection, table)
 
 
-def drop_not_null(connection: Connection, table: sql.Identifier, mapping: Collection) -> None:
+def drop_not_null(connection: Connection, table: sql.Identifier) -> None:
     """Drop NOT NULL: `seed_existing_values` inserts rows with few columns."""
-    for column in mapping.table.columns:
-        if not column.nullable and not column.primary_key:
-            name = sql.Identifier(column.name)
-            connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, name))
+    query = """
+        SELECT attname FROM pg_attribute a WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull
+           AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary
+                              AND a.attnum = ANY (i.indkey::int2[]))
+    """
+    for (name,) in connection.execute(query, (table.as_string(connection),)).fetchall():
+        column = sql.Identifier(name)
+        connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, column))
 
 
 def seed_existing_values(connection: Connection, mapping: Collection) -> None:

@@ -15,13 +15,17 @@ from psycopg import sql
 
 from migrator.config.models import Config
 from migrator.documents.fingerprint import hash_text
-from migrator.errors import MigrateError, PlanError
+from migrator.errors import DifferenceError, MigrateError, PlanError
 from migrator.events import Emit, Notice, as_dry_run, silent
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.entities import describe_tables
+from migrator.postgres.errors import translate_error
+from migrator.postgres.owner_copies import check_own_keys, copy_owner_constraints
+from migrator.postgres.owner_objects import read_constraints
+from migrator.rows.refusals import REFUSALS
 from migrator.sources.base import Batch
 from migrator.sources.sampled import SampledSource
 from migrator.stages.constrain import BuildOptions, build_post_data
@@ -72,6 +76,8 @@ def plan(
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
         create_records(connection, context.namespace)
         has_rows = target is not None and copy_existing_values(target, connection, context)
+        if target is not None:
+            rehearse_owner_objects(target, connection, context)
         statistics: dict[str, FieldStatistics] = defaultdict(FieldStatistics)
 
         def observe(batch: Batch) -> None:
@@ -81,10 +87,15 @@ def plan(
         pipeline = Pipeline(context=context, connection=connection, dsn=database.dsn, observe=observe)
         try:
             pipeline.run(journal.begin_run(connection, context.namespace, context.source, {}))
-        except PlanError as error:
+            if not has_rows:
+                build_indexes(database, context.definition, context.config, context.emit)
+        except (PlanError, DifferenceError) as error:
             blockers.append(error.message)
-        if not has_rows:
-            build_indexes(database, context.definition, context.config, context.emit)
+        except REFUSALS as error:
+            if (known := translate_error(error)) is None:
+                raise
+            blockers.append(f"{known.message}: {known.hint}")
+        blockers += check_keys_of_owner(target, connection, context)
         seconds = time.monotonic() - started
         blockers += find_fractional_amounts(connection, context.namespace, context.config)
         if sample is None:  # a sample lacks parents, so that too many documents are rejected
@@ -131,7 +142,7 @@ def examine_target(config: Config, definition: MigrationDefinition, target: Targ
             expected = catalog.read_expected(connection, definition.metadata, config.target.rls == "all")
             require_compatible(connection, actual, expected, silent)
         except MigrateError as error:
-            return [error.message], digest
+            return [f"{error.message}\n{error.hint}".rstrip()], digest
     return [], digest
 
 
@@ -140,24 +151,47 @@ def is_empty(found: Catalog) -> bool:
     return not (found.relations or found.types or found.extensions.keys() - {"plpgsql"})
 
 
+def rehearse_owner_objects(target: Target, connection: Connection, context: MigrationContext) -> None:
+    """Copy the constraints and indexes that the target's owner has added, so that the rehearsal refuses the same rows.
+
+    What cannot be copied is a warning.
+    """
+    with closing(target.connect()) as existing:
+        for text in copy_owner_constraints(existing, connection, context.definition.metadata):
+            context.emit(Notice(text=text, level="warning"))
+
+
+def check_keys_of_owner(target: Target | None, connection: Connection, context: MigrationContext) -> list[str]:
+    """Return a blocker for each foreign key of the owner to its own table that the rows violate."""
+    if target is None:
+        return []
+    with closing(target.connect()) as existing:
+        return list(check_own_keys(existing, connection, context.definition.metadata))
+
+
 def copy_existing_values(target: Target, connection: Connection, context: MigrationContext) -> bool:
     """Copy IDs and unique values of the target's existing rows, which cause conflicts; return whether there are any."""
     copied = False
     with closing(target.connect()) as existing:
+        unique: dict[str, set[str]] = defaultdict(set)
+        for each in read_constraints(existing, context.definition.metadata):
+            unique[each.table].update(each.columns if each.type in "ux" else ())
         for mapping in context.definition.mappings.values():
             table = f"{context.namespace.rows}.{mapping.table.name}"
             if existing.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
-                copied |= _copy_values(existing, connection, mapping, context.namespace)
+                names = dict.fromkeys(scratch.conflict_columns(mapping))
+                names |= dict.fromkeys(each.name for each in mapping.table.c if each.name in unique[mapping.table.name])
+                copied |= _copy_values(existing, connection, mapping, list(names))
     return copied
 
 
-def _copy_values(existing: Connection, connection: Connection, mapping: Collection, namespace: Namespace) -> bool:
-    columns = sql.SQL(", ").join(map(sql.Identifier, scratch.conflict_columns(mapping)))
-    table, rows = namespace.table(mapping.table.name), scratch.preexisting_rows(existing, mapping)
+def _copy_values(existing: Connection, connection: Connection, mapping: Collection, names: list[str]) -> bool:
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    table, rows = Namespace().table(mapping.table.name), scratch.preexisting_rows(existing, mapping)
     found = existing.execute(sql.SQL("SELECT EXISTS (SELECT {})").format(rows)).fetchone()
     if not (found and found[0]):
         return False
-    scratch.drop_not_null(connection, table, mapping)
+    scratch.drop_not_null(connection, table)
     with (
         existing.cursor().copy(sql.SQL("COPY (SELECT {} {}) TO STDOUT").format(columns, rows)) as source,
         connection.cursor().copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)) as sink,

@@ -134,7 +134,7 @@ def test_every_difference_is_named_before_anything_is_written(database: str) -> 
         connection.execute(CONTRACT)
         connection.execute("""
             DROP TABLE memories;
-            ALTER TABLE users ADD nickname text;
+            ALTER TABLE users ADD nickname text NOT NULL;
             ALTER TABLE files ALTER size TYPE bigint;
             ALTER TYPE tier ADD VALUE 'team';
             DROP INDEX messages_parent_id_idx; CREATE INDEX messages_parent_id_idx ON messages (model);

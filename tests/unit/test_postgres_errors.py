@@ -22,6 +22,8 @@ from migrator.postgres.errors import is_connection_lost, translate_error
         (errors.InsufficientPrivilege("permission denied for schema public"), "lacks a privilege"),
         (errors.ReadOnlySqlTransaction("cannot execute INSERT"), "read-only"),
         (errors.QueryCanceled("canceling statement"), "canceled a statement"),
+        (errors.ProgramLimitExceeded("index row"), "rejected a row"),
+        (errors.NotNullViolation("null value"), "rejected a row"),
     ],
 )
 def test_external_causes_are_named(error: psycopg.Error, expected: str) -> None:
@@ -32,7 +34,7 @@ def test_external_causes_are_named(error: psycopg.Error, expected: str) -> None:
     assert found.hint
 
 
-@pytest.mark.parametrize("error", [errors.ProgramLimitExceeded("index row"), errors.SyntaxError("x")])
+@pytest.mark.parametrize("error", [errors.UndefinedTable("x"), errors.SyntaxError("x")])
 def test_other_errors_are_internal(error: psycopg.Error) -> None:
     """A statement that the server cannot execute is an internal error, not a lost connection."""
     assert translate_error(error) is None
