@@ -16,6 +16,7 @@ from migrator.config.models import Config
 from migrator.errors import PlanError
 from migrator.events import Emit, Notice, as_dry_run
 from migrator.monitoring.stopwatch import Stopwatch
+from migrator.postgres.owner_copies import copy_owner_constraints
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_database, ephemeral_target
@@ -94,6 +95,8 @@ def dry_run(
                 placeholders.refuse_migrated(existing, context.namespace)
                 metadata = context.definition.metadata
                 count = placeholders.copy_placeholders(existing, scratch, metadata, context.namespace)
+                for text in copy_owner_constraints(existing, scratch, metadata):
+                    context.emit(Notice(text=text, level="warning"))
                 round_trip = measure_round_trip(existing)
         watch = Stopwatch(as_dry_run(context.emit))
         ran = run_migration(replace(context, emit=watch.emit), database, only)
