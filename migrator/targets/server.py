@@ -59,6 +59,7 @@ class ServerTarget:
         """Refuse a pooler in transaction mode before settings are made: they would reach other sessions."""
         with ExitStack() as exits:
             one, other = (exits.enter_context(closing(_connect(self.dsn, self.label, self._secrets))) for _ in "12")
+            _check_version(one, self.label)
             refuse_transaction_pooling(one, other, self.label)
         self._pooling_checked = True
 
