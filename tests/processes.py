@@ -19,7 +19,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.driving import Answer
 
 _REQUEST_BYTES = 1 << 16
 
@@ -78,6 +81,15 @@ def start(*arguments: object, environment: Mapping[str, str] | None = None) -> C
     socket.send_fds(server, [json.dumps(request).encode()], [out.fileno(), err.fileno(), writer])
     os.close(writer)
     return Command(int(server.recv(16)), reader, out, err)
+
+
+def finish(*arguments: object, environment: Mapping[str, str] | None = None) -> Answer:
+    """Runs a command in a process of its own, to its end."""
+    from tests.driving import Answer  # here: the server process does not need what it imports
+
+    process = start(*arguments, environment=environment)
+    out, err = process.communicate(timeout=280)
+    return Answer(code=process.wait(), out=out.decode(), err=err.decode())
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 from migrator.commands import run
 from migrator.translation import native
 from tests.driving import Answer, call, digest_database, dump_database, hurried, spawn
+from tests.processes import finish
 from tests.scenarios import write_config
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -56,13 +57,13 @@ def test_without_compiled_code_the_outcome_is_the_same(
 def test_demo_by_processes(database: str, tmp_path: Path) -> None:
     """The same commands as processes of their own, the rehearsal on a server of its own: nothing is lost."""
     config = write_config(tmp_path / "migrate.toml", f"dump:{FIXTURES / 'demo'}", database)
-    planned = done(spawn("plan", "-c", config, "--json"))
+    planned = done(finish("plan", "-c", config, "--json"))
     outcome = done(spawn("run", "-c", config, "--json"))
     check_accounts(planned, outcome)
     assert (outcome["rejects"], outcome["findings"]) == ({}, {})
-    assert done(spawn("verify", "-c", config, "--level", "roundtrip", "--json"))["ok"]
+    assert done(finish("verify", "-c", config, "--level", "roundtrip", "--json"))["ok"]
     removed = {**outcome["tables"], "document_chunks": 0, "tenants": 1}
-    assert done(spawn("revert", "-c", config, "--yes", "--json"))["tables"] == removed
+    assert done(finish("revert", "-c", config, "--yes", "--json"))["tables"] == removed
 
 
 def done(answer: Answer) -> Any:
