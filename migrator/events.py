@@ -9,7 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
-    """A step started. `total`: its size in `unit`s (documents, statements, bytes …); None: unknown."""
+    """A step started. `total`: its size in `unit`s (documents, statements, bytes …); None: unknown.
+
+    `unit` '': the step counts nothing.
+    """
 
     step: str
     total: int | None = None

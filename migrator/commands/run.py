@@ -115,7 +115,7 @@ def status_command(
     with session.target() as target:
         found = watch_status(session.console, target) if watch else read_once(target)
     if session.console.json or not watch:
-        print_result(session.console, found, lambda: session.console.show(blocks_of(found)))
+        print_result(session.console, found, lambda: session.console.show(blocks_of(found, session.console.width)))
 
 
 def read_once(target: Target) -> status.Status:
@@ -134,7 +134,7 @@ def watch_status(console: Console, target: Target) -> status.Status:
         show = (lambda blocks: None) if console.json else stack.enter_context(console.screen())
         try:
             while True:
-                show(blocks_of(found))
+                show(blocks_of(found, console.width))
                 if found["status"] == "done":
                     return found
                 time.sleep(WATCH_SECONDS)

@@ -27,7 +27,7 @@ def read_status(connection: Connection, namespace: Namespace) -> Status:
     if status == "running" and holder is None:
         status = "interrupted"
     heartbeats = activity.read(connection, namespace)
-    collections = read_collections(connection, namespace)
+    collections = add_seconds_left(read_collections(connection, namespace))
     current = [each for each in heartbeats if each.kind == "step" and not each.ended] if status == "running" else []
     return {
         "run": run,
@@ -89,15 +89,33 @@ def read_collections(connection: Connection, namespace: Namespace) -> list[Statu
 
 
 def seconds_left(collections: list[Status]) -> float | None:
-    """Return the seconds until all collections are read, at the present rate; None if sizes or the rate are unknown."""
-    left = 0
-    for each in collections:
-        if not each["complete"]:
-            if each["bytes_total"] is None:
-                return None
-            left += max(0, each["bytes_total"] - each["bytes"])
+    """Return the seconds until the collections are read, at the present rate; None if sizes or the rate are unknown.
+
+    The size of a live collection may be unknown: its number of documents counts then. A collection of which neither is
+    known is not included.
+    """
     rate = sum(each["bytes_per_second"] for each in collections)
+    read = sum(each["documents"] for each in collections)
+    mean = sum(each["bytes"] for each in collections) / read if read else 0.0
+    left = sum(bytes_left(each, mean) for each in collections)
     return round(left / rate, 1) if left and rate else None
+
+
+def bytes_left(each: Status, mean: float) -> float:
+    """Return the bytes that remain to be read of a collection; `mean`: bytes per document, for an unknown size."""
+    if each["complete"]:
+        return 0.0
+    if each["bytes_total"] is not None:
+        return float(max(0, each["bytes_total"] - each["bytes"]))
+    if each["documents_total"] is None:
+        return 0.0
+    own = each["bytes"] / each["documents"] if each["documents"] else mean
+    return float(max(0.0, own * (each["documents_total"] - each["documents"])))
+
+
+def add_seconds_left(collections: list[Status]) -> list[Status]:
+    """Return the collections with the seconds until each is read at its present rate; None if that is unknown."""
+    return [{**each, "seconds_left": None if each["complete"] else seconds_left([each])} for each in collections]
 
 
 def describe_step(each: ActivityRow) -> Status:

@@ -122,7 +122,7 @@ class EarlyIndexBuilder:
             return
         for change in self._find_indexes(connection, {table}):
             if change.method in COSTS:
-                self._emit(StepStarted(step=f"build {change.ref.name}"))
+                self._emit(StepStarted(step=f"build {change.ref.name}", unit=""))
                 if self._scheduler is None:
                     new = Scheduler(lambda: prepare_session(self._connect()), 1)
                     self._scheduler = self._exits.enter_context(new)

@@ -73,6 +73,11 @@ class Console:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal; None without a terminal."""
+        return self._main.width if _is_terminal(self._main) else None
+
     def close(self) -> None:
         """Ends the progress display; the next event starts it again. Can be called twice."""
         with self._lock:

@@ -63,6 +63,8 @@ class Step:
 
     def amount(self) -> str:
         """Returns the progress: '1,200 of 3,219 documents'."""
+        if not self.unit:
+            return self.note or "in progress"
         amount = format_count(self.done, self.unit)
         if self.total is not None:
             amount = f"{self.done:,} of {format_count(self.total, self.unit)}"
