@@ -426,3 +426,43 @@ def test_a_target_with_objects_of_its_owner(
     reverted = call("revert", "--yes", "-c", config)
     assert reverted.code == 0, reverted.told
     assert dump_without_sequences(readable) == before
+
+
+def test_refused_documents_are_loaded_after_the_constraint_is_dropped(
+    server: Server, template: str, dump: Path, tmp_path: Path
+) -> None:
+    """`rejects retry` rejects them again while the constraint exists, and loads them when it does not."""
+    case = CASES["a trigger, a check and an index"]
+    url = set_up(server, template, case)
+    config = write_config(tmp_path / "migrate.toml", f"dump:{dump}", url, {"engine": {"batch_rows": 2}})
+    assert call("run", "-c", config, "--yes").code == 0
+    again = call("rejects", "retry", "-c", config, "--json")
+    assert (again.code, again.json["loaded"]) == (0, 0), again.told
+    assert count_rejects(url) == case.rejects
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE conversations DROP CONSTRAINT polite; DROP INDEX by_title")
+    retried = call("rejects", "retry", "-c", config, "--json")
+    assert (retried.code, retried.json["loaded"]) == (0, 6), retried.told
+    verified = call("verify", "-c", config, "--level", "roundtrip")
+    assert verified.code == 0, verified.told
+
+
+def test_a_document_that_is_refused_during_reconciliation_is_rejected(
+    server: Server, template: str, tmp_path: Path
+) -> None:
+    """Of two conversations with one ID the one with the smaller `_id` is refused, so the other one keeps the ID."""
+    documents = make_documents()
+    first, second = (bson.decode(each) for each in documents["conversations"][1:3])
+    second |= {"conversationId": first["conversationId"], "title": "fine", "user": first["user"]}
+    documents["conversations"][1:3] = [bson.encode(second), bson.encode(first)]
+    source = write_folder(tmp_path / "dump", documents)
+    url = set_up(server, template, CASES["a check"])
+    config = write_config(tmp_path / "migrate.toml", f"dump:{source}", url, {"engine": {"batch_rows": 1}})
+    planned = call("plan", "-c", config, "--json")
+    assert planned.code == 0, planned.told
+    ran = call("run", "-c", config, "--yes")
+    assert ran.code == 0, ran.told
+    assert count_rejects(url)["conversations"] == {"target_constraint": 1}
+    assert predicted_rejects(planned.json) == count_rejects(url)
+    verified = call("verify", "-c", config, "--level", "roundtrip")
+    assert verified.code == 0, verified.told
