@@ -23,6 +23,7 @@ from migrator import __version__
 from migrator.commands import check, embed, init, plan, psql, revert, run, verify
 from migrator.commands.context import consoles as consoles
 from migrator.commands.context import current_console
+from migrator.commands.log_option import with_log_file
 from migrator.commands.rejects import rejects_app
 from migrator.errors import MigrateError, StoppedError, UsageError
 from migrator.mapping.project import find_project_frame
@@ -60,7 +61,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("version", psql.version, "migrate version"),
 )
 for name, command, example in COMMANDS:
-    app.command(name, epilog=f"Example: {example}")(command)
+    app.command(name, epilog=f"Example: {example}")(with_log_file(command))
 app.add_typer(rejects_app, name="rejects")
 
 
@@ -87,6 +88,7 @@ def main() -> None:
     code = run_app()
     if consoles:
         consoles[0].close()
+        consoles[0].end_log(code)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)  # a signal during exit must not change the exit code
     sys.exit(code)

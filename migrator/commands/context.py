@@ -39,6 +39,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and
 DEFAULT = Path("migrate.toml")
 
 consoles: list[Console] = []  # the console of this process, once it exists
+log_paths: list[Path] = []  # the file of --log-file
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,11 @@ def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Sessio
 def current_console(json: bool = False, quiet: bool = False, verbose: bool = False) -> Console:
     """Returns the console of this process; the first call creates it with its options."""
     if not consoles:
-        consoles.append(Console(json=json, quiet=quiet, verbose=verbose))
+        console = Console(json=json, quiet=quiet, verbose=verbose)
+        consoles.append(console)
+        if log_paths:
+            path = log_paths.pop()
+            console.open_log(path)
     return consoles[0]
 
 

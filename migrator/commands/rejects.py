@@ -16,6 +16,7 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.commands.log_option import with_log_file
 from migrator.errors import UsageError
 from migrator.findings import REASONS, describe_remedy
 from migrator.formatting import format_count
@@ -33,6 +34,7 @@ rejects_app = typer.Typer(
 
 
 @rejects_app.command("list", epilog="Example: migrate rejects list --collection messages --reason orphan --limit 20")
+@with_log_file
 def rejects_list(
     collection: Annotated[str | None, typer.Option(help="List documents of this collection only.")] = None,
     reason: Annotated[str | None, typer.Option(help="List documents with this reason only.")] = None,
@@ -57,6 +59,7 @@ def rejects_list(
 
 
 @rejects_app.command("show", epilog="Example: migrate rejects show 17")
+@with_log_file
 def rejects_show(
     number: Annotated[int, typer.Argument(help="The ID that `migrate rejects list` shows.")],
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
@@ -69,6 +72,7 @@ def rejects_show(
 
 
 @rejects_app.command("retry", epilog="Example: migrate rejects retry")
+@with_log_file
 def rejects_retry(
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -81,6 +85,7 @@ def rejects_retry(
 
 
 @rejects_app.command("export", epilog="Example: migrate rejects export rejects.jsonl")
+@with_log_file
 def rejects_export(
     file: Annotated[Path, typer.Argument(help="A new file; it will contain one document per line (JSON Lines).")],
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,

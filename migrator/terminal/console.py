@@ -7,11 +7,13 @@ Not here: the text of messages, and which command prints what.
 from __future__ import annotations
 
 import json as jsonlib
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -23,11 +25,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column, Table
 from rich.text import Text
 
+from migrator import __version__
 from migrator.errors import MigrateError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_duration
 from migrator.masking import mask
 from migrator.redaction import describe_error, format_traceback
+from migrator.terminal.log_file import LogFile
 from migrator.terminal.progress import Lines, Step, Throttled, View, title_of
 
 # Text of a document may occur in a message. It must not control the terminal or change the direction of text.
@@ -65,7 +69,26 @@ class Console:
         self._main = self._stderr if json else self._stdout
         self._lock = threading.RLock()  # events come from several threads
         self._steps: dict[str, Step] = {}
-        self._view: View = _Bars(self._main) if _is_terminal(self._main) else Lines(self._write, self._lock)
+        view: View = _Bars(self._main) if _is_terminal(self._main) else Lines(self._write, self._lock)
+        self._views: list[View] = [] if quiet else [view]
+        self._log: LogFile | None = None
+
+    def open_log(self, path: Path) -> None:
+        """Writes all messages to a file, too, also those that --quiet suppresses. Raises: `UsageError`."""
+        self._log = LogFile(path)
+        self._views.append(Lines(self._write_log, self._lock))
+        self._write_log(f"migrate {__version__}: {shlex.join(sys.argv[1:])}")
+
+    def end_log(self, exit_code: int) -> None:
+        """Writes the exit code as the last line of the log, and closes it."""
+        if self._log is not None:
+            self._write_log(f"exit code {exit_code}")
+            self._log.close()
+            self._log = None
+
+    def _write_log(self, text: str) -> None:
+        if self._log is not None:
+            self._log.write(_clean(text, self.mask))
 
     def __enter__(self) -> Self:
         return self
@@ -82,40 +105,44 @@ class Console:
         """Ends the progress display; the next event starts it again. Can be called twice."""
         with self._lock:
             self._steps.clear()
-            self._view.close()
+            for view in self._views:
+                view.close()
 
     def emit(self, event: Event) -> None:
         """Displays an event. This is the `Emit` of stages and workflows."""
         with self._lock:
             match event:
-                case _ if self.quiet:
-                    pass
                 case Notice():
                     self._notice(event)
                 case StepStarted():
                     step = self._steps[event.step] = Step(
                         _line(title_of(event.step), self.mask), event.total, event.unit
                     )
-                    self._view.start(step)
+                    for view in self._views:
+                        view.start(step)
                 case StepAdvanced() if event.step in self._steps:
                     step = self._steps[event.step]
                     step.done = event.done
                     step.total = event.total or step.total
                     step.note = event.note
-                    self._view.advance(step)
+                    for view in self._views:
+                        view.advance(step)
                 case StepFinished() if event.step in self._steps:
-                    self._view.finish(self._steps.pop(event.step), _line(event.note, self.mask))
+                    step = self._steps.pop(event.step)
+                    for view in self._views:
+                        view.finish(step, _line(event.note, self.mask))
 
     def _notice(self, event: Notice) -> None:
-        if event.level == "warning":
-            self._write(("warning: ", "bold yellow"), event.text)
-        else:
-            self._write(event.text)
+        warning = event.level == "warning"
+        self._write_log(f"warning: {event.text}" if warning else event.text)
+        if not self.quiet:
+            self._write(*([("warning: ", "bold yellow"), event.text] if warning else [event.text]))
 
     def print(self, text: str) -> None:
         """Prints one line of a result, even with --quiet. A leading ✓ or ✗ is coloured."""
         style = _MARKS.get(text[:1])
         with self._lock:
+            self._write_log(text)
             self._write(*([(text[:1], style), text[1:]] if style else [text]))
 
     def print_json(self, value: object) -> None:
@@ -190,6 +217,7 @@ class Console:
         _print(self._main, self.mask, parts)
 
     def _print_error(self, *parts: str | tuple[str, str]) -> None:
+        self._write_log("".join(part if isinstance(part, str) else part[0] for part in parts))
         _print(self._stderr, self.mask, parts)
 
 
