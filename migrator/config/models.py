@@ -273,7 +273,28 @@ def fingerprint(config: Config) -> str:
     may be moved and a server renamed (the source has its own fingerprint); [embedding], which may be decided later and
     has its own fingerprint; policies.max_rejected, which may stop a run but does not change its rows.
     """
-    included: dict[str, Any] = {
+    return hash_json(_included(config), default=_plain)
+
+
+def setting_fingerprints(config: Config) -> dict[str, str]:
+    """Returns the fingerprint of each single setting that `fingerprint` covers, by its name in migrate.toml."""
+    names = {"database": "source.database", "rls": "target.rls"}
+    found: dict[str, str] = {}
+    for name, value in _included(config).items():
+        if isinstance(value, tuple) and name != "storage":
+            address, section = value
+            value = {"url": address, **_plain(section)}
+        elif isinstance(value, Section):
+            value = _plain(value)
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": hash_json(each) for key, each in value.items()}
+        elif value is not None:
+            found[names.get(name, name)] = hash_json(value, default=_plain)
+    return found
+
+
+def _included(config: Config) -> dict[str, Any]:
+    return {
         "database": config.source.database,
         "rls": config.target.rls,
         "tenant": config.tenant,
@@ -284,7 +305,6 @@ def fingerprint(config: Config) -> str:
         "storage": config.storage,
         "migration": config.migration,
     }
-    return hash_json(included, default=_plain)
 
 
 def embedding_fingerprint(config: Config) -> str:
@@ -302,7 +322,7 @@ def address_of(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> dict[str, Any]:
     if not isinstance(value, BaseModel):
         raise TypeError(f"no fingerprint for {type(value).__name__}")
     excluded = {"max_rejected"} if isinstance(value, PoliciesConfig) else {"url"}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from bson.errors import BSONError
 from psycopg import sql
 
 from migrator.documents.codec import Document, decode
+from migrator.errors import DifferenceError
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList
 from migrator.postgres import copy_format
 from migrator.rows.members import members_query, read_list
 from migrator.rows.store import RowStore
+from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild, rebuild_bson
 
+# What a document can raise whose row or residue has been changed since the run.
+DAMAGED = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
 LoadedRow = tuple[bytes, Row, bytes | None]  # source_id, row, residue
 
 
@@ -92,10 +99,33 @@ def read_documents(
 ) -> Iterator[tuple[bytes, Row, Document]]:
     """Yield (source_id, row, rebuilt document), like `read_loaded`."""
     for source_id, row, residue in read_loaded(rows, collection, ids):
-        yield source_id, row, rebuild(collection, decode(source_id), row, residue)
+        with translate_damage(collection, row):
+            document = rebuild(collection, decode(source_id), row, residue)
+        yield source_id, row, document
 
 
 def read_bson(rows: RowStore, collection: Collection, ids: list[Any] | None = None) -> Iterator[tuple[bytes, bytes]]:
     """Yield (source_id, rebuilt document as BSON), like `read_loaded`."""
     for source_id, row, residue in read_loaded(rows, collection, ids):
-        yield source_id, rebuild_bson(collection, source_id, row, residue)
+        with translate_damage(collection, row):
+            document = rebuild_bson(collection, source_id, row, residue)
+        yield source_id, document
+
+
+@contextmanager
+def translate_damage(collection: Collection, row: Row) -> Iterator[None]:
+    """Translate the errors of a document that cannot be rebuilt.
+
+    Raises:
+        DifferenceError: the row or its residue has been changed, so that they do not fit each other.
+    """
+    try:
+        yield
+    except DAMAGED as error:
+        table, key = collection.table.name, format_target_id(row[collection.key.column])
+        raise DifferenceError(
+            f"{collection.name}: the document of row {key} in table {table} cannot be rebuilt: the row no longer fits"
+            " the residue in the ledger",
+            hint=f"Another application has probably changed this row. `migrate verify --only {collection.name} --level"
+            " roundtrip` lists all such rows. Restore them, then run the same command again.",
+        ) from error

@@ -13,9 +13,11 @@ from typing import Any, cast
 from psycopg.types.json import Jsonb
 
 from migrator import __version__
-from migrator.errors import StoppedError
+from migrator.errors import StoppedError, UsageError
 from migrator.sources.base import Batch, Source, SourceCollection
-from migrator.state.records import Connection, Namespace
+from migrator.state.records import Connection, Namespace, has_records
+
+DONE = "done"  # the status of a finished run; others are 'running' and 'stopped'
 
 # --- runs ------------------------------------------------------------------------------------------------------------
 
@@ -24,6 +26,24 @@ def latest_run(connection: Connection, namespace: Namespace) -> tuple[int, str, 
     """Return the number, status and fingerprints of the newest run; None before the first run."""
     query = namespace.sql("SELECT run, status, fingerprints FROM {runs} ORDER BY run DESC LIMIT 1")
     return cast("tuple[int, str, dict[str, str]] | None", connection.execute(query).fetchone())
+
+
+def require_finished(connection: Connection, namespace: Namespace) -> tuple[int, dict[str, str]]:
+    """Return the number and the fingerprints of the finished run.
+
+    Raises:
+        UsageError: the target contains no migration, or its run is not finished.
+    """
+    latest = latest_run(connection, namespace) if has_records(connection, namespace) else None
+    if latest is None:
+        raise UsageError("the target contains no migration", hint="Start with `migrate run`.")
+    run, status, fingerprints = latest
+    if status != DONE:
+        raise UsageError(
+            f"run {run} in the target is not finished",
+            hint="`migrate run` completes it; `migrate status` shows its progress. Then use this command again.",
+        )
+    return run, fingerprints
 
 
 def begin_run(connection: Connection, namespace: Namespace, source: Source, fingerprints: Mapping[str, str]) -> int:

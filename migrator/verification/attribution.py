@@ -12,7 +12,6 @@ After pg_dump and pg_restore every row version is new, so no cause can be found 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -20,15 +19,13 @@ from bson.errors import BSONError
 
 from migrator.documents.codec import Document, decode_untrusted, same
 from migrator.mapping.collection import Collection
-from migrator.rows.rebuild import read_loaded
+from migrator.rows.rebuild import DAMAGED, read_loaded
 from migrator.rows.store import RowStore
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
 from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild_bson
 from migrator.verification.model import Fault, Scope
-
-_DAMAGED = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
 
 
 def rebuild_safely(rows: RowStore, mapping: Collection, ids: list[str]) -> Iterator[tuple[bytes, str, bytes | None]]:
@@ -38,7 +35,7 @@ def rebuild_safely(rows: RowStore, mapping: Collection, ids: list[str]) -> Itera
         target_id = format_target_id(key)
         try:
             yield source_id, target_id, rebuild_bson(mapping, source_id, row, residue)
-        except _DAMAGED:
+        except DAMAGED:
             yield source_id, target_id, None
 
 

@@ -27,7 +27,7 @@ from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
 from migrator.state import journal
 from migrator.state.ledger import count_outcomes, read_documents, read_ledger_documents
-from migrator.state.records import Connection, Namespace, has_records
+from migrator.state.records import Connection, Namespace
 
 EXACT = JSONOptions(json_mode=JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS)
 PROGRESS_INTERVAL = 1000  # documents between two events
@@ -54,11 +54,11 @@ def export(
     """Write `folder/<database>/<collection>.bson` and `.metadata.json` for mongorestore, and
     `folder/<collection>.jsonl` for collections of auxiliary sources.
 
-    Raises: `UsageError` if the folder is not empty or cannot be written; `DifferenceError` if the number of documents
-    differs from the ledger.
+    Raises: `UsageError` if the run is not finished, or if the folder is not empty or cannot be written;
+    `DifferenceError` if a row does not fit its residue, or if the number of documents differs from the ledger.
     """
-    if not has_records(connection, namespace):
-        raise UsageError("the target contains no migration to export", hint="Run `migrate run` first.")
+    journal.require_finished(connection, namespace)
+    refuse_hidden_rows(connection, [each.table.name for each in mappings.values()])
     rows = RowStore(connection, namespace, mappings)
     counts = count_outcomes(connection, namespace)
     metadata, origins = journal.read_metadata(connection, namespace), journal.read_origins(connection, namespace)
@@ -75,7 +75,6 @@ def export(
             written[name] = write_collection(home, name, metadata[name], documents)
         expected = counts[name].source if name in counts else 0
         if written[name] != expected:
-            refuse_hidden_rows(connection, [each.table.name for each in mappings.values()])
             raise DifferenceError(
                 f"{name}: rebuilt {format_count(written[name], 'documents')}, expected {expected:,}",
                 hint="`migrate verify` shows what has changed in the target.",

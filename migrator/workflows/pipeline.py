@@ -30,7 +30,7 @@ from migrator.stages.context import StageContext
 from migrator.stages.load import LoadLimits, load, order_by_dependency
 from migrator.stages.reconcile import reconcile, reconcile_again
 from migrator.state import journal, partitions
-from migrator.state.records import Namespace
+from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import Options, ensure_tenant
 from migrator.workflows.migration import MigrationContext
 
@@ -118,7 +118,7 @@ class Pipeline:
         not loaded.
         """
         names = [each.name for each in self.context.source.collections()]
-        self._check_only(only, names)
+        self.check_only(only)
         unmapped = [name for name in names if name not in self.mappings]
         if self.context.config.policies.unmapped_collections == "ignore":
             unmapped = [name for name in unmapped if name in self.context.definition.merges]
@@ -126,13 +126,23 @@ class Pipeline:
         groups[0] = sorted(groups[0] + unmapped)
         return [chosen for group in groups if (chosen := [name for name in group if not only or name in only])]
 
-    def _check_only(self, only: frozenset[str], names: list[str]) -> None:
-        unknown = only - set(names)
+    def check_only(self, only: frozenset[str]) -> None:
+        """Check the names of collections to load. The target may contain no records yet.
+
+        Raises: `UsageError` for a name that the source does not have, or that refers to collections that are not
+        loaded.
+        """
+        if not only:
+            return
+        names = {each.name for each in self.context.source.collections()}
+        unknown = only - names
         if unknown:
             raise UsageError(f"--only: the source has no collection {', '.join(sorted(unknown))}")
-        ready = partitions.complete(partitions.read_progress(self.connection, self.namespace)) | only
+        loaded = has_records(self.connection, self.namespace)
+        read = partitions.read_progress(self.connection, self.namespace) if loaded else ()
+        ready = partitions.complete(read) | only
         needed = {need for name in only & self.mappings.keys() for need in self.mappings[name].needs}
-        missing = (needed & set(names)) - ready
+        missing = (needed & names) - ready
         if missing:
             raise UsageError(
                 f"--only: these collections refer to {', '.join(sorted(missing))}, which are not loaded",
@@ -191,9 +201,19 @@ class Pipeline:
 
         Raises: `UsageError` if this user was not loaded.
         """
+        adopter = self.context.definition.adopter
+        if adopter is None or adopter[0] in mapped or not mapped:
+            return None
+        return self.find_adopter()
+
+    def find_adopter(self) -> bytes | None:
+        """Return the ID of the user in `policies.orphan_owner`; None if there is no such setting.
+
+        Raises: `UsageError` if this user was not loaded.
+        """
         config = self.context.config
         email, adopter = config.policies.orphan_owner, self.context.definition.adopter
-        if email == "reject" or adopter is None or adopter[0] in mapped or not mapped:
+        if email == "reject" or adopter is None:
             return None
         collection, column = adopter
         query = sql.SQL("SELECT id FROM {} WHERE {} = %s AND tenant_id = %s").format(

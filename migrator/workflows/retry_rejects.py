@@ -11,14 +11,12 @@ from hashlib import sha256
 from typing import Any
 
 from migrator.documents import raw_bson
-from migrator.errors import UsageError
 from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
-from migrator.state import journal
 from migrator.state.ledger import count_by
-from migrator.state.records import Connection, Namespace, has_records
+from migrator.state.records import Connection, Namespace
 from migrator.workflows.pipeline import Pipeline
 
 STEP = "retry"
@@ -34,6 +32,16 @@ class RetryReport:
 
     def as_json(self) -> dict[str, object]:
         return {"tried": self.tried, "left": self.left, "loaded": sum(self.tried.values()) - sum(self.left.values())}
+
+
+def require_adopter(pipeline: Pipeline) -> None:
+    """Check `policies.orphan_owner` before anything is written. The retry itself may load this user.
+
+    Raises: `UsageError` if this user is not loaded and no user is rejected.
+    """
+    adopter = pipeline.context.definition.adopter
+    if adopter is None or adopter[0] not in count_rejects(pipeline.connection, pipeline.namespace):
+        pipeline.find_adopter()
 
 
 def retry(pipeline: Pipeline, run: int) -> RetryReport:
@@ -111,9 +119,3 @@ def replace_documents(connection: Connection, namespace: Namespace, changed: dic
         cursor.executemany(query, [(raw, *key) for key, raw in changed.items()])
 
 
-def require_finished(connection: Connection, namespace: Namespace) -> int:
-    """Return the number of the finished run. Raises: `UsageError` if no run has finished."""
-    latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
-    if latest is None or latest[1] == "running":
-        raise UsageError("the target contains no finished migration", hint="Complete `migrate run` first.")
-    return latest[0]

@@ -36,13 +36,13 @@ from migrator.state.records import Connection, Namespace, create_records, has_re
 from migrator.state.suspension import require_valid_references, suspend_in_run
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import record_catalog
-from migrator.workflows.fingerprints import collect_fingerprints, require_unchanged
+from migrator.workflows.fingerprints import collect_fingerprints, require_retryable, require_unchanged, with_settings
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline, preload_workers
 from migrator.workflows.reject_limit import require_few_rejects
 from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient
-from migrator.workflows.retry_rejects import RetryReport, require_finished, retry
+from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry
 
 DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 
@@ -64,7 +64,8 @@ def run_migration(context: MigrationContext, target: Target, only: frozenset[str
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
-            require_unchanged(connection, namespace, fingerprints)
+            require_unchanged(connection, namespace, fingerprints, context.config)
+            Pipeline(context=context, connection=connection, dsn=target.dsn).check_only(only)
             if is_done(connection, namespace):
                 text = "This migration is complete; there is nothing left to do. Check it with `migrate verify`."
                 context.emit(Notice(text=text))
@@ -97,7 +98,8 @@ def open_run(context: MigrationContext, connection: Connection, fingerprints: Ma
     remember_changes(connection, namespace, context.definition)
     latest = journal.latest_run(connection, namespace)
     if latest is None:
-        run = journal.begin_run(connection, namespace, context.source, fingerprints)
+        recorded = with_settings(fingerprints, config)
+        run = journal.begin_run(connection, namespace, context.source, recorded)
     else:
         run = latest[0]
         journal.resume_run(connection, namespace, run)
@@ -182,16 +184,29 @@ def ledger_index_tasks(connection: Connection, namespace: Namespace) -> list[Sch
 
 
 def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryReport, RunReport]:
-    """Retry the rejected documents with the current settings and source, which become those of the run."""
+    """Retry the rejected documents with the current settings and source, which become those of the run.
+
+    Raises: `UsageError` before anything is written, if no run has finished, or if the settings do not permit a retry.
+    """
     started, namespace, definition = time.monotonic(), context.namespace, context.definition
+    fingerprints = collect_fingerprints(context)
     with closing(target.connect()) as connection, exclusive(connection):
-        run = require_finished(connection, namespace)
-        journal.resume_run(connection, namespace, run)
-        journal.renew_fingerprints(connection, namespace, run, collect_fingerprints(context))
-        prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
-        suspend_in_run(connection, namespace, definition.metadata, run)
+        pipeline = Pipeline(context=context, connection=connection, dsn=target.dsn)
+        run, known = journal.require_finished(connection, namespace)
+        require_retryable(known, fingerprints, context.config)
+        require_adopter(pipeline)
+        check_embedding(context, send_request=True)
+        with connection.transaction():  # if the target cannot be prepared, the run stays finished
+            journal.resume_run(connection, namespace, run)
+            journal.renew_fingerprints(connection, namespace, run, with_settings(fingerprints, context.config))
+            prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
+            suspend_in_run(connection, namespace, definition.metadata, run)
         remember_changes(connection, namespace, definition)
-        retried = retry(Pipeline(context=context, connection=connection, dsn=target.dsn), run)
+        try:
+            retried = retry(pipeline, run)
+        except UsageError:  # the new settings cannot be used: `migrate run` completes the run with the previous ones
+            journal.renew_fingerprints(connection, namespace, run, known)
+            raise
         check_identity(connection, namespace)
         complete(context, target, connection)
         journal.end_run(connection, namespace, run, "done")
@@ -206,7 +221,7 @@ def embed_missing(config: Config, definition: MigrationDefinition, target: Targe
 
     def attempt(number: int) -> EmbedReport:
         with closing(target.connect()) as connection, exclusive(connection):
-            run = require_finished(connection, namespace)
+            run, _ = journal.require_finished(connection, namespace)
             suspend_in_run(connection, namespace, definition.metadata, run)
             remember_changes(connection, namespace, definition)
             rows = RowStore(connection, namespace, definition.mappings)
@@ -247,7 +262,7 @@ def check_executor(context: MigrationContext, target: Target) -> None:
 def is_done(connection: Connection, namespace: Namespace) -> bool:
     """Return whether the target contains a finished migration."""
     latest = journal.latest_run(connection, namespace) if has_records(connection, namespace) else None
-    return latest is not None and latest[1] == "done"
+    return latest is not None and latest[1] == journal.DONE
 
 
 def check_identity(connection: Connection, namespace: Namespace) -> None:
