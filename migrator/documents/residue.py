@@ -75,7 +75,7 @@ def add_residue(restored: Document, residue: bytes | None) -> Document:
         return restored
     parts = decode(residue)
     for name in parts.get("unset", ()):
-        del restored[name]
+        restored.pop(name, None)  # the row no longer restores it if another application changed the row
     if "set" in parts:
         restored.update(decode(_first_document(residue, b"set")))
     return restored

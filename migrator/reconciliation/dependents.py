@@ -9,14 +9,14 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator.documents.codec import Document, decode
+from migrator.documents.codec import Document
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.rows.lookup import sql_parameter
-from migrator.rows.rebuild import read_loaded
+from migrator.rows.rebuild import read_loaded, rebuild_document
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
-from migrator.translation.interpreter import rebuild, residue_of
+from migrator.translation.interpreter import residue_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _read_dependents(rows: RowStore, child: Collection, column: str, row_ids: li
     )
     ids = [row[0] for row in rows.connection.execute(query, (list(map(sql_parameter, row_ids)),))]
     documents = {
-        row[child.key.column]: rebuild(child, decode(source_id), row, residue)
+        row[child.key.column]: rebuild_document(child, source_id, row, residue)
         for source_id, row, residue in (read_loaded(rows, child, ids) if ids else ())
     }
     return Dependents(child, ids, documents)

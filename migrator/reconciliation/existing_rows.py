@@ -12,10 +12,9 @@ from migrator.mapping.context import Row
 from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.lookup import plain_value, sql_parameter
-from migrator.rows.rebuild import read_loaded
+from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
-from migrator.translation.interpreter import rebuild_bson
 
 
 class ExistingRows:
@@ -65,4 +64,4 @@ class ExistingRows:
         if not found:
             return Incumbent(row_id, None, None, None)
         source_id, row, residue = found[0]
-        return Incumbent(row_id, source_id, rebuild_bson(self._collection, source_id, row, residue), row)
+        return Incumbent(row_id, source_id, rebuild_raw(self._collection, source_id, row, residue), row)

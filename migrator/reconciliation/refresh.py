@@ -17,9 +17,8 @@ from migrator.mapping.context import Row
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.lookup import sql_parameter
-from migrator.rows.rebuild import read_loaded
+from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.update import add_findings, batched, update_rows
-from migrator.translation.interpreter import rebuild_bson
 from migrator.translation.outcomes import Finding, Loaded
 
 BATCH_SIZE = 500  # rows
@@ -71,7 +70,7 @@ def _refresh_batch(writer: DocumentWriter, row_ids: list[str]) -> None:
     collection = writer.collection
     changes: dict[Any, Row] = {}
     for source_id, row, residue in list(read_loaded(writer.rows, collection, row_ids)):
-        raw = rebuild_bson(collection, source_id, row, residue)
+        raw = rebuild_raw(collection, source_id, row, residue)
         result, findings = writer.translate(raw, decode(raw), row[collection.key.column])
         if isinstance(result, Loaded):
             if change := dict(_differing(collection, row, result.row)):

@@ -99,26 +99,34 @@ def read_documents(
 ) -> Iterator[tuple[bytes, Row, Document]]:
     """Yield (source_id, row, rebuilt document), like `read_loaded`."""
     for source_id, row, residue in read_loaded(rows, collection, ids):
-        with translate_damage(collection, row):
-            document = rebuild(collection, decode(source_id), row, residue)
-        yield source_id, row, document
+        yield source_id, row, rebuild_document(collection, source_id, row, residue)
 
 
 def read_bson(rows: RowStore, collection: Collection, ids: list[Any] | None = None) -> Iterator[tuple[bytes, bytes]]:
     """Yield (source_id, rebuilt document as BSON), like `read_loaded`."""
     for source_id, row, residue in read_loaded(rows, collection, ids):
-        with translate_damage(collection, row):
-            document = rebuild_bson(collection, source_id, row, residue)
-        yield source_id, document
+        yield source_id, rebuild_raw(collection, source_id, row, residue)
 
 
-@contextmanager
-def translate_damage(collection: Collection, row: Row) -> Iterator[None]:
-    """Translate the errors of a document that cannot be rebuilt.
+def rebuild_document(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> Document:
+    """Return the document of a row.
 
     Raises:
         DifferenceError: the row or its residue has been changed, so that they do not fit each other.
     """
+    with _translate_damage(collection, row):
+        return rebuild(collection, decode(source_id), row, residue)
+
+
+def rebuild_raw(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:
+    """Return the document of a row as BSON, like `rebuild_document`."""
+    with _translate_damage(collection, row):
+        return rebuild_bson(collection, source_id, row, residue)
+
+
+@contextmanager
+def _translate_damage(collection: Collection, row: Row) -> Iterator[None]:
+    """Translate the errors of a document that cannot be rebuilt to `DifferenceError`."""
     try:
         yield
     except DAMAGED as error:

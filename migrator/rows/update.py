@@ -8,7 +8,6 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator.documents.codec import decode
 from migrator.documents.jsonb import to_text
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
@@ -16,12 +15,12 @@ from migrator.mapping.context import Row
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column
 from migrator.rows.lookup import sql_parameter
-from migrator.rows.rebuild import LoadedRow, read_loaded
+from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore
 from migrator.state.own_transactions import record_transaction
 from migrator.state.records import Namespace
 from migrator.translation.encoder import finding_tuple, format_target_id
-from migrator.translation.interpreter import rebuild, residue_of
+from migrator.translation.interpreter import residue_of
 from migrator.translation.outcomes import Finding
 
 BATCH_SIZE = 1000  # rows
@@ -63,7 +62,7 @@ def write_changes(
         for source_id, row, before in found:
             row_id = row[collection.key.column]
             change = changes[row_id]
-            document = rebuild(collection, decode(source_id), row, before)
+            document = rebuild_document(collection, source_id, row, before)
             residue = residue_of(collection, document, {**row, **change}) if raw_document_of(before) is None else before
             update_row(rows, collection, row_id, change)
             rows.connection.execute(query, (residue, collection.name, format_target_id(row_id)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,11 +17,13 @@ from migrator.verification.check_codes import title_of
 
 EXAMPLES = 10  # differences that a check lists
 
-Fault = Literal["source", "target", "mapper", ""]
+Fault = Literal["source", "target", "mapper", "configuration", "run", ""]
 CAUSES: dict[Fault, str] = {
     "source": "the source changed after the run",
     "target": "the target changed after the run",
     "mapper": "the mapping does not produce what the run wrote",
+    "configuration": "the configuration changed after the run",
+    "run": "the run is not finished",
     "": "",
 }
 
@@ -107,11 +109,11 @@ class Check:
         """The result in one phrase: a comparison of two numbers, or the description of what was found."""
         return summarize(self.expected, self.actual)
 
-    def without_faults(self) -> Check:
-        """Return the same check without likely causes."""
+    def with_faults(self, choose: Callable[[Fault], Fault]) -> Check:
+        """Return the same check with other likely causes; `choose` returns the new one."""
         if not self.found:
             return self
-        found = [replace(each, fault="") for each in self.found]
+        found = [replace(each, fault=choose(each.fault)) for each in self.found]
         return replace(self, found=found, examples=[str(each) for each in found])
 
     def as_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from migrator.errors import AccessError, PlanError, TargetError
+from migrator.errors import AccessError, PlanError, TargetError, UsageError
 from migrator.formatting import format_count
 from migrator.postgres import server_checks
 from migrator.postgres.owner_checks import check_owner_objects
@@ -21,6 +21,7 @@ from migrator.state import journal
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection, has_records
 from migrator.targets.base import Target
+from migrator.workflows.fingerprints import collect_fingerprints, find_changes
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.run import check_embedding
 
@@ -47,6 +48,7 @@ class PreflightReport:
     findings: list[Finding] = field(default_factory=list)
     unreachable: bool = False
     denied: bool = False  # whether a blocker is a missing privilege
+    changed: bool = False  # whether an existing run had another source or other settings
     has_run: bool = False
 
     @property
@@ -100,10 +102,11 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
 def require_no_blockers(report: PreflightReport) -> None:
     """Raises an error that lists the blockers with their remedies, if there are any.
 
-    Raises: `TargetError` where a privilege is missing, `PlanError` for all other blockers.
+    Raises: `TargetError` where a privilege is missing, `UsageError` where an existing run had another source or other
+    settings, `PlanError` for all other blockers.
     """
     if found := report.blockers:
-        kind = TargetError if report.denied else PlanError
+        kind = TargetError if report.denied else UsageError if report.changed else PlanError
         raise kind(
             "the migration cannot run: " + "; ".join(each.text for each in found),
             hint=" ".join([*(each.remedy for each in found if each.remedy), "Nothing was written."]),
@@ -150,6 +153,7 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
             "clock": (partial(server_checks.check_clock, connection), "in step"),
             "run": (partial(check_existing_run, connection, found, complete=complete), "no run yet"),
+            "changes": (partial(check_changes, context, found), "none since the run began"),
         }
         for name, (check, text) in checks.items():
             _execute(report, name, check, text)
@@ -163,6 +167,7 @@ def _execute(report: PreflightReport, name: str, check: Check, text: str) -> Non
         report.unreachable |= name == "services"
         report.denied |= name == "privileges"
         problems = [Problem(level="blocker", text=error.message, remedy=error.hint)]
+    report.changed |= name == "changes" and bool(problems)
     for each in problems:
         report.findings.append(Finding(check=name, level=each.level, text=each.text, remedy=each.remedy))
     if not problems:
@@ -177,6 +182,18 @@ def _check_privileges(connection: Connection, extensions: tuple[str, ...]) -> It
 def _check_services(context: MigrationContext) -> Iterator[Problem]:
     check_embedding(context, send_request=True)
     yield from ()
+
+
+def check_changes(context: MigrationContext, run: tuple[int, str, dict[str, str]] | None) -> Iterator[Problem]:
+    """Yields a problem if source, configuration or mappings are not those of the existing run."""
+    changed = [] if run is None else find_changes(run[2], collect_fingerprints(context), context.config)
+    if run is not None and changed:
+        yield Problem(
+            level="blocker",
+            text=f"changed since run {run[0]} in the target began: {', '.join(changed)}",
+            remedy="Restore the previous state, or run `migrate revert` first. For rejected documents only:"
+            " `migrate rejects retry`.",
+        )
 
 
 def check_existing_run(

@@ -117,5 +117,3 @@ def replace_documents(connection: Connection, namespace: Namespace, changed: dic
     query = namespace.sql("UPDATE {rejects} SET document = %s WHERE collection = %s AND source_id = %s")
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(query, [(raw, *key) for key, raw in changed.items()])
-
-

@@ -194,6 +194,9 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
         pipeline = Pipeline(context=context, connection=connection, dsn=target.dsn)
         run, known = journal.require_finished(connection, namespace)
         require_retryable(known, fingerprints, context.config)
+        if known.get("mappings") != fingerprints["mappings"]:
+            text = "The mappings have changed since the run. Loaded rows keep the values of the previous mappings."
+            context.emit(Notice(text=text, level="warning"))
         require_adopter(pipeline)
         check_embedding(context, send_request=True)
         with connection.transaction():  # if the target cannot be prepared, the run stays finished

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from migrator.config.models import fingerprint
 from migrator.errors import UsageError
 from migrator.events import Notice, as_dry_run
+from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.state import journal, own_transactions, source_state
 from migrator.state.ledger import Counts, balance
 from migrator.state.records import SCRATCH_NAMESPACE, Connection, has_records
 from migrator.verification import embeddings
-from migrator.verification.model import Check, Scope
+from migrator.verification.model import Check, Fault, Scope
+from migrator.workflows.fingerprints import collect_fingerprints, find_changes
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline, preload_workers
 from migrator.workflows.verify_rows import RowOptions, compare_rows
@@ -81,6 +84,8 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
         preload_workers(context)
     checker = TargetChecks.open(make_scope(context, connection, options), context.source, dsn, context.emit)
     scope, scan, checks = checker.scope, checker.scan, checker.run()
+    if any(not check.ok for check in checks):  # hidden rows would be reported as lost ones
+        refuse_hidden_rows(connection, list(context.definition.metadata.tables))
     embedded = context.definition.embedded
     if embedded is not None and embedded.table in scope.tables:
         checks += embeddings.check_embeddings(
@@ -106,12 +111,31 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
 
 
 def _attributed(context: MigrationContext, connection: Connection, checks: list[Check]) -> list[Check]:
-    """Remove the likely causes if the transactions of the migration are unknown."""
-    if own_transactions.is_traceable(connection, context.namespace) or all(check.ok for check in checks):
+    """Correct the likely causes by what is known of the run: unfinished, restored from a dump, other settings."""
+    if all(check.ok for check in checks):
         return checks
-    text = "This database was restored from a dump, so the likely cause of differences cannot be determined."
-    context.emit(Notice(text=text))
-    return [check.without_faults() for check in checks]
+    latest = journal.latest_run(connection, context.namespace)
+    if latest is None or latest[1] != journal.DONE:
+        text = "The run is not finished, which explains differences. `migrate run` completes it."
+        context.emit(Notice(text=text, level="warning"))
+        return [check.with_faults(lambda fault: "run") for check in checks]
+    if not own_transactions.is_traceable(connection, context.namespace):
+        text = "This database was restored from a dump, so the likely cause of differences cannot be determined."
+        context.emit(Notice(text=text))
+        return [check.with_faults(lambda fault: "") for check in checks]
+    changed = find_changes(latest[2], collect_fingerprints(context), context.config)
+    if changed:
+        context.emit(Notice(text=f"Changed since the run: {', '.join(changed)}.", level="warning"))
+    return [check.with_faults(partial(_blame, {each.split()[0] for each in changed})) for check in checks]
+
+
+def _blame(changed: set[str], fault: Fault) -> Fault:
+    """Return the likely cause of a difference. If the source is as the run read it, changed settings explain it."""
+    if fault not in ("source", "mapper") or "source" in changed:
+        return fault
+    if "configuration" in changed:
+        return "configuration"
+    return "mapper" if "mappings" in changed else fault
 
 
 def check_only(context: MigrationContext, only: frozenset[str]) -> None:
