@@ -104,34 +104,36 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
         checks += compare_rows(scope, scan, pipeline, row_options)
     return VerifyReport(
         level=options.level,
-        checks=tuple(_attributed(context, connection, checks)),
+        checks=tuple(_attributed(context, scope, checks)),
         collections=balance(connection, namespace, scan.records.counts),
         seconds=time.monotonic() - started,
     )
 
 
-def _attributed(context: MigrationContext, connection: Connection, checks: list[Check]) -> list[Check]:
+def _attributed(context: MigrationContext, scope: Scope, checks: list[Check]) -> list[Check]:
     """Correct the likely causes by what is known of the run: unfinished, restored from a dump, other settings."""
     if all(check.ok for check in checks):
         return checks
-    latest = journal.latest_run(connection, context.namespace)
+    latest = journal.latest_run(scope.connection, scope.namespace)
     if latest is None or latest[1] != journal.DONE:
         text = "The run is not finished, which explains differences. `migrate run` completes it."
         context.emit(Notice(text=text, level="warning"))
         return [check.with_faults(lambda fault: "run") for check in checks]
-    if not own_transactions.is_traceable(connection, context.namespace):
+    if not own_transactions.is_traceable(scope.connection, scope.namespace):
         text = "This database was restored from a dump, so the likely cause of differences cannot be determined."
         context.emit(Notice(text=text))
         return [check.with_faults(lambda fault: "") for check in checks]
     changed = find_changes(latest[2], collect_fingerprints(context), context.config)
     if changed:
         context.emit(Notice(text=f"Changed since the run: {', '.join(changed)}.", level="warning"))
+    if scope.source_changed:
+        return checks
     return [check.with_faults(partial(_blame, {each.split()[0] for each in changed})) for check in checks]
 
 
 def _blame(changed: set[str], fault: Fault) -> Fault:
-    """Return the likely cause of a difference. If the source is as the run read it, changed settings explain it."""
-    if fault not in ("source", "mapper") or "source" in changed:
+    """Return the likely cause of a difference, if the source has not changed since the run."""
+    if fault not in ("source", "mapper"):
         return fault
     if "configuration" in changed:
         return "configuration"

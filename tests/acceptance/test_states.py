@@ -199,7 +199,7 @@ NOTHING: Answers = {
     ),
     "revert": (2, "contains no migration to revert"),
     "run": (0, "Run 1 done: 8 documents"),
-    "run --only": (0, "Run 1 stopped: 1 documents"),
+    "run --only": (0, "Run 1 stopped: 1 document "),
     "run --only unknown": (2, "--only: the source has no collection nonsense"),
     "run --only incomplete": (2, "refer to conversations, users, which are not loaded"),
     "run --plan": (0, "Run 1 done: 8 documents"),
@@ -213,7 +213,7 @@ STOPPED: Answers = {
     **dict.fromkeys(("export", "rejects retry", "embed"), (2, "run 1 in the target is not finished")),
     "rejects list": (0, "orphan"),
     "rejects show": (0, "orphan"),
-    "rejects export": (0, "1 rejected documents written"),
+    "rejects export": (0, "1 rejected document written"),
     "report": (0, "To resume: migrate run"),
     "run --only": (0, "Run 1 stopped: 4 documents"),
     "run --only incomplete": (0, "Run 1 stopped: 8 documents"),
@@ -224,7 +224,7 @@ ONLY: Answers = {
     "rejects list": (0, ""),
     "rejects show": (2, "no reject has the number 1"),
     "rejects export": (0, "0 rejected documents written"),
-    "run --only": (0, "Run 1 stopped: 1 documents"),
+    "run --only": (0, "Run 1 stopped: 1 document "),
     "run --only incomplete": (2, "refer to conversations, which are not loaded"),
 }
 LOCKED = ("run", "run --only", "run --only unknown", "run --only incomplete", "run --plan", "rejects retry", "embed")
