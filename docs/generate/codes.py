@@ -33,7 +33,8 @@ CHECKS_INTRODUCTION = """# Checks of verify
 
 `migrate verify` runs the checks of a level and of all levels below it: `counts`, `rows`, `roundtrip`. Each difference
 names the row, the column, both values (redacted unless `--show-values`) and the likely cause: the source or the target
-changed after the run, the configuration changed, the run is not finished, or the mapping. A difference ends with exit code 4.
+changed after the run, the configuration changed, the run is not finished, or the mapping. A
+difference ends with exit code 4.
 """
 EXIT_CODES_INTRODUCTION = """# Exit codes
 
