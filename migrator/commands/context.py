@@ -49,6 +49,7 @@ class Session:
     console: Console
     config: Config
     definition: MigrationDefinition
+    folder: Path  # of the configuration file
 
     def warn(self, text: str) -> None:
         """Shows a warning."""
@@ -104,7 +105,7 @@ def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Sessio
         console.emit(Notice(text=f"ignored environment variables of libpq: {names}; use target.url", level="warning"))
     folder = os.path.dirname(os.path.abspath(config))
     definition = load_definition(settings.migration.mappings, settings.migration.schema_module, folder)
-    return Session(console, settings, definition)
+    return Session(console, settings, definition, Path(folder))
 
 
 def current_console(json: bool = False, quiet: bool = False, verbose: bool = False) -> Console:

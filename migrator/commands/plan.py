@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from migrator import ids
+from migrator import __version__, ids
 from migrator.commands.check import show_warnings
 from migrator.commands.context import (
     DEFAULT,
@@ -28,7 +30,7 @@ from migrator.terminal import render
 from migrator.workflows.fingerprints import collect_fingerprints
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
-from migrator.workflows.preflight import check_migration
+from migrator.workflows.preflight import PreflightReport, check_migration
 from migrator.workflows.run import check_embedding
 
 
@@ -50,6 +52,7 @@ def plan_command(
         check_embedding(migration, send_request=False)
         blockers = [f"{each.text}: {each.remedy}" for each in preflight.blockers]
         report = make_plan(migration, target, collect_fingerprints(migration), sample, blockers)
+    report = replace(report, about=describe(preflight))
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
 
@@ -62,6 +65,13 @@ def plan_command(
     print_result(session.console, report.as_json(), show)
     if report.blockers:
         raise typer.Exit(PlanError.exit_code)
+
+
+def describe(preflight: PreflightReport) -> dict[str, str]:
+    """Returns what a saved plan states about its origin."""
+    created = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    direction = {"source": preflight.source, "target": preflight.target, "tenant": preflight.tenant}
+    return {**direction, "created": created, "version": __version__}
 
 
 def require_collection(source: Source, name: str) -> None:

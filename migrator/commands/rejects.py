@@ -16,6 +16,7 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.commands.history import recorded
 from migrator.commands.log_option import with_log_file
 from migrator.errors import UsageError
 from migrator.findings import REASONS, describe_remedy
@@ -78,8 +79,10 @@ def rejects_retry(
 ) -> None:  # fmt: skip
     """Retry rejected documents with the current settings and the current source."""
     session = open_session(config, json, verbose, quiet)
-    with session.source() as source, session.target() as target:
+    with recorded(session, "rejects retry") as entry, session.source() as source, session.target() as target:
+        entry |= {"source": source.label, "target": target.label}
         retried, report = retry_rejects(session.migration(source), target)
+        entry |= {"run": report.run, "status": report.status}
     result = {**retried.as_json(), **report.as_json()}
     print_result(session.console, result, lambda: render.show_run(session.console, report))
 

@@ -21,6 +21,7 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.commands.history import recorded
 from migrator.errors import UsageError
 from migrator.formatting import format_count
 from migrator.provenance import backup
@@ -45,7 +46,13 @@ def revert(
         if not force:
             raise UsageError("--save requires --force: without it no such rows are deleted", hint="Add --force.")
         backup.require_new(save)
-    with session.target() as target, closing(target.connect()) as connection, exclusive(connection):
+    with (
+        recorded(session, "revert") as entry,
+        session.target() as target,
+        closing(target.connect()) as connection,
+        exclusive(connection),
+    ):
+        entry["target"] = target.label
         with suppress(psycopg.DataError):  # the operating system of the server does not support it
             # If this process is killed, the server ends the statement and releases its locks.
             connection.execute("SET client_connection_check_interval = '1s'")
@@ -56,6 +63,7 @@ def revert(
         deleted = 0 if save is not None else sum(loss.count for loss in found.losses)
         confirm_revert(session, found, target.label, yes=yes, deleted=deleted)
         report = reverter.revert(found, RevertOptions(force=force, save=save), session.console.emit)
+        entry |= {"run": report.run, "status": report.status}
     print_result(session.console, report.as_json(), lambda: render_revert.show_revert(session.console, report))
 
 

@@ -26,6 +26,7 @@ from migrator.commands.context import (
     split_names,
 )
 from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
+from migrator.commands.history import recorded
 from migrator.errors import TargetError
 from migrator.events import Notice
 from migrator.monitoring import status
@@ -85,7 +86,8 @@ def execute_run(session: Session, plan: Plan | None, only: frozenset[str], *, as
     """Runs the migration and prints the report. `ask`: for confirmation before the first run of a target."""
     if native.Projector is None:
         session.console.emit(Notice(text=NOT_COMPILED))
-    with session.source() as source, session.target(create=True) as target:
+    with recorded(session, "run") as entry, session.source() as source, session.target(create=True) as target:
+        entry |= {"source": source.label, "target": target.label}
         migration = session.migration(source)
         if plan is not None:
             check_plan(migration, plan, target)
@@ -96,6 +98,7 @@ def execute_run(session: Session, plan: Plan | None, only: frozenset[str], *, as
             show_direction(session.console, preflight)
             confirm("Start the migration?")
         report = run_migration(migration, target, only)
+        entry |= {"run": report.run, "status": report.status}
         if plan is not None and not only and (others := find_deviations(plan, report)):
             session.warn(
                 "the result differs from the plan because other applications changed the target since:"

@@ -97,8 +97,9 @@ def report(
     else:
         session = open_session(config, json, verbose, quiet)
         console = session.console
-        with session.connection() as connection:
+        with session.target() as target, closing(target.connect()) as connection:
             found = content_of_run(connection, Namespace(), session.definition)
+        found["about"]["Target"] = target.label
     if verification is not None:
         found = attach(found, verification)
     content, path = redact_content(found, console.mask), html or Path("report.html")

@@ -36,7 +36,8 @@ def _read_plan(plan: Mapping[str, Any]) -> Content:
     figures = {**totals, "seconds": float(estimate["seconds"]), "target_bytes": int(estimate["target_bytes"])}
     figures |= {f"embedding_{name}": value for name, value in estimate["embedding"].items() if value}
     content = blank_content("plan", rating, verdict)
-    content["about"] = {"Fingerprint": str(plan["fingerprint"])[:16]}
+    about = {str(name).capitalize(): str(value) for name, value in plan.get("about", {}).items()}
+    content["about"] = {**about, "Fingerprint": str(plan["fingerprint"])[:16]}
     content["figures"] = figures
     content["blockers"] = blockers
     content["collections"] = collections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.config.models import EmbeddingConfig
@@ -27,7 +27,10 @@ EXAMPLES = 3  # IDs per finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReport:
-    """The output of `migrate plan`, also saved by `--out`: see contract.md, JSON shapes."""
+    """The output of `migrate plan`, also saved by `--out`: see contract.md, JSON shapes.
+
+    `about`: source, target, tenant, time of creation and version of migrate.
+    """
 
     fingerprints: dict[str, str]
     collections: list[dict[str, Any]]
@@ -39,6 +42,7 @@ class PlanReport:
     seconds: float
     target_bytes: int
     embedding: dict[str, Any]
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -49,6 +53,7 @@ class PlanReport:
         return {
             "fingerprint": self.fingerprint,
             "fingerprints": self.fingerprints,
+            "about": dict(self.about),
             "source": {"collections": self.collections, "left_out": dict(self.left_out)},
             "tables": self.tables,
             "entities": self.entities,

@@ -278,6 +278,7 @@ ASKED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("plan",): (),
     ("run",): (),
     ("status",): (),
+    ("history",): (),
     ("verify",): (),
     ("export",): ("rebuilt",),
     ("schema",): (),
