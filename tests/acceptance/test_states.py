@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import bson
 import psycopg
@@ -356,6 +358,29 @@ def test_state(
         text = " ".join(found[command].told.split())
         assert words in text, command
         assert "internal error" not in text, command
+
+
+def test_hidden_rows(database: str, templates: Templates, tmp_path: Path) -> None:
+    """A role from which row-level security hides rows: verify and export name it, instead of reporting lost rows."""
+    setup, role = Setup(tmp_path), f"reader_{uuid4().hex}"
+    write_folder(tmp_path / "dump", make_documents())
+    templates.copy(f"state {build_done}", database, partial(build_done, setup))
+    name = urlsplit(database).path[1:]
+    execute(
+        database,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT CREATE ON DATABASE {name} TO {role};"
+        f"GRANT USAGE, CREATE ON SCHEMA public, migrator TO {role};"
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public, migrator TO {role}",
+    )
+    parts = urlsplit(database)
+    netloc = f"{role}:reader@" + parts.netloc.rpartition("@")[2]
+    config = setup.configure(urlunsplit(parts._replace(netloc=netloc)))
+    try:
+        for command in (("verify", "--level", "counts"), ("verify",), ("export", tmp_path / "out")):
+            answer = call(*command, "-c", config)
+            assert (answer.code, "row-level security hides rows" in answer.err) == (7, True), answer.told
+    finally:
+        execute(database, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def execute_command(*arguments: str, config: Path) -> Answer:
