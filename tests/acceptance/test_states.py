@@ -210,7 +210,7 @@ STOPPED: Answers = {
     **NOTHING,
     "check": (0, "run 1 is unfinished"),
     "plan": (0, "run 1 is unfinished"),
-    "status": (0, "conversations"),
+    "status": (0, "Run 1: "),
     "verify": (4, "likely cause: the run is not finished"),
     **dict.fromkeys(("export", "rejects retry", "embed"), (2, "run 1 in the target is not finished")),
     "rejects list": (0, "orphan"),
