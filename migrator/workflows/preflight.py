@@ -190,7 +190,7 @@ def check_changes(context: MigrationContext, run: tuple[int, str, dict[str, str]
     if run is not None and changed:
         yield Problem(
             level="blocker",
-            text=f"changed since run {run[0]} in the target began: {', '.join(changed)}",
+            text=f"changed since the migration in this target began: {', '.join(changed)}",
             remedy="Restore the previous state, or run `migrate revert` first. For rejected documents only:"
             " `migrate rejects retry`.",
         )

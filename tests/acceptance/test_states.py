@@ -252,7 +252,7 @@ DONE: Answers = {
 
 def changed(what: str) -> Answers:
     """Returns the answers of a finished run whose settings, source or mappings are other ones now."""
-    text = f"changed since run 1 in the target began: {what}"
+    text = f"changed since the migration in this target began: {what}"
     runs = ("run", "run --only", "run --only unknown", "run --only incomplete")
     plan = "the plan is out of date; changed since it was created"
     return {**DONE, "check": (3, text), "plan": (3, text), **dict.fromkeys(runs, (2, text)), "run --plan": (3, plan)}
