@@ -24,7 +24,8 @@ ENUMS = [
 ]
 BLANKS = [" ", "\t", "\n", "\r", "\0", "\u00a0", "\u2003", "\u200b", "\ufeff"]
 EVERY_TYPE = [
-    1, Int64(2**40), 2.5, Decimal128("1.50"), "text", "bebc6232-a38f-4da4-ad3f-6124b5946ef0", ObjectId(b"0123456789ab"), {"a": 1}, {},
+    1, Int64(2**40), 2.5, Decimal128("1.50"), "text", "bebc6232-a38f-4da4-ad3f-6124b5946ef0", ObjectId(b"0123456789ab"),
+    {"a": 1}, {},
     Binary(b"\x01"), Binary(b"\x01" * 16, 4), True, False, DatetimeMS(0), DatetimeMS(-(2**63)), Timestamp(1, 2),
     Regex("a", "i"), Code("f()"), MinKey(), MaxKey(), float("nan"), float("inf"),
 ]  # fmt: skip
