@@ -6,12 +6,11 @@ Each check takes a connection and yields problems. Privileges have a module of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from migrator.postgres.privileges import quote
 
@@ -153,17 +152,7 @@ def describe_server(connection: Connection) -> str:
     return f"PostgreSQL {version}, {encoding}"
 
 
-def describe_address(dsn: str) -> str:
-    """Returns host, port and database of a connection string, without user and secrets."""
-    parts = conninfo_to_dict(dsn)
-    host = parts.get("host") or parts.get("hostaddr") or "localhost"
-    return f"{host}:{parts.get('port') or 5432}/{parts.get('dbname') or parts.get('user') or ''}"
-
-
 def _row(connection: Connection, query: Any, values: dict[str, Any] | None = None) -> tuple[Any, ...]:
     row = connection.execute(query, values).fetchone()
     assert row is not None  # the queries return one row
     return tuple(row)
-
-
-CheckServer = Callable[[Connection], Iterator[Problem]]
