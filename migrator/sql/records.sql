@@ -127,3 +127,38 @@ CREATE TABLE IF NOT EXISTS {member_lists} (   -- during a load: the _ids of a co
   lister text NOT NULL,
   ids bytea NOT NULL                          -- ObjectIds of 12 bytes each
 );
+
+-- Following a live source (`migrate run --follow`, `migrate follow`).
+
+CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change stream of the source has been received
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  state text NOT NULL,                        -- loading | following | stopped
+  token bytea,                                -- BSON of the resume token: every event up to it is in `dirty`
+  after_invalidate boolean NOT NULL DEFAULT false,  -- the token is that of an invalidate event: use startAfter
+  last_event bytea,                           -- BSON of the token of the last event, to notice that it disappeared
+  cluster_time timestamptz,                   -- of the last event
+  stored timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when the token was stored
+  received bigint NOT NULL DEFAULT 0,         -- events; also numbers the dirty keys
+  applied bigint NOT NULL DEFAULT 0           -- dirty keys that were settled
+);
+
+CREATE TABLE IF NOT EXISTS {dirty} (           -- documents that changed in the source and are to be applied
+  key bytea PRIMARY KEY,                      -- SHA-256 of collection, NUL and source_id: an _id can be too long
+  collection text NOT NULL,
+  source_id bytea NOT NULL,                   -- BSON {"_id": …}; empty: the whole collection must be compared
+  number bigint NOT NULL,                     -- of the newest event; the applier deletes the key with this number only
+  cluster_time bigint NOT NULL,               -- of the newest event: seconds << 32 | increment
+  transaction_number bigint,                  -- events of one transaction have the same number; NULL: no transaction
+  first timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when the oldest event was stored
+  document bytea                              -- image of an insert or replace; NULL: look it up
+);
+CREATE INDEX IF NOT EXISTS {dirty_idx} ON {dirty} (number);
+
+CREATE TABLE IF NOT EXISTS {wants} (           -- what documents without a row, or with an unresolved reference, wait for
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  wanted text NOT NULL,                       -- collection and column: 'users.id'
+  value text NOT NULL                         -- hash of a long value
+);
+CREATE INDEX IF NOT EXISTS {wants_idx} ON {wants} (wanted, value);
+CREATE INDEX IF NOT EXISTS {wants_source_idx} ON {wants} USING hash (source_id);

@@ -19,9 +19,10 @@ Connection = psycopg.Connection[Any]
 RECORDS = (
     "runs", "steps", "partitions", "batches", "heartbeats", "metadata",
     "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
-    "embeddings",
+    "embeddings", "sync", "dirty", "wants",
 )  # fmt: skip
-VERSION = 3  # increase it with every change to the relations in records.sql or schema_changes.sql
+INDEXES = ("aliases_idx", "links_idx", "dirty_idx", "wants_idx", "wants_source_idx")
+VERSION = 4  # increase it with every change to the relations in records.sql or schema_changes.sql
 _VERSION_COMMENT = "Records of migrate, version "
 
 
@@ -54,7 +55,7 @@ def create_records(connection: Connection, namespace: Namespace) -> None:
     with connection.transaction():
         existed = has_records(connection, namespace)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(namespace.records)))
-        indexes = {name: sql.Identifier(name) for name in ("aliases_idx", "links_idx")}
+        indexes = {name: sql.Identifier(name) for name in INDEXES}
         connection.execute(namespace.sql(script, **indexes))
         if not existed:
             _identify_rows(connection, namespace)
