@@ -105,7 +105,9 @@ class TaskRunner:
             for name in job.collections
             if name in definition.mappings
         }
-        self.admissions = {name: Admission(connection, job.namespace, each) for name, each in self.translators.items()}
+        self.admissions = {
+            name: Admission(connection, job.namespace, each.encoder) for name, each in self.translators.items()
+        }
         self._reported_wait = False
         self._throttle = Throttle(connection, job.namespace, job.config.engine)
 

@@ -26,7 +26,7 @@ from migrator.reconciliation.order import Incumbent, tie_breaker
 from migrator.reconciliation.rekey import Rejected, rekey_simple
 from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.refusals import REFUSALS, is_refusal, reject_for
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject
 
@@ -124,12 +124,11 @@ class ConflictResolver:
             return self._resolve(source_id, number, reject_for(error))
 
     def _resolve(self, source_id: bytes, number: int, refused: Reject | None) -> list[tuple[bytes, bytes, int]]:
-        with self._connection.transaction():
+        with own_transaction(self._connection, self._namespace):
             query = self._namespace.sql("DELETE FROM {rejects} WHERE id = %s RETURNING document")
             found = self._connection.execute(query, (number,)).fetchone()
             assert found is not None  # the reject was just read, and no other process writes here
             self.writer.remove_outcome(source_id, "rejected")
-            record_transaction(self._connection, self._namespace)
             if refused is not None:
                 self.writer.write(bytes(found[0]), {}, refused, [])
                 return []

@@ -24,9 +24,10 @@ from migrator.documents.residue import close_residue, open_residue
 from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import write_row
+from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.rows.members import lister_of, members_query, owners_of, read_list
 from migrator.rows.store import RowStore
+from migrator.state.own_transactions import own_transaction
 from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
@@ -50,6 +51,28 @@ def expand_all(rows: RowStore, name: str) -> None:
     for mapping, rule in owners_of(rows.mappings, name):
         entries = _entries_query(rows.namespace, mapping, _joined_query(rows, rule), sql.SQL(""))
         _change_residues(rows, mapping, entries, partial(expand, rule))
+
+
+def expand_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> None:
+    """Write the lists of the rows `ids` of `mapping` into their residues again. Can be repeated."""
+    gathered = _some_members(rows, mapping, rule, ids)
+    entries = _entries_query(rows.namespace, mapping, gathered, sql.SQL(" AND l.target_id = ANY({})").format(ids))
+    _change_residues(rows, mapping, entries, partial(expand, rule))
+
+
+def compact_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> None:
+    """Remove the lists of the rows `ids` of `mapping` from their residues, if the ledger can reproduce them."""
+    gathered = _some_members(rows, mapping, rule, ids)
+    chosen = sql.SQL(" AND l.target_id = ANY({}) AND position({} IN l.residue) > 0")
+    condition = chosen.format(ids, b"\x04" + rule.path.encode() + b"\0")
+    entries = _entries_query(rows.namespace, mapping, gathered, condition)
+    _change_residues(rows, mapping, entries, partial(compact, rule))
+
+
+def _some_members(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> sql.Composed:
+    cast = sql.SQL(kind_of_column(mapping.table.c[mapping.key.column]))
+    chosen = sql.SQL(" WHERE m.{} = ANY({}::{}[]) GROUP BY 1").format(sql.Identifier(rule.reference_column), ids, cast)
+    return members_query(rows.namespace, rows.mappings, rule) + chosen
 
 
 def forget(connection: Connection, namespace: Namespace, name: str) -> None:
@@ -100,10 +123,8 @@ def expand(rule: MemberList, parts: Document, members: list[ObjectId]) -> None:
 def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed, change: Change) -> None:
     """Change the residues of a collection in one transaction: collect the new residues, then update all at once."""
     connection = rows.connection
-    with connection.transaction():
-        connection.execute(
-            "CREATE TEMPORARY TABLE changed_residues (target_id text NOT NULL, residue bytea) ON COMMIT DROP"
-        )
+    with own_transaction(connection, rows.namespace):
+        connection.execute("CREATE TEMPORARY TABLE changed_residues (target_id text NOT NULL, residue bytea)")
         with connection.cursor("members", binary=True) as cursor:
             cursor.itersize = BATCH_SIZE
             cursor.execute(entries)
@@ -115,6 +136,7 @@ def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed,
             " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = c.target_id"
         )
         connection.execute(query, (mapping.name,))
+        connection.execute("DROP TABLE pg_temp.changed_residues")
 
 
 def _changed_tuples(batch: list[Entry], change: Change) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from migrator.rows.admission import find_existing, find_overlong
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.rows.refusals import REFUSALS, is_refusal
 from migrator.rows.update import batched
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, remove_loaded
 from migrator.translation.outcomes import Loaded
 
@@ -98,8 +98,7 @@ def _read_candidates(writer: DocumentWriter, rejects: list[Rejected]) -> Iterato
 def _rekey_batch(writer: DocumentWriter, batch: list[RekeyCandidate]) -> Iterator[Rejected]:
     """Load the simple cases of a batch in one transaction, and leave the others rejected."""
     try:
-        with writer.rows.connection.transaction():
-            record_transaction(writer.rows.connection, writer.rows.namespace)
+        with own_transaction(writer.rows.connection, writer.rows.namespace):
             done = _load(writer, _select_simple(writer, batch))
             _delete_rejects(writer, done)
     except REFUSALS as error:

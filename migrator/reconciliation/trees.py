@@ -27,20 +27,30 @@ from migrator.rows.rebuild import read_documents
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, update_rows
 from migrator.state import journal
+from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
 
+_CHOSEN: dict[str, LiteralString] = {  # the conditions for `Trees.groups`
+    "chosen": " AND m.{within} = ANY(%(groups)s)",
+    "chosen_listers": " AND p.{within} = ANY(%(groups)s)",
+    "chosen_listed": " AND l.listed IN (SELECT c.id::text FROM {table} c WHERE c.{within} = ANY(%(groups)s))",
+}
 PARENT_CODES = ("dangling_parent", "parent_inferred", "cycle_cut")  # the findings about a parent that was changed here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trees:
-    """The tree of one collection in one tenant."""
+    """The tree of one collection in one tenant. `groups`: only the rows with these values of `Tree.within`.
+
+    With `groups`, all rows of these groups have just been loaded, so that no finding about a parent exists yet.
+    """
 
     rows: RowStore
     collection: Collection
     tenant: UUID
     run: int
+    groups: tuple[Any, ...] | None = None
 
     @property
     def tree(self) -> Tree:
@@ -81,7 +91,7 @@ class Trees:
             "DELETE FROM {findings} WHERE collection = %s AND code = ANY(%s) AND source_id = ANY(%s)"
         )
         for batch in batched(found, BATCH_SIZE):
-            with self.rows.connection.transaction():
+            with own_transaction(self.rows.connection, self.rows.namespace):
                 self._set_named_parents([row[0].bytes for row in batch])
                 values = (self.collection.name, list(PARENT_CODES), [bytes(row[1]) for row in batch])
                 self.rows.connection.execute(query, values)
@@ -110,7 +120,7 @@ class Trees:
         found = self._query(
             "SELECT m.id, m.{parent}, m.{within}, EXISTS (SELECT FROM {aliases} t"
             " WHERE t.collection = %(collection)s AND t.target = m.{parent}::text) FROM {table} m"
-            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IN"
+            " WHERE m.tenant_id = %(tenant)s{chosen} AND m.{parent} IN"
             " (SELECT a.original_id::uuid FROM {aliases} a WHERE a.collection = %(collection)s) ORDER BY m.id",
         )
         for batch in batched(found, BATCH_SIZE):
@@ -135,7 +145,7 @@ class Trees:
         connection.execute("CREATE TEMPORARY TABLE listed_rows (lister uuid NOT NULL, listed uuid NOT NULL)")
         found = self._query(
             "SELECT p.id, l.listed::uuid, p.{within} FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
-            " WHERE l.collection = %(link)s AND l.listed IN"
+            " WHERE l.collection = %(link)s{chosen_listers} AND l.listed IN"
             " (SELECT a.original_id FROM {aliases} a WHERE a.collection = %(collection)s)",
         )
         for batch in batched(found, BATCH_SIZE):
@@ -151,6 +161,7 @@ class Trees:
         """The query `SELECT lister, listed` for all listed rows."""
         return self._compose(
             "SELECT l.lister::uuid AS lister, l.listed::uuid AS listed FROM {links} l WHERE l.collection = %(link)s"
+            "{chosen_listed}"
             " AND NOT EXISTS (SELECT FROM {aliases} a WHERE a.collection = %(collection)s AND a.original_id = l.listed)"
             " UNION ALL SELECT lister, listed FROM pg_temp.listed_rows"
         )
@@ -160,16 +171,24 @@ class Trees:
         found = self._query(
             "SELECT m.id, min(p.id::text)::uuid FROM ({listed}) l JOIN {table} p ON p.id = l.lister"
             " JOIN {table} m ON m.id = l.listed AND m.{within} = p.{within} AND m.id <> p.id"
-            " WHERE m.{parent} IS NULL AND m.tenant_id = %(tenant)s"
-            # Not a parent that was inferred before and then removed because it closed a cycle.
-            " AND m.id::text NOT IN (SELECT g.target_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
-            " WHERE f.collection = %(collection)s AND f.code = 'parent_inferred' AND g.target_id IS NOT NULL)"
+            " WHERE m.{parent} IS NULL AND m.tenant_id = %(tenant)s{chosen}{not_inferred_before}"
             " GROUP BY m.id HAVING count(DISTINCT p.id) = 1 ORDER BY m.id",
             listed=self._listed,
+            not_inferred_before=self._not_inferred_before,
         )
         parents = {row[0].bytes: row[1].bytes for row in found}
         without_field = self._without(list(parents), self.tree.field)
         self._change(((row_id, {self.tree.parent: parents[row_id]}) for row_id in without_field), "parent_inferred")
+
+    @property
+    def _not_inferred_before(self) -> sql.Composable:
+        """The condition that excludes a parent that was inferred before and then removed because it closed a cycle."""
+        if self.groups is not None:
+            return sql.SQL("")
+        return self._compose(
+            " AND m.id::text NOT IN (SELECT g.target_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
+            " WHERE f.collection = %(collection)s AND f.code = 'parent_inferred' AND g.target_id IS NOT NULL)"
+        )
 
     def _without(self, row_ids: list[bytes], name: str) -> list[bytes]:
         if row_ids:
@@ -181,22 +200,23 @@ class Trees:
     def report_disagreements(self) -> None:
         """Report the rows that are listed by a row of their group but have another parent, which takes precedence."""
         step = f"reconcile {self.collection.name}: disagreements"
-        if step in journal.finished_steps(self.rows.connection, self.rows.namespace):
+        if self.groups is None and step in journal.finished_steps(self.rows.connection, self.rows.namespace):
             return
         found = self._query(
             "SELECT DISTINCT g.source_id, g.target_id FROM ({listed}) l JOIN {table} p ON p.id = l.lister"
             " JOIN {table} m ON m.id = l.listed AND m.{within} = p.{within} AND m.{parent} IS DISTINCT FROM p.id"
             " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = m.id::text"
-            " WHERE m.tenant_id = %(tenant)s ORDER BY 1, 2",
+            " WHERE m.tenant_id = %(tenant)s{chosen} ORDER BY 1, 2",
             listed=self._listed,
         )
         name, code = self.collection.name, self.tree.disagreement
         findings = [
             Finding(collection=name, code=code, source_id=bytes(row[0]), detail=self.tree.field) for row in found
         ]
-        with self.rows.connection.transaction():
+        with own_transaction(self.rows.connection, self.rows.namespace):
             add_findings(self.rows.connection, self.rows.namespace, findings)
-            journal.finish_step(self.rows.connection, self.rows.namespace, self.run, step)
+            if self.groups is None:
+                journal.finish_step(self.rows.connection, self.rows.namespace, self.run, step)
 
     def forget_disagreements(self) -> None:
         """Delete the findings of `report_disagreements`, so that it runs again."""
@@ -218,7 +238,7 @@ class Trees:
             # IS DISTINCT FROM: in a dry run, a placeholder row has nothing but its ID.
             " SELECT m.id, m.{within} AS within, p.{within} IS DISTINCT FROM m.{within} OR p.id = m.id AS dangling"
             " FROM {table} m LEFT JOIN {table} p ON p.id = m.{parent}"
-            " WHERE m.tenant_id = %(tenant)s AND m.{parent} IS NOT NULL"
+            " WHERE m.tenant_id = %(tenant)s{chosen} AND m.{parent} IS NOT NULL"
             " AND (p.{within} IS DISTINCT FROM m.{within} OR (p.{order}, p.id) >= (m.{order}, m.id))",
         )
         self.rows.connection.execute("DROP TABLE IF EXISTS pg_temp.invalid_parents")
@@ -251,15 +271,24 @@ class Trees:
 
     def _compose(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
         columns = {name: sql.Identifier(getattr(self.tree, name)) for name in ("parent", "within", "order")}
-        return self.rows.namespace.sql(template, table=self.rows.table(self.collection), **columns, **names)
+        table = self.rows.table(self.collection)
+        chosen: dict[str, sql.Composable] = {
+            name: sql.SQL("" if self.groups is None else condition).format(table=table, within=columns["within"])
+            for name, condition in _CHOSEN.items()
+        }
+        return self.rows.namespace.sql(template, table=table, **columns, **chosen, **names)
 
     def _values(self) -> dict[str, Any]:
-        link = f"{self.collection.name}.{self.tree.link}"
-        codes = list(PARENT_CODES)
-        return {"collection": self.collection.name, "tenant": self.tenant, "link": link, "codes": codes}
+        return {
+            "collection": self.collection.name,
+            "tenant": self.tenant,
+            "link": f"{self.collection.name}.{self.tree.link}",
+            "codes": list(PARENT_CODES),
+            "groups": list(self.groups or ()),
+        }
 
     def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
         for batch in batched(changes, BATCH_SIZE):
             ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
-            with self.rows.connection.transaction():
+            with own_transaction(self.rows.connection, self.rows.namespace):
                 update_rows(self.rows, self.collection, dict(batch), code)

@@ -19,7 +19,7 @@ from migrator.reconciliation.document_writer import DocumentWriter, format_owner
 from migrator.rows.admission import find_existing
 from migrator.rows.rebuild import read_documents
 from migrator.rows.update import batched
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import format_target_id
 
 BATCH_SIZE = 1000  # documents
@@ -38,8 +38,7 @@ def record_unloaded_owners(writer: DocumentWriter) -> None:
     if writer.collection.reference_owner is None:
         return
     name, connection, namespace = writer.collection.name, writer.rows.connection, writer.rows.namespace
-    with connection.transaction():
-        record_transaction(connection, namespace)
+    with own_transaction(connection, namespace):
         query = namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target IS NULL")
         connection.execute(query, (name,))
         recorded: set[UnloadedOwner] = set()

@@ -19,9 +19,8 @@ from migrator.rows.copy import copy_rows
 from migrator.rows.lookup import array_parameter, plain_value
 from migrator.rows.refusals import REASON, find_refused, is_refusal, read_known_refusals, reject_for
 from migrator.state.records import Namespace
-from migrator.translation.encoder import Output, remove_loaded
+from migrator.translation.encoder import Encoder, Output, remove_loaded
 from migrator.translation.outcomes import Reject
-from migrator.translation.translator import Translator
 
 Connection = psycopg.Connection[Any]
 
@@ -30,13 +29,16 @@ class Admission:
     """Loads the rows of one collection into their table, batch by batch.
 
     In most batches there is no conflict, and checking for one costs up to a tenth of the loading time. Therefore rows
-    are sent unchecked until the table has refused one; from then on, every batch is checked first.
+    are sent unchecked until the table has refused one; from then on, every batch is checked first. With `checks_first`,
+    this applies to the first batch, too.
     """
 
-    def __init__(self, connection: Connection, namespace: Namespace, translator: Translator) -> None:
-        self._connection, self._namespace, self._translator = connection, namespace, translator
-        self._collection = translator.collection
-        self._checks_first = False
+    def __init__(
+        self, connection: Connection, namespace: Namespace, encoder: Encoder, *, checks_first: bool = False
+    ) -> None:
+        self._connection, self._namespace, self._encoder = connection, namespace, encoder
+        self._collection = encoder.collection
+        self._checks_first = checks_first
 
     @cached_property
     def _known_refusals(self) -> dict[bytes, str]:
@@ -57,7 +59,7 @@ class Admission:
         if self._checks_first or self._has_duplicates(output):
             self._reject(output, data, starts, self._find_taken(output))
         try:
-            copy_rows(self._connection, self._namespace, self._translator.encoder, output.rows)
+            copy_rows(self._connection, self._namespace, self._encoder, output.rows)
         except psycopg.errors.UniqueViolation:
             self._checks_first = True
             raise
@@ -71,7 +73,7 @@ class Admission:
             raise error
 
         def write(start: int, stop: int) -> None:
-            copy_rows(self._connection, self._namespace, self._translator.encoder, output.rows[start:stop])
+            copy_rows(self._connection, self._namespace, self._encoder, output.rows[start:stop])
 
         found = {}
         for row, cause in find_refused(self._connection, self._namespace, len(output.rows), write):
@@ -97,7 +99,7 @@ class Admission:
             rejects.setdefault(index, reject)  # the first reason is recorded
         for index, reject in rejects.items():
             raw = raw_bson.document_at(data, starts[output.indexes[index]])
-            self._translator.reject(output, raw, reject)
+            self._encoder.add_reject(output, raw_bson.source_id(raw), raw, reject)
         if rejects:
             remove_loaded(output, rejects.keys())
 

@@ -7,6 +7,7 @@ rows. Each step can be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -20,7 +21,7 @@ from migrator.reconciliation.trees import Trees
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.stages.context import StageContext
 from migrator.state import journal
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import own_transaction, record_transaction
 
 
 def reconcile(
@@ -102,7 +103,7 @@ def report_missing_rows(stage: StageContext, collection: Collection, expected: E
         reference=sql.Identifier(expected.reference_column),
         **names,
     )
-    with stage.connection.transaction():
+    with own_transaction(stage.connection, stage.namespace):
         query = namespace.sql("DELETE FROM {findings} WHERE collection = {collection} AND code = {code}", **names)
         stage.connection.execute(query)
         stage.connection.execute(missing)
@@ -119,20 +120,31 @@ def update_latest_values(stage: StageContext, collection: Collection) -> None:
         analyze(stage, tables[latest.table])
 
 
-def update_latest_value(stage: StageContext, collection: Collection, latest: LatestOf) -> None:
+def update_latest_value(
+    stage: StageContext, collection: Collection, latest: LatestOf, ids: list[Any] | None = None
+) -> None:
+    """Update one such column. With `ids`: of these rows only, to NULL if no row refers to them any more."""
     record_transaction(stage.connection, stage.namespace)
+    newest = sql.SQL("SELECT {by} AS id, max({of}) AS newest FROM {table} WHERE tenant_id = %(tenant)s GROUP BY 1")
+    if ids is not None:
+        newest = sql.SQL(
+            "SELECT i.id, (SELECT max({of}) FROM {table} WHERE {by} = i.id AND tenant_id = %(tenant)s) AS newest"
+            " FROM unnest(%(ids)s) AS i (id)"
+        )
+    names: dict[str, sql.Composable] = {
+        "table": stage.namespace.table(collection.table.name),
+        "by": sql.Identifier(latest.reference_column),
+        "of": sql.Identifier(latest.value_column),
+    }
     query = sql.SQL(
-        "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {table}"
-        " WHERE tenant_id = %(tenant)s GROUP BY 1) n"
+        "UPDATE {other} t SET {column} = n.newest FROM ({newest}) n"
         " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
     ).format(
+        newest=newest.format(**names),
         other=stage.namespace.table(latest.table),
-        table=stage.namespace.table(collection.table.name),
         column=sql.Identifier(latest.column),
-        by=sql.Identifier(latest.reference_column),
-        of=sql.Identifier(latest.value_column),
     )
-    stage.connection.execute(query, {"tenant": stage.tenant})
+    stage.connection.execute(query, {"tenant": stage.tenant, "ids": ids})
 
 
 def analyze(stage: StageContext, table: sa.Table) -> None:

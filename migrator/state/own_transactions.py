@@ -7,7 +7,11 @@ Not here: which rows a revert deletes (`provenance`), and who caused a differenc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from migrator.state.records import Connection, Namespace
 
@@ -25,6 +29,21 @@ def record_transaction(connection: Connection, namespace: Namespace) -> None:
         " SELECT set_config('session_replication_role', 'replica', true) FROM {steps} WHERE step = %s"
     )
     connection.execute(query, (SUSPENSION_STEP,))
+
+
+@contextmanager
+def own_transaction(connection: Connection, namespace: Namespace) -> Iterator[None]:
+    """Execute the block in the open transaction, or in a new one, and record it as one of this migration.
+
+    A nested `connection.transaction()` would be a savepoint, whose rows have a transaction ID that is not recorded.
+    """
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        with connection.transaction():
+            record_transaction(connection, namespace)
+            yield
+    else:
+        record_transaction(connection, namespace)
+        yield
 
 
 def is_traceable(connection: Connection, namespace: Namespace) -> bool:
