@@ -145,7 +145,7 @@ CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change st
 CREATE TABLE IF NOT EXISTS {dirty} (           -- documents that changed in the source and are to be applied
   key bytea PRIMARY KEY,                      -- SHA-256 of collection, NUL and source_id: an _id can be too long
   collection text NOT NULL,
-  source_id bytea NOT NULL,                   -- BSON {"_id": …}; empty: the whole collection must be compared
+  source_id bytea NOT NULL,                   -- as in the ledger; empty: the whole collection must be compared
   number bigint NOT NULL,                     -- of the newest event; the applier deletes the key with this number only
   cluster_time bigint NOT NULL,               -- of the newest event: seconds << 32 | increment
   transaction_number bigint,                  -- events of one transaction have the same number; NULL: no transaction
