@@ -19,7 +19,7 @@ from migrator.mapping.collection import Collection, Tree
 from migrator.mapping.context import Row
 from migrator.mapping.references import UncheckedReference
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import write_row
+from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
@@ -32,16 +32,16 @@ from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
 
 _CHOSEN: dict[str, LiteralString] = {  # the conditions for `Trees.groups`
-    "chosen": " AND m.{within} = ANY(%(groups)s)",
-    "chosen_listers": " AND p.{within} = ANY(%(groups)s)",
-    "chosen_listed": " AND l.listed IN (SELECT c.id::text FROM {table} c WHERE c.{within} = ANY(%(groups)s))",
+    "chosen": " AND m.{within} = ANY(%(groups)s::{kind}[])",
+    "chosen_listers": " AND p.{within} = ANY(%(groups)s::{kind}[])",
+    "chosen_listed": " AND l.listed IN (SELECT c.id::text FROM {table} c WHERE c.{within} = ANY(%(groups)s::{kind}[]))",
 }
 PARENT_CODES = ("dangling_parent", "parent_inferred", "cycle_cut")  # the findings about a parent that was changed here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trees:
-    """The tree of one collection in one tenant. `groups`: only the rows with these values of `Tree.within`.
+    """The tree of one collection in one tenant. `groups`: only the rows with these values of `Tree.within`, as text.
 
     With `groups`, all rows of these groups have just been loaded, so that no finding about a parent exists yet.
     """
@@ -50,7 +50,7 @@ class Trees:
     collection: Collection
     tenant: UUID
     run: int
-    groups: tuple[Any, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
     @property
     def tree(self) -> Tree:
@@ -272,8 +272,11 @@ class Trees:
     def _compose(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
         columns = {name: sql.Identifier(getattr(self.tree, name)) for name in ("parent", "within", "order")}
         table = self.rows.table(self.collection)
+        kind = sql.SQL(kind_of_column(self.collection.table.c[self.tree.within]))
         chosen: dict[str, sql.Composable] = {
-            name: sql.SQL("" if self.groups is None else condition).format(table=table, within=columns["within"])
+            name: sql.SQL("" if self.groups is None else condition).format(
+                table=table, within=columns["within"], kind=kind
+            )
             for name, condition in _CHOSEN.items()
         }
         return self.rows.namespace.sql(template, table=table, **columns, **chosen, **names)

@@ -79,7 +79,7 @@ class Translation:
         self.options = options
         self.constants = collection.constants(options)
         self.notes: list[tuple[str, str]] = []
-        self._references = references
+        self.references = references
         self._listed = listed or {}
         self._program = program or reference_program(collection)
 
@@ -87,7 +87,7 @@ class Translation:
         self.notes.append((code, detail))
 
     def find(self, lookup: Lookup, key: Any) -> tuple[Match, ...]:
-        return self._references[lookup.name].get(key, ())
+        return self.references[lookup.name].get(key, ())
 
     def listed(self, key: Any) -> tuple[tuple[Any, int], ...]:
         return self._listed.get(key, ())

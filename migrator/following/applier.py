@@ -1,0 +1,144 @@
+"""Applies dirty keys: takes the newest state of each document, and resolves it with all that hang on it.
+
+Rows, records and the deletion of the keys are one transaction, so that an interrupted batch is applied again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import sql
+
+from migrator.following.batch import Batch, DocumentKey
+from migrator.following.resolution import CollectionResolution
+from migrator.following.set_back import SetBack
+from migrator.reconciliation import membership
+from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.rows.members import owners_of
+from migrator.stages.context import StageContext
+from migrator.stages.reconcile import report_missing_rows, update_latest_value
+from migrator.state import dirty
+from migrator.state.dirty import DirtyKey
+from migrator.state.own_transactions import record_transaction
+
+FOLLOW_PART = -1  # the number of the partition that stands for changes in the journal of batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applier:
+    """Applies batches of dirty keys to the rows of a finished run.
+
+    `levels`: the mapped collections, each after those that it refers to. `resolvers_for` returns new conflict resolvers
+    of a level. `archives_unmapped`: whether documents of collections without a mapping are archived.
+    """
+
+    stage: StageContext
+    levels: list[list[str]]
+    resolvers_for: Callable[[list[str]], list[ConflictResolver]]
+    archives_unmapped: bool = True
+
+    def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> None:
+        """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone."""
+        rows, namespace = self.stage.rows, self.stage.namespace
+        mapped = {key: raw for key, raw in newest.items() if key[0] in rows.mappings}
+        unmapped = {key: raw for key, raw in newest.items() if key[0] not in rows.mappings}
+        with rows.connection.transaction():
+            record_transaction(rows.connection, namespace)
+            rows.connection.execute("SET CONSTRAINTS ALL DEFERRED")  # parents of a tree may follow their children
+            self._count(newest)
+            if unmapped:
+                self._archive(unmapped)
+            if mapped:
+                self._resolve(mapped)
+            dirty.delete(rows.connection, namespace, keys)
+
+    def _resolve(self, newest: dict[DocumentKey, bytes | None]) -> None:
+        batch = Batch(newest)
+        set_back = SetBack(self.stage.rows, self.levels, batch)
+        set_back.documents(newest)
+        for (name, source_id), raw in newest.items():
+            if raw is not None:
+                batch.queue[name][source_id] = raw
+            batch.touched.add(name)
+        for level in self.levels:
+            if any(batch.queue[name] for name in level):
+                for resolver in self.resolvers_for(level):
+                    CollectionResolution(self.stage, resolver, set_back, batch).resolve()
+        self._complete(batch)
+
+    def _complete(self, batch: Batch) -> None:
+        """Update what depends on several rows: latest values, member lists, findings about missing rows."""
+        rows, mappings = self.stage.rows, self.stage.rows.mappings
+        for name in sorted(batch.touched & mappings.keys()):
+            targets = self._loaded_ids(name, [sid for other, sid in batch.resolved if other == name])
+            batch.references[mappings[name].table.name] |= targets
+            for rule in mappings[name].member_lists:
+                batch.listers[name, rule.path] |= targets
+        for mapping in mappings.values():
+            for latest in mapping.latest_values:
+                ids = sorted(batch.references[latest.table])
+                if ids:
+                    update_latest_value(self.stage, mapping, latest, [UUID(each) for each in ids])
+            for mapping_of_list, rule in owners_of(mappings, mapping.name):
+                listers = sorted(batch.listers[mapping_of_list.name, rule.path])
+                if listers:
+                    membership.compact_some(rows, mapping_of_list, rule, listers)
+            for expected in mapping.expected:
+                if batch.touched & {mapping.name, expected.collection}:
+                    report_missing_rows(self.stage, mapping, expected)
+
+    def _loaded_ids(self, name: str, source_ids: list[bytes]) -> set[str]:
+        query = self.stage.namespace.sql(
+            "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
+        )
+        return {row[0] for row in self.stage.connection.execute(query, (name, source_ids))}
+
+    # --- documents without a mapping ---------------------------------------------------------------------------------
+
+    def _archive(self, newest: dict[DocumentKey, bytes | None]) -> None:
+        """Replace the archived documents of collections without a mapping."""
+        connection, namespace = self.stage.connection, self.stage.namespace
+        by_name: dict[str, dict[bytes, bytes | None]] = defaultdict(dict)
+        for (name, source_id), raw in newest.items():
+            by_name[name][source_id] = raw
+        for name, documents in by_name.items():
+            for template in ("DELETE FROM {archive}", "DELETE FROM {ledger}"):
+                query = namespace.sql(template) + sql.SQL(" WHERE collection = %s AND source_id = ANY(%s)")
+                connection.execute(query, (name, list(documents)))
+            if self.archives_unmapped:
+                there = [(source_id, raw) for source_id, raw in documents.items() if raw is not None]
+                values = (name, [source_id for source_id, _ in there], [raw for _, raw in there])
+                query = namespace.sql("INSERT INTO {archive} SELECT %s, * FROM unnest(%s::bytea[], %s::bytea[])")
+                connection.execute(query, values)
+                query = namespace.sql(
+                    "INSERT INTO {ledger} (collection, source_id, outcome) SELECT %s, i, 'archived'"
+                    " FROM unnest(%s::bytea[]) AS i"
+                )
+                connection.execute(query, values[:2])
+
+    # --- the accounting ----------------------------------------------------------------------------------------------
+
+    def _count(self, newest: dict[DocumentKey, bytes | None]) -> None:
+        """Record how the number of source documents has changed, for the accounting identity."""
+        connection, namespace = self.stage.connection, self.stage.namespace
+        change: Counter[str] = Counter()
+        by_name: dict[str, list[bytes]] = defaultdict(list)
+        for (name, source_id), raw in newest.items():
+            if name in self.stage.rows.mappings or self.archives_unmapped:
+                by_name[name].append(source_id)
+                change[name] += raw is not None
+        query = namespace.sql("SELECT count(*) FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)")
+        for name, source_ids in by_name.items():
+            row = connection.execute(query, (name, source_ids)).fetchone()
+            change[name] -= row[0] if row else 0
+        query = namespace.sql(
+            "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
+            " VALUES (%s, %s, 'follow', '', %s, 0, false, %s) ON CONFLICT (collection, part, first_position)"
+            " DO UPDATE SET documents = {batches}.documents + excluded.documents, committed = clock_timestamp()"
+        )
+        for name, difference in change.items():
+            if difference:
+                connection.execute(query, (name, FOLLOW_PART, difference, self.stage.run))

@@ -1,0 +1,142 @@
+"""Which loaded rows hang on others, so that they are resolved again with them (live design, the four closure rules)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cached_property
+
+from psycopg import sql
+
+from migrator.following.interests import LISTED, offers_of
+from migrator.mapping.collection import Collection
+from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.foreign_keys import ForeignKey, find_keys
+from migrator.rows.store import RowStore
+from migrator.state import wants
+from migrator.state.wants import Wanted
+
+RowIds = dict[str, set[str]]  # collection → target IDs
+
+
+class Closure:
+    """Finds all rows that hang on given rows. Only rows that this migration loaded are found."""
+
+    def __init__(self, rows: RowStore) -> None:
+        self._rows = rows
+
+    def expand(self, start: Mapping[str, set[str]]) -> tuple[RowIds, set[tuple[str, bytes]]]:
+        """Return the rows `start` and all that hang on them, and the documents without a row that want their values."""
+        found: RowIds = defaultdict(set)
+        unloaded: set[tuple[str, bytes]] = set()
+        todo = self._loaded(start)
+        while todo:
+            name, row_ids = todo.popitem()
+            new = row_ids - found[name]
+            if not new:
+                continue
+            found[name] |= new
+            collection = self._rows.mappings[name]
+            more: RowIds = defaultdict(set)
+            for step in (self._add_children, self._add_renamed, self._add_group, self._add_listed):
+                step(collection, sorted(new), more)
+            wanting = wants.find(self._rows.connection, self._rows.namespace, offers_of(self._rows, collection, new))
+            unloaded |= self.split_loaded(wanting, more)
+            for other, others in self._loaded(more).items():
+                todo.setdefault(other, set()).update(others)
+        return found, unloaded
+
+    def split_loaded(self, documents: set[tuple[str, bytes]], loaded: RowIds) -> set[tuple[str, bytes]]:
+        """Add the rows of loaded documents to `loaded`, and return the other documents."""
+        others = set(documents)
+        by_name: dict[str, list[bytes]] = defaultdict(list)
+        for name, source_id in documents:
+            by_name[name].append(source_id)
+        query = self._rows.namespace.sql(
+            "SELECT source_id, target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)"
+            " AND outcome = 'loaded'"
+        )
+        for name, source_ids in by_name.items():
+            for source_id, target_id in self._rows.connection.execute(query, (name, source_ids), binary=True):
+                loaded[name].add(target_id)
+                others.discard((name, bytes(source_id)))
+        return others
+
+    def _loaded(self, candidates: Mapping[str, set[str]]) -> RowIds:
+        """Return those candidates that this migration loaded from a document of their own."""
+        query = self._rows.namespace.sql(
+            "SELECT target_id FROM {ledger} WHERE collection = %s AND outcome = 'loaded' AND target_id = ANY(%s)"
+        )
+        return {
+            name: {row[0] for row in self._rows.connection.execute(query, (name, list(ids)))}
+            for name, ids in candidates.items()
+            if ids and name in self._rows.mappings
+        }
+
+    @cached_property
+    def _foreign_keys(self) -> list[ForeignKey]:
+        metadata = next(iter(self._rows.mappings.values())).table.metadata
+        return find_keys(self._rows.connection, metadata, self._rows.namespace.rows)
+
+    def keys_to(self, collection: Collection) -> list[ForeignKey]:
+        """Return the foreign keys of other tables to the table of a collection."""
+        table = collection.table.name
+        return [key for key in self._foreign_keys if key.parent.name == table and key.child.name != table]
+
+    @cached_property
+    def _by_table(self) -> dict[str, Collection]:
+        return {mapping.table.name: mapping for mapping in self._rows.mappings.values()}
+
+    def _add_children(self, collection: Collection, ids: list[str], more: RowIds) -> None:
+        """Add the rows that refer to rows by foreign keys."""
+        kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
+        for key in self.keys_to(collection):
+            child = self._by_table.get(key.child.name)
+            if child is not None:
+                query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
+                    sql.Identifier(child.key.column),
+                    self._rows.table(child),
+                    sql.Identifier(key.child_columns[0]),
+                    kind,
+                )
+                more[child.name] |= {row[0] for row in self._rows.connection.execute(query, (ids,))}
+
+    def _add_renamed(self, collection: Collection, ids: list[str], more: RowIds) -> None:
+        """Add the rows of documents that ask for the ID of these rows, or for the ID that these rows asked for."""
+        query = self._rows.namespace.sql(
+            "WITH asked AS (SELECT original_id FROM {aliases} WHERE collection = %(name)s AND target = ANY(%(ids)s)"
+            " UNION SELECT unnest(%(ids)s::text[]))"
+            " SELECT original_id FROM asked UNION SELECT a.target FROM {aliases} a JOIN asked USING (original_id)"
+            " WHERE a.collection = %(name)s AND a.target IS NOT NULL"
+        )
+        values = {"name": collection.name, "ids": ids}
+        more[collection.name] |= {row[0] for row in self._rows.connection.execute(query, values)}
+
+    def _add_group(self, collection: Collection, ids: list[str], more: RowIds) -> None:
+        """Add all rows of the groups of a tree."""
+        if collection.tree is None:
+            return
+        query = sql.SQL(
+            "SELECT {key}::text FROM {table} WHERE {within} IN"
+            " (SELECT {within} FROM {table} WHERE {key} = ANY(%s::{kind}[]))"
+        ).format(
+            key=sql.Identifier(collection.key.column),
+            table=self._rows.table(collection),
+            within=sql.Identifier(collection.tree.within),
+            kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+        )
+        more[collection.name] |= {row[0] for row in self._rows.connection.execute(query, (ids,))}
+
+    def _add_listed(self, collection: Collection, ids: list[str], more: RowIds) -> None:
+        """Add the rows that these rows list."""
+        query = self._rows.namespace.sql("SELECT listed FROM {links} WHERE collection = %s AND lister = ANY(%s)")
+        for link in collection.links:
+            path = f"{collection.name}.{link.path}"
+            for mapping in self._rows.mappings.values():
+                if mapping.listed_by == path:
+                    more[mapping.name] |= {row[0] for row in self._rows.connection.execute(query, (path, ids))}
+
+
+def listed_wants(collection: Collection, listed: list[str]) -> set[Wanted]:
+    """Return the wants of documents that a document lists."""
+    return {Wanted(f"{collection.name}.{link.path}", LISTED, each) for link in collection.links for each in listed}

@@ -1,0 +1,60 @@
+"""Makes the foreign keys of tables to themselves deferrable while changes are applied, and restores them.
+
+A batch loads the rows of a tree in the order of `_id`, and corrects invalid parents afterwards. The keys are checked at
+the end of the transaction. ALTER CONSTRAINT changes the catalog only: no row is read.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from migrator.mapping.collection import Collection
+from migrator.postgres import schema_changes
+from migrator.postgres.ddl import Ref
+from migrator.rows.store import RowStore
+
+_FIND = """
+    SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = confrelid AND condeferrable = %s
+       AND conrelid = %s::regclass
+"""
+
+
+def make_deferrable(rows: RowStore) -> None:
+    """Make the foreign keys of all trees deferrable, and record how to restore them. Can be repeated."""
+    for collection in rows.mappings.values():
+        if collection.tree is not None:
+            for name in _keys(rows, collection, deferrable=False):
+                with schema_changes.translate_errors(), rows.connection.transaction():
+                    schema_changes.limit_lock_wait(rows.connection)
+                    _alter(rows, collection, name, "DEFERRABLE INITIALLY IMMEDIATE")
+                    ref = Ref("foreign_key", collection.table.name, f"{name} (deferrable)")
+                    restored = _statement(rows, collection, name, "NOT DEFERRABLE")
+                    schema_changes.insert(rows.connection, ref, "deferred", restored, restored)
+
+
+def restore(rows: RowStore) -> None:
+    """Make the keys not deferrable again."""
+    for record in schema_changes.read(rows.connection):
+        if record.action == "deferred" and record.name.endswith(" (deferrable)"):
+            with schema_changes.translate_errors(), rows.connection.transaction():
+                schema_changes.limit_lock_wait(rows.connection)
+                schema_changes.execute_undo(rows.connection, record)
+                schema_changes.delete(rows.connection, record.ref)
+
+
+def _keys(rows: RowStore, collection: Collection, *, deferrable: bool) -> list[str]:
+    table = rows.table(collection).as_string(rows.connection)
+    return [row[0] for row in rows.connection.execute(_FIND, (deferrable, table))]
+
+
+def _alter(rows: RowStore, collection: Collection, name: str, how: str) -> None:
+    rows.connection.execute(_statement(rows, collection, name, how))
+
+
+def _statement(rows: RowStore, collection: Collection, name: str, how: str) -> str:
+    return (
+        sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} ")
+        .format(rows.table(collection), sql.Identifier(name))
+        .as_string(rows.connection)
+        + how
+    )

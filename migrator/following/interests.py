@@ -1,0 +1,121 @@
+"""Which values of other rows the outcome of a document depends on (`state.wants`), and which values a row offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from psycopg import sql
+
+from migrator import ids
+from migrator.documents.codec import Document
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Lookup, Row
+from migrator.mapping.references import Reference
+from migrator.postgres.copy_format import kind_of_column
+from migrator.rows.store import RowStore
+from migrator.state.wants import Wanted, anything, wanted
+from migrator.translation.outcomes import Loaded, Result
+
+LISTED = "listed"  # the column of a `Wanted` that stands for the items of a `Link`
+Found = Mapping[tuple[str, str], Mapping[Any, tuple[Any, ...]]]  # lookup → plain key → matches
+
+
+def claims_of(collection: Collection, document: Document, row: Row | None) -> Iterator[Wanted]:
+    """Yield the ID and the unique values that a document would have, as far as they are known without its row."""
+    for row_id in requested_ids(collection, document):
+        yield wanted(collection.name, collection.key.column, row_id)
+    for column in collection.unique if row is not None else ():
+        if row is not None and row[column] is not None:
+            yield wanted(collection.name, column, row[column])
+
+
+def requested_ids(collection: Collection, document: Document) -> Iterator[Any]:
+    """Yield the plain IDs that the row of a document can have: by its key field, and after an ID conflict."""
+    value = document.get(collection.key.path)
+    if value is not None and value != "":
+        if not collection.key.text:
+            yield collection.key.uuid(value)
+        elif type(value) is str:
+            yield value.replace("\0", "")
+    if collection.owner is not None and "_id" in document:
+        yield ids.uuid_of(collection.name, document["_id"], objectid=True)
+
+
+def wants_of_unloaded(collection: Collection, document: Document, result: Result, reason: str | None) -> set[Wanted]:
+    """Return what a document without a row wants. `reason`: of its reject; None if it was archived."""
+    row = result.row if isinstance(result, Loaded) else None
+    found = {*claims_of(collection, document, row), *_listed(collection, document)}
+    for lookup in collection.lookups:
+        found |= {wanted(lookup.collection, lookup.by, key) for key in lookup.keys((document,))}
+    if reason == "target_constraint":
+        found.add(anything(collection.name))
+    return found
+
+
+def wants_of_loaded(collection: Collection, document: Document, references: Found) -> set[Wanted]:
+    """Return what a loaded document wants: rows that no foreign key of its row names."""
+    found = set(_listed(collection, document))
+    loose = loose_lookups(collection)
+    for lookup in collection.lookups:
+        answers = references.get(lookup.name, {})
+        for key in lookup.keys((document,)):
+            if lookup in loose or not answers.get(key):
+                found.add(wanted(lookup.collection, lookup.by, key))
+    return found
+
+
+def loose_lookups(collection: Collection) -> frozenset[Lookup]:
+    """Return the lookups whose result is not a foreign key of the row."""
+    firm = {rule.lookup.name for rule in collection.rules if isinstance(rule, Reference)}
+    loose = {lookup for rule in collection.rules if not isinstance(rule, Reference) for lookup in rule.lookups}
+    return frozenset(loose | {each for each in collection.lookups if each.name not in firm})
+
+
+def _listed(collection: Collection, document: Document) -> Iterator[Wanted]:
+    if collection.listed_by is not None:
+        value = document.get(collection.key.path)
+        if value is not None and value != "":
+            yield wanted(collection.listed_by, LISTED, collection.key.uuid(value))
+
+
+def looked_up_columns(mappings: Mapping[str, Collection], collection: Collection) -> list[str]:
+    """Return the columns by which rows of a collection are looked up or contested, except `_id`."""
+    columns = {collection.key.column, *collection.unique}
+    for mapping in mappings.values():
+        columns |= {lookup.by for lookup in mapping.lookups if lookup.collection == collection.name}
+    return sorted(columns - {"_id"})
+
+
+def offers_of(rows: RowStore, collection: Collection, ids_: Iterable[str]) -> set[Wanted]:
+    """Return the values of loaded rows that documents may want. `ids_`: target IDs, as text."""
+    chosen = list(ids_)
+    if not chosen:
+        return set()
+    name, columns = collection.name, looked_up_columns(rows.mappings, collection)
+    found = set(_column_values(rows, collection, columns, chosen))
+    query = rows.namespace.sql("SELECT original_id FROM {aliases} WHERE collection = %s AND target = ANY(%s)")
+    key = collection.key.column
+    found |= {Wanted(name, key, row[0]) for row in rows.connection.execute(query, (name, chosen))}
+    listings = [f"{name}.{link.path}" for link in collection.links]
+    query = rows.namespace.sql("SELECT collection, listed FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
+    if listings:
+        found |= {Wanted(row[0], LISTED, row[1]) for row in rows.connection.execute(query, (listings, chosen))}
+    return found
+
+
+def _column_values(rows: RowStore, collection: Collection, columns: list[str], chosen: list[str]) -> Iterator[Wanted]:
+    table = collection.table
+    query = rows.namespace.sql(
+        "SELECT l.source_id, {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{kind}"
+        " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = ANY(%s)",
+        columns=sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(each)) for each in columns),
+        table=rows.table(collection),
+        key=sql.Identifier(collection.key.column),
+        kind=sql.SQL(kind_of_column(table.c[collection.key.column])),
+    )
+    for source_id, *values in rows.connection.execute(query, (collection.name, chosen), binary=True):
+        yield wanted(collection.name, "_id", bytes(source_id))
+        for column, value in zip(columns, values, strict=True):
+            if value is not None:
+                yield wanted(collection.name, column, value)

@@ -1,0 +1,237 @@
+"""Resolves the queued documents of one collection, as a run does: load them, then decide about conflicts and trees.
+
+Before a document is loaded, every document that could contend with it for an ID or a unique value is set back, so that
+the result depends on the documents only, not on the order in which they arrived.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson.errors import InvalidBSON
+from psycopg import sql
+
+from migrator.documents import raw_bson
+from migrator.documents.codec import Document, decode_untrusted
+from migrator.following.batch import Batch
+from migrator.following.closure import RowIds
+from migrator.following.interests import (
+    claims_of,
+    offers_of,
+    requested_ids,
+    wants_of_loaded,
+    wants_of_unloaded,
+)
+from migrator.following.set_back import SetBack
+from migrator.postgres.copy_format import kind_of_column
+from migrator.reconciliation import membership
+from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.id_order import id_order
+from migrator.reconciliation.trees import Trees
+from migrator.rows.admission import Admission
+from migrator.rows.copy import copy_records
+from migrator.rows.members import owners_of
+from migrator.stages.context import StageContext
+from migrator.state import wants
+from migrator.state.wants import Wanted
+from migrator.translation.encoder import Output, SourceDocument, format_target_id
+from migrator.translation.outcomes import Finding, Loaded, Reject, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A queued document with the outcome of its translation. `fields` is None if it cannot be decoded."""
+
+    raw: bytes
+    fields: Document | None
+    result: Result
+    findings: list[Finding]
+    wants: frozenset[Wanted]  # of a loaded document
+
+
+class CollectionResolution:
+    """Resolves the queued documents of one collection."""
+
+    def __init__(self, stage: StageContext, resolver: ConflictResolver, set_back: SetBack, batch: Batch) -> None:
+        self._stage, self._rows = stage, stage.rows
+        self._resolver, self._collection = resolver, resolver.collection
+        self._set_back, self._batch = set_back, batch
+        self._translated: dict[bytes, Translated] = {}
+
+    def resolve(self) -> None:
+        """Resolve all queued documents, and set back what waits for their rows in later levels."""
+        queue = self._batch.queue[self._collection.name]
+        if not queue:
+            return
+        while new := {source_id: raw for source_id, raw in queue.items() if source_id not in self._translated}:
+            self._translate(new)
+            self._set_contenders_back(new)
+        self._note_scope()
+        self._load()
+        self._resolve_conflicts()
+        self._resolve_tree()
+        self._record_wants()
+        name = self._collection.name
+        self._batch.resolved |= {(name, source_id) for source_id in self._translated}
+        queue.clear()
+        self._wake()
+
+    # --- before the load ---------------------------------------------------------------------------------------------
+
+    def _translate(self, new: Mapping[bytes, bytes]) -> None:
+        decoded: dict[bytes, Document] = {}
+        for source_id, raw in new.items():
+            try:
+                decoded[source_id] = decode_untrusted(raw)
+            except InvalidBSON as error:
+                reject = Reject(reason="undecodable", detail=str(error))
+                self._translated[source_id] = Translated(raw, None, reject, [], frozenset())
+        writer = self._resolver.writer
+        translation = writer.translation(list(decoded.values()))
+        for source_id, document in decoded.items():
+            raw = new[source_id]
+            result, findings = translation.translate(document, None, writer.unfaithful(document, raw))
+            wanted = frozenset(wants_of_loaded(self._collection, document, translation.references))
+            self._translated[source_id] = Translated(raw, document, result, findings, wanted)
+
+    def _set_contenders_back(self, new: Iterable[bytes]) -> None:
+        """Set back all documents that contend with new ones, and the groups of the tree that new ones belong to."""
+        collection, found = self._collection, set[Wanted]()
+        requested: set[Any] = set()
+        loaded: list[Translated] = []
+        for each in (self._translated[source_id] for source_id in new):
+            if each.fields is None:
+                continue
+            row = each.result.row if isinstance(each.result, Loaded) else None
+            found |= set(claims_of(collection, each.fields, row))
+            requested |= set(requested_ids(collection, each.fields))
+            loaded += [each] if row is not None else []
+        rows: RowIds = defaultdict(set)
+        rows[collection.name] = self._holders(requested, loaded) | self._group_rows(loaded)
+        waiting = wants.find(self._rows.connection, self._rows.namespace, found)
+        unloaded = self._set_back.closure.split_loaded({each for each in waiting if each[0] == collection.name}, rows)
+        self._set_back.rows(rows, unloaded)
+
+    def _holders(self, requested: set[Any], loaded: list[Translated]) -> set[str]:
+        """Return the rows that have a requested ID or unique value, or that asked for such an ID before."""
+        collection, ids = self._collection, [format_target_id(each) for each in requested]
+        found = set(ids)  # only those that exist are set back
+        query = self._rows.namespace.sql(
+            "SELECT target FROM {aliases} WHERE collection = %s AND original_id = ANY(%s) AND target IS NOT NULL"
+        )
+        found |= {row[0] for row in self._rows.connection.execute(query, (collection.name, ids))}
+        for column in collection.unique:
+            values = [each.result.row[column] for each in loaded if isinstance(each.result, Loaded)]
+            found |= self._ids_with(column, [value for value in values if value is not None])
+        return found
+
+    def _group_rows(self, loaded: list[Translated]) -> set[str]:
+        if self._collection.tree is None:
+            return set()
+        column = self._collection.tree.within
+        values = {each.result.row[column] for each in loaded if isinstance(each.result, Loaded)}
+        return self._ids_with(column, [format_target_id(value) for value in values if value is not None])
+
+    def _ids_with(self, column: str, values: list[Any]) -> set[str]:
+        if not values:
+            return set()
+        query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
+            sql.Identifier(self._collection.key.column),
+            self._rows.table(self._collection),
+            sql.Identifier(column),
+            sql.SQL(kind_of_column(self._collection.table.c[column])),
+        )
+        return {row[0] for row in self._rows.connection.execute(query, (values,))}
+
+    def _note_scope(self) -> None:
+        """Record which groups, latest values and member lists the new rows affect."""
+        collection, rows = (
+            self._collection,
+            [each.result.row for each in self._translated.values() if isinstance(each.result, Loaded)],
+        )
+        if collection.tree is not None:
+            found = {format_target_id(row[collection.tree.within]) for row in rows}
+            self._batch.groups[collection.name] |= found
+        for latest in collection.latest_values:
+            column = latest.reference_column
+            self._batch.references[latest.table] |= {
+                format_target_id(row[column]) for row in rows if row[column] is not None
+            }
+        for mapping, rule in owners_of(self._rows.mappings, collection.name):
+            column = rule.reference_column
+            listers = {format_target_id(row[column]) for row in rows if row[column] is not None}
+            new = listers - self._batch.listers[mapping.name, rule.path]
+            if new:
+                membership.expand_some(self._rows, mapping, rule, sorted(new))
+                self._batch.listers[mapping.name, rule.path] |= new
+
+    # --- loading -----------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Load the documents in the order of `_id`, so that few conflicts remain."""
+        encoder, namespace = self._resolver.writer.encoder, self._rows.namespace
+        output, ordered = Output(), sorted(self._translated.items(), key=lambda item: id_order(item[0]))
+        for index, (source_id, each) in enumerate(ordered):
+            encoder.add(output, SourceDocument(index, source_id, each.raw, each.fields or {}), each.result)
+            encoder.add_findings(output, index, each.findings)
+        data = b"".join(each.raw for _, each in ordered)
+        admission = Admission(self._rows.connection, namespace, encoder, checks_first=True)
+        admission.load(output, data, list(raw_bson.document_offsets(data)), {})
+        copy_records(self._rows.connection, namespace, self._collection.name, output)
+
+    def _resolve_conflicts(self) -> None:
+        query = self._rows.namespace.sql(
+            "SELECT source_id, id FROM {rejects} WHERE collection = %s AND source_id = ANY(%s) AND reason = ANY(%s)"
+        )
+        values = (self._collection.name, list(self._translated), self._resolver.reasons)
+        found = self._rows.connection.execute(query, values, binary=True).fetchall()
+        for _ in self._resolver.resolve_all([(bytes(row[0]), row[1]) for row in found]):
+            pass
+
+    def _resolve_tree(self) -> None:
+        if self._collection.tree is None:
+            return
+        groups = tuple(sorted(self._batch.groups[self._collection.name]))
+        if groups:
+            Trees(
+                rows=self._rows,
+                collection=self._collection,
+                tenant=self._stage.tenant,
+                run=self._stage.run,
+                groups=groups,
+            ).resolve()
+
+    # --- after the load ----------------------------------------------------------------------------------------------
+
+    def _outcomes(self) -> dict[bytes, tuple[str, str | None, str | None]]:
+        """Return source_id → (outcome, target ID, reason of the reject)."""
+        query = self._rows.namespace.sql(
+            "SELECT l.source_id, l.outcome, l.target_id, r.reason FROM {ledger} l LEFT JOIN {rejects} r"
+            " ON r.collection = l.collection AND r.source_id = l.source_id AND l.outcome = 'rejected'"
+            " WHERE l.collection = %s AND l.source_id = ANY(%s)"
+        )
+        values = (self._collection.name, list(self._translated))
+        found = self._rows.connection.execute(query, values, binary=True)
+        return {bytes(source_id): (outcome, target, reason) for source_id, outcome, target, reason in found}
+
+    def _record_wants(self) -> None:
+        name, found = self._collection.name, list[tuple[str, bytes, Wanted]]()
+        for source_id, (outcome, _, reason) in self._outcomes().items():
+            each = self._translated[source_id]
+            if each.fields is None:
+                continue
+            wanted = each.wants
+            if outcome != "loaded":
+                wanted = frozenset(wants_of_unloaded(self._collection, each.fields, each.result, reason))
+            found += [(name, source_id, value) for value in sorted(wanted)]
+        wants.add(self._rows.connection, self._rows.namespace, found)
+
+    def _wake(self) -> None:
+        """Set back the documents of later levels that want a value of the rows that are here now."""
+        loaded = {target for outcome, target, _ in self._outcomes().values() if target is not None}
+        offers = offers_of(self._rows, self._collection, loaded)
+        waiting = wants.find(self._rows.connection, self._rows.namespace, offers)
+        self._set_back.documents({each for each in waiting if each[0] != self._collection.name} - self._batch.resolved)

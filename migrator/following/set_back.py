@@ -1,0 +1,175 @@
+"""Sets documents back: removes their rows and records, and puts the documents into the queue of the batch.
+
+Rows are removed with all rows that hang on them, dependent rows first, so that no foreign key deletes a row silently.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from bson.errors import InvalidBSON
+from psycopg import sql
+
+from migrator.documents.codec import decode_untrusted
+from migrator.errors import StoppedError
+from migrator.following.batch import Batch, DocumentKey
+from migrator.following.closure import Closure, RowIds
+from migrator.mapping.collection import Collection
+from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.foreign_keys import ForeignKey
+from migrator.reconciliation import membership
+from migrator.rows.members import owners_of
+from migrator.rows.rebuild import read_bson
+from migrator.rows.store import RowStore
+from migrator.state import wants
+from migrator.translation.encoder import format_target_id
+
+
+class SetBack:
+    """Sets documents of one batch back. `levels`: the mapped collections, each after those that it refers to."""
+
+    def __init__(self, rows: RowStore, levels: list[list[str]], batch: Batch) -> None:
+        self._rows, self._batch = rows, batch
+        self._order = [name for level in reversed(levels) for name in level if name in rows.mappings]
+        self.closure = Closure(rows)
+
+    def documents(self, keys: Iterable[DocumentKey]) -> None:
+        """Set documents of any outcome back, with all that hang on them."""
+        loaded: RowIds = defaultdict(set)
+        unloaded = self.closure.split_loaded(set(keys), loaded)
+        self.rows(loaded, unloaded)
+
+    def rows(self, start: Mapping[str, set[str]], unloaded: Iterable[DocumentKey] = ()) -> None:
+        """Set rows and documents without a row back, with all that hang on them."""
+        found, waiting = self.closure.expand(start)
+        merged_into: RowIds = defaultdict(set)
+        for name, source_ids in _by_collection({*unloaded, *waiting}).items():
+            self._take_unloaded(self._rows.mappings[name], source_ids, merged_into)
+        self._remove(found)
+        if merged_into:
+            self.rows(merged_into)
+
+    # --- loaded documents ------------------------------------------------------------------------------------------
+
+    def _remove(self, found: RowIds) -> None:
+        for name, ids in found.items():
+            if ids:
+                self._note_scope(self._rows.mappings[name], sorted(ids))
+        for name, ids in found.items():  # before any row is deleted: a document carries values of the rows it refers to
+            if ids:
+                self._batch.enqueue(name, read_bson(self._rows, self._rows.mappings[name], sorted(ids)))
+        for name in self._order:
+            if found.get(name):
+                self._delete(self._rows.mappings[name], sorted(found[name]))
+
+    def _note_scope(self, collection: Collection, ids: list[str]) -> None:
+        """Record which groups, latest values and member lists these rows affect."""
+        if collection.tree is not None:
+            self._batch.groups[collection.name] |= self._values(collection, collection.tree.within, ids)
+        for latest in collection.latest_values:
+            self._batch.references[latest.table] |= self._values(collection, latest.reference_column, ids)
+        for mapping, rule in owners_of(self._rows.mappings, collection.name):
+            listers = self._values(collection, rule.reference_column, ids)
+            new = listers - self._batch.listers[mapping.name, rule.path]
+            if new:
+                membership.expand_some(self._rows, mapping, rule, sorted(new))
+                self._batch.listers[mapping.name, rule.path] |= new
+
+    def _values(self, collection: Collection, column: str, ids: list[str]) -> set[str]:
+        """Return the values of a column of rows, as text, without NULL."""
+        query = sql.SQL(
+            "SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
+        ).format(column=sql.Identifier(column), **self._names(collection))
+        return {row[0] for row in self._rows.connection.execute(query, (ids,))}
+
+    def _names(self, collection: Collection) -> dict[str, sql.Composable]:
+        return {
+            "table": self._rows.table(collection),
+            "key": sql.Identifier(collection.key.column),
+            "kind": sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+        }
+
+    def _delete(self, collection: Collection, ids: list[str]) -> None:
+        """Delete rows and every record about them."""
+        connection, namespace, name = self._rows.connection, self._rows.namespace, collection.name
+        for key in self.closure.keys_to(collection):
+            self._refuse_foreign_rows(key, collection, ids)
+        query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**self._names(collection))
+        connection.execute(query, (ids,))
+        query = namespace.sql(
+            "DELETE FROM {ledger} WHERE collection = %s AND outcome = 'loaded' AND target_id = ANY(%s)"
+            " RETURNING source_id"
+        )
+        source_ids = [bytes(row[0]) for row in connection.execute(query, (name, ids), binary=True)]
+        self._forget(name, source_ids)
+        listings = [f"{name}.{link.path}" for link in collection.links]
+        query = namespace.sql("DELETE FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
+        if listings:
+            connection.execute(query, (listings, ids))
+        query = namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = ANY(%s)")
+        connection.execute(query, (name, ids))
+
+    def _refuse_foreign_rows(self, key: ForeignKey, collection: Collection, ids: list[str]) -> None:
+        """Raises: `StoppedError` if a row that migrate did not load refers to one of the rows."""
+        query = sql.SQL("SELECT FROM {child} WHERE {column} = ANY(%s::{kind}[]) LIMIT 1").format(
+            child=key.child.identifier,
+            column=sql.Identifier(key.child_columns[0]),
+            kind=self._names(collection)["kind"],
+        )
+        if self._rows.connection.execute(query, (ids,)).fetchone() is not None:
+            raise StoppedError(
+                f"a document of {collection.name} has changed, but rows of table {key.child.label} that migrate did not"
+                f" load refer to its row in {collection.table.name}",
+                hint="Nothing was applied in this batch. Delete or change these rows, then run the same command again.",
+            )
+
+    def _forget(self, name: str, source_ids: list[bytes]) -> None:
+        """Delete the findings and wants of documents."""
+        query = self._rows.namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = ANY(%s)")
+        self._rows.connection.execute(query, (name, source_ids))
+        wants.remove(self._rows.connection, self._rows.namespace, name, source_ids)
+
+    # --- rejected and archived documents -----------------------------------------------------------------------------
+
+    def _take_unloaded(self, collection: Collection, source_ids: list[bytes], merged_into: RowIds) -> None:
+        """Remove rejected and archived documents of a mapped collection from the records, and queue them."""
+        connection, namespace, name = self._rows.connection, self._rows.namespace, collection.name
+        values = (name, source_ids)
+        query = namespace.sql(
+            "DELETE FROM {rejects} WHERE collection = %s AND source_id = ANY(%s) RETURNING source_id, document"
+        )
+        rejected = [(bytes(row[0]), bytes(row[1])) for row in connection.execute(query, values, binary=True)]
+        query = namespace.sql(
+            "DELETE FROM {archive} WHERE collection = %s AND source_id = ANY(%s) RETURNING source_id, document"
+        )
+        archived = [(bytes(row[0]), bytes(row[1])) for row in connection.execute(query, values, binary=True)]
+        query = namespace.sql(
+            "DELETE FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome <> 'loaded'"
+        )
+        connection.execute(query, values)
+        self._forget(name, source_ids)
+        for _, raw in archived:
+            merged_into[name] |= self._remove_merge(collection, raw)
+        self._batch.enqueue(name, [*rejected, *archived])
+
+    def _remove_merge(self, collection: Collection, raw: bytes) -> set[str]:
+        """Delete the alias of a merged document; return the row that it was merged into."""
+        try:
+            value = decode_untrusted(raw).get(collection.key.path)
+        except InvalidBSON:
+            return set()
+        if value is None or value == "" or collection.key.text:
+            return set()
+        query = self._rows.namespace.sql(
+            "DELETE FROM {aliases} WHERE collection = %s AND original_id = %s AND owner IS NULL RETURNING target"
+        )
+        requested = format_target_id(collection.key.uuid(value))
+        return {row[0] for row in self._rows.connection.execute(query, (collection.name, requested)) if row[0]}
+
+
+def _by_collection(keys: Iterable[DocumentKey]) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = defaultdict(list)
+    for name, source_id in keys:
+        found[name].append(source_id)
+    return found

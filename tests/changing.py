@@ -1,0 +1,146 @@
+"""A source that changes: random operations over the documents of `talks`, as the change stream would tell of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import bson
+import psycopg
+
+from migrator.commands import context as commands
+from migrator.documents import raw_bson
+from migrator.following.applier import Applier
+from migrator.state.dirty import DirtyKey
+from migrator.state.lock import exclusive
+from migrator.workflows.follow import prepare_following
+from tests.talks import TALKS, USERS, _message_id, _oid
+
+Document = dict[str, Any]
+Changed = dict[tuple[str, bytes], bytes | None]  # (collection, source_id) → the newest document; None: gone
+MESSAGES = 700  # ids of messages that changes name
+
+
+class Changing:
+    """The documents of a source by collection and `source_id`, and the changes since `take`."""
+
+    def __init__(self, made: dict[str, list[bytes]], seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now = {name: {raw_bson.source_id(raw): raw for raw in raws} for name, raws in made.items()}
+        self._changed: Changed = {}
+        self._fresh = 5000
+
+    def documents(self) -> dict[str, list[bytes]]:
+        return {name: list(found.values()) for name, found in self.now.items()}
+
+    def take(self) -> Changed:
+        """Returns the changes since the last call."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def put(self, name: str, document: Document) -> None:
+        raw = bson.encode(document)
+        key = raw_bson.source_id(raw)
+        self.now.setdefault(name, {})[key] = raw
+        self._changed[name, key] = raw
+
+    def drop(self, name: str, key: bytes) -> None:
+        self.now[name].pop(key, None)
+        self._changed[name, key] = None
+
+    def change(self) -> None:
+        """Makes one random change."""
+        chance, now = self.chance, self.now
+        name = chance.choice(["users", "conversations", "conversations", *["messages"] * 4, "logs"])
+        if not now[name]:
+            return
+        key = chance.choice(sorted(now[name]))
+        document = bson.decode(now[name][key])
+        self._fresh += 1
+        kind = chance.random()
+        if kind < 0.2:
+            self.drop(name, key)
+        elif name == "logs":
+            self.put(name, {**document, "line": f"changed {self._fresh}"})
+        elif kind < 0.35:
+            self.put(name, self._new(name, document))
+        else:
+            self.put(name, {**document, **self._change(name)})
+
+    def _new(self, name: str, like: Document) -> Document:
+        chance, fresh = self.chance, self._fresh
+        if name == "users":
+            email = f"u{chance.randrange(USERS)}@example.com" if chance.random() < 0.3 else f"n{fresh}@example.com"
+            return {**like, "_id": _oid(1, fresh), "email": email, "name": "New"}
+        if name == "conversations":
+            return {**like, "_id": _oid(2, fresh), **self._talk(), **self._owner()}
+        return {
+            **like,
+            "_id": _oid(3, fresh),
+            "messageId": _message_id(chance.choice([fresh, self._number()])),
+            **self._talk(),
+        }
+
+    def _change(self, name: str) -> Document:
+        chance, fresh = self.chance, self._fresh
+        if name == "users":
+            return chance.choice(
+                [
+                    {"name": f"N{fresh}"},
+                    {"email": f"u{chance.randrange(USERS)}@example.com"},
+                    {"email": f"e{fresh}@example.com"},
+                ]
+            )
+        if name == "conversations":
+            return chance.choice([{"title": f"T{fresh}"}, self._owner(), self._talk(), {"endpoint": "anthropic"}])
+        return chance.choice(
+            [
+                {"text": f"X{fresh}"},
+                {"text": f"Y{fresh}"},
+                {"parentMessageId": _message_id(self._number())},
+                self._talk(),
+                {"messageId": _message_id(self._number())},
+                {"children": [_message_id(self._number())]},
+            ]
+        )
+
+    def _talk(self) -> Document:
+        return {"conversationId": str(UUID(int=self.chance.randrange(TALKS + 5) + 1))}
+
+    def _owner(self) -> Document:
+        return {"user": str(_oid(1, self.chance.randrange(USERS + 2)))}
+
+    def _number(self) -> int:
+        return self.chance.randrange(MESSAGES)
+
+
+@contextmanager
+def applier_of(config: Path) -> Iterator[tuple[Applier, psycopg.Connection[Any]]]:
+    """An applier for the finished run of a configuration."""
+    commands.consoles.clear()
+    session = commands.open_session(config, True, False, True)
+    with (
+        session.source() as source,
+        session.target() as target,
+        closing(target.connect()) as connection,
+        exclusive(connection),
+    ):
+        yield prepare_following(session.migration(source), connection, target.dsn), connection
+
+
+def apply_changes(applier: Applier, changed: Changed, chance: random.Random) -> None:
+    """Applies changes in batches of random sizes and order."""
+    left = list(changed.items())
+    chance.shuffle(left)
+    while left:
+        size = chance.choice([1, 5, 20, 60])
+        some, left = dict(left[:size]), left[size:]
+        keys = [
+            DirtyKey(collection=name, source_id=source_id, number=0, document=raw)
+            for (name, source_id), raw in some.items()
+        ]
+        applier.apply(keys, some)
