@@ -3,13 +3,14 @@
 Missing privileges are reported before the run begins; transient errors are retried after the last `_id`. Some servers
 scan a collection for every query (SecantusDB does), so the number of queries is minimal, and the check of the
 privileges on a collection is also the beginning of its read. Not here: connections and error messages (live_client.py),
-cursors and positions (live_cursor.py), the description of collections (live_catalog.py).
+cursors and positions (live_cursor.py), documents by `_id` (live_lookup.py), the description of collections
+(live_catalog.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
@@ -26,6 +27,7 @@ from migrator.sources.bson_stream import scan_documents
 from migrator.sources.live_catalog import LiveCatalog
 from migrator.sources.live_client import connect, explain, is_transient, label_of, url_database
 from migrator.sources.live_cursor import AFTER, RangeCursor, first_id, last_id, run_in_thread
+from migrator.sources.live_lookup import find_documents
 from migrator.sources.live_state import measure_collection, process_of
 from migrator.sources.selection import choose_database
 
@@ -177,6 +179,13 @@ class LiveSource(Source):
                 start = end
             held = documents_read
         yield _batch(part, held, start, last_id(held[0]).hex() + AFTER if held[1] else start, last=True)
+
+    def find_documents(self, collection: str, source_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Look up documents by source ID, BSON `{"_id": …}`, and return the newest: source ID → raw BSON.
+
+        A document or collection that does not exist is not in the result. Raises: `SourceError`.
+        """
+        return find_documents(self._database, collection, source_ids, self._retry)
 
     def close(self) -> None:
         self._started.clear()
