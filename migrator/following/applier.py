@@ -13,8 +13,10 @@ from uuid import UUID
 from psycopg import sql
 
 from migrator.following.batch import Batch, DocumentKey
+from migrator.following.closure import Closure
 from migrator.following.resolution import CollectionResolution
 from migrator.following.set_back import SetBack
+from migrator.following.simple import SimpleChanges
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.rows.members import owners_of
@@ -33,12 +35,14 @@ class Applier:
 
     `levels`: the mapped collections, each after those that it refers to. `resolvers_for` returns new conflict resolvers
     of a level. `archives_unmapped`: whether documents of collections without a mapping are archived.
+    `never_simple`: collections whose changes are always resolved with all that hang on them.
     """
 
     stage: StageContext
     levels: list[list[str]]
     resolvers_for: Callable[[list[str]], list[ConflictResolver]]
     archives_unmapped: bool = True
+    never_simple: frozenset[str] = frozenset()
 
     def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> None:
         """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone."""
@@ -56,6 +60,9 @@ class Applier:
             dirty.delete(rows.connection, namespace, keys)
 
     def _resolve(self, newest: dict[DocumentKey, bytes | None]) -> None:
+        newest = self._apply_simple(newest)
+        if not newest:
+            return
         batch = Batch(newest)
         set_back = SetBack(self.stage.rows, self.levels, batch)
         set_back.documents(newest)
@@ -68,6 +75,26 @@ class Applier:
                 for resolver in self.resolvers_for(level):
                     CollectionResolution(self.stage, resolver, set_back, batch).resolve()
         self._complete(batch)
+
+    def _apply_simple(self, newest: dict[DocumentKey, bytes | None]) -> dict[DocumentKey, bytes | None]:
+        """Apply the simple changes, and return the others."""
+        left = dict(newest)
+        closure = Closure(self.stage.rows)
+        collections = self.stage.rows.mappings
+        for name in [name for level in reversed(self.levels) for name in level if name not in self.never_simple]:
+            gone = [source_id for (other, source_id), raw in left.items() if other == name and raw is None]
+            if gone:
+                done = SimpleChanges(self.stage, collections[name], closure).delete(gone)
+                left = {key: raw for key, raw in left.items() if key[0] != name or key[1] not in done}
+        for level in self.levels:
+            if any(key[0] in level and raw is not None for key, raw in left.items()):
+                for resolver in self.resolvers_for(level):
+                    name = resolver.collection.name
+                    there = {key[1]: raw for key, raw in left.items() if key[0] == name and raw is not None}
+                    if there and name not in self.never_simple:
+                        done = SimpleChanges(self.stage, resolver.collection, closure).upsert(there, resolver)
+                        left = {key: raw for key, raw in left.items() if key[0] != name or key[1] not in done}
+        return left
 
     def _complete(self, batch: Batch) -> None:
         """Update what depends on several rows: latest values, member lists, findings about missing rows."""

@@ -9,9 +9,10 @@ from bson.errors import InvalidBSON
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted
 from migrator.findings import RETRYABLE
-from migrator.following.interests import loose_lookups, wants_of_loaded, wants_of_unloaded
+from migrator.following.interests import loose_lookups, wanted_parent, wants_of_loaded, wants_of_unloaded
 from migrator.mapping.collection import Collection
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.trees import DANGLING_PARENT
 from migrator.rows.rebuild import read_bson
 from migrator.rows.update import batched
 from migrator.stages.context import StageContext
@@ -47,14 +48,25 @@ def _wants(stage: StageContext, resolver: ConflictResolver) -> Iterator[Wants]:
             result, _ = translation.translate(document, None, resolver.writer.unfaithful(document, raw))
             for wanted in wants_of_unloaded(resolver.collection, document, result, reason):
                 yield name, source_id, wanted
+    dangling = _dangling(stage, name)
     for ids in batched(_waiting_ids(stage, resolver.collection), BATCH_SIZE):
         loaded = [
             (source_id, decode_untrusted(raw)) for source_id, raw in read_bson(stage.rows, resolver.collection, ids)
         ]
         translation = resolver.writer.translation([document for _, document in loaded])
         for source_id, document in loaded:
-            for wanted in wants_of_loaded(resolver.collection, document, translation.references):
+            found = wants_of_loaded(resolver.collection, document, translation.references)
+            if source_id in dangling:
+                found |= wanted_parent(resolver.collection, document)
+            for wanted in found:
                 yield name, source_id, wanted
+
+
+def _dangling(stage: StageContext, name: str) -> set[bytes]:
+    """Return the documents whose parent in the tree does not exist."""
+    query = stage.namespace.sql("SELECT source_id FROM {findings} WHERE collection = %s AND code = %s")
+    found = stage.connection.execute(query, (name, DANGLING_PARENT), binary=True)
+    return {bytes(row[0]) for row in found}
 
 
 def _unloaded(stage: StageContext, name: str) -> Iterator[tuple[bytes, bytes, Document, str | None]]:
@@ -81,7 +93,7 @@ def _waiting_ids(stage: StageContext, collection: Collection) -> Iterator[str]:
         " AND f.code = ANY(%(codes)s)))"
     )
     everything = bool(loose_lookups(collection)) or collection.listed_by is not None
-    values = {"name": collection.name, "all": everything, "codes": list(RETRYABLE)}
+    values = {"name": collection.name, "all": everything, "codes": [*RETRYABLE, DANGLING_PARENT]}
     with stage.connection.cursor("waiting_documents") as cursor:
         cursor.itersize = BATCH_SIZE
         for (target_id,) in cursor.execute(query, values):

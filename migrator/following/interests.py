@@ -11,7 +11,7 @@ from migrator import ids
 from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Row
-from migrator.mapping.references import Reference
+from migrator.mapping.references import Reference, UncheckedReference
 from migrator.postgres.copy_format import kind_of_column
 from migrator.rows.store import RowStore
 from migrator.state.wants import Wanted, anything, wanted
@@ -63,6 +63,14 @@ def wants_of_loaded(collection: Collection, document: Document, references: Foun
             if lookup in loose or not answers.get(key):
                 found.add(wanted(lookup.collection, lookup.by, key))
     return found
+
+
+def wanted_parent(collection: Collection, document: Document) -> set[Wanted]:
+    """Return the want of a document whose parent in the tree does not exist."""
+    tree = collection.tree
+    rules = (rule for rule in collection.rules if isinstance(rule, UncheckedReference))
+    named = [rule.referenced_id(document) for rule in rules if tree is not None and rule.column == tree.parent]
+    return {wanted(collection.name, collection.key.column, each) for each in named if each is not None}
 
 
 def loose_lookups(collection: Collection) -> frozenset[Lookup]:

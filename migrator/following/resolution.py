@@ -22,6 +22,7 @@ from migrator.following.interests import (
     claims_of,
     offers_of,
     requested_ids,
+    wanted_parent,
     wants_of_loaded,
     wants_of_unloaded,
 )
@@ -30,7 +31,7 @@ from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
-from migrator.reconciliation.trees import Trees
+from migrator.reconciliation.trees import DANGLING_PARENT, Trees
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records
 from migrator.rows.members import owners_of
@@ -217,13 +218,24 @@ class CollectionResolution:
         found = self._rows.connection.execute(query, values, binary=True)
         return {bytes(source_id): (outcome, target, reason) for source_id, outcome, target, reason in found}
 
+    def _dangling(self) -> set[bytes]:
+        """Return the documents whose parent in the tree does not exist."""
+        query = self._rows.namespace.sql(
+            "SELECT source_id FROM {findings} WHERE collection = %s AND code = %s AND source_id = ANY(%s)"
+        )
+        values = (self._collection.name, DANGLING_PARENT, list(self._translated))
+        return {bytes(row[0]) for row in self._rows.connection.execute(query, values, binary=True)}
+
     def _record_wants(self) -> None:
         name, found = self._collection.name, list[tuple[str, bytes, Wanted]]()
+        dangling = self._dangling() if self._collection.tree is not None else set()
         for source_id, (outcome, _, reason) in self._outcomes().items():
             each = self._translated[source_id]
             if each.fields is None:
                 continue
             wanted = each.wants
+            if source_id in dangling:
+                wanted |= wanted_parent(self._collection, each.fields)
             if outcome != "loaded":
                 wanted = frozenset(wants_of_unloaded(self._collection, each.fields, each.result, reason))
             found += [(name, source_id, value) for value in sorted(wanted)]

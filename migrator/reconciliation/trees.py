@@ -36,7 +36,8 @@ _CHOSEN: dict[str, LiteralString] = {  # the conditions for `Trees.groups`
     "chosen_listers": " AND p.{within} = ANY(%(groups)s::{kind}[])",
     "chosen_listed": " AND l.listed IN (SELECT c.id::text FROM {table} c WHERE c.{within} = ANY(%(groups)s::{kind}[]))",
 }
-PARENT_CODES = ("dangling_parent", "parent_inferred", "cycle_cut")  # the findings about a parent that was changed here
+DANGLING_PARENT = "dangling_parent"
+PARENT_CODES = (DANGLING_PARENT, "parent_inferred", "cycle_cut")  # the findings about a parent that was changed here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +245,7 @@ class Trees:
         self.rows.connection.execute("DROP TABLE IF EXISTS pg_temp.invalid_parents")
         self.rows.connection.execute(query, self._values())
         dangling = self._query("SELECT id FROM pg_temp.invalid_parents WHERE dangling")
-        self._change(((row[0].bytes, {self.tree.parent: None}) for row in dangling), "dangling_parent")
+        self._change(((row[0].bytes, {self.tree.parent: None}) for row in dangling), DANGLING_PARENT)
         self._break_cycles()
         self.rows.connection.execute("DROP TABLE pg_temp.invalid_parents")
 

@@ -41,3 +41,18 @@ def copy_records(connection: Connection, namespace: Namespace, collection: str, 
     copy(connection, namespace.sql("{findings}"), [finding for _, finding in output.findings])
     copy(connection, namespace.sql("{links}"), [link for _, link in output.links])
     copy(connection, namespace.sql("{member_lists}"), member_tuples(collection, output.members))
+
+
+def update_rows_in_place(
+    connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes], columns: list[str]
+) -> None:
+    """Set `columns` of the rows that have the same IDs as the encoded rows. Rows that would not change are left."""
+    table, key = namespace.table(encoder.collection.table.name), sql.Identifier(encoder.collection.key.column)
+    incoming = sql.Identifier("pg_temp", f"incoming_{encoder.collection.table.name}")
+    connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {})").format(incoming, table))
+    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
+    copy(connection, incoming, tuples, names)
+    values = sql.SQL(", ").join(sql.SQL("{0} = i.{0}").format(sql.Identifier(name)) for name in columns)
+    query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} = i.{key}").format(table, values, incoming, key=key)
+    connection.execute(query)
+    connection.execute(sql.SQL("DROP TABLE {}").format(incoming))

@@ -1,0 +1,320 @@
+"""Which changes of a collection leave the outcome of every other document as it is. Such changes are simple.
+
+The checks are few queries over all changes of a batch. A change that is not certainly simple is left to
+`resolution.py`, which is slower.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from psycopg import sql
+
+from migrator.documents.codec import Document
+from migrator.following.closure import Closure
+from migrator.following.interests import LISTED, looked_up_columns, offers_of
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.copy_format import kind_of_column
+from migrator.reconciliation.trees import PARENT_CODES
+from migrator.rows.members import owners_of
+from migrator.rows.rebuild import read_loaded
+from migrator.rows.store import RowStore
+from migrator.state import wants
+from migrator.state.wants import Wanted
+from migrator.translation.encoder import format_target_id
+from migrator.translation.outcomes import Finding, Loaded
+
+LinkItem = tuple[str, str, int]  # collection and path of the list, listed target ID, position
+Links = Mapping[str, set[LinkItem]]  # target ID → what its document lists
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A document that can be loaded, with its translation, and its present row and residue (None: it has no row)."""
+
+    source_id: bytes
+    raw: bytes
+    fields: Document
+    loaded: Loaded
+    findings: tuple[Finding, ...]
+    wants: frozenset[Wanted]
+    old_row: Row | None = None
+    old_residue: bytes | None = None
+
+    @property
+    def row(self) -> Row:
+        return self.loaded.row
+
+
+class Independence:
+    """Checks the changes of one collection."""
+
+    def __init__(self, rows: RowStore, collection: Collection, closure: Closure) -> None:
+        self._rows, self._collection, self._closure = rows, collection, closure
+        self._key = collection.key.column
+
+    # --- what the mappings say ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def identity(self) -> frozenset[str]:
+        """The columns that other documents use. A change of one of them is never simple."""
+        name, collection = self._collection.name, self._collection
+        found = {self._key, *looked_up_columns(self._rows.mappings, collection)}
+        for mapping in self._rows.mappings.values():
+            found |= {column for lookup in mapping.lookups if lookup.collection == name for column in lookup.carry}
+            found |= {column for _, _, there, column in mapping.carried_columns if there == name}
+            found |= {expected.flag for expected in mapping.expected if expected.collection == name}
+        found |= {rule.reference_column for _, rule in owners_of(self._rows.mappings, name)}
+        found |= {expected.reference_column for expected in collection.expected}
+        for latest in collection.latest_values:
+            found |= {latest.value_column, latest.reference_column}
+        if collection.tree is not None:
+            found |= {collection.tree.parent, collection.tree.within, collection.tree.order}
+        return frozenset(found)
+
+    @cached_property
+    def special_codes(self) -> list[str]:
+        """The codes of findings that depend on several documents."""
+        codes = {
+            expected.code
+            for mapping in self._rows.mappings.values()
+            for expected in mapping.expected
+            if expected.collection == self._collection.name
+        }
+        if self._collection.tree is not None:
+            codes |= {*PARENT_CODES, self._collection.tree.disagreement}
+        return sorted(codes)
+
+    @cached_property
+    def is_expected(self) -> bool:
+        """Whether findings about missing rows depend on rows of this collection."""
+        name = self._collection.name
+        expectations = [
+            (mapping.name, expected.collection)
+            for mapping in self._rows.mappings.values()
+            for expected in mapping.expected
+        ]
+        return any(name in pair for pair in expectations)
+
+    @property
+    def _listings(self) -> list[str]:
+        return [f"{self._collection.name}.{link.path}" for link in self._collection.links]
+
+    @property
+    def _children_link(self) -> str | None:
+        tree = self._collection.tree
+        return f"{self._collection.name}.{tree.link}" if tree is not None and tree.link is not None else None
+
+    # --- updates -----------------------------------------------------------------------------------------------------
+
+    def independent_updates(self, changes: list[Change], links: Links) -> list[Change]:
+        """Return the simple changes of rows. `links`: the links of each new document, by target ID."""
+        left = [each for each in changes if self._keeps_identity(each)]
+        ids = [format_target_id(each.row[self._key]) for each in left]
+        excluded = self._aliased(ids) | self._with_special_findings(left) | self._changed_links(ids, links)
+        rootless = [
+            format_target_id(each.row[self._key])
+            for each in left
+            if self._collection.tree is not None and each.row[self._collection.tree.parent] is None
+        ]
+        excluded |= self._listed(rootless)
+        return [each for each in left if format_target_id(each.row[self._key]) not in excluded]
+
+    def _keeps_identity(self, change: Change) -> bool:
+        old = change.old_row
+        assert old is not None  # called for updates
+        return all(change.row.get(column) == old.get(column) for column in self.identity)
+
+    def _with_special_findings(self, changes: list[Change]) -> set[str]:
+        if not self.special_codes:
+            return set()
+        query = self._rows.namespace.sql(
+            "SELECT DISTINCT source_id FROM {findings} WHERE collection = %s AND code = ANY(%s) AND source_id = ANY(%s)"
+        )
+        values = (self._collection.name, self.special_codes, [each.source_id for each in changes])
+        found = {bytes(row[0]) for row in self._rows.connection.execute(query, values, binary=True)}
+        return {format_target_id(each.row[self._key]) for each in changes if each.source_id in found}
+
+    def _changed_links(self, ids: list[str], links: Links) -> set[str]:
+        if not self._listings:
+            return set()
+        query = self._rows.namespace.sql(
+            "SELECT lister, collection, listed, position FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)"
+        )
+        present: dict[str, set[LinkItem]] = defaultdict(set)
+        for lister, *link in self._rows.connection.execute(query, (self._listings, ids)):
+            present[lister].add((link[0], link[1], link[2]))
+        return {each for each in ids if present.get(each, set()) != links.get(each, set())}
+
+    # --- new rows ----------------------------------------------------------------------------------------------------
+
+    def independent_inserts(self, changes: list[Change], links: Links) -> list[Change]:
+        """Return the simple changes among documents that had no row."""
+        if self.is_expected:
+            return []
+        ids = [format_target_id(each.row[self._key]) for each in changes]
+        excluded = self._repeated(changes) | self._existing(changes) | self._aliased(ids) | self._wanted(changes, links)
+        left = [each for each in changes if format_target_id(each.row[self._key]) not in excluded]
+        return self._with_valid_parents(left, links) if self._collection.tree is not None else left
+
+    def _repeated(self, changes: list[Change]) -> set[str]:
+        """Return the IDs of changes that have an ID or a unique value in common."""
+        found: set[str] = set()
+        for column in (self._key, *self._collection.unique):
+            by_value: dict[Any, list[str]] = defaultdict(list)
+            for each in changes:
+                if each.row[column] is not None:
+                    by_value[each.row[column]].append(format_target_id(each.row[self._key]))
+            found |= {row_id for same in by_value.values() if len(same) > 1 for row_id in same}
+        return found
+
+    def _existing(self, changes: list[Change]) -> set[str]:
+        """Return the IDs of changes whose ID or unique value a row has."""
+        found: set[str] = set()
+        for column in (self._key, *self._collection.unique):
+            values = {each.row[column] for each in changes if each.row[column] is not None}
+            if values:
+                query = sql.SQL("SELECT {column}::text FROM {table} WHERE {column} = ANY(%s::{kind}[])").format(
+                    column=sql.Identifier(column),
+                    table=self._rows.table(self._collection),
+                    kind=sql.SQL(kind_of_column(self._collection.table.c[column])),
+                )
+                wanted = ([format_target_id(value) for value in values],)
+                taken = {row[0] for row in self._rows.connection.execute(query, wanted)}
+                found |= {
+                    format_target_id(each.row[self._key])
+                    for each in changes
+                    if each.row[column] is not None and format_target_id(each.row[column]) in taken
+                }
+        return found
+
+    def _wanted(self, changes: list[Change], links: Links) -> set[str]:
+        """Return the IDs of changes that other documents wait for."""
+        name, columns = self._collection.name, looked_up_columns(self._rows.mappings, self._collection)
+        offers: dict[Wanted, str] = {}
+        for each in changes:
+            row_id = format_target_id(each.row[self._key])
+            offers[wants.wanted(name, "_id", each.source_id)] = row_id
+            for column in columns:
+                if each.row[column] is not None:
+                    offers[wants.wanted(name, column, each.row[column])] = row_id
+            for path, listed, _ in links.get(row_id, ()):
+                offers[Wanted(path, LISTED, listed)] = row_id
+        query = self._rows.namespace.sql(
+            "SELECT DISTINCT v.id FROM unnest(%s::text[], %s::text[], %s::text[]) AS v (name, value, id)"
+            " WHERE EXISTS (SELECT FROM {wants} w WHERE w.wanted = v.name AND w.value = v.value)"
+        )
+        values = ([each.name for each in offers], [each.value for each in offers], list(offers.values()))
+        return {row[0] for row in self._rows.connection.execute(query, values)}
+
+    def _with_valid_parents(self, changes: list[Change], links: Links) -> list[Change]:
+        """Return the changes that nobody lists, that list nobody, and whose parent is an older row of the group."""
+        tree, key = self._collection.tree, self._key
+        assert tree is not None  # checked by the caller
+        ids = [format_target_id(each.row[key]) for each in changes]
+        excluded = self._listed(ids) | {each for each in ids if links.get(each)}
+        named = {each.row[tree.parent] for each in changes if each.row[tree.parent] is not None}
+        excluded_parents = self._aliased([format_target_id(each) for each in named])
+        places = self._places(named)
+        found = []
+        for each in sorted(changes, key=lambda each: (each.row[tree.order] or 0, each.row[key])):
+            row_id, parent, place = each.row[key], each.row[tree.parent], (each.row[tree.within], each.row[tree.order])
+            if format_target_id(row_id) in excluded or None in place:
+                continue
+            if parent is not None:
+                above = places.get(parent)
+                if above is None or format_target_id(parent) in excluded_parents or above[0] != place[0]:
+                    continue
+                if (above[1], parent) >= (place[1], row_id):
+                    continue
+            places[row_id] = place
+            found.append(each)
+        return found
+
+    def _places(self, row_ids: Iterable[Any]) -> dict[Any, tuple[Any, Any]]:
+        """Return the group and the order of rows, as plain values."""
+        tree, ids = self._collection.tree, [format_target_id(each) for each in row_ids]
+        assert tree is not None  # checked by the caller
+        if not ids:
+            return {}
+        return {
+            row[self._key]: (row[tree.within], row[tree.order])
+            for _, row, _ in read_loaded(self._rows, self._collection, ids)
+        }
+
+    # --- documents that are gone -------------------------------------------------------------------------------------
+
+    def independent_deletes(self, rows: Mapping[bytes, str]) -> dict[bytes, str]:
+        """Return the simple deletions. `rows`: `source_id` → target ID of loaded documents."""
+        if self.is_expected or not rows:
+            return {}
+        ids = list(rows.values())
+        excluded = self._aliased(ids) | self._listed(ids) | self._lists(ids) | self._referenced(ids)
+        excluded |= self._wanted_rows(ids)
+        excluded |= self._parents_of_others(ids, excluded)
+        return {source_id: row_id for source_id, row_id in rows.items() if row_id not in excluded}
+
+    def _referenced(self, ids: list[str]) -> set[str]:
+        """Return the rows that rows outside of `ids` refer to."""
+        kind = sql.SQL(kind_of_column(self._collection.table.c[self._key]))
+        found: set[str] = set()
+        for key in self._closure.keys_to(self._collection):
+            query = sql.SQL("SELECT DISTINCT {column}::text FROM {child} WHERE {column} = ANY(%s::{kind}[])").format(
+                column=sql.Identifier(key.child_columns[0]), child=key.child.identifier, kind=kind
+            )
+            found |= {row[0] for row in self._rows.connection.execute(query, (ids,))}
+        return found
+
+    def _parents_of_others(self, ids: list[str], excluded: set[str]) -> set[str]:
+        """Return the rows of a tree that are above a row which is not deleted."""
+        if self._collection.tree is None:
+            return set()
+        query = sql.SQL("SELECT {key}::text, {parent}::text FROM {table} WHERE {parent} = ANY(%s::{kind}[])").format(
+            key=sql.Identifier(self._key),
+            parent=sql.Identifier(self._collection.tree.parent),
+            table=self._rows.table(self._collection),
+            kind=sql.SQL(kind_of_column(self._collection.table.c[self._key])),
+        )
+        parents = {row[0]: row[1] for row in self._rows.connection.execute(query, (ids,))}
+        deleted, found = set(ids) - excluded, set[str]()
+        staying = [row_id for row_id in parents if row_id not in deleted]
+        while staying:
+            parent = parents.get(staying.pop())
+            if parent is not None and parent not in found:
+                found.add(parent)
+                staying.append(parent)
+        return found
+
+    def _wanted_rows(self, ids: list[str]) -> set[str]:
+        wanting = wants.find(self._rows.connection, self._rows.namespace, offers_of(self._rows, self._collection, ids))
+        return set(ids) if wanting else set()
+
+    # --- queries for several kinds -----------------------------------------------------------------------------------
+
+    def _aliased(self, ids: list[str]) -> set[str]:
+        """Return the IDs that take part in an ID conflict."""
+        query = self._rows.namespace.sql(
+            "SELECT original_id FROM {aliases} WHERE collection = %(name)s AND original_id = ANY(%(ids)s)"
+            " UNION SELECT target FROM {aliases} WHERE collection = %(name)s AND target = ANY(%(ids)s)"
+        )
+        values = {"name": self._collection.name, "ids": ids}
+        return {row[0] for row in self._rows.connection.execute(query, values)}
+
+    def _listed(self, ids: list[str]) -> set[str]:
+        """Return the rows that other rows of the tree list as their children."""
+        if self._children_link is None or not ids:
+            return set()
+        query = self._rows.namespace.sql("SELECT listed FROM {links} WHERE collection = %s AND listed = ANY(%s)")
+        return {row[0] for row in self._rows.connection.execute(query, (self._children_link, ids))}
+
+    def _lists(self, ids: list[str]) -> set[str]:
+        """Return the rows that list others."""
+        if not self._listings:
+            return set()
+        query = self._rows.namespace.sql("SELECT lister FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
+        return {row[0] for row in self._rows.connection.execute(query, (self._listings, ids))}

@@ -1,0 +1,233 @@
+"""Applies simple changes: those that leave the outcome of every other document as it is (`independence.py`)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from bson.errors import InvalidBSON
+from psycopg import sql
+
+from migrator.documents.codec import Document, decode_untrusted
+from migrator.following.closure import Closure
+from migrator.following.independence import Change, Independence, LinkItem
+from migrator.following.interests import wants_of_loaded
+from migrator.mapping.collection import Collection
+from migrator.postgres.copy_format import kind_of_column
+from migrator.reconciliation import membership
+from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.rows.copy import copy_records, copy_rows, update_rows_in_place
+from migrator.rows.members import owners_of
+from migrator.rows.rebuild import read_loaded
+from migrator.stages.context import StageContext
+from migrator.stages.reconcile import update_latest_value
+from migrator.state import wants
+from migrator.translation.encoder import Output, SourceDocument, format_target_id, listed_ids
+from migrator.translation.outcomes import Loaded
+
+
+class SimpleChanges:
+    """Applies the simple changes of one collection. Requires a transaction.
+
+    `embedded_text`: the column whose text has an embedding, if the collection has one.
+    """
+
+    def __init__(
+        self, stage: StageContext, collection: Collection, closure: Closure, embedded_text: str | None = None
+    ) -> None:
+        self._stage, self._rows, self._collection = stage, stage.rows, collection
+        self._embedded_text = embedded_text
+        self._independence = Independence(stage.rows, collection, closure)
+
+    # --- documents that exist ----------------------------------------------------------------------------------------
+
+    def upsert(self, documents: Mapping[bytes, bytes], resolver: ConflictResolver) -> set[bytes]:
+        """Write the rows of changed documents (source_id → BSON), and return those whose change was simple."""
+        ledger = self._ledger(documents)
+        changes = list(self._translate(documents, resolver, ledger))
+        links = {format_target_id(self._row_id(each)): self._links(each) for each in changes}
+        updates = [each for each in changes if each.old_row is not None and self._keeps_embedding(each)]
+        inserts = [each for each in changes if each.source_id not in ledger]
+        updates = self._independence.independent_updates(updates, links) if updates else []
+        inserts = self._independence.independent_inserts(inserts, links) if inserts else []
+        changed = [each for each in updates if self._differs(each)]
+        if changed:
+            self._update(changed, resolver)
+        if inserts:
+            self._insert(inserts, resolver)
+        return {each.source_id for each in (*updates, *inserts)}
+
+    def _ledger(self, source_ids: Iterable[bytes]) -> dict[bytes, tuple[str, str | None]]:
+        """Return source_id → (outcome, target ID)."""
+        query = self._stage.namespace.sql(
+            "SELECT source_id, outcome, target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)"
+        )
+        found = self._stage.connection.execute(query, (self._collection.name, list(source_ids)), binary=True)
+        return {bytes(source_id): (outcome, target) for source_id, outcome, target in found}
+
+    def _translate(
+        self,
+        documents: Mapping[bytes, bytes],
+        resolver: ConflictResolver,
+        ledger: Mapping[bytes, tuple[str, str | None]],
+    ) -> Iterable[Change]:
+        """Yield the documents that can be loaded, and that have a row or had no outcome before."""
+        decoded: dict[bytes, Document] = {}
+        for source_id, raw in documents.items():
+            try:
+                decoded[source_id] = decode_untrusted(raw)
+            except InvalidBSON:
+                continue
+        targets = [target for _, target in ledger.values() if target is not None]
+        present = {
+            source_id: (row, residue) for source_id, row, residue in read_loaded(self._rows, self._collection, targets)
+        }
+        translation = resolver.writer.translation(list(decoded.values()))
+        for source_id, document in decoded.items():
+            if source_id in ledger and source_id not in present:
+                continue
+            raw = documents[source_id]
+            if resolver.writer.unfaithful(document, raw) is not None:
+                continue
+            result, findings = translation.translate(document)
+            if isinstance(result, Loaded):
+                wanted = frozenset(wants_of_loaded(self._collection, document, translation.references))
+                old_row, old_residue = present.get(source_id, (None, None))
+                yield Change(source_id, raw, document, result, tuple(findings), wanted, old_row, old_residue)
+
+    def _row_id(self, change: Change) -> object:
+        return change.row[self._collection.key.column]
+
+    def _links(self, change: Change) -> set[LinkItem]:
+        return {
+            (f"{self._collection.name}.{link.path}", format_target_id(listed), position)
+            for link in self._collection.links
+            for position, listed in listed_ids(link.key, change.fields.get(link.path))
+        }
+
+    def _keeps_embedding(self, change: Change) -> bool:
+        column, old = self._embedded_text, change.old_row
+        return column is None or old is None or change.row[column] == old[column]
+
+    def _differs(self, change: Change) -> bool:
+        """Return whether the row or the residue changes. A member list in the residue counts as a change."""
+        old = change.old_row
+        assert old is not None  # called for updates
+        same = all(change.row[column] == old[column] for column in self._columns(change) if column in old)
+        return not same or change.loaded.residue != change.old_residue
+
+    def _columns(self, change: Change) -> list[str]:
+        """Return the columns that a document fills."""
+        return [each.name for each in self._collection.table.columns if each.name in change.row]
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def _encode(self, changes: list[Change], resolver: ConflictResolver) -> Output:
+        output, encoder = Output(), resolver.writer.encoder
+        for index, each in enumerate(changes):
+            encoder.add(output, SourceDocument(index, each.source_id, each.raw, each.fields), each.loaded)
+            encoder.add_findings(output, index, each.findings)
+        return output
+
+    def _update(self, changes: list[Change], resolver: ConflictResolver) -> None:
+        connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
+        output, encoder = self._encode(changes, resolver), resolver.writer.encoder
+        update_rows_in_place(connection, namespace, encoder, output.rows, self._columns(changes[0]))
+        source_ids = [each.source_id for each in changes]
+        query = namespace.sql(
+            "UPDATE {ledger} l SET residue = c.residue FROM unnest(%s::bytea[], %s::bytea[]) AS c (source_id, residue)"
+            " WHERE l.collection = %s AND l.source_id = c.source_id"
+        )
+        connection.execute(query, (source_ids, [each.loaded.residue for each in changes], name))
+        query = namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = ANY(%s)")
+        connection.execute(query, (name, source_ids))
+        wants.remove(connection, namespace, name, source_ids)
+        copy_records(connection, namespace, name, Output(findings=output.findings))
+        self._record_wants(changes)
+        listers = sorted(format_target_id(self._row_id(each)) for each in changes)
+        for rule in self._collection.member_lists:
+            membership.compact_some(self._rows, self._collection, rule, listers)
+
+    def _insert(self, changes: list[Change], resolver: ConflictResolver) -> None:
+        connection, namespace = self._stage.connection, self._stage.namespace
+        output = self._encode(changes, resolver)
+        lists = self._lists_of(change.row for change in changes)
+        self._expand(lists)
+        copy_rows(connection, namespace, resolver.writer.encoder, output.rows)
+        copy_records(connection, namespace, self._collection.name, output)
+        self._record_wants(changes)
+        for rule in self._collection.member_lists:
+            ids = sorted(format_target_id(self._row_id(each)) for each in changes)
+            membership.compact_some(self._rows, self._collection, rule, ids)
+        self._compact(lists)
+        for latest in self._collection.latest_values:
+            references = {format_target_id(each.row[latest.reference_column]) for each in changes}
+            update_latest_value(self._stage, self._collection, latest, [UUID(each) for each in sorted(references)])
+
+    def _record_wants(self, changes: list[Change]) -> None:
+        name = self._collection.name
+        found = [(name, each.source_id, value) for each in changes for value in sorted(each.wants)]
+        wants.add(self._stage.connection, self._stage.namespace, found)
+
+    # --- documents that are gone -------------------------------------------------------------------------------------
+
+    def delete(self, source_ids: Iterable[bytes]) -> set[bytes]:
+        """Delete the rows of documents that are gone, and return those whose deletion was simple."""
+        ledger = self._ledger(source_ids)
+        rows = {source_id: target for source_id, (_, target) in ledger.items() if target is not None}
+        found = self._independence.independent_deletes(rows)
+        if found:
+            self._delete(found)
+        return found.keys() | (set(source_ids) - ledger.keys())
+
+    def _delete(self, found: Mapping[bytes, str]) -> None:
+        connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
+        ids, source_ids = sorted(found.values()), list(found)
+        names = {
+            "table": self._rows.table(self._collection),
+            "key": sql.Identifier(self._collection.key.column),
+            "kind": sql.SQL(kind_of_column(self._collection.table.c[self._collection.key.column])),
+        }
+        lists = self._lists_of(row for _, row, _ in read_loaded(self._rows, self._collection, ids))
+        latest_ids = {
+            latest: self._values(latest.reference_column, ids, names) for latest in self._collection.latest_values
+        }
+        self._expand(lists)
+        query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**names)
+        connection.execute(query, (ids,))
+        for template in ("DELETE FROM {ledger}", "DELETE FROM {findings}", "DELETE FROM {wants}"):
+            query = namespace.sql(template) + sql.SQL(" WHERE collection = %s AND source_id = ANY(%s)")
+            connection.execute(query, (name, source_ids))
+        self._compact(lists)
+        for latest, references in latest_ids.items():
+            update_latest_value(self._stage, self._collection, latest, [UUID(each) for each in references])
+
+    def _values(self, column: str, ids: list[str], names: Mapping[str, sql.Composable]) -> list[str]:
+        query = sql.SQL("SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[])")
+        found = self._stage.connection.execute(query.format(column=sql.Identifier(column), **names), (ids,))
+        return sorted(row[0] for row in found if row[0] is not None)
+
+    # --- member lists ------------------------------------------------------------------------------------------------
+
+    def _lists_of(self, rows: Iterable[Mapping[str, object]]) -> dict[tuple[str, str], set[str]]:
+        """Return (collection, path of its list) → the rows that list these rows."""
+        found: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for row in rows:
+            for mapping, rule in owners_of(self._rows.mappings, self._collection.name):
+                value = row[rule.reference_column]
+                if value is not None:
+                    found[mapping.name, rule.path].add(format_target_id(value))
+        return found
+
+    def _expand(self, lists: Mapping[tuple[str, str], set[str]]) -> None:
+        for mapping, rule in owners_of(self._rows.mappings, self._collection.name):
+            ids = sorted(lists.get((mapping.name, rule.path), ()))
+            if ids:
+                membership.expand_some(self._rows, mapping, rule, ids)
+
+    def _compact(self, lists: Mapping[tuple[str, str], set[str]]) -> None:
+        for mapping, rule in owners_of(self._rows.mappings, self._collection.name):
+            ids = sorted(lists.get((mapping.name, rule.path), ()))
+            if ids:
+                membership.compact_some(self._rows, mapping, rule, ids)
