@@ -22,6 +22,7 @@ from tests.talks import TALKS, USERS, _message_id, _oid
 
 Document = dict[str, Any]
 Changed = dict[tuple[str, bytes], bytes | None]  # (collection, source_id) → the newest document; None: gone
+ADOPTER = raw_bson.source_id(bson.encode({"_id": _oid(1, 3)}))  # owns the orphans of some tests, so it stays
 MESSAGES = 700  # ids of messages that changes name
 
 
@@ -59,6 +60,8 @@ class Changing:
         if not now[name]:
             return
         key = chance.choice(sorted(now[name]))
+        if key == ADOPTER:
+            return
         document = bson.decode(now[name][key])
         self._fresh += 1
         kind = chance.random()
