@@ -22,7 +22,7 @@ from tests.talks import TALKS, USERS, _message_id, _oid
 
 Document = dict[str, Any]
 Changed = dict[tuple[str, bytes], bytes | None]  # (collection, source_id) → the newest document; None: gone
-ADOPTER = raw_bson.source_id(bson.encode({"_id": _oid(1, 3)}))  # owns the orphans of some tests, so it stays
+ADOPTER = raw_bson.source_id(bson.encode({"_id": _oid(1, 0)}))  # owns the orphans of some tests, so it stays
 MESSAGES = 700  # ids of messages that changes name
 
 

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "adopt": {"policies": {"orphan_owner": "u3@example.com"}},
+    "adopt": {"policies": {"orphan_owner": "u0@example.com"}},
     "merge": {"policies": {"duplicate_email": "merge"}},
-    "both": {"policies": {"orphan_owner": "u3@example.com", "duplicate_email": "merge"}},
+    "both": {"policies": {"orphan_owner": "u0@example.com", "duplicate_email": "merge"}},
 }
 
 
