@@ -24,12 +24,13 @@ from migrator.documents.fingerprint import hash_text
 from migrator.errors import SourceError
 from migrator.sources.base import Batch, CollectionState, Partition, Source, SourceCollection
 from migrator.sources.bson_stream import scan_documents
-from migrator.sources.live_catalog import LiveCatalog
+from migrator.sources.change_stream import ChangeStream, Position
+from migrator.sources.live_catalog import LiveCatalog, describe_collection
 from migrator.sources.live_client import connect, explain, is_transient, label_of, url_database
 from migrator.sources.live_cursor import AFTER, RangeCursor, first_id, last_id, run_in_thread
 from migrator.sources.live_lookup import find_documents
 from migrator.sources.live_state import measure_collection, process_of
-from migrator.sources.selection import choose_database
+from migrator.sources.selection import choose_database, reason_to_leave_out
 
 RETRY_SECONDS: Final = 300  # time for which requests to a server that does not respond are retried
 LATENCY_LIMIT: Final = 5  # seconds; a server is slow then, and the measurement ends
@@ -37,6 +38,7 @@ MIN_PARTITION_BYTES: Final = 32 << 20  # bytes of a partition
 MOST_PARTS: Final = 2000
 SAMPLED: Final = 20  # sampled IDs per partition; the size is then nearly always correct within a third
 LEAST_SAMPLED: Final = 400
+IDS_PER_BATCH: Final = 10_000
 
 
 def _ignore(text: str) -> None:
@@ -186,6 +188,31 @@ class LiveSource(Source):
         A document or collection that does not exist is not in the result. Raises: `SourceError`.
         """
         return find_documents(self._database, collection, source_ids, self._retry)
+
+    def read_ids(self, collection: str) -> Iterator[bytes]:
+        """Yield the source IDs of all documents of a collection, in bounded memory. Raises: `SourceError`."""
+        cursor = RangeCursor(self._database[collection], "", "", IDS_PER_BATCH, ids_only=True)
+        while (data := self._retry(cursor.next)) is not None:
+            yield from map(raw_bson.source_id, raw_bson.split_documents(data))
+
+    def list_collections(self) -> list[str]:
+        """Return the names of the collections that exist now, without those that are not migrated."""
+        names = self._retry(self._database.list_collection_names)
+        return sorted(name for name in names if not reason_to_leave_out(name))
+
+    def describe_collection(self, name: str) -> SourceCollection | None:
+        """Return a collection as it is now; None if it does not exist or is not migrated. Raises: `SourceError`."""
+        found: SourceCollection | None = self._retry(lambda: describe_collection(self._database, name))
+        return found
+
+    def current_position(self) -> Position:
+        """Return the position in the change stream of the database from which all later changes are received.
+
+        Raises: `SourceError` if the server has no change streams or the user no privilege.
+        """
+        stream = ChangeStream(self._url, self._name)
+        stream.close()
+        return stream.position
 
     def close(self) -> None:
         self._started.clear()

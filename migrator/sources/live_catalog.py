@@ -63,6 +63,16 @@ class LiveCatalog:
             self.refused.add(name)
 
 
+def describe_collection(database: Database[dict[str, Any]], name: str) -> SourceCollection | None:
+    """Return a collection as it is now; None if it does not exist or is not migrated. Raises: pymongo's errors."""
+    wanted = {"name": {"$in": [name, name.removeprefix(BUCKETS)]}}
+    described = {each["name"]: each for each in database.list_collections(filter=wanted)}
+    about = described.get(name)
+    if about is None or _reason_to_leave_out(name, about.get("type", "collection"), described):
+        return None
+    return _describe(database, name, about, described)
+
+
 def _start_reading(database: Database[dict[str, Any]], found: SourceCollection) -> RangeCursor:
     """Start to read a collection of a server that counts by a scan, so that one scan serves both purposes.
 

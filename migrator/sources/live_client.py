@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -40,9 +40,11 @@ LISTENERS: Final[list[Any]] = []  # of pymongo's events; tests use it to record 
 _DEFAULTS: Final = {"serverSelectionTimeoutMS": 10_000, "connectTimeoutMS": 10_000, "socketTimeoutMS": 120_000}
 
 
-def connect(url: str) -> MongoClient[dict[str, Any]]:
-    """Return a client, not yet connected. Options in the URL take precedence over the defaults. Raises:
-    `UsageError`."""
+def connect(url: str, listeners: Sequence[Any] = ()) -> MongoClient[dict[str, Any]]:
+    """Return a client, not yet connected. Options in the URL take precedence over the defaults.
+
+    `listeners` receive pymongo's events of this client. Raises: `UsageError`.
+    """
     given = {name.lower() for name in re.findall(r"[?&]([^=&]+)=", url)}
     options: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
     if "readconcernlevel" not in given:
@@ -50,7 +52,9 @@ def connect(url: str) -> MongoClient[dict[str, Any]]:
     with explain(url), _translate_url_errors(), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # pymongo warns about unknown options and ignores them
         options["datetime_conversion"] = CODEC_OPTIONS.datetime_conversion
-        return MongoClient(url, appname="migrate", document_class=dict, event_listeners=LISTENERS, **options)
+        return MongoClient(
+            url, appname="migrate", document_class=dict, event_listeners=[*LISTENERS, *listeners], **options
+        )
 
 
 @contextmanager
@@ -84,6 +88,11 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, OperationFailure) and not isinstance(error, ExecutionTimeout):
         return error.code in _TRANSIENT
     return isinstance(error, AutoReconnect | NetworkTimeout | ExecutionTimeout)
+
+
+def is_transient_source_error(error: BaseException) -> bool:
+    """Return whether an error of this package was raised for an error of the driver that a retry can repair."""
+    return getattr(error, "transient", False) or (error.__context__ is not None and is_transient(error.__context__))
 
 
 @contextmanager

@@ -27,11 +27,14 @@ class RangeCursor:
     """A cursor over a range of `_id`s that continues after the last returned document when it is reopened.
 
     `documents` is the number of documents per server batch, if they fit into 16 MB. The next batch is requested in
-    advance, so the server and the client work at the same time.
+    advance, so the server and the client work at the same time. `ids_only`: documents consist of their `_id`.
     """
 
-    def __init__(self, collection: Collection[Any], position: str, stop: str, documents: int) -> None:
+    def __init__(
+        self, collection: Collection[Any], position: str, stop: str, documents: int, *, ids_only: bool = False
+    ) -> None:
         self._collection, self._stop, self._documents = collection, stop, documents
+        self._fields = {"_id": 1} if ids_only else None
         self._position = position
         self._cursor: Any = None
         self._pending: Future[bytes | None] | None = None
@@ -70,7 +73,7 @@ class RangeCursor:
         self._pending = run_in_thread(partial(next, self._cursor, None))
 
     def _open(self) -> Any:
-        cursor = self._collection.find_raw_batches(hint=ID, sort=ID, batch_size=self._documents)
+        cursor = self._collection.find_raw_batches({}, self._fields, hint=ID, sort=ID, batch_size=self._documents)
         if self._position:
             cursor.min([("_id", read_id(self._position.removesuffix(AFTER)))])
         if self._stop:

@@ -1,0 +1,315 @@
+"""Receives the changes of a live source: a process that stores them as dirty keys, beside a load or an applier.
+
+It needs nothing but the record `sync`, so it can end at any moment and start again. An event is stored with the
+position after it, so none is lost, and one that is received twice has no effect.
+
+Only one receiver writes. The session that writes holds an advisory lock, and writes nothing without it. A receiver
+whose parent was killed, or whose connection the network keeps open, keeps a new one waiting.
+An attempt number in a table, as workers of a load have it, would have to be compared in each transaction. The orphan
+ends with its parent. If its machine is lost, the next process with the lock of the migration ends its session
+(state/lock.py), because it has the name of a worker's session.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection as Pipe
+from typing import Any, Final
+
+import psycopg
+
+from migrator.config.models import Config
+from migrator.errors import MigrateError, StoppedError, TargetError
+from migrator.execution.memory import lower_mmap_threshold
+from migrator.execution.pool import begin_worker
+from migrator.postgres.errors import is_connection_lost, translate_error
+from migrator.sources.base import SourceCollection
+from migrator.sources.change_stream import (
+    ChangeStream,
+    HistoryLostError,
+    check_last_event,
+    resume_position,
+)
+from migrator.sources.live import LiveSource
+from migrator.sources.live_client import is_transient_source_error
+from migrator.state import activity, journal, sync
+from migrator.state.records import Connection, Namespace
+from migrator.state.sync import SyncState
+from migrator.targets.server import connect_worker
+
+NAME: Final = "receiver"  # in the record `heartbeats`
+IDLE_SECONDS: Final = 1.0  # after which the position is stored without events
+HEARTBEAT_SECONDS: Final = 5.0
+_READ_SECONDS: Final = 0.25  # for which the buffer is waited for; `stop` is noticed after it
+_SMALL_BATCH: Final = 200  # events; after fewer, more are collected for a moment
+_COLLECT_SECONDS: Final = 0.02
+_LONGEST_PAUSE: Final = 10.0  # seconds between two attempts to connect
+_STOP_SECONDS: Final = 10.0  # for which the process may finish its transaction
+_KEY: Final = int.from_bytes(b"receive", "big") % 2**31  # of the advisory lock; pg_locks shows it as objid
+_TEXT_BYTES: Final = 2000
+# Rolled back, no resources, object in use, canceled or shutting down, system error: the target may recover from these.
+_RECOVERABLE: Final = frozenset({"40", "53", "55", "57", "58"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverJob:
+    """Source and target of a receiver. Picklable. It contains secrets, so its repr shows neither."""
+
+    url: str = field(repr=False)
+    database: str
+    dsn: str = field(repr=False)
+    namespace: Namespace
+
+
+class Receiver:
+    """Receives changes in this process until `stopped` returns true. `report` gets what it waits for, or ""."""
+
+    def __init__(self, job: ReceiverJob, report: Callable[[str], None], stopped: Callable[[], bool]) -> None:
+        self._job, self._report, self._stopped = job, report, stopped
+        self._connection: Connection | None = None
+        self._source: LiveSource | None = None
+        self._history_lost = False
+        self._failures = 0
+        self._heartbeat_at = 0.0
+
+    def run(self) -> None:
+        """Receive until stopped. Connections to source and target are repeated without a limit.
+
+        Raises: `MigrateError` for what a repetition does not repair.
+        """
+        try:
+            while not self._stopped():
+                try:
+                    self._receive()
+                except (MigrateError, psycopg.Error) as error:
+                    self._handle(error)
+        finally:
+            self._disconnect()
+            if self._source is not None:
+                self._source.close()
+
+    def _handle(self, error: MigrateError | psycopg.Error) -> None:
+        """Prepare the next attempt and wait. Raises: the error if a repetition does not help."""
+        is_of_target = isinstance(error, psycopg.Error | TargetError | StoppedError)
+        if is_of_target:
+            self._disconnect()
+        if isinstance(error, psycopg.Error) and not _is_recoverable(error):
+            raise translate_error(error) or error
+        self._history_lost = self._history_lost or isinstance(error, HistoryLostError)
+        if not (is_of_target or self._history_lost or is_transient_source_error(error)):
+            raise error
+        self._failures += 1
+        side = "target" if is_of_target else "source"
+        text = error.message if isinstance(error, MigrateError) else "lost connection"
+        self._wait(f"{side}: {text}", min(_LONGEST_PAUSE, 0.1 * 2**self._failures))
+
+    def _wait(self, reason: str, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self._tell(reason, force=True)
+        while not self._stopped() and time.monotonic() < end:
+            time.sleep(min(_READ_SECONDS, seconds))
+
+    def _tell(self, reason: str, *, force: bool = False) -> None:
+        """Report what this process waits for, to its parent and in the target, if that is connected."""
+        now = time.monotonic()
+        if not force and now - self._heartbeat_at < HEARTBEAT_SECONDS:
+            return
+        self._heartbeat_at = now
+        self._report(reason)
+        if self._connection is None:
+            return
+        try:
+            activity.write_waiting(self._connection, self._job.namespace, "worker", NAME, reason or None)
+        except psycopg.Error as error:
+            if not reason:
+                raise
+            self._report(f"target: {type(error).__name__}; {reason}")
+            self._disconnect()
+
+    def _receive(self) -> None:
+        """Connect and receive until stopped. Raises: the first error."""
+        connection = self._connect()
+        state = sync.read(connection, self._job.namespace)
+        if state is None:
+            raise StoppedError(
+                "the target has no position in the source's changes", "Start with `migrate run --follow`."
+            )
+        if self._source is None:
+            self._source = LiveSource(self._job.url, self._job.database)
+        stream, received = self._open(connection, self._source, state)
+        with closing(stream):
+            self._history_lost = False
+            self._transfer(connection, self._source, stream, received)
+
+    def _connect(self) -> Connection:
+        """Return the session that writes. It holds the lock."""
+        if self._connection is None:
+            connection = connect_worker(self._job.dsn)
+            try:
+                # After a crash of the server, what it has lost is received again.
+                connection.execute("SET synchronous_commit = off")
+                self._lock(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _lock(self, connection: Connection) -> None:
+        while True:
+            found = connection.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
+            if found and found[0]:
+                return
+            self._report("target: another receiver is ending")
+            if self._stopped():
+                raise StoppedError("stopped while another receiver was ending", "Run the same command again.")
+            time.sleep(_READ_SECONDS)
+
+    def _open(self, connection: Connection, source: LiveSource, state: SyncState) -> tuple[ChangeStream, int]:
+        """Open the stream where the stored position is, or anew if events were lost. Return it with `received`."""
+        job, position = self._job, state.position
+        if not self._history_lost and state.last_event is not None:
+            found = check_last_event(job.url, job.database, state.last_event)
+            self._history_lost = found is False
+            if found:
+                position = resume_position(position, state.last_event)
+        if not self._history_lost:
+            try:
+                return ChangeStream(job.url, job.database, position), state.received
+            except HistoryLostError:
+                self._history_lost = True
+        # The stream begins before the collections are marked: so their comparison covers all that was lost.
+        stream = ChangeStream(job.url, job.database)
+        try:
+            names = source.list_collections()
+            return stream, sync.begin_again(connection, job.namespace, state.received, stream.position, names)
+        except BaseException:
+            stream.close()
+            raise
+
+    def _transfer(self, connection: Connection, source: LiveSource, stream: ChangeStream, received: int) -> None:
+        """Store batches until stopped."""
+        known = set(journal.read_metadata(connection, self._job.namespace))
+        last_event, stored_at = None, 0.0
+        while not self._stopped():
+            batch = stream.read(_READ_SECONDS)
+            last_event = batch.last_event or last_event
+            if not batch.events and time.monotonic() - stored_at < IDLE_SECONDS:
+                continue
+            described = _describe(source, sync.changed_descriptions(batch.events, known), known)
+            batch = replace(batch, last_event=last_event)
+            received = sync.store(connection, self._job.namespace, received, batch, described)
+            last_event, stored_at = None, time.monotonic()
+            self._tell("", force=self._failures > 0)
+            self._failures = 0
+            if 0 < len(batch.events) < _SMALL_BATCH:
+                time.sleep(_COLLECT_SECONDS)
+
+
+def _describe(source: LiveSource, names: list[str], known: set[str]) -> list[SourceCollection]:
+    """Return the collections that exist. All become `known`, so that they are described once."""
+    known.update(names)
+    return [found for found in map(source.describe_collection, names) if found is not None]
+
+
+def _is_recoverable(error: psycopg.Error) -> bool:
+    return is_connection_lost(error) or (error.sqlstate or "")[:2] in _RECOVERABLE
+
+
+class ReceiverProcess:
+    """A receiver in a process of its own. It ends with this process, also if that is killed."""
+
+    def __init__(self, job: ReceiverJob) -> None:
+        self._job = job
+        self._context = multiprocessing.get_context("spawn")
+        self._error: BaseException | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the process; again, if it has ended."""
+        self._error = None
+        # Memory without locks: a process that is killed while it holds one would block this process.
+        self._stop: Any = self._context.RawValue("b", 0)
+        self._text: Any = self._context.RawArray("c", _TEXT_BYTES)
+        self._errors, sender = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(
+            target=_run, args=(self._job, self._stop, self._text, sender), name=NAME, daemon=True
+        )  # fmt: skip
+        self._process.start()
+        sender.close()
+
+    restart = start
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def waiting(self) -> str:
+        """Return what the receiver waits for, such as a server that does not respond; "" while it works."""
+        return bytes(self._text.value).decode(errors="replace")
+
+    @property
+    def error(self) -> BaseException | None:
+        """Return the error that ended the process; None while it works, and if it was killed."""
+        if self._error is None and self._errors.poll():
+            try:
+                self._error = self._errors.recv()
+            except EOFError:
+                return None
+        return self._error
+
+    def check(self) -> None:
+        """Raise the error that ended the process; start it again if it was killed."""
+        if self.is_alive:
+            return
+        if self.error is not None:
+            raise self.error
+        self.restart()
+
+    def stop(self) -> None:
+        """End the process after its current transaction."""
+        self._stop.value = 1
+        self._process.join(_STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def start_receiver(config: Config, database: str, dsn: str, namespace: Namespace) -> ReceiverProcess:
+    """Start a process that receives the changes of `database` and return it. The record `sync` must exist.
+
+    `dsn`: of the target.
+    """
+    return ReceiverProcess(ReceiverJob(url=config.source.url, database=database, dsn=dsn, namespace=namespace))
+
+
+def _run(job: ReceiverJob, stop: Any, text: Any, errors: Pipe) -> None:
+    """Receive in a new process; send the error that ends it."""
+    begin_worker()
+    lower_mmap_threshold()
+
+    def report(reason: str) -> None:
+        text.value = reason.encode()[: _TEXT_BYTES - 1]
+
+    try:
+        Receiver(job, report, lambda: bool(stop.value)).run()
+    except BaseException as error:
+        if not isinstance(error, MigrateError):  # an internal error; its text may quote documents
+            hint = "Internal error; please report it."
+            error = MigrateError(f"the receiver ended: {type(error).__name__}", hint)
+        errors.send(error)
+        raise
