@@ -73,7 +73,7 @@ def parse_event(raw: Mapping[str, Any], database: str) -> ChangeEvent | None:
     return ChangeEvent(
         kind=kind,
         collection=name,
-        source_id=raw_bson.source_id(raw["documentKey"].raw) if kind in DOCUMENT_KINDS else b"",
+        source_id=raw_bson.source_id(bytes(raw["documentKey"].raw)) if kind in DOCUMENT_KINDS else b"",
         image=_image(raw) if kind in (INSERT, REPLACE) else None,
         cluster_time=to_integer(raw["clusterTime"]),
         transaction=_transaction_number(raw) if "txnNumber" in raw else None,
@@ -83,7 +83,8 @@ def parse_event(raw: Mapping[str, Any], database: str) -> ChangeEvent | None:
 
 def _image(raw: Mapping[str, Any]) -> bytes | None:
     document = raw.get("fullDocument")
-    return document.raw if document is not None and len(document.raw) <= MAX_IMAGE_BYTES else None
+    # The driver returns a memoryview for a large document.
+    return bytes(document.raw) if document is not None and len(document.raw) <= MAX_IMAGE_BYTES else None
 
 
 def _transaction_number(raw: Mapping[str, Any]) -> int:

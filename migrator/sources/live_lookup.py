@@ -107,7 +107,7 @@ def _find_from(database: Database[dict[str, Any]], collection: str, source_id: b
         "readConcern": {"level": "majority"},
     }
     answer = database.command(command, codec_options=_RAW, read_preference=ReadPreference.PRIMARY)
-    return [each.raw for each in answer["cursor"]["firstBatch"]]
+    return [bytes(each.raw) for each in answer["cursor"]["firstBatch"]]
 
 
 def _filter_equal(source_ids: list[bytes]) -> bytes:
