@@ -11,6 +11,8 @@ from uuid import UUID
 
 import bson
 import psycopg
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
 
 from migrator.commands import context as commands
 from migrator.documents import raw_bson
@@ -18,6 +20,7 @@ from migrator.following.applier import Applier
 from migrator.state.dirty import DirtyKey
 from migrator.state.lock import exclusive
 from migrator.workflows.follow import prepare_following
+from tests.mongo import Server, fill
 from tests.talks import TALKS, USERS, _message_id, _oid
 
 Document = dict[str, Any]
@@ -147,3 +150,42 @@ def apply_changes(applier: Applier, changed: Changed, chance: random.Random) -> 
             for (name, source_id), raw in some.items()
         ]
         applier.apply(keys, some)
+
+
+class LiveChanges:
+    """Writes the changes of a `Changing` to a MongoDB database."""
+
+    def __init__(self, url: str, source: Changing) -> None:
+        self._client = MongoClient[RawBSONDocument](url, document_class=RawBSONDocument)
+        self._database, self._source = self._client[DATABASE], source
+
+    def write(self, changes: int) -> None:
+        """Makes random changes, and writes each."""
+        for _ in range(changes):
+            self._source.change()
+            for (name, source_id), raw in self._source.take().items():
+                chosen = {"_id": bson.decode(source_id)["_id"]}
+                if raw is None:
+                    self._database[name].delete_one(chosen)
+                else:
+                    self._database[name].replace_one(chosen, RawBSONDocument(raw), upsert=True)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+SAFE = ("--sync-on-commit", "--oplog-max-entries", "10000000", "--oplog-retention-seconds", "86400")
+DATABASE = "app"
+
+
+@contextmanager
+def changing_server(folder: Path, source: Changing) -> Iterator[Server]:
+    """A server with the documents of a `Changing`."""
+    server = Server(folder)
+    server.options = SAFE
+    server.start()
+    try:
+        fill(server.url, DATABASE, source.documents())
+        yield server
+    finally:
+        server.kill()

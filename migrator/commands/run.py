@@ -26,8 +26,10 @@ from migrator.commands.context import (
     split_names,
 )
 from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
+from migrator.commands.follow import StopAt, UntilCaughtUp, read_options
+from migrator.commands.follow import show as show_follow
 from migrator.commands.history import recorded
-from migrator.errors import TargetError
+from migrator.errors import TargetError, UsageError
 from migrator.events import Notice
 from migrator.monitoring import status
 from migrator.state.records import Namespace
@@ -37,8 +39,12 @@ from migrator.terminal.console import Console
 from migrator.terminal.render_check import show_direction
 from migrator.terminal.render_status import blocks_of
 from migrator.translation import native
+from migrator.workflows.follow import FollowOptions
+from migrator.workflows.follow import follow as follow_source
+from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan_file import Plan, find_deviations, read_plan
 from migrator.workflows.preflight import check_migration, require_no_blockers
+from migrator.workflows.receiving import Receiving
 from migrator.workflows.run import run_migration
 
 WATCH_SECONDS = 1.0
@@ -62,6 +68,11 @@ def run(
         str, typer.Option(help="Where a dry run runs: embedded, or target (a temporary database on its server).")
     ] = "embedded",
     junit: Annotated[Path | None, typer.Option(help="With --dry-run: write the checks as JUnit XML.")] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Receive the changes of a live source during the run; apply them after it."),
+    ] = False,
+    until_caught_up: UntilCaughtUp = False, stop_at: StopAt = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation before the first run.")] = False,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -70,6 +81,7 @@ def run(
     Stages: create the schema, load, reconcile, embed, create indexes and constraints.
     """
     options = check_options(dry_run, rehearse_in, junit, split_names(only))
+    following = check_follow(follow, read_options(until_caught_up, stop_at, False), options.only, dry_run=dry_run)
     session = open_session(config, json, verbose, quiet)
     if workers is not None:
         engine = session.config.engine.model_copy(update={"workers": workers})
@@ -79,11 +91,35 @@ def run(
         execute_dry_run(session, saved, options)
     else:
         ask = not yes and saved is None and not json and sys.stdin.isatty()
-        execute_run(session, saved, options.only, ask=ask)
+        execute_run(session, saved, options.only, ask=ask, following=following)
 
 
-def execute_run(session: Session, plan: Plan | None, only: frozenset[str], *, ask: bool = False) -> None:
-    """Runs the migration and prints the report. `ask`: for confirmation before the first run of a target."""
+def check_follow(follow: bool, options: FollowOptions, only: frozenset[str], *, dry_run: bool) -> FollowOptions | None:
+    """Returns the options of --follow, None without it. Raises: `UsageError` for options that do not fit."""
+    if not follow:
+        if options != FollowOptions():
+            raise UsageError("--until-caught-up and --stop-at need --follow")
+        return None
+    if only or dry_run:
+        raise UsageError(
+            "--follow cannot be combined with --only or --dry-run",
+            hint="Following needs all collections. Rehearse with `migrate run --dry-run` first.",
+        )
+    return options
+
+
+def execute_run(
+    session: Session,
+    plan: Plan | None,
+    only: frozenset[str],
+    *,
+    ask: bool = False,
+    following: FollowOptions | None = None,
+) -> None:
+    """Runs the migration and prints the report. `ask`: for confirmation before the first run of a target.
+
+    `following`: apply the changes of the source after the run.
+    """
     if native.Projector is None:
         session.console.emit(Notice(text=NOT_COMPILED))
     with recorded(session, "run") as entry, session.source() as source, session.target(create=True) as target:
@@ -97,6 +133,10 @@ def execute_run(session: Session, plan: Plan | None, only: frozenset[str], *, as
         if ask and not preflight.has_run:
             show_direction(session.console, preflight)
             confirm("Start the migration?")
+        if following is not None:
+            run_and_follow(session, migration, target, following)
+            entry |= {"status": "done"}
+            return
         report = run_migration(migration, target, only)
         entry |= {"run": report.run, "status": report.status}
         if plan is not None and not only and (others := find_deviations(plan, report)):
@@ -105,6 +145,21 @@ def execute_run(session: Session, plan: Plan | None, only: frozenset[str], *, as
                 f" {', '.join(others)}"
             )
     print_result(session.console, report.as_json(), lambda: render.show_run(session.console, report))
+
+
+def run_and_follow(session: Session, migration: MigrationContext, target: Target, following: FollowOptions) -> None:
+    """Receives changes during a run, and applies them after it."""
+    migration = replace(migration, follows=True)
+    receiving = Receiving(migration, target)
+    try:
+        report = run_migration(migration, target, on_opened=receiving.begin)
+        if not session.console.json:
+            render.show_run(session.console, report)
+        followed = follow_source(migration, target, following, receiving)
+    finally:
+        receiving.stop()
+    result = {**report.as_json(), "follow": followed.as_json()}
+    print_result(session.console, result, lambda: show_follow(session, followed))
 
 
 def status_command(

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from psycopg import sql
 
+from migrator.events import silent
 from migrator.following.batch import Batch, DocumentKey
 from migrator.following.closure import Closure
 from migrator.following.resolution import CollectionResolution
@@ -19,6 +20,7 @@ from migrator.following.set_back import SetBack
 from migrator.following.simple import SimpleChanges
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.merges import MergeApplier
 from migrator.rows.members import owners_of
 from migrator.stages.context import StageContext
 from migrator.stages.reconcile import report_missing_rows, update_latest_value
@@ -29,6 +31,16 @@ from migrator.state.own_transactions import record_transaction
 FOLLOW_PART = -1  # the number of the partition that stands for changes in the journal of batches
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a batch did. `simple`: changes that touched no other document; `resolved_collections`: those of the others
+    and of all documents that hang on them."""
+
+    changes: int
+    simple: int
+    resolved_collections: frozenset[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Applier:
     """Applies batches of dirty keys to the rows of a finished run.
@@ -36,6 +48,7 @@ class Applier:
     `levels`: the mapped collections, each after those that it refers to. `resolvers_for` returns new conflict resolvers
     of a level. `archives_unmapped`: whether documents of collections without a mapping are archived.
     `never_simple`: collections whose changes are always resolved with all that hang on them.
+    `merges`: of collections into rows of others.
     """
 
     stage: StageContext
@@ -43,9 +56,16 @@ class Applier:
     resolvers_for: Callable[[list[str]], list[ConflictResolver]]
     archives_unmapped: bool = True
     never_simple: frozenset[str] = frozenset()
+    merges: tuple[MergeApplier, ...] = ()
 
-    def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> None:
+    def uses(self, collection: str) -> bool:
+        """Return whether documents of a collection are kept: as rows, or in the archive."""
+        return self.archives_unmapped or collection in self.stage.rows.mappings
+
+    def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> Applied:
         """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone."""
+        touched: set[str] = set()
+        simple = 0
         rows, namespace = self.stage.rows, self.stage.namespace
         mapped = {key: raw for key, raw in newest.items() if key[0] in rows.mappings}
         unmapped = {key: raw for key, raw in newest.items() if key[0] not in rows.mappings}
@@ -56,13 +76,17 @@ class Applier:
             if unmapped:
                 self._archive(unmapped)
             if mapped:
-                self._resolve(mapped)
+                left = self._apply_simple(mapped)
+                simple = len(mapped) - len(left)
+                if left:
+                    touched = self._resolve(left)
             dirty.delete(rows.connection, namespace, keys)
+        return Applied(changes=len(newest), simple=simple + len(unmapped), resolved_collections=frozenset(touched))
 
-    def _resolve(self, newest: dict[DocumentKey, bytes | None]) -> None:
-        newest = self._apply_simple(newest)
-        if not newest:
-            return
+    def _resolve(self, newest: dict[DocumentKey, bytes | None]) -> set[str]:
+        """Resolve documents with all that hang on them; return the collections of these documents."""
+        for merge in self.merges:  # they change rows, so they are undone before rows are read, and applied at the end
+            merge.undo()
         batch = Batch(newest)
         set_back = SetBack(self.stage.rows, self.levels, batch)
         set_back.documents(newest)
@@ -75,6 +99,9 @@ class Applier:
                 for resolver in self.resolvers_for(level):
                     CollectionResolution(self.stage, resolver, set_back, batch).resolve()
         self._complete(batch)
+        for merge in self.merges:
+            merge.apply(silent)
+        return batch.touched
 
     def _apply_simple(self, newest: dict[DocumentKey, bytes | None]) -> dict[DocumentKey, bytes | None]:
         """Apply the simple changes, and return the others."""

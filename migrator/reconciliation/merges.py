@@ -29,7 +29,7 @@ from migrator.rows.rebuild import LoadedRow, read_loaded
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, write_changes
 from migrator.state import journal
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import ARCHIVE_KINDS, format_target_id
 from migrator.translation.outcomes import Finding
 
@@ -59,8 +59,7 @@ class MergeApplier:
             return
         emit(StepStarted(step=self.step))
         ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
-        with self.rows.connection.transaction():
-            record_transaction(self.rows.connection, self.rows.namespace)
+        with own_transaction(self.rows.connection, self.rows.namespace):
             matches = MergeMatcher(self.rows, self.merge).match()
             add_findings(self.rows.connection, self.rows.namespace, matches.findings)
             done = 0
@@ -73,8 +72,7 @@ class MergeApplier:
 
     def undo(self) -> None:
         """Restore the rows to the values that they had before the merge, and archive the documents again."""
-        with self.rows.connection.transaction():
-            record_transaction(self.rows.connection, self.rows.namespace)
+        with own_transaction(self.rows.connection, self.rows.namespace):
             while entries := self._loaded_entries():
                 self._restore_rows(entries)
             for template in (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 # What changes when a collection is written to: `documents`, `bytes`, `last_id` (hex), and `writes` that the server
@@ -54,6 +55,30 @@ class Partition:
     stop: str = field(repr=False)
 
 
+class ChangingSource(Protocol):
+    """A live database whose documents change while it is read. Raises: `SourceError`."""
+
+    def find_documents(self, collection: str, source_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the newest documents with these source IDs: source ID → BSON; without those that do not exist."""
+        ...
+
+    def read_ids(self, collection: str) -> Iterator[bytes]:
+        """Yield the source IDs of all documents of a collection."""
+        ...
+
+    def list_collections(self) -> list[str]:
+        """Return the names of the collections that exist now."""
+        ...
+
+    def server_time(self) -> datetime:
+        """Return the time of the server, in UTC."""
+        ...
+
+    def describe_collection(self, name: str) -> SourceCollection | None:
+        """Return the description of a collection; None if it does not exist."""
+        ...
+
+
 class Source(Protocol):
     """A database to migrate from. Implementations inherit from this class; the methods with a body are defaults.
 
@@ -84,6 +109,11 @@ class Source(Protocol):
     def is_live(self) -> bool:
         """Return whether the source is a server that other clients use at the same time."""
         return False
+
+    @property
+    def changing(self) -> ChangingSource | None:
+        """Return the access to documents that change; None if the source is not live."""
+        return None
 
     def prefetch_collections(self) -> None:
         """Start to read what `collections` returns, in the background. Sources that read it at once do nothing."""

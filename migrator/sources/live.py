@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pymongo
@@ -22,7 +23,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from migrator.documents import raw_bson
 from migrator.documents.fingerprint import hash_text
 from migrator.errors import SourceError
-from migrator.sources.base import Batch, CollectionState, Partition, Source, SourceCollection
+from migrator.sources.base import Batch, ChangingSource, CollectionState, Partition, Source, SourceCollection
 from migrator.sources.bson_stream import scan_documents
 from migrator.sources.change_stream import ChangeStream, Position
 from migrator.sources.live_catalog import LiveCatalog, describe_collection
@@ -75,6 +76,10 @@ class LiveSource(Source):
     @property
     def is_live(self) -> bool:
         return True
+
+    @property
+    def changing(self) -> ChangingSource:
+        return self
 
     @property
     def min_partition_bytes(self) -> int:
@@ -194,6 +199,11 @@ class LiveSource(Source):
         cursor = RangeCursor(self._database[collection], "", "", IDS_PER_BATCH, ids_only=True)
         while (data := self._retry(cursor.next)) is not None:
             yield from map(raw_bson.source_id, raw_bson.split_documents(data))
+
+    def server_time(self) -> datetime:
+        """Return the time of the server, in UTC."""
+        found: datetime = self._retry(lambda: self._client.admin.command("hello"))["localTime"]
+        return found.replace(tzinfo=UTC)
 
     def list_collections(self) -> list[str]:
         """Return the names of the collections that exist now, without those that are not migrated."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from migrator.errors import StoppedError
-from migrator.sources.live import LiveSource
+from migrator.sources.base import ChangingSource
 from migrator.state import sync
 from migrator.state.dirty import WHOLE_COLLECTION, DirtyKey, key_of
 from migrator.state.records import Connection, Namespace
@@ -18,7 +18,7 @@ MAX_DROPPED_SHARE: Final = 0.1  # of all documents; more are deleted with --acce
 
 
 def expand_marker(
-    connection: Connection, namespace: Namespace, source: LiveSource, marker: DirtyKey, *, accept_drop: bool = False
+    connection: Connection, namespace: Namespace, source: ChangingSource, marker: DirtyKey, *, accept_drop: bool = False
 ) -> int:
     """Make every document of a marked collection dirty and delete the marker, in one transaction. Return their number.
 
@@ -47,7 +47,7 @@ def expand_marker(
     return count
 
 
-def _collect_source(connection: Connection, source: LiveSource, collection: str) -> None:
+def _collect_source(connection: Connection, source: ChangingSource, collection: str) -> None:
     with connection.cursor() as cursor, cursor.copy("COPY marked FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(["bytea", "bytea"])
         for source_id in source.read_ids(collection):
@@ -69,7 +69,9 @@ def _collect_ledger(connection: Connection, namespace: Namespace, collection: st
     return gone
 
 
-def _limit_drop(connection: Connection, namespace: Namespace, source: LiveSource, collection: str, gone: int) -> None:
+def _limit_drop(
+    connection: Connection, namespace: Namespace, source: ChangingSource, collection: str, gone: int
+) -> None:
     """Raise `StoppedError` if too many documents are gone: those of this collection and of others that were dropped."""
     exist = set(source.list_collections())
     query = namespace.sql(

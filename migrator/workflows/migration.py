@@ -13,10 +13,14 @@ from migrator.state.records import Namespace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationContext:
-    """One migration: its configuration, mappings and source, the schemas of the target, and the receiver of events."""
+    """One migration: its configuration, mappings and source, the schemas of the target, and the receiver of events.
+
+    `follows`: whether the changes of the source are received during the load and applied afterwards.
+    """
 
     config: Config
     definition: MigrationDefinition
     source: Source
     emit: Emit
     namespace: Namespace = field(default_factory=Namespace)
+    follows: bool = False

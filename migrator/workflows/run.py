@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -47,8 +47,15 @@ from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry
 DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 
 
-def run_migration(context: MigrationContext, target: Target, only: frozenset[str] = frozenset()) -> RunReport:
+def run_migration(
+    context: MigrationContext,
+    target: Target,
+    only: frozenset[str] = frozenset(),
+    on_opened: Callable[[Connection], None] | None = None,
+) -> RunReport:
     """Run the migration, or resume an interrupted run, and return its report. `only`: load only these collections.
+
+    `on_opened` is called with the connection after the records of the run exist, before anything is loaded.
 
     Transient errors are retried. Committed data is consistent after any error, and the same call resumes the run.
 
@@ -71,6 +78,8 @@ def run_migration(context: MigrationContext, target: Target, only: frozenset[str
                 context.emit(Notice(text=text))
             else:
                 run = open_run(context, connection, fingerprints)
+                if on_opened is not None:
+                    on_opened(connection)
                 with monitored(target.connect, namespace, meter, context.emit) as emit:
                     execute_stages(replace(context, emit=emit), target, connection, run, only)
             return report_run(context, connection, started)
@@ -113,7 +122,8 @@ def execute_stages(
     """Execute the stages after `prepare`."""
     status, namespace = "stopped", context.namespace
     try:
-        source_state.record_before_load(connection, namespace, run, context.source)
+        if not context.follows:
+            source_state.record_before_load(connection, namespace, run, context.source)
         with EarlyIndexBuilder(target.connect, context.definition.metadata, context.emit) as early:
             Pipeline(
                 context=context,

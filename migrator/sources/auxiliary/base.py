@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from migrator.errors import UsageError
-from migrator.sources.base import Batch, CollectionState, Partition, Source, SourceCollection
+from migrator.sources.base import Batch, ChangingSource, CollectionState, Partition, Source, SourceCollection
 
 # Fields of documents that were not read as they are: the original text, and why the document cannot be read at all.
 ORIGINAL, UNREADABLE = "original_json", "unreadable"
@@ -72,6 +72,10 @@ class CompositeSource(Source):
     @property
     def is_live(self) -> bool:
         return self._main.is_live
+
+    @property
+    def changing(self) -> ChangingSource | None:
+        return self._main.changing
 
     def prefetch_collections(self) -> None:
         self._main.prefetch_collections()

@@ -1,0 +1,70 @@
+"""`follow`: applies the changes of a live source to the target after a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from migrator.commands.context import (
+    DEFAULT,
+    AsJson,
+    ConfigPath,
+    Quiet,
+    Session,
+    Verbose,
+    open_session,
+    print_result,
+)
+from migrator.commands.history import recorded
+from migrator.errors import UsageError
+from migrator.formatting import format_count
+from migrator.workflows.follow import FollowOptions, FollowReport
+from migrator.workflows.follow import follow as follow_source
+
+UntilCaughtUp = Annotated[
+    bool, typer.Option("--until-caught-up", help="Stop when all changes up to the start of this command are applied.")
+]
+StopAt = Annotated[str, typer.Option("--stop-at", help="Stop at this time (ISO 8601, such as 2026-11-28T23:00Z).")]
+AcceptDrop = Annotated[
+    bool,
+    typer.Option("--accept-drop", help="Apply it if collections with more than a tenth of all documents were dropped."),
+]
+
+
+def follow(
+    until_caught_up: UntilCaughtUp = False, stop_at: StopAt = "", accept_drop: AcceptDrop = False,
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Apply the changes of a live source to the target, after a run, until Ctrl-C.
+
+    Can be stopped and started at any time: changes in between are applied later.
+    """
+    options = read_options(until_caught_up, stop_at, accept_drop)
+    session = open_session(config, json, verbose, quiet)
+    with recorded(session, "follow") as entry, session.source() as source, session.target() as target:
+        entry |= {"source": source.label, "target": target.label}
+        report = follow_source(session.migration(source), target, options)
+        entry |= {"status": "done"}
+    show(session, report)
+
+
+def read_options(until_caught_up: bool, stop_at: str, accept_drop: bool) -> FollowOptions:
+    """Returns the options of the command line. Raises: `UsageError` for a time that cannot be read."""
+    moment = None
+    if stop_at:
+        try:
+            moment = datetime.fromisoformat(stop_at)
+        except ValueError as error:
+            raise UsageError(
+                f"--stop-at: {stop_at!r} is not a time", hint="Use ISO 8601, such as 2026-11-28T23:00Z."
+            ) from error
+        moment = moment.astimezone(UTC)  # without a zone: local time
+    return FollowOptions(until_caught_up=until_caught_up, stop_at=moment, accept_drop=accept_drop)
+
+
+def show(session: Session, report: FollowReport) -> None:
+    """Prints the result."""
+    summary = f"{format_count(report.applied, 'changes')} applied, {report.waiting:,} waiting."
+    print_result(session.console, report.as_json(), lambda: session.console.print(summary))

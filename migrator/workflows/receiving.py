@@ -1,0 +1,70 @@
+"""Receiving the changes of the source, from before the load until following ends. The process is in `following`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from migrator.errors import UsageError
+from migrator.following.receiver import ReceiverProcess, start_receiver
+from migrator.sources.base import ChangingSource
+from migrator.sources.change_stream import ChangeStream
+from migrator.state import sync
+from migrator.state.records import Connection
+from migrator.targets.base import Target
+from migrator.workflows.migration import MigrationContext
+
+
+def require_changing(context: MigrationContext) -> ChangingSource:
+    """Return the access to documents that change.
+
+    Raises: `UsageError` if the source is a dump.
+    """
+    changing = context.source.changing
+    if changing is None:
+        raise UsageError(
+            f"{context.source.label} is a dump, which does not change",
+            hint='To follow an application, set source.url to its server ("mongodb://…").',
+        )
+    return changing
+
+
+class Receiving:
+    """The receiving process of one migration. It outlives the attempts of a run."""
+
+    def __init__(self, context: MigrationContext, target: Target) -> None:
+        self._context, self._target = context, target
+        self._changing = require_changing(context)
+        self._process: ReceiverProcess | None = None
+
+    def begin(self, connection: Connection, *, is_loaded: bool = False) -> None:
+        """Store the present position in the changes of the source, unless one is stored, and start the process.
+
+        `is_loaded`: the documents were loaded before. Without a stored position, all of them are compared.
+        """
+        if self._process is not None:
+            self._process.check()
+            return
+        namespace = self._context.namespace
+        if sync.read(connection, namespace) is None:
+            with closing(ChangeStream(self._context.config.source.url, self._context.source.database)) as stream:
+                sync.begin(connection, namespace, stream.position)
+                if is_loaded:
+                    names = self._changing.list_collections()
+                    sync.begin_again(connection, namespace, 0, stream.position, names)
+        self._process = start_receiver(self._context.config, self._context.source.database, self._target.dsn, namespace)
+
+    def check(self) -> None:
+        """Start the process again if it was killed. Raises: the error that ended it."""
+        if self._process is not None:
+            self._process.check()
+
+    @property
+    def waiting(self) -> str:
+        """What the process waits for; '' while it works."""
+        return "" if self._process is None else self._process.waiting
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None

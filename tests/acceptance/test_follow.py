@@ -1,0 +1,54 @@
+"""`migrate run --follow` and `migrate follow`: the target keeps up with a MongoDB that is written to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.archive_writer import write_folder
+from tests.changing import DATABASE, Changing, LiveChanges, changing_server
+from tests.driving import call, digest_database, spawn
+from tests.scenarios import write_config
+from tests.talks import make_talks
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def settings() -> dict[str, dict[str, str]]:
+    return {"source": {"database": DATABASE}}
+
+
+def assert_equals_run(source: Changing, database: str, fresh: str, folder: Path) -> None:
+    """The database is what a run on a dump of the source would make."""
+    dump = write_folder(folder / "final" / DATABASE, source.documents())
+    answer = call("run", "-c", write_config(folder / "fresh.toml", f"dump:{dump}", fresh), "--json")
+    assert answer.code == 0, answer.told
+    assert digest_database(database) == digest_database(fresh)
+
+
+def test_writes_during_and_after_the_load(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """Changes during the load, while nobody follows, and while `follow` runs: none is lost."""
+    source, database = Changing(make_talks(3, messages=600), 3), new_database()
+    with changing_server(tmp_path / "mongo", source) as server, closing(LiveChanges(server.url, source)) as live:
+        config = write_config(tmp_path / "migrate.toml", server.url, database, settings())
+        writer = threading.Thread(target=live.write, args=(60,))
+        writer.start()
+        ran = spawn("run", "--follow", "--until-caught-up", "-c", config, "--json")
+        writer.join()
+        assert ran.code == 0, ran.told
+        live.write(40)
+        writer = threading.Thread(target=live.write, args=(40,))
+        writer.start()
+        first = spawn("follow", "--until-caught-up", "-c", config, "--json")
+        writer.join()
+        assert first.code == 0, first.told
+        last = spawn("follow", "--until-caught-up", "-c", config, "--json")
+        assert last.code == 0, last.told
+        assert last.json["waiting"] == 0
+        proof = call("verify", "-c", config, "--level", "roundtrip")
+        assert proof.code == 0, proof.told
+    assert_equals_run(source, database, new_database(), tmp_path)
