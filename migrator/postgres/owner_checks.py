@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from migrator.postgres.owner_objects import (
     ORIGIN,
     OwnerTrigger,
     may_suspend_triggers,
+    read_columns,
     read_constraints,
     read_names,
     read_triggers,
@@ -22,6 +24,8 @@ from migrator.postgres.privileges import quote
 from migrator.postgres.server_checks import Problem
 
 Connection = psycopg.Connection[Any]
+VECTOR_INDEX = re.compile(r" USING (ivfflat|hnsw) ")
+GENERATED = " GENERATED ALWAYS AS "
 # Statements of each kind that a migration executes, apart from those that create the declared schema.
 TRIAL = (
     "CREATE TABLE {0}.migrator_trial (id integer PRIMARY KEY, name text)",
@@ -74,6 +78,30 @@ def check_unenforced(connection: Connection, metadata: MetaData, tables: Sequenc
                 text=f"{each} is not enforced while {triggers[0]} is suspended",
                 remedy="For the migration: " + " ".join(trigger.disable for trigger in triggers),
             )
+
+
+def check_vector_column(connection: Connection, metadata: MetaData, table: str, column: str) -> Iterator[Problem]:
+    """Yield a blocker for each constraint, index and generated column of the owner that depends on an embedding.
+
+    A rehearsal has no embeddings, so it cannot predict which rows would be refused. Vector indexes refuse no row.
+    """
+    found = [
+        (str(each), f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(each.name)};" if each.kind == "constraint"
+         else f"DROP INDEX {quote(each.name)};")
+        for each in read_constraints(connection, metadata)
+        if each.table == table and column in each.columns and not VECTOR_INDEX.search(each.definition)
+    ]  # fmt: skip
+    found += [
+        (f"generated column {name} of {table}", f"ALTER TABLE {quote(table)} DROP COLUMN {quote(name)};")
+        for owner, name, definition in read_columns(connection, metadata)
+        if owner == table and GENERATED in definition and re.search(rf"\b{re.escape(column)}\b", definition)
+    ]
+    for name, drop in found:
+        yield Problem(
+            level="blocker",
+            text=f"{name} depends on column {column}, so it is unknown which embeddings it refuses",
+            remedy=f'For the migration: {drop} or set embedding.provider = "none" and run `migrate embed` later.',
+        )
 
 
 def _would_fire(trigger: OwnerTrigger) -> str:

@@ -13,14 +13,14 @@ from psycopg import sql
 
 from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
-from migrator.mapping.collection import Collection, ExpectedRows, LatestOf
+from migrator.mapping.collection import Collection, ExpectedRows
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.latest_values import LatestValue, explain_refused_values, mapping_of
 from migrator.reconciliation.trees import Trees
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.stages.context import StageContext
 from migrator.state import journal
-from migrator.state.own_transactions import record_transaction
 
 
 def reconcile(
@@ -29,6 +29,8 @@ def reconcile(
     """Reconcile one collection; does nothing if that was done.
 
     `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change.
+
+    Raises: `UpdatesRefusedError` if the target refuses a change of loaded rows.
     """
     collection, connection, namespace = resolver.collection, stage.connection, stage.namespace
     step = f"reconcile {collection.name}"
@@ -48,7 +50,7 @@ def reconcile(
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
     membership.compact_all(stage.rows, collection.name)
-    with connection.transaction():
+    with explain_refused_values(stage.rows, collection, stage.tenant), connection.transaction():
         update_latest_values(stage, collection)
         for expected in collection.expected:
             report_missing_rows(stage, collection, expected)
@@ -64,7 +66,7 @@ def reconcile_again(stage: StageContext, collection: Collection) -> None:
         trees.restore_parents()
         trees.forget_disagreements()
         trees.resolve()
-    with stage.connection.transaction():
+    with explain_refused_values(stage.rows, collection, stage.tenant), stage.connection.transaction():
         update_latest_values(stage, collection)
     for expected in collection.expected:
         report_missing_rows(stage, collection, expected)
@@ -113,26 +115,9 @@ def update_latest_values(stage: StageContext, collection: Collection) -> None:
 
     Requires a transaction.
     """
-    tables = {mapping.table.name: mapping.table for mapping in stage.rows.mappings.values()}
     for latest in collection.latest_values:
-        update_latest_value(stage, collection, latest)
-        analyze(stage, tables[latest.table])
-
-
-def update_latest_value(stage: StageContext, collection: Collection, latest: LatestOf) -> None:
-    record_transaction(stage.connection, stage.namespace)
-    query = sql.SQL(
-        "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {table}"
-        " WHERE tenant_id = %(tenant)s GROUP BY 1) n"
-        " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
-    ).format(
-        other=stage.namespace.table(latest.table),
-        table=stage.namespace.table(collection.table.name),
-        column=sql.Identifier(latest.column),
-        by=sql.Identifier(latest.reference_column),
-        of=sql.Identifier(latest.value_column),
-    )
-    stage.connection.execute(query, {"tenant": stage.tenant})
+        LatestValue(rows=stage.rows, collection=collection, latest=latest, tenant=stage.tenant).update()
+        analyze(stage, mapping_of(stage.rows, latest.table).table)
 
 
 def analyze(stage: StageContext, table: sa.Table) -> None:

@@ -19,9 +19,9 @@ Connection = psycopg.Connection[Any]
 RECORDS = (
     "runs", "steps", "partitions", "batches", "heartbeats", "metadata",
     "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
-    "embeddings",
+    "embeddings", "refusals",
 )  # fmt: skip
-VERSION = 3  # increase it with every change to the relations in records.sql or schema_changes.sql
+VERSION = 4  # increase it with every change to the relations in records.sql or schema_changes.sql
 _VERSION_COMMENT = "Records of migrate, version "
 
 

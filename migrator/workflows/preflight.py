@@ -14,7 +14,7 @@ from typing import Any
 from migrator.errors import AccessError, PlanError, TargetError, UsageError
 from migrator.formatting import format_count
 from migrator.postgres import server_checks
-from migrator.postgres.owner_checks import check_owner_objects
+from migrator.postgres.owner_checks import check_owner_objects, check_vector_column
 from migrator.postgres.privileges import require_create
 from migrator.postgres.server_checks import Problem
 from migrator.state import journal
@@ -147,7 +147,7 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
             "privileges": (partial(_check_privileges, connection, extensions), "sufficient"),
             "extensions": (partial(server_checks.check_extensions, connection, extensions), ", ".join(extensions)),
             "owner's objects": (
-                partial(check_owner_objects, connection, context.definition.metadata),
+                partial(_check_owner_objects, connection, context),
                 "none to consider",
             ),
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
@@ -177,6 +177,13 @@ def _execute(report: PreflightReport, name: str, check: Check, text: str) -> Non
 def _check_privileges(connection: Connection, extensions: tuple[str, ...]) -> Iterator[Problem]:
     require_create(connection, extensions)
     yield from ()
+
+
+def _check_owner_objects(connection: Connection, context: MigrationContext) -> Iterator[Problem]:
+    metadata, embedded = context.definition.metadata, context.definition.embedded
+    yield from check_owner_objects(connection, metadata)
+    if embedded is not None and context.config.embedding.provider != "none":
+        yield from check_vector_column(connection, metadata, embedded.table.name, embedded.vector)
 
 
 def _check_services(context: MigrationContext) -> Iterator[Problem]:
