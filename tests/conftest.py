@@ -7,6 +7,7 @@ the other. With MIGRATE_TEST_POSTGRES_URL all processes share that server; run w
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ settings.register_profile("steady", derandomize=True, database=None, print_blob=
 settings.register_profile("long", database=None, print_blob=True)
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 6 << 30
+PREFIX = "migrate-tests-"
 IMAGE = "pgvector/pgvector:pg18"
 
 
@@ -47,6 +49,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["kills"] = [[*kill, count] for kill, count in TALLY.items()]
+
+
+def pytest_unconfigure() -> None:
+    """Deletes the temporary files. `tmp_path` of failed tests is not among them."""
+    folder = Path(os.environ.get("TMPDIR", ""))
+    if folder == MEMORY / f"{PREFIX}{os.getpid()}":
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
@@ -68,13 +77,21 @@ def use_memory() -> None:
     The tests make and delete thousands of tables. ext4 looks for an inode that was not deleted a moment ago: that is
     a quarter of the CPU time of all tests.
     """
-    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
         return
     disk = os.statvfs(MEMORY)
     free = min(disk.f_bavail * disk.f_frsize, psutil.virtual_memory().available)
-    if free >= MEMORY_NEEDED and not disk.f_flag & os.ST_NOEXEC and os.access(MEMORY, os.W_OK):
-        os.environ["TMPDIR"] = str(MEMORY)
-        tempfile.tempdir = None  # read TMPDIR again
+    if free < MEMORY_NEEDED or disk.f_flag & os.ST_NOEXEC:
+        return
+    for left in MEMORY.glob(f"{PREFIX}*"):  # by killed sessions
+        if not psutil.pid_exists(int(left.name.removeprefix(PREFIX))):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = MEMORY / f"{PREFIX}{os.getpid()}"
+    folder.mkdir()
+    folder.chmod(0o1777)  # servers have an account of their own
+    os.environ["TMPDIR"] = str(folder)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # pytest keeps there what failed tests leave
+    tempfile.tempdir = None  # read TMPDIR again
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
@@ -128,6 +145,15 @@ def new_database(server_url: str) -> Iterator[Callable[[], str]]:
     yield make
     for name in made:
         administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def quick(server_url: str) -> Iterator[None]:
+    """Commands in this process rehearse on the tests' server."""
+    from tests.driving import hurried
+
+    with hurried(server_url):
+        yield
 
 
 @contextmanager

@@ -339,6 +339,7 @@ HIDING = [  # statements, the tables whose rows a policy may hide
 ]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("statements", "section", "table"), HIDING)
 def test_hidden_rows_are_an_error(
     database: str,
