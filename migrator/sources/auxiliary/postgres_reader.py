@@ -125,7 +125,7 @@ def stream_rows(connection: Connection, query: sql.Composed, skip: int) -> Itera
     """Yield the rows of a query without the first `skip`, from a server-side cursor."""
     with connection.cursor("auxiliary") as cursor:
         cursor.itersize = FETCH_ROWS
-        cursor.execute(query)
+        cursor.execute(query, binary=True)
         if skip:
             cursor.scroll(skip)
         yield from cursor
