@@ -34,7 +34,7 @@ def read_vector(value: Any) -> Vector | None:
     try:
         if isinstance(value, Binary):
             return _read_binary(value)
-        numbers = json.loads(value) if type(value) is str else value
+        numbers = json.loads(value, parse_int=float) if type(value) is str else value  # pgvector writes -0 for -0.0
         if type(numbers) is not list or not _NUMBERS.issuperset(map(type, numbers)):
             return None
         return array("f", map(_to_float, numbers))
