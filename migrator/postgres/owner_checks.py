@@ -18,6 +18,7 @@ from migrator.postgres.owner_objects import (
     read_columns,
     read_constraints,
     read_names,
+    read_rows,
     read_triggers,
 )
 from migrator.postgres.privileges import quote
@@ -34,6 +35,8 @@ TRIAL = (
     "ALTER TABLE {0}.migrator_trial ADD CONSTRAINT migrator_trial_fk FOREIGN KEY (id) REFERENCES {0}.migrator_trial",
     "ALTER TABLE {0}.migrator_trial DROP CONSTRAINT migrator_trial_fk",
     "DROP INDEX {0}.migrator_trial_name_idx",
+    "ALTER TABLE {0}.migrator_trial ALTER name SET STORAGE EXTERNAL",
+    "ALTER TABLE {0}.migrator_trial SET UNLOGGED",  # rewrites the table
     "DROP TABLE {0}.migrator_trial",
 )
 
@@ -41,6 +44,8 @@ TRIAL = (
 def check_owner_objects(connection: Connection, metadata: MetaData) -> Iterator[Problem]:
     """Yield everything that prevents the migration from writing into the tables that exist already."""
     tables = existing_tables(connection, metadata)
+    yield from check_privileges(connection, tables)
+    yield from check_children(connection, tables)
     yield from check_triggers(connection, tables)
     yield from check_unenforced(connection, metadata, tables)
     yield from check_replica_identity(connection, metadata, tables)
@@ -52,6 +57,33 @@ def existing_tables(connection: Connection, metadata: MetaData) -> list[str]:
     query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
     found = {row[0] for row in connection.execute(query)}
     return [table.name for table in metadata.sorted_tables if table.name in found]
+
+
+def check_privileges(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each table, sequence and function that the role needs and may not use."""
+    for each in read_rows(connection, "not_owned", tables):
+        table, role = quote(each["table"]), quote(each["role"])
+        yield Problem(
+            level="blocker",
+            text=f"role {each['role']} does not own table {each['table']}, so it may not create its indexes and keys",
+            remedy=f"GRANT {quote(each['owner'])} TO {role}; or ALTER TABLE {table} OWNER TO {role};",
+        )
+    for each in read_rows(connection, "denied", tables):
+        yield Problem(
+            level="blocker",
+            text=f"role {each['role']} may not use {each['kind']} {each['name']}, which table {each['table']} needs",
+            remedy=f"GRANT {each['privilege']} ON {each['kind'].upper()} {each['name']} TO {quote(each['role'])};",
+        )
+
+
+def check_children(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each table that inherits from a table of the migration: statements would see its rows."""
+    for each in read_rows(connection, "children", tables):
+        yield Problem(
+            level="blocker",
+            text=f"table {each['child']} inherits from {each['table']}, so its rows appear in {each['table']}",
+            remedy=f"For the migration: ALTER TABLE {each['child']} NO INHERIT {quote(each['table'])};",
+        )
 
 
 def check_triggers(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
@@ -140,6 +172,8 @@ def check_replica_identity(connection: Connection, metadata: MetaData, tables: S
             with connection.transaction(force_rollback=True):
                 for statement in statements:
                     connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            continue  # reported by `check_privileges`
         except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InvalidColumnReference) as error:
             yield Problem(
                 level="blocker",

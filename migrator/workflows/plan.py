@@ -73,6 +73,8 @@ def plan(
         target = None  # its schema cannot be read reliably, and the plan cannot be executed
     found, digest = examine_target(context.config, context.definition, target)
     blockers = [*known_blockers, *found]
+    if found:
+        target = None  # its tables cannot be read as the definition describes them
     with ephemeral_target() as database, closing(database.connect()) as connection:
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
         create_records(connection, context.namespace)
