@@ -1,6 +1,6 @@
 """Chunks of files (the store of the RAG API, JSON Lines, or the files themselves) → table document_chunks.
 
-Their vectors are computed after the load.
+Their vectors are computed after the load, except those of the source that `chunks.vectors = "reuse"` loads.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from mappings import shared
 from mappings.files import encode_source_ids, find_by_source_id
+from migrator.documents import vectors
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import normalize
 from migrator.ids import uuid_of, uuid_text
@@ -17,7 +18,7 @@ from migrator.mapping.codecs import DATETIME, INTEGER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection, ExpectedRows
 from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, first_at, type_name
 from migrator.mapping.references import Key, Reference
-from migrator.mapping.rules import Compute, map_field
+from migrator.mapping.rules import Compute, Filter, Variants, map_field
 from schema.rag import document_chunks
 
 NAME = "document_chunks"
@@ -104,6 +105,30 @@ def restore_file_id(file_id: bytes) -> Any:
     return uuid_text(file_id)
 
 
+def note_omitted(context: Context, omitted: Any) -> None:
+    """Record that the source has a vector that is not loaded."""
+    if omitted is True:
+        context.note("vector_not_used", "embedding")
+
+
+def compute_embedding(context: Context, value: Any) -> bytes | None:
+    """Return the vector of the source as pgvector stores it; None if there is none that can be used.
+
+    A source has the field only if `chunks.vectors` is "reuse".
+    """
+    if value is ABSENT or value is None:
+        return None
+    dimensions = context.options.config.embedding.space.dimensions
+    vector = vectors.read_vector(value)
+    checked = f"not a vector ({type_name(value)})" if vector is None else vectors.check_vector(vector, dimensions)
+    if isinstance(checked, str):
+        differs = vector is not None and len(vector) not in (0, dimensions)
+        context.note("vector_dimensions" if differs else "vector_unusable", f"embedding: {checked}")
+        return None
+    context.note("vector_reused", "embedding")
+    return vectors.to_binary(checked, getattr(document_chunks.c.embedding.type, "dim", None) or dimensions)
+
+
 mapping = Collection(
     name=NAME,
     section="chunks",
@@ -129,6 +154,16 @@ mapping = Collection(
             lookups=(FILES_BY_ID,),
         ),
         map_field("content", "content", TEXT, required=True),
+        Filter(note_omitted, ("vector_omitted",), if_present=True),
+        Compute(columns=("embedding",), fields=("embedding",), function=compute_embedding),
+        # A row with a vector of the source names its form in the residue; all other rows restore no field.
+        Variants(
+            path="embedding",
+            variants=(lambda stored: ABSENT,),
+            inputs=("embedding",),
+            subtract=vectors.describe_form,
+            restore=vectors.restore_form,
+        ),
         Compute(columns=("metadata",), fields=("metadata", "content", "original_json"), function=compute_metadata),
         Compute(
             columns=("created_at",),

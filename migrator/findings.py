@@ -38,6 +38,10 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "text_split": (INFO, "text exceeds the model's limit; its vector is the mean of several parts"),
     "too_long": (WARNING, "text exceeds the size limit of the column's index"),
     "unknown_enum": (WARNING, "value not in the enum; the column's default was used"),
+    "vector_dimensions": (WARNING, "vector of the source has other dimensions than embedding.dimensions; not loaded"),
+    "vector_not_used": (INFO, "vector of the source not loaded, because chunks.vectors is reembed"),
+    "vector_reused": (INFO, "vector of the source loaded, because chunks.vectors is reuse"),
+    "vector_unusable": (WARNING, "vector of the source malformed, zero, or with NaN or infinity; not loaded"),
     "wrong_type": (WARNING, "type not convertible; default or NULL used"),
 }
 

@@ -23,6 +23,7 @@ from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator import cli
+from migrator.documents import fingerprint
 from migrator.postgres import catalog, ddl
 from migrator.postgres.catalog import Catalog
 from migrator.targets.base import Target
@@ -43,6 +44,7 @@ RECORDS = {
 
 
 _COMMAND = lru_cache(typer.main.get_command)  # typer builds all commands anew for every call: 20 ms
+_MEANING = lru_cache(maxsize=None)(fingerprint._describe_module)  # each new configuration parses the same files: 90 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ def call(*arguments: object) -> Answer:
     with (
         patch.object(sys, "argv", ["migrate", *map(str, arguments)]),
         patch("typer.main.get_command", _COMMAND),
+        patch.object(fingerprint, "_describe_module", _MEANING),
         redirect_stdout(out),
         redirect_stderr(err),
     ):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from string import ascii_letters
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from migrator.documents.codec import decode
 from migrator.ids import objectid_to_uuid, uuid_to_objectid
 from tests.scenarios import Expectation, ExpectedRow, Scenario, read_scenario, scenario_names
 
-SIZE = 5
+SIZE = 8
 # What it shows is a property of a whole collection; identities are written in a form that `rename_bytes` does not know.
 ALONE = frozenset({"collections-empty", "nul-in-keys"})
 
@@ -176,7 +177,7 @@ def rename_bytes(raw: bytes, number: int) -> bytes:
 
 
 def _letter(number: int, digit: int) -> bytes:
-    return bytes([ord("a") + (number - 1) * 6 + digit - 1])
+    return ascii_letters[(number - 1) * 6 + digit - 1].encode()
 
 
 def rename_row(row: ExpectedRow, number: int) -> ExpectedRow:

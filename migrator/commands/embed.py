@@ -17,9 +17,10 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.documents.vectors import Vector, pad
 from migrator.embedding import open_provider
-from migrator.embedding.provider import Failure, Vector
-from migrator.embedding.vector_store import pad, width_of
+from migrator.embedding.provider import Failure
+from migrator.embedding.vector_store import width_of
 from migrator.errors import EmbeddingError, UsageError
 from migrator.formatting import format_count
 from migrator.workflows.run import embed_missing

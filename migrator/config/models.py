@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -98,6 +99,17 @@ HttpUrl = Annotated[str, AfterValidator(_one_of("https://", "http://"))]
 DottedName = Annotated[str, Field(pattern=_DOTTED_NAME)]
 
 
+@dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """A model and the dimensions of its vectors. Only vectors of one space can be compared."""
+
+    model: str
+    dimensions: int
+
+
+LOCAL_SPACE = VectorSpace("wordllama/l2_supercat_256", 256)  # that of provider "local"
+
+
 class Section(BaseModel):
     """Base class of all sections: frozen, unknown keys are errors."""
 
@@ -138,11 +150,14 @@ class RecordingsConfig(Section):
 class ChunksConfig(Section):
     """The source of text chunks. `collection`: in the RAG API's store, None: all.
 
-    `size` and `overlap`, in characters: of chunks that are cut from files.
+    `size` and `overlap`, in characters: of chunks that are cut from files. `vectors`: whether the vectors of the source
+    are loaded. `model`: the model that computed them.
     """
 
     url: ChunksUrl = Field(repr=False)
     collection: Text | None = None
+    vectors: Literal["reembed", "reuse"] = "reembed"
+    model: Text | None = None
     size: int = Field(default=1500, ge=50, le=100_000)
     overlap: int = Field(default=100, ge=0)
 
@@ -151,6 +166,18 @@ class ChunksConfig(Section):
         if self.overlap >= self.size:
             raise ValueError("overlap must be smaller than size")
         return self
+
+    @model_validator(mode="after")
+    def _check_vectors(self) -> Self:
+        if self.reuses_vectors and self.url.startswith("files:"):
+            raise ValueError('vectors = "reuse" requires a url of stored vectors: postgresql:// or jsonl:')
+        if self.reuses_vectors and self.model is None:
+            raise ValueError('vectors = "reuse" requires the key `model`: the model that computed the vectors')
+        return self
+
+    @property
+    def reuses_vectors(self) -> bool:
+        return self.vectors == "reuse"
 
 
 class EmbeddingConfig(Section):
@@ -169,6 +196,11 @@ class EmbeddingConfig(Section):
     batch: int = Field(default=128, ge=1, le=2048)
     input_tokens: int = Field(default=8000, ge=16)
     usd_per_million: float | None = Field(default=None, ge=0)
+
+    @property
+    def space(self) -> VectorSpace:
+        """The space of the vectors that the provider computes. With provider "none": that of a later `embed`."""
+        return LOCAL_SPACE if self.provider == "local" else VectorSpace(self.model, self.dimensions)
 
 
 class PoliciesConfig(Section):
@@ -270,8 +302,9 @@ def fingerprint(config: Config) -> str:
     """Returns the fingerprint (SHA-256, hex) of the settings that determine the content of the target.
 
     Not included: [engine], which changes the duration only; passwords; the URLs of source and target, because a dump
-    may be moved and a server renamed (the source has its own fingerprint); [embedding], which may be decided later and
-    has its own fingerprint; policies.max_rejected, which may stop a run but does not change its rows.
+    may be moved and a server renamed (the source has its own fingerprint); policies.max_rejected, which may stop a run
+    but does not change its rows; [embedding], which may be decided later and has its own fingerprint. Its model and
+    dimensions are included if chunks.vectors is "reuse", because they decide which vectors are loaded.
     """
     return hash_json(_included(config), default=_plain)
 
@@ -300,11 +333,19 @@ def _included(config: Config) -> dict[str, Any]:
         "tenant": config.tenant,
         "recordings": config.recordings and (address_of(config.recordings.url), config.recordings),
         "chunks": config.chunks and (address_of(config.chunks.url), config.chunks),
+        "embedding": _reused_space(config),
         "policies": config.policies,
         "transactions": config.transactions,
         "storage": config.storage,
         "migration": config.migration,
     }
+
+
+def _reused_space(config: Config) -> dict[str, Any] | None:
+    """Return the space on which it depends which vectors of chunks are loaded; None if none are."""
+    if config.chunks is None or not config.chunks.reuses_vectors:
+        return None
+    return {"model": config.embedding.space.model, "dimensions": config.embedding.space.dimensions}
 
 
 def embedding_fingerprint(config: Config) -> str:

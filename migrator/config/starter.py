@@ -55,6 +55,12 @@ url = "embedded:.migrate/postgres"
 # url = "jsonl:chunks.jsonl"
 # The collection of the RAG API's store to read (its COLLECTION_NAME). Without this key all are read. No default.
 # collection = "testcollection"
+# What happens to vectors that are stored with the chunks: "reembed" ignores them and computes all vectors again;
+# "reuse" loads them, so that only missing ones are computed. They must be vectors of embedding.model with
+# embedding.dimensions numbers, because vectors of two models cannot be compared.
+# vectors = "reembed"
+# The model that computed these vectors. Required for "reuse". No default.
+# model = "text-embedding-3-small"
 # The length of a chunk that is cut from a file, in characters.
 # size = 1500
 # The number of characters that a chunk repeats from the previous one.

@@ -48,6 +48,11 @@ def remainders_of(residue: bytes | None) -> dict[str, Document]:
     return {} if residue is None or _CUT not in residue else decode(residue).get("cut", {})
 
 
+def remainder_marker(name: str) -> bytes:
+    """Return bytes that occur in every residue with a remainder of the field `name`, and in few others."""
+    return b"\x03" + name.encode() + b"\0"
+
+
 def member_counts_of(residue: bytes | None) -> dict[str, int]:
     """Return how many members a field lists, for fields that do not list all."""
     return {} if residue is None or _FIRST not in residue else decode(residue).get("first", {})

@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Iterator, Sequence
 
-from migrator.embedding.provider import Vector
+from migrator.documents.vectors import Vector
 
 # Estimate divided by the number of cl100k_base tokens, measured on one text each: English prose 1.08 to 1.12, German
 # 1.05, Chinese 1.05, Japanese 1.17, Russian 1.89, Hindi 0.94, Arabic 0.90, long numbers 0.71, base64 0.40.

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from migrator.documents.vectors import Vector
 from migrator.embedding.batching import batch_texts
-from migrator.embedding.provider import EmbeddingResult, Failure, Provider, Success, Vector
+from migrator.embedding.provider import EmbeddingResult, Failure, Provider, Success
 from migrator.embedding.vector_store import EMPTY, FAILED, SPLIT, PendingRow, RowDigest, VectorStore
 from migrator.events import Emit, StepAdvanced
 

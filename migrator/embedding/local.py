@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from migrator.config.models import LOCAL_SPACE
+from migrator.documents.vectors import check_vector
 from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success
-from migrator.embedding.responses import check_vector
 from migrator.errors import UsageError
 
-NAME, DIMENSIONS = "l2_supercat", 256
+NAME, DIMENSIONS = "l2_supercat", LOCAL_SPACE.dimensions
 INSTALL = "Run pip install 'mongo-to-postgres[local]', or set another embedding.provider."
 
 
 class LocalProvider:
     """Computes embeddings in this process."""
 
-    model = f"wordllama/{NAME}_{DIMENSIONS}"
+    model = LOCAL_SPACE.model
     dimensions = DIMENSIONS
     batch = 256
     concurrency = 1

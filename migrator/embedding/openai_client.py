@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import openai
 
 from migrator.config.models import EmbeddingConfig, address_of
+from migrator.documents.vectors import Vector
 from migrator.embedding.openai_errors import (
     ACCOUNT,
     DENIED,
@@ -34,7 +35,7 @@ from migrator.embedding.openai_errors import (
     read_error,
     root_cause,
 )
-from migrator.embedding.provider import PROBE, Vector
+from migrator.embedding.provider import PROBE
 from migrator.embedding.rate_limit import AdaptiveLimiter
 from migrator.embedding.responses import read_response
 from migrator.errors import EmbeddingError, UsageError

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from migrator.config.models import EmbeddingConfig
+from migrator.documents.vectors import Vector, check_vector
 from migrator.embedding.batching import batch_texts, estimate_tokens, mean_vector, split_evenly, split_text
 from migrator.embedding.openai_client import Client
 from migrator.embedding.openai_errors import TOO_LARGE, RejectedError
-from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success, Vector
-from migrator.embedding.responses import check_vector
+from migrator.embedding.provider import EmbeddingResult, Failure, Result, Success
 
 MAX_ROUNDS = 8  # requests for a text whose vector is invalid
 BATCH_ROUNDS = 3  # of these, requests together with other texts

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
+
+from migrator.documents.vectors import Vector
 
 PROBE = "This is a test."  # the text of a request that checks whether the service works
-Vector: TypeAlias = "array[float]"  # of type 'f': four bytes per number, as pgvector stores them
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import sys
 from array import array
 from typing import Any
 
-from migrator.embedding.provider import Vector
+from migrator.documents.vectors import Vector, check_vector
 
 
 def read_response(data: Any, count: int, dimensions: int) -> list[Vector | str]:
@@ -67,12 +66,3 @@ def _read_vector(value: Any) -> Vector | None:
     if sys.byteorder == "big":
         vector.byteswap()
     return vector
-
-
-def check_vector(vector: Vector, dimensions: int) -> Vector | str:
-    """Return the vector, or a message that says what is wrong with it."""
-    if len(vector) != dimensions:
-        return f"the vector has {len(vector)} dimensions instead of {dimensions}"
-    if not math.isfinite(sum(vector)):  # the sum of finite 4-byte floats is a finite 8-byte float
-        return "the vector contains NaN or infinity"
-    return vector if any(vector) else "all elements of the vector are zero"

@@ -5,9 +5,6 @@ Only rows in the ledger are changed. Other rows were not loaded by migrate, and 
 
 from __future__ import annotations
 
-import struct
-import sys
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +13,9 @@ from typing import Any
 
 from psycopg import sql
 
+from migrator.config.models import VectorSpace
+from migrator.documents.vectors import Vector, to_binary
 from migrator.embedding.batching import CHARACTERS_PER_TOKEN, TOKENS_PER_EXTRA_BYTE
-from migrator.embedding.provider import Vector
 from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import copy_format
@@ -32,6 +30,13 @@ from migrator.translation.outcomes import Finding
 STEP = "embedding"
 FAILED, EMPTY, SPLIT = "embedding_failed", "text_empty", "text_split"
 CODES = (FAILED, EMPTY, SPLIT)  # the findings of this stage
+# The findings about vectors of the source.
+REUSED, NOT_USED, OTHER_DIMENSIONS, UNUSABLE = (
+    "vector_reused",
+    "vector_not_used",
+    "vector_dimensions",
+    "vector_unusable",
+)
 CACHE_KINDS = ("text", "integer", "bytea", "vector")
 
 
@@ -88,9 +93,8 @@ class VectorStore:
         # The tables were filled a short time ago, so that their statistics may be missing.
         self._connection.execute(self._namespace.sql("ANALYZE {ledger} (collection, target_id)"))
         self._connection.execute(self._namespace.sql("ANALYZE {table} ({key}, {vector})", **self._names))
-        script = files("migrator.sql").joinpath("embeddings.sql").read_text(encoding="utf-8")
-        self._connection.execute(self._namespace.sql(script))
-        here = {"model": self._model, "dimensions": self._dimensions, "tokens": 0}
+        create_cache(self._connection, self._namespace)
+        here = _describe_space(VectorSpace(self._model, self._dimensions))
         found = journal.pin_setting(self._connection, self._namespace, run, STEP, here)
         if (found["model"], found["dimensions"]) != (self._model, self._dimensions):
             if has_rows(self._connection, self._namespace, self._column, filled=True):
@@ -156,6 +160,12 @@ class VectorStore:
             for source_id, code, detail in findings
         ]
         update.add_findings(self._connection, self._namespace, made)
+
+
+def create_cache(connection: Connection, namespace: Namespace) -> None:
+    """Create the table of computed vectors, unless it exists."""
+    script = files("migrator.sql").joinpath("embeddings.sql").read_text(encoding="utf-8")
+    connection.execute(namespace.sql(script))
 
 
 def names_of(namespace: Namespace, column: VectorColumn) -> dict[str, sql.Composable]:
@@ -236,12 +246,32 @@ def describe(connection: Connection, namespace: Namespace, column: VectorColumn)
     return {
         **{name: made.get(name) for name in ("model", "dimensions", "tokens")},
         "missing": count_missing(connection, namespace, column),
+        **count_of_source(connection, namespace, column),
     }
 
 
-def pad(vector: Vector, width: int | None) -> Vector:
-    """Pad a vector with zeros to `width` dimensions. This does not change angles or distances."""
-    return vector if width is None else vector + array("f", bytes(4 * (width - len(vector))))
+def count_of_source(connection: Connection, namespace: Namespace, column: VectorColumn) -> dict[str, int]:
+    """Return how many vectors of the source were loaded, were not loaded because of the setting, or are unusable."""
+    query = namespace.sql(
+        "SELECT count(*) FILTER (WHERE code = %s), count(*) FILTER (WHERE code = %s),"
+        " count(*) FILTER (WHERE code = ANY(%s)) FROM {findings} WHERE collection = %s"
+    )
+    found = connection.execute(query, (REUSED, NOT_USED, [OTHER_DIMENSIONS, UNUSABLE], column.collection)).fetchone()
+    assert found is not None  # an aggregate returns a row
+    return {"reused": int(found[0]), "not_used": int(found[1]), "unusable": int(found[2])}
+
+
+def record_space(
+    connection: Connection, namespace: Namespace, column: VectorColumn, run: int, space: VectorSpace
+) -> None:
+    """Record the model of vectors that were loaded, so that later ones are computed by the same model."""
+    if has_rows(connection, namespace, column, filled=True):
+        create_cache(connection, namespace)  # `verify` compares with it
+        journal.pin_setting(connection, namespace, run, STEP, _describe_space(space))
+
+
+def _describe_space(space: VectorSpace) -> dict[str, Any]:
+    return {"model": space.model, "dimensions": space.dimensions, "tokens": 0}
 
 
 def count_cached(connection: Connection, namespace: Namespace) -> int:
@@ -251,11 +281,3 @@ def count_cached(connection: Connection, namespace: Namespace) -> int:
     found = connection.execute(namespace.sql("SELECT count(*) FROM {embeddings}")).fetchone()
     assert found is not None  # an aggregate returns a row
     return int(found[0])
-
-
-def to_binary(vector: Vector, width: int) -> bytes:
-    """Return a vector in pgvector's binary format, padded to `width` dimensions."""
-    padded = array("f", pad(vector, width))
-    if sys.byteorder == "little":
-        padded.byteswap()
-    return struct.pack(">HH", width, 0) + padded.tobytes()

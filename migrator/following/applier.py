@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from psycopg import sql
 
@@ -20,10 +19,12 @@ from migrator.following.set_back import SetBack
 from migrator.following.simple import SimpleChanges
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.latest_values import LatestValue
 from migrator.reconciliation.merges import MergeApplier
 from migrator.rows.members import owners_of
+from migrator.rows.refusals import REFUSALS
 from migrator.stages.context import StageContext
-from migrator.stages.reconcile import report_missing_rows, update_latest_value
+from migrator.stages.reconcile import report_missing_rows
 from migrator.state import dirty
 from migrator.state.dirty import DirtyKey
 from migrator.state.own_transactions import record_transaction
@@ -64,6 +65,12 @@ class Applier:
 
     def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> Applied:
         """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone."""
+        try:
+            return self._apply(keys, newest, is_careful=False)
+        except REFUSALS:  # an error that is not a refusal is raised again
+            return self._apply(keys, newest, is_careful=True)
+
+    def _apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None], *, is_careful: bool) -> Applied:
         touched: set[str] = set()
         simple = 0
         rows, namespace = self.stage.rows, self.stage.namespace
@@ -76,21 +83,20 @@ class Applier:
             if unmapped:
                 self._archive(unmapped)
             if mapped:
-                left = self._apply_simple(mapped)
+                left = mapped if is_careful else self._apply_simple(mapped)
                 simple = len(mapped) - len(left)
                 if left:
-                    touched = self._resolve(left)
+                    touched = self._resolve(Batch(left, is_careful))
             dirty.delete(rows.connection, namespace, keys)
         return Applied(changes=len(newest), simple=simple + len(unmapped), resolved_collections=frozenset(touched))
 
-    def _resolve(self, newest: dict[DocumentKey, bytes | None]) -> set[str]:
+    def _resolve(self, batch: Batch) -> set[str]:
         """Resolve documents with all that hang on them; return the collections of these documents."""
         for merge in self.merges:  # they change rows, so they are undone before rows are read, and applied at the end
             merge.undo()
-        batch = Batch(newest)
         set_back = SetBack(self.stage.rows, self.levels, batch)
-        set_back.documents(newest)
-        for (name, source_id), raw in newest.items():
+        set_back.documents(batch.newest)
+        for (name, source_id), raw in batch.newest.items():
             if raw is not None:
                 batch.queue[name][source_id] = raw
             batch.touched.add(name)
@@ -135,7 +141,8 @@ class Applier:
             for latest in mapping.latest_values:
                 ids = sorted(batch.references[latest.table])
                 if ids:
-                    update_latest_value(self.stage, mapping, latest, [UUID(each) for each in ids])
+                    value = LatestValue(rows=rows, collection=mapping, latest=latest, tenant=self.stage.tenant)
+                    value.update_some(ids)
             for mapping_of_list, rule in owners_of(mappings, mapping.name):
                 listers = sorted(batch.listers[mapping_of_list.name, rule.path])
                 if listers:

@@ -13,13 +13,15 @@ DocumentKey = tuple[str, bytes]  # collection, source_id
 class Batch:
     """The documents of a batch, and the scope of the steps that complete it.
 
-    `newest`: the current document of every dirty key; None if it is gone.
+    `newest`: the current document of every dirty key; None if it is gone. `is_careful`: whether the target has refused
+    a row of the batch, so that every row is tried before it is written.
     `queue`: collection → source_id → document, to be resolved again; `resolved`: those that were.
     `groups`: collection → values of `Tree.within`; `references`: table → IDs of rows whose latest values may change;
     `listers`: (collection, path of a member list) → IDs of the listing rows. IDs are text.
     """
 
     newest: dict[DocumentKey, bytes | None]
+    is_careful: bool = False
     queue: dict[str, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
     resolved: set[DocumentKey] = field(default_factory=set)
     groups: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))

@@ -33,8 +33,9 @@ from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.trees import DANGLING_PARENT, Trees
 from migrator.rows.admission import Admission
-from migrator.rows.copy import copy_records
+from migrator.rows.copy import copy_records, copy_rows
 from migrator.rows.members import owners_of
+from migrator.rows.refusals import find_refused, reject_for
 from migrator.stages.context import StageContext
 from migrator.state import wants
 from migrator.state.wants import Wanted
@@ -180,8 +181,23 @@ class CollectionResolution:
             encoder.add_findings(output, index, each.findings)
         data = b"".join(each.raw for _, each in ordered)
         admission = Admission(self._rows.connection, namespace, encoder, checks_first=True)
-        admission.load(output, data, list(raw_bson.document_offsets(data)), {})
+        refused = self._find_refused(output) if self._batch.is_careful else {}
+        admission.load(output, data, list(raw_bson.document_offsets(data)), refused)
         copy_records(self._rows.connection, namespace, self._collection.name, output)
+
+    def _find_refused(self, output: Output) -> dict[int, Reject]:
+        """Return the documents, by index, whose rows a constraint or an index of the target refuses."""
+        connection, namespace = self._rows.connection, self._rows.namespace
+
+        def write(start: int, stop: int) -> None:
+            copy_rows(connection, namespace, self._resolver.writer.encoder, output.rows[start:stop])
+
+        own = {str(each.name) for each in self._collection.table.constraints}
+        return {
+            output.indexes[row]: reject_for(cause)
+            for row, cause in find_refused(connection, namespace, len(output.rows), write)
+            if cause.diag.constraint_name not in own  # conflicts and parents are decided later
+        }
 
     def _resolve_conflicts(self) -> None:
         query = self._rows.namespace.sql(

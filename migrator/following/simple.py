@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from uuid import UUID
 
 from bson.errors import InvalidBSON
 from psycopg import sql
@@ -13,15 +12,15 @@ from migrator.documents.codec import Document, decode_untrusted
 from migrator.following.closure import Closure
 from migrator.following.independence import Change, Independence, LinkItem
 from migrator.following.interests import wants_of_loaded
-from migrator.mapping.collection import Collection
+from migrator.mapping.collection import Collection, LatestOf
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.latest_values import LatestValue
 from migrator.rows.copy import copy_records, copy_rows, update_rows_in_place
 from migrator.rows.members import owners_of
 from migrator.rows.rebuild import read_loaded
 from migrator.stages.context import StageContext
-from migrator.stages.reconcile import update_latest_value
 from migrator.state import wants
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, listed_ids
 from migrator.translation.outcomes import Loaded
@@ -163,7 +162,7 @@ class SimpleChanges:
         self._compact(lists)
         for latest in self._collection.latest_values:
             references = {format_target_id(each.row[latest.reference_column]) for each in changes}
-            update_latest_value(self._stage, self._collection, latest, [UUID(each) for each in sorted(references)])
+            self._update_latest(latest, sorted(references))
 
     def _record_wants(self, changes: list[Change]) -> None:
         name = self._collection.name
@@ -201,12 +200,16 @@ class SimpleChanges:
             connection.execute(query, (name, source_ids))
         self._compact(lists)
         for latest, references in latest_ids.items():
-            update_latest_value(self._stage, self._collection, latest, [UUID(each) for each in references])
+            self._update_latest(latest, references)
 
     def _values(self, column: str, ids: list[str], names: Mapping[str, sql.Composable]) -> list[str]:
         query = sql.SQL("SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[])")
         found = self._stage.connection.execute(query.format(column=sql.Identifier(column), **names), (ids,))
         return sorted(row[0] for row in found if row[0] is not None)
+
+    def _update_latest(self, latest: LatestOf, ids: list[str]) -> None:
+        value = LatestValue(rows=self._rows, collection=self._collection, latest=latest, tenant=self._stage.tenant)
+        value.update_some(ids)
 
     # --- member lists ------------------------------------------------------------------------------------------------
 

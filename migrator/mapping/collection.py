@@ -105,7 +105,8 @@ class Collection:
     `low_cardinality` names fields with few distinct values. The translator caches what rules without lookups compute
     from such fields. This changes the speed only.
     `section` names the section of migrate.toml that provides the documents, if their source is not MongoDB.
-    `filled_later` are columns that a later stage fills, and no document.
+    `filled_later` are columns that a later stage fills where documents have no value. Only `Variants` with a `restore`
+    may restore fields from them.
     `expected` lists rows of other collections that need rows here.
     """
 

@@ -19,7 +19,7 @@ from sqlalchemy import MetaData
 
 from migrator.errors import TargetError
 from migrator.postgres import ddl
-from migrator.postgres.privileges import require_create, suggest_grant
+from migrator.postgres.privileges import require_create, suggest_grants
 
 Connection = psycopg.Connection[Any]
 Record = dict[str, Any]
@@ -222,7 +222,7 @@ def read_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cata
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target role may not create the objects of the migration: {error.diag.message_primary}",
-            hint=suggest_grant(error),
+            hint=suggest_grants(connection),
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise TargetError("the target is read-only", hint="Connect to the primary server.") from error

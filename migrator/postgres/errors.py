@@ -1,6 +1,6 @@
 """Translates psycopg errors into the errors of this package: cause, remedy, exit code. No other module does this.
 
-The tests for lost and idle connections are here, too. Failed connection attempts are explained in `conninfo.py`.
+The tests for lost and idle connections are here, too. Not here: failed attempts to connect (`connection_failure.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from migrator.errors import MigrateError, StoppedError, TargetError
-from migrator.postgres.privileges import suggest_grant
+from migrator.postgres.privileges import CONNECT_AS_OWNER
 from migrator.redaction import describe_error
 
 RESUME = "Committed data is consistent. Run the same command again to resume."
@@ -58,7 +58,7 @@ def translate_error(error: psycopg.Error) -> MigrateError | None:
     if isinstance(error, errors.DiskFull):
         return StoppedError(f"no disk space left on the target server: {reason}", hint=f"Free disk space. {RESUME}")
     if isinstance(error, errors.InsufficientPrivilege):
-        return TargetError(f"the target role lacks a privilege: {reason}", hint=suggest_grant(error))
+        return TargetError(f"the target role lacks a privilege: {reason}", hint=CONNECT_AS_OWNER)
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return TargetError(f"the target is read-only: {reason}", hint="Connect to the primary server.")
     if state_class in ("53", "58"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,14 +15,18 @@ from migrator.postgres.owner_objects import (
     ORIGIN,
     OwnerTrigger,
     may_suspend_triggers,
+    read_columns,
     read_constraints,
     read_names,
+    read_rows,
     read_triggers,
 )
 from migrator.postgres.privileges import quote
 from migrator.postgres.server_checks import Problem
 
 Connection = psycopg.Connection[Any]
+VECTOR_INDEX = re.compile(r" USING (ivfflat|hnsw) ")
+GENERATED = " GENERATED ALWAYS AS "
 # Statements of each kind that a migration executes, apart from those that create the declared schema.
 TRIAL = (
     "CREATE TABLE {0}.migrator_trial (id integer PRIMARY KEY, name text)",
@@ -30,6 +35,8 @@ TRIAL = (
     "ALTER TABLE {0}.migrator_trial ADD CONSTRAINT migrator_trial_fk FOREIGN KEY (id) REFERENCES {0}.migrator_trial",
     "ALTER TABLE {0}.migrator_trial DROP CONSTRAINT migrator_trial_fk",
     "DROP INDEX {0}.migrator_trial_name_idx",
+    "ALTER TABLE {0}.migrator_trial ALTER name SET STORAGE EXTERNAL",
+    "ALTER TABLE {0}.migrator_trial SET UNLOGGED",  # rewrites the table
     "DROP TABLE {0}.migrator_trial",
 )
 
@@ -37,6 +44,8 @@ TRIAL = (
 def check_owner_objects(connection: Connection, metadata: MetaData) -> Iterator[Problem]:
     """Yield everything that prevents the migration from writing into the tables that exist already."""
     tables = existing_tables(connection, metadata)
+    yield from check_privileges(connection, tables)
+    yield from check_children(connection, tables)
     yield from check_triggers(connection, tables)
     yield from check_unenforced(connection, metadata, tables)
     yield from check_replica_identity(connection, metadata, tables)
@@ -48,6 +57,33 @@ def existing_tables(connection: Connection, metadata: MetaData) -> list[str]:
     query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
     found = {row[0] for row in connection.execute(query)}
     return [table.name for table in metadata.sorted_tables if table.name in found]
+
+
+def check_privileges(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each table, sequence and function that the role needs and may not use."""
+    for each in read_rows(connection, "not_owned", tables):
+        table, role = quote(each["table"]), quote(each["role"])
+        yield Problem(
+            level="blocker",
+            text=f"role {each['role']} does not own table {each['table']}, so it may not create its indexes and keys",
+            remedy=f"GRANT {quote(each['owner'])} TO {role}; or ALTER TABLE {table} OWNER TO {role};",
+        )
+    for each in read_rows(connection, "denied", tables):
+        yield Problem(
+            level="blocker",
+            text=f"role {each['role']} may not use {each['kind']} {each['name']}, which table {each['table']} needs",
+            remedy=f"GRANT {each['privilege']} ON {each['kind'].upper()} {each['name']} TO {quote(each['role'])};",
+        )
+
+
+def check_children(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each table that inherits from a table of the migration: statements would see its rows."""
+    for each in read_rows(connection, "children", tables):
+        yield Problem(
+            level="blocker",
+            text=f"table {each['child']} inherits from {each['table']}, so its rows appear in {each['table']}",
+            remedy=f"For the migration: ALTER TABLE {each['child']} NO INHERIT {quote(each['table'])};",
+        )
 
 
 def check_triggers(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
@@ -74,6 +110,30 @@ def check_unenforced(connection: Connection, metadata: MetaData, tables: Sequenc
                 text=f"{each} is not enforced while {triggers[0]} is suspended",
                 remedy="For the migration: " + " ".join(trigger.disable for trigger in triggers),
             )
+
+
+def check_vector_column(connection: Connection, metadata: MetaData, table: str, column: str) -> Iterator[Problem]:
+    """Yield a blocker for each constraint, index and generated column of the owner that depends on an embedding.
+
+    A rehearsal has no embeddings, so it cannot predict which rows would be refused. Vector indexes refuse no row.
+    """
+    found = [
+        (str(each), f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(each.name)};" if each.kind == "constraint"
+         else f"DROP INDEX {quote(each.name)};")
+        for each in read_constraints(connection, metadata)
+        if each.table == table and column in each.columns and not VECTOR_INDEX.search(each.definition)
+    ]  # fmt: skip
+    found += [
+        (f"generated column {name} of {table}", f"ALTER TABLE {quote(table)} DROP COLUMN {quote(name)};")
+        for owner, name, definition in read_columns(connection, metadata)
+        if owner == table and GENERATED in definition and re.search(rf"\b{re.escape(column)}\b", definition)
+    ]
+    for name, drop in found:
+        yield Problem(
+            level="blocker",
+            text=f"{name} depends on column {column}, so it is unknown which embeddings it refuses",
+            remedy=f'For the migration: {drop} or set embedding.provider = "none" and run `migrate embed` later.',
+        )
 
 
 def _would_fire(trigger: OwnerTrigger) -> str:
@@ -112,6 +172,8 @@ def check_replica_identity(connection: Connection, metadata: MetaData, tables: S
             with connection.transaction(force_rollback=True):
                 for statement in statements:
                     connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            continue  # reported by `check_privileges`
         except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InvalidColumnReference) as error:
             yield Problem(
                 level="blocker",

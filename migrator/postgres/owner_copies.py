@@ -13,10 +13,11 @@ import psycopg
 from sqlalchemy import MetaData
 
 from migrator.postgres.catalog import load_queries
-from migrator.postgres.owner_objects import OwnerConstraint, read_columns, read_constraints
+from migrator.postgres.owner_objects import OwnerConstraint, find_unrepeatable, read_columns, read_constraints
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_copies.sql")
+NOT_ENFORCED = " NOT ENFORCED"
 
 
 def copy_owner_constraints(source: Connection, rehearsal: Connection, metadata: MetaData) -> list[str]:
@@ -25,16 +26,23 @@ def copy_owner_constraints(source: Connection, rehearsal: Connection, metadata: 
     if not found and not columns:
         return []
     _copy_support(source, rehearsal, found)
-    made = [(f"column {name} of {table}", statement) for table, name, statement in columns]
+    reading = find_unrepeatable(source, [table.name for table in metadata.sorted_tables])
+    made = [((table, name), f"column {name} of {table}", statement) for table, name, statement in columns]
     # Placeholder rows of the rehearsal have few values, so they are not checked.
-    made += [
-        (str(each), each.definition + (" NOT VALID" if each.type in "cf" else "")) for each in found if not each.own
-    ]
-    return [
-        f"{name} cannot be rehearsed ({error}); documents that it refuses are known only after the run"
-        for name, statement in made
-        if (error := _try(rehearsal, statement)) is not None
-    ]
+    made += [((each.table, each.name), str(each), _not_valid(each)) for each in found if not each.own]
+    lines = []
+    for key, name, statement in made:
+        error = f"function {reading[key]} reads tables" if key in reading else _try(rehearsal, statement)
+        if error is not None:
+            text = f"{name} cannot be rehearsed ({error}); documents that it refuses are known only after the run"
+            lines.append(text)
+    return lines
+
+
+def _not_valid(constraint: OwnerConstraint) -> str:
+    """Return the statement that adds a constraint without checking the rows that exist."""
+    checked = constraint.type in "cf" and not constraint.definition.endswith(NOT_ENFORCED)
+    return constraint.definition + (" NOT VALID" if checked else "")
 
 
 def check_own_keys(source: Connection, rehearsal: Connection, metadata: MetaData) -> Iterator[str]:
@@ -46,7 +54,8 @@ def check_own_keys(source: Connection, rehearsal: Connection, metadata: MetaData
 
 def _copy_support(source: Connection, rehearsal: Connection, found: list[OwnerConstraint]) -> None:
     """Create what the constraints may need. An error shows when the constraint is created."""
-    for name in ("extensions", "schemas", "types", "functions"):
+    # Functions and types may need each other.
+    for name in ("extensions", "schemas", "types", "functions", "types", "functions"):
         for (statement,) in source.execute(QUERIES[name]).fetchall():
             _try(rehearsal, f"SET LOCAL check_function_bodies = off; {statement}")
     own = {f"public.{each.table}" for each in found}

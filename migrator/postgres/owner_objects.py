@@ -6,6 +6,7 @@ migration is decided elsewhere: `owner_checks` (blockers and warnings), `owner_c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from migrator.postgres.catalog import load_queries, search_path
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_objects.sql")
 ORIGIN = "O"  # fires unless session_replication_role is replica
+_WORD = re.compile(r"\w+")
 REPLICA = sql.SQL("SET LOCAL session_replication_role = replica")
 
 
@@ -103,6 +105,33 @@ def has_expressions(connection: Connection, metadata: MetaData, table: str) -> b
     """Return whether an index, a constraint or a column of the owner can compute an expression for rows of a table."""
     found = [*(each.table for each in read_constraints(connection, metadata))]
     return table in [*found, *(name for name, _, _ in read_columns(connection, metadata))]
+
+
+def read_rows(connection: Connection, query: str, tables: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a query of `owner_objects.sql` about these tables finds."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(QUERIES[query], {"tables": list(tables)}).fetchall()
+
+
+def find_unrepeatable(connection: Connection, tables: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Return the constraints, indexes and columns whose functions read tables: (table, name) → name of the function.
+
+    The body of such a function contains the name of a table, or of another such function.
+    """
+    used, bodies = read_rows(connection, "functions_used", tables), read_rows(connection, "function_bodies", ())
+    words = {row[0] for row in connection.execute(QUERIES["relation_names"])} if used else set()
+    reading: dict[int, str] = {}
+    while used:
+        found = {
+            each["function"]: each["name"]
+            for each in bodies
+            if each["function"] not in reading and not words.isdisjoint(_WORD.findall(each["body"]))
+        }
+        if not found:
+            break
+        reading |= found
+        words = set(found.values())
+    return {(each["table"], each["name"]): reading[each["function"]] for each in used if each["function"] in reading}
 
 
 def read_names(connection: Connection, query: str) -> list[str]:

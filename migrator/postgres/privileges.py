@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -15,28 +15,34 @@ from migrator.errors import TargetError
 
 Connection = psycopg.Connection[Any]
 
-# The message of PostgreSQL, and the statement for an administrator. {role} and {name} are quoted.
-_GRANTS: tuple[tuple[str, str], ...] = (
-    (
-        r"permission denied for schema (?P<name>.+)$",
-        "GRANT USAGE ON SCHEMA {name} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO {role};",
-    ),
-    (r"permission denied for database (?P<name>.+)$", "GRANT CREATE, TEMPORARY ON DATABASE {name} TO {role};"),
-    (
-        r"permission denied for (?:table|sequence|view|materialized view) (?P<name>.+)$",
-        "GRANT ALL ON {name} TO {role}; (SELECT is enough to read), or connect as the owner.",
-    ),
-    (r"must be owner of \S+ (?P<name>.+)$", "Connect as the owner of {name}, or GRANT the owner's role TO {role};"),
-)
+# What a role lacks in the schemas of a migration. %s: the names of the schemas.
+_LACKING = """
+    SELECT n.nspname, current_user, has_schema_privilege(n.oid, 'USAGE'),
+           coalesce(bool_and(has_table_privilege(c.oid, 'SELECT')), true),
+           coalesce(bool_and(has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
+             AND has_table_privilege(c.oid, 'DELETE')), true),
+           coalesce(array_agg(DISTINCT pg_get_userbyid(c.relowner)::text)
+             FILTER (WHERE NOT pg_has_role(c.relowner, 'USAGE')), '{}')
+      FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm')
+     WHERE n.nspname = ANY (%s)
+     GROUP BY n.oid, n.nspname
+     ORDER BY n.nspname
+"""
+SCHEMAS = ("migrator", "public")
+CONNECT_AS_OWNER = "Connect as the owner of the tables, or grant the missing privilege."
 
 
-def suggest_grant(error: psycopg.Error, role: str = "") -> str:
-    """Return the statement that grants the missing privilege of an `InsufficientPrivilege` error to `role`."""
-    message, grantee = error.diag.message_primary or "", quote(role) if role else "the role"
-    for pattern, grant in _GRANTS:
-        if found := re.search(pattern, message):
-            return grant.format(name=quote(found["name"]), role=grantee)
-    return f"Connect as the owner of the tables, or grant the privilege to {grantee}."
+def suggest_grants(connection: Connection) -> str:
+    """Return the statements that grant what the role of a connection lacks in the schemas of a migration."""
+    grants: list[str] = []
+    for schema, name, usable, readable, writable, owners in connection.execute(_LACKING, (list(SCHEMAS),)).fetchall():
+        where, role = quote(schema), quote(name)
+        grants += [] if usable else [f"GRANT USAGE ON SCHEMA {where} TO {role};"]
+        grants += [] if readable else [f"GRANT SELECT ON ALL TABLES IN SCHEMA {where} TO {role}; (enough to read)"]
+        if readable and not writable:
+            grants.append(f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {where} TO {role};")
+        grants += [f"GRANT {quote(owner)} TO {role}; (to change tables of schema {where})" for owner in owners]
+    return " ".join(dict.fromkeys(grants)) or CONNECT_AS_OWNER
 
 
 @contextmanager
@@ -46,9 +52,11 @@ def explain_missing_privileges(dsn: str) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise TargetError(
-            f"the target role {role} lacks a privilege: {error.diag.message_primary}", hint=suggest_grant(error, role)
-        ) from error
+        hint = CONNECT_AS_OWNER
+        with suppress(psycopg.Error), psycopg.connect(dsn, autocommit=True) as connection:
+            hint = suggest_grants(connection)
+        text = f"the target role {role} lacks a privilege: {error.diag.message_primary}"
+        raise TargetError(text, hint=hint) from error
 
 
 def require_create(connection: Connection, extensions: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_
 
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
-from migrator.postgres.privileges import suggest_grant
+from migrator.postgres.privileges import CONNECT_AS_OWNER
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -67,7 +67,7 @@ def translate_errors() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"the target role may not change the schema: {error.diag.message_primary}",
-            hint=suggest_grant(error),
+            hint=CONNECT_AS_OWNER,
         ) from error
     except psycopg.errors.InsufficientResources as error:
         raise TargetError(

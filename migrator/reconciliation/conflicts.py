@@ -71,8 +71,11 @@ class ConflictResolver:
         return [(bytes(row[0]), row[1]) for row in found]
 
     def all_rejects(self) -> list[Rejected]:
-        """Return all rejected documents, whatever the reason."""
-        query = self._namespace.sql("SELECT source_id, id FROM {rejects} WHERE collection = %s")
+        """Return all rejected documents, whatever the reason, except those whose later changes the target refuses."""
+        query = self._namespace.sql(
+            "SELECT source_id, id FROM {rejects} r WHERE collection = %s AND NOT EXISTS (SELECT FROM {refusals} f"
+            " WHERE f.collection = r.collection AND f.source_id = r.source_id)"
+        )
         found = self._connection.execute(query, (self.collection.name,), binary=True).fetchall()
         return [(bytes(row[0]), row[1]) for row in found]
 

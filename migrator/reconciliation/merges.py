@@ -8,6 +8,7 @@ collection afterwards calls `undo` before and `apply` after.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.reconciliation.merge_matching import MergeCandidate, MergeMatcher, make_finding
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import LoadedRow, read_loaded
+from migrator.rows.refusals import REASON, REFUSALS, find_refused, is_refusal, read_known_refusals, reject_for
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, write_changes
 from migrator.state import journal
@@ -54,11 +56,23 @@ class MergeApplier:
         return self.rows.mappings[self.merge.into]
 
     def apply(self, emit: Emit) -> None:
-        """Apply the merge, unless it was applied before."""
+        """Apply the merge, unless it was applied before. Documents that the target refuses are rejected."""
         if self.step in journal.finished_steps(self.rows.connection, self.rows.namespace):
             return
         emit(StepStarted(step=self.step))
         ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
+        self._reject(read_known_refusals(self.rows.connection, self.rows.namespace, self.merge.name))
+        while True:
+            try:
+                self._apply(emit)
+                return
+            except REFUSALS as error:
+                refused = self._find_refused() if is_refusal(self.rows.connection, self.into, error) else {}
+                if not refused:
+                    raise
+                self._reject(refused)
+
+    def _apply(self, emit: Emit) -> None:
         with own_transaction(self.rows.connection, self.rows.namespace):
             matches = MergeMatcher(self.rows, self.merge).match()
             add_findings(self.rows.connection, self.rows.namespace, matches.findings)
@@ -73,6 +87,7 @@ class MergeApplier:
     def undo(self) -> None:
         """Restore the rows to the values that they had before the merge, and archive the documents again."""
         with own_transaction(self.rows.connection, self.rows.namespace):
+            self._archive_refused()
             while entries := self._loaded_entries():
                 self._restore_rows(entries)
             for template in (
@@ -153,6 +168,51 @@ class MergeApplier:
 
     def _is_jsonb(self, name: str) -> bool:
         return kind_of_column(self.into.table.c[name]) == "jsonb"
+
+    # --- refused documents ----------------------------------------------------------------------------------------
+
+    def _find_refused(self) -> dict[bytes, str]:
+        """Return the documents that the target does not let be merged: `source_id` → detail of the reject."""
+        connection, namespace = self.rows.connection, self.rows.namespace
+        with connection.transaction(force_rollback=True):
+            used = sorted(MergeMatcher(self.rows, self.merge).match().used.items(), key=lambda item: item[1].rank)
+
+            def write(start: int, stop: int) -> None:
+                self._use(dict(used[start:stop]))
+
+            found = list(find_refused(connection, namespace, len(used), write))
+            return {used[at][1].source_id: reject_for(cause).detail for at, cause in found}
+
+    def _reject(self, refused: Mapping[bytes, str]) -> None:
+        """Reject archived documents."""
+        if not refused:
+            return
+        connection, namespace = self.rows.connection, self.rows.namespace
+        rejected = namespace.sql(
+            "WITH taken AS (DELETE FROM {archive} WHERE collection = %s AND source_id = %s RETURNING *)"
+            " INSERT INTO {rejects} (collection, source_id, reason, detail, document)"
+            " SELECT collection, source_id, %s, %s, document FROM taken"
+        )
+        recorded = namespace.sql(
+            "UPDATE {ledger} SET outcome = 'rejected' WHERE collection = %s AND source_id = %s AND outcome = 'archived'"
+        )
+        with own_transaction(connection, self.rows.namespace):
+            for source_id, detail in refused.items():
+                connection.execute(rejected, (self.merge.name, source_id, REASON, detail))
+                connection.execute(recorded, (self.merge.name, source_id))
+
+    def _archive_refused(self) -> None:
+        """Archive the rejected documents again, so that the next merge tries them."""
+        connection, namespace = self.rows.connection, self.rows.namespace
+        restored = namespace.sql(
+            "WITH taken AS (DELETE FROM {rejects} WHERE collection = %s AND reason = %s RETURNING *)"
+            " INSERT INTO {archive} (collection, source_id, document) SELECT collection, source_id, document FROM taken"
+        )
+        connection.execute(restored, (self.merge.name, REASON))
+        recorded = namespace.sql(
+            "UPDATE {ledger} SET outcome = 'archived' WHERE collection = %s AND outcome = 'rejected'"
+        )
+        connection.execute(recorded, (self.merge.name,))
 
     # --- undoing -----------------------------------------------------------------------------------------------
 

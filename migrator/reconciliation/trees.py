@@ -8,11 +8,12 @@ interruption.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, LiteralString
 from uuid import UUID
 
+import psycopg
 from psycopg import sql
 
 from migrator.mapping.collection import Collection, Tree
@@ -23,11 +24,13 @@ from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
+from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import read_documents
+from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, is_refusal, write_accepted
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, update_rows
 from migrator.state import journal
-from migrator.state.own_transactions import own_transaction
+from migrator.state.own_transactions import own_transaction, record_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
 
@@ -42,15 +45,18 @@ PARENT_CODES = (DANGLING_PARENT, "parent_inferred", "cycle_cut")  # the findings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trees:
-    """The tree of one collection in one tenant. `groups`: only the rows with these values of `Tree.within`, as text.
+    """The tree of one collection in one tenant.
 
-    With `groups`, all rows of these groups have just been loaded, so that no finding about a parent exists yet.
+    `groups`: only the rows with these values of `Tree.within`, as text. All rows of these groups have just been loaded,
+    so that no finding about a parent exists yet.
+    `refused`: where to collect the rows, by plain ID, that the target does not let be changed, instead of an error.
     """
 
     rows: RowStore
     collection: Collection
     tenant: UUID
     run: int
+    refused: dict[bytes, psycopg.Error] | None = None
     groups: tuple[str, ...] | None = None
 
     @property
@@ -60,7 +66,37 @@ class Trees:
         return self.collection.tree
 
     def resolve(self) -> None:
-        """Correct the whole tree. Each step depends on the steps before it."""
+        """Correct the whole tree.
+
+        Raises: `UpdatesRefusedError` if the target refuses a parent.
+        """
+        try:
+            self._correct()
+        except REFUSALS as error:
+            refused = self._find_refused() if is_refusal(self.rows.connection, self.collection, error) else {}
+            if not refused:
+                raise
+            raise UpdatesRefusedError(error, {self.collection.name: refused}) from error
+
+    def _find_refused(self) -> dict[bytes, str]:
+        """Return the documents whose rows cannot have their parents, and the details of their rejects.
+
+        Without these rows, other rows become roots, which the target may refuse, too. All changes are rolled back.
+        """
+        connection, namespace = self.rows.connection, self.rows.namespace
+        causes: dict[bytes, psycopg.Error] = {}
+        with connection.transaction(force_rollback=True):
+            record_transaction(connection, namespace)
+            count = -1
+            while len(causes) > count:
+                count = len(causes)
+                replace(self, refused=causes)._correct()
+        return find_documents(
+            connection, namespace, self.collection.name, {format_target_id(key): each for key, each in causes.items()}
+        )
+
+    def _correct(self) -> None:
+        """Take all steps. Each one depends on the steps before it."""
         steps = [self.cut_invalid_parents]
         if self._has_any("SELECT EXISTS (SELECT FROM {links} WHERE collection = %(link)s)"):
             steps[:0] = [self.resolve_children, self.infer_parents, self.report_disagreements]
@@ -293,6 +329,22 @@ class Trees:
 
     def _change(self, changes: Iterable[tuple[bytes, Row]], code: str | None) -> None:
         for batch in batched(changes, BATCH_SIZE):
+            if self.refused is not None:
+                self._change_accepted(batch, self.refused)
+                continue
             ensure_ledger_indexes(self.rows.connection, self.rows.namespace)
             with own_transaction(self.rows.connection, self.rows.namespace):
                 update_rows(self.rows, self.collection, dict(batch), code)
+
+    def _change_accepted(self, batch: list[tuple[bytes, Row]], refused: dict[bytes, psycopg.Error]) -> None:
+        """Change the rows that the target lets be changed; delete the others and add them to `refused`."""
+
+        def write(start: int, stop: int) -> None:
+            update_rows(self.rows, self.collection, dict(batch[start:stop]), None)
+
+        found = {batch[at][0]: cause for at, cause in write_accepted(self.rows.connection, len(batch), write)}
+        query = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s)").format(
+            self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
+        )
+        self.rows.connection.execute(query, (list(map(sql_parameter, found)),))
+        refused.update(found)

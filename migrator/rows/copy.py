@@ -26,7 +26,11 @@ def replace_rows(connection: Connection, namespace: Namespace, encoder: Encoder,
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, table))
     names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
     copy(connection, incoming, tuples, names)
-    values = sql.SQL(", ").join(sql.SQL("{0} = i.{0}").format(sql.Identifier(name)) for name in encoder.columns)
+    kept = encoder.collection.filled_later  # a value that a later stage has computed
+    values = sql.SQL(", ").join(
+        sql.SQL("{0} = coalesce(i.{0}, t.{0})" if name in kept else "{0} = i.{0}").format(sql.Identifier(name))
+        for name in encoder.columns
+    )
     query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} = i.{key}").format(table, values, incoming, key=key)
     connection.execute(query)
     connection.execute(sql.SQL("DROP TABLE {}").format(incoming))

@@ -11,6 +11,7 @@ from bson.errors import BSONError
 from psycopg import sql
 
 from migrator.documents.codec import Document, decode
+from migrator.documents.residue import remainder_marker
 from migrator.errors import DifferenceError
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
@@ -32,11 +33,8 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
     All documents, or those with the target IDs `ids` (text). A row also holds the values that it carries from the rows
     it refers to, and its member lists.
     """
-    kinds = [
-        (name, kind)
-        for name, kind in copy_format.kinds_of_table(collection.table)
-        if name not in collection.filled_later
-    ]
+    unread = collection.filled_later - _late_columns(collection).keys()
+    kinds = [(name, kind) for name, kind in copy_format.kinds_of_table(collection.table) if name not in unread]
     names = [name for name, _ in kinds] + [key for key, *_ in collection.carried_columns]
     members = collection.member_lists
     types = [kind for _, kind in kinds] + [
@@ -55,9 +53,12 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
 
 def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql.Composable:
     columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
-    columns += [
-        sql.Identifier("t", each.name) for each in collection.table.columns if each.name not in collection.filled_later
-    ]
+    late = _late_columns(collection)
+    for each in collection.table.columns:
+        if each.name in late:
+            columns.append(_if_restored(each.name, late[each.name]))
+        elif each.name not in collection.filled_later:
+            columns.append(sql.Identifier("t", each.name))
     joins: dict[str, sql.Composable] = {}
     for _, here, there, name in collection.carried_columns:
         joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.id = t.{here}").format(
@@ -79,6 +80,20 @@ def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql
         joins=sql.SQL("").join(joins.values()),
     )
     return query if ids is None else query + sql.SQL(" AND l.target_id = ANY(%s)")
+
+
+def _late_columns(collection: Collection) -> dict[str, str]:
+    """Return the columns that a later stage fills where documents have no value, with the field that they restore."""
+    return {
+        name: rule.path for rule in collection.variant_rules for name in rule.inputs if name in collection.filled_later
+    }
+
+
+def _if_restored(column: str, field: str) -> sql.Composable:
+    """Return the column of those rows whose document had the field; reading it from the others would be slow."""
+    return sql.SQL("CASE WHEN position({} IN l.residue) > 0 THEN {} END").format(
+        sql.Literal(remainder_marker(field)), sql.Identifier("t", column)
+    )
 
 
 def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, all_rows: bool) -> sql.Composable:

@@ -6,20 +6,21 @@ unless the target has refused a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
 from migrator.mapping.collection import Collection
-from migrator.postgres.owner_objects import has_expressions
+from migrator.postgres.owner_objects import has_expressions, read_constraints
 from migrator.state.own_transactions import record_transaction
 from migrator.state.records import SCRATCH_NAMESPACE, Namespace
 from migrator.translation.outcomes import Reject
 
 Connection = psycopg.Connection[Any]
 REASON = "target_constraint"
+UNNAMED = "expression of an index or constraint"
 # An expression of an index or constraint can fail with any data error, and with errors of functions.
 REFUSALS = (psycopg.IntegrityError, psycopg.DataError, errors.ProgramLimitExceeded, errors.RaiseException)
 _EXPRESSIONS = (psycopg.DataError, errors.RaiseException)
@@ -31,6 +32,17 @@ class RowsRefusedError(Exception):
     def __init__(self, cause: psycopg.Error) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class UpdatesRefusedError(Exception):
+    """The target refuses later changes of loaded rows, with the error `cause`. The load must be repeated.
+
+    `refused`: the documents to leave out, collection → `source_id` → detail of the reject.
+    """
+
+    def __init__(self, cause: psycopg.Error, refused: Mapping[str, Mapping[bytes, str]]) -> None:
+        super().__init__(cause)
+        self.cause, self.refused = cause, refused
 
 
 def is_refusal(connection: Connection, collection: Collection, error: psycopg.Error) -> bool:
@@ -54,7 +66,7 @@ def reject_for(error: psycopg.Error) -> Reject:
     name, column = error.diag.constraint_name, error.diag.column_name
     if name is None and column is not None and isinstance(error, errors.NotNullViolation):
         return Reject(reason=REASON, detail=f"{column}: NOT NULL")
-    return Reject(reason=REASON, detail=name or f"expression of an index or constraint (SQLSTATE {error.sqlstate})")
+    return Reject(reason=REASON, detail=name or f"{UNNAMED} (SQLSTATE {error.sqlstate})")
 
 
 def find_refused(
@@ -67,31 +79,64 @@ def find_refused(
     """
     with connection.transaction(force_rollback=True):
         record_transaction(connection, namespace)
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        ranges = [(0, count)]
-        while ranges:
-            start, stop = ranges.pop()
-            try:
-                with connection.transaction():
-                    write(start, stop)
-            except REFUSALS as error:
-                if stop - start == 1:
-                    yield start, error
-                else:
-                    middle = (start + stop) // 2
-                    ranges += [(middle, stop), (start, middle)]
+        yield from write_accepted(connection, count, write)
+
+
+def write_accepted(
+    connection: Connection, count: int, write: Callable[[int, int], None]
+) -> Iterator[tuple[int, psycopg.Error]]:
+    """Write what the target accepts of `count` rows; yield the index and the error of each other row.
+
+    Requires a transaction that will be rolled back: what is written gets the transaction IDs of savepoints.
+    """
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    ranges = [(0, count)] if count else []
+    while ranges:
+        start, stop = ranges.pop()
+        try:
+            with connection.transaction():
+                write(start, stop)
+        except REFUSALS as error:
+            if stop - start == 1:
+                yield start, error
+            else:
+                middle = (start + stop) // 2
+                ranges += [(middle, stop), (start, middle)]
+
+
+def find_documents(
+    connection: Connection, namespace: Namespace, collection: str, causes: Mapping[str, psycopg.Error]
+) -> dict[bytes, str]:
+    """Return the documents of refused rows: `source_id` → detail of the reject. `causes`: `target_id` → error."""
+    query = namespace.sql(
+        "SELECT source_id, target_id FROM {ledger} WHERE collection = %s AND outcome = 'loaded' AND target_id = ANY(%s)"
+    )
+    found = connection.execute(query, (collection, list(causes)), binary=True)
+    return {bytes(source_id): reject_for(causes[target_id]).detail for source_id, target_id in found}
+
+
+def forget_dropped_constraints(connection: Connection, namespace: Namespace, collection: Collection) -> None:
+    """Delete the records of documents that were refused by constraints and indexes which no longer exist."""
+    metadata, table = collection.table.metadata, collection.table.name
+    present = [each.name for each in read_constraints(connection, metadata) if each.table == table]
+    query = namespace.sql(
+        "DELETE FROM {refusals} WHERE collection = %s AND NOT (detail = ANY(%s) OR starts_with(detail, %s) AND %s)"
+    )
+    values = (collection.name, present, UNNAMED, has_expressions(connection, metadata, table))
+    connection.execute(query, values)
 
 
 def read_known_refusals(connection: Connection, namespace: Namespace, collection: str) -> dict[bytes, str]:
-    """Return the documents that a run has rejected because the target refused them: `source_id` → detail.
+    """Return the documents that must be rejected because the target refuses them: `source_id` → detail.
 
-    The tables of a verification have no constraints of the owner, so it rejects the same documents. Otherwise empty.
+    In a run these are the documents whose row could not be changed later. A verification rejects all documents that the
+    run has rejected, because its tables have no constraints of the owner.
     """
-    if namespace != SCRATCH_NAMESPACE:
-        return {}
-    query = Namespace().sql(
-        "SELECT source_id, detail FROM {rejects} WHERE collection = %s AND reason = {reason}",
-        reason=sql.Literal(REASON),
-    )
+    query = namespace.sql("SELECT source_id, detail FROM {refusals} WHERE collection = %s")
+    if namespace == SCRATCH_NAMESPACE:
+        query = Namespace().sql(
+            "SELECT source_id, detail FROM {rejects} WHERE collection = %s AND reason = {reason}",
+            reason=sql.Literal(REASON),
+        )
     found = connection.execute(query, (collection,), binary=True)
     return {bytes(source_id): detail for source_id, detail in found}

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 # What changes when a collection is written to: `documents`, `bytes`, `last_id` (hex), and `writes` that the server
 # `process` counted. None: unknown. It is stored as JSON.
@@ -53,6 +53,14 @@ class Partition:
     number: int
     start: str = field(repr=False)
     stop: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorSample:
+    """Vectors as documents hold them, and the type of their column; "" if they are not in a database."""
+
+    values: tuple[Any, ...] = ()
+    kind: str = ""
 
 
 class ChangingSource(Protocol):
@@ -138,6 +146,11 @@ class Source(Protocol):
     def auxiliary_fingerprints(self) -> dict[str, str]:
         """Return the fingerprints of the auxiliary sources, by section of migrate.toml."""
         return {}
+
+    def sample_vectors(self, collection: str, limit: int) -> VectorSample:
+        """Return at most `limit` vectors of a collection of an auxiliary source that is configured to be read with
+        them."""
+        return VectorSample()
 
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
         """Yield the documents of the collections in `positions`, each from its position ('' is the start).

@@ -18,10 +18,10 @@ SELECT c.relname AS "table",
        a.attname AS name,
        format_type(a.atttypid, a.atttypmod)
          || CASE WHEN a.attcollation <> t.typcollation THEN ' COLLATE ' || quote_ident(l.collname) ELSE '' END AS type,
-       a.attnotnull AS not_null,
+       a.attnotnull OR t.typnotnull AS not_null,
        CASE WHEN a.attidentity <> '' THEN 'GENERATED AS IDENTITY ' || a.attidentity::text
             WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ')'
-            ELSE pg_get_expr(d.adbin, d.adrelid)
+            ELSE coalesce(pg_get_expr(d.adbin, d.adrelid), t.typdefault)
        END AS "default",
        row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum)::int AS position
   FROM pg_class c

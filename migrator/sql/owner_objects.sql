@@ -55,7 +55,8 @@ SELECT 'index' AS kind, c.relname AS "table", n.relname AS name, pg_get_indexdef
 -- All columns, each with the statement that adds it, without NOT NULL.
 SELECT c.relname AS "table", a.attname AS name,
        format('ALTER TABLE %%s ADD COLUMN %%I %%s', c.oid::regclass, a.attname, format_type(a.atttypid, a.atttypmod))
-         || CASE WHEN a.attgenerated <> '' THEN format(' GENERATED ALWAYS AS (%%s) STORED', pg_get_expr(d.adbin, d.adrelid))
+         || CASE WHEN a.attgenerated <> '' THEN format(' GENERATED ALWAYS AS (%%s) %%s', pg_get_expr(d.adbin, d.adrelid),
+                   CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END)
                  WHEN d.adbin IS NOT NULL THEN ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) ELSE '' END AS definition
   FROM pg_class c
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -76,3 +77,78 @@ SELECT p.pubname AS name FROM pg_publication p WHERE p.puballtables ORDER BY p.p
 SELECT t.relid::regclass::text AS name FROM pg_stat_xact_user_tables t
  WHERE t.n_tup_ins + t.n_tup_upd + t.n_tup_del > 0
  ORDER BY 1;
+
+-- name: not_owned
+-- The tables whose owner's privileges the role does not have: it cannot change their schema.
+SELECT c.relname AS "table", pg_get_userbyid(c.relowner)::text AS owner, current_user::text AS role
+  FROM pg_class c
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND c.relkind = 'r'
+   AND NOT pg_has_role(c.relowner, 'USAGE')
+ ORDER BY c.relname;
+
+-- name: denied
+-- Sequences and functions that defaults, checks and indexes of the tables use, and that the role may not use.
+WITH part (class, id, "table") AS (
+  SELECT 'pg_attrdef'::regclass, d.oid, c.relname FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
+   WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+   UNION ALL
+  SELECT 'pg_constraint'::regclass, k.oid, c.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+   WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND k.contype = 'c'
+   UNION ALL
+  SELECT 'pg_class'::regclass, i.indexrelid, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+   WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+)
+SELECT DISTINCT p."table", 'sequence' AS kind, s.oid::regclass::text AS name, 'USAGE' AS privilege,
+       current_user::text AS role
+  FROM part p
+  JOIN pg_depend d ON d.classid = p.class AND d.objid = p.id AND d.refclassid = 'pg_class'::regclass
+  JOIN pg_class s ON s.oid = d.refobjid
+ WHERE CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') END
+ UNION
+SELECT p."table", 'function', f.oid::regprocedure::text, 'EXECUTE', current_user::text
+  FROM part p
+  JOIN pg_depend d ON d.classid = p.class AND d.objid = p.id AND d.refclassid = 'pg_proc'::regclass
+  JOIN pg_proc f ON f.oid = d.refobjid
+ WHERE NOT has_function_privilege(f.oid, 'EXECUTE')
+ ORDER BY 1, 2, 3;
+
+-- name: children
+-- The tables that inherit from the tables, partitions excepted.
+SELECT c.relname AS "table", h.oid::regclass::text AS child
+  FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r'
+  JOIN pg_class h ON h.oid = i.inhrelid
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ ORDER BY 1, 2;
+
+-- name: functions_used
+-- The functions of the owner that constraints, indexes and generated columns use: table, name of the object, function.
+SELECT c.relname AS "table", k.conname AS name, d.refobjid AS function
+  FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+  JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND k.contype = 'c'
+ UNION ALL
+SELECT c.relname, n.relname, d.refobjid
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class n ON n.oid = i.indexrelid
+  JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = n.oid AND d.refclassid = 'pg_proc'::regclass
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ UNION ALL
+SELECT c.relname, a.attname, d.refobjid
+  FROM pg_attrdef e JOIN pg_class c ON c.oid = e.adrelid
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = e.adnum
+  JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid AND d.refclassid = 'pg_proc'::regclass
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s);
+
+-- name: function_bodies
+-- The SQL and PL/pgSQL functions of the database, extensions excepted: identity, name, body.
+SELECT p.oid AS function, p.proname AS name, coalesce(p.prosrc, '') AS body
+  FROM pg_proc p
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'migrator')
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e');
+
+-- name: relation_names
+SELECT DISTINCT c.relname AS name FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_toast' AND n.nspname NOT IN ('information_schema', 'migrator')
+   AND (n.nspname <> 'pg_catalog' OR c.relname ~ '^pg_');

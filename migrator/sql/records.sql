@@ -92,6 +92,12 @@ CREATE TABLE IF NOT EXISTS {rejects} (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY
 );
 
+CREATE TABLE IF NOT EXISTS {refusals} (       -- documents whose rows the target does not let the run change
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  detail text NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS {archive} (
   collection text NOT NULL,
   source_id bytea NOT NULL,

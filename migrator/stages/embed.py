@@ -49,6 +49,7 @@ def embed(stage: StageContext, embedded: VectorColumn, settings: EmbeddingConfig
     computed by another model.
     """
     connection, namespace, emit = stage.connection, stage.namespace, stage.emit
+    vector_store.record_space(connection, namespace, embedded, stage.run, settings.space)
     missing = vector_store.count_missing(connection, namespace, embedded)
     if not missing:
         return EmbedReport()

@@ -23,7 +23,7 @@ from migrator.formatting import format_count
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
-from migrator.postgres.privileges import refuse_hidden_rows
+from migrator.postgres.privileges import quote, refuse_hidden_rows
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -113,8 +113,13 @@ def require_compatible(connection: Connection, actual: Catalog, expected: Catalo
     if blockers:
         raise PlanError(
             "the target's schema is not compatible:\n" + "\n".join(f"  {each}" for each in blockers),
-            hint="Migrate into an empty database, or alter these objects; an additional column needs a DEFAULT."
-            " `migrate schema` prints the expected schema.",
+            hint=" ".join(
+                [
+                    "Migrate into an empty database, or alter these objects; an additional column needs a DEFAULT.",
+                    *(f"For the migration: {each}" for each in map(suggest, blockers) if each),
+                    "`migrate schema` prints the expected schema.",
+                ]
+            ),
         )
     refuse_hidden_rows(connection, list(expected.tables))
     warn(connection, found, emit)
@@ -136,6 +141,16 @@ def is_blocker(difference: CatalogDifference) -> bool:
         case "enum" | "table" | "index":
             return differs
     return False
+
+
+def suggest(difference: CatalogDifference) -> str | None:
+    """Return the statement that removes a difference, if there is a simple one."""
+    table, name = quote(difference.table), quote(difference.name)
+    if difference.kind == "table" and difference.actual == "unlogged table":
+        return f"ALTER TABLE {table} SET LOGGED;"
+    if difference.kind == "column" and difference.actual == f"{difference.expected} NOT NULL":
+        return f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;"
+    return None
 
 
 def needs_value(column: str) -> bool:

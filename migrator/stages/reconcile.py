@@ -7,21 +7,21 @@ rows. Each step can be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
-from migrator.mapping.collection import Collection, ExpectedRows, LatestOf
+from migrator.mapping.collection import Collection, ExpectedRows
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reconciliation.latest_values import LatestValue, explain_refused_values, mapping_of
 from migrator.reconciliation.trees import Trees
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.stages.context import StageContext
 from migrator.state import journal
-from migrator.state.own_transactions import own_transaction, record_transaction
+from migrator.state.own_transactions import own_transaction
 
 
 def reconcile(
@@ -30,6 +30,8 @@ def reconcile(
     """Reconcile one collection; does nothing if that was done.
 
     `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change.
+
+    Raises: `UpdatesRefusedError` if the target refuses a change of loaded rows.
     """
     collection, connection, namespace = resolver.collection, stage.connection, stage.namespace
     step = f"reconcile {collection.name}"
@@ -49,7 +51,7 @@ def reconcile(
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
     membership.compact_all(stage.rows, collection.name)
-    with connection.transaction():
+    with explain_refused_values(stage.rows, collection, stage.tenant), connection.transaction():
         update_latest_values(stage, collection)
         for expected in collection.expected:
             report_missing_rows(stage, collection, expected)
@@ -65,7 +67,7 @@ def reconcile_again(stage: StageContext, collection: Collection) -> None:
         trees.restore_parents()
         trees.forget_disagreements()
         trees.resolve()
-    with stage.connection.transaction():
+    with explain_refused_values(stage.rows, collection, stage.tenant), stage.connection.transaction():
         update_latest_values(stage, collection)
     for expected in collection.expected:
         report_missing_rows(stage, collection, expected)
@@ -114,37 +116,9 @@ def update_latest_values(stage: StageContext, collection: Collection) -> None:
 
     Requires a transaction.
     """
-    tables = {mapping.table.name: mapping.table for mapping in stage.rows.mappings.values()}
     for latest in collection.latest_values:
-        update_latest_value(stage, collection, latest)
-        analyze(stage, tables[latest.table])
-
-
-def update_latest_value(
-    stage: StageContext, collection: Collection, latest: LatestOf, ids: list[Any] | None = None
-) -> None:
-    """Update one such column. With `ids`: of these rows only, to NULL if no row refers to them any more."""
-    record_transaction(stage.connection, stage.namespace)
-    newest = sql.SQL("SELECT {by} AS id, max({of}) AS newest FROM {table} WHERE tenant_id = %(tenant)s GROUP BY 1")
-    if ids is not None:
-        newest = sql.SQL(
-            "SELECT i.id, (SELECT max({of}) FROM {table} WHERE {by} = i.id AND tenant_id = %(tenant)s) AS newest"
-            " FROM unnest(%(ids)s) AS i (id)"
-        )
-    names: dict[str, sql.Composable] = {
-        "table": stage.namespace.table(collection.table.name),
-        "by": sql.Identifier(latest.reference_column),
-        "of": sql.Identifier(latest.value_column),
-    }
-    query = sql.SQL(
-        "UPDATE {other} t SET {column} = n.newest FROM ({newest}) n"
-        " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
-    ).format(
-        newest=newest.format(**names),
-        other=stage.namespace.table(latest.table),
-        column=sql.Identifier(latest.column),
-    )
-    stage.connection.execute(query, {"tenant": stage.tenant, "ids": ids})
+        LatestValue(rows=stage.rows, collection=collection, latest=latest, tenant=stage.tenant).update()
+        analyze(stage, mapping_of(stage.rows, latest.table).table)
 
 
 def analyze(stage: StageContext, table: sa.Table) -> None:

@@ -1,6 +1,6 @@
 """A PostgreSQL server reached by URL: connections to it.
 
-Not here: starting a server (`embedded.py`), the texts for failed connections (`postgres/conninfo.py`).
+Not here: starting a server (`embedded.py`), the texts for failed connections (`postgres/connection_failure.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrator.errors import TargetError
 from migrator.masking import Secrets, url_secrets
-from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
+from migrator.postgres.connection_failure import explain_connection_error
+from migrator.postgres.conninfo import label_of, parse_url
 from migrator.postgres.pooler import refuse_transaction_pooling
 from migrator.postgres.session import prepare_session
 from migrator.targets.base import OLDEST_VERSION, Connection
@@ -88,7 +89,7 @@ def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate
         prepare_session(connection)
     except psycopg.Error as error:
         connection.close()
-        raise explain_connection_error(error, label, secrets) from None
+        raise explain_connection_error(error, dsn, label, secrets) from None
     except TargetError:
         connection.close()
         raise
@@ -99,7 +100,7 @@ def _connect(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> C
     try:
         return psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
     except psycopg.Error as error:
-        raise explain_connection_error(error, label, secrets) from None
+        raise explain_connection_error(error, dsn, label, secrets) from None
 
 
 def connect_worker(dsn: str) -> Connection:

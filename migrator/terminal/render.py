@@ -24,6 +24,12 @@ from migrator.workflows.verify import VerifyReport
 
 CodeCount = tuple[str, int, str]  # code, count, meaning
 MAX_CODES = 8  # codes in one line, if the screen is too small for their meanings
+# What happens to vectors of the source.
+VECTORS = {
+    "reused": "reused",
+    "unusable": "unusable (computed like missing ones)",
+    "not_used": 'not used (chunks.vectors = "reembed")',
+}
 NO_BREAK = "\xa0"  # a space at which lines are not broken; printed as an ordinary space
 
 
@@ -163,6 +169,11 @@ def show_estimate(console: Console, content: Content) -> None:
         chunks = format_count(int(figures["embedding_chunks"]), "chunks")
         texts = f"{chunks}, about {figures['embedding_tokens']:,} tokens{price}"
         print_wrapped(console, f"To embed: {texts}")
+    vectors = [
+        f"{figures[f'embedding_{name}']:,} {text}" for name, text in VECTORS.items() if figures.get(f"embedding_{name}")
+    ]
+    if vectors:
+        print_wrapped(console, f"Vectors of the source: {', '.join(vectors)}")
     names = [each["collection"] for code in (*content["rejects"], *content["findings"]) for each in code["occurrences"]]
     more = f" For details: migrate plan --details {names[0]}" if names else ""
     blockers = len(content["blockers"])

@@ -159,6 +159,11 @@ CHECKS: dict[str, CheckCode] = {
         "Each difference names the likely cause. Source: revert and run again. Target: restore the row, or accept the"
         " change. Mapping: use the mapping version of the run, or revert and run again.",
     ),
+    "vectors: source": _rows(
+        "embeddings: source",
+        "Every vector that was loaded from the source equals the vector in the source.",
+        "The difference names the likely cause. Revert and run again, or restore the vector in the target.",
+    ),
     "ledger": _rows("ledger", "Ledger entries and residues equal those that a run would write now.", _CAUSE),
     "rejects": _rows("rejects", "Rejected documents and reasons equal those that a run would write now.", _CAUSE),
     "archive": _rows("archive", "Archived documents equal those that a run would write now.", _CAUSE),

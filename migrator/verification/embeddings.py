@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from migrator.config.models import Config
+from migrator.documents.vectors import pad
 from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.provider import Failure, Result
 from migrator.formatting import format_count
@@ -106,16 +107,18 @@ def _check_missing(scope: EmbeddingScope) -> Check:
 
 
 def check_origin(scope: EmbeddingScope) -> Iterator[Check]:
-    """Check that every vector was computed from the text in the same row."""
+    """Check that every vector was computed from the text in the same row. Vectors of the source were not."""
     made = journal.step_detail(scope.connection, scope.namespace, vector_store.STEP)
     if made is None:  # no text was ever embedded
         return
     found = scope.find_rows(
         "t.{vector} IS NOT NULL AND NOT EXISTS"
         " (SELECT FROM {embeddings} e WHERE e.model = %s AND e.dimensions = %s"
-        " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8')) AND e.vector = t.{vector})",
+        " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8')) AND e.vector = t.{vector}) AND NOT EXISTS"
+        " (SELECT FROM {findings} f WHERE f.collection = l.collection AND f.source_id = l.source_id AND f.code = %s)",
         made["model"],
         made["dimensions"],
+        vector_store.REUSED,
     )
     yield scope.make_check("vectors: text", found, "vectors match their texts", "with a vector of another text")
 
@@ -141,7 +144,7 @@ def check_re_embedding(scope: EmbeddingScope) -> Iterator[Check]:
         if isinstance(result, Failure):
             found.append(Difference(row=key, note=result.why))
             continue
-        vector = "[" + ",".join(map(repr, vector_store.pad(result.vector, width))) + "]"
+        vector = "[" + ",".join(map(repr, pad(result.vector, width))) + "]"
         distance = scope.connection.execute(query, (vector, key)).fetchone()
         if distance is None or not distance[0] <= MAX_DISTANCE:
             found.append(Difference(row=key, note="embedding again gives a different vector"))

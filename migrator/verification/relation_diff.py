@@ -18,7 +18,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.postgres.scheduler import ScheduledTask, Scheduler
 from migrator.state.records import Connection, Namespace
-from migrator.verification import record_diff, row_diff
+from migrator.verification import record_diff, row_diff, vector_diff
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
 from migrator.verification.record_diff import RELATIONS, RecordRelation
@@ -96,7 +96,8 @@ class ScratchComparison:
 
     def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
         here = self._row_checksums[mapping.name]
-        self._checks[mapping.name] = row_diff.compare_table(scope, self._scratch, mapping, here)
+        checks = row_diff.compare_table(scope, self._scratch, mapping, here)
+        self._checks[mapping.name] = [*checks, *vector_diff.compare_vectors(scope, self._scratch, mapping)]
 
     def _compare_records(self, relation: RecordRelation, scope: Scope) -> None:
         here = self._record_checksums[relation.name]

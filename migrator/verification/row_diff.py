@@ -75,7 +75,7 @@ def compare_table(scope: Scope, scratch: Namespace, mapping: Collection, here: R
 
 
 def compared_columns(mapping: Collection) -> list[sa.Column[Any]]:
-    """Return the columns whose values come from documents."""
+    """Return the columns whose values come from documents only. `vector_diff` compares those that are filled later."""
     return [column for column in mapping.table.columns if column.name not in mapping.filled_later]
 
 
@@ -120,7 +120,7 @@ def _checksum(
     ).format(
         key=sql.Identifier(mapping.key.column),
         type=_key_type(mapping),
-        columns=sql.SQL(", ").join(_comparable("t", column) for column in mapping.table.columns),
+        columns=sql.SQL(", ").join(_comparable("t", column) for column in compared_columns(mapping)),
         rows=_rows(namespace, mapping, every),
     )
     return {number: (count, checksum) for number, count, checksum in connection.execute(query, (bounds,))}

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from migrator.errors import UsageError
+from migrator.events import Notice
 from migrator.execution.dask import DaskPool
 from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWorkers, Workers
 from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
+from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.project import ProjectPackages
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.merges import MergeApplier
+from migrator.reconciliation.restart import has_foreign_edits, undo_load
 from migrator.rows.lookup import RowLookup
+from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
 from migrator.sources.base import Batch
 from migrator.stages.context import StageContext
@@ -35,6 +39,7 @@ from migrator.state.tenant import Options, ensure_tenant
 from migrator.workflows.migration import MigrationContext
 
 Connection = psycopg.Connection[Any]
+MOST_REPETITIONS = 10  # of a load; each one rejects all documents that the same step has found
 LARGE_SOURCE = 32 << 20  # bytes; below this size the start of worker processes takes longer than it saves
 
 
@@ -65,7 +70,25 @@ class Pipeline:
         return RowStore(self.connection, self.namespace, self.mappings)
 
     def run(self, run: int, only: frozenset[str] = frozenset()) -> None:
-        """Load and reconcile all remaining collections; with `only`, these collections."""
+        """Load and reconcile all remaining collections; with `only`, these collections.
+
+        If the target refuses a later change of rows, the load is repeated without their documents.
+        """
+        pipeline = self
+        for _ in range(MOST_REPETITIONS):
+            try:
+                return pipeline._run(run, only)
+            except UpdatesRefusedError as error:
+                if only or has_foreign_edits(self.rows):
+                    raise error.cause from error
+                self.context.emit(Notice(text=describe_refused(error), level="warning"))
+                order = [name for level in self.levels() for name in level if name in self.mappings]
+                undo_load(self.rows, [self.mappings[name] for name in order], error.refused)
+                # The documents have been observed. A rehearsal still loads its batches in this process.
+                pipeline = replace(self, observe=None if self.observe is None else ignore)
+        return pipeline._run(run, only)
+
+    def _run(self, run: int, only: frozenset[str]) -> None:
         config, source = self.context.config, self.context.source
         journal.record_metadata(self.connection, self.namespace, source.collections())
         ensure_tenant(self.connection, self.namespace, config.tenant, run)
@@ -193,8 +216,14 @@ class Pipeline:
         ]
 
     def reconcile_again(self, run: int, resolver: ConflictResolver) -> None:
-        """Reconcile a collection that got more rows."""
-        reconcile_again(self._stage(run), resolver.collection)
+        """Reconcile a collection that got more rows.
+
+        Raises: the error of the target if it refuses a change; a finished load cannot be repeated.
+        """
+        try:
+            reconcile_again(self._stage(run), resolver.collection)
+        except UpdatesRefusedError as error:
+            raise error.cause from error
 
     def _adopter_id(self, mapped: list[str]) -> bytes | None:
         """Return the ID of the user in `policies.orphan_owner`; None until the users are loaded.
@@ -226,6 +255,20 @@ class Pipeline:
                 hint='Use the email of a user in the source, or set orphan_owner = "reject".',
             )
         return bytes(found[0].bytes)
+
+
+def ignore(batch: Batch) -> None:
+    """Do nothing with a batch."""
+
+
+def describe_refused(error: UpdatesRefusedError) -> str:
+    """Return one line about documents that are rejected because their rows cannot be changed."""
+    parts = [
+        f"{format_count(len(documents), 'documents')} of {name} ({', '.join(sorted(set(documents.values())))})"
+        for name, documents in error.refused.items()
+        if documents
+    ]
+    return f"The target refuses later changes of {'; '.join(parts)}. They are rejected, and the load is repeated."
 
 
 def modules_of(definition: MigrationDefinition) -> tuple[str, ...]:

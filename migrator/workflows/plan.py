@@ -48,6 +48,7 @@ from migrator.workflows.plan_report import (
 )
 from migrator.workflows.profile import FieldStatistics
 from migrator.workflows.reject_limit import describe_excess
+from migrator.workflows.vector_checks import find_other_dimensions
 
 EMPTY = "empty"  # the digest of a target without a schema, or of one that does not exist yet
 
@@ -72,6 +73,8 @@ def plan(
         target = None  # its schema cannot be read reliably, and the plan cannot be executed
     found, digest = examine_target(context.config, context.definition, target)
     blockers = [*known_blockers, *found]
+    if found:
+        target = None  # its tables cannot be read as the definition describes them
     with ephemeral_target() as database, closing(database.connect()) as connection:
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
         create_records(connection, context.namespace)
@@ -98,6 +101,10 @@ def plan(
         blockers += check_keys_of_owner(target, connection, context)
         seconds = time.monotonic() - started
         blockers += find_fractional_amounts(connection, context.namespace, context.config)
+        if not any("embedding.dimensions" in each for each in known_blockers):  # the preflight has reported the same
+            blockers += find_other_dimensions(
+                connection, context.namespace, context.definition.embedded, context.config
+            )
         if sample is None:  # a sample lacks parents, so that too many documents are rejected
             excess = describe_excess(context.config.policies, count_outcomes(connection, context.namespace))
             blockers += [] if excess is None else [excess]

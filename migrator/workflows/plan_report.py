@@ -132,11 +132,13 @@ def describe_steps(definition: MigrationDefinition, merges: Sequence[Merge] = ()
 def estimate_embedding(
     connection: Connection, namespace: Namespace, embedded: VectorColumn | None, settings: EmbeddingConfig
 ) -> dict[str, Any]:
-    """Return the number of rows to embed, of tokens in different texts, and the cost in US dollars (None: unknown)."""
+    """Return the number of rows to embed, of tokens in different texts, the cost in US dollars (None: unknown), and
+    what happens to vectors of the source."""
     if embedded is None:
         return {"chunks": 0, "tokens": 0, "usd": 0.0}
     found = vector_store.forecast(connection, namespace, embedded)
-    return {"chunks": found.chunks, "tokens": found.tokens, "usd": cost_of(settings, found.tokens)}
+    vectors = vector_store.count_of_source(connection, namespace, embedded)
+    return {"chunks": found.chunks, "tokens": found.tokens, "usd": cost_of(settings, found.tokens), **vectors}
 
 
 def count_rows(mappings: Mapping[str, Collection], outcomes: Mapping[str, Counts]) -> dict[str, int]:

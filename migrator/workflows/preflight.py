@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from migrator.errors import AccessError, PlanError, TargetError, UsageError
+from migrator.errors import AccessError, MigrateError, PlanError, SourceError, TargetError, UsageError
 from migrator.formatting import format_count
 from migrator.postgres import server_checks
-from migrator.postgres.owner_checks import check_owner_objects
+from migrator.postgres.owner_checks import check_owner_objects, check_vector_column
 from migrator.postgres.privileges import require_create
 from migrator.postgres.server_checks import Problem
 from migrator.state import journal
@@ -24,6 +24,7 @@ from migrator.targets.base import Target
 from migrator.workflows.fingerprints import collect_fingerprints, find_changes
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.run import check_embedding
+from migrator.workflows.vector_checks import check_vectors, describe_vectors
 
 FURTHER_CONNECTIONS = 4  # the coordinating session, the monitor, and two that build indexes while the load runs
 
@@ -90,6 +91,7 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
     _execute(
         report, "source", partial(check_source, context), format_count(len(context.source.collections()), "collections")
     )
+    _execute(report, "vectors", partial(check_vectors, context), describe_vectors(context.config))
     if target is not None:
         _check_target(report, context, target, complete=complete)
     if complete:
@@ -102,11 +104,13 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
 def require_no_blockers(report: PreflightReport) -> None:
     """Raises an error that lists the blockers with their remedies, if there are any.
 
-    Raises: `TargetError` where a privilege is missing, `UsageError` where an existing run had another source or other
-    settings, `PlanError` for all other blockers.
+    Raises: `TargetError` where a privilege is missing, `SourceError` where a source is unreachable, `UsageError` where
+    an existing run had another source or other settings, `PlanError` for all other blockers.
     """
     if found := report.blockers:
-        kind = TargetError if report.denied else UsageError if report.changed else PlanError
+        kind: type[MigrateError] = UsageError if report.changed else PlanError
+        if report.denied or report.unreachable:
+            kind = TargetError if report.denied else SourceError
         raise kind(
             "the migration cannot run: " + "; ".join(each.text for each in found),
             hint=" ".join([*(each.remedy for each in found if each.remedy), "Nothing was written."]),
@@ -147,7 +151,7 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
             "privileges": (partial(_check_privileges, connection, extensions), "sufficient"),
             "extensions": (partial(server_checks.check_extensions, connection, extensions), ", ".join(extensions)),
             "owner's objects": (
-                partial(check_owner_objects, connection, context.definition.metadata),
+                partial(_check_owner_objects, connection, context),
                 "none to consider",
             ),
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
@@ -164,7 +168,7 @@ def _execute(report: PreflightReport, name: str, check: Check, text: str) -> Non
     try:
         problems = list(check())
     except AccessError as error:
-        report.unreachable |= name == "services"
+        report.unreachable |= name in ("services", "vectors")
         report.denied |= name == "privileges"
         problems = [Problem(level="blocker", text=error.message, remedy=error.hint)]
     report.changed |= name == "changes" and bool(problems)
@@ -177,6 +181,13 @@ def _execute(report: PreflightReport, name: str, check: Check, text: str) -> Non
 def _check_privileges(connection: Connection, extensions: tuple[str, ...]) -> Iterator[Problem]:
     require_create(connection, extensions)
     yield from ()
+
+
+def _check_owner_objects(connection: Connection, context: MigrationContext) -> Iterator[Problem]:
+    metadata, embedded = context.definition.metadata, context.definition.embedded
+    yield from check_owner_objects(connection, metadata)
+    if embedded is not None and context.config.embedding.provider != "none":
+        yield from check_vector_column(connection, metadata, embedded.table.name, embedded.vector)
 
 
 def _check_services(context: MigrationContext) -> Iterator[Problem]:

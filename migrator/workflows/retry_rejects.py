@@ -15,6 +15,7 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
+from migrator.rows.refusals import forget_dropped_constraints
 from migrator.state.ledger import count_by
 from migrator.state.records import Connection, Namespace
 from migrator.workflows.pipeline import Pipeline
@@ -48,6 +49,8 @@ def retry(pipeline: Pipeline, run: int) -> RetryReport:
     """Resolve every reject again. Requires `prepare`, which drops foreign keys of a table to itself."""
     connection, namespace, emit = pipeline.connection, pipeline.namespace, pipeline.context.emit
     tried = count_rejects(connection, namespace)
+    for mapping in pipeline.mappings.values():
+        forget_dropped_constraints(connection, namespace, mapping)
     update_documents(pipeline, tried)
     emit(StepStarted(step=STEP, total=sum(tried.values())))
     for applier in pipeline.merge_appliers(run):

@@ -12,15 +12,17 @@ import psycopg
 
 from migrator.config.models import Config
 from migrator.embedding import vector_indexes, vector_store
-from migrator.errors import DifferenceError, TargetError, UsageError
+from migrator.errors import DifferenceError, PlanError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
 from migrator.formatting import format_count
+from migrator.mapping.collection import VectorColumn
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.errors import is_idle
+from migrator.postgres.owner_checks import check_vector_column
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
@@ -235,6 +237,7 @@ def embed_missing(config: Config, definition: MigrationDefinition, target: Targe
     def attempt(number: int) -> EmbedReport:
         with closing(target.connect()) as connection, exclusive(connection):
             run, _ = journal.require_finished(connection, namespace)
+            require_free_vectors(connection, definition, embedded)
             suspend_in_run(connection, namespace, definition.metadata, run)
             remember_changes(connection, namespace, definition)
             rows = RowStore(connection, namespace, definition.mappings)
@@ -246,6 +249,14 @@ def embed_missing(config: Config, definition: MigrationDefinition, target: Targe
             return report
 
     return retry_transient(attempt, partial(count_entries, target, namespace), emit)
+
+
+def require_free_vectors(connection: Connection, definition: MigrationDefinition, embedded: VectorColumn) -> None:
+    """Check that no object of the owner can refuse an embedding. Raises: `PlanError` with the objects and remedies."""
+    found = list(check_vector_column(connection, definition.metadata, embedded.table.name, embedded.vector))
+    if found:
+        hint = " ".join(each.remedy for each in found)
+        raise PlanError("; ".join(each.text for each in found), hint=hint)
 
 
 def check_embedding(context: MigrationContext, *, send_request: bool) -> None:

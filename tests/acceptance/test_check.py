@@ -192,6 +192,7 @@ def server(server_url: str) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("quick")
 def test_a_target_can_run_or_is_refused_before_anything_is_written(name: str, server: Server, tmp_path: Path) -> None:
     """`check`, `plan` and `run` agree on every target; where they refuse it, they name cause and remedy."""
     prepare, code, cause, remedy = CASES[name]
@@ -217,6 +218,7 @@ def test_a_target_can_run_or_is_refused_before_anything_is_written(name: str, se
     ("kept", "code", "words"),
     [((), 3, "contains none of the collections"), (("users", "conversations"), 0, "no collection agents")],
 )
+@pytest.mark.usefixtures("quick")
 def test_a_source_without_the_expected_collections_is_noticed(
     kept: tuple[str, ...], code: int, words: str, database: str, tmp_path: Path
 ) -> None:

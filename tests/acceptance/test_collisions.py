@@ -19,7 +19,7 @@ from tests.collisions import Database, make_database
 from tests.driving import RECORDS, call, clear, dump_database, hurried
 from tests.scenarios import write_config
 
-QUICK = 3
+QUICK = 2
 LONG = 50
 BSON = ("residue", "document")
 

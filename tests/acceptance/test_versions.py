@@ -23,8 +23,15 @@ def server16() -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("way", ["direct", "pooled"])
-@pytest.mark.parametrize("version", [16, 18])
+@pytest.mark.parametrize(
+    ("version", "way"),
+    [
+        (16, "pooled"),
+        (18, "direct"),
+        pytest.param(16, "direct", marks=pytest.mark.long),
+        pytest.param(18, "pooled", marks=pytest.mark.long),
+    ],
+)
 def test_whole_life(version: int, way: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """plan, run, verify, revert and run again give the same database, and revert restores the target."""
     server = request.getfixturevalue("server16" if version == 16 else "server_url")

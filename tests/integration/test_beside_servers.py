@@ -188,7 +188,7 @@ def test_the_older_store(database: str, reader: str) -> None:
     assert found[0] == {
         "_id": "00000009-0000-4000-8000-000000000000", "file_id": "f1", "position": 0, "content": "p0 first",
         "metadata": {"page": 0, "file_id": "f1", "user_id": "u", "digest": "d"}, "collection": "testcollection",
-        "collection_id": FIRST, "custom_id": "f1",
+        "collection_id": FIRST, "custom_id": "f1", "vector_omitted": True,
     }  # fmt: skip
     assert read(LangchainStore("document_chunks", reader, None), 7) == found[7:]
     assert contents(read(LangchainStore("document_chunks", reader, "x"))) == [("f2", 0, "other, by custom_id")]
@@ -219,9 +219,13 @@ def test_the_newer_store(database: str, reader: str) -> None:
         "_id": "a", "file_id": "f1", "position": 0, "content": "first",
         "metadata": {"file_id": "f1", "chunk_index": 0}, "collection": "testcollection", "collection_id": FIRST,
     }  # fmt: skip
-    before = store.fingerprint()
-    execute(database, "UPDATE langchain_pg_embedding SET embedding = 'other'")
+    execute(database, "UPDATE langchain_pg_embedding SET embedding = '[1]'")
+    with_vectors = LangchainStore("document_chunks", reader, "testcollection", with_vectors=True)
+    before, before_with_vectors = store.fingerprint(), with_vectors.fingerprint()
+    execute(database, "UPDATE langchain_pg_embedding SET embedding = '[2]'")
     assert store.fingerprint() == before
+    assert with_vectors.fingerprint() != before_with_vectors
+    assert read(with_vectors)[0] == {**found[0], "embedding": "[2]"}
     execute(database, "UPDATE langchain_pg_embedding SET document = 'other' WHERE id = 'c'")
     assert store.fingerprint() != before
 
@@ -339,6 +343,7 @@ HIDING = [  # statements, the tables whose rows a policy may hide
 ]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("statements", "section", "table"), HIDING)
 def test_hidden_rows_are_an_error(
     database: str,

@@ -65,7 +65,7 @@ def test_everything_holds(migrated: Path, service: Running) -> None:
     told = call("verify", "-c", migrated, "--json", "--level", "roundtrip")
     assert told.code == 0, [check for check in told.json["checks"] if not check["ok"]]
     codes = {check["check"] for check in told.json["checks"]}
-    assert (codes - CHECKS.keys(), CHECKS.keys() - codes) == (set(), {"vectors: again"})  # all codes are documented
+    assert (codes - CHECKS.keys(), CHECKS.keys() - codes) == (set(), {"vectors: again", "vectors: source"})
     isolation = next(check for check in told.json["checks"] if check["check"] == "vectors: tenant")
     assert isolation["actual"] == "no rows of other tenants"
     assert service.stats()["paid"] == paid

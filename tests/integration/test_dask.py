@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from migrator.execution import dask
 from tests.archive_writer import write_folder
 from tests.clusters import Cluster, cluster_in
 from tests.driving import call, digest_database
@@ -55,14 +56,18 @@ def test_a_cluster_does_the_same(form: str, cluster: Cluster, new_database: Call
     assert "Traceback" not in told.decode()
 
 
-def test_what_stands_in_the_way_is_said(cluster: Cluster, database: str, tmp_path: Path) -> None:
+def test_what_stands_in_the_way_is_said(
+    cluster: Cluster, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No scheduler, no worker, a target that workers do not reach: exit code 7 within seconds, and what to do."""
+    monkeypatch.setattr(dask, "CONNECT_TIMEOUT", 1)
     dump = write_folder(tmp_path / "dump", make_talks(messages=10))
     config = tmp_path / "migrate.toml"
     nobody = {"engine": {"executor": f"dask://127.0.0.1:{free_port()}"}}
     answer = call("run", "-c", write_config(config, f"dump:{dump}", database, nobody))
     assert answer.code == 7, answer.told
     assert "no answer from a Dask scheduler" in answer.told
+    monkeypatch.setattr(dask, "CONNECT_TIMEOUT", 5)
     with cluster_in(tmp_path / "idle", workers=0) as idle:
         settings = {"engine": {"executor": idle.address}}
         answer = call("run", "-c", write_config(config, f"dump:{dump}", database, settings))

@@ -154,7 +154,7 @@ def test_before_a_run(database: str, tmp_path: Path) -> None:
     assert told.code == 2
 
 
-@pytest.mark.parametrize("poison", ["400", "403", "empty"])
+@pytest.mark.parametrize("poison", ["400", pytest.param("403", marks=pytest.mark.long), "empty"])
 def test_poisoned_text_does_not_stop_a_run(target: str, tmp_path: Path, service: Running, poison: str) -> None:
     """The text gets a finding, every other chunk its vector, and the run builds the vector index."""
     add_chunks(target, [*make_texts(20), "POISON"])

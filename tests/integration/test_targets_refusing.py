@@ -36,19 +36,20 @@ def test_unknown_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "expected"),
+    ("state", "reply", "expected"),
     [
-        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", no encryption', "requires TLS"),
-        ('no pg_hba.conf entry for host "10.0.0.1", user "app", database "db", SSL encryption', "does not accept"),
-        ('password authentication failed for user "app"', "authentication failed"),
-        ("sorry, too many clients already", "no free connection"),
-        ("the database system is starting up", "starting up or shutting down"),
-        ("something never heard of", "something never heard of"),
+        ("28000", "kein pg_hba.conf-Eintrag für Host »10.0.0.1«", "does not accept this user from this host"),
+        ("28P01", "Passwort-Authentifizierung für Benutzer »app« fehlgeschlagen", "authentication failed"),
+        ("3D000", "Datenbank »db« existiert nicht", "the database does not exist"),
+        ("42501", "keine Berechtigung für Datenbank »db«", "may not connect"),
+        ("53300", "tut mir leid, schon zu viele Verbindungen", "no free connection"),
+        ("57P03", "das Datenbanksystem startet", "starting up or shutting down"),
+        ("XX000", "something never heard of", "something never heard of"),
     ],
 )
-def test_what_a_server_says(reply: str, expected: str) -> None:
-    """A server's refusal is told in our words together with its own."""
-    with pretend_server(error_packet(reply)) as port:
+def test_what_a_server_says(state: str, reply: str, expected: str) -> None:
+    """The SQLSTATE decides, in whatever language the server writes; its text is shown."""
+    with pretend_server(error_packet(reply, state)) as port:
         error = failure(f"postgresql://app:s3cr3t-word@127.0.0.1:{port}/db?sslmode=disable")
     assert expected in error.message
     assert reply in error.message
@@ -90,8 +91,8 @@ def packet(kind: bytes, payload: bytes) -> bytes:
     return kind + struct.pack("!I", len(payload) + 4) + payload
 
 
-def error_packet(message: str) -> bytes:
-    fields = {b"S": b"FATAL", b"V": b"FATAL", b"C": b"28000", b"M": message.encode()}
+def error_packet(message: str, state: str) -> bytes:
+    fields = {b"S": b"FATAL", b"V": b"FATAL", b"C": state.encode(), b"M": message.encode()}
     return packet(b"E", b"".join(key + value + b"\0" for key, value in fields.items()) + b"\0")
 
 

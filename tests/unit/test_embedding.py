@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from migrator.config.models import EmbeddingConfig
-from migrator.embedding import open_provider
+from migrator.embedding import open_provider, openai_client
 from migrator.embedding.batching import batch_texts, estimate_tokens, mean_vector, split_evenly, split_text
 from migrator.embedding.openai_client import MAX_FIRST_ATTEMPTS
 from migrator.embedding.provider import EmbeddingResult, Failure, Success
@@ -30,6 +30,12 @@ DIMENSIONS = 8
 def service() -> Iterator[Running]:
     with serving() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less between attempts."""
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.005)
 
 
 def settings(service: Running, **more: Any) -> EmbeddingConfig:

@@ -33,7 +33,7 @@ def service() -> Iterator[Running]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less between attempts."""
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.001)
 
 
 def embed(service: Running, texts: list[str], **more: Any) -> EmbeddingResult:

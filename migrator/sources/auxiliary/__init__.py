@@ -69,14 +69,14 @@ def _open_chunks(section: ChunksConfig, name: str, notify: Notify | None) -> Aux
     if kind == "jsonl":
         from migrator.sources.auxiliary.jsonl import JsonLines
 
-        return JsonLines(name, path)
+        return JsonLines(name, path, with_vectors=section.reuses_vectors)
     if kind == "files":
         from migrator.sources.auxiliary.text_files import TextFiles
 
         return TextFiles(name, path, section.size, section.overlap, notify)
     from migrator.sources.auxiliary.langchain_store import LangchainStore
 
-    return LangchainStore(name, section.url, section.collection)
+    return LangchainStore(name, section.url, section.collection, with_vectors=section.reuses_vectors)
 
 
 def _split_url(url: str) -> tuple[str, str]:

@@ -7,13 +7,23 @@ coordinator reads such a collection as a stream.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from migrator.errors import UsageError
-from migrator.sources.base import Batch, ChangingSource, CollectionState, Partition, Source, SourceCollection
+from migrator.sources.base import (
+    Batch,
+    ChangingSource,
+    CollectionState,
+    Partition,
+    Source,
+    SourceCollection,
+    VectorSample,
+)
 
 # Fields of documents that were not read as they are: the original text, and why the document cannot be read at all.
 ORIGINAL, UNREADABLE = "original_json", "unreadable"
+# The vector of a document, if it is to be loaded; else whether the source has one.
+VECTOR, OMITTED = "embedding", "vector_omitted"
 
 
 class AuxiliarySource(Protocol):
@@ -32,6 +42,15 @@ class AuxiliarySource(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class VectorSource(Protocol):
+    """An auxiliary source whose documents may have vectors."""
+
+    def sample_vectors(self, limit: int) -> VectorSample:
+        """Return the first `limit` vectors, in no defined order."""
+        ...
 
 
 class CompositeSource(Source):
@@ -95,6 +114,10 @@ class CompositeSource(Source):
 
     def fingerprint(self) -> str:
         return self._main.fingerprint()
+
+    def sample_vectors(self, collection: str, limit: int) -> VectorSample:
+        found = self._auxiliary.get(collection)
+        return found.sample_vectors(limit) if isinstance(found, VectorSource) else VectorSample()
 
     def auxiliary_fingerprints(self) -> dict[str, str]:
         return {each.section: each.fingerprint() for each in self._auxiliary.values()}

@@ -19,6 +19,7 @@ from bson import Decimal128
 Document = dict[str, Any]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INT64_DIGITS = 18  # any integer with so many digits fits
+_DOUBLE_LENGTH = 16  # 15 digits and the point
 
 
 class JsonText:
@@ -58,6 +59,9 @@ class JsonText:
 
     def _read_fraction(self, text: str) -> Any:
         number = float(text)
+        # The usual numbers of vectors, checked without Decimal. 15 digits identify a double, except in exponents.
+        if repr(number) == text or (len(text) <= _DOUBLE_LENGTH and text.isascii() and "e" not in text.lower()):
+            return number
         try:
             exact = math.isfinite(number) and Decimal(repr(number)) == Decimal(text)
         except ArithmeticError:  # an exponent beyond those of Decimal

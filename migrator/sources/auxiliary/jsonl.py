@@ -1,7 +1,8 @@
 """Chunks as JSON Lines: one JSON or extended JSON object per line, in the order of each file's text.
 
 Fields of a chunk document, from any auxiliary source: `_id`, `file_id`, `position` (from 0 in its file), `content`,
-`metadata`, and all other fields of the input. Vectors are not read, because the migration computes new ones.
+`metadata`, and all other fields of the input. `embedding` is the vector of the chunk, as the input has it, if vectors
+are to be loaded; otherwise `vector_omitted` is true if the input has one.
 `original_json` is the JSON text of a chunk that BSON cannot hold exactly (`json_text`). A content that is no valid text
 becomes its bytes, so that the mapping rejects the chunk.
 """
@@ -20,12 +21,13 @@ from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
 from bson.json_util import JSONMode, JSONOptions, object_hook
 
-from migrator.documents.codec import Document, encode
+from migrator.documents.codec import Document, decode, encode
 from migrator.documents.fingerprint import hash_file
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.mapping.context import ABSENT, value_at
-from migrator.sources.auxiliary.base import ORIGINAL, UNREADABLE
+from migrator.sources.auxiliary.base import OMITTED, ORIGINAL, UNREADABLE, VECTOR
 from migrator.sources.auxiliary.json_text import JsonText
+from migrator.sources.base import VectorSample
 
 OPTIONS = JSONOptions(
     json_mode=JSONMode.CANONICAL, tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -36,6 +38,7 @@ FILES = ("file_id", "fileId", "metadata.file_id", "cmetadata.file_id", "custom_i
 CONTENTS = ("content", "document", "page_content", "pageContent", "text")
 METADATA = ("metadata", "cmetadata")
 VECTORS = ("embedding", "vector")
+SAMPLED_LINES = 1000  # lines in which vectors of a sample are searched
 
 
 class JsonLines:
@@ -43,8 +46,8 @@ class JsonLines:
 
     section = "chunks"
 
-    def __init__(self, name: str, path: str) -> None:
-        self.name, self._path = name, Path(path)
+    def __init__(self, name: str, path: str, *, with_vectors: bool = False) -> None:
+        self.name, self._path, self._with_vectors = name, Path(path), with_vectors
         self.label = f"jsonl:{path}"
         self._open().close()
 
@@ -54,6 +57,11 @@ class JsonLines:
 
     def read(self, skip: int) -> Iterator[bytes]:
         return islice(self._read(), skip, None)
+
+    def sample_vectors(self, limit: int) -> VectorSample:
+        lines = islice(self._read(), SAMPLED_LINES)
+        found = (vector for line in lines if (vector := decode(line).get(VECTOR)) is not None)
+        return VectorSample(values=tuple(islice(found, limit)))
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -86,18 +94,27 @@ class JsonLines:
         except (BSONError, OverflowError, RecursionError) as error:
             return encode({"_id": number, "line": text, UNREADABLE: f"not valid as BSON ({type(error).__name__})"})
 
-    @staticmethod
-    def _read_chunk(text: str, number: int, next_positions: Counter[str]) -> Document:
+    def _read_chunk(self, text: str, number: int, next_positions: Counter[str]) -> Document:
         found = JsonText(text, lambda value: object_hook(value, OPTIONS))
         if not isinstance(found.value, dict):
             raise TypeError("not an object")
         if not found.changed:
-            return normalize_chunk(found.value, number, next_positions)
-        chunk = normalize_chunk({ORIGINAL: text, **found.value}, number, next_positions)
+            return self._normalize(found.value, number, next_positions)
+        chunk = self._normalize({ORIGINAL: text, **found.value}, number, next_positions)
         content = _take(json.loads(text, parse_int=str), CONTENTS, None)
         if isinstance(content, str) and not _is_valid(content):
             chunk["content"] = content.encode("utf-8", "surrogatepass")  # no text: the mapping rejects the chunk
         return chunk
+
+    def _normalize(self, found: Document, number: int, next_positions: Counter[str]) -> Document:
+        rest = dict(found)
+        vector = _take(rest, VECTORS, None)
+        if not self._with_vectors:
+            rest = {name: value for name, value in rest.items() if name not in VECTORS}
+        chunk = normalize_chunk(rest, number, next_positions)
+        if vector is None:
+            return chunk
+        return {**chunk, VECTOR: vector} if self._with_vectors else {**chunk, OMITTED: True}
 
     def _open(self, *, raw: bool = False) -> IO[bytes]:
         try:
@@ -119,7 +136,7 @@ def normalize_chunk(found: Document, number: int, next_positions: Counter[str]) 
     `number` becomes the `_id` of a chunk without one. `next_positions` has the next position per file, for chunks
     without a `position`.
     """
-    rest = {name: value for name, value in found.items() if name not in VECTORS}
+    rest = dict(found)
     chunk: Document = {"_id": _take(rest, IDS, number)}
     file_id = next((value for path in FILES if (value := value_at(rest, path)) not in (ABSENT, None, "")), None)
     position, file = rest.pop("position", None), str(file_id).lower()

@@ -6,7 +6,8 @@ instead of both, and jsonb. The file ID is cmetadata's `file_id`, else `custom_i
 
 The store does not record the order of the chunks in their file. They are ordered by page, then by the numbers within
 the page (chunk_index, start_index), then by their physical order in the table, which is the order of insertion, then by
-ID. The vectors of the store are not read, because the migration computes new ones.
+ID. If vectors are to be loaded, `embedding` of a document is the vector: a binary vector if the column is of pgvector's
+type vector or halfvec, otherwise its text. If not, `vector_omitted` is true if the store has a vector.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from bson.errors import BSONError
 from psycopg import sql
 
 from migrator.documents.codec import Document, encode
+from migrator.documents.vectors import from_array
 from migrator.errors import SourceError, UsageError
-from migrator.sources.auxiliary.base import ORIGINAL
+from migrator.sources.auxiliary.base import OMITTED, ORIGINAL, VECTOR
 from migrator.sources.auxiliary.json_text import JsonText
 from migrator.sources.auxiliary.postgres_reader import (
     Connection,
@@ -28,9 +30,11 @@ from migrator.sources.auxiliary.postgres_reader import (
     read_columns,
     stream_rows,
 )
+from migrator.sources.base import VectorSample
 
 CHUNKS, COLLECTIONS = "langchain_pg_embedding", "langchain_pg_collection"
 MAX_NAMES = 20  # collections in a message
+EMBEDDING, BINARY_KINDS = "embedding", ("vector", "halfvec")  # the column, and types that PostgreSQL casts to real[]
 ORDER_FIELDS = ("page", "chunk_index", "start_index")  # of cmetadata, most significant first
 
 
@@ -39,24 +43,61 @@ class LangchainStore:
 
     section = "chunks"
 
-    def __init__(self, name: str, url: str, collection: str | None) -> None:
-        self.name, self._collection = name, collection
+    def __init__(self, name: str, url: str, collection: str | None, *, with_vectors: bool = False) -> None:
+        self.name, self._collection, self._with_vectors = name, collection, with_vectors
         self._reader = PostgresReader(url, self.section)
         self.label = f"{self._reader.label}, {CHUNKS}"
 
     def fingerprint(self) -> str:
         with self._reader.transaction() as connection:
             columns = self._columns(connection)
-            texts = [sql.SQL("e.{}::text").format(sql.Identifier(name)) for name in columns if name != "embedding"]
+            texts: list[sql.Composable] = [
+                sql.SQL("e.{}::text").format(sql.Identifier(name)) for name in columns if name != EMBEDDING
+            ]
+            if EMBEDDING in columns:
+                vector = self._vector(connection, columns, "e")
+                texts.append(sql.SQL("md5({})").format(vector) if self._with_vectors else vector)
             source = sql.SQL("{} e{}").format(sql.Identifier(CHUNKS), self._condition(connection, columns))
             return fingerprint_rows(connection, sql.SQL(", ").join(texts), source)
 
     def read(self, skip: int) -> Iterator[bytes]:
         with self._reader.transaction() as connection:
             columns = self._columns(connection)
-            others = [name for name in columns if name not in ("uuid", "id", "document", "cmetadata", "embedding")]
+            others = [name for name in columns if name not in ("uuid", "id", "document", "cmetadata", EMBEDDING)]
             for row in stream_rows(connection, self._query(connection, columns, others), skip):
-                yield encode(_document(row, others))
+                yield encode(_document(row[:-1], others) | self._vector_field(row[-1]))
+
+    def sample_vectors(self, limit: int) -> VectorSample:
+        with self._reader.transaction() as connection:
+            columns = self._columns(connection)
+            if EMBEDDING not in columns:
+                return VectorSample()
+            query = sql.SQL("SELECT {} FROM {} e{} LIMIT {}").format(
+                self._vector(connection, columns, "e"),
+                sql.Identifier(CHUNKS),
+                self._condition(connection, columns, sql.SQL("e.embedding IS NOT NULL")),
+                sql.Literal(limit),
+            )
+            values = tuple(_read_vector(value) for (value,) in connection.execute(query, binary=True))
+            return VectorSample(values=values, kind=_type_of_vectors(connection))
+
+    def _vector_field(self, value: Any) -> Document:
+        if self._with_vectors:
+            return {VECTOR: _read_vector(value)}
+        return {OMITTED: True} if value else {}
+
+    def _vector(self, connection: Connection, columns: list[str], alias: str) -> sql.Composable:
+        """Return the expression for the vector; if vectors are not loaded, for whether there is one."""
+        if EMBEDDING not in columns:
+            return sql.NULL
+        value = sql.Identifier(alias, EMBEDDING)
+        if not self._with_vectors:
+            return sql.SQL("{} IS NOT NULL").format(value)
+        kind = _type_of_vectors(connection)
+        if kind in BINARY_KINDS:  # a quarter of the time of the text
+            return sql.SQL("array_send({}::real[])").format(value)
+        # An array as JSON has the form of pgvector's text.
+        return sql.SQL("to_json({})::text" if kind.startswith("_") else "{}::text").format(value)
 
     def close(self) -> None:
         """Do nothing: no connection stays open."""
@@ -71,10 +112,19 @@ class LangchainStore:
             )
         return [name for name in found if name != "document_vector"]  # generated from the text
 
-    def _condition(self, connection: Connection, columns: list[str]) -> sql.Composable:
-        """Return the WHERE clause of the configured collection. Raises: `UsageError` if it does not exist."""
+    def _condition(
+        self, connection: Connection, columns: list[str], further: sql.Composable | None = None
+    ) -> sql.Composable:
+        """Return the WHERE clause of the configured collection and a further condition.
+
+        Raises: `UsageError` if the collection does not exist.
+        """
+        conditions = [each for each in (self._collection_condition(connection, columns), further) if each is not None]
+        return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("")
+
+    def _collection_condition(self, connection: Connection, columns: list[str]) -> sql.Composable | None:
         if self._collection is None:
-            return sql.SQL("")
+            return None
         if "collection_id" not in columns:
             raise SourceError(f"{self.label} has no column collection_id", "Remove `collection` from [chunks].")
         read_columns(connection, sql.Identifier(COLLECTIONS), COLLECTIONS, self.section)
@@ -86,7 +136,7 @@ class LangchainStore:
                 f"{self._reader.label} has no collection {self._collection}; collections found: {existing or 'none'}",
                 hint="Correct `collection` under [chunks], or remove it to read all collections.",
             )
-        return sql.SQL(" WHERE e.collection_id IN (SELECT uuid FROM {} WHERE name = {})").format(
+        return sql.SQL("e.collection_id IN (SELECT uuid FROM {} WHERE name = {})").format(
             sql.Identifier(COLLECTIONS), sql.Literal(self._collection)
         )
 
@@ -106,17 +156,25 @@ class LangchainStore:
         if _has(connection, CHUNKS, "rm"):
             place = sql.SQL("e.ctid")
             order.append(sql.SQL("e.place_in_table"))
+        # The vector is computed by the outer query, so that the sort does not move it.
         return sql.SQL(
-            "SELECT {key}::text, {file}, row_number() OVER (PARTITION BY lower({file}) ORDER BY {order}) - 1 AS place,"
-            " e.document, e.cmetadata::text, {collection}{others}"
+            "SELECT {columns}, {vector} FROM (SELECT {key}::text AS c0, {file} AS c1,"
+            " row_number() OVER (PARTITION BY lower({file}) ORDER BY {order}) - 1 AS c2,"
+            " e.document AS c3, e.cmetadata::text AS c4, {collection} AS c5{others}{embedding}"
             " FROM (SELECT e.*, {place} AS place_in_table, {readable} AS readable FROM {chunks} e{condition}) e"
-            " ORDER BY 2, 3, 1"
+            " ORDER BY 2, 3, 1) q ORDER BY c1, c2, c0"
         ).format(
+            columns=sql.SQL(", ").join(sql.Identifier("q", f"c{n}") for n in range(6 + len(others))),
+            vector=self._vector(connection, columns, "q"),
+            embedding=sql.SQL(", e.embedding" if EMBEDDING in columns else ""),
             key=key,
             collection=self._name(connection, columns),
             file=file_id,
             order=sql.SQL(", ").join([*order, key]),
-            others=sql.SQL("").join(sql.SQL(", e.{}::text").format(sql.Identifier(name)) for name in others),
+            others=sql.SQL("").join(
+                sql.SQL(", e.{}::text AS {}").format(sql.Identifier(name), sql.Identifier(f"c{n}"))
+                for n, name in enumerate(others, 6)
+            ),
             place=place,
             readable=_READABLE,
             chunks=sql.Identifier(CHUNKS),
@@ -143,6 +201,22 @@ def _number(name: str) -> sql.Composed:
     return sql.SQL(
         "CASE WHEN e.readable ->> {name} ~ '^[0-9]{{1,9}}$' THEN (e.readable ->> {name})::integer END"
     ).format(name=sql.Literal(name))
+
+
+def _type_of_vectors(connection: Connection) -> str:
+    """Return the name of the type of the column with the vectors."""
+    query = (
+        "SELECT typname FROM pg_type WHERE oid = (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) FROM pg_attribute a"
+        " JOIN pg_type t ON t.oid = a.atttypid WHERE attrelid = to_regclass(%s) AND attname = %s)"
+    )
+    found = connection.execute(query, (CHUNKS, EMBEDDING)).fetchone()
+    assert found is not None  # the caller has seen the column
+    return str(found[0])
+
+
+def _read_vector(value: Any) -> Any:
+    """Return a vector as documents hold it."""
+    return from_array(bytes(value)) if isinstance(value, bytes | memoryview) else value
 
 
 def _has(connection: Connection, name: str, kinds: str) -> bool:

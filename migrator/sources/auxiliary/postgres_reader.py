@@ -15,7 +15,8 @@ from psycopg.conninfo import make_conninfo
 
 from migrator.errors import SourceError, TargetError
 from migrator.masking import Secrets, url_secrets
-from migrator.postgres.conninfo import explain_connection_error, label_of, parse_url
+from migrator.postgres.connection_failure import explain_connection_error
+from migrator.postgres.conninfo import label_of, parse_url
 from migrator.postgres.errors import is_connection_lost
 from migrator.postgres.session import prepare_transaction
 
@@ -50,7 +51,7 @@ class PostgresReader:
             )
         except psycopg.Error as error:
             raise self._failure(
-                explain_connection_error(error, self.label, self._secrets, f"{self._section}.url")
+                explain_connection_error(error, self._dsn, self.label, self._secrets, f"{self._section}.url")
             ) from None
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -125,7 +126,7 @@ def stream_rows(connection: Connection, query: sql.Composed, skip: int) -> Itera
     """Yield the rows of a query without the first `skip`, from a server-side cursor."""
     with connection.cursor("auxiliary") as cursor:
         cursor.itersize = FETCH_ROWS
-        cursor.execute(query)
+        cursor.execute(query, binary=True)
         if skip:
             cursor.scroll(skip)
         yield from cursor

@@ -1,0 +1,108 @@
+"""Columns that hold the latest value of the rows of another collection (`LatestOf`)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID
+
+from psycopg import sql
+
+from migrator.mapping.collection import Collection, LatestOf
+from migrator.postgres.copy_format import kind_of_column
+from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, find_refused, is_refusal
+from migrator.rows.store import RowStore
+from migrator.state.own_transactions import record_transaction
+
+
+def mapping_of(rows: RowStore, table: str) -> Collection:
+    """Return the collection whose documents become rows of a table."""
+    return next(mapping for mapping in rows.mappings.values() if mapping.table.name == table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatestValue:
+    """One such column, filled from the rows of `collection`."""
+
+    rows: RowStore
+    collection: Collection
+    latest: LatestOf
+    tenant: UUID
+
+    def update(self, ids: Sequence[str] | None = None) -> None:
+        """Update the rows whose value differs; with `ids`, only these rows. Requires a transaction."""
+        record_transaction(self.rows.connection, self.rows.namespace)
+        query = self._compose("UPDATE {other} t SET {column} = n.newest FROM {newest} WHERE {differs}")
+        chosen = sql.SQL("") if ids is None else sql.SQL(" AND t.id::text = ANY(%(ids)s)")
+        self.rows.connection.execute(query + chosen, {"tenant": self.tenant, "ids": list(ids or ())})
+
+    def update_some(self, ids: Sequence[str]) -> None:
+        """Update the rows `ids`, to NULL if no row refers to them any more. Requires a transaction."""
+        query = sql.SQL(
+            "UPDATE {other} t SET {column} = n.newest FROM (SELECT i.id, (SELECT max({of}) FROM {table}"
+            " WHERE {by} = i.id AND tenant_id = %(tenant)s) AS newest FROM unnest(%(ids)s::{kind}[]) AS i (id)) n"
+            " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
+        ).format(
+            other=self.rows.namespace.table(self.latest.table),
+            table=self.rows.table(self.collection),
+            column=sql.Identifier(self.latest.column),
+            by=sql.Identifier(self.latest.reference_column),
+            of=sql.Identifier(self.latest.value_column),
+            kind=sql.SQL(kind_of_column(self.collection.table.c[self.latest.reference_column])),
+        )
+        self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
+
+    def differing_ids(self) -> list[str]:
+        """Return the rows that `update` changes, in the order of their IDs."""
+        query = self._compose("SELECT t.id::text FROM {other} t, {newest} WHERE {differs} ORDER BY t.id")
+        return [row[0] for row in self.rows.connection.execute(query, {"tenant": self.tenant})]
+
+    def _compose(self, template: LiteralString) -> sql.Composed:
+        column = sql.Identifier(self.latest.column)
+        newest = sql.SQL(
+            "(SELECT {by} AS id, max({of}) AS newest FROM {table} WHERE tenant_id = %(tenant)s GROUP BY 1) n"
+        )
+        differs = sql.SQL("t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest")
+        return sql.SQL(template).format(
+            other=self.rows.namespace.table(self.latest.table),
+            column=column,
+            newest=newest.format(
+                table=self.rows.table(self.collection),
+                by=sql.Identifier(self.latest.reference_column),
+                of=sql.Identifier(self.latest.value_column),
+            ),
+            differs=differs.format(column=column),
+        )
+
+
+@contextmanager
+def explain_refused_values(rows: RowStore, collection: Collection, tenant: UUID) -> Iterator[None]:
+    """Find the documents whose rows cannot hold a latest value, if the block fails because the target refuses one.
+
+    Raises: `UpdatesRefusedError` with these documents.
+    """
+    try:
+        yield
+    except REFUSALS as error:
+        refused: dict[str, dict[bytes, str]] = defaultdict(dict)
+        for latest in collection.latest_values:
+            mapping = mapping_of(rows, latest.table)
+            if is_refusal(rows.connection, mapping, error):
+                value = LatestValue(rows=rows, collection=collection, latest=latest, tenant=tenant)
+                refused[mapping.name] |= _find_refused(value, mapping)
+        if not any(refused.values()):
+            raise
+        raise UpdatesRefusedError(error, refused) from error
+
+
+def _find_refused(value: LatestValue, mapping: Collection) -> dict[bytes, str]:
+    rows, ids = value.rows, value.differing_ids()
+
+    def write(start: int, stop: int) -> None:
+        value.update(ids[start:stop])
+
+    found = {ids[at]: cause for at, cause in find_refused(rows.connection, rows.namespace, len(ids), write)}
+    return find_documents(rows.connection, rows.namespace, mapping.name, found)

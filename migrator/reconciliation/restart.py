@@ -1,0 +1,49 @@
+"""Removes what a run has loaded, so that the load can be repeated without the documents that the target refuses.
+
+A later change of a row (a parent, a latest value) can violate a constraint of the owner. Its document is then rejected,
+and so is what depends on it. Only a load that rejects it from the beginning decides all of that correctly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from psycopg import sql
+
+from migrator.mapping.collection import Collection
+from migrator.rows.store import RowStore
+from migrator.state.own_transactions import record_transaction
+
+LOADED = ("ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "batches")
+STEPS = ("reconcile %", "merge %")
+
+
+def has_foreign_edits(rows: RowStore) -> bool:
+    """Return whether other clients have changed loaded rows, so that they must not be deleted."""
+    query = rows.namespace.sql("SELECT EXISTS (SELECT FROM {foreign_edits})")
+    return rows.connection.execute(query).fetchone() == (True,)
+
+
+def undo_load(rows: RowStore, collections: Iterable[Collection], refused: Mapping[str, Mapping[bytes, str]]) -> None:
+    """Delete all loaded rows and their records, and record the refused documents, in one transaction.
+
+    `collections`: in the order of the load. `refused`: collection → `source_id` → detail of the reject.
+    """
+    connection, namespace = rows.connection, rows.namespace
+    with connection.transaction():
+        record_transaction(connection, namespace)
+        for collection in reversed(list(collections)):
+            query = namespace.sql(
+                "DELETE FROM {table} t USING {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'"
+                " AND l.target_id = t.{key}::text",
+                table=rows.table(collection),
+                key=sql.Identifier(collection.key.column),
+            )
+            connection.execute(query, (collection.name,))
+        for name in LOADED:
+            connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(namespace.records, name)))
+        connection.execute(namespace.sql("DELETE FROM {steps} WHERE step LIKE ANY(%s)"), (list(STEPS),))
+        query = namespace.sql("INSERT INTO {refusals} (collection, source_id, detail) VALUES (%s, %s, %s)")
+        values = [(name, *each) for name, documents in refused.items() for each in documents.items()]
+        with connection.cursor() as cursor:
+            cursor.executemany(query, values)
