@@ -213,7 +213,7 @@ class Independence:
         return {row[0] for row in self._rows.connection.execute(query, values)}
 
     def _with_valid_parents(self, changes: list[Change], links: Links) -> list[Change]:
-        """Return the changes that nobody lists, that list nobody, and whose parent is an older row of the group."""
+        """Return the changes without children or listing rows, whose parent is an older row of the group."""
         tree, key = self._collection.tree, self._key
         assert tree is not None  # checked by the caller
         ids = [format_target_id(each.row[key]) for each in changes]

@@ -1,4 +1,4 @@
-"""The indexes of the records that following needs, beside those of a run: records of one document, aliases of a row."""
+"""The indexes of the records that following needs in addition to those of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives the changes of a live source: a process that stores them as dirty keys, beside a load or an applier.
+"""Receives the changes of a live source: a process that stores them as dirty keys.
 
 It needs nothing but the record `sync`, so it can end at any moment and start again. An event is stored with the
 position after it, so none is lost, and one that is received twice has no effect.

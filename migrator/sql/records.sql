@@ -137,7 +137,7 @@ CREATE TABLE IF NOT EXISTS {member_lists} (   -- during a load: the _ids of a co
 -- Following a live source (`migrate run --follow`, `migrate follow`).
 
 CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change stream of the source has been received
-  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),  -- true; there is one row
   state text NOT NULL,                        -- loading | following | stopped
   token bytea,                                -- BSON of the resume token: every event up to it is in `dirty`
   after_invalidate boolean NOT NULL DEFAULT false,  -- the token is that of an invalidate event: use startAfter
@@ -145,7 +145,7 @@ CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change st
   cluster_time timestamptz,                   -- of the last event
   stored timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when the token was stored
   received bigint NOT NULL DEFAULT 0,         -- events; also numbers the dirty keys
-  applied bigint NOT NULL DEFAULT 0           -- dirty keys that were settled
+  applied bigint NOT NULL DEFAULT 0           -- dirty keys that were applied
 );
 
 CREATE TABLE IF NOT EXISTS {dirty} (           -- documents that changed in the source and are to be applied

@@ -31,7 +31,7 @@ def assert_equals_run(source: Changing, database: str, fresh: str, folder: Path)
 
 
 def test_writes_during_and_after_the_load(new_database: Callable[[], str], tmp_path: Path) -> None:
-    """Changes during the load, while nobody follows, and while `follow` runs: none is lost."""
+    """Changes during the load, while no process follows, and while `follow` runs: none is lost."""
     source, database = Changing(make_talks(3, messages=600), 3), new_database()
     with changing_server(tmp_path / "mongo", source) as server, closing(LiveChanges(server.url, source)) as live:
         config = write_config(tmp_path / "migrate.toml", server.url, database, settings())
