@@ -1,4 +1,4 @@
-"""Receives the changes of a live source: a process that stores them as dirty keys.
+"""Receives the changes of a live source: a process that stores them as dirty keys during a load and afterwards.
 
 It needs nothing but the record `sync`, so it can end at any moment and start again. An event is stored with the
 position after it, so none is lost, and one that is received twice has no effect.
@@ -26,6 +26,7 @@ from migrator.config.models import Config
 from migrator.errors import MigrateError, StoppedError, TargetError
 from migrator.execution.memory import lower_mmap_threshold
 from migrator.execution.pool import begin_worker
+from migrator.monitoring.sync_status import RECEIVER
 from migrator.postgres.errors import is_connection_lost, translate_error
 from migrator.sources.base import SourceCollection
 from migrator.sources.change_stream import (
@@ -41,7 +42,6 @@ from migrator.state.records import Connection, Namespace
 from migrator.state.sync import SyncState
 from migrator.targets.server import connect_worker
 
-NAME: Final = "receiver"  # in the record `heartbeats`
 IDLE_SECONDS: Final = 1.0  # after which the position is stored without events
 HEARTBEAT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 0.25  # for which the buffer is waited for; `stop` is noticed after it
@@ -123,7 +123,7 @@ class Receiver:
         if self._connection is None:
             return
         try:
-            activity.write_waiting(self._connection, self._job.namespace, "worker", NAME, reason or None)
+            activity.write_waiting(self._connection, self._job.namespace, "worker", RECEIVER, reason or None)
         except psycopg.Error as error:
             if not reason:
                 raise
@@ -242,7 +242,7 @@ class ReceiverProcess:
         self._text: Any = self._context.RawArray("c", _TEXT_BYTES)
         self._errors, sender = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
-            target=_run, args=(self._job, self._stop, self._text, sender), name=NAME, daemon=True
+            target=_run, args=(self._job, self._stop, self._text, sender), name=RECEIVER, daemon=True
         )  # fmt: skip
         self._process.start()
         sender.close()

@@ -5,7 +5,7 @@ Not here: the stream itself (change_stream.py).
 
 from __future__ import annotations
 
-import struct
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -150,5 +150,14 @@ def is_key_string(token: bytes) -> bool:
 
     Tokens of MongoDB do: hexadecimal text that begins with the type of a timestamp. Other tokens may be mere positions.
     """
-    (length,) = struct.unpack_from("<i", token)
-    return length == len(token) and b"\x02_data\0" in token[:16] and token[15:17] == b"82"
+    return token_time(token) is not None
+
+
+def token_time(token: bytes) -> int | None:
+    """Return the cluster time of a resume token in seconds since 1970; None if it is not a key string."""
+    found = _KEY_STRING.match(token)
+    return int(found[1], 16) if found else None
+
+
+# BSON {"_data": "82…"}: length of the document, type, name, length of the text; then seconds and increment.
+_KEY_STRING: Final = re.compile(rb".{4}\x02_data\x00.{4}82([0-9A-F]{8})[0-9A-F]{8}", re.DOTALL)

@@ -137,12 +137,12 @@ CREATE TABLE IF NOT EXISTS {member_lists} (   -- during a load: the _ids of a co
 -- Following a live source (`migrate run --follow`, `migrate follow`).
 
 CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change stream of the source has been received
-  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),  -- true; there is one row
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),  -- true
   state text NOT NULL,                        -- loading | following | stopped
   token bytea,                                -- BSON of the resume token: every event up to it is in `dirty`
   after_invalidate boolean NOT NULL DEFAULT false,  -- the token is that of an invalidate event: use startAfter
-  last_event bytea,                           -- BSON of the token of the last event, to notice that it disappeared
-  cluster_time timestamptz,                   -- of the last event
+  last_event bytea,                           -- BSON: token, time, digest of the last event, to notice that it disappeared
+  cluster_time timestamptz,                   -- the time of the source up to which all events were received
   stored timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when the token was stored
   received bigint NOT NULL DEFAULT 0,         -- events; also numbers the dirty keys
   applied bigint NOT NULL DEFAULT 0           -- dirty keys that were applied

@@ -14,7 +14,17 @@ from typing import Final
 
 from migrator.errors import StoppedError
 from migrator.sources.base import SourceCollection
-from migrator.sources.change_events import DDL, DROP, DROP_DATABASE, INSERT, INVALIDATE, RENAME, REPLACE, ChangeEvent
+from migrator.sources.change_events import (
+    DDL,
+    DROP,
+    DROP_DATABASE,
+    INSERT,
+    INVALIDATE,
+    RENAME,
+    REPLACE,
+    ChangeEvent,
+    token_time,
+)
 from migrator.sources.change_stream import EventBatch, Position
 from migrator.state.dirty import WHOLE_COLLECTION, key_of
 from migrator.state.records import Connection, Namespace
@@ -26,7 +36,7 @@ STOPPED: Final = "stopped"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncState:
-    """The record `sync`. `cluster_time`: of the last event of the server; `stored`: when the position was stored;
+    """The record `sync`. `cluster_time`: up to which all events were received; `stored`: when the position was stored;
     `received`: the number of the newest event; `applied`: the dirty keys that were applied."""
 
     state: str
@@ -104,12 +114,18 @@ def store(
         received += max(len(rows), len(batch.events))
         query = namespace.sql(
             "UPDATE {sync} SET token = %s, after_invalidate = %s, last_event = coalesce(%s, last_event),"
-            " cluster_time = coalesce(%s, cluster_time), stored = clock_timestamp(), received = %s"
+            " cluster_time = coalesce(%s, clock_timestamp()), stored = clock_timestamp(), received = %s"
         )
-        time = datetime.fromtimestamp(batch.events[-1].cluster_time >> 32, UTC) if batch.events else None
         position = batch.position
-        connection.execute(query, (position.token, position.after_invalidate, batch.last_event, time, received))
+        values = (position.token, position.after_invalidate, batch.last_event, _time_of(batch), received)
+        connection.execute(query, values)
     return received
+
+
+def _time_of(batch: EventBatch) -> datetime | None:
+    """Return the time up to which all events were received; None for now: the source had no more events."""
+    seconds = batch.events[-1].cluster_time >> 32 if batch.events else token_time(batch.position.token)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def begin_again(

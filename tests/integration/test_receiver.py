@@ -151,7 +151,7 @@ def replace_by_aggregation(database: Any) -> None:
 
 @pytest.mark.parametrize("change", [drop, rename, rename_over, drop_database, replace_by_aggregation])
 def test_whole_collections(client: MongoClient[Any], copy: Copy, change: Callable[[Any], None]) -> None:
-    """Collections that are dropped, renamed or replaced, with keys of events before them that nobody applied."""
+    """Collections that are dropped, renamed or replaced, with keys of events before them that were not applied."""
     database = client["app"]
     for name in ("a", "b"):
         database[name].insert_many([{"_id": each, "in": name} for each in range(20)])
@@ -299,7 +299,7 @@ def test_one_receiver_writes(client: MongoClient[Any], copy: Copy) -> None:
 
 
 def test_another_receiver_has_stored(client: MongoClient[Any], copy: Copy) -> None:
-    """Events are stored only if nobody else has stored any meanwhile."""
+    """Events are stored only if no other receiver has stored any meanwhile."""
     state = copy.state()
     from migrator.sources.change_stream import EventBatch
 
