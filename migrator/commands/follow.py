@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,17 +33,19 @@ AcceptDrop = Annotated[
     bool,
     typer.Option("--accept-drop", help="Apply it if collections with more than a tenth of all documents were dropped."),
 ]
+Metrics = Annotated[Path | None, typer.Option("--metrics", help="A text file for Prometheus, replaced every second.")]
 
 
 def follow(
     until_caught_up: UntilCaughtUp = False, stop_at: StopAt = "", accept_drop: AcceptDrop = False,
+    metrics: Metrics = None,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Apply the changes of a live source to the target, after a run, until Ctrl-C.
 
     Can be stopped and started at any time: changes in between are applied later.
     """
-    options = read_options(until_caught_up, stop_at, accept_drop)
+    options = replace(read_options(until_caught_up, stop_at), accept_drop=accept_drop, metrics=metrics)
     session = open_session(config, json, verbose, quiet)
     with recorded(session, "follow") as entry, session.source() as source, session.target() as target:
         entry |= {"source": source.label, "target": target.label}
@@ -50,7 +54,7 @@ def follow(
     show(session, report)
 
 
-def read_options(until_caught_up: bool, stop_at: str, accept_drop: bool) -> FollowOptions:
+def read_options(until_caught_up: bool, stop_at: str) -> FollowOptions:
     """Returns the options of the command line. Raises: `UsageError` for a time that cannot be read."""
     moment = None
     if stop_at:
@@ -61,7 +65,7 @@ def read_options(until_caught_up: bool, stop_at: str, accept_drop: bool) -> Foll
                 f"--stop-at: {stop_at!r} is not a time", hint="Use ISO 8601, such as 2026-11-28T23:00Z."
             ) from error
         moment = moment.astimezone(UTC)  # without a zone: local time
-    return FollowOptions(until_caught_up=until_caught_up, stop_at=moment, accept_drop=accept_drop)
+    return FollowOptions(until_caught_up=until_caught_up, stop_at=moment)
 
 
 def show(session: Session, report: FollowReport) -> None:

@@ -81,7 +81,7 @@ def run(
     Stages: create the schema, load, reconcile, embed, create indexes and constraints.
     """
     options = check_options(dry_run, rehearse_in, junit, split_names(only))
-    following = check_follow(follow, read_options(until_caught_up, stop_at, False), options.only, dry_run=dry_run)
+    following = check_follow(follow, read_options(until_caught_up, stop_at), options.only, dry_run=dry_run)
     session = open_session(config, json, verbose, quiet)
     if workers is not None:
         engine = session.config.engine.model_copy(update={"workers": workers})

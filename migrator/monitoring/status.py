@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.monitoring import server_activity
+from migrator.monitoring.sync_status import read_sync_status
 from migrator.state import activity, journal, partitions
 from migrator.state.activity import FRESH, ActivityRow
 from migrator.state.lock import find_holder
@@ -42,6 +43,25 @@ def read_status(connection: Connection, namespace: Namespace) -> Status:
         "waiting": find_waits(connection, heartbeats) if status == "running" else [],
         "indexes": server_activity.read_index_builds(connection) if status == "running" else [],
         "collections": collections,
+        "follow": read_follow(connection, namespace),
+    }
+
+
+def read_follow(connection: Connection, namespace: Namespace) -> Status | None:
+    """Return how far the target is behind a source that is followed; None if none is."""
+    found = read_sync_status(connection, namespace)
+    if found is None:
+        return None
+    names = ("receive_lag", "apply_lag", "window_left", "receiver_age")
+    seconds = {name: getattr(found, name) for name in names}
+    return {
+        "state": found.state,
+        "received": found.received,
+        "applied": found.applied,
+        "dirty": found.dirty,
+        "marked": found.marked,
+        **{name: None if value is None else round(value, 3) for name, value in seconds.items()},
+        "receiver_waiting": found.receiver_waiting,
     }
 
 

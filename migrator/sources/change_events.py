@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -113,6 +114,11 @@ def describe_event(raw: Mapping[str, Any]) -> bytes:
     parts += [raw[name].raw for name in ("ns", "documentKey") if name in raw]
     digest = sha256(b"\0".join(parts)).digest()
     return bson.encode({"token": raw["_id"], "time": raw["clusterTime"], "digest": digest})
+
+
+def event_time(described: bytes) -> datetime:
+    """Return the cluster time of an event that `describe_event` described, in UTC."""
+    return datetime.fromtimestamp(bson.decode(described)["time"].time, UTC)
 
 
 @dataclass(slots=True)

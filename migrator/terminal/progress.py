@@ -20,6 +20,7 @@ TITLES = {
     "prepare": "Creating the schema",
     "post-data": "Creating indexes and constraints",
     "vector index": "Creating the vector index",
+    "follow": "Applying changes",
     "embed": "Computing embeddings",
     "read the source": "Reading the source",
     "count the source": "Counting the source",

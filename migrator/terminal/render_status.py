@@ -40,6 +40,20 @@ def headline(found: Status) -> Iterator[str]:
         yield "`migrate run` resumes it"
 
 
+def describe_follow(follow: Mapping[str, Any]) -> str:
+    """Returns one line about a source that is followed: changes, lags, and what the receiver waits for."""
+    parts = [f"{follow['applied']:,} changes applied, {follow['dirty']:,} waiting"]
+    parts += [f"{follow['marked']:,} collections to compare"] if follow["marked"] else []
+    for name, title in (("receive_lag", "receive lag"), ("apply_lag", "apply lag")):
+        if follow[name] is not None:
+            parts.append(f"{title} {follow[name]:.1f} s")
+    if follow["window_left"] is not None:
+        parts.append(f"history of the source lasts {format_duration(follow['window_left'])}")
+    if follow["receiver_waiting"]:
+        parts.append(f"the receiver waits: {follow['receiver_waiting']}")
+    return f"Changes of the source ({follow['state']}): {'; '.join(parts)}"
+
+
 def time_left(found: Status) -> list[str]:
     """Returns the estimated time until the source is read; nothing if it is unknown."""
     left = found["seconds_left"]
@@ -63,6 +77,8 @@ def details(found: Status, width: int) -> Iterator[Block]:
     share = total_share(found["collections"])
     if found["status"] != "done" and share is not None:
         yield "; ".join([f"{bar(share, min(width, WIDE) // 4)} {share:.0%}", *time_left(found)])
+    if found.get("follow") is not None:
+        yield describe_follow(found["follow"])
     building = {each["index"] for each in found["indexes"]}
     for each in found["current"]:
         if each["step"].removeprefix("build ") not in building:

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import psycopg
 
@@ -21,9 +22,13 @@ from migrator.following.indexes import ensure_indexes
 from migrator.following.initial_wants import record_initial_wants
 from migrator.formatting import format_count
 from migrator.monitoring.monitor import monitored
+from migrator.monitoring.prometheus import write_metrics
+from migrator.monitoring.sync_status import read_sync_status
 from migrator.monitoring.throttle import LagMeter, Throttle
 from migrator.postgres.errors import is_idle
 from migrator.rows.store import RowStore
+from migrator.sources.change_events import event_time
+from migrator.sources.change_stream import oldest_time
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
@@ -46,16 +51,21 @@ BATCH_BYTES = 32 << 20  # of documents in memory
 LOOKUP_KEYS = 200  # documents that are looked up together, at most 16 MB each
 POLL_SECONDS = 0.05  # between two looks for dirty keys
 REPORT_SECONDS = 1.0
+WINDOW_SECONDS = 60.0  # between two measurements of the history that the source keeps
 IDLE_STORES = 2  # positions stored without an event, after which no earlier event can be missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowOptions:
-    """When to stop (default: never), and whether a large deletion is applied without asking."""
+    """When to stop (default: never), and whether a large deletion is applied without asking.
+
+    `metrics`: a text file for Prometheus that is replaced every second.
+    """
 
     until_caught_up: bool = False
     stop_at: datetime | None = None
     accept_drop: bool = False
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +169,7 @@ class Follower:
         self._namespace, self._emit = context.namespace, context.emit
         self._receiving, self._changing = receiving, require_changing(context)
         self._reported = 0.0
+        self._window_read, self._oldest = -WINDOW_SECONDS, None  # type: tuple[float, int | None]
 
     def run(self, options: FollowOptions, counts: _Counts) -> None:
         """Apply changes until the options say to stop."""
@@ -181,7 +192,7 @@ class Follower:
                     break
                 else:
                     time.sleep(POLL_SECONDS)
-                self._report(counts)
+                self._report(options, counts)
             self._embed(applier)
         self._emit(StepFinished(step=STEP, note=f"{format_count(counts.applied, 'changes')} applied"))
 
@@ -248,15 +259,25 @@ class Follower:
         if embedded is not None:
             embed(applier.stage, embedded, self._context.config.embedding)
 
-    def _report(self, counts: _Counts) -> None:
+    def _report(self, options: FollowOptions, counts: _Counts) -> None:
         now = time.monotonic()
         if now - self._reported < REPORT_SECONDS:
             return
         self._reported = now
         waiting = dirty.count(self._connection, self._namespace)
         self._emit(StepAdvanced(step=STEP, done=counts.applied, total=counts.applied + waiting))
+        if options.metrics is not None:
+            self._write_metrics(options.metrics)
         if self._receiving.waiting:
             self._emit(Notice(text=f"the receiver waits: {self._receiving.waiting}", level="warning"))
+
+    def _write_metrics(self, path: Path) -> None:
+        now = time.monotonic()
+        if now - self._window_read >= WINDOW_SECONDS:
+            self._window_read, self._oldest = now, oldest_time(self._context.config.source.url)
+        status = read_sync_status(self._connection, self._namespace, self._oldest)
+        if status is not None:
+            write_metrics(path, status)
 
 
 class _IdleWatch:
@@ -273,7 +294,8 @@ class _IdleWatch:
         """Return whether no earlier event can be missing. Call it when no dirty key is left."""
         if state is None:
             return False
-        if state.cluster_time is not None and state.cluster_time > self._since:
+        time = None if state.last_event is None else event_time(state.last_event)
+        if time is not None and time > self._since:
             return True
         if state.received != self._received:
             self._received, self._stored, self._stores = state.received, state.stored, 0
