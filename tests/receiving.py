@@ -174,10 +174,14 @@ def read_all(url: str) -> Documents:
 
 
 class Writer:
-    """Writes at random until it is stopped: a seed, a server that may be gone for a while."""
+    """Writes at random until it is stopped, to a server that may be gone for a while.
 
-    def __init__(self, url: str, seed: int) -> None:
-        self._url, self._chance = url, random.Random(seed)
+    `drops`: also drops a collection. SecantusDB does not drop atomically: if it is killed meanwhile, the documents are
+    gone and there is no event.
+    """
+
+    def __init__(self, url: str, seed: int, *, drops: bool) -> None:
+        self._url, self._chance, self._drops = url, random.Random(seed), drops
         self._ended = threading.Event()
         self.writes = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -212,7 +216,7 @@ class Writer:
             with client.start_session() as session, session.start_transaction():
                 for name in "ab":
                     client["app"][name].update_one({"_id": number}, {"$set": {"t": 1}}, upsert=True, session=session)
-        else:
+        elif self._drops:
             collection.drop()
 
 

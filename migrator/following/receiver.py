@@ -30,6 +30,8 @@ from migrator.monitoring.sync_status import RECEIVER
 from migrator.postgres.errors import is_connection_lost, translate_error
 from migrator.sources.base import SourceCollection
 from migrator.sources.change_stream import (
+    SERVER_BATCH,
+    AnswerTooLargeError,
     ChangeStream,
     HistoryLostError,
     check_last_event,
@@ -73,6 +75,7 @@ class Receiver:
         self._connection: Connection | None = None
         self._source: LiveSource | None = None
         self._history_lost = False
+        self._batch = SERVER_BATCH
         self._failures = 0
         self._heartbeat_at = 0.0
 
@@ -100,6 +103,8 @@ class Receiver:
         if isinstance(error, psycopg.Error) and not _is_recoverable(error):
             raise translate_error(error) or error
         self._history_lost = self._history_lost or isinstance(error, HistoryLostError)
+        if isinstance(error, AnswerTooLargeError):
+            self._batch = max(1, self._batch // 30)
         if not (is_of_target or self._history_lost or is_transient_source_error(error)):
             raise error
         self._failures += 1
@@ -184,7 +189,7 @@ class Receiver:
                 position = resume_position(position, state.last_event)
         if not self._history_lost:
             try:
-                return ChangeStream(job.url, job.database, position), state.received
+                return ChangeStream(job.url, job.database, position, batch=self._batch), state.received
             except HistoryLostError:
                 self._history_lost = True
         # The stream begins before the collections are marked: so their comparison covers all that was lost.
@@ -200,7 +205,11 @@ class Receiver:
         """Store batches until stopped."""
         known = set(journal.read_metadata(connection, self._job.namespace))
         last_event, stored_at = None, 0.0
+        began = received
         while not self._stopped():
+            if self._batch < SERVER_BATCH and received - began >= SERVER_BATCH:  # behind the large events
+                self._batch = SERVER_BATCH
+                return
             batch = stream.read(_READ_SECONDS)
             last_event = batch.last_event or last_event
             if not batch.events and time.monotonic() - stored_at < IDLE_SECONDS:

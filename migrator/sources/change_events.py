@@ -133,7 +133,7 @@ class Fragments:
         Only the fields that are used are kept, and no large document, so that memory stays bounded.
         """
         part = raw.get("splitEvent")
-        if part is None or part["of"] == 1:
+        if part is None or part.raw == _UNSPLIT:
             return raw
         if part["fragment"] == 1:
             self.fields = {}
@@ -147,6 +147,7 @@ class Fragments:
         return event
 
 
+_UNSPLIT: Final = bson.encode({"fragment": 1, "of": 1})
 _CONTENT: Final = frozenset({"fullDocument"})
 _UNUSED: Final = frozenset({"splitEvent", "updateDescription", "fullDocumentBeforeChange"})
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, monitoring
-from pymongo.errors import InvalidOperation, OperationFailure, PyMongoError
+from pymongo.errors import InvalidOperation, OperationFailure, ProtocolError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from migrator.errors import SourceError
@@ -34,7 +34,7 @@ from migrator.sources.live_client import connect, explain, is_transient, label_o
 MAX_EVENTS: Final = 5000  # in the buffer
 MAX_BYTES: Final = 8 << 20  # in the buffer
 _AWAIT_MS: Final = 500  # for which the server waits for an event; then it returns a newer resume token
-_SERVER_BATCH: Final = 1000  # events per answer, at most 16 MB
+SERVER_BATCH: Final = 500  # events per answer, which MongoDB limits to 16 MB
 _CHECKS: Final = 5  # answers without the last event after which it does not exist
 _LOST: Final = frozenset({280, 286, 260})  # ChangeStreamFatalError, ChangeStreamHistoryLost, InvalidResumeToken
 _UNKNOWN_OPTION: Final = frozenset({9, 40324, 40415})  # FailedToParse, unknown stage, unknown field
@@ -58,6 +58,10 @@ class StreamInterruptedError(SourceError):
     transient = True
 
 
+class AnswerTooLargeError(StreamInterruptedError):
+    """The server does not limit its answers to what the driver accepts. Fewer events per answer repair this."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """Where a stream continues. `token`: BSON of the resume token; `after_invalidate`: it is that of an invalidate
@@ -77,12 +81,12 @@ class EventBatch:
 
 
 class ChangeStream:
-    """A stream of one database. `position` None: from now on.
+    """A stream of one database. `position` None: from now on; `batch`: events per answer of the server.
 
     Raises: `HistoryLostError`, `StreamInterruptedError`, other `SourceError`s that a new connection does not repair.
     """
 
-    def __init__(self, url: str, database: str, position: Position | None = None) -> None:
+    def __init__(self, url: str, database: str, position: Position | None = None, *, batch: int = SERVER_BATCH) -> None:
         self._url, self._name = url, database
         self._aggregates = _AggregateCounter()
         self._client = connect(url, (self._aggregates,))
@@ -94,7 +98,7 @@ class ChangeStream:
         self._last: Mapping[str, Any] | None = None
         try:
             with _translate(url):
-                self._stream = _watch(self._client, database, **_start_option(position))
+                self._stream = _watch(self._client, database, batch, **_start_option(position))
         except BaseException:
             self._client.close()
             raise
@@ -202,7 +206,7 @@ def check_last_event(url: str, database: str, last_event: bytes) -> bool | None:
         if _is_beyond_oplog(client, wanted["time"]):
             return None
         try:
-            with _watch(client, database, start_at_operation_time=wanted["time"]) as stream:
+            with _watch(client, database, 1, start_at_operation_time=wanted["time"]) as stream:
                 return _finds(stream, wanted)
         except OperationFailure as error:
             if error.code in _LOST:
@@ -259,14 +263,14 @@ def _first_in_oplog(client: MongoClient[dict[str, Any]]) -> bson.Timestamp | Non
     return found["ts"] if found and isinstance(found.get("ts"), bson.Timestamp) else None
 
 
-def _watch(client: MongoClient[dict[str, Any]], database: str, **options: Any) -> Any:
+def _watch(client: MongoClient[dict[str, Any]], database: str, batch: int, **options: Any) -> Any:
     """Open a change stream with what the server supports. Raises: pymongo's errors."""
     watched: Any = client.get_database(database, codec_options=RAW_OPTIONS, read_concern=ReadConcern("majority"))
     for pipeline, expanded in _VARIANTS:
         more = {"show_expanded_events": True} if expanded else {}
         try:
             return watched.watch(
-                pipeline, max_await_time_ms=_AWAIT_MS, batch_size=_SERVER_BATCH, **more, **options
+                pipeline, max_await_time_ms=_AWAIT_MS, batch_size=batch, **more, **options
             )  # fmt: skip
         except OperationFailure as error:
             if error.code not in _UNKNOWN_OPTION or (pipeline, expanded) == _VARIANTS[-1]:
@@ -301,6 +305,8 @@ def _translate(url: str) -> Iterator[None]:
                 raise
     except SourceError as error:
         cause = error.__context__
+        if isinstance(cause, ProtocolError):
+            raise AnswerTooLargeError(error.message, error.hint) from None
         if isinstance(cause, PyMongoError) and (is_transient(cause) or isinstance(cause, InvalidOperation)):
             raise StreamInterruptedError(error.message, error.hint) from None
         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from migrator.errors import StoppedError
 from migrator.sources.base import SourceCollection
@@ -48,9 +48,8 @@ class SyncState:
     applied: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A row of `dirty`."""
+class _Row(NamedTuple):
+    """A row of `dirty`. A tuple, because one is made for each event, and a frozen dataclass takes 2 µs more."""
 
     collection: str
     source_id: bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Tim
 from pymongo import MongoClient
 
 from migrator.errors import StoppedError
+from migrator.sources.change_stream import EventBatch
 from migrator.state import dirty, sync
 from migrator.state.journal import read_metadata
 from migrator.state.markers import expand_marker
@@ -301,8 +303,6 @@ def test_one_receiver_writes(client: MongoClient[Any], copy: Copy) -> None:
 def test_another_receiver_has_stored(client: MongoClient[Any], copy: Copy) -> None:
     """Events are stored only if no other receiver has stored any meanwhile."""
     state = copy.state()
-    from migrator.sources.change_stream import EventBatch
-
     batch = EventBatch(events=(), position=state.position)
     with pytest.raises(StoppedError, match="another process receives"):
         sync.store(copy.connection, NAMESPACE, state.received + 1, batch)
@@ -357,18 +357,16 @@ def test_error_that_ends_it(copy: Copy) -> None:
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 60))])
 def test_kills(tmp_path: Path, database: str, seed: int) -> None:
     """Receiver, source and sessions of the target are killed while a writer writes: the copy is the source."""
-    import random
-
     chance = random.Random(seed)
     with started(tmp_path / "mongo", *SAFE) as server:
         with MongoClient[Any](server.url) as client:
             client["app"]["fence"].insert_one({"_id": 0})
         copy = Copy(server.url, database)
-        writer = Writer(server.url, seed)
+        kills = chance.choices([kill_receiver, kill_source, kill_sessions], k=3)
+        writer = Writer(server.url, seed, drops=kill_source not in kills)
         with process_of(copy) as process:
-            for _ in range(3):
+            for kill in kills:
                 time.sleep(chance.uniform(0.1, 0.8))
-                kill = chance.choice([kill_receiver, kill_source, kill_sessions])
                 kill(copy, process, server)
                 process.check()
             writer.stop()
