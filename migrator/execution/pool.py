@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from multiprocessing.context import BaseContext
 from typing import ParamSpec, Protocol, TypeVar
 
 from migrator.errors import StoppedError
+from migrator.execution.child import begin_child
 from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
 from migrator.sources.base import Batch
 
@@ -183,14 +182,6 @@ class ProcessPool:
 
 
 def begin_worker() -> None:
-    """Set up a worker process: the parent handles Ctrl-C, and the worker ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    """Set up a worker process: it ends with its parent, and closes its connections at the end."""
+    begin_child()
     multiprocessing.util.Finalize(None, close_runners, exitpriority=10)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

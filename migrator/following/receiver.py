@@ -18,14 +18,13 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from migrator.config.models import Config
 from migrator.errors import MigrateError, StoppedError, TargetError
+from migrator.execution.child import begin_child
 from migrator.execution.memory import lower_mmap_threshold
-from migrator.execution.pool import begin_worker
 from migrator.monitoring.sync_status import RECEIVER
 from migrator.postgres.errors import is_connection_lost, translate_error
 from migrator.sources.base import SourceCollection
@@ -43,6 +42,9 @@ from migrator.state import activity, journal, sync
 from migrator.state.records import Connection, Namespace
 from migrator.state.sync import SyncState
 from migrator.targets.server import connect_worker
+
+if TYPE_CHECKING:  # the process does not need it
+    from migrator.config.models import Config
 
 IDLE_SECONDS: Final = 1.0  # after which the position is stored without events
 HEARTBEAT_SECONDS: Final = 5.0
@@ -308,7 +310,7 @@ def start_receiver(config: Config, database: str, dsn: str, namespace: Namespace
 
 def _run(job: ReceiverJob, stop: Any, text: Any, errors: Pipe) -> None:
     """Receive in a new process; send the error that ends it."""
-    begin_worker()
+    begin_child()
     lower_mmap_threshold()
 
     def report(reason: str) -> None:

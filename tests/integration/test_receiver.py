@@ -15,6 +15,7 @@ from typing import Any
 
 import bson
 import psycopg
+import psycopg.sql
 import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from pymongo import MongoClient
@@ -391,3 +392,23 @@ def kill_sessions(copy: Copy, process: Any, server: Server) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name = 'migrate worker'"
     )
+
+
+def test_target_that_refuses_connections(client: MongoClient[Any], copy: Copy, server_url: str, tmp_path: Path) -> None:
+    """The target is away: the receiver tries again and says so, and afterwards nothing is missing."""
+    name = copy.connection.info.dbname
+    with psycopg.connect(server_url, autocommit=True) as admin, process_of(copy) as process:
+        client["app"]["a"].insert_one({"_id": 1})
+        copy.wait_until(lambda state: state.received >= 1)
+        query = psycopg.sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        admin.execute(query.format(psycopg.sql.Identifier(name), psycopg.sql.SQL("false")))
+        kill_sessions(copy, process, Server(tmp_path))
+        client["app"]["a"].insert_one({"_id": 2})
+        while not process.waiting.startswith("target: "):
+            assert process.is_alive
+            time.sleep(0.02)
+        assert "postgresql://" not in process.waiting
+        admin.execute(query.format(psycopg.sql.Identifier(name), psycopg.sql.SQL("true")))
+        copy.drain()
+        assert copy.documents == read_all(copy.url)
+        assert process.waiting == ""
