@@ -8,13 +8,13 @@ from functools import cached_property
 
 from psycopg import sql
 
-from migrator.following.interests import LISTED, offers_of
+from migrator.following.interests import offers_of
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, find_keys
+from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.store import RowStore
 from migrator.state import wants
-from migrator.state.wants import Wanted
 
 RowIds = dict[str, set[str]]  # collection → target IDs
 
@@ -113,19 +113,43 @@ class Closure:
         more[collection.name] |= {row[0] for row in self._rows.connection.execute(query, values)}
 
     def _add_group(self, collection: Collection, ids: list[str], more: RowIds) -> None:
-        """Add all rows of the groups of a tree."""
+        """Add the rows in the groups of these rows whose parent was not decided by their document alone."""
         if collection.tree is None:
             return
-        query = sql.SQL(
-            "SELECT {key}::text FROM {table} WHERE {within} IN"
-            " (SELECT {within} FROM {table} WHERE {key} = ANY(%s::{kind}[]))"
-        ).format(
+        query = sql.SQL("SELECT DISTINCT {within}::text FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(
             key=sql.Identifier(collection.key.column),
             table=self._rows.table(collection),
             within=sql.Identifier(collection.tree.within),
             kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
         )
-        more[collection.name] |= {row[0] for row in self._rows.connection.execute(query, (ids,))}
+        groups = [row[0] for row in self._rows.connection.execute(query, (ids,)) if row[0] is not None]
+        more[collection.name] |= self.undecided_rows(collection, groups)
+
+    def undecided_rows(self, collection: Collection, groups: list[str]) -> set[str]:
+        """Return the rows of groups of a tree whose parent, or a finding about it, depends on other rows.
+
+        `Trees.resolve` decides about them again. All other rows have the parent that their document names.
+        """
+        tree = collection.tree
+        assert tree is not None  # checked by the caller
+        if not groups:
+            return set()
+        query = self._rows.namespace.sql(
+            "SELECT m.{key}::text FROM {table} m JOIN {ledger} l ON l.target_id = m.{key}::text"
+            " AND l.collection = %(name)s AND l.outcome = 'loaded' WHERE m.{within} = ANY(%(groups)s::{kind}[])"
+            " AND (m.{parent}::text IN (SELECT original_id FROM {aliases} WHERE collection = %(name)s"
+            "  UNION SELECT target FROM {aliases} WHERE collection = %(name)s)"
+            " OR EXISTS (SELECT FROM {findings} f WHERE f.source_id = l.source_id AND f.collection = %(name)s"
+            "  AND f.code = ANY(%(codes)s)))",
+            table=self._rows.table(collection),
+            key=sql.Identifier(collection.key.column),
+            within=sql.Identifier(tree.within),
+            parent=sql.Identifier(tree.parent),
+            kind=sql.SQL(kind_of_column(collection.table.c[tree.within])),
+        )
+        codes = [*PARENT_CODES, tree.disagreement]
+        values = {"name": collection.name, "groups": groups, "codes": codes}
+        return {row[0] for row in self._rows.connection.execute(query, values)}
 
     def _add_listed(self, collection: Collection, ids: list[str], more: RowIds) -> None:
         """Add the rows that these rows list."""
@@ -135,8 +159,3 @@ class Closure:
             for mapping in self._rows.mappings.values():
                 if mapping.listed_by == path:
                     more[mapping.name] |= {row[0] for row in self._rows.connection.execute(query, (path, ids))}
-
-
-def listed_wants(collection: Collection, listed: list[str]) -> set[Wanted]:
-    """Return the wants of documents that a document lists."""
-    return {Wanted(f"{collection.name}.{link.path}", LISTED, each) for link in collection.links for each in listed}

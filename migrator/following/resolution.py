@@ -135,7 +135,8 @@ class CollectionResolution:
             return set()
         column = self._collection.tree.within
         values = {each.result.row[column] for each in loaded if isinstance(each.result, Loaded)}
-        return self._ids_with(column, [format_target_id(value) for value in values if value is not None])
+        groups = [format_target_id(value) for value in values if value is not None]
+        return self._set_back.closure.undecided_rows(self._collection, groups)
 
     def _ids_with(self, column: str, values: list[Any]) -> set[str]:
         if not values:

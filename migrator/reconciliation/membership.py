@@ -25,7 +25,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column, write_row
-from migrator.rows.members import lister_of, members_query, owners_of, read_list
+from migrator.rows.members import lister_of, members_query, owners_of, read_list, some_members_query
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import own_transaction
 from migrator.state.records import Namespace
@@ -71,8 +71,9 @@ def compact_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: lis
 
 def _some_members(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> sql.Composed:
     cast = sql.SQL(kind_of_column(mapping.table.c[mapping.key.column]))
-    chosen = sql.SQL(" WHERE m.{} = ANY({}::{}[]) GROUP BY 1").format(sql.Identifier(rule.reference_column), ids, cast)
-    return members_query(rows.namespace, rows.mappings, rule) + chosen
+    members = some_members_query(rows.namespace, rows.mappings, rule, sql.SQL("{}::{}[]").format(ids, cast))
+    # Materialized: for a cursor, the planner would gather the members again for each of its rows.
+    return sql.SQL("WITH gathered AS MATERIALIZED ({}) SELECT owner, members FROM gathered").format(members)
 
 
 def forget(connection: Connection, namespace: Namespace, name: str) -> None:

@@ -47,8 +47,8 @@ PARENT_CODES = (DANGLING_PARENT, "parent_inferred", "cycle_cut")  # the findings
 class Trees:
     """The tree of one collection in one tenant.
 
-    `groups`: only the rows with these values of `Tree.within`, as text. All rows of these groups have just been loaded,
-    so that no finding about a parent exists yet.
+    `groups`: only the rows with these values of `Tree.within`, as text. There is no finding about a parent in these
+    groups: documents with one have just been loaded again.
     `refused`: where to collect the rows, by plain ID, that the target does not let be changed, instead of an error.
     """
 

@@ -52,3 +52,26 @@ def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule
         name=sql.Literal(there.name),
         size=sql.Literal(_SOURCE_ID_SIZE),
     )
+
+
+def some_members_query(
+    namespace: Namespace, mappings: Mapping[str, Collection], rule: MemberList, owners: sql.Composable
+) -> sql.Composed:
+    """Return the query `SELECT owner, members` for the rows that name one of `owners` (an SQL array).
+
+    OFFSET 0 keeps the planner from starting with the ledger: it expects one row there, because of the conditions on
+    `source_id`, and would compare every row of the ledger with every member.
+    """
+    there = mappings[rule.collection]
+    return namespace.sql(
+        "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
+        " FROM {table} m CROSS JOIN LATERAL (SELECT l.source_id FROM {ledger} l WHERE l.target_id = m.{key}::text"
+        " AND l.collection = {name} AND l.outcome = 'loaded' OFFSET 0) g"
+        " WHERE m.{by} = ANY({owners}) AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7 GROUP BY 1",
+        by=sql.Identifier(rule.reference_column),
+        table=namespace.table(there.table.name),
+        key=sql.Identifier(there.key.column),
+        name=sql.Literal(there.name),
+        size=sql.Literal(_SOURCE_ID_SIZE),
+        owners=owners,
+    )
