@@ -166,6 +166,7 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
                 partial(_check_owner_objects, connection, context),
                 "none to consider",
             ),
+            "tablespace": (partial(server_checks.check_tablespace, connection), "usable"),
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
             "disk": _disk_check(context, connection, has_run=report.has_run),
             "clock": (partial(server_checks.check_clock, connection), "in step"),
