@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -55,7 +55,9 @@ def pytest_unconfigure() -> None:
     """Deletes the temporary files. `tmp_path` of failed tests is not among them."""
     folder = Path(os.environ.get("TMPDIR", ""))
     if folder == MEMORY / f"{PREFIX}{os.getpid()}":
-        shutil.rmtree(folder, ignore_errors=True)
+        for each in folder.iterdir():
+            if not each.name.startswith("pymp-"):  # multiprocessing deletes its own when Python ends
+                shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink(missing_ok=True)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
@@ -221,4 +223,4 @@ def administer(server_url: str, statement: str, name: str) -> None:
 
 
 def with_database(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(name, safe='')}"))

@@ -12,7 +12,10 @@ from migrator.workflows.preflight import PreflightReport, check_migration
 def check(
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Check source, target and services in seconds. Reads no documents and writes nothing."""
+    """Check source, target and services in seconds. Writes nothing.
+
+    Reads no documents, except users if policies.orphan_owner names one, and chunks if their vectors are reused.
+    """
     session = open_session(config, json, verbose, quiet)
     with session.source() as source, session.existing_target() as target:
         report = check_migration(session.migration(source), target, complete=True)

@@ -17,6 +17,7 @@ from migrator.commands.context import (
     open_session,
     print_result,
 )
+from migrator.commands.history import recorded
 from migrator.documents.vectors import Vector, pad
 from migrator.embedding import open_provider
 from migrator.embedding.provider import Failure
@@ -36,8 +37,10 @@ def embed(
         vector = embed_text(session, text)
         print_result(session.console, {"vector": list(vector)}, lambda: typer.echo(format_vector(vector)))
         return
-    with session.target() as target:
+    with recorded(session, "embed") as entry, session.target() as target:
+        entry |= {"target": target.label}
         report = embed_missing(session.config, session.definition, target, session.console.emit)
+        entry |= {"run": report.run, "status": "done"}
     missing = report.chunks - report.filled
     summary = f"{format_count(report.filled, 'chunks')} embedded, {missing:,} without an embedding."
     print_result(session.console, report.as_json(), lambda: session.console.print(summary))

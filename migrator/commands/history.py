@@ -92,7 +92,7 @@ def history(
     limit: Annotated[int, typer.Option(min=1, help="Show the latest N entries.")] = 20,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Show the runs, retries and reverts that were started in this folder."""
+    """Show the runs, retries, embeddings and reverts that were started in this folder."""
     console = current_console(json, quiet, verbose)
     found = read_history(config.absolute().parent / FILE)[-limit:]
     rows = [[each.get(name.replace(" ", "_")) for name in COLUMNS] for each in found]

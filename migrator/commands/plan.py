@@ -28,6 +28,7 @@ from migrator.postgres import ddl
 from migrator.sources.base import Source
 from migrator.terminal import render
 from migrator.workflows.fingerprints import collect_fingerprints
+from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
 from migrator.workflows.preflight import PreflightReport, check_migration
@@ -51,7 +52,10 @@ def plan_command(
         show_warnings(session, preflight)
         check_embedding(migration, send_request=False)
         blockers = [f"{each.text}: {each.remedy}" for each in preflight.blockers]
-        report = make_plan(migration, target, collect_fingerprints(migration), sample, blockers)
+        fingerprints = collect_fingerprints(migration)
+        if preflight.lacks_owner:  # a blocker already; the rest of the plan is predicted without this policy
+            migration = without_orphan_owner(migration)
+        report = make_plan(migration, target, fingerprints, sample, blockers)
     report = replace(report, about=describe(preflight))
     if out is not None:
         write_plan(out, report, sampled=sample is not None)
@@ -65,6 +69,12 @@ def plan_command(
     print_result(session.console, report.as_json(), show)
     if report.blockers:
         raise typer.Exit(PlanError.exit_code)
+
+
+def without_orphan_owner(migration: MigrationContext) -> MigrationContext:
+    """Returns the migration with `policies.orphan_owner` = "reject"."""
+    policies = migration.config.policies.model_copy(update={"orphan_owner": "reject"})
+    return replace(migration, config=migration.config.model_copy(update={"policies": policies}))
 
 
 def describe(preflight: PreflightReport) -> dict[str, str]:

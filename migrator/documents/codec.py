@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,7 @@ from migrator.documents.raw_bson import find_decoding_risk
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 Document = dict[str, Any]
+_double = struct.Struct("<d").pack
 _COMPARABLE = frozenset({str, bool, int, type(None), bson.ObjectId})  # types whose == is exact
 
 
@@ -81,6 +83,8 @@ def same(one: Any, other: Any) -> bool:
         return False
     if kind in _COMPARABLE:
         return bool(one == other)
+    if kind is float:  # vectors have thousands
+        return _double(one) == _double(other)
     if kind is list:
         return len(one) == len(other) and all(map(same, one, other))
     if kind is dict:

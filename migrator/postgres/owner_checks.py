@@ -66,7 +66,8 @@ def check_privileges(connection: Connection, tables: Sequence[str]) -> Iterator[
         yield Problem(
             level="blocker",
             text=f"role {each['role']} does not own table {each['table']}, so it may not create its indexes and keys",
-            remedy=f"GRANT {quote(each['owner'])} TO {role}; or ALTER TABLE {table} OWNER TO {role};",
+            remedy=("" if each["super"] else f"GRANT {quote(each['owner'])} TO {role}; or ")
+            + f"ALTER TABLE {table} OWNER TO {role};",
         )
     for each in read_rows(connection, "denied", tables):
         yield Problem(

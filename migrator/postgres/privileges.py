@@ -22,8 +22,9 @@ _LACKING = """
            coalesce(bool_and(has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
              AND has_table_privilege(c.oid, 'DELETE')), true),
            coalesce(array_agg(DISTINCT pg_get_userbyid(c.relowner)::text)
-             FILTER (WHERE NOT pg_has_role(c.relowner, 'USAGE')), '{}')
+             FILTER (WHERE NOT pg_has_role(c.relowner, 'USAGE') AND NOT o.rolsuper), '{}')
       FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm')
+      LEFT JOIN pg_roles o ON o.oid = c.relowner
      WHERE n.nspname = ANY (%s)
      GROUP BY n.oid, n.nspname
      ORDER BY n.nspname

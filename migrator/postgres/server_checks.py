@@ -111,6 +111,22 @@ def check_extensions(connection: Connection, names: tuple[str, ...]) -> Iterator
             )
 
 
+def check_tablespace(connection: Connection) -> Iterator[Problem]:
+    """Yields a blocker where new tables go to a tablespace in which the role may not create any."""
+    query = """
+        SELECT s.spcname, current_user FROM pg_tablespace s
+         WHERE s.spcname = current_setting('default_tablespace') AND NOT has_tablespace_privilege(s.oid, 'CREATE')
+           AND s.oid <> (SELECT dattablespace FROM pg_database WHERE datname = current_database())
+    """
+    for name, role in connection.execute(query):
+        yield Problem(
+            level="blocker",
+            text=f"role {role} may not create objects in tablespace {name} (default_tablespace)",
+            remedy=f"GRANT CREATE ON TABLESPACE {quote(name)} TO {quote(role)};"
+            f" or ALTER ROLE {quote(role)} RESET default_tablespace;",
+        )
+
+
 def check_free_connections(connection: Connection, needed: int) -> Iterator[Problem]:
     """Yields a blocker where fewer than `needed` further connections can be opened by this role."""
     query = """

@@ -121,7 +121,7 @@ def measure_throughput(done: list[Activity], pauses: list[tuple[float, float]], 
             documents[at] += each.documents * share
             sizes[at] += each.bytes * share
     return Throughput(
-        bin=width, documents=[round(each, 1) for each in documents], bytes=[round(each) for each in sizes]
+        bin=width, documents=[round(each, 3) for each in documents], bytes=[round(each) for each in sizes]
     )
 
 

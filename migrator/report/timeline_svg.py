@@ -24,7 +24,7 @@ def draw_timeline(timeline: Timeline) -> str:
     clock = Clock(timeline)
     parts: list[str] = []
     top = 0.0
-    if timeline["throughput"]["documents"]:
+    if any(timeline["throughput"]["documents"]):
         parts += _draw_throughput(timeline["throughput"], clock)
         top = GRAPH_HEIGHT + 26
     parts += [_draw_lane(top + index * LANE_HEIGHT, lane, clock) for index, lane in enumerate(timeline["lanes"])]

@@ -80,8 +80,10 @@ SELECT t.relid::regclass::text AS name FROM pg_stat_xact_user_tables t
 
 -- name: not_owned
 -- The tables whose owner's privileges the role does not have: it cannot change their schema.
-SELECT c.relname AS "table", pg_get_userbyid(c.relowner)::text AS owner, current_user::text AS role
+SELECT c.relname AS "table", pg_get_userbyid(c.relowner)::text AS owner, current_user::text AS role,
+       o.rolsuper AS super
   FROM pg_class c
+  JOIN pg_roles o ON o.oid = c.relowner
  WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND c.relkind = 'r'
    AND NOT pg_has_role(c.relowner, 'USAGE')
  ORDER BY c.relname;

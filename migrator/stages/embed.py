@@ -24,11 +24,12 @@ from migrator.stages.context import StageContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedReport:
-    """The outcome for `chunks` rows without a vector. Rows that are failed or empty still have none.
+    """The outcome for `chunks` rows of a run without a vector. Rows that are failed or empty still have none.
 
     `tokens` and `usd` are the cost of this call; `usd` is None if the price is unknown.
     """
 
+    run: int
     chunks: int = 0
     filled: int = 0
     failed: int = 0
@@ -52,12 +53,12 @@ def embed(stage: StageContext, embedded: VectorColumn, settings: EmbeddingConfig
     vector_store.record_space(connection, namespace, embedded, stage.run, settings.space)
     missing = vector_store.count_missing(connection, namespace, embedded)
     if not missing:
-        return EmbedReport()
+        return EmbedReport(run=stage.run)
     provider = open_provider(settings, lambda text: emit(Notice(text=text, level="warning")))
     if provider is None:
         text = f"{missing:,} chunks have no embedding, because embedding.provider is none. Compute them later with"
         emit(Notice(text=f"{text} `migrate embed`."))
-        return EmbedReport(chunks=missing)
+        return EmbedReport(run=stage.run, chunks=missing)
     store = VectorStore(connection, namespace, embedded, provider.model, provider.dimensions)
     store.prepare(stage.run)
     has_indexes = bool(vector_indexes.find_indexes(connection, namespace, embedded))
@@ -71,7 +72,13 @@ def embed(stage: StageContext, embedded: VectorColumn, settings: EmbeddingConfig
         text = f"{counts.failed:,} chunks have no embedding: see the findings {FAILED}. Retry with `migrate embed`."
         emit(Notice(text=text, level="warning"))
     return EmbedReport(
-        chunks=missing, filled=counts.filled, failed=counts.failed, empty=counts.empty, tokens=counts.tokens, usd=usd
+        run=stage.run,
+        chunks=missing,
+        filled=counts.filled,
+        failed=counts.failed,
+        empty=counts.empty,
+        tokens=counts.tokens,
+        usd=usd,
     )
 
 

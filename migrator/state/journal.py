@@ -17,6 +17,7 @@ from migrator.errors import StoppedError, UsageError
 from migrator.sources.base import Batch, Source, SourceCollection
 from migrator.state.records import Connection, Namespace, has_records
 
+RETRY = "rejects retry"  # the step that marks a retry in progress
 DONE = "done"  # the status of a finished run; others are 'running' and 'stopped'
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -39,11 +40,36 @@ def require_finished(connection: Connection, namespace: Namespace) -> tuple[int,
         raise UsageError("the target contains no migration", hint="Start with `migrate run`.")
     run, status, fingerprints = latest
     if status != DONE:
+        command = "migrate rejects retry" if is_retrying(connection, namespace) else "migrate run"
         raise UsageError(
             f"run {run} in the target is not finished",
-            hint="`migrate run` completes it; `migrate status` shows its progress. Then use this command again.",
+            hint=f"`{command}` completes it; `migrate status` shows its progress. Then use this command again.",
         )
     return run, fingerprints
+
+
+def require_retryable(connection: Connection, namespace: Namespace) -> tuple[int, dict[str, str]]:
+    """Return the number and the fingerprints of the run whose rejects can be retried: finished, or in an interrupted
+    retry.
+
+    Raises:
+        UsageError: the target contains no migration, or its run was interrupted otherwise.
+    """
+    latest = latest_run(connection, namespace) if has_records(connection, namespace) else None
+    if latest is None or latest[1] == DONE or not is_retrying(connection, namespace):
+        return require_finished(connection, namespace)
+    return latest[0], latest[2]
+
+
+def begin_retry(connection: Connection, namespace: Namespace, run: int) -> None:
+    """Record that a retry is in progress, in the transaction that opens the run again. `end_run` removes the record."""
+    resume_run(connection, namespace, run)
+    finish_step(connection, namespace, run, RETRY, {})
+
+
+def is_retrying(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether a retry was interrupted, or is in progress."""
+    return RETRY in finished_steps(connection, namespace)
 
 
 def begin_run(connection: Connection, namespace: Namespace, source: Source, fingerprints: Mapping[str, str]) -> int:
@@ -65,8 +91,12 @@ def resume_run(connection: Connection, namespace: Namespace, run: int) -> None:
 
 
 def end_run(connection: Connection, namespace: Namespace, run: int, status: str) -> None:
+    """Record the status of a run that has ended. A finished run is in no retry any more."""
     query = namespace.sql("UPDATE {runs} SET status = %s, finished = clock_timestamp() WHERE run = %s")
-    connection.execute(query, (status, run))
+    with connection.transaction():
+        if status == DONE:
+            connection.execute(namespace.sql("DELETE FROM {steps} WHERE step = %s"), (RETRY,))
+        connection.execute(query, (status, run))
 
 
 def renew_fingerprints(connection: Connection, namespace: Namespace, run: int, fingerprints: Mapping[str, str]) -> None:

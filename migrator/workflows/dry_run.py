@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from migrator.config.models import Config
-from migrator.errors import PlanError
+from migrator.errors import PlanError, RejectLimitError
 from migrator.events import Emit, Notice, as_dry_run
 from migrator.monitoring.stopwatch import Stopwatch
 from migrator.postgres.owner_copies import copy_owner_constraints
@@ -99,7 +99,7 @@ def dry_run(
                     context.emit(Notice(text=text, level="warning"))
                 round_trip = measure_round_trip(existing)
         watch = Stopwatch(as_dry_run(context.emit))
-        ran = run_migration(replace(context, emit=watch.emit), database, only)
+        ran = run_rehearsal(replace(context, emit=watch.emit), database, only)
         verified = None if only else verify_dry_run(context, database)
         return DryRunReport(
             run=ran,
@@ -109,6 +109,21 @@ def dry_run(
             placeholders=count,
             round_trip=round_trip,
         )
+
+
+def run_rehearsal(context: MigrationContext, database: Target, only: frozenset[str]) -> RunReport:
+    """Execute the run in the temporary database.
+
+    Raises: `RejectLimitError` in the words of a rehearsal: there are no records to look at, and nothing to revert.
+    """
+    try:
+        return run_migration(context, database, only)
+    except RejectLimitError as error:
+        raise RejectLimitError(
+            f"the run would stop before it creates indexes: {error.message}",
+            hint="The dry run wrote nothing to the target. `migrate plan` lists the reasons, `migrate plan --details"
+            " COLLECTION` shows examples. Fix the causes, or raise policies.max_rejected.",
+        ) from error
 
 
 def offline_config(config: Config, emit: Emit) -> Config:

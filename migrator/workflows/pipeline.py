@@ -43,6 +43,10 @@ MOST_REPETITIONS = 10  # of a load; each one rejects all documents that the same
 LARGE_SOURCE = 32 << 20  # bytes; below this size the start of worker processes takes longer than it saves
 
 
+class OwnerNotLoadedError(UsageError):
+    """The user of `policies.orphan_owner` was not loaded."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """The data path of one migration into the namespace of `context`.
@@ -250,7 +254,7 @@ class Pipeline:
         )
         found = self.connection.execute(query, (email, config.tenant.id)).fetchone()
         if found is None:
-            raise UsageError(
+            raise OwnerNotLoadedError(
                 f"policies.orphan_owner: no user with the email {email} was loaded",
                 hint='Use the email of a user in the source, or set orphan_owner = "reject".',
             )

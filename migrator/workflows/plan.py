@@ -36,7 +36,7 @@ from migrator.state.records import Connection, Namespace, create_records
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_target
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import Pipeline
+from migrator.workflows.pipeline import OwnerNotLoadedError, Pipeline
 from migrator.workflows.plan_report import (
     Observations,
     PlanReport,
@@ -48,7 +48,7 @@ from migrator.workflows.plan_report import (
 )
 from migrator.workflows.profile import FieldStatistics
 from migrator.workflows.reject_limit import describe_excess
-from migrator.workflows.vector_checks import find_other_dimensions
+from migrator.workflows.vector_checks import check_vectors, find_other_dimensions
 
 EMPTY = "empty"  # the digest of a target without a schema, or of one that does not exist yet
 
@@ -94,6 +94,8 @@ def plan(
                 build_indexes(database, context.definition, context.config, context.emit)
         except (PlanError, DifferenceError) as error:
             blockers.append(error.message)
+        except OwnerNotLoadedError as error:  # the source has this user, but its document is rejected
+            blockers.append(f"{error.message}: {error.hint}")
         except REFUSALS as error:
             if (known := translate_error(error)) is None:
                 raise
@@ -101,7 +103,7 @@ def plan(
         blockers += check_keys_of_owner(target, connection, context)
         seconds = time.monotonic() - started
         blockers += find_fractional_amounts(connection, context.namespace, context.config)
-        if not any("embedding.dimensions" in each for each in known_blockers):  # the preflight has reported the same
+        if not any(each.level == "blocker" for each in check_vectors(context)):  # the preflight has reported those
             blockers += find_other_dimensions(
                 connection, context.namespace, context.definition.embedded, context.config
             )

@@ -1,6 +1,7 @@
 """The preflight of a migration: what would stop it, found in seconds and before anything is written.
 
-`migrate check` prints it; `plan` and `run` begin with it. It reads catalogs and collection names, never documents.
+`migrate check` prints it; `plan` and `run` begin with it. It reads catalogs and collection names, and only those
+documents that `adopter_check` and `vector_checks` need.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from migrator.state import journal
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection, has_records
 from migrator.targets.base import Target
+from migrator.workflows.adopter_check import check_adopter
+from migrator.workflows.disk_check import estimate_disk
 from migrator.workflows.fingerprints import collect_fingerprints, find_changes
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.run import check_embedding
 from migrator.workflows.vector_checks import check_vectors, describe_vectors
 
+OWNER = "owner of orphans"  # the name of a check
 FURTHER_CONNECTIONS = 4  # the coordinating session, the monitor, and two that build indexes while the load runs
 
 
@@ -51,6 +55,11 @@ class PreflightReport:
     denied: bool = False  # whether a blocker is a missing privilege
     changed: bool = False  # whether an existing run had another source or other settings
     has_run: bool = False
+
+    @property
+    def lacks_owner(self) -> bool:
+        """Whether the user of `policies.orphan_owner` does not exist."""
+        return any(each.check == OWNER for each in self.blockers)
 
     @property
     def blockers(self) -> list[Finding]:
@@ -92,8 +101,11 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
         report, "source", partial(check_source, context), format_count(len(context.source.collections()), "collections")
     )
     _execute(report, "vectors", partial(check_vectors, context), describe_vectors(context.config))
+    _execute(report, OWNER, partial(check_adopter, context, target), context.config.policies.orphan_owner)
     if target is not None:
         _check_target(report, context, target, complete=complete)
+    else:
+        _execute(report, "disk", *_disk_check(context, None, has_run=False))
     if complete:
         _execute(
             report, "services", partial(_check_services, context), f"embedding: {context.config.embedding.provider}"
@@ -154,7 +166,9 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
                 partial(_check_owner_objects, connection, context),
                 "none to consider",
             ),
+            "tablespace": (partial(server_checks.check_tablespace, connection), "usable"),
             "connections": (partial(server_checks.check_free_connections, connection, needed), f"{needed} available"),
+            "disk": _disk_check(context, connection, has_run=report.has_run),
             "clock": (partial(server_checks.check_clock, connection), "in step"),
             "run": (partial(check_existing_run, connection, found, complete=complete), "no run yet"),
             "changes": (partial(check_changes, context, found), "none since the run began"),
@@ -163,12 +177,20 @@ def _check_target(report: PreflightReport, context: MigrationContext, target: Ta
             _execute(report, name, check, text)
 
 
+def _disk_check(context: MigrationContext, connection: Connection | None, *, has_run: bool) -> tuple[Check, str]:
+    """Returns the check of the disk, and its text if all is well. Rows of an existing run are on the disk already."""
+    if has_run:
+        return (lambda: iter(()), "not estimated, because the target contains a run")
+    found = estimate_disk(context, connection)
+    return found.check, found.text
+
+
 def _execute(report: PreflightReport, name: str, check: Check, text: str) -> None:
     """Adds the results of one check: its problems, or that all is well."""
     try:
         problems = list(check())
     except AccessError as error:
-        report.unreachable |= name in ("services", "vectors")
+        report.unreachable |= name in ("services", "vectors", OWNER)
         report.denied |= name == "privileges"
         problems = [Problem(level="blocker", text=error.message, remedy=error.hint)]
     report.changed |= name == "changes" and bool(problems)

@@ -204,7 +204,9 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
     fingerprints = collect_fingerprints(context)
     with closing(target.connect()) as connection, exclusive(connection):
         pipeline = Pipeline(context=context, connection=connection, dsn=target.dsn)
-        run, known = journal.require_finished(connection, namespace)
+        run, known = journal.require_retryable(connection, namespace)
+        if journal.is_retrying(connection, namespace):
+            context.emit(Notice(text="Resuming an interrupted retry."))
         require_retryable(known, fingerprints, context.config)
         if known.get("mappings") != fingerprints["mappings"]:
             text = "The mappings have changed since the run. Loaded rows keep the values of the previous mappings."
@@ -212,7 +214,7 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
         require_adopter(pipeline)
         check_embedding(context, send_request=True)
         with connection.transaction():  # if the target cannot be prepared, the run stays finished
-            journal.resume_run(connection, namespace, run)
+            journal.begin_retry(connection, namespace, run)
             journal.renew_fingerprints(connection, namespace, run, with_settings(fingerprints, context.config))
             prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
             suspend_in_run(connection, namespace, definition.metadata, run)

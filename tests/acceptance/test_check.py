@@ -13,9 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.conftest import with_database
@@ -39,23 +41,31 @@ class Server:
             for statement in statements:
                 connection.execute(statement)
 
-    def create(self, options: str = "") -> str:
-        """A new database; returns its name."""
-        name = f"check_{secrets.token_hex(4)}"
-        self.execute(f"CREATE DATABASE {name} {options}")
-        self.exits.callback(self.execute, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    def create(self, options: str = "", suffix: str = "") -> str:
+        """A new database; returns its name, which ends with `suffix`."""
+        name = f"check_{secrets.token_hex(4)}{suffix}"
+        self.execute(f"CREATE DATABASE {quoted(name)} {options}")
+        self.exits.callback(self.execute, f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
         return name
 
-    def role(self, database: str, options: str = "") -> str:
-        """A new role that may do everything in the database; returns its name."""
-        name = f"check_{secrets.token_hex(4)}"
-        self.execute(f"CREATE ROLE {name} LOGIN {options}")
-        self.exits.callback(self.execute, f"DROP ROLE {name}")
-        self.execute(f"GRANT ALL ON DATABASE {database} TO {name}")
+    def role(self, database: str, options: str = "", suffix: str = "") -> str:
+        """A new role that may do everything in the database; returns its name, which ends with `suffix`."""
+        name = f"check_{secrets.token_hex(4)}{suffix}"
+        role = quoted(name)
+        self.execute(f"CREATE ROLE {role} LOGIN {options}")
+        self.exits.callback(self.execute, f"DROP ROLE {role}")
+        self.execute(f"GRANT ALL ON DATABASE {quoted(database)} TO {role}")
         self.execute(
-            f"GRANT ALL ON SCHEMA public TO {name}", "CREATE EXTENSION IF NOT EXISTS vector", database=database
+            f"GRANT ALL ON SCHEMA public TO {role}", "CREATE EXTENSION IF NOT EXISTS vector", database=database
         )
-        self.exits.callback(self.execute, f"DROP OWNED BY {name} CASCADE", database=database)
+        self.exits.callback(self.execute, f"DROP OWNED BY {role} CASCADE", database=database)
+        return name
+
+    def tablespace(self) -> str:
+        """A new tablespace inside the data folder; returns its name."""
+        name = f"check_{secrets.token_hex(4)}"
+        self.execute("SET allow_in_place_tablespaces = on", f"CREATE TABLESPACE {name} LOCATION ''")
+        self.exits.callback(self.execute, f"DROP TABLESPACE {name}")
         return name
 
     def url_of(self, database: str, user: str = "") -> str:
@@ -63,11 +73,16 @@ class Server:
         return make_url({**parts, **({"user": user} if user else {})})
 
 
+def quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
+
+
 def make_url(parts: dict[str, Any]) -> str:
     """A URL, because target.url must be one; the socket folder goes into a parameter."""
     host = parts.get("host", "")
     port = f"&port={parts['port']}" if parts.get("port") else ""
-    return f"postgresql:///{parts['dbname']}?host={host}{port}&user={parts['user']}"
+    name, user = (quote(parts[key], safe="") for key in ("dbname", "user"))
+    return f"postgresql:///{name}?host={host}{port}&user={user}"
 
 
 Case = Callable[[Server], str]  # prepares a server; returns target.url
@@ -180,6 +195,108 @@ def _(server: Server) -> str:
     return server.url_of(name, role)
 
 
+@case("more settings of the role", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    settings = {
+        "idle_session_timeout": "'1s'", "idle_in_transaction_session_timeout": "'1s'", "lock_timeout": "'1ms'",
+        "default_transaction_deferrable": "on", "client_encoding": "LATIN1", "row_security": "off",
+        "transform_null_equals": "on", "array_nulls": "off", "xmloption": "document", "check_function_bodies": "off",
+        "gin_fuzzy_search_limit": "1", "enable_seqscan": "off", "enable_indexscan": "off", "work_mem": "'64kB'",
+        "plan_cache_mode": "force_generic_plan", "default_statistics_target": "1", "jit": "off",
+        "backslash_quote": "off", "temp_tablespaces": "''", "default_tablespace": "''", "application_name": "'x'",
+        "max_parallel_workers_per_gather": "0", "synchronous_commit": "local", "default_toast_compression": "pglz",
+    }  # fmt: skip
+    server.execute(*(f"ALTER ROLE {role} SET {key} = {value}" for key, value in settings.items()))
+    return server.url_of(name, role)
+
+
+@case("settings of the database", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    settings = {
+        "statement_timeout": "'3s'", "default_transaction_isolation": "'repeatable read'", "search_path": "''",
+        "datestyle": "'German'", "client_min_messages": "debug1", "session_replication_role": "local",
+        "bytea_output": "escape", "timezone": "'America/St_Johns'", "exit_on_error": "on",
+    }  # fmt: skip
+    server.execute(*(f"ALTER DATABASE {name} SET {key} = {value}" for key, value in settings.items()))
+    return server.url_of(name)
+
+
+@case("a role that becomes another role", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    role, owner = server.role(name), server.role(name)
+    server.execute(f"GRANT {owner} TO {role}", f"ALTER ROLE {role} SET role = {owner}")
+    return server.url_of(name, role)
+
+
+@case("names with spaces, quotes, percent signs and braces", 0)
+def _(server: Server) -> str:
+    name = server.create(suffix=' My "db" of O\'Neil 100%s {0}')
+    return server.url_of(name, server.role(name, suffix=' Der "Wirt" 5%s {x}'))
+
+
+@case("a tablespace for all that is created", 0)
+def _(server: Server) -> str:
+    space = server.tablespace()
+    name = server.create()
+    server.execute(
+        f"ALTER DATABASE {name} SET default_tablespace = {space}",
+        f"ALTER DATABASE {name} SET temp_tablespaces = {space}",
+    )
+    return server.url_of(name)
+
+
+@case("a tablespace that the role may not use", 3, "may not create objects in tablespace", "GRANT CREATE ON TABLESPACE")
+def _(server: Server) -> str:
+    space = server.tablespace()
+    name = server.create()
+    role = server.role(name)
+    server.execute(f"ALTER ROLE {role} SET default_tablespace = {space}")
+    return server.url_of(name, role)
+
+
+@case("a tablespace that does not exist", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    server.execute(
+        f"ALTER ROLE {role} SET default_tablespace = nowhere", f"ALTER ROLE {role} SET temp_tablespaces = no"
+    )
+    return server.url_of(name, role)
+
+
+@case("a password in a role without one", 0)
+def _(server: Server) -> str:
+    name = server.create()
+    return server.url_of(name, server.role(name)) + "&password=any"
+
+
+@case("a role that may not connect", 7, "may not connect", "GRANT CONNECT")
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    server.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC, {role}")
+    return server.url_of(name, role)
+
+
+@case("a role that may not log in", 7, "does not accept this user", "may log in")
+def _(server: Server) -> str:
+    name = server.create()
+    role = server.role(name)
+    server.execute(f"ALTER ROLE {role} NOLOGIN")
+    return server.url_of(name, role)
+
+
+@case("a database that accepts no connections", 7, "does not accept connections", "ALLOW_CONNECTIONS")
+def _(server: Server) -> str:
+    name = server.create()
+    server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    return server.url_of(name)
+
+
 @case("a database that does not exist", 7, "does not exist", "create")
 def _(server: Server) -> str:
     return server.url_of("no_such_database")
@@ -196,7 +313,9 @@ def server(server_url: str) -> Iterator[Server]:
 def test_a_target_can_run_or_is_refused_before_anything_is_written(name: str, server: Server, tmp_path: Path) -> None:
     """`check`, `plan` and `run` agree on every target; where they refuse it, they name cause and remedy."""
     prepare, code, cause, remedy = CASES[name]
-    config = write_config(tmp_path / "migrate.toml", f"dump:{DEMO}", prepare(server))
+    url = prepare(server)
+    config = write_config(tmp_path / "migrate.toml", f"dump:{DEMO}", url)
+    before = "" if code else dump_database(url)
     checked = call("check", "-c", config, "--json")
     assert checked.code == code, checked.told
     assert cause in checked.told
@@ -208,6 +327,7 @@ def test_a_target_can_run_or_is_refused_before_anything_is_written(name: str, se
         assert ran.code == 0, ran.told
         assert call("verify", "-c", config, "--level", "roundtrip").code == 0
         assert call("revert", "--yes", "-c", config).code == 0
+        assert dump_database(url) == before
         return
     ran = call("run", "-c", config, "--yes")
     assert (ran.code, "internal error" in ran.told.lower()) == (7 if "privileges" in name else code, False), ran.told

@@ -1,6 +1,7 @@
 """Random databases of colliding IDs (tests/collisions.py): the result depends on the documents alone.
 
-Each database is run twice, with other batches and the documents in another order. A failure names the seed.
+Each database is run twice: with one worker and with two, with other batches, and with the documents in another order.
+A failure names the seed.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ def check_seed(seed: int, url: str, server_url: str, folder: Path) -> None:
     found = make_database(seed)
     with hurried(server_url):
         before = dump_database(url)
-        first = migrate(found, 27, url, folder / "first")
+        first = migrate(found, {"batch_rows": 27, "workers": 1}, url, folder / "first")
         assert dump_database(url) == before
-        second = migrate(found.shuffled(seed), 4, url, folder / "second")
+        second = migrate(found.shuffled(seed), {"batch_rows": 4, "workers": 2}, url, folder / "second")
         assert dump_database(url) == before
     for name in first:
         assert first[name] == second[name], name
 
 
-def migrate(found: Database, batch_rows: int, url: str, folder: Path) -> dict[str, list[str]]:
+def migrate(found: Database, engine: dict[str, int], url: str, folder: Path) -> dict[str, list[str]]:
     """Run, verify and revert; return the rows of the tables and of the records."""
     source = write_folder(folder / "dump", found.documents, gzipped=False)
-    settings = {**found.settings, "engine": {"batch_rows": batch_rows, "workers": 1}}
+    settings = {**found.settings, "engine": engine}
     config = write_config(folder / "migrate.toml", f"dump:{source}", url, settings)
     answer = call("run", "-c", config, "--json")
     assert answer.code == 0, answer.told

@@ -21,12 +21,14 @@ def test_runs_and_reverts_leave_a_history(database: str, tmp_path: Path) -> None
     assert call("plan", "-c", config).code == 0  # changes nothing
     assert call("run", "-c", config).code == 0
     assert call("rejects", "retry", "-c", config).code == 0
+    assert call("embed", "-c", config).code == 0
     assert call("revert", "-c", config).code == 2  # no terminal for confirmation
     assert call("revert", "--yes", "-c", config).code == 0
     found = call("history", "-c", config, "--json").json["history"]
     assert [(each["command"], each["run"], each["status"], each["exit_code"]) for each in found] == [
         ("run", 1, "done", 0),
         ("rejects retry", 1, "done", 0),
+        ("embed", 1, "done", 0),
         ("revert", None, "failed", 2),
         ("revert", 1, "reverted", 0),
     ]

@@ -60,6 +60,19 @@ def test_run_stops_before_the_indexes_and_resumes(database: str, tmp_path: Path)
     assert call("revert", "--yes", "-c", config).code == 0
 
 
+@pytest.mark.usefixtures("quick")
+def test_dry_run_does_not_speak_of_a_run(database: str, tmp_path: Path) -> None:
+    """A dry run above the limit has the same exit code, and names no records, because it leaves none."""
+    config = with_limit(tmp_path, database, 2)
+    answer = call("run", "--dry-run", "-c", config)
+    assert answer.code == 8, answer.told
+    assert "the run would stop before it creates indexes: 3 of 7 documents rejected" in answer.err
+    assert "wrote nothing to the target" in answer.err
+    assert "rejects list" not in answer.err
+    assert "revert" not in answer.err
+    assert read_indexes(database) == set()
+
+
 @pytest.mark.parametrize("limit", ["many", "-1", "101%", "2.5", "", True])
 def test_an_invalid_limit_is_refused(database: str, tmp_path: Path, limit: object) -> None:
     """The error names the key and the expected form."""

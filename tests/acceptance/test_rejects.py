@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import bson
 import psycopg
+import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
+from migrator.errors import StoppedError
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.scenarios import write_config
@@ -96,3 +103,47 @@ def test_nothing_is_mended(database: str, tmp_path: Path) -> None:
     assert call("rejects", "retry", "-c", config).code == 0
     assert digest_database(database) == before
     assert call("revert", "--yes", "-c", config).code == 0
+
+
+STOPS = ("update_documents", "membership.expand_all", "refresh_references", "Pipeline.merge", "count_rejects")
+
+
+@pytest.mark.usefixtures("quick")
+def test_interrupted_retry_resumes(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """A retry that is stopped at any point is resumed by the same command, with the result of an undisturbed one."""
+    folder, whole = tmp_path / "dump", new_database()
+    make_dump(folder, mended=False)
+    configs = {url: write_config(tmp_path / f"{n}.toml", f"dump:{folder}", url) for n, url in enumerate([whole])}
+    for stop in STOPS:
+        url = new_database()
+        configs[url] = write_config(tmp_path / f"{stop}.toml", f"dump:{folder}", url)
+    for config in configs.values():
+        assert call("run", "-c", config).code == 0
+    make_dump(folder, mended=True)
+    assert call("rejects", "retry", "-c", configs[whole]).code == 0
+    expected = digest_database(whole)
+    for stop, (url, config) in zip(STOPS, list(configs.items())[1:], strict=True):
+        calls = 2 if stop in ("membership.expand_all", "count_rejects", "refresh_references") else 1
+        with stop_at(f"migrator.workflows.retry_rejects.{stop}", calls):
+            assert call("rejects", "retry", "-c", config).code == 5, stop
+        refused = call("export", tmp_path / "out", "-c", config)
+        assert (refused.code, "`migrate rejects retry` completes it" in refused.err) == (2, True), refused.told
+        answer = call("rejects", "retry", "-c", config)
+        assert (answer.code, "Resuming an interrupted retry." in answer.told) == (0, True), (stop, answer.told)
+        assert digest_database(url) == expected, stop
+        assert "Resuming" not in call("rejects", "retry", "-c", config).told
+    assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+
+@contextmanager
+def stop_at(name: str, number: int) -> Iterator[None]:
+    """Stop the process at the given call of a function, as a signal would."""
+    function, calls = pkgutil.resolve_name(name), itertools.count(1)
+
+    def act(*arguments: Any) -> Any:
+        if next(calls) == number:
+            raise StoppedError("interrupted")
+        return function(*arguments)
+
+    with patch(name, act):
+        yield

@@ -52,6 +52,7 @@ READING = {
     "schema": ("schema",),
     "id": ("id", "users", str(OWNER)),
     "psql": ("psql", "--", "-qc", "SELECT"),
+    "history": ("history",),
 }
 WRITING = {
     "run": ("run",),
@@ -157,6 +158,13 @@ def build_only(setup: Setup, database: str) -> None:
     assert setup.run(database, "--only", "users").code == 0
 
 
+def build_retrying(setup: Setup, database: str) -> None:
+    """Stops a retry before it has looked at a reject."""
+    build_done(setup, database)
+    with patch("migrator.workflows.retry_rejects._resolve_rejects", side_effect=StoppedError("interrupted")):
+        assert call("rejects", "retry", "-c", setup.folder / "migrate.toml").code == 5
+
+
 def build_reverted(setup: Setup, database: str) -> None:
     build_done(setup, database)
     assert call("revert", "--yes", "-c", setup.folder / "migrate.toml").code == 0
@@ -189,7 +197,13 @@ def change_mappings(database: str) -> Any:
 
 Answers = Mapping[str, tuple[int, str]]
 
-SAME: Answers = {"schema": (0, "CREATE TABLE"), "id": (0, "018cf900-0000-7000-8000-0000000005f7"), "psql": (0, "")}
+# The history is a file next to migrate.toml: no state of the target changes it.
+SAME: Answers = {
+    "history": (0, ""),
+    "schema": (0, "CREATE TABLE"),
+    "id": (0, "018cf900-0000-7000-8000-0000000005f7"),
+    "psql": (0, ""),
+}
 NOTHING: Answers = {
     **SAME,
     "check": (0, "no run yet"),
@@ -260,8 +274,37 @@ def changed(what: str) -> Answers:
 
 UNIT = "configuration (transactions.amount_unit)"
 OWNER_SETTING = "configuration (policies.orphan_owner)"
+NO_OWNER = "no user with the email missing@example.com is in the source or in the target"
+RETRYING: Answers = {
+    **DONE,
+    "check": (0, "run 1 is unfinished"),
+    "plan": (0, "run 1 is unfinished"),
+    "status": (0, "Run 1: "),
+    "verify": (4, "likely cause: the run is not finished"),
+    **dict.fromkeys(("export", "embed"), (2, "`migrate rejects retry` completes it")),
+    "rejects export": (0, "3 rejected documents written"),
+    "report": (0, "To resume: migrate run"),
+    "run": (0, "Run 1 done: 8 documents"),
+    "run --only": (0, "Run 1 stopped: 8 documents"),
+    "run --only unknown": (2, "--only: the source has no collection nonsense"),
+    "run --only incomplete": (0, "Run 1 stopped: 8 documents"),
+    "run --plan": (0, "Run 1 done: 8 documents"),
+    "rejects retry": (0, "Resuming an interrupted retry."),
+}
 STATES = {
     "nothing": State(build=build_nothing, answers=NOTHING),
+    "nothing, wrong owner": State(
+        build=build_nothing,
+        settings={"policies": {"orphan_owner": "missing@example.com"}},
+        answers={
+            **NOTHING,
+            **dict.fromkeys(
+                ("check", "plan", "run", "run --only", "run --only unknown", "run --only incomplete"), (3, NO_OWNER)
+            ),
+            "run --plan": (3, "the plan is out of date"),
+        },
+    ),
+    "retrying": State(build=build_retrying, answers=RETRYING),
     "running": State(build=build_killed, during=hold_lock, answers=RUNNING),
     "killed": State(build=build_killed, answers=STOPPED),
     "stopped": State(build=build_stopped, answers=STOPPED),
@@ -286,7 +329,7 @@ STATES = {
         settings={"policies": {"orphan_owner": "missing@example.com"}},
         answers={
             **changed(OWNER_SETTING),
-            "plan": (2, "no user with the email missing@example.com"),
+            "plan": (3, "no user with the email missing@example.com"),
             "verify": (2, "no user with the email missing@example.com"),
             "rejects retry": (2, "no user with the email missing@example.com"),
         },

@@ -67,6 +67,13 @@ def test_throughput_adds_up() -> None:
     assert sum(throughput["bytes"]) == pytest.approx(201_000, abs=BINS)
 
 
+@pytest.mark.parametrize(("documents", "has_throughput"), [(1, True), (0, False)])
+def test_throughput_of_few_documents(documents: int, has_throughput: bool) -> None:
+    """One document in a batch that lasts as long as the run is drawn; no documents have no throughput."""
+    drawn = draw_timeline(build_timeline([batch(0, 5, documents=documents)]))
+    assert ("documents per second" in drawn) == has_throughput
+
+
 def test_sessions_reuse_lanes() -> None:
     """Two parallel sessions have two lanes; a session after a kill reuses a free lane."""
     timeline = build_timeline(
