@@ -12,7 +12,7 @@ from migrator.findings import RETRYABLE
 from migrator.following.interests import loose_lookups, wanted_parent, wants_of_loaded, wants_of_unloaded
 from migrator.mapping.collection import Collection
 from migrator.reconciliation.conflicts import ConflictResolver
-from migrator.reconciliation.trees import DANGLING_PARENT
+from migrator.reconciliation.trees import CUT_CODES
 from migrator.rows.rebuild import read_bson
 from migrator.rows.update import batched
 from migrator.stages.context import StageContext
@@ -63,9 +63,9 @@ def _wants(stage: StageContext, resolver: ConflictResolver) -> Iterator[Wants]:
 
 
 def _dangling(stage: StageContext, name: str) -> set[bytes]:
-    """Return the documents whose parent in the tree does not exist."""
-    query = stage.namespace.sql("SELECT source_id FROM {findings} WHERE collection = %s AND code = %s")
-    found = stage.connection.execute(query, (name, DANGLING_PARENT), binary=True)
+    """Return the documents whose rows do not have the parent that they name."""
+    query = stage.namespace.sql("SELECT source_id FROM {findings} WHERE collection = %s AND code = ANY(%s)")
+    found = stage.connection.execute(query, (name, list(CUT_CODES)), binary=True)
     return {bytes(row[0]) for row in found}
 
 
@@ -93,7 +93,7 @@ def _waiting_ids(stage: StageContext, collection: Collection) -> Iterator[str]:
         " AND f.code = ANY(%(codes)s)))"
     )
     everything = bool(loose_lookups(collection)) or collection.listed_by is not None
-    values = {"name": collection.name, "all": everything, "codes": [*RETRYABLE, DANGLING_PARENT]}
+    values = {"name": collection.name, "all": everything, "codes": [*RETRYABLE, *CUT_CODES]}
     with stage.connection.cursor("waiting_documents") as cursor:
         cursor.itersize = BATCH_SIZE
         for (target_id,) in cursor.execute(query, values):

@@ -66,7 +66,7 @@ def wants_of_loaded(collection: Collection, document: Document, references: Foun
 
 
 def wanted_parent(collection: Collection, document: Document) -> set[Wanted]:
-    """Return the want of a document whose parent in the tree does not exist."""
+    """Return the want of a document whose row does not have the parent that it names."""
     tree = collection.tree
     rules = (rule for rule in collection.rules if isinstance(rule, UncheckedReference))
     named = [rule.referenced_id(document) for rule in rules if tree is not None and rule.column == tree.parent]

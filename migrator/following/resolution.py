@@ -31,10 +31,11 @@ from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
-from migrator.reconciliation.trees import DANGLING_PARENT, Trees
+from migrator.reconciliation.trees import CUT_CODES, Trees
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.rows.members import owners_of
+from migrator.rows.rebuild import read_documents
 from migrator.rows.refusals import find_refused, reject_for
 from migrator.stages.context import StageContext
 from migrator.state import wants
@@ -67,6 +68,7 @@ class CollectionResolution:
         """Resolve all queued documents, and set back what waits for their rows in later levels."""
         queue = self._batch.queue[self._collection.name]
         if not queue:
+            self._resolve_tree()  # a row may be gone that others name as their parent
             return
         while new := {source_id: raw for source_id, raw in queue.items() if source_id not in self._translated}:
             self._translate(new)
@@ -213,14 +215,22 @@ class CollectionResolution:
         if self._collection.tree is None:
             return
         groups = tuple(sorted(self._batch.groups[self._collection.name]))
-        if groups:
-            Trees(
-                rows=self._rows,
-                collection=self._collection,
-                tenant=self._stage.tenant,
-                run=self._stage.run,
-                groups=groups,
-            ).resolve()
+        if not groups:
+            return
+        Trees(
+            rows=self._rows, collection=self._collection, tenant=self._stage.tenant, run=self._stage.run, groups=groups
+        ).resolve()
+        self._record_dangling(list(groups))
+
+    def _record_dangling(self, groups: list[str]) -> None:
+        """Record that rows whose parent is missing now want it, if their documents were not resolved again."""
+        dangling = self._set_back.closure.undecided_rows(self._collection, groups)
+        found = list[tuple[str, bytes, Wanted]]()
+        for source_id, _, document in read_documents(self._rows, self._collection, sorted(dangling)):
+            if source_id not in self._translated:
+                parents = wanted_parent(self._collection, document)
+                found += [(self._collection.name, source_id, each) for each in parents]
+        wants.add(self._rows.connection, self._rows.namespace, found)
 
     # --- after the load ----------------------------------------------------------------------------------------------
 
@@ -236,11 +246,11 @@ class CollectionResolution:
         return {bytes(source_id): (outcome, target, reason) for source_id, outcome, target, reason in found}
 
     def _dangling(self) -> set[bytes]:
-        """Return the documents whose parent in the tree does not exist."""
+        """Return the documents whose rows do not have the parent that they name."""
         query = self._rows.namespace.sql(
-            "SELECT source_id FROM {findings} WHERE collection = %s AND code = %s AND source_id = ANY(%s)"
+            "SELECT source_id FROM {findings} WHERE collection = %s AND code = ANY(%s) AND source_id = ANY(%s)"
         )
-        values = (self._collection.name, DANGLING_PARENT, list(self._translated))
+        values = (self._collection.name, list(CUT_CODES), list(self._translated))
         return {bytes(row[0]) for row in self._rows.connection.execute(query, values, binary=True)}
 
     def _record_wants(self) -> None:

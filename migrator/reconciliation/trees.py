@@ -40,6 +40,7 @@ _CHOSEN: dict[str, LiteralString] = {  # the conditions for `Trees.groups`
     "chosen_listed": " AND l.listed IN (SELECT c.id::text FROM {table} c WHERE c.{within} = ANY(%(groups)s::{kind}[]))",
 }
 DANGLING_PARENT = "dangling_parent"
+CUT_CODES = (DANGLING_PARENT, "cycle_cut")  # the findings about a parent that the document names, but the row has not
 PARENT_CODES = (DANGLING_PARENT, "parent_inferred", "cycle_cut")  # the findings about a parent that was changed here
 
 
