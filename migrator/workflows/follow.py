@@ -265,7 +265,7 @@ class Follower:
             return
         self._reported = now
         waiting = dirty.count(self._connection, self._namespace)
-        self._emit(StepAdvanced(step=STEP, done=counts.applied, total=counts.applied + waiting))
+        self._emit(StepAdvanced(step=STEP, done=counts.applied, note=f"{waiting:,} waiting"))
         if options.metrics is not None:
             self._write_metrics(options.metrics)
         if self._receiving.waiting:
