@@ -79,6 +79,10 @@ def use_memory() -> None:
     The tests make and delete thousands of tables. ext4 looks for an inode that was not deleted a moment ago: that is
     a quarter of the CPU time of all tests.
     """
+    given = Path(os.environ.get("TMPDIR", ""))
+    if given.parent == MEMORY and given.name.startswith(PREFIX):  # a process of pytest-xdist
+        make_temporary(given / os.environ["PYTEST_XDIST_WORKER"])
+        return
     if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
         return
     disk = os.statvfs(MEMORY)
@@ -88,11 +92,15 @@ def use_memory() -> None:
     for left in MEMORY.glob(f"{PREFIX}*"):  # by killed sessions
         if not psutil.pid_exists(int(left.name.removeprefix(PREFIX))):
             shutil.rmtree(left, ignore_errors=True)
-    folder = MEMORY / f"{PREFIX}{os.getpid()}"
-    folder.mkdir()
+    make_temporary(MEMORY / f"{PREFIX}{os.getpid()}")
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # pytest keeps there what failed tests leave
+
+
+def make_temporary(folder: Path) -> None:
+    """Makes a folder and puts temporary files into it."""
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o1777)  # servers have an account of their own
     os.environ["TMPDIR"] = str(folder)
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # pytest keeps there what failed tests leave
     tempfile.tempdir = None  # read TMPDIR again
 
 
