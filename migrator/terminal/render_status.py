@@ -64,8 +64,9 @@ def total_documents(collections: list[Status]) -> str:
     """Returns the documents read so far: '1,200 of 3,219 documents'; without the total if it is unknown."""
     done, total = sum(each["documents"] for each in collections), sum_known(collections, "documents_total")
     # Documents that a followed source got after the load are not part of its size before the run.
-    is_unknown = total is None or done > total
-    return format_count(done, "documents") if is_unknown else f"{done:,} of {format_count(total, 'documents')}"
+    if total is None or done > total:
+        return format_count(done, "documents")
+    return f"{done:,} of {format_count(total, 'documents')}"
 
 
 def sum_known(collections: list[Status], key: str) -> int | None:
