@@ -336,11 +336,11 @@ def test_no_secret_in_any_output(server_url: str, database: str, tmp_path: Path,
     assert SECRET not in (tmp_path / "plan.json").read_text()
 
 
-def test_unknown_adopter_is_2(database: str, tmp_path: Path) -> None:
-    """policies.orphan_owner naming nobody of the source is a mistake in the configuration; named, it is put right."""
+def test_unknown_adopter_is_3(database: str, tmp_path: Path) -> None:
+    """A user of policies.orphan_owner who is not in the source is a blocker, before anything is written."""
     source = write_dump(read_scenario("orphans-adopted"), tmp_path / "dump")
     settings = {"policies": {"orphan_owner": "nobody@example.com"}}
     config = write_config(tmp_path / "migrate.toml", f"dump:{source}", database, settings)
     answer = call("run", "-c", config)
-    assert answer.code == 2
+    assert answer.code == 3
     assert "orphan_owner" in answer.err

@@ -289,7 +289,7 @@ def test_a_server_by_url(embedded: Target) -> None:
 
 def test_unknown_user_and_database(embedded: Target) -> None:
     """A role and a database that do not exist are told apart."""
-    assert "the user does not exist" in failure(over_socket(embedded, user="nobody-here")).message
+    assert "the server does not accept this user" in failure(over_socket(embedded, user="nobody-here")).message
     assert "the database does not exist" in failure(over_socket(embedded, database="none")).message
 
 
