@@ -51,6 +51,8 @@ BATCH_BYTES = 32 << 20  # of documents in memory
 LOOKUP_KEYS = 200  # documents that are looked up together, at most 16 MB each
 POLL_SECONDS = 0.05  # between two looks for dirty keys
 REPORT_SECONDS = 1.0
+GROWTH_SECONDS = 60.0  # over which the number of waiting changes is compared
+MANY_WAITING = 10 * BATCH_KEYS  # changes; fewer are applied in seconds
 WINDOW_SECONDS = 60.0  # between two measurements of the history that the source keeps
 IDLE_STORES = 2  # positions stored without an event, after which no earlier event can be missing
 
@@ -168,7 +170,7 @@ class Follower:
         self._context, self._target, self._connection = context, target, connection
         self._namespace, self._emit = context.namespace, context.emit
         self._receiving, self._changing = receiving, require_changing(context)
-        self._reported = 0.0
+        self._reported, self._growth = 0.0, _GrowthWatch()
         self._window_read, self._oldest = -WINDOW_SECONDS, None  # type: tuple[float, int | None]
 
     def run(self, options: FollowOptions, counts: _Counts) -> None:
@@ -183,12 +185,14 @@ class Follower:
             while not self._is_time(options):
                 self._receiving.check()
                 throttle.wait_while_throttled()
+                # Read before the keys: an event that is stored in between must not count as applied.
+                state = sync.read(self._connection, self._namespace) if options.until_caught_up else None
                 keys = dirty.read_oldest(self._connection, self._namespace, BATCH_KEYS, BATCH_BYTES)
                 if keys:
                     idle.reset()
                     applied = self._apply(applier, keys, options, counts)
                     throttle.limit_rate(applied)
-                elif options.until_caught_up and idle.is_caught_up(sync.read(self._connection, self._namespace)):
+                elif options.until_caught_up and idle.is_caught_up(state):
                     break
                 else:
                     time.sleep(POLL_SECONDS)
@@ -266,6 +270,8 @@ class Follower:
         self._reported = now
         waiting = dirty.count(self._connection, self._namespace)
         self._emit(StepAdvanced(step=STEP, done=counts.applied, note=f"{waiting:,} waiting"))
+        if (warning := self._growth.observe(now, waiting, counts.applied)) is not None:
+            self._emit(warning)
         if options.metrics is not None:
             self._write_metrics(options.metrics)
         if self._receiving.waiting:
@@ -280,6 +286,26 @@ class Follower:
             write_metrics(path, status)
 
 
+class _GrowthWatch:
+    """Notices that the source changes faster than changes are applied."""
+
+    def __init__(self) -> None:
+        self._since, self._waiting, self._applied = time.monotonic(), 0, 0
+
+    def observe(self, now: float, waiting: int, applied: int) -> Notice | None:
+        """Return a warning, at most one per minute. `waiting`: dirty keys; `applied`: changes so far."""
+        seconds = now - self._since
+        if seconds < GROWTH_SECONDS:
+            return None
+        more, rate = waiting - self._waiting, (applied - self._applied) / seconds
+        self._since, self._waiting, self._applied = now, waiting, applied
+        if more <= 0 or waiting <= MANY_WAITING:
+            return None
+        text = f"The application writes faster than changes are applied ({rate:,.0f}/s): {waiting:,} changes wait"
+        advice = "Check `migrate status`, the load of the target, and the limits of [engine]."
+        return Notice(text=f"{text}, {more:,} more than {seconds:.0f} s ago. {advice}", level="warning")
+
+
 class _IdleWatch:
     """Decides whether everything that happened before a time has been received."""
 
@@ -291,7 +317,7 @@ class _IdleWatch:
         self._received, self._stored, self._stores = -1, None, 0  # type: tuple[int, datetime | None, int]
 
     def is_caught_up(self, state: sync.SyncState | None) -> bool:
-        """Return whether no earlier event can be missing. Call it when no dirty key is left."""
+        """Return whether no earlier event can be missing. `state` was read before it was found that no key is left."""
         if state is None:
             return False
         time = None if state.last_event is None else event_time(state.last_event)
