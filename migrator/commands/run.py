@@ -164,7 +164,7 @@ def run_and_follow(session: Session, migration: MigrationContext, target: Target
 
 def status_command(
     watch: Annotated[
-        bool, typer.Option("--watch", help="Refresh until the run finishes, or until Ctrl-C.")
+        bool, typer.Option("--watch", help="Refresh until run and following end, or until Ctrl-C.")
     ] = False,
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -182,7 +182,7 @@ def read_once(target: Target) -> status.Status:
 
 
 def watch_status(console: Console, target: Target) -> status.Status:
-    """Shows the status every second until the run finishes; returns the last status.
+    """Shows the status every second until run and following end; returns the last status.
 
     Ctrl-C ends the display, not the run. If the connection is lost, it connects again.
     """
@@ -193,7 +193,7 @@ def watch_status(console: Console, target: Target) -> status.Status:
         try:
             while True:
                 show(blocks_of(found, console.width))
-                if found["status"] == "done":
+                if is_finished(found):
                     return found
                 time.sleep(WATCH_SECONDS)
                 try:
@@ -204,6 +204,12 @@ def watch_status(console: Console, target: Target) -> status.Status:
             return found
         finally:
             connection.close()
+
+
+def is_finished(found: status.Status) -> bool:
+    """Returns whether nothing more happens: the run is done, and no process follows the source."""
+    following = found.get("follow") is not None and found["follow"]["state"] == "following"
+    return bool(found["status"] == "done" and not (following and found["holder"] is not None))
 
 
 def reconnect(target: Target, lost: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
