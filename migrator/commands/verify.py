@@ -26,6 +26,7 @@ from migrator.report.content import redact_content
 from migrator.report.plan_content import content_of_plan
 from migrator.report.run_content import content_of_run
 from migrator.report.verification_content import attach, content_of_verify, read_verification
+from migrator.state.follow_lock import comparing
 from migrator.state.lock import exclusive
 from migrator.state.records import Namespace
 from migrator.terminal import render
@@ -61,14 +62,14 @@ def verify(
         session.source() as source,
         session.target() as target,
         closing(target.connect()) as connection,
-        exclusive(connection),
+        comparing(connection),
     ):
         options = VerifyOptions(
             level=chosen, re_embed=re_embed, only=split_names(only), show_values=show_values, share=sample / 100
         )
         report = compare(session.migration(source), connection, target.dsn, options)
     if junit is not None:
-        write_junit(junit, report.checks)
+        write_junit(junit, report.checks, report.not_applied)
     if html is not None:
         content = redact_content(content_of_verify(report.as_json()), session.console.mask)
         page.save_page(html, page.render_page(content))

@@ -23,6 +23,7 @@ from migrator.rows.members import owners_of
 from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
 from migrator.state import wants
+from migrator.state.records import Namespace
 from migrator.translation.encoder import format_target_id
 
 
@@ -93,7 +94,8 @@ class SetBack:
     def _delete(self, collection: Collection, ids: list[str]) -> None:
         """Delete rows and every record about them."""
         connection, namespace, name = self._rows.connection, self._rows.namespace, collection.name
-        for key in self.closure.keys_to(collection):
+        in_target = namespace == Namespace()  # no key refers to the tables of a scratch schema
+        for key in self.closure.keys_to(collection) if in_target else ():
             self._refuse_foreign_rows(key, collection, ids)
         query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**self._names(collection))
         connection.execute(query, (ids,))

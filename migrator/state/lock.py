@@ -109,7 +109,7 @@ def own_name() -> str:
     return f"migrate (process {os.getpid()} on {host}, {_TOKEN})"
 
 
-def find_holder(connection: Connection) -> LockHolder | None:
+def find_holder(connection: Connection, key: int = KEY) -> LockHolder | None:
     """Return the process that holds the lock of this database; None if the lock is free."""
     query = (
         "SELECT coalesce(a.application_name, 'unknown'), l.pid, coalesce(a.usename, '?'),"
@@ -117,5 +117,5 @@ def find_holder(connection: Connection) -> LockHolder | None:
         " FROM pg_locks l JOIN pg_database d ON d.oid = l.database LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
         " WHERE l.locktype = 'advisory' AND l.objid = %s AND l.granted AND d.datname = current_database()"
     )
-    found = connection.execute(query, (KEY,)).fetchone()
+    found = connection.execute(query, (key,)).fetchone()
     return None if found is None else LockHolder(*found)

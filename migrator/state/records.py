@@ -23,7 +23,6 @@ RECORDS = (
 )  # fmt: skip
 INDEXES = ("aliases_idx", "links_idx", "dirty_idx", "wants_idx", "wants_source_idx")
 VERSION = 5  # increase it with every change to the relations in records.sql or schema_changes.sql
-VERSION = 4  # increase it with every change to the relations in records.sql or schema_changes.sql
 _VERSION_COMMENT = "Records of migrate, version "
 
 

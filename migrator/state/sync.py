@@ -107,7 +107,7 @@ def store(
     with connection.transaction():
         _lock(connection, namespace, received)
         if described:
-            _write_metadata(connection, namespace, described)
+            write_metadata(connection, namespace, described)
         rows = list(_rows(batch.events, received, _Collections(connection, namespace)))
         _upsert(connection, namespace, rows)
         received += max(len(rows), len(batch.events))
@@ -247,7 +247,8 @@ def changed_descriptions(events: Iterable[ChangeEvent], known: set[str]) -> list
     return list(names)
 
 
-def _write_metadata(connection: Connection, namespace: Namespace, described: Iterable[SourceCollection]) -> None:
+def write_metadata(connection: Connection, namespace: Namespace, described: Iterable[SourceCollection]) -> None:
+    """Store the descriptions of collections of the source database."""
     query = namespace.sql(
         "INSERT INTO {metadata} AS m (collection, metadata) VALUES (%s, %s)"
         " ON CONFLICT (collection) DO UPDATE SET metadata = excluded.metadata WHERE m.origin IS NULL"

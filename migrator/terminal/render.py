@@ -127,6 +127,9 @@ def show_verify(console: Console, report: VerifyReport) -> None:
         f"Verified at level {report.level}: {verdict}; {passed} of {format_count(len(report.checks), 'checks')}"
         f" passed in {format_duration(report.seconds)}."
     )
+    if report.not_applied:
+        changed = format_count(report.not_applied, "changed documents")
+        console.print(f"{changed} not yet applied by `migrate follow`; not compared.")
 
 
 def _name(check: Check) -> str:

@@ -10,13 +10,18 @@ from migrator.errors import UsageError
 from migrator.verification.model import Check
 
 
-def write_junit(path: Path, checks: Sequence[Check]) -> None:
+def write_junit(path: Path, checks: Sequence[Check], not_applied: int | None = None) -> None:
     """Write one test case per check; a failed one lists its examples.
+
+    `not_applied`: documents whose changes were not applied yet, a property of the suite; None: not followed.
 
     Raises: `UsageError` if the file cannot be written.
     """
     failures = sum(not check.ok for check in checks)
     suite = ElementTree.Element("testsuite", name="migrate verify", tests=str(len(checks)), failures=str(failures))
+    if not_applied is not None:
+        properties = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(properties, "property", name="not_applied", value=str(not_applied))
     for check in checks:
         case = ElementTree.SubElement(
             suite, "testcase", classname=f"verify.{check.check}", name=_escape_control(check.table or "all")

@@ -69,7 +69,12 @@ def make_checks(names: list[str], counts: Mapping[str, RoundTripCounts], share: 
 
 def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Difference]:
     """Yield a difference for each document of a collection that PostgreSQL cannot rebuild."""
-    rebuilt = _rebuild_documents(scope, name, raws)
+    yield from (difference for _, difference in find_differences(scope, name, raws))
+
+
+def find_differences(scope: Scope, name: str, raws: list[bytes]) -> Iterator[tuple[bytes, Difference]]:
+    """Yield the source ID and the difference of each document of a collection that PostgreSQL cannot rebuild."""
+    rebuilt = rebuild_documents(scope, name, [raw_bson.source_id(raw) for raw in raws])
     for raw in raws:
         source_id = raw_bson.source_id(raw)
         candidates = rebuilt.get(source_id, [])
@@ -80,7 +85,8 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
             fault: Fault = "target" if newer else "source"
             if not candidates and not scope.source_changed:
                 fault = "target"
-            yield Difference(row=f"{name} {format_id(source_id)}", column=path, note=note, fault=fault)
+            row = f"{name} {format_id(source_id)}"
+            yield source_id, Difference(row=row, column=path, note=note, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +102,8 @@ class Rebuilt:
     row: str | None = None
 
 
-def _rebuild_documents(scope: Scope, name: str, raws: list[bytes]) -> dict[bytes, list[Rebuilt]]:
+def rebuild_documents(scope: Scope, name: str, source_ids: list[bytes]) -> dict[bytes, list[Rebuilt]]:
     """Return the rebuilt documents by source_id. A dump may contain the same `_id` twice."""
-    source_ids = [raw_bson.source_id(raw) for raw in raws]
     rebuilt: dict[bytes, list[Rebuilt]] = defaultdict(list)
     for relation in ("rejects", "archive"):
         query = sql.SQL(

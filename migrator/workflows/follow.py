@@ -34,6 +34,7 @@ from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
 from migrator.state import dirty, journal, sync
 from migrator.state.dirty import DirtyKey
+from migrator.state.follow_lock import applying, following
 from migrator.state.lock import exclusive
 from migrator.state.markers import expand_marker
 from migrator.state.records import Connection
@@ -176,7 +177,7 @@ class Follower:
     def run(self, options: FollowOptions, counts: _Counts) -> None:
         """Apply changes until the options say to stop."""
         began = self._changing.server_time()
-        with self._prepared() as applier:
+        with following(self._connection), self._prepared() as applier:
             self._receiving.begin(self._connection, is_loaded=True)
             sync.set_state(self._connection, self._namespace, sync.FOLLOWING)
             self._emit(StepStarted(step=STEP, unit="changes"))
@@ -223,6 +224,13 @@ class Follower:
 
     def _apply(self, applier: Applier, keys: list[DirtyKey], options: FollowOptions, counts: _Counts) -> int:
         """Apply a batch of keys and return their number."""
+        with applying(self._connection) as is_free:
+            if not is_free:
+                time.sleep(POLL_SECONDS)  # a comparison beside this process
+                return 0
+            return self._apply_now(applier, keys, options, counts)
+
+    def _apply_now(self, applier: Applier, keys: list[DirtyKey], options: FollowOptions, counts: _Counts) -> int:
         marker = next((key for key in keys if key.is_marker), None)
         if marker is not None:
             expand_marker(self._connection, self._namespace, self._changing, marker, accept_drop=options.accept_drop)

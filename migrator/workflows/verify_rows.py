@@ -10,6 +10,7 @@ from migrator.documents.fingerprint import hash_text
 from migrator.events import Notice
 from migrator.sources.base import Source
 from migrator.state import journal, scratch
+from migrator.state.records import SCRATCH_NAMESPACE
 from migrator.verification import round_trip_workers
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
@@ -30,18 +31,16 @@ class RowOptions:
 def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOptions) -> list[Check]:
     """Map the source again with `pipeline`, compare the rows with the target, and rebuild the documents."""
     context, source = pipeline.context, pipeline.context.source
-    token = _token(scope, pipeline)
+    token = scratch_token(scope, pipeline)
     only_migrated = [each.table.name for each in scope.chosen.values() if scan.has_only_migrated_rows(each)]
     with scratch.scratch_namespace(scope.connection, context.definition.mappings, token, frozenset(only_migrated)) as (
         namespace,
         found,
     ):
-        if found is not None:
-            context.emit(Notice(text="Resuming an interrupted verification."))
-        run = found or journal.begin_run(scope.connection, namespace, source, {"dry_run": token})
+        run = begin_scratch_run(scope, pipeline, token, found)
         with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope, pipeline.dsn)) as comparison:
             mapped = replace(pipeline, on_table_loaded=comparison.on_table_loaded)
-            mapped.run(run, _needed(scope, source))
+            mapped.run(run, needed_collections(scope, source))
             checks = comparison.compare(context.emit)
         if options.rebuild:
             round_trip = RoundTrip(
@@ -50,6 +49,14 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
             )  # fmt: skip
             checks += round_trip_workers.check_round_trips(round_trip, names_of(scope, source), context.emit)
         return checks
+
+
+def begin_scratch_run(scope: Scope, pipeline: Pipeline, token: str, found: int | None) -> int:
+    """Return the number of the scratch run: of the interrupted one that was `found`, or of a new one."""
+    if found is not None:
+        pipeline.context.emit(Notice(text="Resuming an interrupted verification."))
+        return found
+    return journal.begin_run(scope.connection, SCRATCH_NAMESPACE, pipeline.context.source, {"dry_run": token})
 
 
 def _round_trip_job(scope: Scope, pipeline: Pipeline, share: float) -> RoundTripJob | None:
@@ -68,7 +75,7 @@ def _round_trip_job(scope: Scope, pipeline: Pipeline, share: float) -> RoundTrip
     )
 
 
-def _token(scope: Scope, pipeline: Pipeline) -> str:
+def scratch_token(scope: Scope, pipeline: Pipeline) -> str:
     """Return a digest of everything that an interrupted verification must find unchanged to resume."""
     context = pipeline.context
     latest = journal.latest_run(scope.connection, scope.namespace)
@@ -79,7 +86,7 @@ def _token(scope: Scope, pipeline: Pipeline) -> str:
     return hash_text(repr(parts))
 
 
-def _needed(scope: Scope, source: Source) -> frozenset[str]:
+def needed_collections(scope: Scope, source: Source) -> frozenset[str]:
     """Return the collections to read: those to compare and those that they refer to; none for all."""
     if not scope.only:
         return frozenset()

@@ -25,6 +25,7 @@ from migrator.verification.model import Check, Difference, Differences, Scope, m
 from migrator.verification.prescan import Prescan, RecordScan, TableScan
 
 STEP = "check the target"
+CountSource = Callable[[Emit], Counter[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +46,12 @@ class TargetChecks:
     emit: Emit
 
     @classmethod
-    def open(cls, scope: Scope, source: Source, dsn: str, emit: Emit) -> TargetChecks:
-        """Read the source and the target once, for all checks."""
+    def open(cls, scope: Scope, count: CountSource, dsn: str, emit: Emit) -> TargetChecks:
+        """Read the source and the target once, for all checks. `count` counts the documents of the source."""
         expected = catalog.read_expected(scope.connection, scope.metadata, scope.config.target.rls == "all")
         actual = catalog.read(scope.connection)
         usable = replace(scope, unusable=catalog_check.unusable_tables(scope.metadata, expected, actual))
-        counted, scan, visible = _scan(usable, source, dsn, emit)
+        counted, scan, visible = _scan(usable, count, dsn, emit)
         return cls(
             scope=usable,
             counted=counted,
@@ -113,7 +114,7 @@ def open_scheduler(scope: Scope, dsn: str, tasks: int) -> Scheduler:
     return Scheduler(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
 
 
-def _scan(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
+def _scan(scope: Scope, count: CountSource, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
     """Count the documents of the source in this process, while the server scans the target."""
     tables: dict[str, TableScan] = {}
     records: list[RecordScan] = []
@@ -134,7 +135,7 @@ def _scan(scope: Scope, source: Source, dsn: str, emit: Emit) -> tuple[Counter[s
     with open_scheduler(scope, dsn, len(acts)) as scheduler:
         for act in acts:
             scheduler.submit(ScheduledTask(name="scan", act=act))
-        counted = accounting.count_source(source, names_of(scope, source), emit)
+        counted = count(emit)
         for _ in scheduler.as_completed():
             pass
     return counted, Prescan(records=records[0], tables=tables), visible
