@@ -27,7 +27,7 @@ def make_deferrable(rows: RowStore) -> None:
                 with schema_changes.translate_errors(), rows.connection.transaction():
                     schema_changes.limit_lock_wait(rows.connection)
                     _alter(rows, collection, name, "DEFERRABLE INITIALLY IMMEDIATE")
-                    ref = Ref("foreign_key", collection.table.name, f"{name} (deferrable)")
+                    ref = Ref("foreign_key", collection.table.name, name + schema_changes.MADE_DEFERRABLE)
                     restored = _statement(rows, collection, name, "NOT DEFERRABLE")
                     schema_changes.insert(rows.connection, ref, "deferred", restored, restored)
 
@@ -35,7 +35,7 @@ def make_deferrable(rows: RowStore) -> None:
 def restore(rows: RowStore) -> None:
     """Make the keys not deferrable again."""
     for record in schema_changes.read(rows.connection):
-        if record.action == "deferred" and record.name.endswith(" (deferrable)"):
+        if record.action == "deferred" and record.name.endswith(schema_changes.MADE_DEFERRABLE):
             with schema_changes.translate_errors(), rows.connection.transaction():
                 schema_changes.limit_lock_wait(rows.connection)
                 schema_changes.execute_undo(rows.connection, record)

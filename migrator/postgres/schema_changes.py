@@ -28,6 +28,7 @@ Action = Literal["created", "deferred"]
 RECREATE_ATTEMPTS = 20  # for an index that still contains deleted rows
 RECREATE_SECONDS = 0.5
 TABLE = files("migrator.sql").joinpath("schema_changes.sql").read_text()
+MADE_DEFERRABLE = " (deferrable)"  # follows the name of a foreign key in the record of such a change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,15 @@ def read(connection: Connection) -> list[Record]:
     with connection.cursor(row_factory=class_row(Record)) as cursor:
         query = "SELECT kind, table_name, name, action, definition, undo FROM migrator.schema_changes ORDER BY position"
         return cursor.execute(query).fetchall()
+
+
+def deferrable_keys(connection: Connection) -> set[tuple[str, str]]:
+    """Return the foreign keys that `follow` has made deferrable until it ends: (table, name)."""
+    return {
+        (record.table_name, record.name.removesuffix(MADE_DEFERRABLE))
+        for record in read(connection)
+        if record.action == "deferred" and record.name.endswith(MADE_DEFERRABLE)
+    }
 
 
 def has_deferred(connection: Connection) -> bool:
