@@ -82,9 +82,9 @@ def read_unapplied(
     return keys
 
 
-def by_collection(keys: Iterable[DocumentKey]) -> Iterator[tuple[str, list[bytes]]]:
-    """Yield source IDs by collection, at most `KEYS_AT_ONCE` at a time."""
-    found: dict[str, list[bytes]] = {}
+def by_collection(keys: Iterable[DocumentKey], order: Iterable[str] = ()) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield source IDs by collection, at most `KEYS_AT_ONCE` at a time; first the collections in `order`."""
+    found: dict[str, list[bytes]] = {name: [] for name in order}
     for name, source_id in sorted(keys):
         found.setdefault(name, []).append(source_id)
     for name, source_ids in found.items():

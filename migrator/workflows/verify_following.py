@@ -9,10 +9,12 @@ same on both sides, and every difference that is left is real. Documents that ar
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+
+from psycopg import sql
 
 from migrator.documents import raw_bson
 from migrator.events import StepAdvanced, StepFinished, StepStarted, silent
@@ -41,6 +43,7 @@ from migrator.workflows.verify_rows import RowOptions, begin_scratch_run, needed
 from migrator.workflows.verify_target import TargetChecks, open_scheduler
 
 STEP = "bring to one point"
+MOST_REPEATED = 10_000  # documents; more differences are real ones
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +104,7 @@ class FollowedComparison:
         checks = checker.run()
         if applier is not None and not checker.scope.unusable:
             self._set_to_target(applier, unapplied)
+            self._repeat_different(applier)
             connect = partial(open_scheduler, checker.scope, self.pipeline.dsn)
             with ScratchComparison(checker.scope, checker.scan, SCRATCH_NAMESPACE, connect) as comparison:
                 checks += comparison.compare(emit)
@@ -127,7 +131,7 @@ class FollowedComparison:
         keys = self._read_keys(state.position.token, state.position.after_invalidate)
         keys |= self._new_documents()
         done = 0
-        for name, source_ids in by_collection(key for key in keys if self._is_needed(key[0])):
+        for name, source_ids in self._in_order(applier, keys):
             found = source.find_documents(name, source_ids) if applier.uses(name) else {}
             self._apply(applier, {(name, source_id): found.get(source_id) for source_id in source_ids})
             done += len(source_ids)
@@ -144,13 +148,40 @@ class FollowedComparison:
 
     def _set_to_target(self, applier: Applier, unapplied: set[DocumentKey]) -> None:
         """Set documents in the scratch run to what the target has: the rows that follow from them become the same."""
-        for name, source_ids in by_collection(key for key in unapplied if self._is_needed(key[0])):
+        for name, source_ids in self._in_order(applier, unapplied):
             rebuilt = round_trip.rebuild_documents(replace(self.scope, only=frozenset()), name, source_ids)
             found = {
                 source_id: next((each.raw for each in rebuilt.get(source_id, []) if each.raw is not None), None)
                 for source_id in source_ids
             }
             self._apply(applier, {(name, source_id): raw for source_id, raw in found.items()})
+
+    def _repeat_different(self, applier: Applier) -> None:
+        """Resolve the documents of the scratch run again whose outcome differs from that in the target.
+
+        The order of changes can leave another outcome behind; one that differs in the target remains different.
+        """
+        query = SCRATCH_NAMESPACE.sql(
+            "SELECT collection, source_id FROM (SELECT collection, source_id, target_id, outcome FROM {ledger}) s"
+            " FULL JOIN (SELECT collection, source_id, target_id, outcome FROM {target}) t"
+            " USING (collection, source_id)"
+            " WHERE s.target_id IS DISTINCT FROM t.target_id OR s.outcome IS DISTINCT FROM t.outcome LIMIT %s",
+            target=sql.Identifier(self.scope.namespace.records, "ledger"),
+        )
+        found = self.scope.connection.execute(query, (MOST_REPEATED,), binary=True)
+        keys = {(name, bytes(source_id)) for name, source_id in found}
+        own = replace(self.scope, namespace=SCRATCH_NAMESPACE, only=frozenset())
+        for name, source_ids in self._in_order(applier, keys):
+            rebuilt = round_trip.rebuild_documents(own, name, source_ids)
+            newest: dict[DocumentKey, bytes | None] = {
+                (name, sid): each.raw for sid, some in rebuilt.items() for each in some if each.raw is not None
+            }
+            self._apply(applier, newest)
+
+    def _in_order(self, applier: Applier, keys: Iterable[DocumentKey]) -> Iterator[tuple[str, list[bytes]]]:
+        """Yield source IDs of needed collections, each collection after those that it refers to."""
+        order = [name for level in applier.levels for name in level]
+        return by_collection((key for key in keys if self._is_needed(key[0])), order)
 
     def _apply(self, applier: Applier, newest: dict[DocumentKey, bytes | None]) -> None:
         keys = [DirtyKey(collection=name, source_id=sid, number=0, document=None) for name, sid in newest]

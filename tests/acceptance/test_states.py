@@ -62,6 +62,7 @@ WRITING = {
     "run --plan": ("run", "--plan", "plan.json"),
     "rejects retry": ("rejects", "retry"),
     "embed": ("embed",),
+    "follow": ("follow", "--until-caught-up"),
     "revert": ("revert", "--yes"),
 }
 OWNER_UPDATES = 'UPDATE conversations SET provider = \'openAI\', parameters = \'{"top_k": "x", "a": [1]}\''
@@ -203,6 +204,7 @@ SAME: Answers = {
     "schema": (0, "CREATE TABLE"),
     "id": (0, "018cf900-0000-7000-8000-0000000005f7"),
     "psql": (0, ""),
+    "follow": (2, "is a dump, which does not change"),
 }
 NOTHING: Answers = {
     **SAME,
