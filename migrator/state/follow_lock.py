@@ -1,4 +1,4 @@
-"""The locks between `migrate follow` and a comparison beside it: advisory locks of PostgreSQL.
+"""The locks between `migrate follow` and a comparison at the same time: advisory locks of PostgreSQL.
 
 `follow` holds the lock of the target (lock.py). A comparison writes only into scratch schemas of its own, so it does
 not need that lock: it makes `follow` wait between two batches while it compares. Changes are still received then.

@@ -226,7 +226,7 @@ class Follower:
         """Apply a batch of keys and return their number."""
         with applying(self._connection) as is_free:
             if not is_free:
-                time.sleep(POLL_SECONDS)  # a comparison beside this process
+                time.sleep(POLL_SECONDS)  # a comparison runs in another process
                 return 0
             return self._apply_now(applier, keys, options, counts)
 

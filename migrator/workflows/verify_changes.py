@@ -1,4 +1,4 @@
-"""The changes that a comparison beside a moving source must know: events after a position, and what is not applied."""
+"""The changes that a comparison of a moving source must know: events after a position, and what is not applied."""
 
 from __future__ import annotations
 
