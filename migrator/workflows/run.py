@@ -16,6 +16,7 @@ from migrator.errors import DifferenceError, PlanError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
+from migrator.following.initial_wants import forget_initial_wants
 from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.mapping.loader import MigrationDefinition
@@ -215,6 +216,7 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
         check_embedding(context, send_request=True)
         with connection.transaction():  # if the target cannot be prepared, the run stays finished
             journal.begin_retry(connection, namespace, run)
+            forget_initial_wants(connection, namespace)
             journal.renew_fingerprints(connection, namespace, run, with_settings(fingerprints, context.config))
             prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
             suspend_in_run(connection, namespace, definition.metadata, run)
