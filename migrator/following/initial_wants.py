@@ -17,7 +17,6 @@ from migrator.rows.rebuild import read_bson
 from migrator.rows.update import batched
 from migrator.stages.context import StageContext
 from migrator.state import journal, wants
-from migrator.state.records import Connection, Namespace
 from migrator.state.wants import Wanted
 
 STEP = "follow: record what documents wait for"
@@ -39,11 +38,6 @@ def record_initial_wants(
                     wants.add(stage.connection, stage.namespace, batch)
         journal.finish_step(stage.connection, stage.namespace, stage.run, STEP)
     stage.connection.execute(stage.namespace.sql("ANALYZE {wants}"))
-
-
-def forget_initial_wants(connection: Connection, namespace: Namespace) -> None:
-    """Let the next `follow` record all wants again: another command is about to change outcomes."""
-    connection.execute(namespace.sql("DELETE FROM {steps} WHERE step = %s"), (STEP,))
 
 
 def _wants(stage: StageContext, resolver: ConflictResolver) -> Iterator[Wants]:

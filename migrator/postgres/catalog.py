@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import MetaData
 
 from migrator.errors import TargetError
-from migrator.postgres import ddl
+from migrator.postgres import ddl, schema_changes
 from migrator.postgres.privileges import require_create, suggest_grants
 
 Connection = psycopg.Connection[Any]
@@ -34,6 +34,7 @@ def load_queries(file: str) -> dict[str, str]:
 
 
 QUERIES = load_queries("catalog.sql")
+DEFERRABLE = " DEFERRABLE"  # at the end of the definition of a key while changes are applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ def read(connection: Connection, schema: str = "public") -> Catalog:
         raise TargetError(f"the target has no schema {schema}", hint=f"Run CREATE SCHEMA {schema};") from error
     return Catalog(
         tables={record["name"]: table_from(record, found["columns"]) for record in found["tables"]},
-        constraints={(record["table"], record["name"]): Constraint(**record) for record in found["constraints"]},
+        constraints=_without_deferral(connection, (Constraint(**record) for record in found["constraints"])),
         indexes={record["name"]: Index(**record) for record in found["indexes"]},
         enums={record["name"]: tuple(record["labels"]) for record in found["enums"]},
         policies={(record["table"], record["name"]): policy_from(record) for record in found["policies"]},
@@ -188,6 +189,16 @@ def read(connection: Connection, schema: str = "public") -> Catalog:
         types={record["name"]: record["bearer"] for record in found["types"]},
         extensions={record["name"]: record["bearer"] for record in found["extensions"]},
     )
+
+
+def _without_deferral(connection: Connection, found: Iterable[Constraint]) -> dict[tuple[str, str], Constraint]:
+    """Return constraints as they are when nothing is followed: `follow` makes some deferrable, and restores them."""
+    constraints = {(each.table, each.name): each for each in found}
+    if any(each.definition.endswith(DEFERRABLE) for each in constraints.values()):
+        for key in schema_changes.deferrable_keys(connection) & constraints.keys():
+            definition = constraints[key].definition.removesuffix(DEFERRABLE)
+            constraints[key] = replace(constraints[key], definition=definition)
+    return constraints
 
 
 def fetch(connection: Connection, query: str, schema: str) -> list[Record]:

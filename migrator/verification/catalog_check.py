@@ -32,7 +32,6 @@ PLURAL = {
 }  # fmt: skip
 UNDECLARED = "rights and other objects"  # part of a check code
 QUERIES = catalog.load_queries("undeclared_objects.sql")
-DEFERRABLE = " DEFERRABLE"  # at the end of the definition of a key while changes are applied
 OTHER_TENANT = "00000000-0000-0000-0000-000000000000"
 Definitions = dict[str, str]  # "kind name" → definition
 VisibleRows = dict[str, list[int]]  # by table: rows visible without a tenant, as another tenant, as the tenant
@@ -57,14 +56,13 @@ def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Ch
     """Check each kind of declared object, and the undeclared objects as the run recorded them."""
     recorded: Definitions | None = journal.step_detail(scope.connection, scope.namespace, STEP)
     deferrable = schema_changes.deferrable_keys(scope.connection)
-    actual = _without_deferral(actual, deferrable)
     changed: dict[str, Difference] = {}
     if recorded is not None:
         now = read_undeclared(scope.connection, scope.namespace, scope.metadata)
         for table, name in deferrable:
             key = f"constraint {table}.{name}"
             if key in now:
-                now[key] = now[key].removesuffix(DEFERRABLE)
+                now[key] = now[key].removesuffix(catalog.DEFERRABLE)
         changed = dict(_compare_definitions(recorded, now))
     found: dict[str, list[Difference]] = {kind: [] for kind in PLURAL.values()}
     for each in catalog_diff.compare(actual, wanted):
@@ -77,15 +75,6 @@ def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Ch
         yield _make_check(kind, differences, "schema matches the definition", "schema does not match the definition")
     if recorded is not None:
         yield _make_check(UNDECLARED, list(changed.values()), "unchanged since the run", "changed since the run")
-
-
-def _without_deferral(actual: Catalog, keys: set[tuple[str, str]]) -> Catalog:
-    """Return a catalog as it is when nothing is followed: `follow` restores these keys when it ends."""
-    constraints = dict(actual.constraints)
-    for key in keys & constraints.keys():
-        definition = constraints[key].definition.removesuffix(DEFERRABLE)
-        constraints[key] = replace(constraints[key], definition=definition)
-    return replace(actual, constraints=constraints)
 
 
 def _make_check(kind: str, found: list[Difference], expected: str, otherwise: str) -> Check:

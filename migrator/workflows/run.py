@@ -16,7 +16,6 @@ from migrator.errors import DifferenceError, PlanError, TargetError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
-from migrator.following.initial_wants import forget_initial_wants
 from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.mapping.loader import MigrationDefinition
@@ -32,7 +31,7 @@ from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_pos
 from migrator.stages.context import StageContext
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
-from migrator.state import journal, source_state
+from migrator.state import journal, source_state, sync
 from migrator.state.ledger import count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
@@ -206,6 +205,11 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
     with closing(target.connect()) as connection, exclusive(connection):
         pipeline = Pipeline(context=context, connection=connection, dsn=target.dsn)
         run, known = journal.require_retryable(connection, namespace)
+        if sync.read(connection, namespace) is not None:  # a retry does not record what the documents wait for then
+            raise UsageError(
+                "this target follows its source, so rejected documents cannot be retried separately",
+                hint="Correct the documents in the source: `migrate follow` applies them. Nothing was written.",
+            )
         if journal.is_retrying(connection, namespace):
             context.emit(Notice(text="Resuming an interrupted retry."))
         require_retryable(known, fingerprints, context.config)
@@ -216,7 +220,6 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
         check_embedding(context, send_request=True)
         with connection.transaction():  # if the target cannot be prepared, the run stays finished
             journal.begin_retry(connection, namespace, run)
-            forget_initial_wants(connection, namespace)
             journal.renew_fingerprints(connection, namespace, run, with_settings(fingerprints, context.config))
             prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
             suspend_in_run(connection, namespace, definition.metadata, run)

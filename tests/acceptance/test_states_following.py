@@ -46,7 +46,7 @@ KILLED: Answers = {
     "export": (0, "documents of 4 collections"),
     **dict.fromkeys(("run", "run --only", "run --only incomplete"), (0, "nothing left to do")),
     "run --only unknown": (2, "--only: the source has no collection nonsense"),
-    "rejects retry": (0, "all documents accounted for"),
+    "rejects retry": (2, "this target follows its source"),
     "embed": (0, "0 chunks embedded"),
     "follow": (0, "0 waiting"),
     "revert": (0, "Run 1 reverted"),
