@@ -24,6 +24,7 @@ from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
 from migrator.state import wants
 from migrator.state.records import Namespace
+from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
 
 
@@ -44,12 +45,14 @@ class SetBack:
     def rows(self, start: Mapping[str, set[str]], unloaded: Iterable[DocumentKey] = ()) -> None:
         """Set rows and documents without a row back, with all that hang on them."""
         found, waiting = self.closure.expand(start)
-        merged_into: RowIds = defaultdict(set)
+        more: RowIds = defaultdict(set)
+        released: set[Wanted] = set()
         for name, source_ids in _by_collection({*unloaded, *waiting}).items():
-            self._take_unloaded(self._rows.mappings[name], source_ids, merged_into)
+            released |= self._take_unloaded(self._rows.mappings[name], source_ids, more)
         self._remove(found)
-        if merged_into:
-            self.rows(merged_into)
+        others = self.closure.split_loaded(wants.find(self._rows.connection, self._rows.namespace, released), more)
+        if others or any(more.values()):
+            self.rows(more, others)
 
     # --- loaded documents ------------------------------------------------------------------------------------------
 
@@ -134,8 +137,12 @@ class SetBack:
 
     # --- rejected and archived documents -----------------------------------------------------------------------------
 
-    def _take_unloaded(self, collection: Collection, source_ids: list[bytes], merged_into: RowIds) -> None:
-        """Remove rejected and archived documents of a mapped collection from the records, and queue them."""
+    def _take_unloaded(self, collection: Collection, source_ids: list[bytes], more: RowIds) -> set[Wanted]:
+        """Remove rejected and archived documents of a mapped collection from the records, and queue them.
+
+        Add the rows to `more` whose documents they affect. Return the IDs whose meaning for their owners they decide:
+        a reference of an owner whose document was not loaded leads to no row (`reconciliation.unloaded`).
+        """
         connection, namespace, name = self._rows.connection, self._rows.namespace, collection.name
         values = (name, source_ids)
         query = namespace.sql(
@@ -152,22 +159,34 @@ class SetBack:
         connection.execute(query, values)
         self._forget(name, source_ids)
         for _, raw in archived:
-            merged_into[name] |= self._remove_merge(collection, raw)
+            more[name] |= self._remove_merge(collection, raw)
         self._batch.enqueue(name, [*rejected, *archived])
+        if collection.reference_owner is None:
+            return set()
+        requested = {each for _, raw in (*rejected, *archived) if (each := _requested_id(collection, raw)) is not None}
+        more[name] |= requested
+        return {Wanted(name, collection.key.column, each) for each in requested}
 
     def _remove_merge(self, collection: Collection, raw: bytes) -> set[str]:
         """Delete the alias of a merged document; return the row that it was merged into."""
-        try:
-            value = decode_untrusted(raw).get(collection.key.path)
-        except InvalidBSON:
-            return set()
-        if value is None or value == "" or collection.key.text:
+        requested = _requested_id(collection, raw)
+        if requested is None:
             return set()
         query = self._rows.namespace.sql(
             "DELETE FROM {aliases} WHERE collection = %s AND original_id = %s AND owner IS NULL RETURNING target"
         )
-        requested = format_target_id(collection.key.uuid(value))
         return {row[0] for row in self._rows.connection.execute(query, (collection.name, requested)) if row[0]}
+
+
+def _requested_id(collection: Collection, raw: bytes) -> str | None:
+    """Return the ID, as text, that a document asks for by its key field; None if it has none."""
+    try:
+        value = decode_untrusted(raw).get(collection.key.path)
+    except InvalidBSON:
+        return None
+    if value is None or value == "" or collection.key.text:
+        return None
+    return format_target_id(collection.key.uuid(value))
 
 
 def _by_collection(keys: Iterable[DocumentKey]) -> dict[str, list[bytes]]:
