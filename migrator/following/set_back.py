@@ -140,8 +140,9 @@ class SetBack:
     def _take_unloaded(self, collection: Collection, source_ids: list[bytes], more: RowIds) -> set[Wanted]:
         """Remove rejected and archived documents of a mapped collection from the records, and queue them.
 
-        Add the rows to `more` whose documents they affect. Return the IDs whose meaning for their owners they decide:
-        a reference of an owner whose document was not loaded leads to no row (`reconciliation.unloaded`).
+        Add the rows to `more` whose documents they affect. Return the IDs whose meaning they decide: a reference to a
+        merged document leads to another row, and a reference of an owner whose document was not loaded leads to no row
+        (`reconciliation.unloaded`).
         """
         connection, namespace, name = self._rows.connection, self._rows.namespace, collection.name
         values = (name, source_ids)
@@ -158,12 +159,15 @@ class SetBack:
         )
         connection.execute(query, values)
         self._forget(name, source_ids)
-        for _, raw in archived:
-            more[name] |= self._remove_merge(collection, raw)
         self._batch.enqueue(name, [*rejected, *archived])
-        if collection.reference_owner is None:
-            return set()
-        requested = {each for _, raw in (*rejected, *archived) if (each := _requested_id(collection, raw)) is not None}
+        decided: set[str | None] = set()
+        for _, raw in archived:
+            if merged_into := self._remove_merge(collection, raw):
+                more[name] |= merged_into
+                decided.add(_requested_id(collection, raw))
+        if collection.reference_owner is not None:
+            decided |= {_requested_id(collection, raw) for _, raw in (*rejected, *archived)}
+        requested = {each for each in decided if each is not None}
         more[name] |= requested
         return {Wanted(name, collection.key.column, each) for each in requested}
 
