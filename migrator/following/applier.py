@@ -101,7 +101,7 @@ class Applier:
                 batch.queue[name][source_id] = raw
             batch.touched.add(name)
         for level in self.levels:
-            if any(batch.queue[name] or batch.groups[name] for name in level):
+            if any(batch.queue[name] or batch.groups[name] or name in batch.touched for name in level):
                 for resolver in self.resolvers_for(level):
                     CollectionResolution(self.stage, resolver, set_back, batch).resolve()
         self._complete(batch)

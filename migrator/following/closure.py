@@ -87,6 +87,12 @@ class Closure:
     def _by_table(self) -> dict[str, Collection]:
         return {mapping.table.name: mapping for mapping in self._rows.mappings.values()}
 
+    def children_of(self, collection: Collection, ids: list[str]) -> RowIds:
+        """Return the rows of other collections that refer to rows by foreign keys."""
+        found: RowIds = defaultdict(set)
+        self._add_children(collection, ids, found)
+        return found
+
     def _add_children(self, collection: Collection, ids: list[str], more: RowIds) -> None:
         """Add the rows that refer to rows by foreign keys."""
         kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))

@@ -32,6 +32,7 @@ from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.trees import CUT_CODES, Trees
+from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.rows.members import owners_of
@@ -66,8 +67,10 @@ class CollectionResolution:
 
     def resolve(self) -> None:
         """Resolve all queued documents, and set back what waits for their rows in later levels."""
-        queue = self._batch.queue[self._collection.name]
+        queue, blocked = self._batch.queue[self._collection.name], self._blocked_ids()
         if not queue:
+            record_unloaded_owners(self._resolver.writer)  # a rejected document may be gone
+            self._wake_blocked(blocked)
             self._resolve_tree()  # a row may be gone that others name as their parent
             return
         while new := {source_id: raw for source_id, raw in queue.items() if source_id not in self._translated}:
@@ -82,6 +85,7 @@ class CollectionResolution:
         self._batch.resolved |= {(name, source_id) for source_id in self._translated}
         queue.clear()
         self._wake()
+        self._wake_blocked(blocked)
 
     # --- before the load ---------------------------------------------------------------------------------------------
 
@@ -274,3 +278,21 @@ class CollectionResolution:
         offers = offers_of(self._rows, self._collection, loaded)
         waiting = wants.find(self._rows.connection, self._rows.namespace, offers)
         self._set_back.documents({each for each in waiting if each[0] != self._collection.name} - self._batch.resolved)
+
+    def _blocked_ids(self) -> set[tuple[str, str]]:
+        """Return (ID, owner) of the documents without a row whose ID leads to rows of other owners."""
+        query = self._rows.namespace.sql(
+            "SELECT original_id, owner FROM {aliases} WHERE collection = %s AND target IS NULL"
+        )
+        return set(self._rows.connection.execute(query, (self._collection.name,)))
+
+    def _wake_blocked(self, before: set[tuple[str, str]]) -> None:
+        """Set back the documents that refer to an ID whose blocked owners are others than before."""
+        collection = self._collection
+        ids = sorted({row_id for row_id, _ in before ^ self._blocked_ids()})
+        if not ids:
+            return
+        wanted = {Wanted(collection.name, collection.key.column, each) for each in ids}
+        waiting = wants.find(self._rows.connection, self._rows.namespace, wanted)
+        self._set_back.documents({each for each in waiting if each[0] != collection.name} - self._batch.resolved)
+        self._set_back.rows(self._set_back.closure.children_of(collection, ids))

@@ -140,9 +140,8 @@ class SetBack:
     def _take_unloaded(self, collection: Collection, source_ids: list[bytes], more: RowIds) -> set[Wanted]:
         """Remove rejected and archived documents of a mapped collection from the records, and queue them.
 
-        Add the rows to `more` whose documents they affect. Return the IDs whose meaning they decide: a reference to a
-        merged document leads to another row, and a reference of an owner whose document was not loaded leads to no row
-        (`reconciliation.unloaded`).
+        Add the rows to `more` whose documents they affect. Return the IDs of merged documents: a reference to one of
+        them leads to another row.
         """
         connection, namespace, name = self._rows.connection, self._rows.namespace, collection.name
         values = (name, source_ids)
@@ -165,8 +164,6 @@ class SetBack:
             if merged_into := self._remove_merge(collection, raw):
                 more[name] |= merged_into
                 decided.add(_requested_id(collection, raw))
-        if collection.reference_owner is not None:
-            decided |= {_requested_id(collection, raw) for _, raw in (*rejected, *archived)}
         requested = {each for each in decided if each is not None}
         more[name] |= requested
         return {Wanted(name, collection.key.column, each) for each in requested}
