@@ -6,83 +6,19 @@ Every blocker names cause and remedy, has the same exit code everywhere, and is 
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from tests.conftest import with_database
 from tests.driving import call, dump_database
 from tests.pgbouncer import pooled
 from tests.scenarios import write_config
+from tests.target_server import Server
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
-
-
-@dataclass(frozen=True)
-class Server:
-    """What a case may change: a database with a name of its own, roles, poolers. All goes with the test."""
-
-    url: str
-    exits: ExitStack
-
-    def execute(self, *statements: str, database: str = "") -> None:
-        url = with_database(self.url, database) if database else self.url
-        with psycopg.connect(url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)
-
-    def create(self, options: str = "", suffix: str = "") -> str:
-        """A new database; returns its name, which ends with `suffix`."""
-        name = f"check_{secrets.token_hex(4)}{suffix}"
-        self.execute(f"CREATE DATABASE {quoted(name)} {options}")
-        self.exits.callback(self.execute, f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
-        return name
-
-    def role(self, database: str, options: str = "", suffix: str = "") -> str:
-        """A new role that may do everything in the database; returns its name, which ends with `suffix`."""
-        name = f"check_{secrets.token_hex(4)}{suffix}"
-        role = quoted(name)
-        self.execute(f"CREATE ROLE {role} LOGIN {options}")
-        self.exits.callback(self.execute, f"DROP ROLE {role}")
-        self.execute(f"GRANT ALL ON DATABASE {quoted(database)} TO {role}")
-        self.execute(
-            f"GRANT ALL ON SCHEMA public TO {role}", "CREATE EXTENSION IF NOT EXISTS vector", database=database
-        )
-        self.exits.callback(self.execute, f"DROP OWNED BY {role} CASCADE", database=database)
-        return name
-
-    def tablespace(self) -> str:
-        """A new tablespace inside the data folder; returns its name."""
-        name = f"check_{secrets.token_hex(4)}"
-        self.execute("SET allow_in_place_tablespaces = on", f"CREATE TABLESPACE {name} LOCATION ''")
-        self.exits.callback(self.execute, f"DROP TABLESPACE {name}")
-        return name
-
-    def url_of(self, database: str, user: str = "") -> str:
-        parts: dict[str, Any] = dict(conninfo_to_dict(with_database(self.url, database)))
-        return make_url({**parts, **({"user": user} if user else {})})
-
-
-def quoted(name: str) -> str:
-    return sql.Identifier(name).as_string()
-
-
-def make_url(parts: dict[str, Any]) -> str:
-    """A URL, because target.url must be one; the socket folder goes into a parameter."""
-    host = parts.get("host", "")
-    port = f"&port={parts['port']}" if parts.get("port") else ""
-    name, user = (quote(parts[key], safe="") for key in ("dbname", "user"))
-    return f"postgresql:///{name}?host={host}{port}&user={user}"
 
 
 Case = Callable[[Server], str]  # prepares a server; returns target.url
@@ -300,12 +236,6 @@ def _(server: Server) -> str:
 @case("a database that does not exist", 7, "does not exist", "create")
 def _(server: Server) -> str:
     return server.url_of("no_such_database")
-
-
-@pytest.fixture
-def server(server_url: str) -> Iterator[Server]:
-    with ExitStack() as exits:
-        yield Server(server_url, exits)
 
 
 @pytest.mark.parametrize("name", CASES)

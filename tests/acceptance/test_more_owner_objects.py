@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_check import Server
 from tests.acceptance.test_owner_objects import EVENT, LOG, REJECTS, Case, check_case, make_documents, set_up
 from tests.archive_writer import write_folder
-from tests.integration.schemas import CONTRACT
+from tests.target_server import Server
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -338,22 +335,6 @@ QUICK = frozenset(
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("owner") / "dump", make_documents())
-
-
-@pytest.fixture(scope="module")
-def template(server_url: str) -> Iterator[str]:
-    """The name of a database with the tables of the application."""
-    with ExitStack() as exits:
-        server = Server(server_url, exits)
-        name = server.create()
-        server.execute(CONTRACT, database=name)
-        yield name
-
-
-@pytest.fixture
-def server(server_url: str) -> Iterator[Server]:
-    with ExitStack() as exits:
-        yield Server(server_url, exits)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ with a remedy and nothing is written.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,12 @@ import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from tests.acceptance.test_check import Server
 from tests.archive_writer import write_folder
 from tests.conftest import with_database
 from tests.driving import call, dump_database
 from tests.integration.schemas import CONTRACT
 from tests.scenarios import write_config
+from tests.target_server import Server
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -334,16 +332,6 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("owner") / "dump", make_documents())
 
 
-@pytest.fixture(scope="module")
-def template(server_url: str) -> Iterator[str]:
-    """The name of a database with the tables of the application."""
-    with ExitStack() as exits:
-        server = Server(server_url, exits)
-        name = server.create()
-        server.execute(CONTRACT, database=name)
-        yield name
-
-
 def set_up(server: Server, template: str, case: Case) -> str:
     """Create the database of a case; return the URL for its target role."""
     if not case.role:
@@ -360,12 +348,6 @@ def set_up(server: Server, template: str, case: Case) -> str:
         server.execute(case.grants.format(role=role), database=name)
         server.exits.callback(server.execute, f"REVOKE SET ON PARAMETER session_replication_role FROM {role}")
     return url
-
-
-@pytest.fixture
-def server(server_url: str) -> Iterator[Server]:
-    with ExitStack() as exits:
-        yield Server(server_url, exits)
 
 
 def count_rejects(url: str) -> dict[str, dict[str, int]]:

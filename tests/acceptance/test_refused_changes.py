@@ -7,8 +7,6 @@ The result does not depend on batches, workers or the order of the documents.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,14 @@ import bson
 import pytest
 from bson.datetime_ms import DatetimeMS
 
-from tests.acceptance.test_check import Server
 from tests.acceptance.test_collisions import read_all
 from tests.acceptance.test_interruptions import interrupt
 from tests.acceptance.test_owner_objects import count_rejects, oid, predicted_rejects
 from tests.archive_writer import write_folder
 from tests.driving import call, dump_database
-from tests.integration.schemas import CONTRACT
 from tests.lessons import Lessons, make_lessons
 from tests.scenarios import write_config
+from tests.target_server import Server
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -139,22 +136,6 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     sections = made.write(folder)
     sections.pop("chunks")
     return Material(write_folder(folder / "a", documents), write_folder(folder / "b", backwards), sections)
-
-
-@pytest.fixture(scope="module")
-def template(server_url: str) -> Iterator[str]:
-    """The name of a database with the tables of the application."""
-    with ExitStack() as exits:
-        server = Server(server_url, exits)
-        name = server.create()
-        server.execute(CONTRACT, database=name)
-        yield name
-
-
-@pytest.fixture
-def server(server_url: str) -> Iterator[Server]:
-    with ExitStack() as exits:
-        yield Server(server_url, exits)
 
 
 def set_up(server: Server, template: str, statements: str) -> str:
