@@ -14,14 +14,13 @@ from psycopg import sql
 from migrator.events import silent
 from migrator.following.batch import Batch, DocumentKey
 from migrator.following.closure import Closure
+from migrator.following.member_lists import compact_lists
 from migrator.following.resolution import CollectionResolution
 from migrator.following.set_back import SetBack
 from migrator.following.simple import SimpleChanges
-from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue
 from migrator.reconciliation.merges import MergeApplier
-from migrator.rows.members import owners_of
 from migrator.rows.refusals import REFUSALS
 from migrator.stages.context import StageContext
 from migrator.stages.reconcile import report_missing_rows
@@ -34,12 +33,10 @@ FOLLOW_PART = -1  # the number of the partition that stands for changes in the j
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What a batch did. `simple`: changes that touched no other document; `resolved_collections`: those of the others
-    and of all documents that hang on them."""
+    """What a batch did. `simple`: changes that touched no other document."""
 
     changes: int
     simple: int
-    resolved_collections: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +68,7 @@ class Applier:
             return self._apply(keys, newest, is_careful=True)
 
     def _apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None], *, is_careful: bool) -> Applied:
-        touched: set[str] = set()
-        simple = 0
-        rows, namespace = self.stage.rows, self.stage.namespace
+        simple, rows, namespace = 0, self.stage.rows, self.stage.namespace
         mapped = {key: raw for key, raw in newest.items() if key[0] in rows.mappings}
         unmapped = {key: raw for key, raw in newest.items() if key[0] not in rows.mappings}
         with rows.connection.transaction():
@@ -83,18 +78,19 @@ class Applier:
             if unmapped:
                 self._archive(unmapped)
             if mapped:
-                left = mapped if is_careful else self._apply_simple(mapped)
+                closure = Closure(rows)
+                left = mapped if is_careful else self._apply_simple(mapped, closure)
                 simple = len(mapped) - len(left)
                 if left:
-                    touched = self._resolve(Batch(left, is_careful))
+                    self._resolve(Batch(left, is_careful), closure)
             dirty.delete(rows.connection, namespace, keys)
-        return Applied(changes=len(newest), simple=simple + len(unmapped), resolved_collections=frozenset(touched))
+        return Applied(changes=len(newest), simple=simple + len(unmapped))
 
-    def _resolve(self, batch: Batch) -> set[str]:
-        """Resolve documents with all that hang on them; return the collections of these documents."""
+    def _resolve(self, batch: Batch, closure: Closure) -> None:
+        """Resolve documents with all that hang on them."""
         for merge in self.merges:  # they change rows, so they are undone before rows are read, and applied at the end
             merge.undo()
-        set_back = SetBack(self.stage.rows, self.levels, batch)
+        set_back = SetBack(self.stage.rows, self.levels, batch, closure)
         set_back.documents(batch.newest)
         for (name, source_id), raw in batch.newest.items():
             if raw is not None:
@@ -107,12 +103,12 @@ class Applier:
         self._complete(batch)
         for merge in self.merges:
             merge.apply(silent)
-        return batch.touched
 
-    def _apply_simple(self, newest: dict[DocumentKey, bytes | None]) -> dict[DocumentKey, bytes | None]:
+    def _apply_simple(
+        self, newest: dict[DocumentKey, bytes | None], closure: Closure
+    ) -> dict[DocumentKey, bytes | None]:
         """Apply the simple changes, and return the others."""
         left = dict(newest)
-        closure = Closure(self.stage.rows)
         collections = self.stage.rows.mappings
         for name in [name for level in reversed(self.levels) for name in level if name not in self.never_simple]:
             gone = [source_id for (other, source_id), raw in left.items() if other == name and raw is None]
@@ -137,16 +133,13 @@ class Applier:
             batch.references[mappings[name].table.name] |= targets
             for rule in mappings[name].member_lists:
                 batch.listers[name, rule.path] |= targets
+        compact_lists(rows, batch.listers)
         for mapping in mappings.values():
             for latest in mapping.latest_values:
                 ids = sorted(batch.references[latest.table])
                 if ids:
                     value = LatestValue(rows=rows, collection=mapping, latest=latest, tenant=self.stage.tenant)
                     value.update_some(ids)
-            for mapping_of_list, rule in owners_of(mappings, mapping.name):
-                listers = sorted(batch.listers[mapping_of_list.name, rule.path])
-                if listers:
-                    membership.compact_some(rows, mapping_of_list, rule, listers)
             for expected in mapping.expected:
                 if batch.touched & {mapping.name, expected.collection}:
                     report_missing_rows(self.stage, mapping, expected)

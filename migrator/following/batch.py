@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from migrator.following.member_lists import Listers, expand_lists
+from migrator.mapping.collection import Collection
+from migrator.rows.store import RowStore
+
 DocumentKey = tuple[str, bytes]  # collection, source_id
+
+
+def group_by_collection(keys: Iterable[DocumentKey]) -> dict[str, list[bytes]]:
+    """Return collection → source IDs, in the order of the keys."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    for name, source_id in keys:
+        found[name].append(source_id)
+    return found
 
 
 @dataclass(slots=True)
@@ -26,8 +38,19 @@ class Batch:
     resolved: set[DocumentKey] = field(default_factory=set)
     groups: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     references: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    listers: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    listers: Listers = field(default_factory=lambda: defaultdict(set))
     touched: set[str] = field(default_factory=set)
+
+    def note_scope(self, rows: RowStore, collection: Collection, values: Callable[[str], set[str]]) -> None:
+        """Record which groups, latest values and member lists rows affect that are removed or added.
+
+        `values` returns the values of a column in these rows.
+        """
+        if collection.tree is not None:
+            self.groups[collection.name] |= values(collection.tree.within)
+        for latest in collection.latest_values:
+            self.references[latest.table] |= values(latest.reference_column)
+        expand_lists(rows, collection, values, self.listers)
 
     def enqueue(self, collection: str, documents: Iterable[tuple[bytes, bytes]]) -> None:
         """Add documents (source_id, BSON) to the queue in their newest state, without those that are gone."""

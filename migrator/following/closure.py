@@ -8,11 +8,13 @@ from functools import cached_property
 
 from psycopg import sql
 
+from migrator.following.batch import group_by_collection
 from migrator.following.interests import offers_of
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, find_keys
 from migrator.reconciliation.trees import PARENT_CODES
+from migrator.rows.selection import values_of
 from migrator.rows.store import RowStore
 from migrator.state import wants
 
@@ -49,14 +51,11 @@ class Closure:
     def split_loaded(self, documents: set[tuple[str, bytes]], loaded: RowIds) -> set[tuple[str, bytes]]:
         """Add the rows of loaded documents to `loaded`, and return the other documents."""
         others = set(documents)
-        by_name: dict[str, list[bytes]] = defaultdict(list)
-        for name, source_id in documents:
-            by_name[name].append(source_id)
         query = self._rows.namespace.sql(
             "SELECT source_id, target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)"
             " AND outcome = 'loaded'"
         )
-        for name, source_ids in by_name.items():
+        for name, source_ids in group_by_collection(documents).items():
             for source_id, target_id in self._rows.connection.execute(query, (name, source_ids), binary=True):
                 loaded[name].add(target_id)
                 others.discard((name, bytes(source_id)))
@@ -122,14 +121,8 @@ class Closure:
         """Add the rows in the groups of these rows whose parent was not decided by their document alone."""
         if collection.tree is None:
             return
-        query = sql.SQL("SELECT DISTINCT {within}::text FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(
-            key=sql.Identifier(collection.key.column),
-            table=self._rows.table(collection),
-            within=sql.Identifier(collection.tree.within),
-            kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
-        )
-        groups = [row[0] for row in self._rows.connection.execute(query, (ids,)) if row[0] is not None]
-        more[collection.name] |= self.undecided_rows(collection, groups)
+        groups = values_of(self._rows, collection, collection.tree.within, ids)
+        more[collection.name] |= self.undecided_rows(collection, sorted(groups))
 
     def undecided_rows(self, collection: Collection, groups: list[str]) -> set[str]:
         """Return the rows of groups of a tree whose parent, or a finding about it, depends on other rows.

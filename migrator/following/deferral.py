@@ -14,7 +14,7 @@ from migrator.postgres.ddl import Ref
 from migrator.rows.store import RowStore
 
 _FIND = """
-    SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = confrelid AND condeferrable = %s
+    SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = confrelid AND NOT condeferrable
        AND conrelid = %s::regclass
 """
 
@@ -23,10 +23,12 @@ def make_deferrable(rows: RowStore) -> None:
     """Make the foreign keys of all trees deferrable, and record how to restore them. Can be repeated."""
     for collection in rows.mappings.values():
         if collection.tree is not None:
-            for name in _keys(rows, collection, deferrable=False):
+            for name in _keys(rows, collection):
                 with schema_changes.translate_errors(), rows.connection.transaction():
                     schema_changes.limit_lock_wait(rows.connection)
-                    _alter(rows, collection, name, "DEFERRABLE INITIALLY IMMEDIATE")
+                    rows.connection.execute(
+                        _statement(rows, collection, name, "DEFERRABLE INITIALLY IMMEDIATE").encode()
+                    )
                     ref = Ref("foreign_key", collection.table.name, name + schema_changes.MADE_DEFERRABLE)
                     restored = _statement(rows, collection, name, "NOT DEFERRABLE")
                     schema_changes.insert(rows.connection, ref, "deferred", restored, restored)
@@ -42,19 +44,11 @@ def restore(rows: RowStore) -> None:
                 schema_changes.delete(rows.connection, record.ref)
 
 
-def _keys(rows: RowStore, collection: Collection, *, deferrable: bool) -> list[str]:
-    table = rows.table(collection).as_string(rows.connection)
-    return [row[0] for row in rows.connection.execute(_FIND, (deferrable, table))]
-
-
-def _alter(rows: RowStore, collection: Collection, name: str, how: str) -> None:
-    rows.connection.execute(_statement(rows, collection, name, how))
+def _keys(rows: RowStore, collection: Collection) -> list[str]:
+    """Return the names of the keys of a table to itself that are not deferrable."""
+    return [row[0] for row in rows.connection.execute(_FIND, (rows.table(collection).as_string(rows.connection),))]
 
 
 def _statement(rows: RowStore, collection: Collection, name: str, how: str) -> str:
-    return (
-        sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} ")
-        .format(rows.table(collection), sql.Identifier(name))
-        .as_string(rows.connection)
-        + how
-    )
+    alter = sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} ").format(rows.table(collection), sql.Identifier(name))
+    return alter.as_string(rows.connection) + how

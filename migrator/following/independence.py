@@ -30,12 +30,14 @@ from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding, Loaded
 
 LinkItem = tuple[str, str, int]  # collection and path of the list, listed target ID, position
-Links = Mapping[str, set[LinkItem]]  # target ID → what its document lists
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A document that can be loaded, with its translation, and its present row and residue (None: it has no row)."""
+    """A document that can be loaded, with its translation, and its present row and residue (None: it has no row).
+
+    `links`: what the document lists.
+    """
 
     source_id: bytes
     raw: bytes
@@ -43,6 +45,8 @@ class Change:
     loaded: Loaded
     findings: tuple[Finding, ...]
     wants: frozenset[Wanted]
+    target_id: str
+    links: frozenset[LinkItem]
     old_row: Row | None = None
     old_residue: bytes | None = None
 
@@ -112,18 +116,18 @@ class Independence:
 
     # --- updates -----------------------------------------------------------------------------------------------------
 
-    def independent_updates(self, changes: list[Change], links: Links) -> list[Change]:
-        """Return the simple changes of rows. `links`: the links of each new document, by target ID."""
+    def independent_updates(self, changes: list[Change]) -> list[Change]:
+        """Return the simple changes of rows."""
         left = [each for each in changes if self._keeps_identity(each)]
-        ids = [format_target_id(each.row[self._key]) for each in left]
-        excluded = self._aliased(ids) | self._with_special_findings(left) | self._changed_links(ids, links)
+        ids = [each.target_id for each in left]
+        excluded = self._aliased(ids) | self._with_special_findings(left) | self._changed_links(left)
         rootless = [
-            format_target_id(each.row[self._key])
+            each.target_id
             for each in left
             if self._collection.tree is not None and each.row[self._collection.tree.parent] is None
         ]
         excluded |= self._listed(rootless)
-        return [each for each in left if format_target_id(each.row[self._key]) not in excluded]
+        return [each for each in left if each.target_id not in excluded]
 
     def _keeps_identity(self, change: Change) -> bool:
         old = change.old_row
@@ -138,29 +142,31 @@ class Independence:
         )
         values = (self._collection.name, self.special_codes, [each.source_id for each in changes])
         found = {bytes(row[0]) for row in self._rows.connection.execute(query, values, binary=True)}
-        return {format_target_id(each.row[self._key]) for each in changes if each.source_id in found}
+        return {each.target_id for each in changes if each.source_id in found}
 
-    def _changed_links(self, ids: list[str], links: Links) -> set[str]:
+    def _changed_links(self, changes: list[Change]) -> set[str]:
         if not self._listings:
             return set()
         query = self._rows.namespace.sql(
             "SELECT lister, collection, listed, position FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)"
         )
         present: dict[str, set[LinkItem]] = defaultdict(set)
-        for lister, *link in self._rows.connection.execute(query, (self._listings, ids)):
+        for lister, *link in self._rows.connection.execute(
+            query, (self._listings, [each.target_id for each in changes])
+        ):
             present[lister].add((link[0], link[1], link[2]))
-        return {each for each in ids if present.get(each, set()) != links.get(each, set())}
+        return {each.target_id for each in changes if present.get(each.target_id, set()) != each.links}
 
     # --- new rows ----------------------------------------------------------------------------------------------------
 
-    def independent_inserts(self, changes: list[Change], links: Links) -> list[Change]:
+    def independent_inserts(self, changes: list[Change]) -> list[Change]:
         """Return the simple changes among documents that had no row."""
         if self.is_expected:
             return []
-        ids = [format_target_id(each.row[self._key]) for each in changes]
-        excluded = self._repeated(changes) | self._existing(changes) | self._aliased(ids) | self._wanted(changes, links)
-        left = [each for each in changes if format_target_id(each.row[self._key]) not in excluded]
-        return self._with_valid_parents(left, links) if self._collection.tree is not None else left
+        ids = [each.target_id for each in changes]
+        excluded = self._repeated(changes) | self._existing(changes) | self._aliased(ids) | self._wanted(changes)
+        left = [each for each in changes if each.target_id not in excluded]
+        return self._with_valid_parents(left) if self._collection.tree is not None else left
 
     def _repeated(self, changes: list[Change]) -> set[str]:
         """Return the IDs of changes that have an ID or a unique value in common."""
@@ -169,7 +175,7 @@ class Independence:
             by_value: dict[Any, list[str]] = defaultdict(list)
             for each in changes:
                 if each.row[column] is not None:
-                    by_value[each.row[column]].append(format_target_id(each.row[self._key]))
+                    by_value[each.row[column]].append(each.target_id)
             found |= {row_id for same in by_value.values() if len(same) > 1 for row_id in same}
         return found
 
@@ -187,24 +193,23 @@ class Independence:
                 wanted = ([format_target_id(value) for value in values],)
                 taken = {row[0] for row in self._rows.connection.execute(query, wanted)}
                 found |= {
-                    format_target_id(each.row[self._key])
+                    each.target_id
                     for each in changes
                     if each.row[column] is not None and format_target_id(each.row[column]) in taken
                 }
         return found
 
-    def _wanted(self, changes: list[Change], links: Links) -> set[str]:
+    def _wanted(self, changes: list[Change]) -> set[str]:
         """Return the IDs of changes that other documents wait for."""
         name, columns = self._collection.name, looked_up_columns(self._rows.mappings, self._collection)
         offers: dict[Wanted, str] = {}
         for each in changes:
-            row_id = format_target_id(each.row[self._key])
-            offers[wants.wanted(name, "_id", each.source_id)] = row_id
+            offers[wants.wanted(name, "_id", each.source_id)] = each.target_id
             for column in columns:
                 if each.row[column] is not None:
-                    offers[wants.wanted(name, column, each.row[column])] = row_id
-            for path, listed, _ in links.get(row_id, ()):
-                offers[Wanted(path, LISTED, listed)] = row_id
+                    offers[wants.wanted(name, column, each.row[column])] = each.target_id
+            for path, listed, _ in each.links:
+                offers[Wanted(path, LISTED, listed)] = each.target_id
         query = self._rows.namespace.sql(
             "SELECT DISTINCT v.id FROM unnest(%s::text[], %s::text[], %s::text[]) AS v (name, value, id)"
             " WHERE EXISTS (SELECT FROM {wants} w WHERE w.wanted = v.name AND w.value = v.value)"
@@ -212,19 +217,19 @@ class Independence:
         values = ([each.name for each in offers], [each.value for each in offers], list(offers.values()))
         return {row[0] for row in self._rows.connection.execute(query, values)}
 
-    def _with_valid_parents(self, changes: list[Change], links: Links) -> list[Change]:
+    def _with_valid_parents(self, changes: list[Change]) -> list[Change]:
         """Return the changes without children or listing rows, whose parent is an older row of the group."""
         tree, key = self._collection.tree, self._key
         assert tree is not None  # checked by the caller
-        ids = [format_target_id(each.row[key]) for each in changes]
-        excluded = self._listed(ids) | {each for each in ids if links.get(each)}
+        ids = [each.target_id for each in changes]
+        excluded = self._listed(ids) | {each.target_id for each in changes if each.links}
         named = {each.row[tree.parent] for each in changes if each.row[tree.parent] is not None}
         excluded_parents = self._aliased([format_target_id(each) for each in named])
         places = self._places(named)
         found = []
         for each in sorted(changes, key=lambda each: (each.row[tree.order] or 0, each.row[key])):
             row_id, parent, place = each.row[key], each.row[tree.parent], (each.row[tree.within], each.row[tree.order])
-            if format_target_id(row_id) in excluded or None in place:
+            if each.target_id in excluded or None in place:
                 continue
             if parent is not None:
                 above = places.get(parent)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson.errors import InvalidBSON
-from psycopg import sql
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted
@@ -27,22 +26,22 @@ from migrator.following.interests import (
     wants_of_unloaded,
 )
 from migrator.following.set_back import SetBack
-from migrator.postgres.copy_format import kind_of_column
-from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.trees import CUT_CODES, Trees
 from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records, copy_rows
-from migrator.rows.members import owners_of
 from migrator.rows.rebuild import read_documents
 from migrator.rows.refusals import find_refused, reject_for
+from migrator.rows.selection import ids_with
 from migrator.stages.context import StageContext
 from migrator.state import wants
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import Output, SourceDocument, format_target_id
 from migrator.translation.outcomes import Finding, Loaded, Reject, Result
+
+Outcome = tuple[str, str | None, str | None]  # outcome, target ID, reason of the reject
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +79,12 @@ class CollectionResolution:
         self._load()
         self._resolve_conflicts()
         self._resolve_tree()
-        self._record_wants()
+        outcomes = self._outcomes()
+        self._record_wants(outcomes)
         name = self._collection.name
         self._batch.resolved |= {(name, source_id) for source_id in self._translated}
         queue.clear()
-        self._wake()
+        self._wake(target for _, target, _ in outcomes.values() if target is not None)
         self._wake_blocked(blocked)
 
     # --- before the load ---------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class CollectionResolution:
         found |= {row[0] for row in self._rows.connection.execute(query, (collection.name, ids))}
         for column in collection.unique:
             values = [each.result.row[column] for each in loaded if isinstance(each.result, Loaded)]
-            found |= self._ids_with(column, [value for value in values if value is not None])
+            found |= ids_with(self._rows, collection, column, [value for value in values if value is not None])
         return found
 
     def _group_rows(self, loaded: list[Translated]) -> set[str]:
@@ -144,38 +144,14 @@ class CollectionResolution:
         groups = [format_target_id(value) for value in values if value is not None]
         return self._set_back.closure.undecided_rows(self._collection, groups)
 
-    def _ids_with(self, column: str, values: list[Any]) -> set[str]:
-        if not values:
-            return set()
-        query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
-            sql.Identifier(self._collection.key.column),
-            self._rows.table(self._collection),
-            sql.Identifier(column),
-            sql.SQL(kind_of_column(self._collection.table.c[column])),
-        )
-        return {row[0] for row in self._rows.connection.execute(query, (values,))}
-
     def _note_scope(self) -> None:
         """Record which groups, latest values and member lists the new rows affect."""
-        collection, rows = (
-            self._collection,
-            [each.result.row for each in self._translated.values() if isinstance(each.result, Loaded)],
-        )
-        if collection.tree is not None:
-            found = {format_target_id(row[collection.tree.within]) for row in rows}
-            self._batch.groups[collection.name] |= found
-        for latest in collection.latest_values:
-            column = latest.reference_column
-            self._batch.references[latest.table] |= {
-                format_target_id(row[column]) for row in rows if row[column] is not None
-            }
-        for mapping, rule in owners_of(self._rows.mappings, collection.name):
-            column = rule.reference_column
-            listers = {format_target_id(row[column]) for row in rows if row[column] is not None}
-            new = listers - self._batch.listers[mapping.name, rule.path]
-            if new:
-                membership.expand_some(self._rows, mapping, rule, sorted(new))
-                self._batch.listers[mapping.name, rule.path] |= new
+        rows = [each.result.row for each in self._translated.values() if isinstance(each.result, Loaded)]
+
+        def values(column: str) -> set[str]:
+            return {format_target_id(row[column]) for row in rows if row[column] is not None}
+
+        self._batch.note_scope(self._rows, self._collection, values)
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
@@ -238,8 +214,8 @@ class CollectionResolution:
 
     # --- after the load ----------------------------------------------------------------------------------------------
 
-    def _outcomes(self) -> dict[bytes, tuple[str, str | None, str | None]]:
-        """Return source_id → (outcome, target ID, reason of the reject)."""
+    def _outcomes(self) -> dict[bytes, Outcome]:
+        """Return the outcome of each document, by `source_id`."""
         query = self._rows.namespace.sql(
             "SELECT l.source_id, l.outcome, l.target_id, r.reason FROM {ledger} l LEFT JOIN {rejects} r"
             " ON r.collection = l.collection AND r.source_id = l.source_id AND l.outcome = 'rejected'"
@@ -257,10 +233,10 @@ class CollectionResolution:
         values = (self._collection.name, list(CUT_CODES), list(self._translated))
         return {bytes(row[0]) for row in self._rows.connection.execute(query, values, binary=True)}
 
-    def _record_wants(self) -> None:
+    def _record_wants(self, outcomes: Mapping[bytes, Outcome]) -> None:
         name, found = self._collection.name, list[tuple[str, bytes, Wanted]]()
         dangling = self._dangling() if self._collection.tree is not None else set()
-        for source_id, (outcome, _, reason) in self._outcomes().items():
+        for source_id, (outcome, _, reason) in outcomes.items():
             each = self._translated[source_id]
             if each.fields is None:
                 continue
@@ -272,15 +248,16 @@ class CollectionResolution:
             found += [(name, source_id, value) for value in sorted(wanted)]
         wants.add(self._rows.connection, self._rows.namespace, found)
 
-    def _wake(self) -> None:
+    def _wake(self, loaded: Iterable[str]) -> None:
         """Set back the documents of later levels that want a value of the rows that are here now."""
-        loaded = {target for outcome, target, _ in self._outcomes().values() if target is not None}
         offers = offers_of(self._rows, self._collection, loaded)
         waiting = wants.find(self._rows.connection, self._rows.namespace, offers)
         self._set_back.documents({each for each in waiting if each[0] != self._collection.name} - self._batch.resolved)
 
     def _blocked_ids(self) -> set[tuple[str, str]]:
         """Return (ID, owner) of the documents without a row whose ID leads to rows of other owners."""
+        if self._collection.reference_owner is None:
+            return set()  # only these have such aliases
         query = self._rows.namespace.sql(
             "SELECT original_id, owner FROM {aliases} WHERE collection = %s AND target IS NULL"
         )

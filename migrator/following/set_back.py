@@ -13,14 +13,13 @@ from psycopg import sql
 
 from migrator.documents.codec import decode_untrusted
 from migrator.errors import StoppedError
-from migrator.following.batch import Batch, DocumentKey
+from migrator.following.batch import Batch, DocumentKey, group_by_collection
 from migrator.following.closure import Closure, RowIds
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey
-from migrator.reconciliation import membership
-from migrator.rows.members import owners_of
 from migrator.rows.rebuild import read_bson
+from migrator.rows.selection import delete_rows, values_of
 from migrator.rows.store import RowStore
 from migrator.state import wants
 from migrator.state.records import Namespace
@@ -31,10 +30,10 @@ from migrator.translation.encoder import format_target_id
 class SetBack:
     """Sets documents of one batch back. `levels`: the mapped collections, each after those that it refers to."""
 
-    def __init__(self, rows: RowStore, levels: list[list[str]], batch: Batch) -> None:
+    def __init__(self, rows: RowStore, levels: list[list[str]], batch: Batch, closure: Closure) -> None:
         self._rows, self._batch = rows, batch
         self._order = [name for level in reversed(levels) for name in level if name in rows.mappings]
-        self.closure = Closure(rows)
+        self.closure = closure
 
     def documents(self, keys: Iterable[DocumentKey]) -> None:
         """Set documents of any outcome back, with all that hang on them."""
@@ -47,7 +46,7 @@ class SetBack:
         found, waiting = self.closure.expand(start)
         more: RowIds = defaultdict(set)
         released: set[Wanted] = set()
-        for name, source_ids in _by_collection({*unloaded, *waiting}).items():
+        for name, source_ids in group_by_collection({*unloaded, *waiting}).items():
             released |= self._take_unloaded(self._rows.mappings[name], source_ids, more)
         self._remove(found)
         others = self.closure.split_loaded(wants.find(self._rows.connection, self._rows.namespace, released), more)
@@ -69,30 +68,7 @@ class SetBack:
 
     def _note_scope(self, collection: Collection, ids: list[str]) -> None:
         """Record which groups, latest values and member lists these rows affect."""
-        if collection.tree is not None:
-            self._batch.groups[collection.name] |= self._values(collection, collection.tree.within, ids)
-        for latest in collection.latest_values:
-            self._batch.references[latest.table] |= self._values(collection, latest.reference_column, ids)
-        for mapping, rule in owners_of(self._rows.mappings, collection.name):
-            listers = self._values(collection, rule.reference_column, ids)
-            new = listers - self._batch.listers[mapping.name, rule.path]
-            if new:
-                membership.expand_some(self._rows, mapping, rule, sorted(new))
-                self._batch.listers[mapping.name, rule.path] |= new
-
-    def _values(self, collection: Collection, column: str, ids: list[str]) -> set[str]:
-        """Return the values of a column of rows, as text, without NULL."""
-        query = sql.SQL(
-            "SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
-        ).format(column=sql.Identifier(column), **self._names(collection))
-        return {row[0] for row in self._rows.connection.execute(query, (ids,))}
-
-    def _names(self, collection: Collection) -> dict[str, sql.Composable]:
-        return {
-            "table": self._rows.table(collection),
-            "key": sql.Identifier(collection.key.column),
-            "kind": sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
-        }
+        self._batch.note_scope(self._rows, collection, lambda column: values_of(self._rows, collection, column, ids))
 
     def _delete(self, collection: Collection, ids: list[str]) -> None:
         """Delete rows and every record about them."""
@@ -100,14 +76,13 @@ class SetBack:
         in_target = namespace == Namespace()  # no key refers to the tables of a scratch schema
         for key in self.closure.keys_to(collection) if in_target else ():
             self._refuse_foreign_rows(key, collection, ids)
-        query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**self._names(collection))
-        connection.execute(query, (ids,))
+        delete_rows(self._rows, collection, ids)
         query = namespace.sql(
             "DELETE FROM {ledger} WHERE collection = %s AND outcome = 'loaded' AND target_id = ANY(%s)"
             " RETURNING source_id"
         )
         source_ids = [bytes(row[0]) for row in connection.execute(query, (name, ids), binary=True)]
-        self._forget(name, source_ids)
+        forget(self._rows, name, source_ids)
         listings = [f"{name}.{link.path}" for link in collection.links]
         query = namespace.sql("DELETE FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
         if listings:
@@ -120,7 +95,7 @@ class SetBack:
         query = sql.SQL("SELECT FROM {child} WHERE {column} = ANY(%s::{kind}[]) LIMIT 1").format(
             child=key.child.identifier,
             column=sql.Identifier(key.child_columns[0]),
-            kind=self._names(collection)["kind"],
+            kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
         )
         if self._rows.connection.execute(query, (ids,)).fetchone() is not None:
             raise StoppedError(
@@ -128,12 +103,6 @@ class SetBack:
                 f" load refer to its row in {collection.table.name}",
                 hint="Nothing was applied in this batch. Delete or change these rows, then run the same command again.",
             )
-
-    def _forget(self, name: str, source_ids: list[bytes]) -> None:
-        """Delete the findings and wants of documents."""
-        query = self._rows.namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = ANY(%s)")
-        self._rows.connection.execute(query, (name, source_ids))
-        wants.remove(self._rows.connection, self._rows.namespace, name, source_ids)
 
     # --- rejected and archived documents -----------------------------------------------------------------------------
 
@@ -157,7 +126,7 @@ class SetBack:
             "DELETE FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome <> 'loaded'"
         )
         connection.execute(query, values)
-        self._forget(name, source_ids)
+        forget(self._rows, name, source_ids)
         self._batch.enqueue(name, [*rejected, *archived])
         decided: set[str | None] = set()
         for _, raw in archived:
@@ -179,6 +148,13 @@ class SetBack:
         return {row[0] for row in self._rows.connection.execute(query, (collection.name, requested)) if row[0]}
 
 
+def forget(rows: RowStore, name: str, source_ids: list[bytes]) -> None:
+    """Delete the findings and wants of documents."""
+    query = rows.namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = ANY(%s)")
+    rows.connection.execute(query, (name, source_ids))
+    wants.remove(rows.connection, rows.namespace, name, source_ids)
+
+
 def _requested_id(collection: Collection, raw: bytes) -> str | None:
     """Return the ID, as text, that a document asks for by its key field; None if it has none."""
     try:
@@ -188,10 +164,3 @@ def _requested_id(collection: Collection, raw: bytes) -> str | None:
     if value is None or value == "" or collection.key.text:
         return None
     return format_target_id(collection.key.uuid(value))
-
-
-def _by_collection(keys: Iterable[DocumentKey]) -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = defaultdict(list)
-    for name, source_id in keys:
-        found[name].append(source_id)
-    return found

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from bson.errors import InvalidBSON
-from psycopg import sql
 
 from migrator.documents.codec import Document, decode_untrusted
 from migrator.following.closure import Closure
 from migrator.following.independence import Change, Independence, LinkItem
 from migrator.following.interests import wants_of_loaded
+from migrator.following.member_lists import Listers, compact_lists, expand_lists
+from migrator.following.set_back import forget
 from migrator.mapping.collection import Collection, LatestOf
-from migrator.postgres.copy_format import kind_of_column
-from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue
-from migrator.rows.copy import copy_records, copy_rows, update_rows_in_place
-from migrator.rows.members import owners_of
+from migrator.rows.copy import copy_records, copy_rows, replace_rows
 from migrator.rows.rebuild import read_loaded
+from migrator.rows.selection import delete_rows, values_of
 from migrator.stages.context import StageContext
 from migrator.state import wants
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, listed_ids
@@ -27,16 +25,10 @@ from migrator.translation.outcomes import Loaded
 
 
 class SimpleChanges:
-    """Applies the simple changes of one collection. Requires a transaction.
+    """Applies the simple changes of one collection. Requires a transaction."""
 
-    `embedded_text`: the column whose text has an embedding, if the collection has one.
-    """
-
-    def __init__(
-        self, stage: StageContext, collection: Collection, closure: Closure, embedded_text: str | None = None
-    ) -> None:
+    def __init__(self, stage: StageContext, collection: Collection, closure: Closure) -> None:
         self._stage, self._rows, self._collection = stage, stage.rows, collection
-        self._embedded_text = embedded_text
         self._independence = Independence(stage.rows, collection, closure)
 
     # --- documents that exist ----------------------------------------------------------------------------------------
@@ -45,11 +37,10 @@ class SimpleChanges:
         """Write the rows of changed documents (source_id → BSON), and return those whose change was simple."""
         ledger = self._ledger(documents)
         changes = list(self._translate(documents, resolver, ledger))
-        links = {format_target_id(self._row_id(each)): self._links(each) for each in changes}
-        updates = [each for each in changes if each.old_row is not None and self._keeps_embedding(each)]
+        updates = [each for each in changes if each.old_row is not None]
         inserts = [each for each in changes if each.source_id not in ledger]
-        updates = self._independence.independent_updates(updates, links) if updates else []
-        inserts = self._independence.independent_inserts(inserts, links) if inserts else []
+        updates = self._independence.independent_updates(updates) if updates else []
+        inserts = self._independence.independent_inserts(inserts) if inserts else []
         changed = [each for each in updates if self._differs(each)]
         if changed:
             self._update(changed, resolver)
@@ -93,21 +84,25 @@ class SimpleChanges:
             if isinstance(result, Loaded):
                 wanted = frozenset(wants_of_loaded(self._collection, document, translation.references))
                 old_row, old_residue = present.get(source_id, (None, None))
-                yield Change(source_id, raw, document, result, tuple(findings), wanted, old_row, old_residue)
+                yield Change(
+                    source_id=source_id,
+                    raw=raw,
+                    fields=document,
+                    loaded=result,
+                    findings=tuple(findings),
+                    wants=wanted,
+                    target_id=format_target_id(result.row[self._collection.key.column]),
+                    links=self._links(document),
+                    old_row=old_row,
+                    old_residue=old_residue,
+                )
 
-    def _row_id(self, change: Change) -> object:
-        return change.row[self._collection.key.column]
-
-    def _links(self, change: Change) -> set[LinkItem]:
-        return {
+    def _links(self, document: Document) -> frozenset[LinkItem]:
+        return frozenset(
             (f"{self._collection.name}.{link.path}", format_target_id(listed), position)
             for link in self._collection.links
-            for position, listed in listed_ids(link.key, change.fields.get(link.path))
-        }
-
-    def _keeps_embedding(self, change: Change) -> bool:
-        column, old = self._embedded_text, change.old_row
-        return column is None or old is None or change.row[column] == old[column]
+            for position, listed in listed_ids(link.key, document.get(link.path))
+        )
 
     def _differs(self, change: Change) -> bool:
         """Return whether the row or the residue changes. A member list in the residue counts as a change."""
@@ -132,37 +127,40 @@ class SimpleChanges:
     def _update(self, changes: list[Change], resolver: ConflictResolver) -> None:
         connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
         output, encoder = self._encode(changes, resolver), resolver.writer.encoder
-        update_rows_in_place(connection, namespace, encoder, output.rows, self._columns(changes[0]))
+        replace_rows(connection, namespace, encoder, output.rows, self._columns(changes[0]))
         source_ids = [each.source_id for each in changes]
         query = namespace.sql(
             "UPDATE {ledger} l SET residue = c.residue FROM unnest(%s::bytea[], %s::bytea[]) AS c (source_id, residue)"
             " WHERE l.collection = %s AND l.source_id = c.source_id"
         )
         connection.execute(query, (source_ids, [each.loaded.residue for each in changes], name))
-        query = namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = ANY(%s)")
-        connection.execute(query, (name, source_ids))
-        wants.remove(connection, namespace, name, source_ids)
+        forget(self._rows, name, source_ids)
         copy_records(connection, namespace, name, Output(findings=output.findings))
         self._record_wants(changes)
-        listers = sorted(format_target_id(self._row_id(each)) for each in changes)
-        for rule in self._collection.member_lists:
-            membership.compact_some(self._rows, self._collection, rule, listers)
+        self._compact_own_lists(changes)
 
     def _insert(self, changes: list[Change], resolver: ConflictResolver) -> None:
         connection, namespace = self._stage.connection, self._stage.namespace
         output = self._encode(changes, resolver)
-        lists = self._lists_of(change.row for change in changes)
-        self._expand(lists)
+
+        def values(column: str) -> set[str]:
+            return {format_target_id(each.row[column]) for each in changes if each.row[column] is not None}
+
+        listers: Listers = {}
+        expand_lists(self._rows, self._collection, values, listers)
         copy_rows(connection, namespace, resolver.writer.encoder, output.rows)
         copy_records(connection, namespace, self._collection.name, output)
         self._record_wants(changes)
-        for rule in self._collection.member_lists:
-            ids = sorted(format_target_id(self._row_id(each)) for each in changes)
-            membership.compact_some(self._rows, self._collection, rule, ids)
-        self._compact(lists)
+        self._compact_own_lists(changes)
+        compact_lists(self._rows, listers)
         for latest in self._collection.latest_values:
-            references = {format_target_id(each.row[latest.reference_column]) for each in changes}
-            self._update_latest(latest, sorted(references))
+            self._update_latest(latest, sorted(values(latest.reference_column)))
+
+    def _compact_own_lists(self, changes: list[Change]) -> None:
+        """Remove the lists of new residues that the ledger can reproduce."""
+        ids = {each.target_id for each in changes}
+        listers = {(self._collection.name, rule.path): ids for rule in self._collection.member_lists}
+        compact_lists(self._rows, listers)
 
     def _record_wants(self, changes: list[Change]) -> None:
         name = self._collection.name
@@ -183,54 +181,21 @@ class SimpleChanges:
     def _delete(self, found: Mapping[bytes, str]) -> None:
         connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
         ids, source_ids = sorted(found.values()), list(found)
-        names = {
-            "table": self._rows.table(self._collection),
-            "key": sql.Identifier(self._collection.key.column),
-            "kind": sql.SQL(kind_of_column(self._collection.table.c[self._collection.key.column])),
-        }
-        lists = self._lists_of(row for _, row, _ in read_loaded(self._rows, self._collection, ids))
-        latest_ids = {
-            latest: self._values(latest.reference_column, ids, names) for latest in self._collection.latest_values
-        }
-        self._expand(lists)
-        query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**names)
-        connection.execute(query, (ids,))
-        for template in ("DELETE FROM {ledger}", "DELETE FROM {findings}", "DELETE FROM {wants}"):
-            query = namespace.sql(template) + sql.SQL(" WHERE collection = %s AND source_id = ANY(%s)")
-            connection.execute(query, (name, source_ids))
-        self._compact(lists)
-        for latest, references in latest_ids.items():
-            self._update_latest(latest, references)
 
-    def _values(self, column: str, ids: list[str], names: Mapping[str, sql.Composable]) -> list[str]:
-        query = sql.SQL("SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[])")
-        found = self._stage.connection.execute(query.format(column=sql.Identifier(column), **names), (ids,))
-        return sorted(row[0] for row in found if row[0] is not None)
+        def values(column: str) -> set[str]:
+            return values_of(self._rows, self._collection, column, ids)
+
+        references = {latest: values(latest.reference_column) for latest in self._collection.latest_values}
+        listers: Listers = {}
+        expand_lists(self._rows, self._collection, values, listers)
+        delete_rows(self._rows, self._collection, ids)
+        query = namespace.sql("DELETE FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)")
+        connection.execute(query, (name, source_ids))
+        forget(self._rows, name, source_ids)
+        compact_lists(self._rows, listers)
+        for latest, changed in references.items():
+            self._update_latest(latest, sorted(changed))
 
     def _update_latest(self, latest: LatestOf, ids: list[str]) -> None:
         value = LatestValue(rows=self._rows, collection=self._collection, latest=latest, tenant=self._stage.tenant)
         value.update_some(ids)
-
-    # --- member lists ------------------------------------------------------------------------------------------------
-
-    def _lists_of(self, rows: Iterable[Mapping[str, object]]) -> dict[tuple[str, str], set[str]]:
-        """Return (collection, path of its list) → the rows that list these rows."""
-        found: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for row in rows:
-            for mapping, rule in owners_of(self._rows.mappings, self._collection.name):
-                value = row[rule.reference_column]
-                if value is not None:
-                    found[mapping.name, rule.path].add(format_target_id(value))
-        return found
-
-    def _expand(self, lists: Mapping[tuple[str, str], set[str]]) -> None:
-        for mapping, rule in owners_of(self._rows.mappings, self._collection.name):
-            ids = sorted(lists.get((mapping.name, rule.path), ()))
-            if ids:
-                membership.expand_some(self._rows, mapping, rule, ids)
-
-    def _compact(self, lists: Mapping[tuple[str, str], set[str]]) -> None:
-        for mapping, rule in owners_of(self._rows.mappings, self._collection.name):
-            ids = sorted(lists.get((mapping.name, rule.path), ()))
-            if ids:
-                membership.compact_some(self._rows, mapping, rule, ids)

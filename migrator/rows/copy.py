@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from migrator.postgres.copy import Connection, copy
@@ -16,8 +18,14 @@ def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tu
     copy(connection, namespace.table(encoder.collection.table.name), tuples, names)
 
 
-def replace_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes]) -> None:
-    """Overwrite the rows that have the same IDs as the encoded rows.
+def replace_rows(
+    connection: Connection,
+    namespace: Namespace,
+    encoder: Encoder,
+    tuples: list[bytes],
+    columns: Sequence[str] | None = None,
+) -> None:
+    """Overwrite `columns` (None: all) of the rows that have the same IDs as the encoded rows.
 
     Rows are updated, not deleted, so that no foreign key deletes the rows that refer to them.
     """
@@ -29,7 +37,7 @@ def replace_rows(connection: Connection, namespace: Namespace, encoder: Encoder,
     kept = encoder.collection.filled_later  # a value that a later stage has computed
     values = sql.SQL(", ").join(
         sql.SQL("{0} = coalesce(i.{0}, t.{0})" if name in kept else "{0} = i.{0}").format(sql.Identifier(name))
-        for name in encoder.columns
+        for name in columns or encoder.columns
     )
     query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} = i.{key}").format(table, values, incoming, key=key)
     connection.execute(query)
@@ -45,18 +53,3 @@ def copy_records(connection: Connection, namespace: Namespace, collection: str, 
     copy(connection, namespace.sql("{findings}"), [finding for _, finding in output.findings])
     copy(connection, namespace.sql("{links}"), [link for _, link in output.links])
     copy(connection, namespace.sql("{member_lists}"), member_tuples(collection, output.members))
-
-
-def update_rows_in_place(
-    connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes], columns: list[str]
-) -> None:
-    """Set `columns` of the rows that have the same IDs as the encoded rows. Rows that would not change are left."""
-    table, key = namespace.table(encoder.collection.table.name), sql.Identifier(encoder.collection.key.column)
-    incoming = sql.Identifier("pg_temp", f"incoming_{encoder.collection.table.name}")
-    connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {})").format(incoming, table))
-    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
-    copy(connection, incoming, tuples, names)
-    values = sql.SQL(", ").join(sql.SQL("{0} = i.{0}").format(sql.Identifier(name)) for name in columns)
-    query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} = i.{key}").format(table, values, incoming, key=key)
-    connection.execute(query)
-    connection.execute(sql.SQL("DROP TABLE {}").format(incoming))

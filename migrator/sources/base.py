@@ -63,6 +63,15 @@ class VectorSample:
     kind: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a change stream continues. `token`: BSON of the resume token; `after_invalidate`: whether of an
+    invalidate event."""
+
+    token: bytes
+    after_invalidate: bool = False
+
+
 class ChangingSource(Protocol):
     """A live database whose documents change while it is read. Raises: `SourceError`."""
 
@@ -76,6 +85,10 @@ class ChangingSource(Protocol):
 
     def list_collections(self) -> list[str]:
         """Return the names of the collections that exist now."""
+        ...
+
+    def current_position(self) -> Position:
+        """Return the position in the change stream from which all later changes are received."""
         ...
 
     def server_time(self) -> datetime:

@@ -20,6 +20,7 @@ from pymongo.errors import InvalidOperation, OperationFailure, ProtocolError, Py
 from pymongo.read_concern import ReadConcern
 
 from migrator.errors import SourceError
+from migrator.sources.base import Position
 from migrator.sources.change_events import (
     INVALIDATE,
     RAW_OPTIONS,
@@ -60,15 +61,6 @@ class StreamInterruptedError(SourceError):
 
 class AnswerTooLargeError(StreamInterruptedError):
     """The server does not limit its answers to what the driver accepts. Fewer events per answer repair this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """Where a stream continues. `token`: BSON of the resume token; `after_invalidate`: it is that of an invalidate
-    event."""
-
-    token: bytes
-    after_invalidate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

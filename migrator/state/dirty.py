@@ -56,11 +56,18 @@ def read_oldest(connection: Connection, namespace: Namespace, limit: int, most_b
     ]
 
 
+def lock(connection: Connection, namespace: Namespace) -> None:
+    """Lock the row of `sync` until the current transaction ends. Call it before any write to `dirty`.
+
+    The receiver locks this row first, too: so the two cannot wait for each other.
+    """
+    connection.execute(namespace.sql("SELECT FROM {sync} FOR UPDATE"))
+
+
 def delete(connection: Connection, namespace: Namespace, keys: Iterable[DirtyKey]) -> None:
     """Delete applied keys, but not those with a newer event, and count them in `sync`. Requires a transaction."""
     keys = list(keys)
-    # The receiver locks this row first, too: so the two cannot wait for each other.
-    connection.execute(namespace.sql("SELECT FROM {sync} FOR UPDATE"))
+    lock(connection, namespace)
     query = namespace.sql(
         "WITH gone AS (DELETE FROM {dirty} d USING unnest(%s::bytea[], %s::bigint[]) AS k (key, number)"
         " WHERE d.key = k.key AND d.number = k.number)"

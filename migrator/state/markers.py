@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from migrator.errors import StoppedError
 from migrator.sources.base import ChangingSource
-from migrator.state import sync
+from migrator.state import dirty
 from migrator.state.dirty import WHOLE_COLLECTION, DirtyKey, key_of
 from migrator.state.records import Connection, Namespace
 
@@ -36,7 +36,7 @@ def expand_marker(
         gone = _collect_ledger(connection, namespace, marker.collection)
         if not accept_drop and gone:
             _limit_drop(connection, namespace, source, marker.collection, gone)
-        sync.lock(connection, namespace)
+        dirty.lock(connection, namespace)
         count = _insert(connection, namespace, marker)
         if description is None:
             query = namespace.sql("DELETE FROM {metadata} WHERE collection = %s AND origin IS NULL")

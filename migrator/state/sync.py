@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from migrator.errors import StoppedError
-from migrator.sources.base import SourceCollection
+from migrator.sources.base import Position, SourceCollection
 from migrator.sources.change_events import (
     DDL,
     DROP,
@@ -25,7 +25,7 @@ from migrator.sources.change_events import (
     ChangeEvent,
     token_time,
 )
-from migrator.sources.change_stream import EventBatch, Position
+from migrator.sources.change_stream import EventBatch
 from migrator.state.dirty import WHOLE_COLLECTION, key_of
 from migrator.state.records import Connection, Namespace
 
@@ -149,11 +149,6 @@ def begin_again(
         )
         connection.execute(query, (position.token, received + len(rows)))
     return received + len(rows)
-
-
-def lock(connection: Connection, namespace: Namespace) -> None:
-    """Lock the row of `sync` until the current transaction ends. Call it before any write to `dirty`."""
-    connection.execute(namespace.sql("SELECT FROM {sync} FOR UPDATE"))
 
 
 def _lock(connection: Connection, namespace: Namespace, received: int) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from migrator.errors import UsageError
 from migrator.following.receiver import ReceiverProcess, start_receiver
 from migrator.sources.base import ChangingSource
-from migrator.sources.change_stream import ChangeStream
 from migrator.state import sync
 from migrator.state.records import Connection
 from migrator.targets.base import Target
@@ -46,11 +43,10 @@ class Receiving:
             return
         namespace = self._context.namespace
         if sync.read(connection, namespace) is None:
-            with closing(ChangeStream(self._context.config.source.url, self._context.source.database)) as stream:
-                sync.begin(connection, namespace, stream.position)
-                if is_loaded:
-                    names = self._changing.list_collections()
-                    sync.begin_again(connection, namespace, 0, stream.position, names)
+            position = self._changing.current_position()
+            sync.begin(connection, namespace, position)
+            if is_loaded:
+                sync.begin_again(connection, namespace, 0, position, self._changing.list_collections())
         self._process = start_receiver(self._context.config, self._context.source.database, self._target.dsn, namespace)
 
     def check(self) -> None:

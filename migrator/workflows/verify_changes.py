@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Final
 
 from migrator.errors import StoppedError
-from migrator.following.batch import DocumentKey
-from migrator.sources.base import ChangingSource
+from migrator.following.batch import DocumentKey, group_by_collection
+from migrator.sources.base import ChangingSource, Position
 from migrator.sources.change_events import DROP, DROP_DATABASE, RENAME
-from migrator.sources.change_stream import ChangeStream, Position, StreamInterruptedError
+from migrator.sources.change_stream import ChangeStream, StreamInterruptedError
 from migrator.state import sync
 from migrator.state.dirty import WHOLE_COLLECTION
 from migrator.state.records import Connection, Namespace
@@ -84,10 +84,9 @@ def read_unapplied(
 
 def by_collection(keys: Iterable[DocumentKey], order: Iterable[str] = ()) -> Iterator[tuple[str, list[bytes]]]:
     """Yield source IDs by collection, at most `KEYS_AT_ONCE` at a time; first the collections in `order`."""
-    found: dict[str, list[bytes]] = {name: [] for name in order}
-    for name, source_id in sorted(keys):
-        found.setdefault(name, []).append(source_id)
-    for name, source_ids in found.items():
+    grouped = group_by_collection(sorted(keys))
+    for name in dict.fromkeys([*order, *grouped]):
+        source_ids = grouped.get(name, [])
         for start in range(0, len(source_ids), KEYS_AT_ONCE):
             yield name, source_ids[start : start + KEYS_AT_ONCE]
 

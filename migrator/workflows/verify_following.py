@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -21,8 +20,7 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted, silent
 from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.formatting import format_count
-from migrator.sources.base import ChangingSource
-from migrator.sources.change_stream import ChangeStream, Position
+from migrator.sources.base import ChangingSource, Position
 from migrator.state import journal, scratch, sync
 from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import paused
@@ -78,8 +76,7 @@ class FollowedComparison:
         mappings = self.context.definition.mappings
         with scratch.scratch_namespace(self.scope.connection, mappings, token, frozenset()) as (_, found):
             run = begin_scratch_run(self.scope, self.pipeline, token, found)
-            with closing(ChangeStream(self.context.config.source.url, self.context.source.database)) as stream:
-                sync.begin(self.scope.connection, SCRATCH_NAMESPACE, stream.position)
+            sync.begin(self.scope.connection, SCRATCH_NAMESPACE, self._changing.current_position())
             self.pipeline.run(run, needed_collections(self.scope, self.context.source))
             if self.options.rebuild:
                 self._read_round_trip()

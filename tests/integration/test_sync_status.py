@@ -14,8 +14,9 @@ import pytest
 from migrator.errors import UsageError
 from migrator.monitoring.prometheus import format_metrics, write_metrics
 from migrator.monitoring.sync_status import SyncStatus, measure_rates, read_sync_status
+from migrator.sources.base import Position
 from migrator.sources.change_events import INSERT, UPDATE, ChangeEvent
-from migrator.sources.change_stream import EventBatch, Position
+from migrator.sources.change_stream import EventBatch
 from migrator.state import activity, sync
 from migrator.state.records import Namespace, create_records
 

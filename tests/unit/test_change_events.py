@@ -8,6 +8,7 @@ import bson
 from bson import Timestamp
 from bson.raw_bson import RawBSONDocument
 
+from migrator.sources.base import Position
 from migrator.sources.change_events import (
     DROP,
     RENAME,
@@ -17,7 +18,7 @@ from migrator.sources.change_events import (
     parse_event,
     token_time,
 )
-from migrator.sources.change_stream import Position, resume_position
+from migrator.sources.change_stream import resume_position
 
 
 def raw(**fields: Any) -> Any:

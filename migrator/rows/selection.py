@@ -1,0 +1,43 @@
+"""Rows of one table by the values of a column: which values some rows have, which rows have a value."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from migrator.mapping.collection import Collection
+from migrator.postgres.copy_format import kind_of_column
+from migrator.rows.store import RowStore
+
+
+def values_of(rows: RowStore, collection: Collection, column: str, ids: list[str]) -> set[str]:
+    """Return the values of a column of the rows `ids`, as text, without NULL."""
+    query = "SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
+    names = {**_key_names(rows, collection), "column": sql.Identifier(column)}
+    return {row[0] for row in rows.connection.execute(sql.SQL(query).format(**names), (ids,))}
+
+
+def ids_with(rows: RowStore, collection: Collection, column: str, values: list[str]) -> set[str]:
+    """Return the IDs, as text, of the rows that have one of `values` in a column."""
+    if not values:
+        return set()
+    query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
+        sql.Identifier(collection.key.column),
+        rows.table(collection),
+        sql.Identifier(column),
+        sql.SQL(kind_of_column(collection.table.c[column])),
+    )
+    return {row[0] for row in rows.connection.execute(query, (values,))}
+
+
+def delete_rows(rows: RowStore, collection: Collection, ids: list[str]) -> None:
+    """Delete the rows `ids`. Requires a recorded transaction."""
+    query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**_key_names(rows, collection))
+    rows.connection.execute(query, (ids,))
+
+
+def _key_names(rows: RowStore, collection: Collection) -> dict[str, sql.Composable]:
+    return {
+        "table": rows.table(collection),
+        "key": sql.Identifier(collection.key.column),
+        "kind": sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+    }
