@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import bson
 import psycopg
+from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateOne
+from pymongo.errors import PyMongoError
 
 from migrator.commands import context as commands
 from migrator.documents import raw_bson
+from migrator.documents.codec import CODEC_OPTIONS
 from migrator.following.applier import Applier
 from migrator.state.dirty import DirtyKey
 from migrator.state.lock import exclusive
@@ -26,6 +30,8 @@ from tests.talks import TALKS, USERS, _message_id, _oid
 Document = dict[str, Any]
 Changed = dict[tuple[str, bytes], bytes | None]  # (collection, source_id) → the newest document; None: gone
 ADOPTER = raw_bson.source_id(bson.encode({"_id": _oid(1, 0)}))  # owns the orphans of some tests, so it stays
+WRITE_SECONDS = 60  # for which a source may be away
+FENCE = "fence"  # a collection of documents that mark a moment
 MESSAGES = 700  # ids of messages that changes name
 
 
@@ -153,25 +159,107 @@ def apply_changes(applier: Applier, changed: Changed, chance: random.Random) -> 
 
 
 class LiveChanges:
-    """Writes the changes of a `Changing` to a MongoDB database."""
+    """Writes the changes of a `Changing` to a MongoDB database, which may be away for a while.
 
-    def __init__(self, url: str, source: Changing) -> None:
-        self._client = MongoClient[RawBSONDocument](url, document_class=RawBSONDocument)
-        self._database, self._source = self._client[DATABASE], source
+    They become inserts, replaces, updates and deletes; some are written several at once, in a transaction. Each can be
+    repeated, so one whose answer was lost is written again.
+    """
+
+    def __init__(self, url: str, source: Changing, database: str = "app") -> None:
+        self._client = MongoClient[RawBSONDocument](
+            url, document_class=RawBSONDocument, retryWrites=False, serverSelectionTimeoutMS=1000
+        )
+        self._database, self._source = self._client[database], source
+        self._chance = random.Random(len(source.now))
+        self._written = {(name, key): raw for name, found in source.now.items() for key, raw in found.items()}
 
     def write(self, changes: int) -> None:
         """Makes random changes, and writes each."""
-        for _ in range(changes):
-            self._source.change()
-            for (name, source_id), raw in self._source.take().items():
-                chosen = {"_id": bson.decode(source_id)["_id"]}
-                if raw is None:
-                    self._database[name].delete_one(chosen)
-                else:
-                    self._database[name].replace_one(chosen, RawBSONDocument(raw), upsert=True)
+        while changes > 0:
+            some = self._chance.choice([1, 1, 1, 1, 1, 1, 1, 2, 5])
+            for _ in range(some):
+                self._source.change()
+            self.put(self._source.take(), together=some > 1)
+            changes -= some
+
+    def put(self, changed: Changed, *, together: bool = False) -> None:
+        """Writes changes, `together`: in one transaction."""
+        requests = [(key, self._request(*key, raw)) for key, raw in changed.items()]
+        for several in [requests] if together else [[each] for each in requests]:
+            if several:
+                self._repeat([(name, request) for (name, _), request in several])
+        for key, raw in changed.items():
+            if raw is None:
+                self._written.pop(key, None)
+            else:
+                self._written[key] = raw
+
+    def _request(self, name: str, source_id: bytes, raw: bytes | None) -> Any:
+        chosen, old = RawBSONDocument(source_id), self._written.get((name, source_id))
+        if raw is None:
+            return DeleteOne(chosen)
+        if old is not None and self._chance.random() < 0.5 and (update := _update(old, raw)):
+            return UpdateOne(chosen, update)
+        return ReplaceOne(chosen, RawBSONDocument(raw), upsert=True)
+
+    def _repeat(self, requests: list[tuple[str, Any]]) -> None:
+        deadline = time.monotonic() + WRITE_SECONDS
+        while True:
+            try:
+                return self._execute(requests)
+            except PyMongoError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def _execute(self, requests: list[tuple[str, Any]]) -> None:
+        if len(requests) == 1:
+            name, request = requests[0]
+            self._database[name].bulk_write([request])
+            return
+        with self._client.start_session() as session, session.start_transaction():
+            for name, request in requests:
+                self._database[name].bulk_write([request], session=session)
+
+    def fence(self) -> bytes:
+        """Inserts a new document of a collection without a mapping, and returns its `source_id`."""
+        source_id = bson.encode({"_id": ObjectId()})
+        self._repeat([(FENCE, InsertOne(RawBSONDocument(source_id)))])
+        return source_id
 
     def close(self) -> None:
         self._client.close()
+
+
+def is_applied(database: str, fence: bytes) -> bool:
+    """Returns whether all changes up to a `LiveChanges.fence` have been applied to a database."""
+    query: LiteralString = (
+        "SELECT EXISTS (SELECT FROM migrator.ledger WHERE source_id = %s) AND NOT EXISTS (SELECT FROM migrator.dirty)"
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute(query, (fence,)).fetchone()
+    return bool(row and row[0])
+
+
+def wait_applied(database: str, fence: bytes, seconds: float = 120) -> None:
+    """Waits until all changes up to a `LiveChanges.fence` have been applied to a database."""
+    deadline = time.monotonic() + seconds
+    while not is_applied(database, fence):
+        assert time.monotonic() < deadline, f"not applied within {seconds} s"
+        time.sleep(0.02)
+
+
+def _update(old: bytes, new: bytes) -> Document | None:
+    """Returns the update that makes a document a new one; None if there is none."""
+    try:
+        before, after = bson.decode(old, CODEC_OPTIONS), bson.decode(new, CODEC_OPTIONS)
+    except bson.errors.InvalidBSON:
+        return None
+    changed = {name: value for name, value in after.items() if name not in before or before[name] != value}
+    gone = {name: "" for name in before if name not in after}
+    if any(not name or "$" in name or "." in name for name in {**changed, **gone}):
+        return None
+    return {key: value for key, value in (("$set", changed), ("$unset", gone)) if value} or None
 
 
 SAFE = ("--sync-on-commit", "--oplog-max-entries", "10000000", "--oplog-retention-seconds", "86400")

@@ -289,8 +289,9 @@ def wait_for_the_lock(database: str) -> None:
 def summary() -> str:
     """Who was killed when, in this session; empty where nobody was."""
     kinds = sorted({kind for kind, _ in TALLY})
+    stages = [*STAGES, *sorted({stage for _, stage in TALLY} - set(STAGES))]
     lines = [
-        f"  {kind}: " + ", ".join(f"{TALLY[kind, phase]} at {phase}" for phase in STAGES if TALLY[kind, phase])
+        f"  {kind}: " + ", ".join(f"{TALLY[kind, stage]} at {stage}" for stage in stages if TALLY[kind, stage])
         for kind in kinds
     ]
     return "\n".join([f"{TALLY.total()} kills:", *lines]) if lines else ""
