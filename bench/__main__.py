@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.database import open_database
+from bench.follow.applying import applying_lines, measure_applying
 from bench.full_run import RESTORE, compare_with_restore, run_name
 from bench.measure import Measurements, measure
 from bench.peers import MIGRATE, compare_with_peers
@@ -37,7 +38,7 @@ STEPS = {
 BASES = ("decode_all, one call", "decode_all, with gc", "decode_all")
 
 
-PARTS = ("steps", "whole", "live")
+PARTS = ("steps", "whole", "live", "follow")
 
 
 def main() -> None:
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=5000, help="documents per batch, for the single steps")
     parser.add_argument("--whole", type=int, default=500_000, help="messages for complete runs")
     parser.add_argument("--live", type=int, default=100_000, help="messages for runs from a live server")
+    parser.add_argument("--followed", type=int, default=100_000, help="messages for changes that are followed")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     arguments = parser.parse_args()
@@ -62,6 +64,10 @@ def main() -> None:
     if "live" in arguments.parts:
         with temporary_folder() as folder:
             live = compare_with_peers(folder, arguments.live, arguments.repetitions, workers=2)
+    applied = None
+    if "follow" in arguments.parts:
+        with temporary_folder() as folder:
+            applied = measure_applying(folder, arguments.followed)
     if arguments.json:
         print(json.dumps(all_as_json(figures, scaling=scaling, whole=whole, live=live), indent=1))
         return
@@ -69,6 +75,7 @@ def main() -> None:
     parts += ["\n".join(scaling_lines(scaling, arguments.documents))] if scaling else []
     parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
     parts += ["\n".join(live_lines(live, arguments.live))] if live else []
+    parts += ["\n".join(applying_lines(applied))] if applied else []
     print("\n\n".join(parts))
 
 

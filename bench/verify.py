@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from bench.cpu import server_of, server_seconds, spent
 from bench.documents import write_dump
 from bench.processes import COMMAND
 from migrator.targets.embedded import EmbeddedTarget
@@ -60,14 +61,14 @@ def measure(folder: Path, workers: int, level: str) -> tuple[Pair, Pair]:
 
 def command(folder: Path, config: Path, *arguments: str) -> Pair:
     """Execute a command; return its seconds and CPU seconds."""
-    server = psutil.Process(int(next((folder / "migrated").rglob("postmaster.pid")).read_text().split()[0]))
-    before = sum(spent([server]).values()) + reaped(server)
+    server = server_of(folder / "migrated")
+    before = server_seconds(server)
     process = subprocess.Popen([COMMAND, *arguments, "-q", "--json", "-c", config], stdout=subprocess.PIPE)
     ours = watch(process)
     assert process.stdout is not None  # a pipe was asked for
     answer = json.loads(process.stdout.read())
     assert process.returncode == 0, answer
-    return answer["seconds"], ours + sum(spent([server]).values()) + reaped(server) - before
+    return answer["seconds"], ours + server_seconds(server) - before
 
 
 def watch(process: subprocess.Popen[bytes]) -> float:
@@ -80,24 +81,6 @@ def watch(process: subprocess.Popen[bytes]) -> float:
             continue
         time.sleep(0.02)
     return sum(latest.values())
-
-
-def spent(roots: list[psutil.Process]) -> dict[int, float]:
-    """Return process ID → CPU seconds, for running processes and their descendants."""
-    found = {}
-    for process in [each for root in roots for each in (root, *root.children(recursive=True))]:
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        found[process.pid] = float(times.user + times.system)
-    return found
-
-
-def reaped(server: psutil.Process) -> float:
-    """Return the CPU seconds of the server's ended sessions."""
-    times = server.cpu_times()
-    return float(times.children_user + times.children_system)
 
 
 if __name__ == "__main__":
