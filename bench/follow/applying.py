@@ -28,7 +28,7 @@ from migrator.sources.change_events import DELETE, REPLACE, ChangeEvent
 from migrator.sources.change_stream import EventBatch
 from migrator.state import dirty, sync
 from migrator.state.lock import exclusive
-from migrator.state.records import Namespace
+from migrator.state.records import Connection, Namespace
 from migrator.targets import open_target
 from migrator.targets.base import Target
 from migrator.workflows.follow import BATCH_BYTES, BATCH_KEYS, prepare_following
@@ -102,7 +102,7 @@ def _followed(folder: Path) -> Iterator[tuple[Applier, Path]]:
             yield _prepared(context, target, connection), postgres
 
 
-def _prepared(context: MigrationContext, target: Target, connection: sync.Connection) -> Applier:
+def _prepared(context: MigrationContext, target: Target, connection: Connection) -> Applier:
     applier = prepare_following(context, connection, target.dsn)
     connection.execute("VACUUM ANALYZE")
     return applier
@@ -132,7 +132,7 @@ def _apply(applier: Applier, postgres: Path, changes: list[Change], messages: in
     )
 
 
-def _store(connection: sync.Connection, namespace: Namespace, changes: list[Change]) -> None:
+def _store(connection: Connection, namespace: Namespace, changes: list[Change]) -> None:
     """Store changes as a receiver does."""
     state = sync.read(connection, namespace)
     assert state is not None  # `_followed` has begun to follow

@@ -73,6 +73,8 @@ class Applier:
         unmapped = {key: raw for key, raw in newest.items() if key[0] not in rows.mappings}
         with rows.connection.transaction():
             record_transaction(rows.connection, namespace)
+            # After a crash of the server, what it has lost is dirty again.
+            rows.connection.execute("SET LOCAL synchronous_commit = off")
             rows.connection.execute("SET CONSTRAINTS ALL DEFERRED")  # parents of a tree may follow their children
             self._count(newest)
             if unmapped:

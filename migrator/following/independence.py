@@ -22,7 +22,7 @@ from migrator.mapping.context import Row
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.members import owners_of
-from migrator.rows.rebuild import read_loaded
+from migrator.rows.selection import read_columns
 from migrator.rows.store import RowStore
 from migrator.state import wants
 from migrator.state.wants import Wanted
@@ -247,10 +247,9 @@ class Independence:
         assert tree is not None  # checked by the caller
         if not ids:
             return {}
-        return {
-            row[self._key]: (row[tree.within], row[tree.order])
-            for _, row, _ in read_loaded(self._rows, self._collection, ids)
-        }
+        columns = [self._key, tree.within, tree.order]
+        found = read_columns(self._rows, self._collection, columns, ids)
+        return {row_id: (within, order) for row_id, within, order in found}
 
     # --- documents that are gone -------------------------------------------------------------------------------------
 

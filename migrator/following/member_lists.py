@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from bson import ObjectId
 
 from migrator.mapping.collection import Collection
 from migrator.reconciliation import membership
 from migrator.rows.members import owners_of
 from migrator.rows.store import RowStore
+from migrator.translation.encoder import objectid_in
 
 Listers = dict[tuple[str, str], set[str]]  # (collection, path of its list) → IDs of the listing rows
 
@@ -23,6 +27,23 @@ def expand_lists(rows: RowStore, collection: Collection, values: Callable[[str],
         if new:
             membership.expand_some(rows, mapping, rule, sorted(new))
             known |= new
+
+
+def adjust_lists(
+    rows: RowStore, collection: Collection, members: Callable[[str], Iterable[tuple[str, bytes]]], *, are_gone: bool
+) -> None:
+    """Adapt the lists after rows of a collection were added or removed whose documents did not change otherwise.
+
+    `members` returns (value of a column, `source_id`) of these rows.
+    """
+    for mapping, rule in owners_of(rows.mappings, collection.name):
+        changed: dict[str, set[ObjectId]] = defaultdict(set)
+        for owner, source_id in members(rule.reference_column):
+            objectid = objectid_in(source_id)
+            if objectid is not None:  # others are in no list
+                changed[owner].add(ObjectId(objectid))
+        if changed:
+            membership.adjust_some(rows, mapping, rule, changed, are_gone=are_gone)
 
 
 def compact_lists(rows: RowStore, listers: Listers) -> None:

@@ -10,14 +10,15 @@ from migrator.documents.codec import Document, decode_untrusted
 from migrator.following.closure import Closure
 from migrator.following.independence import Change, Independence, LinkItem
 from migrator.following.interests import wants_of_loaded
-from migrator.following.member_lists import Listers, compact_lists, expand_lists
+from migrator.following.member_lists import adjust_lists, compact_lists
 from migrator.following.set_back import forget
 from migrator.mapping.collection import Collection, LatestOf
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
+from migrator.rows.members import owners_of
 from migrator.rows.rebuild import read_loaded
-from migrator.rows.selection import delete_rows, values_of
+from migrator.rows.selection import delete_rows, references_of
 from migrator.stages.context import StageContext
 from migrator.state import wants
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, listed_ids
@@ -143,18 +144,17 @@ class SimpleChanges:
         connection, namespace = self._stage.connection, self._stage.namespace
         output = self._encode(changes, resolver)
 
-        def values(column: str) -> set[str]:
-            return {format_target_id(each.row[column]) for each in changes if each.row[column] is not None}
+        def members(column: str) -> Iterable[tuple[str, bytes]]:
+            there = [each for each in changes if each.row[column] is not None]
+            return [(format_target_id(each.row[column]), each.source_id) for each in there]
 
-        listers: Listers = {}
-        expand_lists(self._rows, self._collection, values, listers)
         copy_rows(connection, namespace, resolver.writer.encoder, output.rows)
         copy_records(connection, namespace, self._collection.name, output)
         self._record_wants(changes)
         self._compact_own_lists(changes)
-        compact_lists(self._rows, listers)
+        adjust_lists(self._rows, self._collection, members, are_gone=False)
         for latest in self._collection.latest_values:
-            self._update_latest(latest, sorted(values(latest.reference_column)))
+            self._latest_value(latest).raise_to([each.target_id for each in changes])
 
     def _compact_own_lists(self, changes: list[Change]) -> None:
         """Remove the lists of new residues that the ledger can reproduce."""
@@ -181,21 +181,22 @@ class SimpleChanges:
     def _delete(self, found: Mapping[bytes, str]) -> None:
         connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
         ids, source_ids = sorted(found.values()), list(found)
+        latest_values = self._collection.latest_values
+        owners = owners_of(self._rows.mappings, name)
+        columns = {latest.reference_column for latest in latest_values} | {rule.reference_column for _, rule in owners}
+        references = {column: references_of(self._rows, self._collection, column, ids) for column in columns}
 
-        def values(column: str) -> set[str]:
-            return values_of(self._rows, self._collection, column, ids)
+        def members(column: str) -> Iterable[tuple[str, bytes]]:
+            there = references[column]
+            return [(there[row_id], source_id) for source_id, row_id in found.items() if row_id in there]
 
-        references = {latest: values(latest.reference_column) for latest in self._collection.latest_values}
-        listers: Listers = {}
-        expand_lists(self._rows, self._collection, values, listers)
         delete_rows(self._rows, self._collection, ids)
         query = namespace.sql("DELETE FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)")
         connection.execute(query, (name, source_ids))
         forget(self._rows, name, source_ids)
-        compact_lists(self._rows, listers)
-        for latest, changed in references.items():
-            self._update_latest(latest, sorted(changed))
+        adjust_lists(self._rows, self._collection, members, are_gone=True)
+        for latest in latest_values:
+            self._latest_value(latest).update_some(sorted(set(references[latest.reference_column].values())))
 
-    def _update_latest(self, latest: LatestOf, ids: list[str]) -> None:
-        value = LatestValue(rows=self._rows, collection=self._collection, latest=latest, tenant=self._stage.tenant)
-        value.update_some(ids)
+    def _latest_value(self, latest: LatestOf) -> LatestValue:
+        return LatestValue(rows=self._rows, collection=self._collection, latest=latest, tenant=self._stage.tenant)

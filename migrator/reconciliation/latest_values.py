@@ -55,6 +55,23 @@ class LatestValue:
         )
         self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
 
+    def raise_to(self, ids: Sequence[str]) -> None:
+        """Update the rows that the new rows `ids` of `collection` refer to. Requires a transaction."""
+        query = sql.SQL(
+            "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {table}"
+            " WHERE {key} = ANY(%(ids)s::{kind}[]) AND tenant_id = %(tenant)s GROUP BY 1) n"
+            " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND (t.{column} IS NULL OR t.{column} < n.newest)"
+        ).format(
+            other=self.rows.namespace.table(self.latest.table),
+            table=self.rows.table(self.collection),
+            column=sql.Identifier(self.latest.column),
+            by=sql.Identifier(self.latest.reference_column),
+            of=sql.Identifier(self.latest.value_column),
+            key=sql.Identifier(self.collection.key.column),
+            kind=sql.SQL(kind_of_column(self.collection.table.c[self.collection.key.column])),
+        )
+        self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
+
     def differing_ids(self) -> list[str]:
         """Return the rows that `update` changes, in the order of their IDs."""
         query = self._compose("SELECT t.id::text FROM {other} t, {newest} WHERE {differs} ORDER BY t.id")

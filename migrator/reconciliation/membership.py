@@ -11,7 +11,7 @@ the join is used instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -69,7 +69,34 @@ def compact_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: lis
     _change_residues(rows, mapping, entries, partial(compact, rule))
 
 
-def _some_members(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> sql.Composed:
+def adjust_some(
+    rows: RowStore, mapping: Collection, rule: MemberList, changed: Mapping[str, set[ObjectId]], *, are_gone: bool
+) -> None:
+    """Adapt the residues of rows of `mapping` after members were added, or removed, in one pass.
+
+    `changed`: ID of the row → these members. The lists stay as they were, as with `expand_some` before the change and
+    `compact_some` after it.
+    """
+    ids = sql.SQL("{}::text[]").format(sql.Placeholder("ids"))
+    gathered = _some_members(rows, mapping, rule, ids)
+    entries = _entries_query(rows.namespace, mapping, gathered, sql.SQL(" AND l.target_id = ANY({})").format(ids))
+    found: dict[str, bytes | None] = {}
+    for target_id, residue, members in rows.connection.execute(entries, {"ids": list(changed)}, binary=True):
+        present, parts = read_list(members), open_residue(residue)
+        before = [each for each in present if each not in changed[target_id]]
+        expand(rule, parts, sorted([*present, *changed[target_id]]) if are_gone else before)
+        compact(rule, parts, present)
+        if (new := close_residue(parts)) != residue:
+            found[target_id] = new
+    query = rows.namespace.sql(
+        "UPDATE {ledger} l SET residue = c.residue FROM unnest(%s::text[], %b::bytea[]) AS c (target_id, residue)"
+        " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = c.target_id"
+    )
+    if found:
+        rows.connection.execute(query, (list(found), list(found.values()), mapping.name))
+
+
+def _some_members(rows: RowStore, mapping: Collection, rule: MemberList, ids: object) -> sql.Composed:
     cast = sql.SQL(kind_of_column(mapping.table.c[mapping.key.column]))
     members = some_members_query(rows.namespace, rows.mappings, rule, sql.SQL("{}::{}[]").format(ids, cast))
     # Materialized: for a cursor, the planner would gather the members again for each of its rows.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.copy_format import kind_of_column, read_row
 from migrator.rows.store import RowStore
 
 
@@ -14,6 +17,29 @@ def values_of(rows: RowStore, collection: Collection, column: str, ids: list[str
     query = "SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
     names = {**_key_names(rows, collection), "column": sql.Identifier(column)}
     return {row[0] for row in rows.connection.execute(sql.SQL(query).format(**names), (ids,))}
+
+
+def references_of(rows: RowStore, collection: Collection, column: str, ids: list[str]) -> dict[str, str]:
+    """Return row ID → value of a column, as text, of the rows `ids`, without NULL."""
+    query = "SELECT {key}::text, {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
+    names = {**_key_names(rows, collection), "column": sql.Identifier(column)}
+    return dict(rows.connection.execute(sql.SQL(query).format(**names), (ids,)).fetchall())
+
+
+def read_columns(rows: RowStore, collection: Collection, columns: list[str], ids: list[str]) -> Iterator[list[Any]]:
+    """Yield the plain values of columns of those rows `ids` that this migration loaded."""
+    table = collection.table
+    query = rows.namespace.sql(
+        "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{kind}"
+        " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = ANY(%s)",
+        columns=sql.SQL(", ").join(sql.Identifier("t", each) for each in columns),
+        **_key_names(rows, collection),
+    )
+    kinds = [kind_of_column(table.c[each]) for each in columns]
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)
+    with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, ids)) as stream:
+        for fields in stream.rows():
+            yield read_row(fields, kinds)
 
 
 def ids_with(rows: RowStore, collection: Collection, column: str, values: list[str]) -> set[str]:
