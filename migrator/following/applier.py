@@ -17,7 +17,7 @@ from migrator.following.closure import Closure
 from migrator.following.member_lists import compact_lists
 from migrator.following.resolution import CollectionResolution
 from migrator.following.set_back import SetBack
-from migrator.following.simple import SimpleChanges
+from migrator.following.simple_batch import Newest, SimpleBatch
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue
 from migrator.reconciliation.merges import MergeApplier
@@ -82,7 +82,7 @@ class Applier:
             if mapped:
                 closure = Closure(rows)
                 left = mapped if is_careful else self._apply_simple(mapped, closure)
-                simple = len(mapped) - len(left)
+                simple = len(mapped.keys() - left.keys())
                 if left:
                     self._resolve(Batch(left, is_careful), closure)
             dirty.delete(rows.connection, namespace, keys)
@@ -106,26 +106,16 @@ class Applier:
         for merge in self.merges:
             merge.apply(silent)
 
-    def _apply_simple(
-        self, newest: dict[DocumentKey, bytes | None], closure: Closure
-    ) -> dict[DocumentKey, bytes | None]:
-        """Apply the simple changes, and return the others."""
-        left = dict(newest)
-        collections = self.stage.rows.mappings
-        for name in [name for level in reversed(self.levels) for name in level if name not in self.never_simple]:
-            gone = [source_id for (other, source_id), raw in left.items() if other == name and raw is None]
-            if gone:
-                done = SimpleChanges(self.stage, collections[name], closure).delete(gone)
-                left = {key: raw for key, raw in left.items() if key[0] != name or key[1] not in done}
-        for level in self.levels:
-            if any(key[0] in level and raw is not None for key, raw in left.items()):
-                for resolver in self.resolvers_for(level):
-                    name = resolver.collection.name
-                    there = {key[1]: raw for key, raw in left.items() if key[0] == name and raw is not None}
-                    if there and name not in self.never_simple:
-                        done = SimpleChanges(self.stage, resolver.collection, closure).upsert(there, resolver)
-                        left = {key: raw for key, raw in left.items() if key[0] != name or key[1] not in done}
-        return left
+    def _apply_simple(self, newest: Newest, closure: Closure) -> Newest:
+        """Apply the simple changes, and return the others, with documents that carry what has changed."""
+        return SimpleBatch(
+            stage=self.stage,
+            levels=self.levels,
+            resolvers_for=self.resolvers_for,
+            never_simple=self.never_simple,
+            closure=closure,
+            left=dict(newest),
+        ).apply()
 
     def _complete(self, batch: Batch) -> None:
         """Update what depends on several rows: latest values, member lists, findings about missing rows."""

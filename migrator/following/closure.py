@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -90,6 +90,18 @@ class Closure:
         """Return the rows of other collections that refer to rows by foreign keys."""
         found: RowIds = defaultdict(set)
         self._add_children(collection, ids, found)
+        return found
+
+    def count_children(self, collection: Collection, ids: list[str]) -> Counter[str]:
+        """Return row ID → number of rows of other collections that refer to the row by foreign keys."""
+        found: Counter[str] = Counter()
+        for key in self.keys_to(collection):
+            query = sql.SQL(
+                "SELECT {column}::text, count(*) FROM {child} WHERE {column} = ANY(%s::{kind}[]) GROUP BY 1"
+            )
+            names = {"column": sql.Identifier(key.child_columns[0]), "child": key.child.identifier}
+            kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
+            found.update(dict(self._rows.connection.execute(query.format(kind=kind, **names), (ids,)).fetchall()))
         return found
 
     def _add_children(self, collection: Collection, ids: list[str], more: RowIds) -> None:

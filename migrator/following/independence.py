@@ -16,7 +16,7 @@ from psycopg import sql
 
 from migrator.documents.codec import Document
 from migrator.following.closure import Closure
-from migrator.following.interests import LISTED, looked_up_columns, offers_of
+from migrator.following.interests import LISTED, looked_up_columns, loose_lookups, offers_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy_format import kind_of_column
@@ -65,13 +65,26 @@ class Independence:
     # --- what the mappings say ---------------------------------------------------------------------------------------
 
     @cached_property
+    def carried(self) -> frozenset[str]:
+        """The columns that other documents carry by foreign keys. If only these change, the documents are written
+        again (`simple_batch.py`)."""
+        found = {
+            column
+            for mapping in self._rows.mappings.values()
+            for _, _, there, column in mapping.carried_columns
+            if there == self._collection.name
+        }
+        return frozenset(found - self.identity)
+
+    @cached_property
     def identity(self) -> frozenset[str]:
-        """The columns that other documents use. A change of one of them is never simple."""
+        """The columns that other documents use otherwise. A change of one of them is never simple."""
         name, collection = self._collection.name, self._collection
         found = {self._key, *looked_up_columns(self._rows.mappings, collection)}
         for mapping in self._rows.mappings.values():
-            found |= {column for lookup in mapping.lookups if lookup.collection == name for column in lookup.carry}
-            found |= {column for _, _, there, column in mapping.carried_columns if there == name}
+            for lookup in mapping.lookups:
+                if lookup.collection == name and (lookup.by != self._key or lookup in loose_lookups(mapping)):
+                    found |= set(lookup.carry)
             found |= {expected.flag for expected in mapping.expected if expected.collection == name}
         found |= {rule.reference_column for _, rule in owners_of(self._rows.mappings, name)}
         found |= {expected.reference_column for expected in collection.expected}
@@ -127,7 +140,14 @@ class Independence:
             if self._collection.tree is not None and each.row[self._collection.tree.parent] is None
         ]
         excluded |= self._listed(rootless)
-        return [each for each in left if each.target_id not in excluded]
+        left = [each for each in left if each.target_id not in excluded]
+        wanted = self._wanted([each for each in left if self.changes_carried(each)])
+        return [each for each in left if each.target_id not in wanted]
+
+    def changes_carried(self, change: Change) -> bool:
+        """Return whether values change that other documents carry."""
+        old = change.old_row
+        return old is not None and any(change.row.get(column) != old.get(column) for column in self.carried)
 
     def _keeps_identity(self, change: Change) -> bool:
         old = change.old_row

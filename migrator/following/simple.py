@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from bson.errors import InvalidBSON
@@ -13,12 +14,14 @@ from migrator.following.interests import wants_of_loaded
 from migrator.following.member_lists import adjust_lists, compact_lists
 from migrator.following.set_back import forget
 from migrator.mapping.collection import Collection, LatestOf
+from migrator.mapping.context import Row
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
 from migrator.rows.members import owners_of
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.selection import delete_rows, references_of
+from migrator.rows.update import add_findings
 from migrator.stages.context import StageContext
 from migrator.state import wants
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, listed_ids
@@ -31,23 +34,41 @@ class SimpleChanges:
     def __init__(self, stage: StageContext, collection: Collection, closure: Closure) -> None:
         self._stage, self._rows, self._collection = stage, stage.rows, collection
         self._independence = Independence(stage.rows, collection, closure)
+        self._filled: list[str] | None = None
 
     # --- documents that exist ----------------------------------------------------------------------------------------
 
-    def upsert(self, documents: Mapping[bytes, bytes], resolver: ConflictResolver) -> set[bytes]:
-        """Write the rows of changed documents (source_id → BSON), and return those whose change was simple."""
+    def upsert(self, documents: Mapping[bytes, bytes], resolver: ConflictResolver) -> tuple[set[bytes], list[Change]]:
+        """Write the rows of changed documents (source_id → BSON), and return those whose change was simple.
+
+        The changes of rows with values that other documents carry are returned as well, and not yet written.
+        """
         ledger = self._ledger(documents)
         changes = list(self._translate(documents, resolver, ledger))
         updates = [each for each in changes if each.old_row is not None]
         inserts = [each for each in changes if each.source_id not in ledger]
         updates = self._independence.independent_updates(updates) if updates else []
         inserts = self._independence.independent_inserts(inserts) if inserts else []
-        changed = [each for each in updates if self._differs(each)]
+        carried = [each for each in updates if self._independence.changes_carried(each)]
+        updates = [each for each in updates if not self._independence.changes_carried(each)]
+        present = self._findings(updates)
+        changed = [each for each in updates if self._differs(each, present[each.source_id])]
         if changed:
-            self._update(changed, resolver)
+            self.update(changed, resolver)
         if inserts:
             self._insert(inserts, resolver)
-        return {each.source_id for each in (*updates, *inserts)}
+        return {each.source_id for each in (*updates, *inserts)}, carried
+
+    def _findings(self, changes: list[Change]) -> dict[bytes, set[tuple[str, str]]]:
+        """Return source_id → (code, detail) of the present findings."""
+        found: dict[bytes, set[tuple[str, str]]] = defaultdict(set)
+        query = self._stage.namespace.sql(
+            "SELECT source_id, code, detail FROM {findings} WHERE collection = %s AND source_id = ANY(%s)"
+        )
+        values = (self._collection.name, [each.source_id for each in changes])
+        for source_id, code, detail in self._stage.connection.execute(query, values, binary=True) if changes else ():
+            found[bytes(source_id)].add((code, detail))
+        return found
 
     def _ledger(self, source_ids: Iterable[bytes]) -> dict[bytes, tuple[str, str | None]]:
         """Return source_id → (outcome, target ID)."""
@@ -105,16 +126,24 @@ class SimpleChanges:
             for position, listed in listed_ids(link.key, document.get(link.path))
         )
 
-    def _differs(self, change: Change) -> bool:
-        """Return whether the row or the residue changes. A member list in the residue counts as a change."""
-        old = change.old_row
-        assert old is not None  # called for updates
-        same = all(change.row[column] == old[column] for column in self._columns(change) if column in old)
-        return not same or change.loaded.residue != change.old_residue
+    def _differs(self, change: Change, present: set[tuple[str, str]]) -> bool:
+        """Return whether the row, the residue or the findings change. A member list in the residue counts as a change.
 
-    def _columns(self, change: Change) -> list[str]:
-        """Return the columns that a document fills."""
-        return [each.name for each in self._collection.table.columns if each.name in change.row]
+        `present`: code and detail of the findings that the document has.
+        """
+        findings = {(each.code, each.detail) for each in change.findings}
+        return change.loaded.residue != change.old_residue or findings != present or self._changes_row(change)
+
+    def _changes_row(self, change: Change) -> bool:
+        old, row = change.old_row, change.row
+        assert old is not None  # called for updates
+        return any(row[column] != old[column] for column in self._columns(row) if column in old)
+
+    def _columns(self, row: Row) -> list[str]:
+        """Return the columns that documents fill: the same in each row."""
+        if self._filled is None:
+            self._filled = [each.name for each in self._collection.table.columns if each.name in row]
+        return self._filled
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -125,10 +154,13 @@ class SimpleChanges:
             encoder.add_findings(output, index, each.findings)
         return output
 
-    def _update(self, changes: list[Change], resolver: ConflictResolver) -> None:
+    def update(self, changes: list[Change], resolver: ConflictResolver) -> None:
+        """Write the rows, residues and findings of changed documents."""
         connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
-        output, encoder = self._encode(changes, resolver), resolver.writer.encoder
-        replace_rows(connection, namespace, encoder, output.rows, self._columns(changes[0]))
+        others = [each for each in changes if self._changes_row(each)]  # an unchanged row costs its indexes, too
+        if others:
+            rows = self._encode(others, resolver).rows
+            replace_rows(connection, namespace, resolver.writer.encoder, rows, self._columns(others[0].row))
         source_ids = [each.source_id for each in changes]
         query = namespace.sql(
             "UPDATE {ledger} l SET residue = c.residue FROM unnest(%s::bytea[], %s::bytea[]) AS c (source_id, residue)"
@@ -136,7 +168,7 @@ class SimpleChanges:
         )
         connection.execute(query, (source_ids, [each.loaded.residue for each in changes], name))
         forget(self._rows, name, source_ids)
-        copy_records(connection, namespace, name, Output(findings=output.findings))
+        add_findings(connection, namespace, [finding for each in changes for finding in each.findings])
         self._record_wants(changes)
         self._compact_own_lists(changes)
 

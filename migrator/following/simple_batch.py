@@ -1,0 +1,117 @@
+"""Applies the simple changes of a batch, level by level, and returns the changes that are left.
+
+A changed row may have values that documents of other collections carry: a message carries the owner of its
+conversation. The row is updated in place, and these documents are written again from what they were before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from migrator.following.batch import DocumentKey
+from migrator.following.closure import Closure
+from migrator.following.independence import Change
+from migrator.following.simple import SimpleChanges
+from migrator.mapping.collection import Collection
+from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.rows.rebuild import read_bson
+from migrator.rows.update import batched
+from migrator.stages.context import StageContext
+
+CARRYING_DOCUMENTS = 2000  # that are written together
+
+Newest = dict[DocumentKey, bytes | None]
+
+
+@dataclass(kw_only=True)
+class SimpleBatch:
+    """The documents of a batch that are left. The fields are those of `Applier`.
+
+    Documents that carry changed values and are not simple are added to `left`.
+    """
+
+    stage: StageContext
+    levels: list[list[str]]
+    resolvers_for: Callable[[list[str]], list[ConflictResolver]]
+    never_simple: frozenset[str]
+    closure: Closure
+    left: Newest
+    _changed: frozenset[DocumentKey] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._changed = frozenset(self.left)
+
+    def apply(self) -> Newest:
+        """Apply the simple changes, and return the others."""
+        for name in (name for level in reversed(self.levels) for name in level if name not in self.never_simple):
+            gone = [source_id for (other, source_id), raw in self.left.items() if other == name and raw is None]
+            if gone:
+                collection = self.stage.rows.mappings[name]
+                self._remove(name, SimpleChanges(self.stage, collection, self.closure).delete(gone))
+        for level in self.levels:
+            if any(key[0] in level and raw is not None for key, raw in self.left.items()):
+                for resolver in self.resolvers_for(level):
+                    name = resolver.collection.name
+                    there = {key[1]: raw for key, raw in self.left.items() if key[0] == name and raw is not None}
+                    if there and name not in self.never_simple:
+                        self._remove(name, self._upsert(resolver, there))
+        return self.left
+
+    def _remove(self, name: str, done: set[bytes]) -> None:
+        for source_id in done:
+            self.left.pop((name, source_id), None)
+
+    def _upsert(self, resolver: ConflictResolver, documents: Mapping[bytes, bytes]) -> set[bytes]:
+        """Write documents of one collection, and return those whose change was simple."""
+        simple = SimpleChanges(self.stage, resolver.collection, self.closure)
+        done, carried = simple.upsert(documents, resolver)
+        for some in self._portions(resolver.collection, carried):
+            carrying = self._carrying(resolver.collection, [each.target_id for each in some])
+            simple.update(some, resolver)
+            done |= {each.source_id for each in some}
+            for name, found in carrying.items():
+                self._write_again(name, found)
+        return done
+
+    # --- documents that carry changed values --------------------------------------------------------------------------
+
+    def _portions(self, collection: Collection, changes: list[Change]) -> Iterator[list[Change]]:
+        """Divide changes so that few documents carry values of each part, or one change is alone."""
+        if not changes:
+            return
+        counts = self.closure.count_children(collection, [each.target_id for each in changes])
+        part: list[Change] = []
+        size = 0
+        for each in changes:
+            count = counts[each.target_id]
+            if part and size + count > CARRYING_DOCUMENTS:
+                yield part
+                part, size = [], 0
+            part.append(each)
+            size += count
+        yield part
+
+    def _carrying(self, collection: Collection, ids: list[str]) -> dict[str, dict[bytes, bytes]]:
+        """Return collection → source_id → BSON of the documents that carry values of rows, before these change.
+
+        Without those of the batch: they are written as what they are now.
+        """
+        rows, found = self.stage.rows, dict[str, dict[bytes, bytes]]()
+        for name, children in self.closure.children_of(collection, ids).items():
+            documents = read_bson(rows, rows.mappings[name], sorted(children)) if children else ()
+            found[name] = {
+                source_id: raw
+                for source_id, raw in documents
+                if (name, source_id) not in self._changed and (name, source_id) not in self.left
+            }
+        return found
+
+    def _write_again(self, name: str, documents: dict[bytes, bytes]) -> None:
+        for some in batched(documents.items(), CARRYING_DOCUMENTS):
+            there = dict(some)
+            done: set[bytes] = set()
+            if name not in self.never_simple:
+                for resolver in self.resolvers_for([name]):
+                    done |= self._upsert(resolver, there)
+            self.left |= {(name, source_id): raw for source_id, raw in there.items() if source_id not in done}
