@@ -12,22 +12,24 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from migrator.events import silent
-from migrator.following.batch import Batch, DocumentKey
+from migrator.following import deferral
+from migrator.following.batch import Batch, DocumentKey, Refused
 from migrator.following.closure import Closure
 from migrator.following.member_lists import compact_lists
 from migrator.following.resolution import CollectionResolution
 from migrator.following.set_back import SetBack
 from migrator.following.simple_batch import Newest, SimpleBatch
 from migrator.reconciliation.conflicts import ConflictResolver
-from migrator.reconciliation.latest_values import LatestValue
+from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.merges import MergeApplier
-from migrator.rows.refusals import REFUSALS
+from migrator.rows.refusals import REFUSALS, UpdatesRefusedError
 from migrator.stages.context import StageContext
 from migrator.stages.reconcile import report_missing_rows
-from migrator.state import dirty
+from migrator.state import dirty, wants
 from migrator.state.dirty import DirtyKey
 from migrator.state.own_transactions import record_transaction
 
+MOST_REPETITIONS = 10  # of a batch; each one rejects all documents that the same step has found
 FOLLOW_PART = -1  # the number of the partition that stands for changes in the journal of batches
 
 
@@ -61,13 +63,28 @@ class Applier:
         return self.archives_unmapped or collection in self.stage.rows.mappings
 
     def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> Applied:
-        """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone."""
-        try:
-            return self._apply(keys, newest, is_careful=False)
-        except REFUSALS:  # an error that is not a refusal is raised again
-            return self._apply(keys, newest, is_careful=True)
+        """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone.
 
-    def _apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None], *, is_careful: bool) -> Applied:
+        If the target refuses a row or a later change of one, the transaction is repeated without the document.
+        """
+        refused: dict[str, dict[bytes, str]] = defaultdict(dict)
+        is_careful = False
+        for _ in range(MOST_REPETITIONS):
+            try:
+                return self._apply(keys, newest, refused, is_careful)
+            except UpdatesRefusedError as error:
+                for name, documents in error.refused.items():
+                    refused[name] |= documents
+                is_careful, cause = True, error.cause
+            except REFUSALS as error:
+                if is_careful:
+                    raise  # it is no refusal
+                is_careful, cause = True, error
+        raise cause
+
+    def _apply(
+        self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None], refused: Refused, is_careful: bool
+    ) -> Applied:
         simple, rows, namespace = 0, self.stage.rows, self.stage.namespace
         mapped = {key: raw for key, raw in newest.items() if key[0] in rows.mappings}
         unmapped = {key: raw for key, raw in newest.items() if key[0] not in rows.mappings}
@@ -75,7 +92,7 @@ class Applier:
             record_transaction(rows.connection, namespace)
             # After a crash of the server, what it has lost is dirty again.
             rows.connection.execute("SET LOCAL synchronous_commit = off")
-            rows.connection.execute("SET CONSTRAINTS ALL DEFERRED")  # parents of a tree may follow their children
+            deferral.defer(rows, only_own=is_careful)  # parents of a tree may follow their children
             self._count(newest)
             if unmapped:
                 self._archive(unmapped)
@@ -84,7 +101,7 @@ class Applier:
                 left = mapped if is_careful else self._apply_simple(mapped, closure)
                 simple = len(mapped.keys() - left.keys())
                 if left:
-                    self._resolve(Batch(left, is_careful), closure)
+                    self._resolve(Batch(left, refused, is_careful), closure)
             dirty.delete(rows.connection, namespace, keys)
         return Applied(changes=len(newest), simple=simple + len(unmapped))
 
@@ -93,7 +110,9 @@ class Applier:
         for merge in self.merges:  # they change rows, so they are undone before rows are read, and applied at the end
             merge.undo()
         set_back = SetBack(self.stage.rows, self.levels, batch, closure)
-        set_back.documents(batch.newest)
+        retried = self._refused_documents({name for name, _ in batch.newest})
+        refused = {(name, source_id) for name, documents in batch.refused.items() for source_id in documents}
+        set_back.documents(batch.newest.keys() | retried | refused)
         for (name, source_id), raw in batch.newest.items():
             if raw is not None:
                 batch.queue[name][source_id] = raw
@@ -103,6 +122,7 @@ class Applier:
                 for resolver in self.resolvers_for(level):
                     CollectionResolution(self.stage, resolver, set_back, batch).resolve()
         self._complete(batch)
+        self._record_refused(batch.refused)
         for merge in self.merges:
             merge.apply(silent)
 
@@ -112,7 +132,7 @@ class Applier:
             stage=self.stage,
             levels=self.levels,
             resolvers_for=self.resolvers_for,
-            never_simple=self.never_simple,
+            never_simple=self.never_simple | self._contended({name for name, _ in newest}),
             closure=closure,
             left=dict(newest),
         ).apply()
@@ -141,6 +161,34 @@ class Applier:
             "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
         )
         return {row[0] for row in self.stage.connection.execute(query, (name, source_ids))}
+
+    # --- documents that the target refuses ---------------------------------------------------------------------------
+
+    def _contended(self, names: set[str]) -> set[str]:
+        """Return those of the collections whose changes may let a refused document be loaded."""
+        with_refused = wants.wanted_as_whole(self.stage.connection, self.stage.namespace, self.stage.rows.mappings)
+        return {name for name in names if self._changed_with({name}) & with_refused} if with_refused else set()
+
+    def _refused_documents(self, names: set[str]) -> set[DocumentKey]:
+        """Return the documents that the target has refused, and may not refuse after a change of some collections."""
+        reached, is_reached = set(names), False
+        for level in self.levels:  # a change of a row may change rows of all later levels
+            is_reached = is_reached or not names.isdisjoint(level)
+            reached |= set(level) if is_reached else set()
+        wanted = {wants.anything(name) for name in self._changed_with(reached)}
+        return wants.find(self.stage.connection, self.stage.namespace, wanted)
+
+    def _changed_with(self, names: set[str]) -> set[str]:
+        """Return the collections whose rows a change of some collections can change: latest values are in others."""
+        rows = self.stage.rows
+        latest = [latest.table for name in names & rows.mappings.keys() for latest in rows.mappings[name].latest_values]
+        return names | {mapping_of(rows, table).name for table in latest}
+
+    def _record_refused(self, refused: Refused) -> None:
+        query = self.stage.namespace.sql("INSERT INTO {refusals} (collection, source_id, detail) VALUES (%s, %s, %s)")
+        values = [(name, *each) for name, documents in refused.items() for each in documents.items()]
+        with self.stage.connection.cursor() as cursor:
+            cursor.executemany(query, values)
 
     # --- documents without a mapping ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from migrator.following.member_lists import Listers, expand_lists
@@ -11,6 +11,7 @@ from migrator.mapping.collection import Collection
 from migrator.rows.store import RowStore
 
 DocumentKey = tuple[str, bytes]  # collection, source_id
+Refused = Mapping[str, Mapping[bytes, str]]  # collection → source_id → detail of the reject
 
 
 def group_by_collection(keys: Iterable[DocumentKey]) -> dict[str, list[bytes]]:
@@ -25,14 +26,16 @@ def group_by_collection(keys: Iterable[DocumentKey]) -> dict[str, list[bytes]]:
 class Batch:
     """The documents of a batch, and the scope of the steps that complete it.
 
-    `newest`: the current document of every dirty key; None if it is gone. `is_careful`: whether the target has refused
-    a row of the batch, so that every row is tried before it is written.
+    `newest`: the current document of every dirty key; None if it is gone. `refused`: the documents, collection →
+    `source_id` → detail, whose rows the target does not let be changed after they are loaded. `is_careful`: whether the
+    target has refused a row of the batch, so that every row is tried before it is written.
     `queue`: collection → source_id → document, to be resolved again; `resolved`: those that were.
     `groups`: collection → values of `Tree.within`; `references`: table → IDs of rows whose latest values may change;
     `listers`: (collection, path of a member list) → IDs of the listing rows. IDs are text.
     """
 
     newest: dict[DocumentKey, bytes | None]
+    refused: Refused = field(default_factory=dict)
     is_careful: bool = False
     queue: dict[str, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
     resolved: set[DocumentKey] = field(default_factory=set)

@@ -14,7 +14,7 @@ from migrator.postgres.ddl import Ref
 from migrator.rows.store import RowStore
 
 _FIND = """
-    SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = confrelid AND NOT condeferrable
+    SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = confrelid AND condeferrable = %s
        AND conrelid = %s::regclass
 """
 
@@ -34,6 +34,18 @@ def make_deferrable(rows: RowStore) -> None:
                     schema_changes.insert(rows.connection, ref, "deferred", restored, restored)
 
 
+def defer(rows: RowStore, *, only_own: bool) -> None:
+    """Check the keys of trees at the end of the transaction. `only_own`: and every other constraint at once."""
+    if not only_own:
+        rows.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        return
+    rows.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    trees = [each for each in rows.mappings.values() if each.tree is not None]
+    for name in {name for each in trees for name in _keys(rows, each, is_deferrable=True)}:
+        chosen = sql.Identifier(rows.namespace.rows, name)
+        rows.connection.execute(sql.SQL("SET CONSTRAINTS {} DEFERRED").format(chosen))
+
+
 def restore(rows: RowStore) -> None:
     """Make the keys not deferrable again."""
     for record in schema_changes.read(rows.connection):
@@ -44,9 +56,10 @@ def restore(rows: RowStore) -> None:
                 schema_changes.delete(rows.connection, record.ref)
 
 
-def _keys(rows: RowStore, collection: Collection) -> list[str]:
-    """Return the names of the keys of a table to itself that are not deferrable."""
-    return [row[0] for row in rows.connection.execute(_FIND, (rows.table(collection).as_string(rows.connection),))]
+def _keys(rows: RowStore, collection: Collection, *, is_deferrable: bool = False) -> list[str]:
+    """Return the names of the keys of a table to itself that are, or are not, deferrable."""
+    values = (is_deferrable, rows.table(collection).as_string(rows.connection))
+    return [row[0] for row in rows.connection.execute(_FIND, values)]
 
 
 def _statement(rows: RowStore, collection: Collection, name: str, how: str) -> str:

@@ -7,7 +7,7 @@ the result depends on the documents only, not on the order in which they arrived
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.rows.rebuild import read_documents
-from migrator.rows.refusals import find_refused, reject_for
+from migrator.rows.refusals import REASON, find_refused, reject_for
 from migrator.rows.selection import ids_with
 from migrator.stages.context import StageContext
 from migrator.state import wants
@@ -164,21 +164,33 @@ class CollectionResolution:
             encoder.add_findings(output, index, each.findings)
         data = b"".join(each.raw for _, each in ordered)
         admission = Admission(self._rows.connection, namespace, encoder, checks_first=True)
-        refused = self._find_refused(output) if self._batch.is_careful else {}
+        later = self._batch.refused.get(self._collection.name, {})
+        refused = {
+            index: Reject(reason=REASON, detail=later[source_id])
+            for index, (source_id, _) in enumerate(ordered)
+            if source_id in later
+        }
+        if self._batch.is_careful:
+            refused |= self._find_refused(output, refused)
         admission.load(output, data, list(raw_bson.document_offsets(data)), refused)
         copy_records(self._rows.connection, namespace, self._collection.name, output)
 
-    def _find_refused(self, output: Output) -> dict[int, Reject]:
-        """Return the documents, by index, whose rows a constraint or an index of the target refuses."""
+    def _find_refused(self, output: Output, rejected: Container[int]) -> dict[int, Reject]:
+        """Return the documents, by index, whose rows a constraint or an index of the target refuses.
+
+        `rejected`: documents, by index, that will not be loaded.
+        """
         connection, namespace = self._rows.connection, self._rows.namespace
+        left = [(index, row) for index, row in zip(output.indexes, output.rows, strict=True) if index not in rejected]
 
         def write(start: int, stop: int) -> None:
-            copy_rows(connection, namespace, self._resolver.writer.encoder, output.rows[start:stop])
+            rows = [row for _, row in left[start:stop]]
+            copy_rows(connection, namespace, self._resolver.writer.encoder, rows)
 
         own = {str(each.name) for each in self._collection.table.constraints}
         return {
-            output.indexes[row]: reject_for(cause)
-            for row, cause in find_refused(connection, namespace, len(output.rows), write)
+            left[at][0]: reject_for(cause)
+            for at, cause in find_refused(connection, namespace, len(left), write)
             if cause.diag.constraint_name not in own  # conflicts and parents are decided later
         }
 

@@ -149,10 +149,13 @@ class SetBack:
 
 
 def forget(rows: RowStore, name: str, source_ids: list[bytes]) -> None:
-    """Delete the findings and wants of documents."""
-    query = rows.namespace.sql("DELETE FROM {findings} WHERE collection = %s AND source_id = ANY(%s)")
-    rows.connection.execute(query, (name, source_ids))
-    wants.remove(rows.connection, rows.namespace, name, source_ids)
+    """Delete the findings and wants of documents, and the records that the target refuses later changes of them."""
+    query = rows.namespace.sql(
+        "WITH f AS (DELETE FROM {findings} WHERE collection = %(name)s AND source_id = ANY(%(ids)s)),"
+        " r AS (DELETE FROM {refusals} WHERE collection = %(name)s AND source_id = ANY(%(ids)s))"
+        " DELETE FROM {wants} WHERE collection = %(name)s AND source_id = ANY(%(ids)s)"
+    )
+    rows.connection.execute(query, {"name": name, "ids": source_ids})
 
 
 def _requested_id(collection: Collection, raw: bytes) -> str | None:

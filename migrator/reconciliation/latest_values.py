@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import LiteralString
@@ -15,7 +15,7 @@ from migrator.mapping.collection import Collection, LatestOf
 from migrator.postgres.copy_format import kind_of_column
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, find_refused, is_refusal
 from migrator.rows.store import RowStore
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import own_transaction, record_transaction
 
 
 def mapping_of(rows: RowStore, table: str) -> Collection:
@@ -40,7 +40,22 @@ class LatestValue:
         self.rows.connection.execute(query + chosen, {"tenant": self.tenant, "ids": list(ids or ())})
 
     def update_some(self, ids: Sequence[str]) -> None:
-        """Update the rows `ids`, to NULL if no row refers to them any more. Requires a transaction."""
+        """Update the rows `ids`, to NULL if no row refers to them any more. Requires a transaction.
+
+        Raises: `UpdatesRefusedError` if the target refuses a value.
+        """
+        connection, namespace = self.rows.connection, self.rows.namespace
+        try:
+            with own_transaction(connection, namespace):
+                self._update_some(ids)
+        except REFUSALS as error:
+            mapping = mapping_of(self.rows, self.latest.table)
+            if not is_refusal(connection, mapping, error):
+                raise
+            refused = _find_refused(self.rows, mapping, ids, self._update_some)
+            raise UpdatesRefusedError(error, {mapping.name: refused}) from error
+
+    def _update_some(self, ids: Sequence[str]) -> None:
         query = sql.SQL(
             "UPDATE {other} t SET {column} = n.newest FROM (SELECT i.id, (SELECT max({of}) FROM {table}"
             " WHERE {by} = i.id AND tenant_id = %(tenant)s) AS newest FROM unnest(%(ids)s::{kind}[]) AS i (id)) n"
@@ -109,17 +124,19 @@ def explain_refused_values(rows: RowStore, collection: Collection, tenant: UUID)
             mapping = mapping_of(rows, latest.table)
             if is_refusal(rows.connection, mapping, error):
                 value = LatestValue(rows=rows, collection=collection, latest=latest, tenant=tenant)
-                refused[mapping.name] |= _find_refused(value, mapping)
+                refused[mapping.name] |= _find_refused(rows, mapping, value.differing_ids(), value.update)
         if not any(refused.values()):
             raise
         raise UpdatesRefusedError(error, refused) from error
 
 
-def _find_refused(value: LatestValue, mapping: Collection) -> dict[bytes, str]:
-    rows, ids = value.rows, value.differing_ids()
+def _find_refused(
+    rows: RowStore, mapping: Collection, ids: Sequence[str], update: Callable[[Sequence[str]], None]
+) -> dict[bytes, str]:
+    """Return the documents of the rows `ids` that the target does not let `update` change."""
 
     def write(start: int, stop: int) -> None:
-        value.update(ids[start:stop])
+        update(ids[start:stop])
 
     found = {ids[at]: cause for at, cause in find_refused(rows.connection, rows.namespace, len(ids), write)}
     return find_documents(rows.connection, rows.namespace, mapping.name, found)

@@ -27,7 +27,7 @@ from migrator.postgres.copy_format import kind_of_column, write_row
 from migrator.reconciliation.merge_matching import MergeCandidate, MergeMatcher, make_finding
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import LoadedRow, read_loaded
-from migrator.rows.refusals import REASON, REFUSALS, find_refused, is_refusal, read_known_refusals, reject_for
+from migrator.rows.refusals import REASON, REFUSALS, is_refusal, read_known_refusals, reject_for, trial, write_accepted
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, write_changes
 from migrator.state import journal
@@ -174,13 +174,13 @@ class MergeApplier:
     def _find_refused(self) -> dict[bytes, str]:
         """Return the documents that the target does not let be merged: `source_id` → detail of the reject."""
         connection, namespace = self.rows.connection, self.rows.namespace
-        with connection.transaction(force_rollback=True):
+        with trial(connection, namespace):
             used = sorted(MergeMatcher(self.rows, self.merge).match().used.items(), key=lambda item: item[1].rank)
 
             def write(start: int, stop: int) -> None:
                 self._use(dict(used[start:stop]))
 
-            found = list(find_refused(connection, namespace, len(used), write))
+            found = list(write_accepted(connection, len(used), write))
             return {used[at][1].source_id: reject_for(cause).detail for at, cause in found}
 
     def _reject(self, refused: Mapping[bytes, str]) -> None:

@@ -26,11 +26,11 @@ from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import read_documents
-from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, is_refusal, write_accepted
+from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, is_refusal, trial, write_accepted
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, update_rows
 from migrator.state import journal
-from migrator.state.own_transactions import own_transaction, record_transaction
+from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
 
@@ -86,8 +86,7 @@ class Trees:
         """
         connection, namespace = self.rows.connection, self.rows.namespace
         causes: dict[bytes, psycopg.Error] = {}
-        with connection.transaction(force_rollback=True):
-            record_transaction(connection, namespace)
+        with trial(connection, namespace):
             count = -1
             while len(causes) > count:
                 count = len(causes)

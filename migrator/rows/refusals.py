@@ -7,6 +7,7 @@ unless the target has refused a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from psycopg import errors, sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.owner_objects import has_expressions, read_constraints
-from migrator.state.own_transactions import record_transaction
+from migrator.state.own_transactions import is_in_transaction, record_transaction
 from migrator.state.records import SCRATCH_NAMESPACE, Namespace
 from migrator.translation.outcomes import Reject
 
@@ -77,9 +78,22 @@ def find_refused(
     `write(start, stop)` writes a range of rows. Ranges are halved until only refused rows are left, in a transaction
     that is rolled back. Of two rows that exclude each other, the first one stays.
     """
+    with trial(connection, namespace):
+        yield from write_accepted(connection, count, write)
+
+
+@contextmanager
+def trial(connection: Connection, namespace: Namespace) -> Iterator[None]:
+    """Execute the block in a transaction that is rolled back, in which the target checks every constraint at once.
+
+    In an open transaction it is a savepoint, and the transaction decides which constraints are checked at once.
+    """
+    is_nested = is_in_transaction(connection)
     with connection.transaction(force_rollback=True):
         record_transaction(connection, namespace)
-        yield from write_accepted(connection, count, write)
+        if not is_nested:
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        yield
 
 
 def write_accepted(
@@ -87,9 +101,8 @@ def write_accepted(
 ) -> Iterator[tuple[int, psycopg.Error]]:
     """Write what the target accepts of `count` rows; yield the index and the error of each other row.
 
-    Requires a transaction that will be rolled back: what is written gets the transaction IDs of savepoints.
+    Requires a `trial`: what is written gets the transaction IDs of savepoints.
     """
-    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     ranges = [(0, count)] if count else []
     while ranges:
         start, stop = ranges.pop()

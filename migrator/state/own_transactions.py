@@ -22,7 +22,7 @@ def record_transaction(connection: Connection, namespace: Namespace) -> None:
     """Record the current transaction as one of this migration, and suspend the owner's triggers in it if necessary.
 
     Call it in every transaction that writes rows of the target, before the first row and outside of savepoints: a
-    savepoint has a transaction ID of its own.
+    savepoint has a transaction ID of its own (`own_transaction`).
     """
     query = namespace.sql(
         "WITH own AS (INSERT INTO {own_transactions} DEFAULT VALUES ON CONFLICT DO NOTHING)"
@@ -33,17 +33,36 @@ def record_transaction(connection: Connection, namespace: Namespace) -> None:
 
 @contextmanager
 def own_transaction(connection: Connection, namespace: Namespace) -> Iterator[None]:
-    """Execute the block in the open transaction, or in a new one, and record it as one of this migration.
+    """Execute the block in a transaction, or in a savepoint of the open one, recorded as one of this migration.
 
-    A nested `connection.transaction()` would be a savepoint, whose rows have a transaction ID that is not recorded.
+    After an error in the block, the open transaction can go on.
     """
-    if connection.info.transaction_status == TransactionStatus.IDLE:
-        with connection.transaction():
+    is_nested = is_in_transaction(connection)
+    with connection.transaction():
+        if is_nested:
+            _record_savepoint(connection, namespace)
+        else:
             record_transaction(connection, namespace)
-            yield
-    else:
-        record_transaction(connection, namespace)
         yield
+
+
+def is_in_transaction(connection: Connection) -> bool:
+    """Return whether a transaction is open."""
+    return connection.info.transaction_status != TransactionStatus.IDLE
+
+
+def _record_savepoint(connection: Connection, namespace: Namespace) -> None:
+    """Record the transaction ID of the current savepoint.
+
+    No function returns it, but a row that the savepoint writes has its last 32 bits in `xmin`. It is larger than the ID
+    of the whole transaction, by less than 2^32.
+    """
+    connection.execute(namespace.sql("INSERT INTO {own_transactions} (xid) VALUES ('0')"))
+    query = namespace.sql(
+        "UPDATE {own_transactions} SET xid = (t.top + ((xmin::text::bigint - t.top) & 4294967295))::text::xid8"
+        " FROM (SELECT pg_current_xact_id()::text::bigint AS top) t WHERE xid = '0'"
+    )
+    connection.execute(query)
 
 
 def is_traceable(connection: Connection, namespace: Namespace) -> bool:

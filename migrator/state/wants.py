@@ -44,16 +44,17 @@ def anything(collection: str) -> Wanted:
     return Wanted(collection, ANY, "")
 
 
+def wanted_as_whole(connection: Connection, namespace: Namespace, collections: Iterable[str]) -> set[str]:
+    """Return those of the collections of which a document wants any change."""
+    names = {anything(name).name: name for name in collections}
+    query = namespace.sql("SELECT DISTINCT wanted FROM {wants} WHERE wanted = ANY(%s)")
+    return {names[wanted] for (wanted,) in connection.execute(query, (list(names),))}
+
+
 def add(connection: Connection, namespace: Namespace, wants: Iterable[tuple[str, bytes, Wanted]]) -> None:
     """Record wants: (collection, source_id, what it wants)."""
     rows = [write_row((name, source_id, each.name, each.value), _KINDS) for name, source_id, each in wants]
     copy(connection, namespace.sql("{wants}"), rows)
-
-
-def remove(connection: Connection, namespace: Namespace, collection: str, source_ids: list[bytes]) -> None:
-    """Delete the wants of documents."""
-    query = namespace.sql("DELETE FROM {wants} WHERE collection = %s AND source_id = ANY(%s)")
-    connection.execute(query, (collection, source_ids))
 
 
 def find(connection: Connection, namespace: Namespace, values: Iterable[Wanted]) -> set[tuple[str, bytes]]:
