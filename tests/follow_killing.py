@@ -118,8 +118,10 @@ class Killer:
             # multiprocessing's own resource tracker, when killed, complains on its way back; ours must not.
             assert b"migrator/" not in told, told.decode()
             assert self._process.returncode in (-signal.SIGKILL, 5, 7), (out.decode(), told.decode())
+            if self._process.returncode != -signal.SIGKILL:
+                print(f"ended with {self._process.returncode} after {self.killed}: {told.decode()}")
             self._process = None
-            wait_for_the_lock(self.database)
+            wait_for_the_lock(self.database, KEY)
         if self._process is None:
             self._process = start("run", "--follow", "-c", self.config, "--json")
         return self._process

@@ -272,18 +272,23 @@ def run_to_the_end(killer: Killer, config: Path, database: str) -> None:
     raise AssertionError("a hundred attempts, and no end")
 
 
-def wait_for_the_lock(database: str) -> None:
-    """A server notices only after a while that a killed client is gone."""
+def wait_for_the_lock(database: str, own: int = 0) -> None:
+    """A server notices only after a while that a killed client is gone. `own`: a lock of the test."""
     query = (
-        "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        " WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+        "SELECT l.objid, l.granted, a.application_name, a.query FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND a.datname = current_database() AND l.objid <> %s::oid"
     )
+    held: object = None
     for _ in range(600):
-        with suppress(psycopg.Error), psycopg.connect(database, autocommit=True) as connection:
-            if connection.execute(query).fetchone() is None:
-                return
+        try:
+            with psycopg.connect(database, autocommit=True) as connection:
+                held = connection.execute(query, (own,)).fetchall()
+        except psycopg.Error as error:
+            held = error
+        if held == []:
+            return
         time.sleep(0.05)
-    raise AssertionError("the lock was never given back")
+    raise AssertionError(f"the lock was never given back: {held}")
 
 
 def summary() -> str:
