@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
@@ -14,7 +14,7 @@ import bson
 import psycopg
 from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateOne
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from migrator.commands import context as commands
@@ -184,25 +184,27 @@ class LiveChanges:
 
     def put(self, changed: Changed, *, together: bool = False) -> None:
         """Writes changes, `together`: in one transaction."""
-        requests = [(key, self._request(*key, raw)) for key, raw in changed.items()]
+        requests = [self._request(*key, raw) for key, raw in changed.items()]
         for several in [requests] if together else [[each] for each in requests]:
             if several:
-                self._repeat([(name, request) for (name, _), request in several])
+                self._repeat(several)
         for key, raw in changed.items():
             if raw is None:
                 self._written.pop(key, None)
             else:
                 self._written[key] = raw
 
-    def _request(self, name: str, source_id: bytes, raw: bytes | None) -> Any:
+    def _request(self, name: str, source_id: bytes, raw: bytes | None) -> Document:
+        """Returns the command that makes a change. pymongo's own methods refuse documents that it cannot decode."""
         chosen, old = RawBSONDocument(source_id), self._written.get((name, source_id))
         if raw is None:
-            return DeleteOne(chosen)
-        if old is not None and self._chance.random() < 0.5 and (update := _update(old, raw)):
-            return UpdateOne(chosen, update)
-        return ReplaceOne(chosen, RawBSONDocument(raw), upsert=True)
+            return {"delete": name, "deletes": [{"q": chosen, "limit": 1}]}
+        new: Any = RawBSONDocument(raw)
+        if old is not None and self._chance.random() < 0.5:
+            new = _update(old, raw) or new
+        return {"update": name, "updates": [{"q": chosen, "u": new, "upsert": True}]}
 
-    def _repeat(self, requests: list[tuple[str, Any]]) -> None:
+    def _repeat(self, requests: list[Document]) -> None:
         deadline = time.monotonic() + WRITE_SECONDS
         while True:
             try:
@@ -212,19 +214,21 @@ class LiveChanges:
                     raise
                 time.sleep(0.05)
 
-    def _execute(self, requests: list[tuple[str, Any]]) -> None:
-        if len(requests) == 1:
-            name, request = requests[0]
-            self._database[name].bulk_write([request])
-            return
-        with self._client.start_session() as session, session.start_transaction():
-            for name, request in requests:
-                self._database[name].bulk_write([request], session=session)
+    def _execute(self, requests: list[Document]) -> None:
+        with ExitStack() as opened:
+            session = None
+            if len(requests) > 1:
+                session = opened.enter_context(self._client.start_session())
+                opened.enter_context(session.start_transaction())
+            for request in requests:
+                answer = self._database.command(request, session=session)
+                assert answer["ok"] == 1, answer
+                assert "writeErrors" not in answer, answer
 
     def fence(self) -> bytes:
         """Inserts a new document of a collection without a mapping, and returns its `source_id`."""
         source_id = bson.encode({"_id": ObjectId()})
-        self._repeat([(FENCE, InsertOne(RawBSONDocument(source_id)))])
+        self._repeat([{"insert": FENCE, "documents": [RawBSONDocument(source_id)]}])
         return source_id
 
     def close(self) -> None:

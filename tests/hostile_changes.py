@@ -20,14 +20,17 @@ MANY_MESSAGES = 5  # changes of messages for one of any other collection
 
 
 class HostileChanging(Changing):
-    """The documents of `make_database(seed)`, and changes of documents, ids, references, and whole collections."""
+    """The documents of `make_database(seed)`, and changes of documents, ids, references, and whole collections.
 
-    def __init__(self, seed: int) -> None:
+    `is_live`: of a server, which does not accept a text that is not UTF-8.
+    """
+
+    def __init__(self, seed: int, *, is_live: bool = False) -> None:
         made = make_database(seed)
         super().__init__({}, seed)
         self.settings = made.settings
-        self._adopter = b""
-        self._makers = _makers(Generator(seed + 1_000_000))
+        self._adopter, self._is_live = b"", is_live
+        self._makers = make_makers(Generator(seed + 1_000_000))
         for name, documents in made.documents.items():
             self.now[name] = {}
             for raw in documents:
@@ -69,7 +72,7 @@ class HostileChanging(Changing):
             return
         new = bson.decode(self._make(name), codec_options=CODEC_OPTIONS)
         kind = chance.random()
-        if kind < 0.05:
+        if kind < 0.05 and not self._is_live:
             self._put_raw(name, make_undecodable(document["_id"]))
         elif kind < 0.1:
             self._remove(name, key)
@@ -99,7 +102,8 @@ class HostileChanging(Changing):
             self.drop(name, key)
 
 
-def _makers(generator: Generator) -> dict[str, Callable[[], Document]]:
+def make_makers(generator: Generator) -> dict[str, Callable[[], Document]]:
+    """Returns what makes a document of a collection."""
     return {
         "users": generator.user,
         "conversations": generator.conversation,
