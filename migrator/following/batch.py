@@ -31,6 +31,7 @@ class Batch:
     target has refused a row of the batch, so that every row is tried before it is written.
     `queue`: collection → source_id → document, to be resolved again; `resolved`: those that were.
     `groups`: collection → values of `Tree.within`; `references`: table → IDs of rows whose latest values may change;
+    `asked`: collection → IDs that documents asked for, or had, before they were set back.
     `listers`: (collection, path of a member list) → IDs of the listing rows. IDs are text.
     """
 
@@ -41,6 +42,7 @@ class Batch:
     resolved: set[DocumentKey] = field(default_factory=set)
     groups: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     references: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     listers: Listers = field(default_factory=lambda: defaultdict(set))
     touched: set[str] = field(default_factory=set)
 

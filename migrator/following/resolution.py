@@ -15,7 +15,7 @@ from bson.errors import InvalidBSON
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted
-from migrator.following.batch import Batch
+from migrator.following.batch import Batch, DocumentKey
 from migrator.following.closure import RowIds
 from migrator.following.interests import (
     claims_of,
@@ -29,7 +29,7 @@ from migrator.following.set_back import SetBack
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.trees import CUT_CODES, Trees
-from migrator.reconciliation.unloaded import record_unloaded_owners
+from migrator.reconciliation.unloaded import Scope, record_unloaded_owners
 from migrator.rows.admission import Admission
 from migrator.rows.copy import copy_records, copy_rows
 from migrator.rows.rebuild import read_documents
@@ -66,10 +66,9 @@ class CollectionResolution:
 
     def resolve(self) -> None:
         """Resolve all queued documents, and set back what waits for their rows in later levels."""
-        queue, blocked = self._batch.queue[self._collection.name], self._blocked_ids()
+        queue = self._batch.queue[self._collection.name]
         if not queue:
-            record_unloaded_owners(self._resolver.writer)  # a rejected document may be gone
-            self._wake_blocked(blocked)
+            self._wake_blocked(self._record_unloaded_owners())  # a rejected document may be gone
             self._resolve_tree()  # a row may be gone that others name as their parent
             return
         while new := {source_id: raw for source_id, raw in queue.items() if source_id not in self._translated}:
@@ -78,6 +77,7 @@ class CollectionResolution:
         self._note_scope()
         self._load()
         self._resolve_conflicts()
+        blocked = self._record_unloaded_owners()
         self._resolve_tree()
         outcomes = self._outcomes()
         self._record_wants(outcomes)
@@ -119,7 +119,7 @@ class CollectionResolution:
             loaded += [each] if row is not None else []
         rows: RowIds = defaultdict(set)
         rows[collection.name] = self._holders(requested, loaded) | self._group_rows(loaded)
-        waiting = wants.find(self._rows.connection, self._rows.namespace, found)
+        waiting = self._waiting(found)
         unloaded = self._set_back.closure.split_loaded({each for each in waiting if each[0] == collection.name}, rows)
         self._set_back.rows(rows, unloaded)
 
@@ -263,25 +263,32 @@ class CollectionResolution:
     def _wake(self, loaded: Iterable[str]) -> None:
         """Set back the documents of later levels that want a value of the rows that are here now."""
         offers = offers_of(self._rows, self._collection, loaded)
-        waiting = wants.find(self._rows.connection, self._rows.namespace, offers)
+        waiting = self._waiting(offers)
         self._set_back.documents({each for each in waiting if each[0] != self._collection.name} - self._batch.resolved)
 
-    def _blocked_ids(self) -> set[tuple[str, str]]:
-        """Return (ID, owner) of the documents without a row whose ID leads to rows of other owners."""
-        if self._collection.reference_owner is None:
-            return set()  # only these have such aliases
-        query = self._rows.namespace.sql(
-            "SELECT original_id, owner FROM {aliases} WHERE collection = %s AND target IS NULL"
-        )
-        return set(self._rows.connection.execute(query, (self._collection.name,)))
+    def _record_unloaded_owners(self) -> set[str]:
+        """Record the owners of documents without a row whose ID leads to rows of other owners.
 
-    def _wake_blocked(self, before: set[tuple[str, str]]) -> None:
-        """Set back the documents that refer to an ID whose blocked owners are others than before."""
+        Return the IDs whose blocked owners are others than before.
+        """
         collection = self._collection
-        ids = sorted({row_id for row_id, _ in before ^ self._blocked_ids()})
+        if collection.reference_owner is None:
+            return set()  # only these have such records
+        documents = [each.fields for each in self._translated.values() if each.fields is not None]
+        ids = {format_target_id(each) for document in documents for each in requested_ids(collection, document)}
+        ids |= self._batch.asked[collection.name]
+        waiting = self._waiting({Wanted(collection.name, collection.key.column, each) for each in ids})
+        source_ids = self._translated.keys() | {source_id for name, source_id in waiting if name == collection.name}
+        return record_unloaded_owners(self._resolver.writer, Scope(frozenset(ids), frozenset(source_ids)))
+
+    def _waiting(self, wanted: Iterable[Wanted]) -> set[DocumentKey]:
+        return wants.find(self._rows.connection, self._rows.namespace, wanted)
+
+    def _wake_blocked(self, blocked: set[str]) -> None:
+        """Set back the documents that refer to one of these IDs."""
+        collection, ids = self._collection, sorted(blocked)
         if not ids:
             return
-        wanted = {Wanted(collection.name, collection.key.column, each) for each in ids}
-        waiting = wants.find(self._rows.connection, self._rows.namespace, wanted)
+        waiting = self._waiting({Wanted(collection.name, collection.key.column, each) for each in ids})
         self._set_back.documents({each for each in waiting if each[0] != collection.name} - self._batch.resolved)
         self._set_back.rows(self._set_back.closure.children_of(collection, ids))

@@ -87,8 +87,8 @@ class SetBack:
         query = namespace.sql("DELETE FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
         if listings:
             connection.execute(query, (listings, ids))
-        query = namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = ANY(%s)")
-        connection.execute(query, (name, ids))
+        query = namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = ANY(%s) RETURNING original_id")
+        self._batch.asked[name] |= {row[0] for row in connection.execute(query, (name, ids))} | set(ids)
 
     def _refuse_foreign_rows(self, key: ForeignKey, collection: Collection, ids: list[str]) -> None:
         """Raises: `StoppedError` if a row that migrate did not load refers to one of the rows."""
@@ -128,6 +128,8 @@ class SetBack:
         connection.execute(query, values)
         forget(self._rows, name, source_ids)
         self._batch.enqueue(name, [*rejected, *archived])
+        asked = (_requested_id(collection, raw) for _, raw in (*rejected, *archived))
+        self._batch.asked[name] |= {each for each in asked if each is not None}
         decided: set[str | None] = set()
         for _, raw in archived:
             if merged_into := self._remove_merge(collection, raw):

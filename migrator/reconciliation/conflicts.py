@@ -24,7 +24,6 @@ from migrator.reconciliation.existing_rows import ExistingRows
 from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.order import Incumbent, tie_breaker
 from migrator.reconciliation.rekey import Rejected, rekey_simple
-from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.refusals import REFUSALS, is_refusal, reject_for
 from migrator.state.own_transactions import own_transaction
 from migrator.translation.encoder import format_target_id
@@ -82,6 +81,7 @@ class ConflictResolver:
     def resolve_all(self, rejects: Iterable[Rejected]) -> Iterator[None]:
         """Resolve rejected documents and the documents that yield to them, in `_id` order. Yields after each.
 
+        Afterwards call `record_unloaded_owners`.
         Because of this order, a document that keeps or has received an ID is smaller than every later one.
         """
         rejects = list(rejects)
@@ -98,7 +98,6 @@ class ConflictResolver:
             for yielded_id, raw, its_number in self.resolve(source_id, number):
                 heappush(queue, (id_order(yielded_id), tie_breaker(raw), its_number, yielded_id))
             yield
-        record_unloaded_owners(self.writer)
 
     def _tie_breakers(self, rejects: list[Rejected]) -> dict[int, bytes]:
         """Return the sort keys among documents with the same `_id`, by reject number."""

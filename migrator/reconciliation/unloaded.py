@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson.errors import InvalidBSON
+from psycopg import sql
 
 from migrator.documents.codec import decode_untrusted
 from migrator.reconciliation.document_writer import DocumentWriter, format_owner
@@ -33,43 +34,63 @@ class UnloadedOwner:
     owner: str
 
 
-def record_unloaded_owners(writer: DocumentWriter) -> None:
-    """Replace the aliases without a target of one collection. Can be repeated."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The IDs, as text, for which the records are computed anew, and all documents that may ask for them."""
+
+    ids: frozenset[str]
+    source_ids: frozenset[bytes]
+
+
+def record_unloaded_owners(writer: DocumentWriter, scope: Scope | None = None) -> set[str]:
+    """Replace the aliases without a target of one collection, and return the IDs whose aliases changed.
+
+    Can be repeated.
+    """
     if writer.collection.reference_owner is None:
-        return
+        return set()
     name, connection, namespace = writer.collection.name, writer.rows.connection, writer.rows.namespace
     with own_transaction(connection, namespace):
-        query = namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target IS NULL")
-        connection.execute(query, (name,))
+        query = namespace.sql(
+            "DELETE FROM {aliases} WHERE collection = %s AND target IS NULL AND (%s OR original_id = ANY(%s))"
+            " RETURNING original_id, owner"
+        )
+        before = set(connection.execute(query, (name, scope is None, list(scope.ids) if scope is not None else [])))
         recorded: set[UnloadedOwner] = set()
-        for batch in batched(_read_unloaded(writer), BATCH_SIZE):
+        for batch in batched(_read_unloaded(writer, scope), BATCH_SIZE):
             found = _select_blocking(writer, set(batch) - recorded)
             writer.add_aliases([(each.requested_id, None, each.owner) for each in sorted(found, key=_order)])
             recorded |= found
+    return {row_id for row_id, _ in before ^ {_order(each) for each in recorded}}
 
 
 def _order(each: UnloadedOwner) -> tuple[str, str]:
     return format_target_id(each.requested_id), each.owner
 
 
-def _read_unloaded(writer: DocumentWriter) -> Iterator[UnloadedOwner]:
+def _read_unloaded(writer: DocumentWriter, scope: Scope | None) -> Iterator[UnloadedOwner]:
     """Yield the owners of all rejected and archived documents that can be decoded and have an ID."""
     collection, owner_of = writer.collection, writer.collection.reference_owner
     assert owner_of is not None  # the caller checked it
+    chosen = sql.SQL("" if scope is None else " AND source_id = ANY(%(source_ids)s)")
     query = writer.rows.namespace.sql(
-        "SELECT document FROM {rejects} WHERE collection = %(name)s"
-        " UNION ALL SELECT document FROM {archive} WHERE collection = %(name)s"
+        "SELECT document FROM {rejects} WHERE collection = %(name)s{chosen}"
+        " UNION ALL SELECT document FROM {archive} WHERE collection = %(name)s{chosen}",
+        chosen=chosen,
     )
+    values = {"name": collection.name, "source_ids": [] if scope is None else list(scope.source_ids)}
     with writer.rows.connection.cursor("unloaded", binary=True) as cursor:
         cursor.itersize = BATCH_SIZE
-        for (raw,) in cursor.execute(query, {"name": collection.name}):
+        for (raw,) in cursor.execute(query, values):
             try:
                 document = decode_untrusted(bytes(raw))
             except InvalidBSON:
                 continue
             value = document.get(collection.key.path)
             if value is not None and value != "":
-                yield UnloadedOwner(collection.key.uuid(value), format_owner(owner_of(document)))
+                requested = collection.key.uuid(value)
+                if scope is None or format_target_id(requested) in scope.ids:
+                    yield UnloadedOwner(requested, format_owner(owner_of(document)))
 
 
 def _select_blocking(writer: DocumentWriter, batch: set[UnloadedOwner]) -> set[UnloadedOwner]:

@@ -18,6 +18,7 @@ from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, explain_refused_values, mapping_of
 from migrator.reconciliation.trees import Trees
+from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.stages.context import StageContext
 from migrator.state import journal
@@ -46,6 +47,7 @@ def reconcile(
     done = 0
     for done, _ in enumerate(resolver.resolve_all(pending), start=1):
         stage.emit(StepAdvanced(step=step, done=min(done, len(pending))))
+    record_unloaded_owners(resolver.writer)
     _analyze_collection(stage, collection)  # before `on_table_loaded`: ANALYZE would wait for an index build
     on_table_loaded(collection.table.name)
     if collection.tree is not None:

@@ -15,6 +15,7 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
+from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.refusals import forget_dropped_constraints
 from migrator.state.ledger import count_by
 from migrator.state.records import Connection, Namespace
@@ -73,6 +74,7 @@ def _resolve_rejects(pipeline: Pipeline, run: int) -> None:
             for _ in resolver.resolve_all(resolver.all_rejects()):
                 done += 1
                 pipeline.context.emit(StepAdvanced(step=STEP, done=done))
+            record_unloaded_owners(resolver.writer)
             refresh_references(resolver.writer, contested)
             contested[resolver.collection.name] = resolver.writer.contested
             pipeline.reconcile_again(run, resolver)
