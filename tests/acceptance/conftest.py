@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests import mongo
+from tests.changing import SAFE
 from tests.integration.schemas import CONTRACT
 from tests.target_server import Server
 
@@ -25,3 +27,13 @@ def template(server_url: str) -> Iterator[str]:
         name = server.create()
         server.execute(CONTRACT, database=name)
         yield name
+
+
+@pytest.fixture(scope="module")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mongo.Server]:
+    """A MongoDB that keeps what it has acknowledged when it is killed."""
+    server = mongo.Server(tmp_path_factory.mktemp("source") / "mongo")
+    server.options = SAFE
+    server.start()
+    yield server
+    server.kill()

@@ -10,7 +10,7 @@ import pytest
 
 from migrator.targets.embedded import SETTINGS, EmbeddedTarget
 from tests import mongo
-from tests.changing import SAFE, Changing, LiveChanges
+from tests.changing import Changing, LiveChanges
 from tests.driving import call, digest_database
 from tests.follow_killing import Killer, plan_blows
 from tests.killing import Server
@@ -31,30 +31,21 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found.close()
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mongo.Server]:
-    server = mongo.Server(tmp_path_factory.mktemp("killed") / "mongo")
-    server.options = SAFE
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.mark.parametrize("seed", range(2))
 def test_kills(
-    seed: int, source: mongo.Server, target: Server, new_database: Callable[[], str], tmp_path: Path
+    seed: int, live_server: mongo.Server, target: Server, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
     """Four kills, one of them during the load."""
-    check_kills(seed, 1, 3, messages=100, source=source, target=target, fresh=new_database(), folder=tmp_path)
+    check_kills(seed, 1, 3, messages=100, source=live_server, target=target, fresh=new_database(), folder=tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 125))
 def test_two_hundred_kills(
-    seed: int, source: mongo.Server, target: Server, new_database: Callable[[], str], tmp_path: Path
+    seed: int, live_server: mongo.Server, target: Server, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
     """Eight kills, 25 times."""
-    check_kills(seed, 3, 5, messages=800, source=source, target=target, fresh=new_database(), folder=tmp_path)
+    check_kills(seed, 3, 5, messages=800, source=live_server, target=target, fresh=new_database(), folder=tmp_path)
 
 
 def check_kills(

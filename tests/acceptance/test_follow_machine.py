@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS
 from tests import mongo
-from tests.changing import SAFE
 from tests.collisions import ABSENT, Document, Generator, make_database
 from tests.conftest import administer, with_database
 from tests.following_rig import Rig
@@ -40,14 +38,9 @@ class Servers:
     folder: Path
 
 
-@pytest.fixture(scope="module")
-def servers(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    folder = tmp_path_factory.mktemp("machine")
-    server = mongo.Server(folder / "mongo")
-    server.options = SAFE
-    server.start()
-    yield Servers(server.url, server_url, folder)
-    server.kill()
+@pytest.fixture
+def servers(live_server: mongo.Server, server_url: str, tmp_path: Path) -> Servers:
+    return Servers(live_server.url, server_url, tmp_path)
 
 
 class Following(RuleBasedStateMachine):
