@@ -30,7 +30,7 @@ from migrator.targets.base import Target
 from migrator.targets.bundled import program_path
 from migrator.targets.server import ServerTarget
 from migrator.verification.record_diff import sort_fields
-from tests.conftest import administer, with_database
+from tests.conftest import CREATE_DATABASE, administer, with_database
 
 COMMAND = Path(sys.executable).with_name("migrate")
 RECORDS = {
@@ -130,7 +130,7 @@ def _rehearsal(server_url: str) -> Iterator[Target]:
     try:
         clear(url)
     except psycopg.OperationalError:
-        administer(server_url, "CREATE DATABASE {}", name)
+        administer(server_url, CREATE_DATABASE, name)
     yield ServerTarget(url)
 
 

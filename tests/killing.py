@@ -241,8 +241,8 @@ class Killer:
         if self.source is not None:
             yield "source", 0
         with suppress(psutil.Error):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                yield "worker", child.pid
+            for child in psutil.Process(process.pid).children():  # the fork server, and helpers of multiprocessing
+                yield from (("worker", worker.pid) for worker in child.children())
         with suppress(psycopg.Error), psycopg.connect(database, autocommit=True, connect_timeout=5) as connection:
             query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'migrate%'"
             sessions = [row[0] for row in connection.execute(query)]

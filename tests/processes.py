@@ -1,12 +1,14 @@
 """`migrate` in processes that tests may stop or kill, started without paying for the imports each time.
 
 A server process has imported the command line and forks a process for every command: a fresh process of its own, with
-its own signals, environment and output, as `bin/migrate` would be. It saves one CPU-second for each. Tests of the entry
-point itself use `driving.spawn`.
+its own signals, environment and output, as `bin/migrate` would be. The fork server, from which the command gets its
+worker processes, is forked as well. Both save the imports: a CPU-second. Tests of the entry point itself use
+`driving.spawn`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -15,11 +17,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from multiprocessing import util
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.driving import Answer
@@ -161,6 +164,45 @@ def _become(request: dict[str, object], files: list[int]) -> list[str]:
     return arguments
 
 
+def prepare_fork_server() -> None:
+    """Forks a child that becomes the fork server of multiprocessing when this process starts one.
+
+    It is forked now, while this process has no threads and no connections that it would inherit.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _await_fork_server(theirs)
+    theirs.close()
+    start, waiting = util.spawnv_passfds, [ours]
+
+    def start_process(path: bytes, arguments: Sequence[Any], files: Sequence[int]) -> int:
+        if not waiting or not arguments[-1].startswith("from multiprocessing.forkserver import main"):
+            return int(start(path, arguments, files))
+        with waiting.pop() as connection:
+            socket.send_fds(connection, [json.dumps([arguments[-1], list(files)]).encode()], files)
+        return pid
+
+    setattr(util, "spawnv_passfds", start_process)  # noqa: B010 - typeshed gives the parameters other names
+
+
+def _await_fork_server(connection: socket.socket) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the fork server does: Ctrl-C is the command's
+    message, files, _, _ = socket.recv_fds(connection, _REQUEST_BYTES, 8)
+    connection.close()
+    if message:
+        program, places = json.loads(message)
+        above = [fcntl.fcntl(each, fcntl.F_DUPFD, 512) for each in files]  # away from the places
+        for each in files:
+            os.close(each)
+        for each, place in zip(above, places, strict=True):
+            os.dup2(each, place)
+            os.close(each)
+        exec(program, {})
+    os._exit(0)
+
+
 if __name__ == "__main__":
     from migrator import cli
 
@@ -169,4 +211,5 @@ if __name__ == "__main__":
     # Worker processes import the main module; `bin/migrate` would be one, this is none.
     sys.modules["__main__"].__spec__ = sys.modules["__main__"].__package__ = None
     del sys.modules["__main__"].__dict__["__file__"]
+    prepare_fork_server()
     cli.main()

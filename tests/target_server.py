@@ -31,7 +31,7 @@ class Server:
     def create(self, options: str = "", suffix: str = "") -> str:
         """A new database; returns its name, which ends with `suffix`."""
         name = f"check_{secrets.token_hex(4)}{suffix}"
-        self.execute(f"CREATE DATABASE {quoted(name)} {options}")
+        self.execute(f"CREATE DATABASE {quoted(name)} STRATEGY file_copy {options}")
         self.exits.callback(self.execute, f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
         return name
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from tests.conftest import administer, with_database
+from tests.conftest import CREATE_DATABASE, administer, with_database
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Templates:
         """
         if key not in self._names:
             name = f"template_{uuid.uuid4().hex}"
-            administer(self.server_url, "CREATE DATABASE {}", name)
+            administer(self.server_url, CREATE_DATABASE, name)
             self._results[key] = build(with_database(self.server_url, name))
             self._names[key] = name
         name = urlsplit(database).path[1:]

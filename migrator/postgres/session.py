@@ -91,8 +91,9 @@ LEFT: dict[str, str] = {
 }  # fmt: skip
 
 _SET = sql.SQL(
+    # `current_setting` and not `pg_settings`, which describes all settings of the server: a millisecond per connection.
     "SELECT set_config(w.name, w.value, %s) FROM (VALUES {}) AS w (name, value)"
-    " WHERE EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE s.name = w.name)"
+    " WHERE pg_catalog.current_setting(w.name, true) IS NOT NULL"
 ).format(
     sql.SQL(", ").join(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value)) for name, (value, _) in REQUIRED.items()

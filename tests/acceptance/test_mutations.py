@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.conftest import administer, with_database
+from tests.conftest import CREATE_DATABASE, administer, with_database
 from tests.driving import Answer, call, hurried
 from tests.mutations import MUTATIONS, Expectation, MutationContext
 from tests.mutations.documents import DOCUMENTS
@@ -51,7 +51,7 @@ class Migrated:
 def migrated(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrated]:
     folder = tmp_path_factory.mktemp("mutations")
     name = f"mutations_{uuid.uuid4().hex}"
-    administer(server_url, "CREATE DATABASE {}", name)
+    administer(server_url, CREATE_DATABASE, name)
     database, dump = with_database(server_url, name), make_dump(folder / "dump")
     config = write_config(folder / "migrate.toml", f"dump:{dump}", database, {"engine": {"workers": 1}})
     assert call("run", "-c", config).code == 0

@@ -25,6 +25,8 @@ from tests.lessons import Lessons, expected_duration, expected_video, make_lesso
 from tests.scenarios import write_config
 from tests.templates import Templates
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def configure(made: Lessons, database: str, folder: Path, **settings: Any) -> Path:
     folder.mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import administer, with_database
+from tests.conftest import CREATE_DATABASE, administer, with_database
 from tests.driving import call, clear, digest_database, dump_database, hurried
 from tests.packs import Pack, make_packs
 from tests.scenario_checks import (
@@ -45,7 +45,7 @@ def list_scenarios() -> Iterator[Any]:
 def place(server_url: str) -> Iterator[str]:
     """The URL of a database that the scenarios share: each leaves it as it was, which is part of what it shows."""
     name = f"scenarios_{uuid.uuid4().hex}"
-    administer(server_url, "CREATE DATABASE {}", name)
+    administer(server_url, CREATE_DATABASE, name)
     yield with_database(server_url, name)
     administer(server_url, "DROP DATABASE {} WITH (FORCE)", name)
 

@@ -29,6 +29,8 @@ from tests.embedding_server import Running, serving, vector_of
 from tests.killing import COMMITS
 from tests.scenarios import write_config
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 FILE = "f0000000-0000-4000-8000-000000000001"
 DIMENSIONS = 8
 MODEL = "text-embedding-3-small"
