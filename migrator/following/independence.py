@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from psycopg import sql
 
-from migrator.documents.codec import Document
+from migrator.following.changes import Change, LinkItem
 from migrator.following.closure import Closure
 from migrator.following.interests import LISTED, looked_up_columns, loose_lookups, offers_of
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import Row
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.members import owners_of
@@ -27,32 +25,6 @@ from migrator.rows.store import RowStore
 from migrator.state import wants
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
-from migrator.translation.outcomes import Finding, Loaded
-
-LinkItem = tuple[str, str, int]  # collection and path of the list, listed target ID, position
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A document that can be loaded, with its translation, and its present row and residue (None: it has no row).
-
-    `links`: what the document lists.
-    """
-
-    source_id: bytes
-    raw: bytes
-    fields: Document
-    loaded: Loaded
-    findings: tuple[Finding, ...]
-    wants: frozenset[Wanted]
-    target_id: str
-    links: frozenset[LinkItem]
-    old_row: Row | None = None
-    old_residue: bytes | None = None
-
-    @property
-    def row(self) -> Row:
-        return self.loaded.row
 
 
 class Independence:
@@ -137,7 +109,7 @@ class Independence:
         rootless = [
             each.target_id
             for each in left
-            if self._collection.tree is not None and each.row[self._collection.tree.parent] is None
+            if self._collection.tree is not None and each.value(self._collection.tree.parent) is None
         ]
         excluded |= self._listed(rootless)
         left = [each for each in left if each.target_id not in excluded]
@@ -146,13 +118,10 @@ class Independence:
 
     def changes_carried(self, change: Change) -> bool:
         """Return whether values change that other documents carry."""
-        old = change.old_row
-        return old is not None and any(change.row.get(column) != old.get(column) for column in self.carried)
+        return not all(map(change.keeps, self.carried))
 
     def _keeps_identity(self, change: Change) -> bool:
-        old = change.old_row
-        assert old is not None  # called for updates
-        return all(change.row.get(column) == old.get(column) for column in self.identity)
+        return all(map(change.keeps, self.identity))
 
     def _with_special_findings(self, changes: list[Change]) -> set[str]:
         if not self.special_codes:
@@ -194,8 +163,8 @@ class Independence:
         for column in (self._key, *self._collection.unique):
             by_value: dict[Any, list[str]] = defaultdict(list)
             for each in changes:
-                if each.row[column] is not None:
-                    by_value[each.row[column]].append(each.target_id)
+                if each.value(column) is not None:
+                    by_value[each.value(column)].append(each.target_id)
             found |= {row_id for same in by_value.values() if len(same) > 1 for row_id in same}
         return found
 
@@ -203,7 +172,7 @@ class Independence:
         """Return the IDs of changes whose ID or unique value a row has."""
         found: set[str] = set()
         for column in (self._key, *self._collection.unique):
-            values = {each.row[column] for each in changes if each.row[column] is not None}
+            values = {each.value(column) for each in changes if each.value(column) is not None}
             if values:
                 query = sql.SQL("SELECT {column}::text FROM {table} WHERE {column} = ANY(%s::{kind}[])").format(
                     column=sql.Identifier(column),
@@ -215,7 +184,7 @@ class Independence:
                 found |= {
                     each.target_id
                     for each in changes
-                    if each.row[column] is not None and format_target_id(each.row[column]) in taken
+                    if each.value(column) is not None and format_target_id(each.value(column)) in taken
                 }
         return found
 
@@ -226,8 +195,8 @@ class Independence:
         for each in changes:
             offers[wants.wanted(name, "_id", each.source_id)] = each.target_id
             for column in columns:
-                if each.row[column] is not None:
-                    offers[wants.wanted(name, column, each.row[column])] = each.target_id
+                if each.value(column) is not None:
+                    offers[wants.wanted(name, column, each.value(column))] = each.target_id
             for path, listed, _ in each.links:
                 offers[Wanted(path, LISTED, listed)] = each.target_id
         query = self._rows.namespace.sql(
@@ -243,12 +212,16 @@ class Independence:
         assert tree is not None  # checked by the caller
         ids = [each.target_id for each in changes]
         excluded = self._listed(ids) | {each.target_id for each in changes if each.links}
-        named = {each.row[tree.parent] for each in changes if each.row[tree.parent] is not None}
+        named = {each.value(tree.parent) for each in changes if each.value(tree.parent) is not None}
         excluded_parents = self._aliased([format_target_id(each) for each in named])
         places = self._places(named)
         found = []
-        for each in sorted(changes, key=lambda each: (each.row[tree.order] or 0, each.row[key])):
-            row_id, parent, place = each.row[key], each.row[tree.parent], (each.row[tree.within], each.row[tree.order])
+        for each in sorted(changes, key=lambda each: (each.value(tree.order) or 0, each.value(key))):
+            row_id, parent, place = (
+                each.value(key),
+                each.value(tree.parent),
+                (each.value(tree.within), each.value(tree.order)),
+            )
             if each.target_id in excluded or None in place:
                 continue
             if parent is not None:

@@ -53,10 +53,15 @@ def wants_of_unloaded(collection: Collection, document: Document, result: Result
     return found
 
 
-def wants_of_loaded(collection: Collection, document: Document, references: Found) -> set[Wanted]:
-    """Return what a loaded document wants: rows that no foreign key of its row names."""
+def wants_of_loaded(
+    collection: Collection, document: Document, references: Found, loose: frozenset[Lookup] | None = None
+) -> set[Wanted]:
+    """Return what a loaded document wants: rows that no foreign key of its row names.
+
+    `loose`: the `loose_lookups`, to find them once for many documents.
+    """
     found = set(_listed(collection, document))
-    loose = loose_lookups(collection)
+    loose = loose_lookups(collection) if loose is None else loose
     for lookup in collection.lookups:
         answers = references.get(lookup.name, {})
         for key in lookup.keys((document,)):

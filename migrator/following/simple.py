@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from bson.errors import InvalidBSON
-
-from migrator.documents.codec import Document, decode_untrusted
+from migrator.following.changes import Change, output_of, translate_changes
 from migrator.following.closure import Closure
-from migrator.following.independence import Change, Independence, LinkItem
-from migrator.following.interests import wants_of_loaded
+from migrator.following.independence import Independence
 from migrator.following.member_lists import adjust_lists, compact_lists
 from migrator.following.set_back import forget
 from migrator.mapping.collection import Collection, LatestOf
-from migrator.mapping.context import Row
+from migrator.postgres.copy import copy
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
 from migrator.rows.members import owners_of
-from migrator.rows.rebuild import read_loaded
 from migrator.rows.selection import delete_rows, references_of
-from migrator.rows.update import add_findings
 from migrator.stages.context import StageContext
 from migrator.state import wants
-from migrator.translation.encoder import Output, SourceDocument, format_target_id, listed_ids
-from migrator.translation.outcomes import Loaded
+from migrator.translation.encoder import format_target_id
 
 
 class SimpleChanges:
@@ -34,7 +28,6 @@ class SimpleChanges:
     def __init__(self, stage: StageContext, collection: Collection, closure: Closure) -> None:
         self._stage, self._rows, self._collection = stage, stage.rows, collection
         self._independence = Independence(stage.rows, collection, closure)
-        self._filled: list[str] | None = None
 
     # --- documents that exist ----------------------------------------------------------------------------------------
 
@@ -44,8 +37,8 @@ class SimpleChanges:
         The changes of rows with values that other documents carry are returned as well, and not yet written.
         """
         ledger = self._ledger(documents)
-        changes = list(self._translate(documents, resolver, ledger))
-        updates = [each for each in changes if each.old_row is not None]
+        changes = list(translate_changes(self._rows, resolver, documents, ledger))
+        updates = [each for each in changes if each.old_fields is not None]
         inserts = [each for each in changes if each.source_id not in ledger]
         updates = self._independence.independent_updates(updates) if updates else []
         inserts = self._independence.independent_inserts(inserts) if inserts else []
@@ -78,107 +71,40 @@ class SimpleChanges:
         found = self._stage.connection.execute(query, (self._collection.name, list(source_ids)), binary=True)
         return {bytes(source_id): (outcome, target) for source_id, outcome, target in found}
 
-    def _translate(
-        self,
-        documents: Mapping[bytes, bytes],
-        resolver: ConflictResolver,
-        ledger: Mapping[bytes, tuple[str, str | None]],
-    ) -> Iterable[Change]:
-        """Yield the documents that can be loaded, and that have a row or had no outcome before."""
-        decoded: dict[bytes, Document] = {}
-        for source_id, raw in documents.items():
-            try:
-                decoded[source_id] = decode_untrusted(raw)
-            except InvalidBSON:
-                continue
-        targets = [target for _, target in ledger.values() if target is not None]
-        present = {
-            source_id: (row, residue) for source_id, row, residue in read_loaded(self._rows, self._collection, targets)
-        }
-        translation = resolver.writer.translation(list(decoded.values()))
-        for source_id, document in decoded.items():
-            if source_id in ledger and source_id not in present:
-                continue
-            raw = documents[source_id]
-            if resolver.writer.unfaithful(document, raw) is not None:
-                continue
-            result, findings = translation.translate(document)
-            if isinstance(result, Loaded):
-                wanted = frozenset(wants_of_loaded(self._collection, document, translation.references))
-                old_row, old_residue = present.get(source_id, (None, None))
-                yield Change(
-                    source_id=source_id,
-                    raw=raw,
-                    fields=document,
-                    loaded=result,
-                    findings=tuple(findings),
-                    wants=wanted,
-                    target_id=format_target_id(result.row[self._collection.key.column]),
-                    links=self._links(document),
-                    old_row=old_row,
-                    old_residue=old_residue,
-                )
-
-    def _links(self, document: Document) -> frozenset[LinkItem]:
-        return frozenset(
-            (f"{self._collection.name}.{link.path}", format_target_id(listed), position)
-            for link in self._collection.links
-            for position, listed in listed_ids(link.key, document.get(link.path))
-        )
-
     def _differs(self, change: Change, present: set[tuple[str, str]]) -> bool:
         """Return whether the row, the residue or the findings change. A member list in the residue counts as a change.
 
         `present`: code and detail of the findings that the document has.
         """
-        findings = {(each.code, each.detail) for each in change.findings}
-        return change.loaded.residue != change.old_residue or findings != present or self._changes_row(change)
-
-    def _changes_row(self, change: Change) -> bool:
-        old, row = change.old_row, change.row
-        assert old is not None  # called for updates
-        return any(row[column] != old[column] for column in self._columns(row) if column in old)
-
-    def _columns(self, row: Row) -> list[str]:
-        """Return the columns that documents fill: the same in each row."""
-        if self._filled is None:
-            self._filled = [each.name for each in self._collection.table.columns if each.name in row]
-        return self._filled
+        return change.residue != change.old_residue or change.told != present or change.changes_row
 
     # --- writing -----------------------------------------------------------------------------------------------------
-
-    def _encode(self, changes: list[Change], resolver: ConflictResolver) -> Output:
-        output, encoder = Output(), resolver.writer.encoder
-        for index, each in enumerate(changes):
-            encoder.add(output, SourceDocument(index, each.source_id, each.raw, each.fields), each.loaded)
-            encoder.add_findings(output, index, each.findings)
-        return output
 
     def update(self, changes: list[Change], resolver: ConflictResolver) -> None:
         """Write the rows, residues and findings of changed documents."""
         connection, namespace, name = self._stage.connection, self._stage.namespace, self._collection.name
-        others = [each for each in changes if self._changes_row(each)]  # an unchanged row costs its indexes, too
+        others = [each for each in changes if each.changes_row]  # an unchanged row costs its indexes, too
         if others:
-            rows = self._encode(others, resolver).rows
-            replace_rows(connection, namespace, resolver.writer.encoder, rows, self._columns(others[0].row))
+            columns = others[0].columns.filled
+            replace_rows(connection, namespace, resolver.writer.encoder, [each.row for each in others], columns)
         source_ids = [each.source_id for each in changes]
         query = namespace.sql(
             "UPDATE {ledger} l SET residue = c.residue FROM unnest(%s::bytea[], %s::bytea[]) AS c (source_id, residue)"
             " WHERE l.collection = %s AND l.source_id = c.source_id"
         )
-        connection.execute(query, (source_ids, [each.loaded.residue for each in changes], name))
+        connection.execute(query, (source_ids, [each.residue for each in changes], name))
         forget(self._rows, name, source_ids)
-        add_findings(connection, namespace, [finding for each in changes for finding in each.findings])
+        copy(connection, namespace.sql("{findings}"), [finding for each in changes for finding in each.findings])
         self._record_wants(changes)
         self._compact_own_lists(changes)
 
     def _insert(self, changes: list[Change], resolver: ConflictResolver) -> None:
         connection, namespace = self._stage.connection, self._stage.namespace
-        output = self._encode(changes, resolver)
+        output = output_of(changes)
 
         def members(column: str) -> Iterable[tuple[str, bytes]]:
-            there = [each for each in changes if each.row[column] is not None]
-            return [(format_target_id(each.row[column]), each.source_id) for each in there]
+            there = [(each.value(column), each.source_id) for each in changes]
+            return [(format_target_id(value), source_id) for value, source_id in there if value is not None]
 
         copy_rows(connection, namespace, resolver.writer.encoder, output.rows)
         copy_records(connection, namespace, self._collection.name, output)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from migrator.following.batch import DocumentKey
+from migrator.following.changes import Change
 from migrator.following.closure import Closure
-from migrator.following.independence import Change
 from migrator.following.simple import SimpleChanges
 from migrator.mapping.collection import Collection
 from migrator.reconciliation.conflicts import ConflictResolver

@@ -109,6 +109,18 @@ def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
     return b"".join(parts)
 
 
+def split_row(data: bytes) -> list[bytes | None]:
+    """Return the fields of one encoded tuple: the reverse of `write_row`, without decoding."""
+    fields: list[bytes | None] = []
+    place = 2
+    while place < len(data):
+        (size,) = _int4.unpack_from(data, place)
+        place += 4
+        fields.append(None if size < 0 else data[place : place + size])
+        place += max(size, 0)
+    return fields
+
+
 def read_row(fields: Sequence[bytes | None], kinds: Sequence[str]) -> list[Any]:
     """Decode the fields of one tuple to plain values."""
     return [None if data is None else _KINDS[kind][1](bytes(data)) for data, kind in zip(fields, kinds, strict=True)]

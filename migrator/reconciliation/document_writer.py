@@ -5,7 +5,8 @@ Not here: which document is written and which one has to yield (`conflicts`, `re
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from psycopg import sql
@@ -19,9 +20,11 @@ from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
 from migrator.rows.lookup import RowLookup, sql_parameter
 from migrator.rows.store import RowStore
+from migrator.translation.compiler import Compiled
 from migrator.translation.encoder import Encoder, Output, SourceDocument, format_target_id
 from migrator.translation.interpreter import Translation
 from migrator.translation.outcomes import Finding, Loaded, Reject, Result
+from migrator.translation.translator import Translator
 
 
 def format_owner(owner: Iterable[Hashable]) -> str:
@@ -36,17 +39,24 @@ class DocumentWriter:
     one of them may mean another row than before.
     """
 
-    def __init__(self, rows: RowStore, collection: Collection, options: Any, lookup: RowLookup) -> None:
+    def __init__(
+        self, rows: RowStore, collection: Collection, options: Any, lookup: RowLookup, compiled: Callable[[], Compiled]
+    ) -> None:
         self.rows, self.collection = rows, collection
         self.encoder = Encoder(collection)
         self.contested: set[Any] = set()
-        self._options, self._lookup = options, lookup
+        self.options, self._lookup, self._compiled = options, lookup, compiled
+
+    @cached_property
+    def translator(self) -> Translator:
+        """The compiled translator of a run."""
+        return Translator(self.collection, self.options, self._lookup, compiled=self._compiled())
 
     def translation(self, documents: list[Document]) -> Translation:
         """Return a translation that can look up everything these documents refer to."""
         references = self._lookup.references(self.collection, documents)
         listed = self._lookup.listed(self.collection, documents)
-        return Translation(self.collection, self._options, references, listed)
+        return Translation(self.collection, self.options, references, listed)
 
     def translate(self, raw: bytes, document: Document, row_id: Any = None) -> tuple[Result, list[Finding]]:
         """Translate a document. With `row_id`, the row gets this ID instead of the ID in the document."""

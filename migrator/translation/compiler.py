@@ -51,6 +51,16 @@ class Compiled:
                 documents += [{name: value} for value in values if type(value) is not str]
         return documents
 
+    def lookup_document(self, projected: tuple[Any, ...]) -> Document:
+        """Return the fields of one projected document that lookups read, or the whole document."""
+        found: Document = {}
+        for place, (name, slot_type) in enumerate(self.projection.slots, _HEAD):
+            if slot_type is SlotType.DOCUMENT:
+                return dict(projected[place])
+            if name in self.projection.lookup_fields and projected[place] is not ABSENT:
+                found[name] = projected[place]
+        return found
+
 
 def compile_collection(collection: Collection, options: Any, destination: Destination | None = None) -> Compiled:
     """Return the function for one collection."""

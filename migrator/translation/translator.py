@@ -10,7 +10,7 @@ from bson.errors import InvalidBSON
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted, is_faithful
 from migrator.mapping.collection import Collection
-from migrator.translation.compiler import compile_collection
+from migrator.translation.compiler import Compiled, compile_collection
 from migrator.translation.encoder import Encoder, Output, SourceDocument, add_archived
 from migrator.translation.interpreter import Listed, References, Translation
 from migrator.translation.lowering import reference_program
@@ -41,12 +41,19 @@ class Lookups(Protocol):
 class Translator:
     """Translates batches of one mapped collection. It keeps no state between batches, except the cache of lookups."""
 
-    def __init__(self, collection: Collection, options: Any, lookups: Lookups, lister: str | None = None) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        options: Any,
+        lookups: Lookups,
+        lister: str | None = None,
+        compiled: Compiled | None = None,
+    ) -> None:
         self.collection = collection
         self._options = options
         self._lookups = lookups
         self.encoder = Encoder(collection, lister)
-        self.compiled = compile_collection(collection, options, Destination(lister))
+        self.compiled = compiled or compile_collection(collection, options, Destination(lister))
         self._program = reference_program(collection)
         self.projector = projector_of(self.compiled.projection)
 
@@ -61,8 +68,25 @@ class Translator:
             position = projections.end
         return output, offsets
 
-    def _translate_chunk(self, projections: Projections, first: int, output: Output) -> None:
-        """Translate some documents of a batch. `first` is the index of the first one."""
+    def translate_with_lookups(self, data: bytes) -> tuple[Output, References, list[Document | None]]:
+        """Return the output for a batch, the answers of its lookups, and of each document at least the fields that
+        lookups read; None if it cannot be decoded."""
+        output, projections = Output(), self.projector.project(data, 0, len(data))
+        decoded, references = self._translate_chunk(projections, 0, output)
+        read = self.compiled.lookup_document
+        documents = [
+            decoded.get(index) if projected is None else read(projected)
+            for index, projected in enumerate(projections.tuples)
+        ]
+        return output, references, documents
+
+    def _translate_chunk(
+        self, projections: Projections, first: int, output: Output
+    ) -> tuple[dict[int, Document], References]:
+        """Translate some documents of a batch. `first` is the index of the first one.
+
+        Return the documents that were decoded, by index, and the answers of all lookups.
+        """
         decoded = self._decode_unprojected(projections, output)
         documents = [*self.compiled.lookup_documents(projections), *decoded.values()]
         references = self._lookups.references(self.collection, documents)
@@ -77,6 +101,7 @@ class Translator:
             source = SourceDocument(first + index, raw_bson.source_id(raw), raw, document)
             self.encoder.add(output, source, result)
             self.encoder.add_findings(output, first + index, findings)
+        return decoded, references
 
     def _decode_unprojected(self, projections: Projections, output: Output) -> dict[int, Document]:
         """Decode the few documents that could not be projected, by index. Those that cannot be decoded are rejected."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -36,6 +37,7 @@ from migrator.stages.reconcile import reconcile, reconcile_again
 from migrator.state import journal, partitions
 from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import Options, ensure_tenant
+from migrator.translation.compiler import Compiled, compile_collection
 from migrator.workflows.migration import MigrationContext
 
 Connection = psycopg.Connection[Any]
@@ -60,6 +62,7 @@ class Pipeline:
     dsn: str
     observe: Callable[[Batch], None] | None = None
     on_table_loaded: Callable[[str], None] = lambda table: None
+    _compiled: dict[tuple[str, bytes | None], Compiled] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def namespace(self) -> Namespace:
@@ -216,8 +219,19 @@ class Pipeline:
         lookup = RowLookup(self.rows, config.tenant.id)
         merge = frozenset({"duplicate_email"} if config.policies.duplicate_email == "merge" else ())
         return [
-            ConflictResolver(DocumentWriter(self.rows, self.mappings[name], options, lookup), merge) for name in mapped
+            ConflictResolver(
+                DocumentWriter(self.rows, self.mappings[name], options, lookup, partial(self._compile, name, options)),
+                merge,
+            )
+            for name in mapped
         ]
+
+    def _compile(self, name: str, options: Options) -> Compiled:
+        """Return the compiled function of a collection. Following needs it for each batch, so it is kept."""
+        key = name, options.adopter
+        if key not in self._compiled:
+            self._compiled[key] = compile_collection(self.mappings[name], options)
+        return self._compiled[key]
 
     def reconcile_again(self, run: int, resolver: ConflictResolver) -> None:
         """Reconcile a collection that got more rows.

@@ -1,0 +1,61 @@
+"""Rows as the fields of binary COPY: decoded only where a value is asked for, compared as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from psycopg import sql
+
+from migrator.documents import jsonb
+from migrator.mapping.collection import Collection
+from migrator.postgres.copy_format import kind_of_column, read_row
+from migrator.rows.store import RowStore
+
+Fields = Sequence[bytes | None]
+
+
+class RowFormat:
+    """The columns of encoded rows of one collection."""
+
+    def __init__(self, collection: Collection, columns: Sequence[str]) -> None:
+        self.columns = list(columns)
+        self._kinds = [kind_of_column(collection.table.c[name]) for name in columns]
+        self._places = {name: place for place, name in enumerate(columns)}
+
+    def value(self, fields: Fields, column: str) -> Any:
+        """Return the plain value of a column."""
+        place = self._places[column]
+        return read_row((fields[place],), (self._kinds[place],))[0]
+
+    def place(self, column: str) -> int:
+        """Return the place of a column in the fields."""
+        return self._places[column]
+
+    def differs(self, column: str, fields: Fields, other: bytes | None) -> bool:
+        """Return whether a column has another value than `other`, a field of the same kind."""
+        one = fields[self._places[column]]
+        if one == other:
+            return False
+        if self._kinds[self._places[column]] != "jsonb" or one is None or other is None:
+            return True
+        texts = [jsonb.to_text(jsonb.from_text(bytes(data[1:]))) for data in (one, other)]  # without blanks
+        return texts[0] != texts[1]
+
+
+def read_fields(
+    rows: RowStore, collection: Collection, columns: Sequence[str], ids: list[str]
+) -> Iterator[tuple[bytes, bytes | None, list[bytes | None]]]:
+    """Yield (source_id, residue, fields) of those rows `ids` that this migration loaded."""
+    query = rows.namespace.sql(
+        "SELECT l.source_id, l.residue, {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{kind}"
+        " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = ANY(%s)",
+        columns=sql.SQL(", ").join(sql.Identifier("t", each) for each in columns),
+        table=rows.table(collection),
+        key=sql.Identifier(collection.key.column),
+        kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+    )
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)
+    with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, ids)) as stream:
+        for source_id, residue, *fields in stream.rows():
+            yield bytes(source_id), None if residue is None else bytes(residue), fields
