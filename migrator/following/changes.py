@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.documents.residue import raw_document_of
-from migrator.following.interests import loose_lookups, wants_of_loaded
+from migrator.following.interests import wanting_lookups, wants_of_loaded
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import split_row
 from migrator.reconciliation.conflicts import ConflictResolver
@@ -104,15 +104,15 @@ def translate_changes(
     present = {source_id: (fields, residue) for source_id, residue, fields in found}
     output, references, asking = translator.translate_with_lookups(b"".join(documents.values()))
     findings, links = _by_document(output.findings), _by_document(output.links)
-    source_ids, loose = list(documents), loose_lookups(collection)
-    wanting = bool(collection.lookups) or collection.listed_by is not None
+    source_ids, wanting = list(documents), wanting_lookups(collection, references)
+    asks = bool(wanting) or collection.listed_by is not None
     for row, entry, row_id, index in zip(output.rows, output.ledger, output.ids, output.indexes, strict=True):
         source_id, document = source_ids[index], asking[index]
         residue = split_row(entry)[_RESIDUE]
         if (source_id in ledger and source_id not in present) or raw_document_of(residue) is not None:
             continue
         assert document is not None  # it was translated
-        wanted = wants_of_loaded(collection, document, references, loose) if wanting else ()
+        wanted = wants_of_loaded(collection, document, wanting) if asks else ()
         old_fields, old_residue = present.get(source_id, (None, None))
         yield Change(
             source_id=source_id,

@@ -26,6 +26,8 @@ from migrator.state import wants
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
 
+WANTED_TOGETHER = 16  # rows that are not told apart further: that would take more time than it saves
+
 
 class Independence:
     """Checks the changes of one collection."""
@@ -288,8 +290,14 @@ class Independence:
         return found
 
     def _wanted_rows(self, ids: list[str]) -> set[str]:
-        wanting = wants.find(self._rows.connection, self._rows.namespace, offers_of(self._rows, self._collection, ids))
-        return set(ids) if wanting else set()
+        """Return the rows that documents wait for, with a few others."""
+        offers = offers_of(self._rows, self._collection, ids)
+        if not wants.find(self._rows.connection, self._rows.namespace, offers):
+            return set()
+        if len(ids) <= WANTED_TOGETHER:
+            return set(ids)
+        middle = len(ids) // 2
+        return self._wanted_rows(ids[:middle]) | self._wanted_rows(ids[middle:])
 
     # --- queries for several kinds -----------------------------------------------------------------------------------
 

@@ -9,7 +9,13 @@ from bson.errors import InvalidBSON
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted
 from migrator.findings import RETRYABLE
-from migrator.following.interests import loose_lookups, wanted_parent, wants_of_loaded, wants_of_unloaded
+from migrator.following.interests import (
+    loose_lookups,
+    wanted_parent,
+    wanting_lookups,
+    wants_of_loaded,
+    wants_of_unloaded,
+)
 from migrator.mapping.collection import Collection
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.trees import CUT_CODES
@@ -54,8 +60,9 @@ def _wants(stage: StageContext, resolver: ConflictResolver) -> Iterator[Wants]:
             (source_id, decode_untrusted(raw)) for source_id, raw in read_bson(stage.rows, resolver.collection, ids)
         ]
         translation = resolver.writer.translation([document for _, document in loaded])
+        wanting = wanting_lookups(resolver.collection, translation.references)
         for source_id, document in loaded:
-            found = wants_of_loaded(resolver.collection, document, translation.references)
+            found = wants_of_loaded(resolver.collection, document, wanting)
             if source_id in dangling:
                 found |= wanted_parent(resolver.collection, document)
             for wanted in found:

@@ -18,6 +18,7 @@ from migrator.state.wants import Wanted, anything, wanted
 from migrator.translation.outcomes import Loaded, Result
 
 LISTED = "listed"  # the column of a `Wanted` that stands for the items of a `Link`
+Wanting = list[tuple[Lookup, bool, Mapping[Any, tuple[Any, ...]]]]  # a lookup, whether it is loose, its answers
 Found = Mapping[tuple[str, str], Mapping[Any, tuple[Any, ...]]]  # lookup → plain key → matches
 
 
@@ -53,21 +54,24 @@ def wants_of_unloaded(collection: Collection, document: Document, result: Result
     return found
 
 
-def wants_of_loaded(
-    collection: Collection, document: Document, references: Found, loose: frozenset[Lookup] | None = None
-) -> set[Wanted]:
-    """Return what a loaded document wants: rows that no foreign key of its row names.
-
-    `loose`: the `loose_lookups`, to find them once for many documents.
-    """
+def wants_of_loaded(collection: Collection, document: Document, wanting: Wanting) -> set[Wanted]:
+    """Return what a loaded document wants: rows that no foreign key of its row names."""
     found = set(_listed(collection, document))
-    loose = loose_lookups(collection) if loose is None else loose
-    for lookup in collection.lookups:
-        answers = references.get(lookup.name, {})
+    for lookup, is_loose, answers in wanting:
         for key in lookup.keys((document,)):
-            if lookup in loose or not answers.get(key):
+            if is_loose or not answers.get(key):
                 found.add(wanted(lookup.collection, lookup.by, key))
     return found
+
+
+def wanting_lookups(collection: Collection, references: Found) -> Wanting:
+    """Return the lookups by which loaded documents want rows: the loose ones, and those that did not find all.
+
+    `references`: the answers for these documents.
+    """
+    loose = loose_lookups(collection)
+    found = [(lookup, lookup in loose, references.get(lookup.name, {})) for lookup in collection.lookups]
+    return [each for each in found if each[1] or not all(each[2].values())]
 
 
 def wanted_parent(collection: Collection, document: Document) -> set[Wanted]:

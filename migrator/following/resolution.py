@@ -22,6 +22,7 @@ from migrator.following.interests import (
     offers_of,
     requested_ids,
     wanted_parent,
+    wanting_lookups,
     wants_of_loaded,
     wants_of_unloaded,
 )
@@ -99,10 +100,11 @@ class CollectionResolution:
                 self._translated[source_id] = Translated(raw, None, reject, [], frozenset())
         writer = self._resolver.writer
         translation = writer.translation(list(decoded.values()))
+        wanting = wanting_lookups(self._collection, translation.references)
         for source_id, document in decoded.items():
             raw = new[source_id]
             result, findings = translation.translate(document, None, writer.unfaithful(document, raw))
-            wanted = frozenset(wants_of_loaded(self._collection, document, translation.references))
+            wanted = frozenset(wants_of_loaded(self._collection, document, wanting))
             self._translated[source_id] = Translated(raw, document, result, findings, wanted)
 
     def _set_contenders_back(self, new: Iterable[bytes]) -> None:

@@ -69,6 +69,11 @@ def writer(kind: str) -> Write:
     return _KINDS[kind][0]
 
 
+def reader(kind: str) -> Read:
+    """Return the function that decodes the bytes of a field to a plain value."""
+    return _KINDS[kind][1]
+
+
 _TYPES: tuple[tuple[type[Any], str], ...] = (
     (sa.Uuid, "uuid"),
     (postgresql.JSONB, "jsonb"),

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from migrator.documents import jsonb
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column, read_row
+from migrator.postgres.copy_format import kind_of_column, reader
 from migrator.rows.store import RowStore
 
 Fields = Sequence[bytes | None]
@@ -21,12 +21,14 @@ class RowFormat:
     def __init__(self, collection: Collection, columns: Sequence[str]) -> None:
         self.columns = list(columns)
         self._kinds = [kind_of_column(collection.table.c[name]) for name in columns]
+        self._readers = [reader(kind) for kind in self._kinds]
         self._places = {name: place for place, name in enumerate(columns)}
 
     def value(self, fields: Fields, column: str) -> Any:
         """Return the plain value of a column."""
         place = self._places[column]
-        return read_row((fields[place],), (self._kinds[place],))[0]
+        data = fields[place]
+        return None if data is None else self._readers[place](data)
 
     def place(self, column: str) -> int:
         """Return the place of a column in the fields."""

@@ -7,7 +7,7 @@ Not here: which rows a revert deletes (`provenance`), and who caused a differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from psycopg import sql
@@ -63,6 +63,36 @@ def _record_savepoint(connection: Connection, namespace: Namespace) -> None:
         " FROM (SELECT pg_current_xact_id()::text::bigint AS top) t WHERE xid = '0'"
     )
     connection.execute(query)
+
+
+def forget_unused(connection: Connection, namespace: Namespace, tables: Iterable[str]) -> int:
+    """Delete the transactions of which no row version is left in `tables`, and return the number of the others.
+
+    `tables`: names of all tables of the migration; those that do not exist are left out. It reads the tables. No other
+    transaction of this migration may be open.
+    """
+    found = [namespace.table(name) for name in tables]
+    there = [each for each in found if _exists(connection, each)]
+    versions = sql.SQL(" UNION ").join(sql.SQL("SELECT xmin FROM {}").format(each) for each in there)
+    query = namespace.sql(
+        "WITH used AS MATERIALIZED ({versions}) DELETE FROM {own_transactions} w"
+        " WHERE NOT EXISTS (SELECT FROM used u WHERE u.xmin = w.xid::xid)",
+        versions=versions,
+    )
+    connection.execute(query)
+    return count(connection, namespace)
+
+
+def _exists(connection: Connection, table: sql.Composable) -> bool:
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table.as_string(connection),)).fetchone()
+    return found == (True,)
+
+
+def count(connection: Connection, namespace: Namespace) -> int:
+    """Return the number of recorded transactions."""
+    row = connection.execute(namespace.sql("SELECT count(*) FROM {own_transactions}")).fetchone()
+    assert row is not None  # an aggregate returns a row
+    return int(row[0])
 
 
 def is_traceable(connection: Connection, namespace: Namespace) -> bool:

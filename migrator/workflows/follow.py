@@ -32,7 +32,7 @@ from migrator.sources.change_stream import oldest_time
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
-from migrator.state import dirty, journal, sync
+from migrator.state import dirty, journal, own_transactions, sync
 from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import applying, following
 from migrator.state.lock import exclusive
@@ -55,6 +55,7 @@ REPORT_SECONDS = 1.0
 GROWTH_SECONDS = 60.0  # over which the number of waiting changes is compared
 MANY_WAITING = 10 * BATCH_KEYS  # changes; fewer are applied in seconds
 WINDOW_SECONDS = 60.0  # between two measurements of the history that the source keeps
+MOST_TRANSACTIONS = 50_000  # recorded before those that no row needs are looked for
 IDLE_STORES = 2  # positions stored without an event, after which no earlier event can be missing
 
 
@@ -172,6 +173,7 @@ class Follower:
         self._namespace, self._emit = context.namespace, context.emit
         self._receiving, self._changing = receiving, require_changing(context)
         self._reported, self._growth = 0.0, _GrowthWatch()
+        self._pruner = _TransactionPruner(context, connection)
         self._window_read, self._oldest = -WINDOW_SECONDS, None  # type: tuple[float, int | None]
 
     def run(self, options: FollowOptions, counts: _Counts) -> None:
@@ -237,6 +239,7 @@ class Follower:
             return 0
         used, newest = self._fetch(keys, applier)
         done = applier.apply(used, newest)
+        self._pruner.note()
         counts.applied, counts.simple = counts.applied + done.changes, counts.simple + done.simple
         return done.changes
 
@@ -292,6 +295,26 @@ class Follower:
         status = read_sync_status(self._connection, self._namespace, self._oldest)
         if status is not None:
             write_metrics(path, status)
+
+
+class _TransactionPruner:
+    """Keeps the record of own transactions small: each batch adds one.
+
+    What is left are the transactions that rows were last written in, so it is cleaned again when it has doubled.
+    """
+
+    def __init__(self, context: MigrationContext, connection: Connection) -> None:
+        self._connection, self._namespace = connection, context.namespace
+        self._tables = {mapping.table.name for mapping in context.definition.mappings.values()}
+        self._tables.add("tenants")
+        self._recorded, self._most = own_transactions.count(connection, context.namespace), MOST_TRANSACTIONS
+
+    def note(self) -> None:
+        """Count one more transaction, and delete the unused ones if there are many."""
+        self._recorded += 1
+        if self._recorded >= self._most:
+            self._recorded = own_transactions.forget_unused(self._connection, self._namespace, self._tables)
+            self._most = max(MOST_TRANSACTIONS, 2 * self._recorded)
 
 
 class _GrowthWatch:
