@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.database import open_database
 from bench.follow.applying import applying_lines, measure_applying
+from bench.follow.live import live_follow_lines, measure_live
 from bench.full_run import RESTORE, compare_with_restore, run_name
 from bench.measure import Measurements, measure
 from bench.peers import MIGRATE, compare_with_peers
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=500_000, help="messages for complete runs")
     parser.add_argument("--live", type=int, default=100_000, help="messages for runs from a live server")
     parser.add_argument("--followed", type=int, default=100_000, help="messages for changes that are followed")
+    parser.add_argument("--seconds", type=float, default=30, help="of writes, for the lag of following")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     arguments = parser.parse_args()
@@ -64,18 +66,24 @@ def main() -> None:
     if "live" in arguments.parts:
         with temporary_folder() as folder:
             live = compare_with_peers(folder, arguments.live, arguments.repetitions, workers=2)
-    applied = None
+    applied = followed = None
     if "follow" in arguments.parts:
         with temporary_folder() as folder:
             applied = measure_applying(folder, arguments.followed)
+        with temporary_folder() as folder:
+            followed = measure_live(folder, arguments.followed // 5, arguments.seconds)
     if arguments.json:
-        print(json.dumps(all_as_json(figures, scaling=scaling, whole=whole, live=live), indent=1))
+        found = all_as_json(figures, scaling=scaling, whole=whole, live=live)
+        if applied and followed:
+            found["follow"] = {name: rate.as_json() for name, rate in applied.items()} | {"live": followed.as_json()}
+        print(json.dumps(found, indent=1))
         return
     parts = [as_table(figures)] if figures else []
     parts += ["\n".join(scaling_lines(scaling, arguments.documents))] if scaling else []
     parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
     parts += ["\n".join(live_lines(live, arguments.live))] if live else []
     parts += ["\n".join(applying_lines(applied))] if applied else []
+    parts += ["\n".join(live_follow_lines(followed))] if followed else []
     print("\n\n".join(parts))
 
 

@@ -7,7 +7,7 @@ The checks are few queries over all changes of a batch. A change that is not cer
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -42,19 +42,24 @@ class Independence:
     def carried(self) -> frozenset[str]:
         """The columns that other documents carry by foreign keys. If only these change, the documents are written
         again (`simple_batch.py`)."""
-        found = {
-            column
-            for mapping in self._rows.mappings.values()
-            for _, _, there, column in mapping.carried_columns
-            if there == self._collection.name
-        }
-        return frozenset(found - self.identity)
+        return frozenset(column for column, is_found in self._carrying() if is_found) - self.identity
+
+    def _carrying(self) -> Iterator[tuple[str, bool]]:
+        """Yield each column that other documents carry, and whether a foreign key finds the rows of these documents."""
+        mappings, table = self._rows.mappings.values(), self._collection.table
+        for mapping in mappings:
+            alone = sum(each.table.name == mapping.table.name for each in mappings) == 1
+            for _, here, there, column in mapping.carried_columns:
+                if there == self._collection.name:
+                    keys = mapping.table.c[here].foreign_keys
+                    yield column, alone and any(key.column.table is table for key in keys)
 
     @cached_property
     def identity(self) -> frozenset[str]:
         """The columns that other documents use otherwise. A change of one of them is never simple."""
         name, collection = self._collection.name, self._collection
         found = {self._key, *looked_up_columns(self._rows.mappings, collection)}
+        found |= {column for column, is_found in self._carrying() if not is_found}
         for mapping in self._rows.mappings.values():
             for lookup in mapping.lookups:
                 if lookup.collection == name and (lookup.by != self._key or lookup in loose_lookups(mapping)):
