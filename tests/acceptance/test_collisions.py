@@ -20,6 +20,8 @@ from tests.collisions import Database, make_database
 from tests.driving import RECORDS, call, clear, dump_database, hurried
 from tests.scenarios import write_config
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 QUICK = 2
 LONG = 50
 BSON = ("residue", "document")

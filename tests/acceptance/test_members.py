@@ -7,12 +7,15 @@ from typing import Any
 
 import bson
 import psycopg
+import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.scenarios import write_config
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DATES = {"createdAt": DatetimeMS(1_704_067_200_000), "updatedAt": DatetimeMS(1_704_067_200_000)}
 OWNER = ObjectId("65a000000000000000000001")

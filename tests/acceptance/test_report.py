@@ -15,6 +15,8 @@ from tests.archive_writer import write_folder
 from tests.driving import call, hurried
 from tests.scenarios import write_config
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 OWNER, STRANGER = ObjectId("64baaaafd882a3fac3fb6a01"), ObjectId("64baaaafd882a3fac3fb6aff")
 SECRET = "open-sesame-4711"
 

@@ -10,6 +10,8 @@ import pytest
 from tests.driving import call, digest_database, hurried
 from tests.scenarios import read_scenario, scenario_names, write_config, write_dump
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 QUICK = ("texts-too-long-to-search", "nesting-too-deep", "conflicts-chain", "target-filled", "cycles-inferred")
 
 

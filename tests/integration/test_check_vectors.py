@@ -17,6 +17,8 @@ from tests.embedding_server import Running, serving
 from tests.scenarios import write_config
 from tests.templates import Templates
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 CHUNKS = {"chunks": {"url": f"jsonl:{DEMO}-chunks.jsonl"}}
 
 

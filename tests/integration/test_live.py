@@ -29,6 +29,8 @@ from tests.mongo import fill, mongo, server_in
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 IDS: list[Any] = [
     MinKey(), None, 1, 2.5, Int64(2**40), float("nan"), float("-inf"), Decimal128("3.1"), "", "a", "é", {"x": 1},
     {"x": {"y": None}}, {}, Binary(b""), Binary(b"a", 128), Binary(b"1" * 16, 4), ObjectId(), ObjectId(), True, False,
