@@ -20,6 +20,7 @@ from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import copy_format
 from migrator.postgres.copy import copy
+from migrator.postgres.search_path import owner_search_path, schema_of_extension
 from migrator.rows import update
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.state import journal
@@ -144,13 +145,15 @@ class VectorStore:
         query = self._namespace.sql(
             "UPDATE {table} t SET {vector} = e.vector FROM unnest(%s::text[], %s::bytea[]) w (id, sha256)"
             # LIMIT: one index lookup per row. Without statistics the planner would read the whole cache.
-            " CROSS JOIN LATERAL (SELECT vector FROM {embeddings} WHERE model = %s AND dimensions = %s"
-            " AND sha256 = w.sha256 LIMIT 1) e"
-            " WHERE t.{key} = w.id::{kind} AND t.{vector} IS NULL AND sha256(convert_to(t.{text}, 'UTF8')) = w.sha256",
+            " CROSS JOIN LATERAL (SELECT vector FROM {embeddings} WHERE model OPERATOR(pg_catalog.=) %s"
+            " AND dimensions OPERATOR(pg_catalog.=) %s AND sha256 OPERATOR(pg_catalog.=) w.sha256 LIMIT 1) e"
+            " WHERE t.{key} OPERATOR(pg_catalog.=) w.id::{kind} AND t.{vector} IS NULL"
+            " AND pg_catalog.sha256(pg_catalog.convert_to(t.{text}, 'UTF8')) OPERATOR(pg_catalog.=) w.sha256",
             **self._names,
         )
         ids, digests = [each.id for each in rows], [each.sha256 for each in rows]
-        return self._connection.execute(query, (ids, digests, self._model, self._dimensions)).rowcount
+        with owner_search_path(self._connection):
+            return self._connection.execute(query, (ids, digests, self._model, self._dimensions)).rowcount
 
     def add_findings(self, findings: Iterable[tuple[bytes, str, str]]) -> None:
         """Insert findings, each given as (source_id, code, detail)."""
@@ -165,7 +168,8 @@ class VectorStore:
 def create_cache(connection: Connection, namespace: Namespace) -> None:
     """Create the table of computed vectors, unless it exists."""
     script = files("migrator.sql").joinpath("embeddings.sql").read_text(encoding="utf-8")
-    connection.execute(namespace.sql(script))
+    vector = sql.Identifier(schema_of_extension(connection, "vector"), "vector")
+    connection.execute(namespace.sql(script, vector=vector))
 
 
 def names_of(namespace: Namespace, column: VectorColumn) -> dict[str, sql.Composable]:

@@ -93,7 +93,7 @@ class LagMeter:
         assert here is not None  # a SELECT without FROM returns a row
         self._positions.append((now, here[0]))
         query = (
-            "SELECT coalesce(nullif(application_name, ''), 'of process ' || pid), state,"
+            "SELECT coalesce(nullif(application_name, ''), 'of process ' || pid::text), state,"
             " (coalesce(replay_lsn, flush_lsn, write_lsn) - '0/0'::pg_lsn)::bigint,"
             " coalesce(extract(epoch FROM replay_lag), 0)::float8"
             " FROM pg_stat_replication"

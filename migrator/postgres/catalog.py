@@ -6,23 +6,21 @@ scratch schema of a transaction that is rolled back. The comparison is in `catal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 from sqlalchemy import MetaData
 
 from migrator.errors import TargetError
 from migrator.postgres import ddl, schema_changes
 from migrator.postgres.privileges import require_create, suggest_grants
+from migrator.postgres.search_path import Record, create_object, render
 
 Connection = psycopg.Connection[Any]
-Record = dict[str, Any]
 
 SCRATCH_SCHEMA = "migrator_expected"
 
@@ -147,27 +145,6 @@ class Catalog:
         return (table, name) in self.constraints
 
 
-@contextmanager
-def search_path(connection: Connection, schemas: Iterable[str]) -> Iterator[None]:
-    """Set the search_path in the block, within the current transaction."""
-    before = connection.execute("SELECT current_setting('search_path')").fetchone()
-    path = sql.SQL(", ").join(map(sql.Identifier, schemas)).as_string(connection)
-    connection.execute("SELECT set_config('search_path', %s, true)", (path,))
-    yield
-    connection.execute("SELECT set_config('search_path', %s, true)", before)
-
-
-@contextmanager
-def schema_first(connection: Connection, schema: str) -> Iterator[None]:
-    """Set the search_path to `schema` and the schemas of the extensions, within the current transaction.
-
-    PostgreSQL then renders names in these schemas without the schema.
-    """
-    homes = [schema, *(record["bearer"] for record in fetch(connection, "extensions", schema))]
-    with search_path(connection, dict.fromkeys(home for home in homes if home != "pg_catalog")):
-        yield
-
-
 def read(connection: Connection, schema: str = "public") -> Catalog:
     """Read a schema.
 
@@ -175,7 +152,7 @@ def read(connection: Connection, schema: str = "public") -> Catalog:
         TargetError: the schema does not exist.
     """
     try:
-        with connection.transaction(), schema_first(connection, schema):
+        with connection.transaction():
             found = {name: fetch(connection, name, schema) for name in QUERIES}
     except psycopg.errors.InvalidSchemaName as error:
         raise TargetError(f"the target has no schema {schema}", hint=f"Run CREATE SCHEMA {schema};") from error
@@ -203,8 +180,7 @@ def _without_deferral(connection: Connection, found: Iterable[Constraint]) -> di
 
 def fetch(connection: Connection, query: str, schema: str) -> list[Record]:
     quoted = sql.Identifier(schema).as_string(connection)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(QUERIES[query], {"schema": quoted}).fetchall()
+    return render(connection, QUERIES[query], {"schema": quoted}, schema)
 
 
 def table_from(record: Record, columns: list[Record]) -> Table:
@@ -246,9 +222,8 @@ def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cat
     statements = ddl.statements(metadata, rls, SCRATCH_SCHEMA)
     install_extensions(connection, [statement for statement in statements if statement.kind == "extension"])
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_SCHEMA)))
-    with schema_first(connection, SCRATCH_SCHEMA):
-        for statement in statements:
-            connection.execute(statement.sql)
+    for statement in statements:
+        create_object(connection, statement.sql)
     return read(connection, SCRATCH_SCHEMA)
 
 

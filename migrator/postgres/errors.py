@@ -67,6 +67,11 @@ def translate_error(error: psycopg.Error) -> MigrateError | None:
         reason = describe_error(error)  # the server's message quotes the row
         hint = "A constraint, index or trigger of the application rejects it. Change it, or drop it for the migration."
         return TargetError(f"the target rejected a row: {reason}", hint=hint)
+    if isinstance(error, psycopg.ProgrammingError) and error.diag.internal_query is not None:
+        hint = (
+            "Constraints, indexes, defaults and triggers call it for migrated rows. Correct it, or drop what calls it."
+        )
+        return TargetError(f"a function of the target's owner fails: {reason}", hint=hint)
     if isinstance(error, errors.QueryCanceled | errors.LockNotAvailable | errors.DeadlockDetected):
         return StoppedError(f"the target canceled a statement: {reason}", hint=RESUME)
     if is_connection_lost(error):

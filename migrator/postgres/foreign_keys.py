@@ -15,6 +15,7 @@ from migrator.postgres.catalog import load_queries
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("foreign_keys.sql")
+EQUAL = sql.SQL("OPERATOR(pg_catalog.=)")
 
 
 class Relation(NamedTuple):
@@ -35,19 +36,24 @@ class Relation(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignKey:
-    """A reference of child to parent rows. `sets_null`: ON DELETE SET NULL or SET DEFAULT."""
+    """A reference of child to parent rows. `sets_null`: ON DELETE SET NULL or SET DEFAULT.
+
+    `operators`: how PostgreSQL compares each pair of columns, the parent's on the left.
+    """
 
     child: Relation
     child_columns: tuple[str, ...]
     parent: Relation
     parent_columns: tuple[str, ...]
+    operators: tuple[sql.SQL, ...]
     sets_null: bool
 
     def condition(self, child: str, parent: str) -> sql.Composed:
         """Compose the condition that the row `child` refers to the row `parent` (aliases)."""
-        pairs = zip(self.child_columns, self.parent_columns, strict=True)
+        pairs = zip(self.parent_columns, self.operators, self.child_columns, strict=True)
         return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(child, one), sql.Identifier(parent, other)) for one, other in pairs
+            sql.SQL("{} {} {}").format(sql.Identifier(parent, one), operator, sql.Identifier(child, other))
+            for one, operator, other in pairs
         )
 
 
@@ -81,6 +87,7 @@ def _from_record(record: dict[str, Any]) -> ForeignKey:
         child_columns=tuple(record["child_columns"]),
         parent=Relation(record["parent_schema"], record["parent_table"]),
         parent_columns=tuple(record["parent_columns"]),
+        operators=tuple(sql.SQL(operator) for operator in record["operators"]),
         sets_null=record["sets_null"],
     )
 
@@ -91,6 +98,7 @@ def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
         child_columns=tuple(constraint.column_keys),
         parent=Relation(schema, constraint.referred_table.name),
         parent_columns=tuple(element.column.name for element in constraint.elements),
+        operators=(EQUAL,) * len(constraint.elements),
         sets_null=constraint.ondelete in ("SET NULL", "SET DEFAULT"),
     )
 

@@ -45,6 +45,7 @@ def check_owner_objects(connection: Connection, metadata: MetaData) -> Iterator[
     """Yield everything that prevents the migration from writing into the tables that exist already."""
     tables = existing_tables(connection, metadata)
     yield from check_privileges(connection, tables)
+    yield from check_casts(connection, tables)
     yield from check_children(connection, tables)
     yield from check_triggers(connection, tables)
     yield from check_unenforced(connection, metadata, tables)
@@ -74,6 +75,17 @@ def check_privileges(connection: Connection, tables: Sequence[str]) -> Iterator[
             level="blocker",
             text=f"role {each['role']} may not use {each['kind']} {each['name']}, which table {each['table']} needs",
             remedy=f"GRANT {each['privilege']} ON {each['kind'].upper()} {each['name']} TO {quote(each['role'])};",
+        )
+
+
+def check_casts(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each cast that replaces the text form of a value: no search path keeps it from being used."""
+    for each in read_rows(connection, "casts", tables):
+        yield Problem(
+            level="blocker",
+            text=f"the cast from {each['source']} to {each['target']} calls {each['function']}, so that statements of"
+            " the migration could read or write other values",
+            remedy=f"For the migration: DROP CAST ({each['source']} AS {each['target']}); and create it again later.",
         )
 
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator.postgres.catalog import load_queries
 from migrator.postgres.owner_objects import OwnerConstraint, find_unrepeatable, read_columns, read_constraints
+from migrator.postgres.search_path import OWNER_PATH
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_copies.sql")
@@ -32,7 +34,11 @@ def copy_owner_constraints(source: Connection, rehearsal: Connection, metadata: 
     made += [((each.table, each.name), str(each), _not_valid(each)) for each in found if not each.own]
     lines = []
     for key, name, statement in made:
-        error = f"function {reading[key]} reads tables" if key in reading else _try(rehearsal, statement)
+        error = (
+            f"function {reading[key]} uses tables or other objects that are not copied"
+            if key in reading
+            else _try(rehearsal, statement)
+        )
         if error is not None:
             text = f"{name} cannot be rehearsed ({error}); documents that it refuses are known only after the run"
             lines.append(text)
@@ -54,6 +60,7 @@ def check_own_keys(source: Connection, rehearsal: Connection, metadata: MetaData
 
 def _copy_support(source: Connection, rehearsal: Connection, found: list[OwnerConstraint]) -> None:
     """Create what the constraints may need. An error shows when the constraint is created."""
+    _copy_search_path(source, rehearsal)
     # Functions and types may need each other.
     for name in ("extensions", "schemas", "types", "functions", "types", "functions"):
         for (statement,) in source.execute(QUERIES[name]).fetchall():
@@ -61,6 +68,15 @@ def _copy_support(source: Connection, rehearsal: Connection, found: list[OwnerCo
     own = {f"public.{each.table}" for each in found}
     for parent in {each.parent for each in found if each.type == "f" and each.parent is not None} - own:
         _copy_parent(source, rehearsal, parent)
+
+
+def _copy_search_path(source: Connection, rehearsal: Connection) -> None:
+    """Let functions in the rehearsal find others as in the target, also in sessions that will be opened."""
+    found = source.execute("SELECT current_setting(%s)", (OWNER_PATH,)).fetchone()
+    rehearsal.execute("SELECT set_config(%s, %s, false)", (OWNER_PATH, *(found or ("",))))
+    name = sql.Identifier(rehearsal.info.dbname)
+    path = sql.SQL(found[0] if found else "")
+    rehearsal.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}").format(name, path))
 
 
 def _copy_parent(source: Connection, rehearsal: Connection, parent: str) -> None:

@@ -17,7 +17,8 @@ from psycopg.rows import dict_row
 from sqlalchemy import MetaData
 
 from migrator.postgres import ddl
-from migrator.postgres.catalog import load_queries, search_path
+from migrator.postgres.catalog import load_queries
+from migrator.postgres.search_path import search_path
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_objects.sql")
@@ -114,12 +115,15 @@ def read_rows(connection: Connection, query: str, tables: Sequence[str]) -> list
 
 
 def find_unrepeatable(connection: Connection, tables: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Return the constraints, indexes and columns whose functions read tables: (table, name) → name of the function.
+    """Return the constraints, indexes and columns whose functions need what a rehearsal lacks.
 
-    The body of such a function contains the name of a table, or of another such function.
+    (table, name) → name of the function.
+
+    The body of such a function contains the name of a table, of a type or function that is not copied, or of another
+    such function.
     """
     used, bodies = read_rows(connection, "functions_used", tables), read_rows(connection, "function_bodies", ())
-    words = {row[0] for row in connection.execute(QUERIES["relation_names"])} if used else set()
+    words = {row[0] for row in connection.execute(QUERIES["names_not_copied"])} if used else set()
     reading: dict[int, str] = {}
     while used:
         found = {

@@ -45,6 +45,6 @@ def refuse_transaction_pooling(one: Connection, other: Connection, label: str) -
 
 
 def _backend(connection: Connection) -> int:
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    row = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
     assert row is not None  # a SELECT of one value returns one row
     return int(row[0])

@@ -20,6 +20,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
 from migrator.postgres.privileges import CONNECT_AS_OWNER
+from migrator.postgres.search_path import create_object
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -116,7 +117,7 @@ def has_deferred(connection: Connection) -> bool:
 
 def create(connection: Connection, statement: Statement, *, suffix: str = "") -> None:
     """Execute `statement` (with `suffix`, such as NOT VALID) and record it, in place of an outdated record."""
-    connection.execute(statement.sql + suffix)
+    create_object(connection, statement.sql + suffix)
     delete(connection, statement.ref)
     insert(connection, statement.ref, "created", statement.sql, statement.undo_sql)
 

@@ -12,6 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from migrator.postgres.search_path import isolate_session
+
 Connection = psycopg.Connection[Any]
 
 # name -> (value, reason). Set after connecting and not as startup parameters, which PgBouncer refuses.
@@ -81,7 +83,7 @@ LEFT: dict[str, str] = {
         UNUSED,
     ),
     "client_encoding": "set when the connection is opened",
-    "search_path": "set by `prepare_session`, it depends on where the extensions are",
+    "search_path": "set by `prepare_session`, so that no object of the owner takes the place of one of pg_catalog",
     "synchronous_commit": "the owner's choice; the load turns it off for itself, the last commit of a run does not",
     "default_transaction_read_only": "the owner's protection: a blocker that names the setting",
     "transaction_isolation": "belongs to one transaction",
@@ -92,26 +94,19 @@ LEFT: dict[str, str] = {
 
 _SET = sql.SQL(
     # `current_setting` and not `pg_settings`, which describes all settings of the server: a millisecond per connection.
-    "SELECT set_config(w.name, w.value, %s) FROM (VALUES {}) AS w (name, value)"
+    "SELECT pg_catalog.set_config(w.name, w.value, %s) FROM (VALUES {}) AS w (name, value)"
     " WHERE pg_catalog.current_setting(w.name, true) IS NOT NULL"
 ).format(
     sql.SQL(", ").join(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value)) for name, (value, _) in REQUIRED.items()
     )
 )
-# `public` first, for what is created; then the schema of pgvector, whose type and operators statements name.
-_SEARCH_PATH = """
-    SELECT set_config('search_path', concat_ws(', ', 'public', (
-      SELECT quote_ident(n.nspname) FROM pg_catalog.pg_extension e
-        JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
-       WHERE e.extname = 'vector' AND n.nspname <> 'public')), false)
-"""
 
 
 def prepare_session(connection: Connection) -> None:
     """Set what the code relies on in a new session. Settings that the server does not have are skipped."""
+    isolate_session(connection)
     connection.execute(_SET, (False,))
-    set_search_path(connection)
 
 
 def prepare_transaction(connection: Connection) -> None:
@@ -120,11 +115,6 @@ def prepare_transaction(connection: Connection) -> None:
     For databases that are only read, perhaps through a connection pooler: settings of a session would apply to others.
     """
     connection.execute(_SET, (True,))
-
-
-def set_search_path(connection: Connection) -> None:
-    """Make type and operators of pgvector visible, in whichever schema the extension is installed."""
-    connection.execute(_SEARCH_PATH)
 
 
 def decide_setting(name: str) -> str | None:

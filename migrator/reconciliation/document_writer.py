@@ -15,6 +15,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, is_faithful
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.postgres.search_path import owner_search_path
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
@@ -125,10 +126,11 @@ class DocumentWriter:
         if incumbent.row_id == requested_id:
             self.contested.add(requested_id)
         else:
-            query = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
+            query = sql.SQL("DELETE FROM {} WHERE {} OPERATOR(pg_catalog.=) %s").format(
                 self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
             )
-            self.rows.connection.execute(query, (sql_parameter(incumbent.row_id),))
+            with owner_search_path(self.rows.connection):
+                self.rows.connection.execute(query, (sql_parameter(incumbent.row_id),))
         self.remove_outcome(incumbent.source_id, "loaded", format_target_id(incumbent.row_id))
         self._remove_findings(incumbent)
         prefix, row_id = f"{self.collection.name}.", format_target_id(incumbent.row_id)

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection, LatestOf
 from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.search_path import owner_search_path
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, find_refused, is_refusal
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import own_transaction, record_transaction
@@ -36,8 +37,9 @@ class LatestValue:
         """Update the rows whose value differs; with `ids`, only these rows. Requires a transaction."""
         record_transaction(self.rows.connection, self.rows.namespace)
         query = self._compose("UPDATE {other} t SET {column} = n.newest FROM {newest} WHERE {differs}")
-        chosen = sql.SQL("") if ids is None else sql.SQL(" AND t.id::text = ANY(%(ids)s)")
-        self.rows.connection.execute(query + chosen, {"tenant": self.tenant, "ids": list(ids or ())})
+        chosen = sql.SQL("") if ids is None else sql.SQL(" AND t.id::text OPERATOR(pg_catalog.=) ANY(%(ids)s::text[])")
+        with owner_search_path(self.rows.connection):
+            self.rows.connection.execute(query + chosen, {"tenant": self.tenant, "ids": list(ids or ())})
 
     def update_some(self, ids: Sequence[str]) -> None:
         """Update the rows `ids`, to NULL if no row refers to them any more. Requires a transaction.
@@ -57,9 +59,11 @@ class LatestValue:
 
     def _update_some(self, ids: Sequence[str]) -> None:
         query = sql.SQL(
-            "UPDATE {other} t SET {column} = n.newest FROM (SELECT i.id, (SELECT max({of}) FROM {table}"
-            " WHERE {by} = i.id AND tenant_id = %(tenant)s) AS newest FROM unnest(%(ids)s::{kind}[]) AS i (id)) n"
-            " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest"
+            "UPDATE {other} t SET {column} = n.newest FROM (SELECT i.id, (SELECT pg_catalog.max({of}) FROM {table}"
+            " WHERE {by} OPERATOR(pg_catalog.=) i.id AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s) AS newest"
+            " FROM pg_catalog.unnest(%(ids)s::{kind}[]) AS i (id)) n"
+            " WHERE t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
+            " AND t.{column} IS DISTINCT FROM n.newest"
         ).format(
             other=self.rows.namespace.table(self.latest.table),
             table=self.rows.table(self.collection),
@@ -68,7 +72,8 @@ class LatestValue:
             of=sql.Identifier(self.latest.value_column),
             kind=sql.SQL(kind_of_column(self.collection.table.c[self.latest.reference_column])),
         )
-        self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
+        with owner_search_path(self.rows.connection):
+            self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
 
     def raise_to(self, ids: Sequence[str]) -> None:
         """Update the rows that the new rows `ids` of `collection` refer to. Requires a transaction."""
@@ -95,9 +100,13 @@ class LatestValue:
     def _compose(self, template: LiteralString) -> sql.Composed:
         column = sql.Identifier(self.latest.column)
         newest = sql.SQL(
-            "(SELECT {by} AS id, max({of}) AS newest FROM {table} WHERE tenant_id = %(tenant)s GROUP BY 1) n"
+            "(SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table}"
+            " WHERE tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1) n"
         )
-        differs = sql.SQL("t.id = n.id AND t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest")
+        differs = sql.SQL(
+            "t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
+            " AND t.{column} IS DISTINCT FROM n.newest"
+        )
         return sql.SQL(template).format(
             other=self.rows.namespace.table(self.latest.table),
             column=column,

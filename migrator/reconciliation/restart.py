@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
+from migrator.postgres.search_path import owner_search_path
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import record_transaction
 
@@ -32,14 +33,16 @@ def undo_load(rows: RowStore, collections: Iterable[Collection], refused: Mappin
     connection, namespace = rows.connection, rows.namespace
     with connection.transaction():
         record_transaction(connection, namespace)
-        for collection in reversed(list(collections)):
-            query = namespace.sql(
-                "DELETE FROM {table} t USING {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'"
-                " AND l.target_id = t.{key}::text",
-                table=rows.table(collection),
-                key=sql.Identifier(collection.key.column),
-            )
-            connection.execute(query, (collection.name,))
+        with owner_search_path(connection):
+            for collection in reversed(list(collections)):
+                query = namespace.sql(
+                    "DELETE FROM {table} t USING {ledger} l WHERE l.collection OPERATOR(pg_catalog.=) %s"
+                    " AND l.outcome OPERATOR(pg_catalog.=) 'loaded'"
+                    " AND l.target_id OPERATOR(pg_catalog.=) t.{key}::text",
+                    table=rows.table(collection),
+                    key=sql.Identifier(collection.key.column),
+                )
+                connection.execute(query, (collection.name,))
         for name in LOADED:
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(namespace.records, name)))
         connection.execute(namespace.sql("DELETE FROM {steps} WHERE step LIKE ANY(%s)"), (list(STEPS),))

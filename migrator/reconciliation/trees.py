@@ -21,6 +21,7 @@ from migrator.mapping.context import Row
 from migrator.mapping.references import UncheckedReference
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column, write_row
+from migrator.postgres.search_path import owner_search_path
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
@@ -343,8 +344,9 @@ class Trees:
             update_rows(self.rows, self.collection, dict(batch[start:stop]), None)
 
         found = {batch[at][0]: cause for at, cause in write_accepted(self.rows.connection, len(batch), write)}
-        query = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s)").format(
+        query = sql.SQL("DELETE FROM {} WHERE {} OPERATOR(pg_catalog.=) ANY(%s)").format(
             self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
         )
-        self.rows.connection.execute(query, (list(map(sql_parameter, found)),))
+        with owner_search_path(self.rows.connection):
+            self.rows.connection.execute(query, (list(map(sql_parameter, found)),))
         refused.update(found)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from migrator.postgres.copy import Connection, copy
+from migrator.postgres.search_path import owner_search_path
 from migrator.state.records import Namespace
 from migrator.translation.encoder import Encoder, Output, member_tuples
 
@@ -15,7 +16,8 @@ def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tu
     """Insert encoded rows into their table."""
     # The columns are named because the table may have existed before, with another column order.
     names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
-    copy(connection, namespace.table(encoder.collection.table.name), tuples, names)
+    with owner_search_path(connection):
+        copy(connection, namespace.table(encoder.collection.table.name), tuples, names)
 
 
 def replace_rows(
@@ -39,8 +41,9 @@ def replace_rows(
         sql.SQL("{0} = coalesce(i.{0}, t.{0})" if name in kept else "{0} = i.{0}").format(sql.Identifier(name))
         for name in columns or encoder.columns
     )
-    query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} = i.{key}").format(table, values, incoming, key=key)
-    connection.execute(query)
+    query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} OPERATOR(pg_catalog.=) i.{key}")
+    with owner_search_path(connection):
+        connection.execute(query.format(table, values, incoming, key=key))
     connection.execute(sql.SQL("DROP TABLE {}").format(incoming))
 
 

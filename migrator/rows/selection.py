@@ -9,6 +9,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column, read_row
+from migrator.postgres.search_path import owner_search_path
 from migrator.rows.store import RowStore
 
 
@@ -57,8 +58,9 @@ def ids_with(rows: RowStore, collection: Collection, column: str, values: list[s
 
 def delete_rows(rows: RowStore, collection: Collection, ids: list[str]) -> None:
     """Delete the rows `ids`. Requires a recorded transaction."""
-    query = sql.SQL("DELETE FROM {table} WHERE {key} = ANY(%s::{kind}[])").format(**_key_names(rows, collection))
-    rows.connection.execute(query, (ids,))
+    query = "DELETE FROM {table} WHERE {key} OPERATOR(pg_catalog.=) ANY(%s::{kind}[])"
+    with owner_search_path(rows.connection):
+        rows.connection.execute(sql.SQL(query).format(**_key_names(rows, collection)), (ids,))
 
 
 def _key_names(rows: RowStore, collection: Collection) -> dict[str, sql.Composable]:

@@ -14,6 +14,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.search_path import owner_search_path
 from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore
@@ -24,6 +25,10 @@ from migrator.translation.interpreter import residue_of
 from migrator.translation.outcomes import Finding
 
 BATCH_SIZE = 1000  # rows
+_TIMESTAMP = (
+    "timestamp 'epoch' OPERATOR(pg_catalog.+) (%s::double precision OPERATOR(pg_catalog.*) interval '1 day')"
+    " OPERATOR(pg_catalog.+) (%s::double precision OPERATOR(pg_catalog.*) interval '1 microsecond')"
+)
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -57,8 +62,11 @@ def write_changes(
     rows: RowStore, collection: Collection, found: Iterable[LoadedRow], changes: Mapping[Any, Row]
 ) -> None:
     """Set columns of rows that `read_loaded` has returned, and update their residues."""
-    query = rows.namespace.sql("UPDATE {ledger} SET residue = %s WHERE collection = %s AND target_id = %s")
-    with rows.connection.pipeline():  # two statements per row, without waiting for each answer
+    query = rows.namespace.sql(
+        "UPDATE {ledger} SET residue = %s WHERE collection OPERATOR(pg_catalog.=) %s::pg_catalog.text"
+        " AND target_id OPERATOR(pg_catalog.=) %s::pg_catalog.text"
+    )
+    with rows.connection.pipeline(), owner_search_path(rows.connection):  # without waiting for each answer
         for source_id, row, before in found:
             row_id = row[collection.key.column]
             change = changes[row_id]
@@ -69,13 +77,13 @@ def write_changes(
 
 
 def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row) -> None:
-    """Set columns of one row. Values are plain."""
+    """Set columns of one row, by the search path of the owner. Values are plain."""
     assignments, values = [], list[Any]()
     for name, value in change.items():
         expression, given = as_parameters(value, kind_of_column(collection.table.c[name]))
         assignments.append(sql.SQL("{} = {}").format(sql.Identifier(name), expression))
         values += given
-    query = sql.SQL("UPDATE {} SET {} WHERE {} = %s").format(
+    query = sql.SQL("UPDATE {} SET {} WHERE {} OPERATOR(pg_catalog.=) %s").format(
         rows.table(collection),
         sql.SQL(", ").join(assignments),
         sql.Identifier(collection.key.column),
@@ -88,11 +96,10 @@ def as_parameters(value: Any, kind: str) -> tuple[sql.SQL, tuple[Any, ...]]:
     if value is None or kind not in ("jsonb", "timestamp"):
         return sql.SQL("%s"), (sql_parameter(value),)
     if kind == "jsonb":
-        return sql.SQL("%s::jsonb"), (to_text(value),)
+        return sql.SQL("%s::pg_catalog.jsonb"), (to_text(value),)
     # In two parts, because PostgreSQL multiplies intervals as doubles. A datetime is no alternative: PostgreSQL has
     # dates that Python cannot represent.
-    whole = "timestamp 'epoch' + %s::bigint * interval '1 day' + %s::bigint * interval '1 microsecond'"
-    return sql.SQL(whole), divmod(value, 86_400_000_000)
+    return sql.SQL(_TIMESTAMP), divmod(value, 86_400_000_000)
 
 
 def add_findings(connection: Connection, namespace: Namespace, findings: Iterable[Finding]) -> None:

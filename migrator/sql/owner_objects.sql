@@ -149,8 +149,35 @@ SELECT p.oid AS function, p.proname AS name, coalesce(p.prosrc, '') AS body
  WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'migrator')
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e');
 
--- name: relation_names
-SELECT DISTINCT c.relname AS name FROM pg_class c
+-- name: casts
+-- Casts from or to text by a function of the owner, of types that statements of a migration cast.
+SELECT c.castsource::regtype::text AS source, c.casttarget::regtype::text AS target, c.castfunc::regprocedure::text AS function
+  FROM pg_cast c
+  JOIN pg_type s ON s.oid = c.castsource
+  JOIN pg_type t ON t.oid = c.casttarget
+ WHERE c.oid >= 16384 AND c.castmethod = 'f' AND 'S' IN (s.typcategory, t.typcategory)
+   AND NOT EXISTS (SELECT FROM pg_type o WHERE o.oid IN (s.oid, t.oid) AND o.typnamespace <> 'pg_catalog'::regnamespace
+                      AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+                                       WHERE a.atttypid = o.oid AND a.attnum > 0
+                                         AND r.relnamespace = 'public'::regnamespace AND r.relname = ANY (%(tables)s)))
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY 1, 2;
+
+-- name: names_not_copied
+-- Relations, and the owner's types and functions that a rehearsal does not have (see owner_copies.sql).
+SELECT c.relname AS name FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_toast' AND n.nspname NOT IN ('information_schema', 'migrator')
-   AND (n.nspname <> 'pg_catalog' OR c.relname ~ '^pg_');
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c', 'S') AND n.nspname !~ '^pg_toast'
+   AND n.nspname NOT IN ('information_schema', 'migrator') AND (n.nspname <> 'pg_catalog' OR c.relname ~ '^pg_')
+ UNION
+SELECT t.typname FROM pg_type t
+  JOIN pg_namespace n ON n.oid = t.typnamespace
+ WHERE t.typtype IN ('b', 'r', 'm') AND t.typelem = 0 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'migrator')
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+ UNION
+SELECT p.proname FROM pg_proc p
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_language l ON l.oid = p.prolang
+ WHERE (p.prokind <> 'f' OR l.lanname NOT IN ('sql', 'plpgsql'))
+   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'migrator')
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e');

@@ -43,7 +43,7 @@ EARLY_BUILD_BYTES = 16 << 20  # tables smaller than this are indexed in the stag
 # An ivfflat index with 1536 dimensions on more than 10,000 rows fails with the server's default of 64 MB ("memory
 # required is 65 MB"). More than 256 MB speed up neither this nor a full-text index. A higher setting is kept.
 MEMORY = """
-    SELECT set_config(name, greatest(setting::bigint, 262144) || 'kB', false)
+    SELECT set_config(name, greatest(setting::bigint, 262144)::text || 'kB', false)
       FROM pg_settings WHERE name = 'maintenance_work_mem'
 """
 
@@ -237,8 +237,7 @@ def execute_change(change: Change, connection: Connection) -> None:
     """Execute a change and record it in one transaction."""
     with schema_changes.translate_errors(), translate_row_errors(change.ref), connection.transaction():
         schema_changes.limit_lock_wait(connection)
-        with catalog.schema_first(connection, "public"):
-            change.act(connection)
+        change.act(connection)
 
 
 def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:

@@ -24,6 +24,7 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
 from migrator.postgres.privileges import quote, refuse_hidden_rows
+from migrator.postgres.search_path import search_path
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -181,9 +182,8 @@ def create_missing(connection: Connection, metadata: MetaData, actual: Catalog) 
     # Row-level security does not change which objects the load needs.
     needed = [each for each in ddl.statements(metadata, rls=False) if each.before_load]
     missing = [statement for statement in needed if not actual.has(statement)]
-    with catalog.schema_first(connection, "public"):
-        for statement in missing:
-            schema_changes.create(connection, statement)
+    for statement in missing:
+        schema_changes.create(connection, statement)
     return len(missing)
 
 
@@ -200,7 +200,7 @@ def defer_objects(connection: Connection, metadata: MetaData, tables: list[str])
     """
     declared = {(each.table, each.name) for each in ddl.statements(metadata, rls=False)}
     # With an empty search_path, PostgreSQL includes the schema in every name of a definition.
-    with catalog.search_path(connection, []):
+    with search_path(connection, []):
         droppable = [each for table in tables for each in find_droppable(connection, table)]
         found = [each for each in droppable if each.fits_all or (each.table, each.name) in declared]
         for each in found:

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from migrator.config.models import Config, TenantConfig
 from migrator.errors import PlanError
+from migrator.postgres.search_path import owner_search_path
 from migrator.state import journal
 from migrator.state.own_transactions import record_transaction
 from migrator.state.records import Namespace
@@ -49,6 +50,7 @@ def ensure_tenant(connection: Connection, namespace: Namespace, tenant: TenantCo
             "INSERT INTO {} (id, name, subdomain) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id"
         ).format(table)
         record_transaction(connection, namespace)
-        created = connection.execute(insert, (tenant.id, tenant.name, tenant.subdomain)).fetchone()
+        with owner_search_path(connection):
+            created = connection.execute(insert, (tenant.id, tenant.name, tenant.subdomain)).fetchone()
         detail = {"id": str(tenant.id), "created": created is not None}
         journal.finish_step(connection, namespace, run, STEP, detail)

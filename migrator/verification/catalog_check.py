@@ -20,6 +20,7 @@ from migrator.postgres import catalog, catalog_diff, schema_changes
 from migrator.postgres.catalog import Catalog, Table
 from migrator.postgres.ddl import TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
+from migrator.postgres.search_path import render
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
 from migrator.verification.model import Check, Difference, Differences, Scope, make_check
@@ -47,9 +48,9 @@ def record_catalog(connection: Connection, namespace: Namespace, run: int, metad
 def read_undeclared(connection: Connection, namespace: Namespace, metadata: MetaData) -> Definitions:
     """Read all objects that `metadata` does not declare, and the privileges and owners of all objects."""
     values = {"schema": namespace.rows, "tables": [table.name for table in metadata.sorted_tables]}
-    with connection.transaction(), catalog.schema_first(connection, namespace.rows):
-        found = [connection.execute(query, values).fetchall() for query in QUERIES.values()]
-    return {f"{kind} {name}": definition for rows in found for kind, name, definition in rows}
+    with connection.transaction():
+        found = [row for query in QUERIES.values() for row in render(connection, query, values, namespace.rows)]
+    return {f"{row['kind']} {row['name']}": row["definition"] for row in found}
 
 
 def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Check]:

@@ -23,6 +23,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
+from migrator.postgres.search_path import schema_of_extension
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
 from migrator.verification.model import (
@@ -53,8 +54,10 @@ class EmbeddingScope:
         return self.embedded.table.name
 
     def format_query(self, query: str, **parts: sql.Composable) -> sql.Composed:
-        """Fill in the names of the column's relations and `parts`."""
-        return self.namespace.sql(query, **vector_store.names_of(self.namespace, self.embedded), **parts)
+        """Fill in the names of the column's relations, `{pgvector}` (the schema of the extension) and `parts`."""
+        pgvector = sql.Identifier(schema_of_extension(self.connection, "vector"))
+        names = vector_store.names_of(self.namespace, self.embedded)
+        return self.namespace.sql(query, pgvector=pgvector, **names, **parts)
 
     def find_rows(self, condition: str, *values: Any) -> Differences:
         """Return the migrated rows `t` that meet a condition, as differences without a note."""
@@ -88,7 +91,8 @@ def check_presence(scope: EmbeddingScope) -> Iterator[Check]:
     yield _check_missing(scope)
     found = scope.find_rows(
         "t.{vector} IS NOT NULL"
-        " AND (vector_norm(t.{vector}) = 0 OR vector_dims(t.{vector}) <> coalesce(%s, vector_dims(t.{vector})))",
+        " AND ({pgvector}.vector_norm(t.{vector}) = 0"
+        " OR {pgvector}.vector_dims(t.{vector}) <> coalesce(%s, {pgvector}.vector_dims(t.{vector})))",
         vector_store.width_of(scope.embedded),
     )
     yield scope.make_check("vectors: norm", found, "vectors are valid", "with a zero vector or wrong dimensions")
@@ -114,8 +118,10 @@ def check_origin(scope: EmbeddingScope) -> Iterator[Check]:
     found = scope.find_rows(
         "t.{vector} IS NOT NULL AND NOT EXISTS"
         " (SELECT FROM {embeddings} e WHERE e.model = %s AND e.dimensions = %s"
-        " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8')) AND e.vector = t.{vector}) AND NOT EXISTS"
-        " (SELECT FROM {findings} f WHERE f.collection = l.collection AND f.source_id = l.source_id AND f.code = %s)",
+        " AND e.sha256 = sha256(convert_to(t.{text}, 'UTF8'))"
+        " AND e.vector OPERATOR({pgvector}.=) t.{vector})"
+        " AND NOT EXISTS (SELECT FROM {findings} f"
+        " WHERE f.collection = l.collection AND f.source_id = l.source_id AND f.code = %s)",
         made["model"],
         made["dimensions"],
         vector_store.REUSED,
@@ -138,7 +144,9 @@ def check_re_embedding(scope: EmbeddingScope) -> Iterator[Check]:
         finally:
             await provider.close()
 
-    query = scope.format_query("SELECT {vector} <=> %b::vector FROM {table} t WHERE t.{key}::text = %s")
+    query = scope.format_query(
+        "SELECT {vector} OPERATOR({pgvector}.<=>) %b::{pgvector}.vector FROM {table} t WHERE t.{key}::text = %s",
+    )
     found: list[Difference] = []
     for (key, _), result in zip(sample, asyncio.run(embed()), strict=True):
         if isinstance(result, Failure):
@@ -159,8 +167,10 @@ def check_search(scope: EmbeddingScope) -> Iterator[Check]:
         return
     sample = _read_sample(scope, SAMPLE)
     query = scope.format_query(
-        "SELECT t.{key}::text, t.{vector} = (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) FROM {table} t"
-        " ORDER BY t.{vector} {operator} (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) LIMIT 1",
+        "SELECT t.{key}::text, t.{vector} OPERATOR({pgvector}.=)"
+        " (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) FROM {table} t"
+        " ORDER BY t.{vector} OPERATOR({pgvector}.{operator})"
+        " (SELECT {vector} FROM {table} WHERE {key} = %s::{kind}) LIMIT 1",
         operator=sql.SQL(indexes[0].operator),
     )
     with scope.connection.transaction(force_rollback=True):
@@ -231,7 +241,8 @@ def _count_foreign_rows(scope: EmbeddingScope, tenant: str) -> int:
     query = scope.format_query(
         "SELECT count(*) FILTER (WHERE found.{tenant}::text <> %s) FROM (SELECT t.{tenant} FROM {table} t"
         " WHERE t.{vector} IS NOT NULL"
-        " ORDER BY t.{vector} <=> array_fill(1::real, ARRAY[%s])::vector LIMIT 1000) found",
+        " ORDER BY t.{vector} OPERATOR({pgvector}.<=>) array_fill(1::real, ARRAY[%s])::{pgvector}.vector"
+        " LIMIT 1000) found",
         tenant=sql.Identifier(TENANT_COLUMN),
     )
     found = scope.connection.execute(query, (tenant, width)).fetchone()

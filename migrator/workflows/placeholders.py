@@ -13,8 +13,8 @@ from sqlalchemy import Column, MetaData, Table, Text, UniqueConstraint
 
 from migrator.errors import UsageError
 from migrator.postgres import ddl
-from migrator.postgres.catalog import schema_first
 from migrator.postgres.foreign_keys import Relation, relation_exists
+from migrator.postgres.search_path import create_object
 from migrator.state.records import Connection, Namespace, has_records
 
 
@@ -25,8 +25,9 @@ def copy_placeholders(target: Connection, scratch: Connection, metadata: MetaDat
     ]
     if not tables:
         return 0
-    with scratch.transaction(), schema_first(scratch, namespace.rows):
-        scratch.execute(ddl.render(metadata, rls=False).encode())
+    with scratch.transaction():
+        for statement in ddl.statements(metadata, rls=False):
+            create_object(scratch, statement.sql)
     return sum(_copy_table(target, scratch, table, namespace) for table in tables)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 
+import psycopg
 from psycopg import sql
 
 from migrator.config.models import Config
@@ -96,7 +97,7 @@ def plan(
             blockers.append(error.message)
         except OwnerNotLoadedError as error:  # the source has this user, but its document is rejected
             blockers.append(f"{error.message}: {error.hint}")
-        except REFUSALS as error:
+        except (*REFUSALS, psycopg.ProgrammingError) as error:
             if (known := translate_error(error)) is None:
                 raise
             blockers.append(f"{known.message}: {known.hint}")

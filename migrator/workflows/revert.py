@@ -24,6 +24,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import foreign_keys, schema_changes
+from migrator.postgres.search_path import owner_search_path
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.state import journal, scratch
@@ -186,15 +187,16 @@ def delete_rows(connection: Connection, owned: OwnedRows) -> None:
         return
     deletions = [
         sql.SQL(
-            "{} AS (DELETE FROM {} t USING {} b"
-            " WHERE b.relation = t.tableoid AND b.row_ctid = t.ctid AND b.kind <> 'set_null')"
+            "{} AS (DELETE FROM {} t USING {} b WHERE b.relation OPERATOR(pg_catalog.=) t.tableoid"
+            " AND b.row_ctid OPERATOR(pg_catalog.=) t.ctid AND b.kind OPERATOR(pg_catalog.<>) 'set_null')"
         ).format(sql.Identifier(f"d{number}"), relation.identifier, TABLE)
         for number, relation in enumerate(relations)
     ]
     suspended = suspend_in_transaction(connection, [relation.name for relation in relations])
     if suspended:
         set_references_null(connection, owned)  # the foreign keys do not do it while triggers are suspended
-    connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions)))
+    with owner_search_path(connection):
+        connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions)))
     if suspended:
         resume_in_transaction(connection)
 
@@ -206,9 +208,10 @@ def set_references_null(connection: Connection, owned: OwnedRows) -> None:
             continue
         query = sql.SQL(
             "UPDATE {child} t SET {columns} FROM {parent} p, {table} g WHERE {condition}"
-            " AND g.relation = p.tableoid AND g.row_ctid = p.ctid AND g.kind <> 'set_null'"
-            " AND NOT EXISTS (SELECT FROM {table} c WHERE c.relation = t.tableoid AND c.row_ctid = t.ctid"
-            " AND c.kind <> 'set_null')"
+            " AND g.relation OPERATOR(pg_catalog.=) p.tableoid AND g.row_ctid OPERATOR(pg_catalog.=) p.ctid"
+            " AND g.kind OPERATOR(pg_catalog.<>) 'set_null'"
+            " AND NOT EXISTS (SELECT FROM {table} c WHERE c.relation OPERATOR(pg_catalog.=) t.tableoid"
+            " AND c.row_ctid OPERATOR(pg_catalog.=) t.ctid AND c.kind OPERATOR(pg_catalog.<>) 'set_null')"
         ).format(
             child=key.child.identifier,
             parent=key.parent.identifier,
@@ -216,4 +219,5 @@ def set_references_null(connection: Connection, owned: OwnedRows) -> None:
             condition=key.condition("t", "p"),
             columns=sql.SQL(", ").join(sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in key.child_columns),
         )
-        connection.execute(query)
+        with owner_search_path(connection):
+            connection.execute(query)

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from migrator.errors import TargetError
 from migrator.postgres import environment, session
 from migrator.postgres.pooler import is_transaction_pooled
+from migrator.postgres.search_path import owner_search_path, schema_of_extension
 from migrator.targets.server import ServerTarget
 from tests.pgbouncer import pooled
 
@@ -63,16 +64,20 @@ def test_settings_of_a_role_do_not_reach_a_connection(hostile_role: str) -> None
         found: dict[str, str] = dict(connection.execute("SELECT name, setting FROM pg_settings").fetchall())
         plain = {name: found[name] for name in session.REQUIRED if name in found and not name.startswith("tcp_")}
         assert plain == {name: session.REQUIRED[name][0] for name in plain}
-        assert found["search_path"] == "public"
+        assert found["search_path"] == '"pg_catalog", "pg_temp"'
 
 
 def test_a_vector_extension_in_another_schema_is_found(database: str) -> None:
-    """The schema of pgvector follows `public` in the search path."""
+    """The schema of pgvector follows `public` in the search path of the owner's functions."""
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute('CREATE SCHEMA "Exten sions"')
         connection.execute('CREATE EXTENSION vector WITH SCHEMA "Exten sions"')
     with ServerTarget(database).connect() as connection:
-        assert connection.execute("SELECT '[1,2]'::vector <=> '[1,2]'::vector").fetchone() == (0.0,)
+        with connection.transaction(), owner_search_path(connection):
+            assert connection.execute("SELECT '[1,2]'::vector <=> '[1,2]'::vector").fetchone() == (0.0,)
+            found = connection.execute("SELECT current_setting('search_path')").fetchone()
+        assert found == ('public, "Exten sions", pg_temp',)
+        assert schema_of_extension(connection, "vector") == "Exten sions"
 
 
 @pytest.mark.parametrize(("mode", "shared"), [("session", False), ("transaction", True)])
