@@ -82,7 +82,8 @@ VALUES = functions(
     "current_setting(varchar)", "current_setting(varchar, boolean)", "has_table_privilege(oid, varchar) boolean",
     "pg_table_size(oid) bigint", "greatest_of(text, text)", "regexp_replace(text, varchar, varchar)",
     "md5(text)", "now() timestamptz", "lower(text)", "length(text) integer", "set_config(text, text, boolean)",
-    "sha256(text) bytea", "has_schema_privilege(name, varchar) boolean", "array_position(uuid[], uuid) integer", "array_remove(text[], text) text[]", "num_nulls(text, text) integer",
+    "sha256(text) bytea", "has_schema_privilege(name, varchar) boolean", "array_position(uuid[], uuid) integer",
+    "array_remove(text[], text) text[]", "num_nulls(text, text) integer",
 )  # fmt: skip
 COMPARISONS = operators(
     "uuid = text", "text = uuid", "varchar = varchar", "name = varchar", "uuid[] = uuid[]", "text[] = text[]",
@@ -258,7 +259,8 @@ CASES: dict[str, Case] = {
         ROW.format(name="x")
         + "CREATE FUNCTION bad() RETURNS integer LANGUAGE sql AS 'SELECT 7';"
         "CREATE TABLE notes (id integer PRIMARY KEY, user_id uuid REFERENCES users ON DELETE SET NULL);"
-        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := bad(); RETURN NEW; END $$; CREATE TRIGGER tell BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION tell();"
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := bad(); RETURN NEW; END $$;"
+        "CREATE TRIGGER tell BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION tell();"
     ),
 }  # fmt: skip
 QUICK = frozenset(
