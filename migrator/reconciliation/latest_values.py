@@ -78,9 +78,11 @@ class LatestValue:
     def raise_to(self, ids: Sequence[str]) -> None:
         """Update the rows that the new rows `ids` of `collection` refer to. Requires a transaction."""
         query = sql.SQL(
-            "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, max({of}) AS newest FROM {table}"
-            " WHERE {key} = ANY(%(ids)s::{kind}[]) AND tenant_id = %(tenant)s GROUP BY 1) n"
-            " WHERE t.id = n.id AND t.tenant_id = %(tenant)s AND (t.{column} IS NULL OR t.{column} < n.newest)"
+            "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table}"
+            " WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[])"
+            " AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1) n"
+            " WHERE t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
+            " AND (t.{column} IS NULL OR t.{column} OPERATOR(pg_catalog.<) n.newest)"
         ).format(
             other=self.rows.namespace.table(self.latest.table),
             table=self.rows.table(self.collection),
@@ -90,7 +92,8 @@ class LatestValue:
             key=sql.Identifier(self.collection.key.column),
             kind=sql.SQL(kind_of_column(self.collection.table.c[self.collection.key.column])),
         )
-        self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
+        with owner_search_path(self.rows.connection):
+            self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
 
     def differing_ids(self) -> list[str]:
         """Return the rows that `update` changes, in the order of their IDs."""
