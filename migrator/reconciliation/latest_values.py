@@ -78,8 +78,8 @@ class LatestValue:
     def raise_to(self, ids: Sequence[str]) -> None:
         """Update the rows that the new rows `ids` of `collection` refer to. Requires a transaction."""
         query = sql.SQL(
-            "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table}"
-            " WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[])"
+            "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, pg_catalog.max({of}) AS newest"
+            " FROM {table} WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[])"
             " AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1) n"
             " WHERE t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
             " AND (t.{column} IS NULL OR t.{column} OPERATOR(pg_catalog.<) n.newest)"

@@ -335,7 +335,7 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def set_up(server: Server, template: str, case: Case) -> str:
     """Create the database of a case; return the URL for its target role."""
     if not case.role:
-        name = server.create(f"TEMPLATE {template} STRATEGY file_copy")
+        name = server.create(f"TEMPLATE {template}")
         server.execute(case.statements, database=name)
         return server.url_of(name)
     name = server.create()

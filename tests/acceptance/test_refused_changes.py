@@ -139,7 +139,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 
 def set_up(server: Server, template: str, statements: str) -> str:
-    name = server.create(f"TEMPLATE {template} STRATEGY file_copy")
+    name = server.create(f"TEMPLATE {template}")
     server.execute(statements, database=name)
     return server.url_of(name)
 
