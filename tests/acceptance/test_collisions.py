@@ -22,7 +22,7 @@ from tests.scenarios import write_config
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-QUICK = 2
+QUICK = 1
 LONG = 50
 BSON = ("residue", "document")
 

@@ -17,7 +17,7 @@ from tests.hostile_changes import HostileChanging
 from tests.scenarios import write_config
 
 pytestmark = pytest.mark.usefixtures("quick")
-DAILY, LONG = 3, 200
+DAILY, LONG = 2, 200
 ROUNDS, CHANGES = 3, 30
 
 

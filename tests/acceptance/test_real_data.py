@@ -16,7 +16,10 @@ from tests.scenarios import write_config
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
-@pytest.mark.parametrize(("first", "second"), [("demo", "demo"), ("librechat", "librechat.archive.gz")])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [pytest.param("demo", "demo", marks=pytest.mark.long), ("librechat", "librechat.archive.gz")],
+)
 def test_whole_life(first: str, second: str, database: str, server_url: str, tmp_path: Path) -> None:
     """What plan foretells happens, is proven, taken back, and happens again just so from another form of dump."""
     before = dump_database(database)
