@@ -61,7 +61,7 @@ class Rig:
         self._position: Position | None = None
 
     def _configure(self, name: str, database: str) -> Path:
-        settings = {**self.settings, "source": {"database": self.name}}
+        settings = {"engine": {"workers": 1}, **self.settings, "source": {"database": self.name}}
         return write_config(self.folder / f"{name}.toml", self.url, database, settings)
 
     # --- the application ---------------------------------------------------------------------------------------------

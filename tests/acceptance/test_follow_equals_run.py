@@ -20,6 +20,7 @@ from tests.talks import make_talks
 pytestmark = pytest.mark.usefixtures("quick")
 
 
+ALONE = {"engine": {"workers": 1}}  # a second process costs more than it saves
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "adopt": {"policies": {"orphan_owner": "u0@example.com"}},
@@ -37,7 +38,7 @@ class Case:
 
     def check(self, first: str, second: str, folder: Path, changes: int = 115) -> None:
         """Applies changes to the database `first`, and compares it with a run into `second`."""
-        settings, source = SETTINGS[self.settings], Changing(make_talks(self.seed, messages=600), self.seed)
+        settings, source = SETTINGS[self.settings] | ALONE, Changing(make_talks(self.seed, messages=600), self.seed)
         url = f"dump:{write_folder(folder / 'dump', source.documents())}"
         config = write_config(folder / "migrate.toml", url, first, settings)
         migrate(config, "run")

@@ -10,6 +10,7 @@ import pytest
 
 from migrator.following import deferral
 from tests.acceptance.test_collisions import read_all
+from tests.acceptance.test_follow_equals_run import ALONE
 from tests.archive_writer import write_folder
 from tests.changing import applier_of, apply_changes
 from tests.driving import call
@@ -24,8 +25,9 @@ ROUNDS, CHANGES = 3, 30
 def check(seed: int, first: str, second: str, folder: Path) -> None:
     """Applies changes to the database `first` in rounds, and compares it with a run into `second`."""
     source = HostileChanging(seed)
+    settings = source.settings | ALONE
     url = f"dump:{write_folder(folder / 'dump', source.documents(), gzipped=False)}"
-    config = write_config(folder / "migrate.toml", url, first, source.settings)
+    config = write_config(folder / "migrate.toml", url, first, settings)
     run(config)
     with applier_of(config) as (applier, _):
         for number in range(ROUNDS):
@@ -34,7 +36,7 @@ def check(seed: int, first: str, second: str, folder: Path) -> None:
             apply_changes(applier, source.take(), random.Random(seed * ROUNDS + number))
         deferral.restore(applier.stage.rows)
     url = f"dump:{write_folder(folder / 'final', source.documents(), gzipped=False)}"
-    run(write_config(folder / "fresh.toml", url, second, source.settings))
+    run(write_config(folder / "fresh.toml", url, second, settings))
     followed, fresh = dict(read_all(first)), dict(read_all(second))
     for name, rows in fresh.items():
         missing, extra = sorted(set(rows) - set(followed[name])), sorted(set(followed[name]) - set(rows))
