@@ -36,6 +36,11 @@ class Application:
         self.talks = [Talk(head, members) for head, members in generator.conversations(messages)]
         self._random.shuffle(self.talks)
 
+    def reseed(self, seed: int) -> None:
+        """Make other changes from now on."""
+        self._random = random.Random(seed)
+        self._random.shuffle(self.talks)
+
     def documents(self) -> dict[str, list[bytes]]:
         """Return collection → BSON of its documents."""
         talks = sorted(self.talks, key=lambda talk: talk.head["_id"])

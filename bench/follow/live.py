@@ -155,7 +155,7 @@ def measure_lag(source: Followed, process: psutil.Process, seconds: float) -> tu
     watcher = threading.Thread(target=_watch, args=(source.dsn, waiting, lags, ended))
     watcher.start()
     began, peak = time.monotonic(), 0.0
-    for number, (name, document) in enumerate(_writes(source.application)):
+    for number, (name, document) in enumerate(writes(source.application)):
         due = began + number / RATE
         if due > began + seconds:
             break
@@ -170,7 +170,7 @@ def measure_lag(source: Followed, process: psutil.Process, seconds: float) -> tu
     return sorted(lags), peak
 
 
-def _writes(application: Application) -> Iterator[tuple[str, Document]]:
+def writes(application: Application) -> Iterator[tuple[str, Document]]:
     """Yield the documents to write: half of them new messages, most others messages with a new text."""
     new, old, talks = application.new_messages(), application.new_texts(), application.new_titles()
     for number, kind in enumerate(cycle("nonononont")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from migrator.rows.store import RowStore
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import Output, format_target_id
 
+Present = Mapping[bytes, tuple[Fields, bytes | None]]  # source_id → fields and residue of a row
 LinkItem = tuple[str, str, int]  # collection and path of the list, listed target ID, position
 _RESIDUE = 4  # its place in a tuple of the ledger
 _CODE, _DETAIL = 1, 4  # their places in a tuple of the findings
@@ -87,21 +88,23 @@ class Change:
         return found
 
 
+def read_present(rows: RowStore, collection: Collection, targets: list[str]) -> Present:
+    """Return the fields and the residues of rows."""
+    columns = [column.name for column in collection.table.columns if column.name not in collection.filled_later]
+    found = read_fields(rows, collection, columns, targets) if targets else ()
+    return {source_id: (fields, residue) for source_id, residue, fields in found}
+
+
 def translate_changes(
-    rows: RowStore,
-    resolver: ConflictResolver,
-    documents: Mapping[bytes, bytes],
-    ledger: Mapping[bytes, tuple[str, str | None]],
+    resolver: ConflictResolver, documents: Mapping[bytes, bytes], known: Container[bytes], present: Present
 ) -> Iterator[Change]:
     """Yield those documents (source_id → BSON) that can be loaded, and that have a row or had no outcome before.
 
-    `ledger`: source_id → (outcome, target ID). Documents that only their own bytes can restore are not yielded.
+    `known`: those that have an outcome. `present`: their rows, from `read_present`. Documents that only their own bytes
+    can restore are not yielded.
     """
     collection, translator = resolver.collection, resolver.writer.translator
     columns = Columns(collection, collection.constants(resolver.writer.options))
-    targets = [target for _, target in ledger.values() if target is not None]
-    found = read_fields(rows, collection, columns.read, targets) if targets else ()
-    present = {source_id: (fields, residue) for source_id, residue, fields in found}
     output, references, asking = translator.translate_with_lookups(b"".join(documents.values()))
     findings, links = _by_document(output.findings), _by_document(output.links)
     source_ids, wanting = list(documents), wanting_lookups(collection, references)
@@ -109,7 +112,7 @@ def translate_changes(
     for row, entry, row_id, index in zip(output.rows, output.ledger, output.ids, output.indexes, strict=True):
         source_id, document = source_ids[index], asking[index]
         residue = split_row(entry)[_RESIDUE]
-        if (source_id in ledger and source_id not in present) or raw_document_of(residue) is not None:
+        if (source_id in known and source_id not in present) or raw_document_of(residue) is not None:
             continue
         assert document is not None  # it was translated
         wanted = wants_of_loaded(collection, document, wanting) if asks else ()

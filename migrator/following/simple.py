@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
-from migrator.following.changes import Change, output_of, translate_changes
+from migrator.following.changes import Change, Present, output_of, read_present, translate_changes
 from migrator.following.closure import Closure
 from migrator.following.independence import Independence
 from migrator.following.member_lists import adjust_lists, compact_lists
@@ -31,21 +31,28 @@ class SimpleChanges:
 
     # --- documents that exist ----------------------------------------------------------------------------------------
 
-    def upsert(self, documents: Mapping[bytes, bytes], resolver: ConflictResolver) -> tuple[set[bytes], list[Change]]:
+    def upsert(
+        self, documents: Mapping[bytes, bytes], resolver: ConflictResolver, present: Present | None = None
+    ) -> tuple[set[bytes], list[Change]]:
         """Write the rows of changed documents (source_id → BSON), and return those whose change was simple.
 
         The changes of rows with values that other documents carry are returned as well, and not yet written.
+        `present`: the rows of all documents, if they were read before.
         """
-        ledger = self._ledger(documents)
-        changes = list(translate_changes(self._rows, resolver, documents, ledger))
+        known: Container[bytes] = documents
+        if present is None:
+            known = ledger = self._ledger(documents)
+            targets = [target for _, target in ledger.values() if target is not None]
+            present = read_present(self._rows, self._collection, targets)
+        changes = list(translate_changes(resolver, documents, known, present))
         updates = [each for each in changes if each.old_fields is not None]
-        inserts = [each for each in changes if each.source_id not in ledger]
+        inserts = [each for each in changes if each.source_id not in known]
         updates = self._independence.independent_updates(updates) if updates else []
         inserts = self._independence.independent_inserts(inserts) if inserts else []
         carried = [each for each in updates if self._independence.changes_carried(each)]
         updates = [each for each in updates if not self._independence.changes_carried(each)]
-        present = self._findings(updates)
-        changed = [each for each in updates if self._differs(each, present[each.source_id])]
+        findings = self._findings(updates)
+        changed = [each for each in updates if self._differs(each, findings[each.source_id])]
         if changed:
             self.update(changed, resolver)
         if inserts:

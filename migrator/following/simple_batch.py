@@ -6,22 +6,25 @@ conversation. The row is updated in place, and these documents are written again
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from migrator.following.batch import DocumentKey
-from migrator.following.changes import Change
+from migrator.following.changes import Change, Present
 from migrator.following.closure import Closure
 from migrator.following.simple import SimpleChanges
 from migrator.mapping.collection import Collection
 from migrator.reconciliation.conflicts import ConflictResolver
-from migrator.rows.rebuild import read_bson
+from migrator.rows.encoded import Fields
+from migrator.rows.rebuild import read_loaded_fields, rebuild_raw
 from migrator.rows.update import batched
 from migrator.stages.context import StageContext
 
 CARRYING_DOCUMENTS = 2000  # that are written together
 
 Newest = dict[DocumentKey, bytes | None]
+Carrying = dict[bytes, tuple[bytes, Fields, bytes | None]]  # source_id → BSON, fields and residue of the row
 
 
 @dataclass(kw_only=True)
@@ -62,10 +65,12 @@ class SimpleBatch:
         for source_id in done:
             self.left.pop((name, source_id), None)
 
-    def _upsert(self, resolver: ConflictResolver, documents: Mapping[bytes, bytes]) -> set[bytes]:
+    def _upsert(
+        self, resolver: ConflictResolver, documents: Mapping[bytes, bytes], present: Present | None = None
+    ) -> set[bytes]:
         """Write documents of one collection, and return those whose change was simple."""
         simple = SimpleChanges(self.stage, resolver.collection, self.closure)
-        done, carried = simple.upsert(documents, resolver)
+        done, carried = simple.upsert(documents, resolver, present)
         for some in self._portions(resolver.collection, carried):
             carrying = self._carrying(resolver.collection, [each.target_id for each in some])
             simple.update(some, resolver)
@@ -92,26 +97,28 @@ class SimpleBatch:
             size += count
         yield part
 
-    def _carrying(self, collection: Collection, ids: list[str]) -> dict[str, dict[bytes, bytes]]:
-        """Return collection → source_id → BSON of the documents that carry values of rows, before these change.
+    def _carrying(self, collection: Collection, ids: list[str]) -> dict[str, Carrying]:
+        """Return the documents that carry values of rows, by collection, before these change.
 
         Without those of the batch: they are written as what they are now.
         """
-        rows, found = self.stage.rows, dict[str, dict[bytes, bytes]]()
+        found: dict[str, Carrying] = defaultdict(dict)
         for name, children in self.closure.children_of(collection, ids).items():
-            documents = read_bson(rows, rows.mappings[name], sorted(children)) if children else ()
-            found[name] = {
-                source_id: raw
-                for source_id, raw in documents
-                if (name, source_id) not in self._changed and (name, source_id) not in self.left
-            }
+            child = self.stage.rows.mappings[name]
+            loaded = read_loaded_fields(self.stage.rows, child, sorted(children)) if children else ()
+            for source_id, row, residue, fields in loaded:
+                if (name, source_id) not in self._changed and (name, source_id) not in self.left:
+                    raw = rebuild_raw(child, source_id, row, residue)
+                    found[name][source_id] = raw, fields[: len(child.table.columns)], residue
         return found
 
-    def _write_again(self, name: str, documents: dict[bytes, bytes]) -> None:
+    def _write_again(self, name: str, documents: Carrying) -> None:
+        is_read = not self.stage.rows.mappings[name].filled_later  # else the fields are those of other columns
         for some in batched(documents.items(), CARRYING_DOCUMENTS):
-            there = dict(some)
+            there = {source_id: raw for source_id, (raw, _, _) in some}
+            present = {source_id: (fields, residue) for source_id, (_, fields, residue) in some} if is_read else None
             done: set[bytes] = set()
             if name not in self.never_simple:
                 for resolver in self.resolvers_for([name]):
-                    done |= self._upsert(resolver, there)
+                    done |= self._upsert(resolver, there, present)
             self.left |= {(name, source_id): raw for source_id, raw in there.items() if source_id not in done}

@@ -33,6 +33,14 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
     All documents, or those with the target IDs `ids` (text). A row also holds the values that it carries from the rows
     it refers to, and its member lists.
     """
+    for source_id, row, residue, _ in read_loaded_fields(rows, collection, ids):
+        yield source_id, row, residue
+
+
+def read_loaded_fields(
+    rows: RowStore, collection: Collection, ids: list[Any] | None = None
+) -> Iterator[tuple[bytes, Row, bytes | None, list[bytes | None]]]:
+    """Yield (source_id, row, residue, fields), like `read_loaded`. `fields`: the columns of the row, not decoded."""
     unread = collection.filled_later - _late_columns(collection).keys()
     kinds = [(name, kind) for name, kind in copy_format.kinds_of_table(collection.table) if name not in unread]
     names = [name for name, _ in kinds] + [key for key, *_ in collection.carried_columns]
@@ -48,7 +56,7 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
             row = dict(zip(names, copy_format.read_row(fields[: len(names)], types), strict=True))
             for rule, listed in zip(members, fields[len(names) :], strict=True):
                 row[rule.row_key] = read_list(listed)
-            yield bytes(source_id), row, None if residue is None else bytes(residue)
+            yield bytes(source_id), row, None if residue is None else bytes(residue), fields
 
 
 def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql.Composable:
