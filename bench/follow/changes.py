@@ -6,6 +6,7 @@ import random
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import bson
 from bson import DatetimeMS, ObjectId
@@ -51,16 +52,17 @@ class Application:
         }
 
     def new_texts(self) -> Iterator[Change]:
-        """Yield messages with another text."""
-        for talk in self.talks:
-            for each in talk.messages:
-                text = self._random.choice(self.talks).messages[0]["text"]
-                yield changed("messages", {**each, "text": f"{text} again"})
+        """Yield messages with another text, again and again."""
+        while True:
+            for talk in self.talks:
+                for each in list(talk.messages):
+                    text = self._random.choice(self.talks).messages[0]["text"]
+                    yield changed("messages", {**each, "text": f"{text} again"})
 
     def new_titles(self) -> Iterator[Change]:
-        """Yield conversations with another title."""
-        for number, talk in enumerate(self.talks):
-            yield changed("conversations", {**talk.head, "title": f"Talk {number}"})
+        """Yield conversations with another title, again and again."""
+        for number in count():
+            yield changed("conversations", {**self.talks[number % len(self.talks)].head, "title": f"Talk {number}"})
 
     def new_messages(self) -> Iterator[Change]:
         """Yield new messages that answer the last one of a conversation."""
