@@ -54,7 +54,7 @@ def follow(source: Changing, folder: Path, database: str, change: Change, batch:
 
 def _owned(connection: Any, namespace: Any) -> int:
     own = own_transactions.written_by_migration(namespace)
-    query = namespace.sql("SELECT count(*) FROM messages t WHERE {own}", own=own)
+    query = namespace.sql("SELECT count(*) FROM {table} t WHERE {own}", table=namespace.table("messages"), own=own)
     return int(connection.execute(query).fetchone()[0])
 
 
