@@ -5,20 +5,20 @@ Rows, records and the deletion of the keys are one transaction, so that an inter
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-from psycopg import sql
 
 from migrator.events import silent
 from migrator.following import deferral
-from migrator.following.batch import Batch, DocumentKey, Refused
+from migrator.following.batch import Batch, DocumentKey, Newest, Refused
 from migrator.following.closure import Closure
+from migrator.following.document_records import DocumentRecords
 from migrator.following.member_lists import compact_lists
+from migrator.following.reach import reach
 from migrator.following.resolution import CollectionResolution
 from migrator.following.set_back import SetBack
-from migrator.following.simple_batch import Newest, SimpleBatch
+from migrator.following.simple_batch import SimpleBatch
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.merges import MergeApplier
@@ -30,7 +30,6 @@ from migrator.state.dirty import DirtyKey
 from migrator.state.own_transactions import record_transaction
 
 MOST_REPETITIONS = 10  # of a batch; each one rejects all documents that the same step has found
-FOLLOW_PART = -1  # the number of the partition that stands for changes in the journal of batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +57,28 @@ class Applier:
     never_simple: frozenset[str] = frozenset()
     merges: tuple[MergeApplier, ...] = ()
 
+    @property
+    def _records(self) -> DocumentRecords:
+        return DocumentRecords(stage=self.stage, archives_unmapped=self.archives_unmapped)
+
+    def replace_merged(self, name: str, documents: Iterable[tuple[bytes, bytes]]) -> int:
+        """Replace the documents (`source_id`, BSON) that are merged into rows, in one transaction; return their number.
+
+        `name`: of the merge.
+        """
+        merge = next(each for each in self.merges if each.merge.name == name)
+        with self.stage.connection.transaction():
+            record_transaction(self.stage.connection, self.stage.namespace)
+            merge.undo()
+            count = self._records.replace_all(name, documents)
+            merge.apply(silent)
+        return count
+
     def uses(self, collection: str) -> bool:
         """Return whether documents of a collection are kept: as rows, or in the archive."""
         return self.archives_unmapped or collection in self.stage.rows.mappings
 
-    def apply(self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None]) -> Applied:
+    def apply(self, keys: list[DirtyKey], newest: Newest) -> Applied:
         """Apply dirty keys in one transaction. `newest`: the current document of each; None if it is gone.
 
         If the target refuses a row or a later change of one, the transaction is repeated without the document.
@@ -82,9 +98,7 @@ class Applier:
                 is_careful, cause = True, error
         raise cause
 
-    def _apply(
-        self, keys: list[DirtyKey], newest: dict[DocumentKey, bytes | None], refused: Refused, is_careful: bool
-    ) -> Applied:
+    def _apply(self, keys: list[DirtyKey], newest: Newest, refused: Refused, is_careful: bool) -> Applied:
         simple, rows, namespace = 0, self.stage.rows, self.stage.namespace
         mapped = {key: raw for key, raw in newest.items() if key[0] in rows.mappings}
         unmapped = {key: raw for key, raw in newest.items() if key[0] not in rows.mappings}
@@ -93,9 +107,9 @@ class Applier:
             # After a crash of the server, what it has lost is dirty again.
             rows.connection.execute("SET LOCAL synchronous_commit = off")
             deferral.defer(rows, only_own=is_careful)  # parents of a tree may follow their children
-            self._count(newest)
+            self._records.count(newest)
             if unmapped:
-                self._archive(unmapped)
+                self._records.archive(unmapped)
             if mapped:
                 closure = Closure(rows)
                 left = mapped if is_careful else self._apply_simple(mapped, closure)
@@ -107,10 +121,12 @@ class Applier:
 
     def _resolve(self, batch: Batch, closure: Closure) -> None:
         """Resolve documents with all that hang on them."""
-        for merge in self.merges:  # they change rows, so they are undone before rows are read, and applied at the end
+        reached = reach(self.stage.rows.mappings, {name for name, _ in batch.newest})
+        merges = [merge for merge in self.merges if merge.into.name in reached]
+        for merge in merges:  # they change rows, so they are undone before rows are read, and applied at the end
             merge.undo()
         set_back = SetBack(self.stage.rows, self.levels, batch, closure)
-        retried = self._refused_documents({name for name, _ in batch.newest})
+        retried = self._refused_documents(reached)
         refused = {(name, source_id) for name, documents in batch.refused.items() for source_id in documents}
         set_back.documents(batch.newest.keys() | retried | refused)
         for (name, source_id), raw in batch.newest.items():
@@ -123,7 +139,7 @@ class Applier:
                     CollectionResolution(self.stage, resolver, set_back, batch).resolve()
         self._complete(batch)
         self._record_refused(batch.refused)
-        for merge in self.merges:
+        for merge in merges:
             merge.apply(silent)
 
     def _apply_simple(self, newest: Newest, closure: Closure) -> Newest:
@@ -169,12 +185,8 @@ class Applier:
         with_refused = wants.wanted_as_whole(self.stage.connection, self.stage.namespace, self.stage.rows.mappings)
         return {name for name in names if self._changed_with({name}) & with_refused} if with_refused else set()
 
-    def _refused_documents(self, names: set[str]) -> set[DocumentKey]:
+    def _refused_documents(self, reached: set[str]) -> set[DocumentKey]:
         """Return the documents that the target has refused, and may not refuse after a change of some collections."""
-        reached, is_reached = set(names), False
-        for level in self.levels:  # a change of a row may change rows of all later levels
-            is_reached = is_reached or not names.isdisjoint(level)
-            reached |= set(level) if is_reached else set()
         wanted = {wants.anything(name) for name in self._changed_with(reached)}
         return wants.find(self.stage.connection, self.stage.namespace, wanted)
 
@@ -189,50 +201,3 @@ class Applier:
         values = [(name, *each) for name, documents in refused.items() for each in documents.items()]
         with self.stage.connection.cursor() as cursor:
             cursor.executemany(query, values)
-
-    # --- documents without a mapping ---------------------------------------------------------------------------------
-
-    def _archive(self, newest: dict[DocumentKey, bytes | None]) -> None:
-        """Replace the archived documents of collections without a mapping."""
-        connection, namespace = self.stage.connection, self.stage.namespace
-        by_name: dict[str, dict[bytes, bytes | None]] = defaultdict(dict)
-        for (name, source_id), raw in newest.items():
-            by_name[name][source_id] = raw
-        for name, documents in by_name.items():
-            for template in ("DELETE FROM {archive}", "DELETE FROM {ledger}"):
-                query = namespace.sql(template) + sql.SQL(" WHERE collection = %s AND source_id = ANY(%s)")
-                connection.execute(query, (name, list(documents)))
-            if self.archives_unmapped:
-                there = [(source_id, raw) for source_id, raw in documents.items() if raw is not None]
-                values = (name, [source_id for source_id, _ in there], [raw for _, raw in there])
-                query = namespace.sql("INSERT INTO {archive} SELECT %s, * FROM unnest(%s::bytea[], %s::bytea[])")
-                connection.execute(query, values)
-                query = namespace.sql(
-                    "INSERT INTO {ledger} (collection, source_id, outcome) SELECT %s, i, 'archived'"
-                    " FROM unnest(%s::bytea[]) AS i"
-                )
-                connection.execute(query, values[:2])
-
-    # --- the accounting ----------------------------------------------------------------------------------------------
-
-    def _count(self, newest: dict[DocumentKey, bytes | None]) -> None:
-        """Record how the number of source documents has changed, for the accounting identity."""
-        connection, namespace = self.stage.connection, self.stage.namespace
-        change: Counter[str] = Counter()
-        by_name: dict[str, list[bytes]] = defaultdict(list)
-        for (name, source_id), raw in newest.items():
-            if name in self.stage.rows.mappings or self.archives_unmapped:
-                by_name[name].append(source_id)
-                change[name] += raw is not None
-        query = namespace.sql("SELECT count(*) FROM {ledger} WHERE collection = %s AND source_id = ANY(%s)")
-        for name, source_ids in by_name.items():
-            row = connection.execute(query, (name, source_ids)).fetchone()
-            change[name] -= row[0] if row else 0
-        query = namespace.sql(
-            "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
-            " VALUES (%s, %s, 'follow', '', %s, 0, false, %s) ON CONFLICT (collection, part, first_position)"
-            " DO UPDATE SET documents = {batches}.documents + excluded.documents, committed = clock_timestamp()"
-        )
-        for name, difference in change.items():
-            if difference:
-                connection.execute(query, (name, FOLLOW_PART, difference, self.stage.run))

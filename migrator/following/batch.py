@@ -11,6 +11,7 @@ from migrator.mapping.collection import Collection
 from migrator.rows.store import RowStore
 
 DocumentKey = tuple[str, bytes]  # collection, source_id
+Newest = dict[DocumentKey, bytes | None]  # the current document of each; None if it is gone
 Refused = Mapping[str, Mapping[bytes, str]]  # collection → source_id → detail of the reject
 
 
@@ -35,7 +36,7 @@ class Batch:
     `listers`: (collection, path of a member list) → IDs of the listing rows. IDs are text.
     """
 
-    newest: dict[DocumentKey, bytes | None]
+    newest: Newest
     refused: Refused = field(default_factory=dict)
     is_careful: bool = False
     queue: dict[str, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))

@@ -24,15 +24,20 @@ Found = Mapping[tuple[str, str], Mapping[Any, tuple[Any, ...]]]  # lookup → pl
 
 def claims_of(collection: Collection, document: Document, row: Row | None) -> Iterator[Wanted]:
     """Yield the ID and the unique values that a document would have, as far as they are known without its row."""
-    for row_id in requested_ids(collection, document):
+    for row_id in requested_ids(collection, document, row):
         yield wanted(collection.name, collection.key.column, row_id)
     for column in collection.unique if row is not None else ():
         if row is not None and row[column] is not None:
             yield wanted(collection.name, column, row[column])
 
 
-def requested_ids(collection: Collection, document: Document) -> Iterator[Any]:
-    """Yield the plain IDs that the row of a document can have: by its key field, and after an ID conflict."""
+def requested_ids(collection: Collection, document: Document, row: Row | None = None) -> Iterator[Any]:
+    """Yield the plain IDs that the row of a document can have: by its key field, and after an ID conflict.
+
+    `row`: as translated; a rule can compute the ID.
+    """
+    if row is not None:
+        yield row[collection.key.column]
     value = document.get(collection.key.path)
     if value is not None and value != "":
         if not collection.key.text:

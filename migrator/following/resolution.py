@@ -117,7 +117,7 @@ class CollectionResolution:
                 continue
             row = each.result.row if isinstance(each.result, Loaded) else None
             found |= set(claims_of(collection, each.fields, row))
-            requested |= set(requested_ids(collection, each.fields))
+            requested |= set(requested_ids(collection, each.fields, row))
             loaded += [each] if row is not None else []
         rows: RowIds = defaultdict(set)
         rows[collection.name] = self._holders(requested, loaded) | self._group_rows(loaded)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from migrator.following.batch import DocumentKey
+from migrator.following.batch import DocumentKey, Newest
 from migrator.following.changes import Change, Present
 from migrator.following.closure import Closure
 from migrator.following.simple import SimpleChanges
@@ -23,7 +23,6 @@ from migrator.stages.context import StageContext
 
 CARRYING_DOCUMENTS = 2000  # that are written together
 
-Newest = dict[DocumentKey, bytes | None]
 Carrying = dict[bytes, tuple[bytes, Fields, bytes | None]]  # source_id → BSON, fields and residue of the row
 
 

@@ -18,6 +18,7 @@ from migrator.sources.base import Batch, Source, SourceCollection
 from migrator.state.records import Connection, Namespace, has_records
 
 RETRY = "rejects retry"  # the step that marks a retry in progress
+AUXILIARY = "follow: auxiliary sources"  # the step with the fingerprints of auxiliary sources that were read again
 DONE = "done"  # the status of a finished run; others are 'running' and 'stopped'
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -25,8 +26,11 @@ DONE = "done"  # the status of a finished run; others are 'running' and 'stopped
 
 def latest_run(connection: Connection, namespace: Namespace) -> tuple[int, str, dict[str, str]] | None:
     """Return the number, status and fingerprints of the newest run; None before the first run."""
-    query = namespace.sql("SELECT run, status, fingerprints FROM {runs} ORDER BY run DESC LIMIT 1")
-    return cast("tuple[int, str, dict[str, str]] | None", connection.execute(query).fetchone())
+    query = namespace.sql(
+        "SELECT run, status, fingerprints || coalesce((SELECT detail FROM {steps} WHERE step = %s), '{{}}')"
+        " FROM {runs} ORDER BY run DESC LIMIT 1"
+    )
+    return cast("tuple[int, str, dict[str, str]] | None", connection.execute(query, (AUXILIARY,)).fetchone())
 
 
 def require_finished(connection: Connection, namespace: Namespace) -> tuple[int, dict[str, str]]:
@@ -103,6 +107,18 @@ def renew_fingerprints(connection: Connection, namespace: Namespace, run: int, f
     """Replace the fingerprints that later commands compare with their own."""
     query = namespace.sql("UPDATE {runs} SET fingerprints = %s WHERE run = %s")
     connection.execute(query, (Jsonb(dict(fingerprints)), run))
+
+
+def record_auxiliary(connection: Connection, namespace: Namespace, run: int, fingerprints: Mapping[str, str]) -> None:
+    """Record the fingerprints of auxiliary sources, by section, as they are in the target now.
+
+    The row of the run stays as it is: it tells when the run ended.
+    """
+    query = namespace.sql(
+        "INSERT INTO {steps} (step, run, detail) VALUES (%s, %s, %s)"
+        " ON CONFLICT (step) DO UPDATE SET detail = {steps}.detail || excluded.detail"
+    )
+    connection.execute(query, (AUXILIARY, run, Jsonb(dict(fingerprints))))
 
 
 def begin_attempt(connection: Connection, namespace: Namespace, run: int) -> int:

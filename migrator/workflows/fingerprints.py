@@ -24,11 +24,15 @@ RETRY_FROM = {
 
 def collect_fingerprints(context: MigrationContext) -> dict[str, str]:
     """Return name → digest of everything that a resumed run must find unchanged."""
+    return {**collect_main_fingerprints(context), **context.source.auxiliary_fingerprints()}
+
+
+def collect_main_fingerprints(context: MigrationContext) -> dict[str, str]:
+    """Return name → digest, like `collect_fingerprints`, without the auxiliary sources."""
     return {
         "source": context.source.fingerprint(),
         "configuration": fingerprint(context.config),
         "mappings": context.definition.fingerprint,
-        **context.source.auxiliary_fingerprints(),
         "embedding": embedding_fingerprint(context.config),
     }
 

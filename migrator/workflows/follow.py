@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from migrator.errors import TargetError
+from migrator.errors import SourceError, TargetError
 from migrator.events import Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.following import deferral
 from migrator.following.applier import Applier
@@ -27,12 +27,11 @@ from migrator.monitoring.sync_status import read_sync_status
 from migrator.monitoring.throttle import LagMeter, Throttle
 from migrator.postgres.errors import is_idle
 from migrator.rows.store import RowStore
-from migrator.sources.change_events import event_time
 from migrator.sources.change_stream import oldest_time
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
-from migrator.state import dirty, journal, own_transactions, sync
+from migrator.state import dirty, journal, sync
 from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import applying, following
 from migrator.state.lock import exclusive
@@ -40,7 +39,9 @@ from migrator.state.markers import expand_marker
 from migrator.state.records import Connection
 from migrator.state.suspension import suspend_in_run
 from migrator.targets.base import Target
-from migrator.workflows.fingerprints import collect_fingerprints, require_unchanged
+from migrator.workflows.auxiliary_changes import AuxiliaryChanges
+from migrator.workflows.fingerprints import collect_main_fingerprints, require_unchanged
+from migrator.workflows.follow_watches import GrowthWatch, IdleWatch, TransactionPruner
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.receiving import Receiving, require_changing
@@ -52,11 +53,9 @@ BATCH_BYTES = 32 << 20  # of documents in memory
 LOOKUP_KEYS = 200  # documents that are looked up together, at most 16 MB each
 POLL_SECONDS = 0.05  # between two looks for dirty keys
 REPORT_SECONDS = 1.0
-GROWTH_SECONDS = 60.0  # over which the number of waiting changes is compared
-MANY_WAITING = 10 * BATCH_KEYS  # changes; fewer are applied in seconds
 WINDOW_SECONDS = 60.0  # between two measurements of the history that the source keeps
-MOST_TRANSACTIONS = 50_000  # recorded before those that no row needs are looked for
-IDLE_STORES = 2  # positions stored without an event, after which no earlier event can be missing
+AUXILIARY_SECONDS = 60.0  # between two looks at auxiliary sources
+AUXILIARY_PAUSE = 20  # times as long as the last look took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,7 @@ def follow(
 
     Raises: all errors of `migrator.errors`. The same call continues afterwards.
     """
-    fingerprints = collect_fingerprints(context)
+    fingerprints = collect_main_fingerprints(context)  # changes of auxiliary sources are applied
     receiving = receiving or Receiving(context, target)
     meter = LagMeter(context.config.engine, context.source.latency)
     counts = _Counts()
@@ -172,8 +171,9 @@ class Follower:
         self._context, self._target, self._connection = context, target, connection
         self._namespace, self._emit = context.namespace, context.emit
         self._receiving, self._changing = receiving, require_changing(context)
-        self._reported, self._growth = 0.0, _GrowthWatch()
-        self._pruner = _TransactionPruner(context, connection)
+        self._reported, self._growth = 0.0, GrowthWatch()
+        self._pruner = TransactionPruner(context, connection)
+        self._auxiliary_at = 0.0  # when auxiliary sources are looked at again
         self._window_read, self._oldest = -WINDOW_SECONDS, None  # type: tuple[float, int | None]
 
     def run(self, options: FollowOptions, counts: _Counts) -> None:
@@ -184,10 +184,12 @@ class Follower:
             sync.set_state(self._connection, self._namespace, sync.FOLLOWING)
             self._emit(StepStarted(step=STEP, unit="changes"))
             throttle = Throttle(self._connection, self._namespace, self._context.config.engine)
-            idle = _IdleWatch(began)
+            idle = IdleWatch(began)
+            auxiliary = AuxiliaryChanges(context=self._context, applier=applier)
             while not self._is_time(options):
                 self._receiving.check()
                 throttle.wait_while_throttled()
+                self._apply_auxiliary(auxiliary, counts)
                 # Read before the keys: an event that is stored in between must not count as applied.
                 state = sync.read(self._connection, self._namespace) if options.until_caught_up else None
                 keys = dirty.read_oldest(self._connection, self._namespace, BATCH_KEYS, BATCH_BYTES)
@@ -195,7 +197,7 @@ class Follower:
                     idle.reset()
                     applied = self._apply(applier, keys, options, counts)
                     throttle.limit_rate(applied)
-                elif options.until_caught_up and idle.is_caught_up(state):
+                elif options.until_caught_up and self._auxiliary_at > 0 and idle.is_caught_up(state):
                     break
                 else:
                     time.sleep(POLL_SECONDS)
@@ -223,6 +225,26 @@ class Follower:
 
     def _is_time(self, options: FollowOptions) -> bool:
         return options.stop_at is not None and datetime.now(UTC) >= options.stop_at
+
+    def _apply_auxiliary(self, auxiliary: AuxiliaryChanges, counts: _Counts) -> None:
+        """Apply the changes of auxiliary sources, if it is time.
+
+        Raises: the error of a source that cannot be read the first time; later, it is a warning.
+        """
+        began = time.monotonic()
+        if began < self._auxiliary_at:
+            return
+        with applying(self._connection) as is_free:
+            if not is_free:
+                return  # a comparison runs in another process
+            try:
+                counts.applied += auxiliary.apply()
+            except SourceError as error:
+                if self._auxiliary_at == 0:
+                    raise
+                self._emit(Notice(text=f"{error.message}; trying again later", level="warning"))
+        now = time.monotonic()
+        self._auxiliary_at = now + max(AUXILIARY_SECONDS, AUXILIARY_PAUSE * (now - began))
 
     def _apply(self, applier: Applier, keys: list[DirtyKey], options: FollowOptions, counts: _Counts) -> int:
         """Apply a batch of keys and return their number."""
@@ -291,71 +313,8 @@ class Follower:
     def _write_metrics(self, path: Path) -> None:
         now = time.monotonic()
         if now - self._window_read >= WINDOW_SECONDS:
-            self._window_read, self._oldest = now, oldest_time(self._context.config.source.url)
+            self._auxiliary_at = 0.0  # when auxiliary sources are looked at again
+        self._window_read, self._oldest = now, oldest_time(self._context.config.source.url)
         status = read_sync_status(self._connection, self._namespace, self._oldest)
         if status is not None:
             write_metrics(path, status)
-
-
-class _TransactionPruner:
-    """Keeps the record of own transactions small: each batch adds one.
-
-    What is left are the transactions that rows were last written in, so it is cleaned again when it has doubled.
-    """
-
-    def __init__(self, context: MigrationContext, connection: Connection) -> None:
-        self._connection, self._namespace = connection, context.namespace
-        self._tables = {mapping.table.name for mapping in context.definition.mappings.values()}
-        self._tables.add("tenants")
-        self._recorded, self._most = own_transactions.count(connection, context.namespace), MOST_TRANSACTIONS
-
-    def note(self) -> None:
-        """Count one more transaction, and delete the unused ones if there are many."""
-        self._recorded += 1
-        if self._recorded >= self._most:
-            self._recorded = own_transactions.forget_unused(self._connection, self._namespace, self._tables)
-            self._most = max(MOST_TRANSACTIONS, 2 * self._recorded)
-
-
-class _GrowthWatch:
-    """Notices that the source changes faster than changes are applied."""
-
-    def __init__(self) -> None:
-        self._since, self._waiting, self._applied = time.monotonic(), 0, 0
-
-    def observe(self, now: float, waiting: int, applied: int) -> Notice | None:
-        """Return a warning, at most one per minute. `waiting`: dirty keys; `applied`: changes so far."""
-        seconds = now - self._since
-        if seconds < GROWTH_SECONDS:
-            return None
-        more, rate = waiting - self._waiting, (applied - self._applied) / seconds
-        self._since, self._waiting, self._applied = now, waiting, applied
-        if more <= 0 or waiting <= MANY_WAITING:
-            return None
-        text = f"The application writes faster than changes are applied ({rate:,.0f}/s): {waiting:,} changes wait"
-        advice = "Check `migrate status`, the load of the target, and the limits of [engine]."
-        return Notice(text=f"{text}, {more:,} more than {seconds:.0f} s ago. {advice}", level="warning")
-
-
-class _IdleWatch:
-    """Decides whether everything that happened before a time has been received."""
-
-    def __init__(self, since: datetime) -> None:
-        self._since = since
-        self.reset()
-
-    def reset(self) -> None:
-        self._received, self._stored, self._stores = -1, None, 0  # type: tuple[int, datetime | None, int]
-
-    def is_caught_up(self, state: sync.SyncState | None) -> bool:
-        """Return whether no earlier event can be missing. `state` was read before it was found that no key is left."""
-        if state is None:
-            return False
-        time = None if state.last_event is None else event_time(state.last_event)
-        if time is not None and time > self._since:
-            return True
-        if state.received != self._received:
-            self._received, self._stored, self._stores = state.received, state.stored, 0
-        elif state.stored != self._stored:
-            self._stored, self._stores = state.stored, self._stores + 1
-        return self._stores >= IDLE_STORES

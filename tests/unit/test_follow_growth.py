@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.workflows import follow
+from migrator.workflows import follow_watches
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from migrator.workflows import follow
 )
 def test_growth(waiting: tuple[int, int], warned: bool) -> None:
     """It is given if many changes wait, and more than a minute ago."""
-    watch = follow._GrowthWatch()
+    watch = follow_watches.GrowthWatch()
     start = watch._since
     watch.observe(start + 61, waiting[0], 0)
     found = watch.observe(start + 122, waiting[1], 6_100)
