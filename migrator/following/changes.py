@@ -79,7 +79,7 @@ class Change:
         return bool(self.columns.unknown) or any(map(self._differs, self.columns.compared))
 
     @property
-    def told(self) -> set[tuple[str, str]]:
+    def finding_keys(self) -> set[tuple[str, str]]:
         """Code and detail of the findings."""
         found = set()
         for each in self.findings:

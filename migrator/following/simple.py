@@ -83,7 +83,7 @@ class SimpleChanges:
 
         `present`: code and detail of the findings that the document has.
         """
-        return change.residue != change.old_residue or change.told != present or change.changes_row
+        return change.residue != change.old_residue or change.finding_keys != present or change.changes_row
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
