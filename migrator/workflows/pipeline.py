@@ -79,16 +79,19 @@ class Pipeline:
     def run(self, run: int, only: frozenset[str] = frozenset()) -> None:
         """Load and reconcile all remaining collections; with `only`, these collections.
 
-        If the target refuses a later change of rows, the load is repeated without their documents.
+        If the target refuses a later change of rows, the load is repeated without their documents: also the load of
+        collections that an earlier call has loaded, because what refers to the documents may be among them.
         """
         pipeline = self
         for _ in range(MOST_REPETITIONS):
             try:
                 return pipeline._run(run, only)
             except UpdatesRefusedError as error:
-                if only or has_foreign_edits(self.rows):
+                if has_foreign_edits(self.rows):
                     raise error.cause from error
                 self.context.emit(Notice(text=describe_refused(error), level="warning"))
+                if only:
+                    only |= {each.part.collection for each in partitions.read_progress(self.connection, self.namespace)}
                 order = [name for level in self.levels() for name in level if name in self.mappings]
                 undo_load(self.rows, [self.mappings[name] for name in order], error.refused)
                 # The documents have been observed. A rehearsal still loads its batches in this process.
@@ -234,14 +237,8 @@ class Pipeline:
         return self._compiled[key]
 
     def reconcile_again(self, run: int, resolver: ConflictResolver) -> None:
-        """Reconcile a collection that got more rows.
-
-        Raises: the error of the target if it refuses a change; a finished load cannot be repeated.
-        """
-        try:
-            reconcile_again(self._stage(run), resolver.collection)
-        except UpdatesRefusedError as error:
-            raise error.cause from error
+        """Reconcile a collection that got more rows. Raises: `UpdatesRefusedError`."""
+        reconcile_again(self._stage(run), resolver.collection)
 
     def _adopter_id(self, mapped: list[str]) -> bytes | None:
         """Return the ID of the user in `policies.orphan_owner`; None until the users are loaded.
@@ -281,12 +278,17 @@ def ignore(batch: Batch) -> None:
 
 def describe_refused(error: UpdatesRefusedError) -> str:
     """Return one line about documents that are rejected because their rows cannot be changed."""
+    return f"The target refuses {list_refused(error)}. They are rejected, and the load is repeated."
+
+
+def list_refused(error: UpdatesRefusedError) -> str:
+    """Return the number of documents whose rows cannot be changed, by collection, with the constraints."""
     parts = [
         f"{format_count(len(documents), 'documents')} of {name} ({', '.join(sorted(set(documents.values())))})"
         for name, documents in error.refused.items()
         if documents
     ]
-    return f"The target refuses later changes of {'; '.join(parts)}. They are rejected, and the load is repeated."
+    return f"later changes of {'; '.join(parts)}"
 
 
 def modules_of(definition: MigrationDefinition) -> tuple[str, ...]:

@@ -6,20 +6,23 @@ The collections are processed by level, so that documents that depend on another
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from migrator.documents import raw_bson
-from migrator.events import StepAdvanced, StepFinished, StepStarted
+from migrator.errors import TargetError
+from migrator.events import Notice, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.formatting import format_count
+from migrator.postgres.owner_objects import read_columns, read_constraints
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
 from migrator.reconciliation.unloaded import record_unloaded_owners
-from migrator.rows.refusals import forget_dropped_constraints
+from migrator.rows.refusals import UpdatesRefusedError, forget_dropped_constraints
 from migrator.state.ledger import count_by
 from migrator.state.records import Connection, Namespace
-from migrator.workflows.pipeline import Pipeline
+from migrator.workflows.pipeline import Pipeline, list_refused
 
 STEP = "retry"
 READ_STEP = "read the source"
@@ -64,6 +67,30 @@ def retry(pipeline: Pipeline, run: int) -> RetryReport:
     loaded = sum(tried.values()) - sum(left.values())
     emit(StepFinished(step=STEP, note=f"{loaded:,} loaded, {sum(left.values()):,} still rejected"))
     return RetryReport(tried=tried, left=left)
+
+
+def try_out(pipeline: Pipeline, run: int, begin: Callable[[], None]) -> None:
+    """Execute a retry in a transaction that is rolled back, if objects of the owner may refuse a change of loaded rows.
+
+    A run repeats its load without the documents of such rows. A retry must not: other clients may use the rows already.
+    `begin` is what the caller executes before the retry.
+
+    Raises: `TargetError` with the documents and constraints.
+    """
+    connection, metadata = pipeline.connection, pipeline.context.definition.metadata
+    if not (read_constraints(connection, metadata) or read_columns(connection, metadata)):
+        return
+    pipeline.context.emit(Notice(text="Trying the retry out first: constraints of the target may refuse changes."))
+    try:
+        with connection.transaction(force_rollback=True):
+            begin()
+            retry(replace(pipeline, context=replace(pipeline.context, emit=silent)), run)
+    except UpdatesRefusedError as error:
+        raise TargetError(
+            f"the target refuses {list_refused(error)}, which the retry requires; nothing was written",
+            hint="Drop or change the constraints for the retry; or revert the migration and run it again, which rejects"
+            " these documents.",
+        ) from error
 
 
 def _resolve_rejects(pipeline: Pipeline, run: int) -> None:

@@ -13,7 +13,7 @@ import psycopg
 from migrator.config.models import Config
 from migrator.embedding import vector_indexes, vector_store
 from migrator.errors import DifferenceError, PlanError, TargetError, UsageError
-from migrator.events import Emit, Notice
+from migrator.events import Emit, Notice, silent
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
 from migrator.formatting import format_count
@@ -26,6 +26,7 @@ from migrator.postgres.owner_checks import check_vector_column
 from migrator.postgres.scheduler import ScheduledTask
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
+from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
 from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_post_data, rebuild_vector_indexes
 from migrator.stages.context import StageContext
@@ -44,7 +45,7 @@ from migrator.workflows.pipeline import Pipeline, preload_workers
 from migrator.workflows.reject_limit import require_few_rejects
 from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient
-from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry
+from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry, try_out
 
 DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 
@@ -218,14 +219,21 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
             context.emit(Notice(text=text, level="warning"))
         require_adopter(pipeline)
         check_embedding(context, send_request=True)
-        with connection.transaction():  # if the target cannot be prepared, the run stays finished
+
+        def begin(emit: Emit) -> None:
             journal.begin_retry(connection, namespace, run)
             journal.renew_fingerprints(connection, namespace, run, with_settings(fingerprints, context.config))
-            prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=context.emit)
+            prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=emit)
             suspend_in_run(connection, namespace, definition.metadata, run)
+
+        try_out(pipeline, run, partial(begin, silent))
+        with connection.transaction():  # if the target cannot be prepared, the run stays finished
+            begin(context.emit)
         remember_changes(connection, namespace, definition)
         try:
             retried = retry(pipeline, run)
+        except UpdatesRefusedError as error:  # a constraint is newer than the trial
+            raise error.cause from error
         except UsageError:  # the new settings cannot be used: `migrate run` completes the run with the previous ones
             journal.renew_fingerprints(connection, namespace, run, known)
             raise

@@ -18,7 +18,7 @@ from bson.datetime_ms import DatetimeMS
 
 from tests.acceptance.test_collisions import read_all
 from tests.acceptance.test_interruptions import interrupt
-from tests.acceptance.test_owner_objects import count_rejects, oid, predicted_rejects
+from tests.acceptance.test_owner_objects import count_rejects, dump_without_sequences, oid, predicted_rejects
 from tests.archive_writer import write_folder
 from tests.driving import call, dump_database
 from tests.lessons import Lessons, make_lessons
@@ -178,6 +178,47 @@ def migrate(config: Path, url: str) -> tuple[dict[str, dict[str, int]], dict[str
     reverted = call("revert", "-c", config, "--yes")
     assert reverted.code == 0, reverted.told
     return rejects, rows
+
+
+def test_collections_one_by_one(server: Server, template: str, material: Material, tmp_path: Path) -> None:
+    """`run --only` rejects the same documents as a run, although it has loaded what refers to them before."""
+    url = set_up(server, template, CASES["several"])
+    settings = {**material.sections, "engine": {"batch_rows": 7, "workers": 1}}
+    config = write_config(tmp_path / "a.toml", f"dump:{material.dump}", url, settings)
+    whole = migrate(config, url)
+    for names in ("users,courses,modules", "conversations", "messages"):
+        ran = call("run", "-c", config, "--yes", "--only", names)
+        assert ran.code in (0, 5), ran.told
+    assert migrate(config, url) == whole
+
+
+def test_a_retry_whose_changes_are_refused(server: Server, template: str, material: Material, tmp_path: Path) -> None:
+    """It is refused by name before anything is written, and works after the constraint is dropped."""
+    documents = make_messages()
+    late = {**documents["messages"][-2], "_id": oid(5, 1), "messageId": str(UUID(int=0xB << 124)), "text": "late"}
+    late |= {"conversationId": "missing", "createdAt": DatetimeMS(START + 10**9)}
+    documents["messages"].append(late)
+    source = tmp_path / "dump"
+    write_folder(source, {name: [bson.encode(each) for each in several] for name, several in documents.items()})
+    url = set_up(server, template, "")
+    config = write_config(tmp_path / "a.toml", f"dump:{source}", url, {"engine": {"batch_rows": 7, "workers": 1}})
+    assert call("run", "-c", config, "--yes").code == 0
+    late["conversationId"] = documents["messages"][-3]["conversationId"]
+    write_folder(source, {name: [bson.encode(each) for each in several] for name, several in documents.items()})
+    database = url.partition("///")[2].partition("?")[0]
+    server.execute("ALTER TABLE conversations ADD CHECK (last_message_at < '2024-01-05')", database=database)
+    before = dump_without_sequences(url)
+    for _ in range(2):
+        refused = call("rejects", "retry", "-c", config)
+        assert refused.code == 7, refused.told
+        assert "1 document of conversations (conversations_last_message_at_check)" in refused.told
+        assert "nothing was written" in refused.told
+        assert dump_without_sequences(url) == before
+    server.execute("ALTER TABLE conversations DROP CONSTRAINT conversations_last_message_at_check", database=database)
+    retried = call("rejects", "retry", "-c", config, "--json")
+    assert (retried.code, retried.json["loaded"]) == (0, 1), retried.told
+    verified = call("verify", "-c", config, "--level", "roundtrip")
+    assert verified.code == 0, verified.told
 
 
 @pytest.mark.long
