@@ -20,7 +20,8 @@ from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import copy_format
 from migrator.postgres.copy import copy
-from migrator.postgres.search_path import owner_search_path, schema_of_extension
+from migrator.postgres.search_path import schema_of_extension
+from migrator.postgres.session import owner_search_path
 from migrator.rows import update
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.state import journal

@@ -51,6 +51,8 @@ def check_owner_objects(connection: Connection, metadata: MetaData) -> Iterator[
     yield from check_unenforced(connection, metadata, tables)
     yield from check_replica_identity(connection, metadata, tables)
     yield from check_publications(connection)
+    yield from check_subscriptions(connection, tables)
+    yield from check_login_triggers(connection)
     yield from check_event_triggers(connection, metadata)
 
 
@@ -69,6 +71,12 @@ def check_privileges(connection: Connection, tables: Sequence[str]) -> Iterator[
             text=f"role {each['role']} does not own table {each['table']}, so it may not create its indexes and keys",
             remedy=("" if each["super"] else f"GRANT {quote(each['owner'])} TO {role}; or ")
             + f"ALTER TABLE {table} OWNER TO {role};",
+        )
+    for each in read_rows(connection, "revoked", tables):
+        yield Problem(
+            level="blocker",
+            text=f"role {each['role']} lacks the privilege {each['privilege']} on table {each['table']}",
+            remedy=f"GRANT {each['privilege']} ON {quote(each['table'])} TO {quote(each['role'])};",
         )
     for each in read_rows(connection, "denied", tables):
         yield Problem(
@@ -204,6 +212,27 @@ def check_publications(connection: Connection) -> Iterator[Problem]:
             text=f"publication {name} is FOR ALL TABLES, so it also publishes the tables of schema migrator",
             remedy="Subscribers need these tables, too: CREATE SCHEMA migrator; and its tables, or disable the"
             " subscriptions for the migration.",
+        )
+
+
+def check_subscriptions(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
+    """Yield a blocker for each subscription that writes to the tables while they are loaded."""
+    for each in read_rows(connection, "subscriptions", tables):
+        yield Problem(
+            level="blocker",
+            text=f"subscription {each['name']} writes to {each['tables']}; rows of both would collide",
+            remedy=f"For the migration: ALTER SUBSCRIPTION {quote(each['name'])} DISABLE;",
+        )
+
+
+def check_login_triggers(connection: Connection) -> Iterator[Problem]:
+    """Yield a warning for each event trigger that fires when a session of the migration begins."""
+    for name in read_names(connection, "login_triggers"):
+        yield Problem(
+            level="warning",
+            text=f"event trigger {name} fires at every login, also of the sessions of the migration; revert does not"
+            " undo what it writes",
+            remedy=f"For the migration: {_disable_event_trigger(name)} unless its effects are wanted.",
         )
 
 

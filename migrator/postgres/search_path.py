@@ -3,7 +3,7 @@
 PostgreSQL uses the function or operator whose argument types fit best, in whichever schema of the search path it is:
 `count(anyelement)` in schema public would replace the aggregate of pg_catalog. So our sessions search no schema of the
 owner (`ISOLATED`), and statements qualify relations and types of extensions. The owner's own functions need the owner's
-search path while we write rows (`owner_search_path`).
+search path while we write rows (`session.owner_search_path`).
 """
 
 from __future__ import annotations
@@ -44,20 +44,6 @@ def isolate_session(connection: Connection) -> None:
     connection.execute(_KEEP_OWNER_PATH)
     connection.execute(f"SET search_path = {ISOLATED}")
     connection.execute(_COMPLETE_OWNER_PATH)
-
-
-@contextmanager
-def owner_search_path(connection: Connection) -> Iterator[None]:
-    """Search the schemas of the owner's setting in the block, which writes rows in an open transaction.
-
-    Functions in checks, indexes, defaults, generated columns and triggers of the owner find others by this path.
-    Statements of the block must qualify functions and operators: the types of arguments may fit others better.
-    """
-    connection.execute(
-        f"SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('{OWNER_PATH}', true), true)"
-    )
-    yield
-    connection.execute(f"SET LOCAL search_path = {ISOLATED}")  # after an error, the rollback does it
 
 
 @contextmanager

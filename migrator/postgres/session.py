@@ -7,12 +7,14 @@ Not here: opening a connection (`targets/server.py`), settings of one stage (`sy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from migrator.postgres.search_path import isolate_session
+from migrator.postgres.search_path import ISOLATED, OWNER_PATH, isolate_session
 
 Connection = psycopg.Connection[Any]
 
@@ -92,6 +94,11 @@ LEFT: dict[str, str] = {
     "seed": "no statement draws random numbers",
 }  # fmt: skip
 
+_FORMS = frozenset(
+    {"TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits", "standard_conforming_strings",
+     "transform_null_equals", "quote_all_identifiers", "row_security"}
+)  # fmt: skip
+
 _SET = sql.SQL(
     # `current_setting` and not `pg_settings`, which describes all settings of the server: a millisecond per connection.
     "SELECT pg_catalog.set_config(w.name, w.value, %s) FROM (VALUES {}) AS w (name, value)"
@@ -100,6 +107,14 @@ _SET = sql.SQL(
     sql.SQL(", ").join(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value)) for name, (value, _) in REQUIRED.items()
     )
+)
+# What functions of the owner may change: the search path, and the forms of values in results and comparisons.
+_RESTORE = "SELECT " + ", ".join(
+    f"pg_catalog.set_config('{name}', '{value}', false)"
+    for name, value in {
+        "search_path": ISOLATED,
+        **{name: REQUIRED[name][0] for name in REQUIRED if name in _FORMS},
+    }.items()
 )
 
 
@@ -115,6 +130,21 @@ def prepare_transaction(connection: Connection) -> None:
     For databases that are only read, perhaps through a connection pooler: settings of a session would apply to others.
     """
     connection.execute(_SET, (True,))
+
+
+@contextmanager
+def owner_search_path(connection: Connection) -> Iterator[None]:
+    """Search the schemas of the owner's setting in the block, which writes rows in an open transaction.
+
+    Functions in checks, indexes, defaults, generated columns and triggers of the owner find others by this path. They
+    may set parameters of the session, so those that shape results are set again after the block.
+    Statements of the block must qualify functions and operators: the types of arguments may fit others better.
+    """
+    connection.execute(
+        f"SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('{OWNER_PATH}', true), true)"
+    )
+    yield
+    connection.execute(_RESTORE)  # after an error, the rollback does it
 
 
 def decide_setting(name: str) -> str | None:

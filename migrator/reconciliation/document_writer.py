@@ -15,7 +15,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, is_faithful
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows

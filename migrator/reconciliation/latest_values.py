@@ -13,7 +13,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection, LatestOf
 from migrator.postgres.copy_format import kind_of_column
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, find_refused, is_refusal
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import own_transaction, record_transaction

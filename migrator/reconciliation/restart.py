@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import record_transaction
 

@@ -21,7 +21,7 @@ from migrator.mapping.context import Row
 from migrator.mapping.references import UncheckedReference
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column, write_row
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from migrator.postgres.copy import Connection, copy
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.state.records import Namespace
 from migrator.translation.encoder import Encoder, Output, member_tuples
 

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column, read_row
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.rows.store import RowStore
 
 

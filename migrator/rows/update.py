@@ -14,7 +14,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy import copy
 from migrator.postgres.copy_format import kind_of_column
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.rows.lookup import sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore

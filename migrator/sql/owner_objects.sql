@@ -68,6 +68,20 @@ SELECT c.relname AS "table", a.attname AS name,
 SELECT e.evtname AS name FROM pg_event_trigger e WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
  ORDER BY e.evtname;
 
+-- name: login_triggers
+SELECT e.evtname AS name FROM pg_event_trigger e WHERE e.evtenabled IN ('O', 'A') AND e.evtevent = 'login'
+ ORDER BY e.evtname;
+
+-- name: subscriptions
+-- Enabled subscriptions that write to the tables.
+SELECT s.subname AS name, string_agg(c.relname, ', ' ORDER BY c.relname) AS tables
+  FROM pg_subscription_rel r
+  JOIN pg_subscription s ON s.oid = r.srsubid
+  JOIN pg_class c ON c.oid = r.srrelid
+ WHERE s.subenabled AND c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ GROUP BY s.subname
+ ORDER BY s.subname;
+
 -- name: publications
 -- Publications that replicate every table, so that they also cover those that the migration creates.
 SELECT p.pubname AS name FROM pg_publication p WHERE p.puballtables ORDER BY p.pubname;
@@ -87,6 +101,15 @@ SELECT c.relname AS "table", pg_get_userbyid(c.relowner)::text AS owner, current
  WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND c.relkind = 'r'
    AND NOT pg_has_role(c.relowner, 'USAGE')
  ORDER BY c.relname;
+
+-- name: revoked
+-- Privileges on the tables that the role does not have. Even the owner of a table can lack them.
+SELECT c.relname AS "table", p.privilege, current_user::text AS role
+  FROM pg_class c
+ CROSS JOIN unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) WITH ORDINALITY AS p (privilege, place)
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND c.relkind = 'r'
+   AND pg_has_role(c.relowner, 'USAGE') AND NOT has_table_privilege(c.oid, p.privilege)
+ ORDER BY c.relname, p.place;
 
 -- name: denied
 -- Sequences and functions that defaults, checks and indexes of the tables use, and that the role may not use.

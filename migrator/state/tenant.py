@@ -11,7 +11,7 @@ from psycopg import sql
 
 from migrator.config.models import Config, TenantConfig
 from migrator.errors import PlanError
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.state import journal
 from migrator.state.own_transactions import record_transaction
 from migrator.state.records import Namespace

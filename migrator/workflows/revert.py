@@ -24,7 +24,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import foreign_keys, schema_changes
-from migrator.postgres.search_path import owner_search_path
+from migrator.postgres.session import owner_search_path
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.state import journal, scratch

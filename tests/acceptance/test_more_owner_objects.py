@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.acceptance.test_owner_objects import EVENT, LOG, REJECTS, Case, check_case, make_documents, set_up
@@ -19,6 +20,18 @@ NAMES = """
 CREATE SCHEMA "my schema";
 CREATE TABLE "my schema"."Names" ("The name" text PRIMARY KEY);
 INSERT INTO "my schema"."Names" VALUES ('Ann'), ('ANN'), ('Bob');
+"""
+# The catalog says that it writes to two tables; there is no publisher.
+SUBSCRIPTION = """
+CREATE SUBSCRIPTION "Sub" CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false, slot_name = NONE);
+INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
+  SELECT s.oid, c.oid, 'r' FROM pg_subscription s, pg_class c
+   WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+     AND c.oid IN ('users'::regclass, 'messages'::regclass);
+"""
+ENABLE = """
+UPDATE pg_subscription SET subenabled = true
+ WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database());
 """
 CASES: dict[str, Case] = {
     # Kinds of tables
@@ -137,6 +150,21 @@ CASES: dict[str, Case] = {
     "a publication of a schema": Case("CREATE PUBLICATION part FOR TABLES IN SCHEMA public;"),
     "a publication of insertions": Case(
         "CREATE PUBLICATION part FOR TABLE messages WHERE (content <> '') WITH (publish = 'insert');"
+    ),
+    "a subscription": Case(
+        SUBSCRIPTION + ENABLE, code=3,
+        words=("subscription Sub writes to messages, users", 'ALTER SUBSCRIPTION "Sub" DISABLE'),
+    ),
+    "a disabled subscription": Case(SUBSCRIPTION),
+    # Login event triggers
+    "an event trigger at login that sets parameters": Case(
+        EVENT.format("PERFORM set_config('search_path', 'nowhere', false), set_config('datestyle', 'german', false),"
+                     " set_config('statement_timeout', '200ms', false);")
+        + "CREATE EVENT TRIGGER on_ddl ON login EXECUTE FUNCTION on_ddl();", words=("fires at every login",),
+    ),
+    "an event trigger at login that refuses": Case(
+        EVENT.format("IF current_setting('application_name') LIKE 'migrate%' THEN RAISE EXCEPTION 'closed'; END IF;")
+        + "CREATE EVENT TRIGGER on_ddl ON login EXECUTE FUNCTION on_ddl();", code=7, words=("closed",),
     ),
     # Columns
     "a virtual generated column that would fail": Case(
@@ -302,4 +330,9 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_target_with_unusual_objects(name: str, server: Server, template: str, dump: Path, tmp_path: Path) -> None:
     """`plan` predicts the outcome; a run that it permits is verified and reverted; any other run writes nothing."""
     case = CASES[name]
-    check_case(case, set_up(server, template, case), server, dump, tmp_path)
+    url = set_up(server, template, case)
+    if "subscription" in name:  # a database with a subscription cannot be dropped
+        database = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+        statements = ('ALTER SUBSCRIPTION "Sub" DISABLE', 'DROP SUBSCRIPTION "Sub"')
+        server.exits.callback(server.execute, *statements, database=database)
+    check_case(case, url, server, dump, tmp_path)

@@ -15,7 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from migrator.errors import TargetError
 from migrator.postgres import environment, session
 from migrator.postgres.pooler import is_transaction_pooled
-from migrator.postgres.search_path import owner_search_path, schema_of_extension
+from migrator.postgres.search_path import schema_of_extension
+from migrator.postgres.session import owner_search_path
 from migrator.targets.server import ServerTarget
 from tests.pgbouncer import pooled
 
