@@ -20,7 +20,7 @@ from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import copy_format
 from migrator.postgres.copy import copy
-from migrator.postgres.search_path import schema_of_extension
+from migrator.postgres.search_path import create_object
 from migrator.postgres.session import owner_search_path
 from migrator.rows import update
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
@@ -169,8 +169,8 @@ class VectorStore:
 def create_cache(connection: Connection, namespace: Namespace) -> None:
     """Create the table of computed vectors, unless it exists."""
     script = files("migrator.sql").joinpath("embeddings.sql").read_text(encoding="utf-8")
-    vector = sql.Identifier(schema_of_extension(connection, "vector"), "vector")
-    connection.execute(namespace.sql(script, vector=vector))
+    with connection.transaction():
+        create_object(connection, namespace.sql(script).as_string(connection))
 
 
 def names_of(namespace: Namespace, column: VectorColumn) -> dict[str, sql.Composable]:

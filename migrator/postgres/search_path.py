@@ -67,8 +67,11 @@ def schema_first(connection: Connection, schema: str) -> Iterator[None]:
 
 
 def extension_schemas(connection: Connection) -> list[str]:
-    """Return the schemas of the extensions of the database, by name."""
-    query = "SELECT DISTINCT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1"
+    """Return the schemas of the extensions of the database: that of pgvector, then the others by name."""
+    query = (
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace GROUP BY n.nspname"
+        " ORDER BY bool_or(e.extname = 'vector') DESC, n.nspname"
+    )
     return [name for (name,) in connection.execute(query) if name != "pg_catalog"]
 
 

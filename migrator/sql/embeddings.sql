@@ -4,6 +4,6 @@ CREATE TABLE IF NOT EXISTS {embeddings} (
   model text NOT NULL,
   dimensions integer NOT NULL,                -- of the model; `vector` has the dimensions of its column
   sha256 bytea NOT NULL,                      -- of the text, in UTF-8
-  vector {vector} NOT NULL,
+  vector vector NOT NULL,
   PRIMARY KEY (model, dimensions, sha256)
 )
