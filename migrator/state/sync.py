@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from migrator.errors import StoppedError
 from migrator.sources.base import Position, SourceCollection
@@ -25,9 +25,11 @@ from migrator.sources.change_events import (
     ChangeEvent,
     token_time,
 )
-from migrator.sources.change_stream import EventBatch
 from migrator.state.dirty import WHOLE_COLLECTION, key_of
 from migrator.state.records import Connection, Namespace
+
+if TYPE_CHECKING:  # it imports pymongo, which takes 150 ms
+    from migrator.sources.change_stream import EventBatch
 
 LOADING: Final = "loading"
 FOLLOWING: Final = "following"

@@ -27,7 +27,6 @@ from migrator.monitoring.sync_status import read_sync_status
 from migrator.monitoring.throttle import LagMeter, Throttle
 from migrator.postgres.errors import is_idle
 from migrator.rows.store import RowStore
-from migrator.sources.change_stream import oldest_time
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
@@ -313,8 +312,9 @@ class Follower:
     def _write_metrics(self, path: Path) -> None:
         now = time.monotonic()
         if now - self._window_read >= WINDOW_SECONDS:
-            self._auxiliary_at = 0.0  # when auxiliary sources are looked at again
-        self._window_read, self._oldest = now, oldest_time(self._context.config.source.url)
+            from migrator.sources.change_stream import oldest_time  # imports pymongo, which a dump need not pay for
+
+            self._window_read, self._oldest = now, oldest_time(self._context.config.source.url)
         status = read_sync_status(self._connection, self._namespace, self._oldest)
         if status is not None:
             write_metrics(path, status)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from migrator.errors import UsageError
-from migrator.following.receiver import ReceiverProcess, start_receiver
 from migrator.sources.base import ChangingSource
 from migrator.state import sync
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows.migration import MigrationContext
+
+if TYPE_CHECKING:
+    from migrator.following.receiver import ReceiverProcess
 
 
 def require_changing(context: MigrationContext) -> ChangingSource:
@@ -47,6 +51,8 @@ class Receiving:
             sync.begin(connection, namespace, position)
             if is_loaded:
                 sync.begin_again(connection, namespace, 0, position, self._changing.list_collections())
+        from migrator.following.receiver import start_receiver  # imports pymongo, which a dump need not pay for
+
         self._process = start_receiver(self._context.config, self._context.source.database, self._target.dsn, namespace)
 
     def check(self) -> None:
