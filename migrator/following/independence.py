@@ -26,7 +26,7 @@ from migrator.state import wants
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
 
-WANTED_TOGETHER = 16  # rows that are not told apart further: that would take more time than it saves
+WANTED_TOGETHER = 16  # rows that are not distinguished further: that would take more time than it saves
 
 
 class Independence:
