@@ -126,11 +126,11 @@ def test_the_last_user_stops_it_and_data_stays(tmp_path: Path) -> None:
     url = f"embedded:{tmp_path}/deep/down/postgres"
     target = open_target(url)
     with target.connect() as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 5 AS n")
+        connection.execute("CREATE TABLE public.kept AS SELECT 5 AS n")
     target.close()
     assert not is_running(tmp_path / "deep/down/postgres")
     target = open_target(url, create=False)
-    assert ask(target, "SELECT n FROM kept") == 5
+    assert ask(target, "SELECT n FROM public.kept") == 5
     target.close()
 
 
@@ -162,14 +162,14 @@ def test_a_killed_server_recovers(tmp_path: Path) -> None:
     url, data = f"embedded:{tmp_path}/postgres", tmp_path / "postgres"
     target = open_target(url)
     with target.connect() as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 5 AS n")
+        connection.execute("CREATE TABLE public.kept AS SELECT 5 AS n")
     lines = (data / "postmaster.pid").read_text().splitlines()
     os.kill(int(lines[0]), signal.SIGKILL)
     target.close()
     lines[0] = str(os.getpid())
     (data / "postmaster.pid").write_text("\n".join(lines) + "\n")
     target = open_target(url)
-    assert ask(target, "SELECT n FROM kept") == 5
+    assert ask(target, "SELECT n FROM public.kept") == 5
     target.close()
 
 
