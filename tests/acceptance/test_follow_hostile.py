@@ -18,7 +18,7 @@ from tests.hostile_changes import HostileChanging
 from tests.scenarios import write_config
 
 pytestmark = pytest.mark.usefixtures("quick")
-DAILY, LONG = 2, 200
+DAILY, LONG = (0, 2), 200  # some errors of the applier are found by seed 0 only, or by seed 2 only
 ROUNDS, CHANGES = 3, 30
 
 
@@ -48,14 +48,14 @@ def run(config: Path) -> None:
     assert answer.code == 0, answer.told
 
 
-@pytest.mark.parametrize("seed", range(DAILY))
+@pytest.mark.parametrize("seed", DAILY)
 def test_hostile_changes(seed: int, new_database: Callable[[], str], tmp_path: Path) -> None:
     """IDs, owners, references, `_id`s and types change; whole collections go; documents become undecodable."""
     check(seed, new_database(), new_database(), tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(DAILY, LONG))
+@pytest.mark.parametrize("seed", sorted({*range(LONG)} - {*DAILY}))
 def test_more_hostile_changes(seed: int, new_database: Callable[[], str], tmp_path: Path) -> None:
     """The same with more seeds."""
     check(seed, new_database(), new_database(), tmp_path)
