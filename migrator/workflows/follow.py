@@ -171,7 +171,6 @@ class Follower:
         self._namespace, self._emit = context.namespace, context.emit
         self._receiving, self._changing = receiving, require_changing(context)
         self._reported, self._growth = 0.0, GrowthWatch()
-        self._pruner = TransactionPruner(context, connection)
         self._auxiliary_at = 0.0  # when auxiliary sources are looked at again
         self._window_read, self._oldest = -WINDOW_SECONDS, None  # type: tuple[float, int | None]
 
@@ -209,6 +208,7 @@ class Follower:
         """Prepare the target, and restore it at the end, also after an error or Ctrl-C."""
         applier = prepare_following(self._context, self._connection, self._target.dsn)
         try:
+            self._pruner = TransactionPruner(self._context, self._connection)  # reads records of a finished run
             yield applier
         finally:
             if is_idle(self._connection):
