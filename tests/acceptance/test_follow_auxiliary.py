@@ -47,6 +47,4 @@ def test_changed_recordings_and_chunks(new_database: Callable[[], str], tmp_path
         assert followed.json["applied"] > 0
         again = call("follow", "--until-caught-up", "-c", config, "--json")
         assert (again.code, again.json["applied"]) == (0, 0), again.told
-        verified = call("verify", "-c", config, "--level", "roundtrip")
-        assert verified.code == 0, verified.told
         assert_equals_run(config, database, new_database())

@@ -31,7 +31,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_kills(
     seed: int, live_server: mongo.Server, target: Server, new_database: Callable[[], str], tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ EXCLUSIVE: dict[str, str] = {
     "an exclusion": "ALTER TABLE conversations ADD EXCLUDE (last_message_at WITH =, user_id WITH =);",
     "several": MAILS + LATEST + "CREATE UNIQUE INDEX one_root ON messages (conversation_id) WHERE parent_id IS NULL;",
 }
+MESSAGES, CHANGES = 300, 40
 QUICK = frozenset({"several"})
 
 
@@ -65,7 +66,7 @@ class Followed:
 
     def __init__(self, folder: Path, database: str, seed: int) -> None:
         self._folder, self._chance = folder, random.Random(seed)
-        self._source = Changing(make_talks(seed, messages=600), seed)
+        self._source = Changing(make_talks(seed, messages=MESSAGES), seed)
         self.url = f"dump:{write_folder(folder / 'dump', self._source.documents())}"
         self.config = write_config(folder / "migrate.toml", self.url, database)
         migrate(self.config)
@@ -89,7 +90,7 @@ def test_rows_that_the_target_refuses(name: str, seed: int, server: Server, temp
     """The result equals that of a run on the final source into a target with the same constraints."""
     first, second = (set_up(server, template, SINGLE[name]) for _ in range(2))
     followed = Followed(tmp_path, first, seed)
-    followed.change(115)
+    followed.change(CHANGES)
     migrate(write_config(tmp_path / "fresh.toml", followed.url, second))
     assert any("target_constraint" in counts for counts in count_rejects(second).values()), "nothing is refused"
     assert count_rejects(first) == count_rejects(second)
@@ -101,7 +102,7 @@ def test_rows_that_exclude_each_other(name: str, seed: int, server: Server, temp
     """Every document is in the ledger and can be rebuilt."""
     url = set_up(server, template, EXCLUSIVE[name])
     followed = Followed(tmp_path, url, seed)
-    followed.change(115)
+    followed.change(CHANGES)
     assert any("target_constraint" in counts for counts in count_rejects(url).values()), "nothing is refused"
     verified = call("verify", "-c", followed.config, "--level", "roundtrip")
     assert verified.code == 0, verified.told

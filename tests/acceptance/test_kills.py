@@ -40,7 +40,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ("form", "stages", "kinds"),
     [
         ("folder", STAGES, KINDS),
-        ("live", ("load", "load", "reconcile", "post-data"), ("source", "worker", "session", "postmaster")),
+        # Daily, `test_follow_kills` kills the source and the target during the load of a live source.
+        pytest.param(
+            "live",
+            ("load", "load", "reconcile", "post-data"),
+            ("source", "worker", "session", "postmaster"),
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["folder", "live"],
 )

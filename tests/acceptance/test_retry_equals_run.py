@@ -30,7 +30,11 @@ def migrate(config: Path, *command: str) -> Any:
     return answer.json
 
 
-@pytest.mark.parametrize("settings", [ADOPT, MERGE, BOTH], ids=["adopt", "merge", "both"])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(ADOPT, marks=pytest.mark.long), pytest.param(MERGE, marks=pytest.mark.long), BOTH],
+    ids=["adopt", "merge", "both"],
+)
 def test_mended_settings(
     settings: dict[str, Any], new_database: Callable[[], str], templates: Templates, tmp_path: Path
 ) -> None:

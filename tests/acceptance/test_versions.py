@@ -27,7 +27,7 @@ def server16() -> Iterator[str]:
     ("version", "way"),
     [
         (16, "pooled"),
-        (18, "direct"),
+        pytest.param(18, "direct", marks=pytest.mark.long),  # all other tests use it
         pytest.param(16, "direct", marks=pytest.mark.long),
         pytest.param(18, "pooled", marks=pytest.mark.long),
     ],
