@@ -54,6 +54,15 @@ class Server:
             self._process.send_signal(number)
             self._process.wait(timeout=30)
 
+    def pause(self) -> None:
+        """Let the process do nothing, so that it answers no request, until `resume`."""
+        assert self._process is not None  # started
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None  # started
+        self._process.send_signal(signal.SIGCONT)
+
 
 def wait_for(url: str) -> None:
     with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500) as client:

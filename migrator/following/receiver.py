@@ -206,7 +206,7 @@ class Receiver:
     def _transfer(self, connection: Connection, source: LiveSource, stream: ChangeStream, received: int) -> None:
         """Store batches until stopped."""
         known = set(journal.read_metadata(connection, self._job.namespace))
-        last_event, stored_at = None, 0.0
+        last_event, stored_at, is_end = None, 0.0, False
         began = received
         while not self._stopped():
             if self._batch < SERVER_BATCH and received - began >= SERVER_BATCH:  # behind the large events
@@ -214,8 +214,11 @@ class Receiver:
                 return
             batch = stream.read(_READ_SECONDS)
             last_event = batch.last_event or last_event
-            if not batch.events and time.monotonic() - stored_at < IDLE_SECONDS:
+            is_end = batch.is_end or (is_end and not batch.events)
+            # A position that is stored without events means that the server had none, not that it did not answer.
+            if not batch.events and (not is_end or time.monotonic() - stored_at < IDLE_SECONDS):
                 continue
+            is_end = False
             described = _describe(source, sync.changed_descriptions(batch.events, known), known)
             batch = replace(batch, last_event=last_event)
             received = sync.store(connection, self._job.namespace, received, batch, described)

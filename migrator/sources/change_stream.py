@@ -65,10 +65,15 @@ class AnswerTooLargeError(StreamInterruptedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventBatch:
-    """Events, the position after them, and the description of the last event of the server (None: no event)."""
+    """Events, the position after them, and the description of the last event of the server (None: no event).
+
+    `is_end`: whether the server has said, since the batch before, that it has no more events. A server that does not
+    answer has not.
+    """
 
     events: Sequence[ChangeEvent]
     position: Position
+    is_end: bool = False
     last_event: bytes | None = field(default=None, repr=False)
 
 
@@ -86,7 +91,7 @@ class ChangeStream:
         self._events: list[ChangeEvent] = []
         self._bytes = 0
         self._error: BaseException | None = None
-        self._closed = False
+        self._closed = self._ended = False
         self._last: Mapping[str, Any] | None = None
         try:
             with _translate(url):
@@ -113,9 +118,11 @@ class ChangeStream:
                 raise self._error
             events, self._events, self._bytes = self._events, [], 0
             position, last, self._last = self._position, self._last, None
+            is_end, self._ended = self._ended, False
             self._changed.notify_all()
         return EventBatch(
-            events=events, position=position, last_event=None if last is None else describe_event(last)
+            events=events, position=position, is_end=is_end,
+            last_event=None if last is None else describe_event(last),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -138,8 +145,8 @@ class ChangeStream:
                     whole = None if raw is None else fragments.add(raw)
                     if whole is not None:
                         self._put(whole)
-                    elif raw is None and not fragments.fields and (token := self._stream.resume_token) is not None:
-                        self._put_token(_raw(token))
+                    elif raw is None and not fragments.fields:
+                        self._end(self._stream.resume_token)
         except BaseException as error:  # noqa: BLE001 - raised again by `read`
             with self._changed:
                 self._error = error
@@ -162,10 +169,12 @@ class ChangeStream:
             self._position = Position(token=token, after_invalidate=raw["operationType"] == INVALIDATE)
             self._changed.notify_all()
 
-    def _put_token(self, token: bytes) -> None:
+    def _end(self, token: Any) -> None:
+        """Note that the server has no more events now, and the position that it gives."""
         with self._changed:
-            if not self._position.after_invalidate:
-                self._position = Position(token=token)
+            self._ended = True
+            if token is not None and not self._position.after_invalidate:
+                self._position = Position(token=_raw(token))
 
     def _has_room(self) -> bool:
         return len(self._events) < MAX_EVENTS and self._bytes < MAX_BYTES

@@ -21,7 +21,7 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Tim
 from pymongo import MongoClient
 
 from migrator.errors import StoppedError
-from migrator.sources.change_stream import EventBatch
+from migrator.sources.change_stream import ChangeStream, EventBatch
 from migrator.state import dirty, sync
 from migrator.state.journal import read_metadata
 from migrator.state.markers import expand_marker
@@ -235,6 +235,21 @@ def test_idle(client: MongoClient[Any], copy: Copy) -> None:
         after = copy.wait_until(lambda state: state.position != before.position)
         copy.wait_until(lambda state: state.stored > after.stored)
     assert copy.dirty_rows() == []
+
+
+def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    """No answer is not the answer that there are no more events: else a stalled source would count as caught up."""
+    with started(tmp_path / "mongo") as server:
+        stream = ChangeStream(server.url, "app")
+        while not stream.read(0.1).is_end:
+            pass
+        server.pause()
+        stream.read(0.1)  # an answer can have been under way
+        assert not any(stream.read(0.1).is_end for _ in range(15))
+        server.resume()
+        while not stream.read(0.1).is_end:
+            pass
+        stream.close()
 
 
 def test_large_documents(client: MongoClient[Any], copy: Copy) -> None:
