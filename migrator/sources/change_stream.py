@@ -67,8 +67,7 @@ class AnswerTooLargeError(StreamInterruptedError):
 class EventBatch:
     """Events, the position after them, and the description of the last event of the server (None: no event).
 
-    `is_end`: whether the server has answered, since the batch before, that it has no more events. A server that does not
-    answer has not.
+    `is_end`: whether the server has answered, since the batch before, that it has no more events.
     """
 
     events: Sequence[ChangeEvent]
