@@ -58,39 +58,47 @@ class LatestValue:
             raise UpdatesRefusedError(error, {mapping.name: refused}) from error
 
     def _update_some(self, ids: Sequence[str]) -> None:
-        query = sql.SQL(
-            "UPDATE {other} t SET {column} = n.newest FROM (SELECT i.id, (SELECT pg_catalog.max({of}) FROM {table}"
+        self._update_from(
+            "SELECT i.id, (SELECT pg_catalog.max({of}) FROM {table}"
             " WHERE {by} OPERATOR(pg_catalog.=) i.id AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s) AS newest"
-            " FROM pg_catalog.unnest(%(ids)s::{kind}[]) AS i (id)) n"
-            " WHERE t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
-            " AND t.{column} IS DISTINCT FROM n.newest"
-        ).format(
-            other=self.rows.namespace.table(self.latest.table),
-            table=self.rows.table(self.collection),
-            column=sql.Identifier(self.latest.column),
-            by=sql.Identifier(self.latest.reference_column),
-            of=sql.Identifier(self.latest.value_column),
-            kind=sql.SQL(kind_of_column(self.collection.table.c[self.latest.reference_column])),
+            " FROM pg_catalog.unnest(%(ids)s::{kind}[]) AS i (id)",
+            "t.{column} IS DISTINCT FROM n.newest",
+            self.latest.reference_column,
+            ids,
         )
-        with owner_search_path(self.rows.connection):
-            self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
 
     def raise_to(self, ids: Sequence[str]) -> None:
         """Update the rows that the new rows `ids` of `collection` refer to. Requires a transaction."""
+        self._update_from(
+            "SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table}"
+            " WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[])"
+            " AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1",
+            "(t.{column} IS NULL OR t.{column} OPERATOR(pg_catalog.<) n.newest)",
+            self.collection.key.column,
+            ids,
+        )
+
+    def _update_from(self, newest: LiteralString, condition: LiteralString, typed: str, ids: Sequence[str]) -> None:
+        """Set the column to the values of the query `newest` (id, newest), where the condition holds.
+
+        `typed`: the column whose type the IDs have.
+        """
+        names = {
+            "table": self.rows.table(self.collection),
+            "column": sql.Identifier(self.latest.column),
+            "by": sql.Identifier(self.latest.reference_column),
+            "of": sql.Identifier(self.latest.value_column),
+            "key": sql.Identifier(self.collection.key.column),
+            "kind": sql.SQL(kind_of_column(self.collection.table.c[typed])),
+        }
         query = sql.SQL(
-            "UPDATE {other} t SET {column} = n.newest FROM (SELECT {by} AS id, pg_catalog.max({of}) AS newest"
-            " FROM {table} WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[])"
-            " AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1) n"
-            " WHERE t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
-            " AND (t.{column} IS NULL OR t.{column} OPERATOR(pg_catalog.<) n.newest)"
+            "UPDATE {other} t SET {column} = n.newest FROM ({newest}) n WHERE t.id OPERATOR(pg_catalog.=) n.id"
+            " AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s AND {condition}"
         ).format(
             other=self.rows.namespace.table(self.latest.table),
-            table=self.rows.table(self.collection),
-            column=sql.Identifier(self.latest.column),
-            by=sql.Identifier(self.latest.reference_column),
-            of=sql.Identifier(self.latest.value_column),
-            key=sql.Identifier(self.collection.key.column),
-            kind=sql.SQL(kind_of_column(self.collection.table.c[self.collection.key.column])),
+            column=names["column"],
+            newest=sql.SQL(newest).format(**names),
+            condition=sql.SQL(condition).format(**names),
         )
         with owner_search_path(self.rows.connection):
             self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
