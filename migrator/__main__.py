@@ -1,6 +1,15 @@
-"""Makes `python -m migrator` the same as `migrate`."""
+"""The command's entry point, for `migrate` and for `python -m migrator`.
 
-from migrator.cli import main
+It imports nothing at the top: every worker process imports the main script again, and the script imports this module.
+"""
+
+
+def main() -> None:
+    """Run the command line."""
+    from migrator.cli import main as run_command
+
+    run_command()
+
 
 if __name__ == "__main__":
     main()

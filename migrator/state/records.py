@@ -49,9 +49,11 @@ class Namespace:
 SCRATCH_NAMESPACE = Namespace("migrator_scratch", "migrator_scratch_records")
 
 
-def create_records(connection: Connection, namespace: Namespace) -> None:
+def create_records(connection: Connection, namespace: Namespace, *, unlogged: bool = False) -> None:
     """Create the schema of the records and its relations where they are missing."""
     script = files("migrator.sql").joinpath("records.sql").read_text(encoding="utf-8")
+    if unlogged:
+        script = script.replace("CREATE TABLE", "CREATE UNLOGGED TABLE")
     with connection.transaction():
         existed = has_records(connection, namespace)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(namespace.records)))

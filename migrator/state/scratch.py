@@ -64,37 +64,34 @@ def create(connection: Connection, mappings: Mapping[str, Collection], own_table
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_NAMESPACE.rows)))
         for name in ["tenants", *(mapping.table.name for mapping in mappings.values())]:
-            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS) WITH ({})")
-            connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name), STORAGE))
+            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
+            connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name)))
         add_keys(connection, SCRATCH_NAMESPACE, mappings)
         for mapping in mappings.values():
             if mapping.table.name not in own_tables:
                 seed_existing_values(connection, mapping)
-        create_records(connection, SCRATCH_NAMESPACE)
+        create_records(connection, SCRATCH_NAMESPACE, unlogged=True)
         _make_fast(connection)
 
 
 def _make_fast(connection: Connection) -> None:
-    """Switch compression, write-ahead log and autovacuum off for the tables of both schemas."""
+    """Switch compression and autovacuum off for the tables of both schemas."""
     schemas = [SCRATCH_NAMESPACE.rows, SCRATCH_NAMESPACE.records]
-    for schema, name, column in connection.execute(COMPRESSED_COLUMNS, schemas).fetchall():
-        alter = sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL")
-        connection.execute(alter.format(sql.Identifier(schema, name), sql.Identifier(column)))
-    for (name,) in connection.execute(LOGGED_TABLES, [SCRATCH_NAMESPACE.records]).fetchall():
-        table = sql.Identifier(SCRATCH_NAMESPACE.records, name)
-        connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(table))
-        connection.execute(sql.SQL("ALTER TABLE {} SET ({})").format(table, STORAGE))
+    for schema, name, columns in connection.execute(TABLES, schemas).fetchall():
+        uncompressed = [
+            sql.SQL("ALTER {} SET STORAGE EXTERNAL").format(sql.Identifier(column)) for column in columns or []
+        ]
+        actions = sql.SQL(", ").join([sql.SQL("SET ({})").format(STORAGE), *uncompressed])
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, name), actions))
 
 
 # Rows are read once, so large values stay in the page of their row if they fit, and vacuuming does not pay.
 STORAGE = sql.SQL("toast_tuple_target = 8160, autovacuum_enabled = off")
-COMPRESSED_COLUMNS = """
-    SELECT c.relnamespace::regnamespace::text, c.relname, a.attname
-      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attstorage = 'x'
+TABLES = """
+    SELECT c.relnamespace::regnamespace::text, c.relname, array_agg(a.attname) FILTER (WHERE a.attstorage = 'x')
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
      WHERE c.relkind = 'r' AND c.relnamespace IN (%s::regnamespace, %s::regnamespace)
-"""
-LOGGED_TABLES = """
-    SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence = 'p' AND relnamespace = %s::regnamespace
+     GROUP BY c.oid
 """
 
 
@@ -124,9 +121,10 @@ def drop_not_null(connection: Connection, table: sql.Identifier) -> None:
            AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary
                               AND a.attnum = ANY (i.indkey::int2[]))
     """
-    for (name,) in connection.execute(query, (table.as_string(connection),)).fetchall():
-        column = sql.Identifier(name)
-        connection.execute(sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(table, column))
+    names = [name for (name,) in connection.execute(query, (table.as_string(connection),)).fetchall()]
+    actions = [sql.SQL("ALTER {} DROP NOT NULL").format(sql.Identifier(name)) for name in names]
+    if actions:
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(actions)))
 
 
 def seed_existing_values(connection: Connection, mapping: Collection) -> None:
