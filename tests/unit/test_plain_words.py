@@ -48,7 +48,7 @@ def texts() -> dict[str, str]:
     paths = [ROOT / name for name in FILES]
     for folder in FOLDERS:
         paths += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in TEXT)
-    paths += sorted((ROOT / "fixtures").glob("*.*"))
+    paths += sorted(path for path in (ROOT / "fixtures").glob("*.*") if path.is_file())  # the demo leaves a folder there
     return {
         str(path.relative_to(ROOT)): re.sub(r"\s*\n\s*(?:#|--|//)?\s*", " ", path.read_text(encoding="utf-8"))
         for path in paths
