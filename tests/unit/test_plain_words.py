@@ -43,14 +43,17 @@ PATTERNS = {
 
 @cache
 def texts() -> dict[str, str]:
-    """The files of the tree by path, with line breaks and comment signs replaced by spaces."""
+    """The files of the tree by path, without code marks; line breaks and comment signs are replaced by spaces."""
     own = {Path(__file__).resolve(), *WORDS.iterdir(), ROOT / "tests" / "unit" / "golden" / "messages.txt"}
     paths = [ROOT / name for name in FILES]
     for folder in FOLDERS:
         paths += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in TEXT)
-    paths += sorted(path for path in (ROOT / "fixtures").glob("*.*") if path.is_file())  # the demo leaves a folder there
+    fixtures = (ROOT / "fixtures").glob("*.*")  # the demo leaves a folder there
+    paths += sorted(path for path in fixtures if path.is_file())
     return {
-        str(path.relative_to(ROOT)): re.sub(r"\s*\n\s*(?:#|--|//)?\s*", " ", path.read_text(encoding="utf-8"))
+        str(path.relative_to(ROOT)): re.sub(
+            r"\s*\n\s*(?:#|--|//)?\s*", " ", path.read_text(encoding="utf-8").replace("`", "")
+        )
         for path in paths
         if path.suffix in TEXT and path not in own and "__pycache__" not in path.parts
     }
@@ -77,8 +80,7 @@ def find(pattern: str, folders: tuple[str, ...] = ()) -> list[str]:
     first = f"[{pattern[0].lower()}{pattern[0].upper()}]{pattern[1:]}" if pattern[0].isalpha() else pattern
     expression = re.compile(rf"(?<!\w){first}(?!\w)")
     found = []
-    for name, text in texts().items():
-        plain = text.replace("`", "")
+    for name, plain in texts().items():
         if not folders or name.split("/")[0] in folders:
             found += [f"{name}: {plain[max(0, m.start() - 30) : m.end() + 30]}" for m in expression.finditer(plain)]
     return found
