@@ -138,7 +138,7 @@ CREATE TABLE IF NOT EXISTS {member_lists} (   -- during a load: the _ids of a co
 
 CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change stream of the source has been received
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),  -- true
-  state text NOT NULL,                        -- loading | following | stopped
+  state text NOT NULL,                        -- loading | following | stopped | switched
   token bytea,                                -- BSON of the resume token: every event up to it is in `dirty`
   after_invalidate boolean NOT NULL DEFAULT false,  -- the token is that of an invalidate event: use startAfter
   last_event bytea,                           -- BSON: token, time, digest of the last event, to notice that it disappeared
@@ -168,3 +168,39 @@ CREATE TABLE IF NOT EXISTS {wants} (           -- what documents without a row, 
 );
 CREATE INDEX IF NOT EXISTS {wants_idx} ON {wants} (wanted, value);
 CREATE INDEX IF NOT EXISTS {wants_source_idx} ON {wants} USING hash (source_id);
+
+-- Returning the changes of the target to the source, after the application has been switched to it.
+
+CREATE TABLE IF NOT EXISTS {changes} (         -- written by triggers: changed rows that are not returned yet
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  table_name text NOT NULL,
+  key text NOT NULL,                          -- of the row, as text
+  operation "char" NOT NULL,                  -- I: insert | U: update | D: delete
+  at timestamptz NOT NULL DEFAULT now(),      -- start of the transaction
+  old jsonb                                   -- the row before; NULL for an insert
+);
+
+CREATE TABLE IF NOT EXISTS {intended} (        -- documents that are about to be written to the source
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  digest bytea                                -- SHA-256 of the document; NULL: it is to be deleted
+);
+
+CREATE TABLE IF NOT EXISTS {unreturned} (      -- values of rows that no field of their document can hold
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  target_id text NOT NULL,
+  column_name text NOT NULL,
+  value jsonb,                                -- of the row
+  returned jsonb,                             -- what the document gives instead
+  PRIMARY KEY (collection, target_id, column_name)
+);
+
+CREATE TABLE IF NOT EXISTS {conflicts} (       -- documents of the source that were not as expected
+  collection text NOT NULL,
+  source_id bytea NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  document bytea,                             -- as it was, whole; NULL: it was missing
+  expected boolean NOT NULL                   -- whether a document was expected
+);

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # it imports pymongo, which takes 150 ms
 LOADING: Final = "loading"
 FOLLOWING: Final = "following"
 STOPPED: Final = "stopped"
+SWITCHED: Final = "switched"  # the application uses the target; its changes go back to the source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def begin(connection: Connection, namespace: Namespace, position: Position) -> N
 
 
 def set_state(connection: Connection, namespace: Namespace, state: str) -> None:
-    """Store `LOADING`, `FOLLOWING` or `STOPPED`."""
+    """Store `LOADING`, `FOLLOWING`, `STOPPED` or `SWITCHED`."""
     connection.execute(namespace.sql("UPDATE {sync} SET state = %s"), (state,))
 
 

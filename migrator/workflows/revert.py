@@ -27,6 +27,7 @@ from migrator.postgres import foreign_keys, schema_changes
 from migrator.postgres.session import owner_search_path
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
+from migrator.reversing import capture
 from migrator.state import journal, scratch
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import RECORDS, Connection, Namespace, has_records
@@ -137,6 +138,7 @@ class Reverter:
         connection.execute(namespace.sql("DROP TABLE IF EXISTS {embeddings}"))  # it prevents dropping the extension
         schema_changes.drop_created(connection, drop_rows=True)
         scratch.drop(connection)
+        capture.remove(connection, namespace)
         for name in RECORDS:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(namespace.records, name)))
         if not schema_changes.has_deferred(connection):

@@ -1,0 +1,137 @@
+"""The triggers that record the changes of an application to mapped tables: installed at the switch, dropped at its end.
+
+Each table has a function of its own, which names its key; a general one would have to convert the row first. The
+functions run with the rights of their owner, so that the application needs none on the records. Triggers fire ALWAYS,
+also for sessions that suspend triggers. Sessions of this program set `migrator.own` to leave no record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from psycopg import sql
+
+from migrator.errors import StoppedError
+from migrator.mapping.collection import Collection
+from migrator.postgres import schema_changes
+from migrator.state.records import Connection, Namespace
+
+ROWS, TRUNCATE = "migrate_capture", "migrate_capture_truncate"  # the names of the triggers
+ALWAYS = "A"  # pg_trigger.tgenabled
+
+_FUNCTION = """
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $capture$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO {changes} (table_name, key, operation) VALUES ({name}, NEW.{key}::text, 'I');
+  ELSIF TG_OP = 'UPDATE' THEN
+    IF OLD.{key} = NEW.{key} THEN
+      INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, OLD.{key}::text, 'U', to_jsonb(OLD));
+    ELSE
+      INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, OLD.{key}::text, 'D', to_jsonb(OLD)),
+        ({name}, NEW.{key}::text, 'I', NULL);
+    END IF;
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, OLD.{key}::text, 'D', to_jsonb(OLD));
+  ELSE
+    INSERT INTO {changes} (table_name, key, operation, old)
+      SELECT {name}, t.{key}::text, 'D', to_jsonb(t) FROM {table} t;
+  END IF;
+  RETURN NULL;
+END $capture$
+"""
+_NOT_OWN = "WHEN (current_setting('migrator.own', true) IS DISTINCT FROM 'on')"
+_FIND = """
+    SELECT c.relname, t.tgname, t.tgenabled::text, n.nspname
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace r ON r.oid = p.pronamespace
+     WHERE r.nspname = %s AND t.tgname IN ('migrate_capture', 'migrate_capture_truncate')
+"""
+
+
+def captured(mappings: Iterable[Collection]) -> list[Collection]:
+    """Return the collections whose changed rows are recorded: those whose documents are in MongoDB."""
+    return [each for each in mappings if each.section is None]
+
+
+def install(connection: Connection, namespace: Namespace, mappings: Iterable[Collection]) -> None:
+    """Create the triggers of all mapped tables. Requires a transaction; changes of it and later ones are recorded.
+
+    It waits until no other session writes to these tables. Triggers that exist are replaced.
+    Raises: `TargetError` if a privilege is missing, `StoppedError` if another session holds a lock for too long.
+    """
+    with schema_changes.translate_errors():
+        schema_changes.limit_lock_wait(connection)
+        remove(connection, namespace)
+        for collection in captured(mappings):
+            for statement in _statements(namespace, collection):
+                connection.execute(statement)
+
+
+def _statements(namespace: Namespace, collection: Collection) -> Iterator[sql.Composed]:
+    name = collection.table.name
+    names = {
+        "function": sql.Identifier(namespace.records, _function_name(name)),
+        "table": namespace.table(name),
+        "name": sql.Literal(name),
+        "key": sql.Identifier(collection.key.column),
+        "rows": sql.Identifier(ROWS),
+        "truncate": sql.Identifier(TRUNCATE),
+        "condition": sql.SQL(_NOT_OWN),
+    }
+    yield namespace.sql(_FUNCTION, **names)
+    yield sql.SQL("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC").format(**names)
+    yield sql.SQL(
+        "CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW {condition}"
+        " EXECUTE FUNCTION {function}()"
+    ).format(**names)
+    yield sql.SQL(
+        "CREATE TRIGGER {truncate} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {condition}"
+        " EXECUTE FUNCTION {function}()"
+    ).format(**names)
+    for trigger in (ROWS, TRUNCATE):
+        yield sql.SQL("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}").format(
+            table=names["table"], trigger=sql.Identifier(trigger)
+        )
+
+
+def _function_name(table: str) -> str:
+    return f"capture_{table}"[:63]  # PostgreSQL cuts longer names
+
+
+def remove(connection: Connection, namespace: Namespace) -> None:
+    """Drop the triggers and their functions, if they exist."""
+    for table, trigger, _, schema in connection.execute(_FIND, (namespace.records,)).fetchall():
+        statement = sql.SQL("DROP TRIGGER {} ON {}")
+        connection.execute(statement.format(sql.Identifier(trigger), sql.Identifier(schema, table)))
+    query = (
+        "SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = %s AND starts_with(p.proname, 'capture_') AND p.prorettype = 'trigger'::regtype"
+    )
+    for (function,) in connection.execute(query, (namespace.records,)).fetchall():
+        connection.execute(sql.SQL("DROP FUNCTION {}()").format(sql.Identifier(namespace.records, function)))
+
+
+def require(connection: Connection, namespace: Namespace, mappings: Iterable[Collection]) -> None:
+    """Check that changes of all mapped tables are recorded.
+
+    Raises: `StoppedError` with the tables whose trigger is missing or disabled: their changes are lost.
+    """
+    found = {(table, trigger): state for table, trigger, state, _ in connection.execute(_FIND, (namespace.records,))}
+    bad = sorted(
+        each.table.name
+        for each in captured(mappings)
+        if any(found.get((each.table.name, trigger)) != ALWAYS for trigger in (ROWS, TRUNCATE))
+    )
+    if bad:
+        raise StoppedError(
+            f"changes of {', '.join(bad)} are not recorded: a trigger {ROWS} or {TRUNCATE} is missing or disabled",
+            hint="Changes made meanwhile do not reach MongoDB. Enable the trigger (ALTER TABLE … ENABLE ALWAYS TRIGGER"
+            " …), and compare the tables with MongoDB.",
+        )
+
+
+def prove(connection: Connection, namespace: Namespace, mappings: Iterable[Collection]) -> None:
+    """Create the triggers and roll back, to prove that the privileges suffice. Raises: as `install`."""
+    with connection.transaction(force_rollback=True):
+        install(connection, namespace, mappings)
