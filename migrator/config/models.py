@@ -266,6 +266,27 @@ class EngineConfig(Section):
     executor: Annotated[str, AfterValidator(_check_executor)] = "local"
 
 
+class CutoverConfig(Section):
+    """How the switch of the application to PostgreSQL stops and resumes its writes. Hooks are shell commands.
+
+    `max_downtime_seconds`: after which a cutover that is not switched is undone.
+    """
+
+    stop_writes: Literal["manual", "hook", "block"] = "manual"
+    stop_hook: Text | None = None
+    resume_hook: Text | None = None
+    switch_hook: Text | None = None
+    hook_timeout_seconds: float = Field(default=60, gt=0)
+    max_lag_seconds: float = Field(default=2, gt=0)
+    max_downtime_seconds: float = Field(default=30, gt=0)
+
+    @model_validator(mode="after")
+    def _check_hooks(self) -> Self:
+        if self.stop_writes == "hook" and (self.stop_hook is None or self.resume_hook is None):
+            raise ValueError('stop_writes = "hook" requires stop_hook and resume_hook')
+        return self
+
+
 class MigrationConfig(Section):
     """The dotted names of the packages that define the migration."""
 
@@ -287,6 +308,7 @@ class Config(Section):
     transactions: TransactionsConfig = TransactionsConfig()
     storage: tuple[StorageRule, ...] = ()
     engine: EngineConfig = EngineConfig()
+    cutover: CutoverConfig = CutoverConfig()
     migration: MigrationConfig = MigrationConfig()
 
     def secrets(self) -> Secrets:
@@ -301,10 +323,11 @@ class Config(Section):
 def fingerprint(config: Config) -> str:
     """Returns the fingerprint (SHA-256, hex) of the settings that determine the content of the target.
 
-    Not included: [engine], which changes the duration only; passwords; the URLs of source and target, because a dump
-    may be moved and a server renamed (the source has its own fingerprint); policies.max_rejected, which may stop a run
-    but does not change its rows; [embedding], which may be decided later and has its own fingerprint. Its model and
-    dimensions are included if chunks.vectors is "reuse", because they decide which vectors are loaded.
+    Not included: [engine], which changes the duration only; [cutover], which changes no row; passwords; the URLs of
+    source and target, because a dump may be moved and a server renamed (the source has its own fingerprint);
+    policies.max_rejected, which may stop a run but does not change its rows; [embedding], which may be decided later
+    and has its own fingerprint. Its model and dimensions are included if chunks.vectors is "reuse", because they decide
+    which vectors are loaded.
     """
     return hash_json(_included(config), default=_plain)
 

@@ -138,6 +138,26 @@ url = "embedded:.migrate/postgres"
 # with --nthreads 1.
 # executor = "local"
 
+# The switch of the application to PostgreSQL: `migrate cutover`. Hooks are shell commands that start in the folder of
+# this file. They get the environment variables MIGRATE_STEP (stop, resume or switch), MIGRATE_DIRECTION (forward or
+# back), MIGRATE_DRY_RUN (0 or 1) and MIGRATE_REASON; their output goes to the log. Exit code 0 means success.
+# [cutover]
+# How writes of the application are stopped: "manual" waits for the operator, "hook" calls stop_hook, "block" lets
+# MongoDB 6.0 or later refuse all writes to the server (setUserWriteBlockMode).
+# stop_writes = "manual"
+# Stops all writes of the application, and returns when they have stopped. Required for "hook". No default.
+# stop_hook = "kubectl scale deployment/app --replicas=0 && kubectl wait --for=delete pod -l app=app"
+# Allows the writes again, to the same database. It is called if a cutover is undone. Required for "hook". No default.
+# resume_hook = "kubectl scale deployment/app --replicas=3"
+# Moves the application to the other database and starts it. Without it the operator does that. No default.
+# switch_hook = "kubectl set env deployment/app DATABASE=postgres && kubectl scale deployment/app --replicas=3"
+# The number of seconds after which a hook is ended and counts as failed.
+# hook_timeout_seconds = 60
+# A cutover begins only if the target is at most this number of seconds behind.
+# max_lag_seconds = 2
+# The most seconds without writes. A cutover that needs longer is undone.
+# max_downtime_seconds = 30
+
 [migration]
 # The Python package with the mappings, one module per collection. It is searched in the folder of this file first.
 # mappings = "mappings"

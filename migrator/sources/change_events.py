@@ -162,9 +162,15 @@ def is_key_string(token: bytes) -> bool:
 
 def token_time(token: bytes) -> int | None:
     """Return the cluster time of a resume token in seconds since 1970; None if it is not a key string."""
+    found = token_cluster_time(token)
+    return None if found is None else found >> 32
+
+
+def token_cluster_time(token: bytes) -> int | None:
+    """Return the cluster time of a resume token: seconds << 32 | increment; None if it is not a key string."""
     found = _KEY_STRING.match(token)
     return int(found[1], 16) if found else None
 
 
 # BSON {"_data": "82…"}: length of the document, type, name, length of the text; then seconds and increment.
-_KEY_STRING: Final = re.compile(rb".{4}\x02_data\x00.{4}82([0-9A-F]{8})[0-9A-F]{8}", re.DOTALL)
+_KEY_STRING: Final = re.compile(rb".{4}\x02_data\x00.{4}82([0-9A-F]{16})", re.DOTALL)

@@ -77,12 +77,21 @@ class EventBatch:
 
 
 class ChangeStream:
-    """A stream of one database. `position` None: from now on; `batch`: events per answer of the server.
+    """A stream of one database. `position` None: from now on; `batch`: events per answer of the server; `await_ms`: for
+    which the server waits for an event.
 
     Raises: `HistoryLostError`, `StreamInterruptedError`, other `SourceError`s that a new connection does not repair.
     """
 
-    def __init__(self, url: str, database: str, position: Position | None = None, *, batch: int = SERVER_BATCH) -> None:
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        position: Position | None = None,
+        *,
+        batch: int = SERVER_BATCH,
+        await_ms: int = _AWAIT_MS,
+    ) -> None:
         self._url, self._name = url, database
         self._aggregates = _AggregateCounter()
         self._client = connect(url, (self._aggregates,))
@@ -94,7 +103,7 @@ class ChangeStream:
         self._last: Mapping[str, Any] | None = None
         try:
             with _translate(url):
-                self._stream = _watch(self._client, database, batch, **_start_option(position))
+                self._stream = _watch(self._client, database, batch, await_ms, **_start_option(position))
         except BaseException:
             self._client.close()
             raise
@@ -206,7 +215,7 @@ def check_last_event(url: str, database: str, last_event: bytes) -> bool | None:
         if _is_beyond_oplog(client, wanted["time"]):
             return None
         try:
-            with _watch(client, database, 1, start_at_operation_time=wanted["time"]) as stream:
+            with _watch(client, database, 1, _AWAIT_MS, start_at_operation_time=wanted["time"]) as stream:
                 return _finds(stream, wanted)
         except OperationFailure as error:
             if error.code in _LOST:
@@ -265,14 +274,14 @@ def _first_in_oplog(client: MongoClient[dict[str, Any]]) -> bson.Timestamp | Non
     return found["ts"] if found and isinstance(found.get("ts"), bson.Timestamp) else None
 
 
-def _watch(client: MongoClient[dict[str, Any]], database: str, batch: int, **options: Any) -> Any:
+def _watch(client: MongoClient[dict[str, Any]], database: str, batch: int, await_ms: int, **options: Any) -> Any:
     """Open a change stream with what the server supports. Raises: pymongo's errors."""
     watched: Any = client.get_database(database, codec_options=RAW_OPTIONS, read_concern=ReadConcern("majority"))
     for pipeline, expanded in _VARIANTS:
         more = {"show_expanded_events": True} if expanded else {}
         try:
             return watched.watch(
-                pipeline, max_await_time_ms=_AWAIT_MS, batch_size=batch, **more, **options
+                pipeline, max_await_time_ms=await_ms, batch_size=batch, **more, **options
             )  # fmt: skip
         except OperationFailure as error:
             if error.code not in _UNKNOWN_OPTION or (pipeline, expanded) == _VARIANTS[-1]:

@@ -82,3 +82,9 @@ def count(connection: Connection, namespace: Namespace) -> int:
     row = connection.execute(namespace.sql("SELECT count(*) FROM {dirty}")).fetchone()
     assert row is not None  # an aggregate returns a row
     return int(row[0])
+
+
+def oldest_number(connection: Connection, namespace: Namespace) -> int | None:
+    """Return the number of the dirty key whose newest event is the oldest; None if there are no keys."""
+    row = connection.execute(namespace.sql("SELECT min(number) FROM {dirty}")).fetchone()
+    return None if row is None or row[0] is None else int(row[0])

@@ -15,7 +15,7 @@ from migrator.config.models import fingerprint
 from migrator.errors import UsageError
 from migrator.events import Notice, as_dry_run
 from migrator.postgres.privileges import refuse_hidden_rows
-from migrator.state import journal, own_transactions, source_state, sync
+from migrator.state import full_verification, journal, own_transactions, source_state, sync
 from migrator.state.ledger import Counts, balance
 from migrator.state.records import SCRATCH_NAMESPACE, Connection, has_records
 from migrator.verification import accounting, embeddings
@@ -94,11 +94,12 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
     row_options = None
     if options.level != "counts":
         row_options = RowOptions(rebuild=options.level == "roundtrip", share=options.share)
-    unapplied, collections = None, None
+    unapplied, collections, oldest = None, None, None
+    began = sync.read(connection, namespace)
     if is_followed(context, connection):
         followed = FollowedComparison(context=context, scope=scope, pipeline=pipeline, options=row_options).run()
         scope, scan, checks, unapplied = followed.scope, followed.scan, followed.checks, followed.unapplied
-        collections = followed.collections
+        collections, oldest = followed.collections, followed.oldest
     else:
         count = partial(accounting.count_source, context.source, names_of(scope, context.source))
         checker = TargetChecks.open(scope, count, dsn, context.emit)
@@ -118,13 +119,32 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
         )
     if row_options is not None and unapplied is None and not scope.unusable:
         checks += compare_rows(scope, scan, pipeline, row_options)
-    return VerifyReport(
+    report = VerifyReport(
         level=options.level,
         checks=tuple(_attributed(context, scope, checks)),
         collections=collections or balance(connection, namespace, scan.records.counts),
         seconds=time.monotonic() - started,
         not_applied=unapplied,
     )
+    if unapplied is not None and began is not None and report.ok and _is_full(options):
+        _record_full(context, connection, began, oldest)
+    return report
+
+
+def _is_full(options: VerifyOptions) -> bool:
+    return options.level == "roundtrip" and not options.only and options.share >= 1
+
+
+def _record_full(context: MigrationContext, connection: Connection, began: sync.SyncState, oldest: int | None) -> None:
+    """Record a full verification without a difference, for a later cutover.
+
+    Not if a change from before its beginning was not applied: a cutover compares the documents with later changes.
+    """
+    if oldest is not None and oldest <= began.received:
+        text = "Changes from before this verification are not applied, so a cutover cannot use it."
+        context.emit(Notice(text=f"{text} Verify again while `migrate follow` runs."))
+        return
+    full_verification.record(connection, context.namespace, began)
 
 
 def is_followed(context: MigrationContext, connection: Connection) -> bool:

@@ -21,7 +21,7 @@ from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.formatting import format_count
 from migrator.sources.base import ChangingSource, Position
-from migrator.state import journal, scratch, sync
+from migrator.state import dirty, journal, scratch, sync
 from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import paused
 from migrator.state.ledger import Counts, balance
@@ -47,13 +47,16 @@ MOST_REPEATED = 10_000  # documents; more differences are real ones
 @dataclass(slots=True, kw_only=True)
 class Followed:
     """What a comparison found. `scope` leaves out tables that lack columns. `unapplied`: documents with changes that
-    are not applied; `collections`: the accounting identity."""
+    are not applied; `collections`: the accounting identity. `oldest`: the number of the oldest change that was received
+    and not applied; None if there is none.
+    """
 
     scope: Scope
     scan: Prescan
     checks: list[Check]
     unapplied: int
     collections: dict[str, Counts]
+    oldest: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,7 @@ class FollowedComparison:
     def _compare_at_rest(self, applier: Applier | None) -> Followed:
         """Compare while no change is applied to the target."""
         scope, emit = self.scope, self.context.emit
+        oldest = dirty.oldest_number(scope.connection, scope.namespace)
         names = self._names()
         ids = SourceIds(scope.connection, self._changing, names)
         if applier is not None:
@@ -115,6 +119,7 @@ class FollowedComparison:
             checks=checks,
             unapplied=len(unapplied),
             collections=collections,
+            oldest=oldest,
         )
 
     # --- one point ---------------------------------------------------------------------------------------------------
