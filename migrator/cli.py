@@ -20,7 +20,7 @@ import psycopg
 import typer
 
 from migrator import __version__
-from migrator.commands import check, embed, follow, history, init, plan, psql, revert, run, verify
+from migrator.commands import check, cutover, embed, follow, history, init, plan, psql, revert, run, verify
 from migrator.commands.context import consoles as consoles
 from migrator.commands.context import current_console
 from migrator.commands.log_option import with_log_file
@@ -50,6 +50,8 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("plan", plan.plan_command, "migrate plan --out plan.json"),
     ("run", run.run, "migrate run --plan plan.json"),
     ("follow", follow.follow, "migrate follow --until-caught-up"),
+    ("cutover", cutover.cutover, "migrate cutover --dry-run"),
+    ("complete", cutover.complete, "migrate complete --yes"),
     ("status", run.status_command, "migrate status --watch"),
     ("history", history.history, "migrate history --limit 5"),
     ("verify", verify.verify, "migrate verify --level roundtrip --junit verify.xml"),

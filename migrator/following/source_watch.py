@@ -27,13 +27,19 @@ _WHOLE: Final = frozenset({DROP, RENAME, DROP_DATABASE, INVALIDATE})
 
 
 class SourceWatch:
-    """The changes after a position. `changed`: documents whose change was read and that the caller has not taken."""
+    """The changes after a position.
+
+    `changed`: documents whose change was read and that the caller has not taken, in their order; `late`: events after
+    the fence; `newest`: the cluster time of the last event that was read; `last_event`: that of the server, as
+    `EventBatch` describes it.
+    """
 
     def __init__(self, url: str, database: str, position: Position) -> None:
         self._url, self._database = url, database
         self.changed: dict[DocumentKey, None] = {}
         self.late: list[ChangeEvent] = []
-        self.last_event: bytes | None = None  # of the server, as `EventBatch` describes it
+        self.newest = 0
+        self.last_event: bytes | None = None
         self._fence: int | None = None
         self._failures = self._ends = 0
         self._stream = self._open(position)
@@ -79,6 +85,7 @@ class SourceWatch:
         return batch.is_end
 
     def _note(self, event: ChangeEvent) -> None:
+        self.newest = event.cluster_time
         if self._fence is not None and event.cluster_time > self._fence:
             self.late.append(event)
         elif event.source_id:

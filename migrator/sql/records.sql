@@ -138,7 +138,7 @@ CREATE TABLE IF NOT EXISTS {member_lists} (   -- during a load: the _ids of a co
 
 CREATE TABLE IF NOT EXISTS {sync} (            -- one row: how far the change stream of the source has been received
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),  -- true
-  state text NOT NULL,                        -- loading | following | stopped | switched
+  state text NOT NULL,                        -- loading | following | stopped | switched | complete
   token bytea,                                -- BSON of the resume token: every event up to it is in `dirty`
   after_invalidate boolean NOT NULL DEFAULT false,  -- the token is that of an invalidate event: use startAfter
   last_event bytea,                           -- BSON: token, time, digest of the last event, to notice that it disappeared
@@ -203,4 +203,17 @@ CREATE TABLE IF NOT EXISTS {conflicts} (       -- documents of the source that w
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   document bytea,                             -- as it was, whole; NULL: it was missing
   expected boolean NOT NULL                   -- whether a document was expected
+);
+
+CREATE TABLE IF NOT EXISTS {cutover_steps} (   -- the steps of every attempt to switch the application
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  attempt integer NOT NULL,
+  direction text NOT NULL,                    -- forward | back
+  dry_run boolean NOT NULL,
+  step text NOT NULL,
+  status text NOT NULL,                       -- started | done | failed | undone
+  began timestamptz NOT NULL DEFAULT clock_timestamp(),
+  finished timestamptz,
+  detail jsonb NOT NULL DEFAULT '{{}}',       -- what was found, and what is needed to undo the step
+  UNIQUE (attempt, step)
 );

@@ -55,9 +55,11 @@ def new_attempt(connection: Connection, namespace: Namespace) -> int:
 
 
 def begin(connection: Connection, namespace: Namespace, attempt: int, direction: str, dry_run: bool, step: str) -> None:
-    """Record that a step begins."""
+    """Record that a step begins, perhaps again."""
     query = namespace.sql(
         "INSERT INTO {cutover_steps} (attempt, direction, dry_run, step, status) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (attempt, step) DO UPDATE SET status = excluded.status, began = clock_timestamp(),"
+        " finished = NULL"
     )
     connection.execute(query, (attempt, direction, dry_run, step, STARTED))
 

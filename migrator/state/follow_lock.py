@@ -60,6 +60,29 @@ def comparing(connection: Connection) -> Iterator[None]:
     Raises:
         LockedError: another comparison, or another command than `follow`, is using the target.
     """
+    with _holding_compare(connection):
+        if find_holder(connection, FOLLOW_KEY) is not None:
+            connection.execute("SELECT set_config('application_name', %s, false)", (own_name(),))
+            yield
+        else:
+            with exclusive(connection):
+                yield
+
+
+@contextmanager
+def cutting_over(connection: Connection) -> Iterator[None]:
+    """Hold the lock for a cutover, which compares, too.
+
+    Raises:
+        LockedError: a comparison or another cutover is using the target.
+    """
+    with _holding_compare(connection):
+        connection.execute("SELECT set_config('application_name', %s, false)", (own_name(),))
+        yield
+
+
+@contextmanager
+def _holding_compare(connection: Connection) -> Iterator[None]:
     found = connection.execute("SELECT pg_try_advisory_lock(%s)", (COMPARE_KEY,)).fetchone()
     if not (found and found[0]):
         raise LockedError(
@@ -68,12 +91,7 @@ def comparing(connection: Connection) -> Iterator[None]:
             hint="Wait until it has finished (`migrate status` shows its progress), then run the same command again.",
         )
     try:
-        if find_holder(connection, FOLLOW_KEY) is not None:
-            connection.execute("SELECT set_config('application_name', %s, false)", (own_name(),))
-            yield
-        else:
-            with exclusive(connection):
-                yield
+        yield
     finally:
         if is_idle(connection):
             connection.execute("SELECT pg_advisory_unlock(%s)", (COMPARE_KEY,))

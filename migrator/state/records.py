@@ -20,6 +20,7 @@ RECORDS = (
     "runs", "steps", "partitions", "batches", "heartbeats", "metadata",
     "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
     "embeddings", "refusals", "sync", "dirty", "wants", "changes", "intended", "unreturned", "conflicts",
+    "cutover_steps",
 )  # fmt: skip
 INDEXES = ("aliases_idx", "links_idx", "dirty_idx", "wants_idx", "wants_source_idx")
 VERSION = 6  # increase it with every change to the relations in records.sql or schema_changes.sql

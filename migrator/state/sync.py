@@ -35,6 +35,7 @@ LOADING: Final = "loading"
 FOLLOWING: Final = "following"
 STOPPED: Final = "stopped"
 SWITCHED: Final = "switched"  # the application uses the target; its changes go back to the source
+COMPLETE: Final = "complete"  # the application uses the target, and the source is not used any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,23 @@ def begin(connection: Connection, namespace: Namespace, position: Position) -> N
 def set_state(connection: Connection, namespace: Namespace, state: str) -> None:
     """Store `LOADING`, `FOLLOWING`, `STOPPED` or `SWITCHED`."""
     connection.execute(namespace.sql("UPDATE {sync} SET state = %s"), (state,))
+
+
+def set_applying(connection: Connection, namespace: Namespace, state: str) -> None:
+    """Store `FOLLOWING` or `STOPPED`, unless the application has been switched to the target."""
+    query = namespace.sql("UPDATE {sync} SET state = %s WHERE state <> ALL(%s)")
+    connection.execute(query, (state, [SWITCHED, COMPLETE]))
+
+
+def read_state(connection: Connection, namespace: Namespace) -> str | None:
+    """Return the state; None if the source is not followed."""
+    found = connection.execute(namespace.sql("SELECT state FROM {sync}")).fetchone()
+    return None if found is None else str(found[0])
+
+
+def is_switched(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether the application uses the target."""
+    return read_state(connection, namespace) in (SWITCHED, COMPLETE)
 
 
 def read(connection: Connection, namespace: Namespace) -> SyncState | None:

@@ -30,8 +30,17 @@ TITLES = {
     "round trip": "Rebuilding documents",
     "revert": "Reverting",
     "export": "Exporting",
+    "compare changes": "Comparing changed documents",
+    "suspend TTL": "Suspending TTL indexes",
+    "stop writes": "Stopping the writes",
+    "prove the stop": "Checking that no writes arrive",
+    "apply the last changes": "Applying the last changes",
+    "return the last changes": "Returning the last changes",
+    "verify": "Verifying",
+    "switch": "Switching",
+    "move the application": "Moving the application",
 }
-VERBS = {"load": "Loading", "reconcile": "Reconciling", "merge": "Merging", "build": "Building"}
+VERBS = {"load": "Loading", "reconcile": "Reconciling", "merge": "Merging", "build": "Building", "undo": "Undoing:"}
 
 
 def title_of(step: str) -> str:

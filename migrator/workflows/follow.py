@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,13 +61,14 @@ AUXILIARY_PAUSE = 20  # times as long as the last look took
 class FollowOptions:
     """When to stop (default: never), and whether a large deletion is applied without asking.
 
-    `metrics`: a text file for Prometheus that is replaced every second.
+    `metrics`: a text file for Prometheus that is replaced every second. `stopped`: also stop when it returns true.
     """
 
     until_caught_up: bool = False
     stop_at: datetime | None = None
     accept_drop: bool = False
     metrics: Path | None = None
+    stopped: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +180,7 @@ class Follower:
         began = self._changing.server_time()
         with following(self._connection), self._prepared() as applier:
             self._receiving.begin(self._connection, is_loaded=True)
-            sync.set_state(self._connection, self._namespace, sync.FOLLOWING)
+            sync.set_applying(self._connection, self._namespace, sync.FOLLOWING)
             self._emit(StepStarted(step=STEP, unit="changes"))
             throttle = Throttle(self._connection, self._namespace, self._context.config.engine)
             idle = IdleWatch(began)
@@ -219,11 +220,16 @@ class Follower:
                     self._restore(connection)
 
     def _restore(self, connection: Connection) -> None:
-        sync.set_state(connection, self._namespace, sync.STOPPED)
+        sync.set_applying(connection, self._namespace, sync.STOPPED)
         deferral.restore(RowStore(connection, self._namespace, self._context.definition.mappings))
 
     def _is_time(self, options: FollowOptions) -> bool:
-        return options.stop_at is not None and datetime.now(UTC) >= options.stop_at
+        """Return whether to stop: also if the application has been switched to the target."""
+        if options.stop_at is not None and datetime.now(UTC) >= options.stop_at:
+            return True
+        if options.stopped is not None and options.stopped():
+            return True
+        return sync.is_switched(self._connection, self._namespace)
 
     def _apply_auxiliary(self, auxiliary: AuxiliaryChanges, counts: _Counts) -> None:
         """Apply the changes of auxiliary sources, if it is time.
@@ -251,6 +257,8 @@ class Follower:
             if not is_free:
                 time.sleep(POLL_SECONDS)  # a comparison runs in another process
                 return 0
+            if sync.is_switched(self._connection, self._namespace):
+                return 0  # the rows are those of the application now
             return self._apply_now(applier, keys, options, counts)
 
     def _apply_now(self, applier: Applier, keys: list[DirtyKey], options: FollowOptions, counts: _Counts) -> int:

@@ -1,0 +1,145 @@
+"""What decides about go or no-go of a cutover, found while the application still writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from migrator.errors import MigrateError, StoppedError, UsageError
+from migrator.formatting import format_count, format_duration
+from migrator.monitoring.sync_status import SyncStatus, read_sync_status
+from migrator.state import full_verification, journal, sync
+from migrator.state.full_verification import FullVerification
+from migrator.state.ledger import count_by
+from migrator.state.records import Connection
+from migrator.workflows.migration import MigrationContext
+from migrator.workflows.reverse import prepare_reverse
+
+RECENT_SECONDS: Final = 24 * 3600  # the age of a full verification
+LAG_SECONDS: Final = 60.0  # for which the lag may be too large before the cutover is given up
+_POLL_SECONDS: Final = 0.1
+_VERIFY: Final = "Run `migrate verify --level roundtrip` while `migrate follow` runs, then this command again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """One line of the summary."""
+
+    name: str
+    go: bool
+    text: str
+    remedy: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What is shown before the writes are stopped. `title`: from where to where."""
+
+    title: str
+    criteria: list[Criterion] = field(default_factory=list)
+
+    def add(self, name: str, text: str, *, go: bool = True, remedy: str = "") -> None:
+        self.criteria.append(Criterion(name=name, go=go, text=text, remedy=remedy))
+
+    @property
+    def go(self) -> bool:
+        return all(each.go for each in self.criteria)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"go": self.go, "title": self.title, "criteria": [asdict(each) for each in self.criteria]}
+
+    def require_go(self) -> None:
+        """Raises: `StoppedError` with what is missing."""
+        missing = [each for each in self.criteria if not each.go]
+        if missing:
+            raise StoppedError(
+                "no-go: " + "; ".join(f"{each.name}: {each.text}" for each in missing),
+                hint=" ".join(dict.fromkeys([*(each.remedy for each in missing if each.remedy), "Nothing changed."])),
+                details={"summary": self.as_json()},
+            )
+
+
+def require_followed(connection: Connection, context: MigrationContext) -> None:
+    """Check that a cutover is possible at all.
+
+    Raises: `UsageError` if no run has finished, the source is not followed, or the application was switched before.
+    """
+    journal.require_finished(connection, context.namespace)
+    state = sync.read_state(connection, context.namespace)
+    if state is None:
+        raise UsageError("the source was never followed", hint="Run `migrate follow` first, then `migrate verify`.")
+    if state in (sync.SWITCHED, sync.COMPLETE):
+        raise UsageError(
+            "the application has been switched to PostgreSQL already",
+            hint="`migrate status` shows it. `migrate cutover --back` switches back, `migrate complete` ends it."
+            if state == sync.SWITCHED
+            else "`migrate complete` has ended the migration.",
+        )
+
+
+def check_forward(
+    context: MigrationContext, connection: Connection, target: str, check: Callable[[], None]
+) -> tuple[Summary, FullVerification | None]:
+    """Return the summary of a switch to PostgreSQL, and the verification from which it compares changes."""
+    summary = Summary(title=f"{context.source.label} → {target}")
+    _check_lag(summary, context, connection, check)
+    verification = _check_verification(summary, context, connection)
+    _check_rejects(summary, context, connection)
+    _check_reverse(summary, context, connection)
+    _describe_stop(summary, context)
+    return summary, verification
+
+
+def _check_lag(summary: Summary, context: MigrationContext, connection: Connection, check: Callable[[], None]) -> None:
+    most, end = context.config.cutover.max_lag_seconds, time.monotonic() + LAG_SECONDS
+    while True:
+        check()
+        status = read_sync_status(connection, context.namespace)
+        assert status is not None  # `require_followed`
+        is_near = _lag_of(status) <= most and status.marked == 0
+        if is_near or time.monotonic() > end:
+            break
+        time.sleep(_POLL_SECONDS)
+    lag = f"{_lag_of(status):.1f} s behind" if _lag_of(status) < 1e6 else "not received yet"
+    text = f"{lag}, {format_count(status.dirty, 'changes')} waiting"
+    text += f", {format_count(status.marked, 'collections')} to compare" if status.marked else ""
+    remedy = f"The limit is {most:g} s (cutover.max_lag_seconds). `migrate status --watch` shows the progress."
+    summary.add("lag", text, go=is_near, remedy=remedy)
+
+
+def _lag_of(status: SyncStatus) -> float:
+    return max(float("inf") if status.receive_lag is None else status.receive_lag, status.apply_lag)
+
+
+def _check_verification(summary: Summary, context: MigrationContext, connection: Connection) -> FullVerification | None:
+    found = full_verification.read(connection, context.namespace)
+    if found is None:
+        summary.add("verification", "no full verification without a difference is recorded", go=False, remedy=_VERIFY)
+        return None
+    text = f"no difference {format_duration(found.age)} ago; later changes are compared now"
+    summary.add("verification", text, go=found.age <= RECENT_SECONDS, remedy=_VERIFY)
+    return found
+
+
+def _check_rejects(summary: Summary, context: MigrationContext, connection: Connection) -> None:
+    rejected = sum(count_by(connection, context.namespace, "rejects", "reason").values())
+    text = f"{format_count(rejected, 'rejected documents')}, which the application will not see" if rejected else "none"
+    summary.add("rejected", text)
+
+
+def _check_reverse(summary: Summary, context: MigrationContext, connection: Connection) -> None:
+    try:
+        prepare_reverse(context, connection)
+    except MigrateError as error:
+        summary.add("way back", error.message, go=False, remedy=error.hint)
+        return
+    summary.add("way back", "triggers can be created, MongoDB can be written to")
+
+
+def _describe_stop(summary: Summary, context: MigrationContext) -> None:
+    settings = context.config.cutover
+    stops = {"manual": "by the operator", "hook": "by stop_hook", "block": "MongoDB refuses them"}
+    moves = "by switch_hook" if settings.switch_hook else "by the operator"
+    summary.add("stop of writes", f"{stops[settings.stop_writes]}; the application is moved {moves}")

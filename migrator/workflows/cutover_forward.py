@@ -1,0 +1,257 @@
+"""The steps of a switch from MongoDB to PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import bson
+
+from migrator.errors import StoppedError
+from migrator.events import Notice
+from migrator.following.source_watch import SourceWatch, describe_late
+from migrator.formatting import format_count, format_duration
+from migrator.sources import ttl
+from migrator.sources.base import SourceCollection
+from migrator.sources.ttl import ExpiringIndex
+from migrator.sources.write_block import ServerWrites
+from migrator.state import cutover_steps, dirty, journal, sync
+from migrator.state.cutover_steps import DONE
+from migrator.state.follow_lock import paused
+from migrator.state.records import Connection
+from migrator.workflows.beside_follow import BesideFollow
+from migrator.workflows.cutover import MOVE, CutoverOptions, Downtime
+from migrator.workflows.cutover_journal import CutoverJournal, Step
+from migrator.workflows.cutover_recheck import Recheck, compare_counts
+from migrator.workflows.hooks import RESUME, STOP, SWITCH, Hook, run_hook
+from migrator.workflows.migration import MigrationContext
+from migrator.workflows.reverse import begin_reverse
+
+STOP_WRITES: Final = "stop writes"
+TTL: Final = "suspend TTL"
+SWITCHING: Final = "switch"
+_READ_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.02
+_IDLE_SECONDS: Final = 0.5  # for which an answer without events is waited for before the switch
+_TRANSACTION_SECONDS: Final = 0.1  # between two looks at open transactions
+
+
+@dataclass(kw_only=True)
+class ForwardParts:
+    """What the steps work with; all of it exists only while an attempt is under way."""
+
+    beside: BesideFollow
+    watch: SourceWatch
+    recheck: Recheck
+
+
+@dataclass(kw_only=True)
+class ForwardSwitch:
+    """`parts` None: only to undo or to complete an attempt of an earlier process."""
+
+    context: MigrationContext
+    connection: Connection
+    target: str
+    options: CutoverOptions
+    journal: CutoverJournal
+    downtime: Downtime
+    parts: ForwardParts | None = None
+    _described: list[SourceCollection] = field(default_factory=list)
+
+    def before(self) -> list[Step]:
+        return [
+            Step(name="compare changes", do=self._settle),
+            Step(name=TTL, do=self._suspend_ttl, undo=self._restore_ttl),
+            Step(name=STOP_WRITES, do=self._stop, undo=self._resume),
+            Step(name="prove the stop", do=self._prove),
+            Step(name="apply the last changes", do=self._drain),
+            Step(name="verify", do=self._verify),
+            Step(name=SWITCHING, do=self._switch, commits=True),
+        ]
+
+    def after(self) -> list[Step]:
+        return [Step(name=MOVE, do=self._move)]
+
+    @property
+    def late(self) -> int:
+        return 0 if self.parts is None else len(self.parts.watch.late)
+
+    @property
+    def _own(self) -> ForwardParts:
+        assert self.parts is not None  # an attempt is under way
+        return self.parts
+
+    def _check(self) -> None:
+        self._own.beside.check()
+        self.downtime.check()
+
+    # --- while the application writes --------------------------------------------------------------------------------
+
+    def _settle(self) -> str:
+        with closing(self._writes()) as writes:
+            now = writes.operation_time()
+        left = self._own.recheck.settle(now, self._check)
+        compared = format_count(self._own.recheck.compared, "documents")
+        return f"{compared} compared, {left:,} left for the time without writes"
+
+    def _suspend_ttl(self) -> str:
+        """Keep MongoDB from deleting documents: after the switch their truth is in PostgreSQL."""
+        url, database = self.context.config.source.url, self.context.source.database
+        found = ttl.read_expiring(url, database)
+        self.journal.note(TTL, {"indexes": [each.as_json() for each in found]})
+        known = journal.read_metadata(self.connection, self.context.namespace)
+        names = {each.collection for each in found}
+        self._described = [
+            SourceCollection(name=name, documents=None, bytes=None, metadata=raw)
+            for name, raw in known.items()
+            if name in names
+        ]
+        ttl.suspend(url, database, found)
+        return format_count(len(found), "TTL indexes")
+
+    def _restore_ttl(self, detail: Mapping[str, Any]) -> None:
+        found = [ExpiringIndex(**each) for each in detail.get("indexes", ())]
+        ttl.restore(self.context.config.source.url, self.context.source.database, found)
+
+    # --- without writes ----------------------------------------------------------------------------------------------
+
+    def _stop(self) -> str:
+        settings = self.context.config.cutover
+        self.journal.note(STOP_WRITES, {"by": settings.stop_writes})
+        if settings.stop_writes == "manual":
+            self.options.wait_for_operator()
+            self.downtime.begin()
+            return "by the operator"
+        self.downtime.begin()
+        if settings.stop_writes == "block":
+            with closing(self._writes()) as writes:
+                writes.block()
+            return "MongoDB refuses all writes"
+        self._run_hook(STOP, settings.stop_hook, min(settings.hook_timeout_seconds, self.downtime.left))
+        return "by stop_hook"
+
+    def _resume(self, detail: Mapping[str, Any]) -> None:
+        settings = self.context.config.cutover
+        by = detail.get("by", settings.stop_writes)
+        if by == "block":
+            with closing(self._writes()) as writes:
+                writes.unblock()
+        elif by == "hook":
+            self._run_hook(RESUME, settings.resume_hook, settings.hook_timeout_seconds)
+        elif by == "manual":
+            text = "The application may write to MongoDB again: allow it now."
+            self.context.emit(Notice(text=text, level="warning"))
+
+    def _prove(self) -> str:
+        """Prove that every write before the stop was received, and that none came after it."""
+        watch = self._own.watch
+        with closing(self._writes()) as writes:
+            transactions = self._wait_transactions(writes)
+            watch.begin_fence(writes.operation_time())
+        while not watch.has_reached(_READ_SECONDS):
+            self._check()
+        watch.refuse_late()
+        while not self._has_received_all():
+            self._check()
+            time.sleep(_POLL_SECONDS)
+        return transactions
+
+    def _wait_transactions(self, writes: ServerWrites) -> str:
+        while (count := writes.count_open_transactions()) is not None:
+            if count == 0:
+                return "no open transactions"
+            self._check()
+            time.sleep(_TRANSACTION_SECONDS)
+        return "open transactions are not visible to this user"
+
+    def _has_received_all(self) -> bool:
+        """Return whether the receiver has stored the last event that the watch has read."""
+        last = self._own.watch.last_event
+        if last is None:
+            return True  # nothing has changed since the verification
+        state = sync.read(self.connection, self.context.namespace)
+        return state is not None and state.last_event is not None and _identity(state.last_event) == _identity(last)
+
+    def _drain(self) -> str:
+        began = dirty.count(self.connection, self.context.namespace)
+        while dirty.count(self.connection, self.context.namespace):
+            self._check()
+            time.sleep(_POLL_SECONDS)
+        return f"{format_count(began, 'changes')}"
+
+    def _verify(self) -> str:
+        recheck = self._own.recheck
+        changed = recheck.finish(self._check)
+        with closing(self._writes()) as writes:
+            names = [name for name in recheck.source.list_collections() if recheck.keeps(name)]
+            counted = compare_counts(recheck.scope, writes, names)
+        self._check()
+        return f"{changed}, {counted}"
+
+    def _switch(self) -> str:
+        """Commit the switch, if nothing has been written to the source since the stop."""
+        watch, namespace = self._own.watch, self.context.namespace
+        watch.wait_idle(_IDLE_SECONDS)
+        watch.refuse_late()
+        self._check()
+        with paused(self.connection), self.connection.transaction():
+            dirty.lock(self.connection, namespace)  # no event is received meanwhile
+            if dirty.count(self.connection, namespace) or not self._has_received_all():
+                raise StoppedError(
+                    "the source was written to after the writes had been stopped",
+                    "Find the application that still writes, then run this command again.",
+                )
+            begin_reverse(self.context, self.connection)
+            sync.set_state(self.connection, namespace, sync.SWITCHED)
+            sync.write_metadata(self.connection, namespace, self._described)  # with the TTLs of the application
+            note = {"result": f"{format_duration(self.downtime.seconds or 0)} after the stop of writes"}
+            cutover_steps.update(self.connection, namespace, self.journal.attempt, SWITCHING, DONE, note)
+        return note["result"]
+
+    # --- after the switch --------------------------------------------------------------------------------------------
+
+    def _move(self) -> str:
+        settings = self.context.config.cutover
+        if settings.switch_hook is None:
+            self.context.emit(Notice(text="Start the application with PostgreSQL now."))
+            result = "by the operator"
+        else:
+            self._run_hook(SWITCH, settings.switch_hook, settings.hook_timeout_seconds)
+            result = "by switch_hook"
+        if self.parts is not None:
+            self._report_late(self.parts.watch)
+        return result
+
+    def _report_late(self, watch: SourceWatch) -> None:
+        """Tell of writes to the source after the switch. Nothing is undone for them."""
+        watch.read(0)
+        if watch.late:
+            text = f"MongoDB was written to after the switch: {describe_late(watch.late)}. These writes are not in"
+            text += " PostgreSQL. Stop the application that still writes, and enter them again."
+            self.context.emit(Notice(text=text, level="warning"))
+
+    def _run_hook(self, step: str, command: str | None, seconds: float) -> None:
+        if command is None:
+            raise StoppedError(
+                f"cutover.{step}_hook is not set", "Set it in migrate.toml, then run this command again."
+            )
+        variables = {
+            "MIGRATE_DIRECTION": self.journal.direction,
+            "MIGRATE_DRY_RUN": str(int(self.journal.dry_run)),
+            "MIGRATE_SOURCE": self.context.source.label,
+            "MIGRATE_TARGET": self.target,
+        }
+        hook = Hook(step=step, command=command, folder=self.options.folder)
+        run_hook(hook, variables, seconds, self.context.emit)
+
+    def _writes(self) -> ServerWrites:
+        return ServerWrites(self.context.config.source.url, self.context.source.database)
+
+
+def _identity(described: bytes) -> tuple[Any, Any]:
+    """Return what is the same whenever an event is read, from its description."""
+    found = bson.decode(described)
+    return found["time"], found["digest"]

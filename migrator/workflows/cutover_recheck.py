@@ -1,0 +1,123 @@
+"""Compares the documents that changed since the last full verification, while the application writes and after it.
+
+A document that is the same on both sides is done until it changes again. So what is left when the writes have been
+stopped is what changed in the last moments.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from migrator.documents.codec import format_id
+from migrator.errors import DifferenceError
+from migrator.following.batch import DocumentKey
+from migrator.following.source_watch import SourceWatch
+from migrator.formatting import format_count
+from migrator.sources.base import ChangingSource
+from migrator.sources.write_block import ServerWrites
+from migrator.verification import round_trip
+from migrator.verification.model import EXAMPLES, Difference, Scope
+from migrator.workflows.verify_changes import by_collection
+
+KEYS_AT_ONCE = 200
+FEW = 300  # documents that may be left when the writes are stopped
+SETTLE_SECONDS = 20.0  # without progress, after which the writes are stopped although more are left
+_PAUSE_SECONDS = 0.2
+
+
+@dataclass(kw_only=True)
+class Recheck:
+    """`keeps`: whether documents of a collection are kept in the target."""
+
+    scope: Scope
+    source: ChangingSource
+    watch: SourceWatch
+    keeps: Callable[[str], bool]
+    compared: int = 0
+    _different: dict[DocumentKey, Difference] = field(default_factory=dict)
+
+    def settle(self, now: int, check: Callable[[], None]) -> int:
+        """Compare what changed until `now` (a cluster time) and later, until few documents are left; return how many.
+
+        `check` is called again and again.
+        """
+        is_present, least, since = False, None, time.monotonic()  # type: tuple[bool, int | None, float]
+        while True:
+            check()
+            is_end = self.watch.read(0)
+            self._compare(KEYS_AT_ONCE)
+            if not self.watch.changed:  # all were compared: what differs may not be applied yet
+                for key in self._different:
+                    self.watch.changed[key] = None
+                self._different.clear()
+                time.sleep(_PAUSE_SECONDS)
+            left = len(self.watch.changed) + len(self._different)
+            if least is None or left < least:
+                least, since = left, time.monotonic()
+            is_present = is_present or is_end or self.watch.newest >= now
+            if is_present and left <= FEW:
+                return left
+            if time.monotonic() - since > SETTLE_SECONDS:
+                return left
+
+    def finish(self, check: Callable[[], None]) -> str:
+        """Compare all documents that are left, after all changes were applied, and return a summary.
+
+        Raises: `DifferenceError` with the first differences.
+        """
+        for key in self._different:
+            self.watch.changed[key] = None
+        self._different.clear()
+        left = len(self.watch.changed)
+        while self.watch.changed:
+            check()
+            self._compare(KEYS_AT_ONCE)
+        if self._different:
+            refuse(self._different.values())
+        return f"{format_count(left, 'documents')} compared"
+
+    def _compare(self, most: int) -> None:
+        keys = {key for key in self.watch.take(most) if self.keeps(key[0])}
+        self.compared += len(keys)
+        for key in keys:
+            self._different.pop(key, None)
+        for name, source_ids in by_collection(keys):
+            found = self.source.find_documents(name, source_ids)
+            for source_id, difference in round_trip.find_differences(self.scope, name, list(found.values())):
+                self._different[name, source_id] = difference
+            gone = [each for each in source_ids if each not in found]
+            for source_id in round_trip.rebuild_documents(self.scope, name, gone) if gone else ():
+                note = "the source does not contain it any more"
+                self._different[name, source_id] = Difference(row=f"{name} {format_id(source_id)}", note=note)
+
+
+def compare_counts(scope: Scope, writes: ServerWrites, names: Iterable[str]) -> str:
+    """Compare the number of documents of each collection with the ledger, and return a summary.
+
+    Raises: `DifferenceError`.
+    """
+    query = scope.namespace.sql("SELECT collection, count(*) FROM {ledger} GROUP BY 1")
+    recorded = {name: int(count) for name, count in scope.connection.execute(query)}
+    estimated = writes.estimate_count(names)
+    different = []
+    for name, count in estimated.items():
+        exact = count if count == recorded.get(name, 0) else writes.count(name)
+        if exact != recorded.get(name, 0):
+            note = f"{exact:,} documents in the source, {recorded.get(name, 0):,} accounted for"
+            different.append(Difference(row=name, note=note))
+    if different:
+        refuse(different)
+    return f"{format_count(sum(estimated.values()), 'documents')} counted"
+
+
+def refuse(differences: Iterable[Difference]) -> None:
+    """Raises: `DifferenceError` that lists the first differences."""
+    found = list(differences)
+    shown = "\n".join(f"  {each}" for each in found[:EXAMPLES])
+    raise DifferenceError(
+        f"the target differs from the source: {format_count(len(found), 'differences')}\n{shown}",
+        hint="Find the cause with `migrate verify --level roundtrip`, then run this command again.",
+        details={"differences": [each.as_json() for each in found[:EXAMPLES]]},
+    )
