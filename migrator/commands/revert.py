@@ -27,7 +27,7 @@ from migrator.formatting import format_count
 from migrator.provenance import backup
 from migrator.state.lock import exclusive
 from migrator.terminal import render_revert
-from migrator.workflows.revert import Reverter, RevertOptions, RevertReport, refuse_losses
+from migrator.workflows.revert import Reverter, RevertOptions, RevertReport, refuse_in_use, refuse_losses
 
 
 def revert(
@@ -59,6 +59,7 @@ def revert(
         reverter = Reverter(connection=connection, definition=session.definition)
         found = reverter.survey()
         if not force:
+            refuse_in_use(connection, reverter.namespace)
             refuse_losses(found.losses)
         deleted = 0 if save is not None else sum(loss.count for loss in found.losses)
         confirm_revert(session, found, target.label, yes=yes, deleted=deleted)

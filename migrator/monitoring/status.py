@@ -6,7 +6,7 @@ from typing import Any
 
 from migrator.monitoring import server_activity
 from migrator.monitoring.sync_status import read_sync_status
-from migrator.state import activity, journal, partitions
+from migrator.state import activity, cutover_steps, journal, partitions
 from migrator.state.activity import FRESH, ActivityRow
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection, Namespace, has_records
@@ -44,7 +44,27 @@ def read_status(connection: Connection, namespace: Namespace) -> Status:
         "indexes": server_activity.read_index_builds(connection) if status == "running" else [],
         "collections": collections,
         "follow": read_follow(connection, namespace),
+        "cutover": read_cutover(connection, namespace),
     }
+
+
+def read_cutover(connection: Connection, namespace: Namespace) -> Status | None:
+    """Return the latest attempt at a cutover, with its steps; None if there was none.
+
+    `status`: switched, undone, or unfinished: under way in another process, or to be undone by the next call.
+    """
+    records = cutover_steps.read_latest(connection, namespace)
+    if not records:
+        return None
+    if any(each.is_switch for each in records):
+        found = "switched"
+    else:
+        found = "unfinished" if any(each.is_left for each in records) else "undone"
+    first = records[0]
+    return {
+        "attempt": first.attempt, "direction": first.direction, "dry_run": first.dry_run, "began": first.began,
+        "status": found, "steps": [each.as_json() for each in records],
+    }  # fmt: skip
 
 
 def read_follow(connection: Connection, namespace: Namespace) -> Status | None:

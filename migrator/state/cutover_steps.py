@@ -20,6 +20,13 @@ UNDONE: Final = "undone"
 FORWARD: Final = "forward"
 BACK: Final = "back"
 
+# The names of steps that others ask for.
+SUSPEND_TTL: Final = "suspend TTL"
+STOP_WRITES: Final = "stop writes"
+SWITCH: Final = "switch"
+MOVE: Final = "move the application"
+UNDOABLE: Final = frozenset({SUSPEND_TTL, STOP_WRITES})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
@@ -33,6 +40,16 @@ class StepRecord:
     began: str
     seconds: float
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the step changed something that is to be undone, unless the attempt switches."""
+        return self.step in UNDOABLE and self.status != UNDONE
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the step has committed the switch."""
+        return self.step == SWITCH and self.status == DONE
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -72,13 +89,17 @@ def update(
     status: str,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record the status of a step, and add to its detail. The time of its end is recorded once."""
+    """Record the status of a step, and add to its detail. The time of its end is recorded once.
+
+    A switch that is committed has not failed, whatever came after its commit.
+    """
     query = namespace.sql(
         "UPDATE {cutover_steps} SET status = %s, detail = detail || %s,"
         " finished = CASE WHEN %s THEN finished ELSE coalesce(finished, clock_timestamp()) END"
-        " WHERE attempt = %s AND step = %s"
+        " WHERE attempt = %s AND step = %s AND NOT (%s AND status = 'done')"
     )
-    connection.execute(query, (status, Jsonb(dict(detail or {})), status == STARTED, attempt, step))
+    values = (status, Jsonb(dict(detail or {})), status == STARTED, attempt, step, status == FAILED)
+    connection.execute(query, values)
 
 
 def read_latest(connection: Connection, namespace: Namespace) -> list[StepRecord]:

@@ -54,6 +54,19 @@ def describe_follow(follow: Mapping[str, Any]) -> str:
     return f"Changes of the source ({follow['state']}): {'; '.join(parts)}"
 
 
+def describe_cutover(cutover: Mapping[str, Any]) -> str:
+    """Returns one line about the latest cutover: what became of it, and its last step."""
+    kind = "Rehearsal of a cutover" if cutover["dry_run"] else "Cutover"
+    direction = "to PostgreSQL" if cutover["direction"] == "forward" else "back to MongoDB"
+    last = cutover["steps"][-1]
+    text = (
+        f"{kind} {direction} at {cutover['began']}: {cutover['status']}, last step {last['step']!r} ({last['status']})"
+    )
+    if cutover["status"] == "unfinished":
+        return f"{text}. If no process executes it any more, `migrate cutover --undo` undoes it."
+    return f"{text}."
+
+
 def time_left(found: Status) -> list[str]:
     """Returns the estimated time until the source is read; nothing if it is unknown."""
     left = found["seconds_left"]
@@ -82,6 +95,8 @@ def details(found: Status, width: int) -> Iterator[Block]:
         yield "; ".join([f"{bar(share, min(width, WIDE) // 4)} {share:.0%}", *time_left(found)])
     if found.get("follow") is not None:
         yield describe_follow(found["follow"])
+    if found.get("cutover") is not None:
+        yield describe_cutover(found["cutover"])
     building = {each["index"] for each in found["indexes"]}
     for each in found["current"]:
         if each["step"].removeprefix("build ") not in building:

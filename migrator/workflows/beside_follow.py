@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -51,10 +51,9 @@ class BesideFollow:
         if not is_following(self._connection):
             raise StoppedError("`migrate follow` has ended", "Start it again, then run this command again.")
 
-    def stop(self) -> None:
-        """End the thread of this process, if there is one. Raises: the error that ended it before."""
-        if self._thread is not None:
-            self._thread.stop()
+    def stop(self) -> BaseException | None:
+        """End the thread of this process, if there is one, and return the error that ended it."""
+        return None if self._thread is None else self._thread.stop()
 
 
 class _FollowThread:
@@ -76,11 +75,10 @@ class _FollowThread:
         if not self._thread.is_alive():
             raise StoppedError("following has ended", "Run this command again.")
 
-    def stop(self) -> None:
+    def stop(self) -> BaseException | None:
         self._stopped.set()
         self._thread.join()
-        if self._error is not None:
-            raise self._error
+        return self._error
 
 
 def is_following(connection: Connection) -> bool:
@@ -108,11 +106,10 @@ def following_beside(
     try:
         _wait_started(beside, connection)
         yield beside
-    except BaseException:
-        with suppress(MigrateError):  # the first error counts
-            beside.stop()
-        raise
-    beside.stop()
+    finally:
+        error = beside.stop()
+        if isinstance(error, MigrateError):  # what the block has reached does not depend on it
+            context.emit(Notice(text=f"following ended: {error.message}. {error.hint}", level="warning"))
 
 
 def _wait_started(beside: BesideFollow, connection: Connection) -> None:

@@ -16,7 +16,6 @@ from migrator.state import cutover_steps, full_verification, journal, sync
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection
 from migrator.targets.base import Target
-from migrator.workflows.cutover_forward import STOP_WRITES, TTL
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import count_waiting, remove_reverse
 
@@ -72,10 +71,10 @@ def require_switched(context: MigrationContext, connection: Connection) -> None:
 def restore_source(context: MigrationContext, connection: Connection) -> int:
     """Restore what the switch changed in the source: TTL indexes, refused writes. Return the number of indexes."""
     url, database = context.config.source.url, context.source.database
-    detail = cutover_steps.find_detail(connection, context.namespace, TTL) or {}
+    detail = cutover_steps.find_detail(connection, context.namespace, cutover_steps.SUSPEND_TTL) or {}
     found = [ExpiringIndex(**each) for each in detail.get("indexes", ())]
     ttl.restore(url, database, found)
-    stopped = cutover_steps.find_detail(connection, context.namespace, STOP_WRITES) or {}
+    stopped = cutover_steps.find_detail(connection, context.namespace, cutover_steps.STOP_WRITES) or {}
     if stopped.get("by") == "block":
         with closing(ServerWrites(url, database)) as writes:
             writes.unblock()

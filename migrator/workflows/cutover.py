@@ -18,14 +18,14 @@ from migrator.errors import MigrateError, StoppedError
 from migrator.events import Notice
 from migrator.formatting import format_duration
 from migrator.state import cutover_steps, sync
-from migrator.state.cutover_steps import DONE, FORWARD, UNDONE, StepRecord
+from migrator.state.cutover_steps import DONE, FORWARD, MOVE, StepRecord
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows.cutover_check import Summary
 from migrator.workflows.cutover_journal import CutoverJournal, Detail, Step
 from migrator.workflows.migration import MigrationContext
 
-MOVE = "move the application"  # the step after the switch
+COMMITTED = "The switch is committed. The same command completes it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,10 @@ def complete(switch: Switch, journal: CutoverJournal) -> None:
         for step in switch.after():
             journal.run(step)
     except MigrateError as error:
-        error.hint = f"The switch itself is committed; the same command repeats this step. {error.hint}".strip()
+        error.hint = f"{COMMITTED} {error.hint}".strip()
+        raise
+    except (psycopg.Error, KeyboardInterrupt):
+        journal.emit(Notice(text=COMMITTED, level="warning"))
         raise
 
 
@@ -194,11 +197,9 @@ def _undo(journal: CutoverJournal, steps: Mapping[str, Step], error: BaseExcepti
 
 
 def find_unfinished(connection: Connection, context: MigrationContext) -> list[StepRecord]:
-    """Return the steps of the latest attempt that are not undone, if it did not switch."""
+    """Return the steps of the latest attempt that are to be undone; none if it switched."""
     records = cutover_steps.read_latest(connection, context.namespace)
-    if not records or any(each.step == "switch" and each.status == DONE for each in records):
-        return []
-    return [each for each in records if each.status != UNDONE]
+    return [] if any(each.is_switch for each in records) else [each for each in records if each.is_left]
 
 
 def recover(switch: Switch, journal: CutoverJournal, records: list[StepRecord]) -> bool:
@@ -222,7 +223,7 @@ def recover(switch: Switch, journal: CutoverJournal, records: list[StepRecord]) 
 def needs_completion(connection: Connection, context: MigrationContext, direction: str) -> StepRecord | None:
     """Return a step of the latest attempt if it switched in this direction, and a step after the switch is missing."""
     records = cutover_steps.read_latest(connection, context.namespace)
-    switched = next((each for each in records if each.step == "switch" and each.status == DONE), None)
+    switched = next((each for each in records if each.is_switch), None)
     if switched is None or switched.direction != direction:
         return None
     return None if any(each.step == MOVE and each.status == DONE for each in records) else switched

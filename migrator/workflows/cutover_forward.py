@@ -19,20 +19,17 @@ from migrator.sources.base import SourceCollection
 from migrator.sources.ttl import ExpiringIndex
 from migrator.sources.write_block import ServerWrites
 from migrator.state import cutover_steps, dirty, journal, sync
-from migrator.state.cutover_steps import DONE
+from migrator.state.cutover_steps import DONE, MOVE, STOP_WRITES, SUSPEND_TTL
 from migrator.state.follow_lock import paused
 from migrator.state.records import Connection
 from migrator.workflows.beside_follow import BesideFollow
-from migrator.workflows.cutover import MOVE, CutoverOptions, Downtime
+from migrator.workflows.cutover import CutoverOptions, Downtime
 from migrator.workflows.cutover_journal import CutoverJournal, Step
 from migrator.workflows.cutover_recheck import Recheck, compare_counts
 from migrator.workflows.hooks import RESUME, STOP, SWITCH, Hook, run_hook
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import begin_reverse
 
-STOP_WRITES: Final = "stop writes"
-TTL: Final = "suspend TTL"
-SWITCHING: Final = "switch"
 _READ_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 0.5  # for which an answer without events is waited for before the switch
@@ -64,12 +61,12 @@ class ForwardSwitch:
     def before(self) -> list[Step]:
         return [
             Step(name="compare changes", do=self._settle),
-            Step(name=TTL, do=self._suspend_ttl, undo=self._restore_ttl),
+            Step(name=SUSPEND_TTL, do=self._suspend_ttl, undo=self._restore_ttl),
             Step(name=STOP_WRITES, do=self._stop, undo=self._resume),
             Step(name="prove the stop", do=self._prove),
             Step(name="apply the last changes", do=self._drain),
             Step(name="verify", do=self._verify),
-            Step(name=SWITCHING, do=self._switch, commits=True),
+            Step(name=cutover_steps.SWITCH, do=self._switch, commits=True),
         ]
 
     def after(self) -> list[Step]:
@@ -101,7 +98,7 @@ class ForwardSwitch:
         """Keep MongoDB from deleting documents: after the switch their truth is in PostgreSQL."""
         url, database = self.context.config.source.url, self.context.source.database
         found = ttl.read_expiring(url, database)
-        self.journal.note(TTL, {"indexes": [each.as_json() for each in found]})
+        self.journal.note(SUSPEND_TTL, {"indexes": [each.as_json() for each in found]})
         known = journal.read_metadata(self.connection, self.context.namespace)
         names = {each.collection for each in found}
         self._described = [
@@ -208,7 +205,7 @@ class ForwardSwitch:
             sync.set_state(self.connection, namespace, sync.SWITCHED)
             sync.write_metadata(self.connection, namespace, self._described)  # with the TTLs of the application
             note = {"result": f"{format_duration(self.downtime.seconds or 0)} after the stop of writes"}
-            cutover_steps.update(self.connection, namespace, self.journal.attempt, SWITCHING, DONE, note)
+            cutover_steps.update(self.connection, namespace, self.journal.attempt, cutover_steps.SWITCH, DONE, note)
         return note["result"]
 
     # --- after the switch --------------------------------------------------------------------------------------------

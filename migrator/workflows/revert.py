@@ -28,10 +28,11 @@ from migrator.postgres.session import owner_search_path
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.reversing import capture
-from migrator.state import journal, scratch
+from migrator.state import journal, scratch, sync
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import RECORDS, Connection, Namespace, has_records
 from migrator.state.suspension import resume_in_transaction, suspend_in_transaction
+from migrator.workflows.reverse import count_waiting
 
 STEP = "revert"
 SHOWN_IDS = 10  # per kind and table
@@ -114,6 +115,7 @@ class Reverter:
             owned = OwnedRows(connection, self.namespace, self.definition)
             losses = owned.losses()
             if not options.force:
+                refuse_in_use(connection, self.namespace)
                 refuse_losses(losses)
             saved = backup.write(owned, losses, options.save) if options.save is not None and losses else {}
             emit(StepAdvanced(step=STEP, done=2))
@@ -152,6 +154,19 @@ def begin_transaction(connection: Connection, *, rollback: bool = False) -> Iter
         schema_changes.limit_lock_wait(connection)
         connection.execute("SET LOCAL row_security = off")
         yield
+
+
+def refuse_in_use(connection: Connection, namespace: Namespace) -> None:
+    """Raises: `RevertRefusedError` if the application has been switched to the target."""
+    if has_records(connection, namespace) and sync.read_state(connection, namespace) == sync.SWITCHED:
+        waiting = count_waiting(connection, namespace)
+        raise RevertRefusedError(
+            f"the application uses PostgreSQL, and {format_count(waiting, 'changed rows')} were not brought back to"
+            " MongoDB",
+            hint="`migrate cutover --back` switches it back and loses nothing; then revert. With `--force`, what was"
+            " not brought back is lost.",
+            details={"waiting": waiting},
+        )
 
 
 def refuse_losses(losses: Sequence[Loss]) -> None:

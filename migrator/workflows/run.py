@@ -46,6 +46,7 @@ from migrator.workflows.reject_limit import require_few_rejects
 from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient
 from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry, try_out
+from migrator.workflows.switched import refuse_switched
 
 DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 
@@ -74,6 +75,7 @@ def run_migration(
 
     def attempt(number: int) -> RunReport:
         with closing(target.connect()) as connection, exclusive(connection):
+            refuse_switched(connection, namespace, "run")
             require_unchanged(connection, namespace, fingerprints, context.config)
             Pipeline(context=context, connection=connection, dsn=target.dsn).check_only(only)
             if is_done(connection, namespace):
@@ -206,7 +208,10 @@ def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryRepor
     with closing(target.connect()) as connection, exclusive(connection):
         pipeline = Pipeline(context=context, connection=connection, dsn=target.dsn)
         run, known = journal.require_retryable(connection, namespace)
-        if sync.read(connection, namespace) is not None:  # a retry does not record what the documents wait for then
+        state = sync.read_state(connection, namespace)
+        if state == sync.SWITCHED:
+            refuse_switched(connection, namespace, "rejects retry")
+        if state not in (None, sync.COMPLETE):  # a retry does not record what the documents wait for then
             raise UsageError(
                 "this target follows its source, so rejected documents cannot be retried separately",
                 hint="Correct the documents in the source: `migrate follow` applies them. Nothing was written.",

@@ -23,6 +23,7 @@ from migrator.verification.model import Check, Fault, Scope
 from migrator.workflows.fingerprints import collect_fingerprints, find_changes
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline, preload_workers
+from migrator.workflows.switched import refuse_switched
 from migrator.workflows.verify_following import FollowedComparison
 from migrator.workflows.verify_rows import RowOptions, compare_rows
 from migrator.workflows.verify_target import TargetChecks, names_of
@@ -86,6 +87,7 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
     started, namespace = time.monotonic(), context.namespace
     if not has_records(connection, namespace):
         raise UsageError("the target contains no migration to verify", hint="Run `migrate run` first.")
+    refuse_switched(connection, namespace, "verify")
     check_only(context, options.only)
     if options.level != "counts":
         preload_workers(context)
