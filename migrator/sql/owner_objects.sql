@@ -2,12 +2,14 @@
 -- Parameter %(tables)s: the names of tables in schema public.
 
 -- name: triggers
--- Triggers and rules that fire on INSERT, UPDATE or DELETE. `enabled`: O (origin), A (always) or R (replica).
+-- Triggers and rules that fire on INSERT, UPDATE or DELETE, but not those of a switch, whose functions are in schema
+-- migrator. `enabled`: O (origin), A (always) or R (replica).
 SELECT 'trigger' AS kind, c.relname AS "table", t.tgname AS name, t.tgenabled::text AS enabled
   FROM pg_trigger t
   JOIN pg_class c ON c.oid = t.tgrelid
  WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
    AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 28 <> 0
+   AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('migrator'))
  UNION ALL
 SELECT 'rule', c.relname, r.rulename, r.ev_enabled::text
   FROM pg_rewrite r
