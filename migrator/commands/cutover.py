@@ -1,4 +1,4 @@
-"""`cutover` and `complete`: switch the application to PostgreSQL, back, and end the way back."""
+"""`cutover` and `complete`: switch the application to PostgreSQL, back, and end the reverse sync."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def complete(
             entry |= {"source": source.label, "target": target.label}
             context = session.migration(source)
             left = completing.describe_open(context, target)
-            ask(session, f"{left} There is no way back afterwards. Complete?".strip(), yes=yes)
+            ask(session, f"{left} Afterwards the application cannot be switched back. Complete?".strip(), yes=yes)
             report = completing.complete(context, target)
         entry |= {"status": "done"}
     summary = (

@@ -276,9 +276,9 @@ class CutoverConfig(Section):
     stop_hook: Text | None = None
     resume_hook: Text | None = None
     switch_hook: Text | None = None
-    hook_timeout_seconds: float = Field(default=60, gt=0)
-    max_lag_seconds: float = Field(default=2, gt=0)
-    max_downtime_seconds: float = Field(default=30, gt=0)
+    hook_timeout_seconds: float = Field(default=60, ge=0.1)
+    max_lag_seconds: float = Field(default=2, ge=0.1)
+    max_downtime_seconds: float = Field(default=30, ge=0.1)
 
     @model_validator(mode="after")
     def _check_hooks(self) -> Self:

@@ -1,4 +1,4 @@
-"""Watches the changes of a source beside the receiver: which documents changed since a position, and late writes.
+"""Watches the changes of a source independently of the receiver: changed documents, and late writes.
 
 A cutover opens it while the application writes. After the writes have been stopped, `reach` proves that everything
 before that moment has been seen: by the time in the stream's token, where the server compares tokens with its history,

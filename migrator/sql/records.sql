@@ -206,14 +206,14 @@ CREATE TABLE IF NOT EXISTS {conflicts} (       -- documents of the source that w
 );
 
 CREATE TABLE IF NOT EXISTS {cutover_steps} (   -- the steps of every attempt to switch the application
-  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  attempt integer NOT NULL,
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,  -- the order of the steps
+  attempt integer NOT NULL,                   -- one call of `migrate cutover`
   direction text NOT NULL,                    -- forward | back
-  dry_run boolean NOT NULL,
-  step text NOT NULL,
+  dry_run boolean NOT NULL,                   -- a rehearsal
+  step text NOT NULL,                         -- its name
   status text NOT NULL,                       -- started | done | failed | undone
-  began timestamptz NOT NULL DEFAULT clock_timestamp(),
-  finished timestamptz,
+  began timestamptz NOT NULL DEFAULT clock_timestamp(),  -- its start
+  finished timestamptz,                       -- NULL while it is under way
   detail jsonb NOT NULL DEFAULT '{{}}',       -- what was found, and what is needed to undo the step
   UNIQUE (attempt, step)
 );

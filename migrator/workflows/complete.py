@@ -1,4 +1,4 @@
-"""`migrate complete`: ends the migration after the switch, and removes what following and the way back have left."""
+"""`migrate complete`: ends the migration after the switch, and removes what following in both directions left."""
 
 from __future__ import annotations
 

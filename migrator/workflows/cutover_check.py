@@ -133,9 +133,9 @@ def _check_reverse(summary: Summary, context: MigrationContext, connection: Conn
     try:
         prepare_reverse(context, connection)
     except MigrateError as error:
-        summary.add("way back", error.message, go=False, remedy=error.hint)
+        summary.add("reverse sync", error.message, go=False, remedy=error.hint)
         return
-    summary.add("way back", "triggers can be created, MongoDB can be written to")
+    summary.add("reverse sync", "triggers can be created, MongoDB can be written to")
 
 
 def _describe_stop(summary: Summary, context: MigrationContext) -> None:

@@ -22,10 +22,10 @@ from migrator.state import cutover_steps, dirty, journal, sync
 from migrator.state.cutover_steps import DONE, MOVE, STOP_WRITES, SUSPEND_TTL
 from migrator.state.follow_lock import paused
 from migrator.state.records import Connection
-from migrator.workflows.beside_follow import BesideFollow
 from migrator.workflows.cutover import CutoverOptions, Downtime
 from migrator.workflows.cutover_journal import CutoverJournal, Step
 from migrator.workflows.cutover_recheck import Recheck, compare_counts
+from migrator.workflows.follow_at_work import FollowAtWork
 from migrator.workflows.hooks import RESUME, STOP, SWITCH, Hook, run_hook
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import begin_reverse
@@ -40,7 +40,7 @@ _TRANSACTION_SECONDS: Final = 0.1  # between two looks at open transactions
 class ForwardParts:
     """What the steps work with; all of it exists only while an attempt is under way."""
 
-    beside: BesideFollow
+    at_work: FollowAtWork
     watch: SourceWatch
     recheck: Recheck
 
@@ -60,7 +60,7 @@ class ForwardSwitch:
 
     def before(self) -> list[Step]:
         return [
-            Step(name="compare changes", do=self._settle),
+            Step(name="compare changes", do=self._compare_changes),
             Step(name=SUSPEND_TTL, do=self._suspend_ttl, undo=self._restore_ttl),
             Step(name=STOP_WRITES, do=self._stop, undo=self._resume),
             Step(name="prove the stop", do=self._prove),
@@ -82,15 +82,15 @@ class ForwardSwitch:
         return self.parts
 
     def _check(self) -> None:
-        self._own.beside.check()
+        self._own.at_work.check()
         self.downtime.check()
 
     # --- while the application writes --------------------------------------------------------------------------------
 
-    def _settle(self) -> str:
+    def _compare_changes(self) -> str:
         with closing(self._writes()) as writes:
             now = writes.operation_time()
-        left = self._own.recheck.settle(now, self._check)
+        left = self._own.recheck.catch_up(now, self._check)
         compared = format_count(self._own.recheck.compared, "documents")
         return f"{compared} compared, {left:,} left for the time without writes"
 

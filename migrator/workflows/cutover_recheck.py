@@ -23,7 +23,7 @@ from migrator.workflows.verify_changes import by_collection
 
 KEYS_AT_ONCE = 200
 FEW = 300  # documents that may be left when the writes are stopped
-SETTLE_SECONDS = 20.0  # without progress, after which the writes are stopped although more are left
+CATCH_UP_SECONDS = 20.0  # without progress, after which the writes are stopped although more are left
 _PAUSE_SECONDS = 0.2
 
 
@@ -38,7 +38,7 @@ class Recheck:
     compared: int = 0
     _different: dict[DocumentKey, Difference] = field(default_factory=dict)
 
-    def settle(self, now: int, check: Callable[[], None]) -> int:
+    def catch_up(self, now: int, check: Callable[[], None]) -> int:
         """Compare what changed until `now` (a cluster time) and later, until few documents are left; return how many.
 
         `check` is called again and again.
@@ -59,7 +59,7 @@ class Recheck:
             is_present = is_present or is_end or self.watch.newest >= now
             if is_present and left <= FEW:
                 return left
-            if time.monotonic() - since > SETTLE_SECONDS:
+            if time.monotonic() - since > CATCH_UP_SECONDS:
                 return left
 
     def finish(self, check: Callable[[], None]) -> str:

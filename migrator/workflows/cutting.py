@@ -12,12 +12,12 @@ from migrator.state.follow_lock import cutting_over
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows import cutover
-from migrator.workflows.beside_follow import BesideFollow, following_beside
 from migrator.workflows.cutover import CutoverOptions, CutoverReport, Downtime
 from migrator.workflows.cutover_check import check_forward, require_followed
 from migrator.workflows.cutover_forward import ForwardParts, ForwardSwitch
 from migrator.workflows.cutover_journal import CutoverJournal
 from migrator.workflows.cutover_recheck import Recheck
+from migrator.workflows.follow_at_work import FollowAtWork, follow_at_work
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.receiving import require_changing
 from migrator.workflows.verify import VerifyOptions, make_scope
@@ -34,8 +34,8 @@ def cut_over(context: MigrationContext, target: Target, options: CutoverOptions)
             return _complete(context, target, connection, options)
         _recover(context, target, connection, options)
         require_followed(connection, context)
-        with following_beside(context, target, connection) as beside:
-            return _attempt(context, target, connection, options, beside)
+        with follow_at_work(context, target, connection) as at_work:
+            return _attempt(context, target, connection, options, at_work)
 
 
 def undo(context: MigrationContext, target: Target, options: CutoverOptions) -> CutoverReport:
@@ -48,9 +48,9 @@ def undo(context: MigrationContext, target: Target, options: CutoverOptions) -> 
 
 
 def _attempt(
-    context: MigrationContext, target: Target, connection: Connection, options: CutoverOptions, beside: BesideFollow
+    context: MigrationContext, target: Target, connection: Connection, options: CutoverOptions, at_work: FollowAtWork
 ) -> CutoverReport:
-    summary, verification = check_forward(context, connection, target.label, beside.check)
+    summary, verification = check_forward(context, connection, target.label, at_work.check)
     options.decide(summary)
     assert verification is not None  # otherwise `decide` has refused it
     url, database = context.config.source.url, context.source.database
@@ -72,7 +72,7 @@ def _attempt(
             options=options,
             journal=journal,
             downtime=downtime,
-            parts=ForwardParts(beside=beside, watch=watch, recheck=recheck),
+            parts=ForwardParts(at_work=at_work, watch=watch, recheck=recheck),
         )
         return cutover.execute(switch, journal, downtime)
 

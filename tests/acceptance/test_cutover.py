@@ -61,7 +61,6 @@ def test_switch(moving: Moving) -> None:
         moving.application.wait_writes(50)
         answer = moving.cut_over()
         assert (answer.code, answer.json["status"]) == (0, "switched"), answer.told
-        print(answer.json)
         moving.application.wait_writes(50)
     assert (moving.state, moving.application.route) == ("switched", POSTGRES)
     assert moving.application.lost_in_postgres() == {}

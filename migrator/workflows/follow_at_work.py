@@ -1,4 +1,4 @@
-"""`migrate follow` beside a cutover: the one at work in another process, or one in a thread of this process."""
+"""`migrate follow` during a cutover: the one at work in another process, or one in a thread of this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def follow_until(context: MigrationContext, target: Target, stopped: Callable[[]
     follow(context, target, FollowOptions(stopped=stopped))
 
 
-class BesideFollow:
+class FollowAtWork:
     """`is_own`: whether this process follows; otherwise another one does."""
 
     def __init__(self, connection: Connection, thread: _FollowThread | None) -> None:
@@ -87,35 +87,35 @@ def is_following(connection: Connection) -> bool:
 
 
 @contextmanager
-def following_beside(
+def follow_at_work(
     context: MigrationContext, target: Target, connection: Connection, act: Follow = follow_until
-) -> Iterator[BesideFollow]:
+) -> Iterator[FollowAtWork]:
     """Let changes be applied in the block: by another process if one is at work, otherwise by a thread.
 
     Raises: `LockedError` if another command uses the target; the errors of `follow`.
     """
     if is_following(connection):
-        yield BesideFollow(connection, None)
+        yield FollowAtWork(connection, None)
         return
     if (holder := find_holder(connection)) is not None:
         raise LockedError(
             f"another migrate process is using this target: {holder}",
             hint="Wait until it has finished (`migrate status` shows its progress), then run the same command again.",
         )
-    beside = BesideFollow(connection, _FollowThread(replace(context, emit=_only_warnings(context)), target, act))
+    at_work = FollowAtWork(connection, _FollowThread(replace(context, emit=_only_warnings(context)), target, act))
     try:
-        _wait_started(beside, connection)
-        yield beside
+        _wait_started(at_work, connection)
+        yield at_work
     finally:
-        error = beside.stop()
+        error = at_work.stop()
         if isinstance(error, MigrateError):  # what the block has reached does not depend on it
             context.emit(Notice(text=f"following ended: {error.message}. {error.hint}", level="warning"))
 
 
-def _wait_started(beside: BesideFollow, connection: Connection) -> None:
+def _wait_started(at_work: FollowAtWork, connection: Connection) -> None:
     end = time.monotonic() + START_SECONDS
     while not is_following(connection):
-        beside.check()
+        at_work.check()
         if time.monotonic() > end:
             raise StoppedError("following does not begin", "`migrate follow` shows why.")
         time.sleep(_POLL_SECONDS)
