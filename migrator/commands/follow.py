@@ -24,6 +24,7 @@ from migrator.errors import UsageError
 from migrator.formatting import format_count
 from migrator.workflows.follow import FollowOptions, FollowReport
 from migrator.workflows.follow import follow as follow_source
+from migrator.workflows.returning import ReturnReport
 
 UntilCaughtUp = Annotated[
     bool, typer.Option("--until-caught-up", help="Stop when all changes up to the start of this command are applied.")
@@ -68,7 +69,14 @@ def read_options(until_caught_up: bool, stop_at: str) -> FollowOptions:
     return FollowOptions(until_caught_up=until_caught_up, stop_at=moment)
 
 
-def show(session: Session, report: FollowReport) -> None:
+def show(session: Session, report: FollowReport | ReturnReport) -> None:
     """Prints the result."""
-    summary = f"{format_count(report.applied, 'changes')} applied, {report.waiting:,} waiting."
+    if isinstance(report, ReturnReport):
+        summary = (
+            f"{format_count(report.changes, 'changes')} returned to MongoDB in"
+            f" {format_count(report.documents, 'documents')}, {report.waiting:,} rows waiting,"
+            f" {report.conflicts:,} conflicts."
+        )
+    else:
+        summary = f"{format_count(report.applied, 'changes')} applied, {report.waiting:,} waiting."
     print_result(session.console, report.as_json(), lambda: session.console.print(summary))

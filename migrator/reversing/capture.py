@@ -2,7 +2,7 @@
 
 Each table has a function of its own, which names its key; a general one would have to convert the row first. The
 functions run with the rights of their owner, so that the application needs none on the records. Triggers fire ALWAYS,
-also for sessions that suspend triggers. Sessions of this program set `migrator.own` to leave no record.
+also for sessions that suspend triggers. While they exist, migrate writes no rows of these tables.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ BEGIN
   RETURN NULL;
 END $capture$
 """
-_NOT_OWN = "WHEN (current_setting('migrator.own', true) IS DISTINCT FROM 'on')"
 _FIND = """
     SELECT c.relname, t.tgname, t.tgenabled::text, n.nspname
       FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -77,17 +76,14 @@ def _statements(namespace: Namespace, collection: Collection) -> Iterator[sql.Co
         "key": sql.Identifier(collection.key.column),
         "rows": sql.Identifier(ROWS),
         "truncate": sql.Identifier(TRUNCATE),
-        "condition": sql.SQL(_NOT_OWN),
     }
     yield namespace.sql(_FUNCTION, **names)
     yield sql.SQL("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC").format(**names)
     yield sql.SQL(
-        "CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW {condition}"
-        " EXECUTE FUNCTION {function}()"
+        "CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"
     ).format(**names)
     yield sql.SQL(
-        "CREATE TRIGGER {truncate} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {condition}"
-        " EXECUTE FUNCTION {function}()"
+        "CREATE TRIGGER {truncate} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
     ).format(**names)
     for trigger in (ROWS, TRUNCATE):
         yield sql.SQL("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}").format(

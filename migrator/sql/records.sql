@@ -172,12 +172,12 @@ CREATE INDEX IF NOT EXISTS {wants_source_idx} ON {wants} USING hash (source_id);
 -- Returning the changes of the target to the source, after the application has been switched to it.
 
 CREATE TABLE IF NOT EXISTS {changes} (         -- written by triggers: changed rows that are not returned yet
-  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,  -- in the order of the changes of one row
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   table_name text NOT NULL,
   key text NOT NULL,                          -- of the row, as text
-  operation "char" NOT NULL,                  -- I: insert | U: update | D: delete
-  at timestamptz NOT NULL DEFAULT now(),      -- start of the transaction
+  operation text NOT NULL,                    -- I: insert | U: update | D: delete
+  at timestamptz NOT NULL DEFAULT now(),      -- start of its transaction
   old jsonb                                   -- the row before; NULL for an insert
 );
 
@@ -190,8 +190,8 @@ CREATE TABLE IF NOT EXISTS {intended} (        -- documents that are about to be
 CREATE TABLE IF NOT EXISTS {unreturned} (      -- values of rows that no field of their document can hold
   collection text NOT NULL,
   source_id bytea NOT NULL,
-  target_id text NOT NULL,
-  column_name text NOT NULL,
+  target_id text NOT NULL,                    -- of the row
+  column_name text NOT NULL,                  -- of the row
   value jsonb,                                -- of the row
   returned jsonb,                             -- what the document gives instead
   PRIMARY KEY (collection, target_id, column_name)
@@ -200,7 +200,7 @@ CREATE TABLE IF NOT EXISTS {unreturned} (      -- values of rows that no field o
 CREATE TABLE IF NOT EXISTS {conflicts} (       -- documents of the source that were not as expected
   collection text NOT NULL,
   source_id bytea NOT NULL,
-  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when it was noticed
   document bytea,                             -- as it was, whole; NULL: it was missing
   expected boolean NOT NULL                   -- whether a document was expected
 );

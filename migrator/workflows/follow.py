@@ -35,7 +35,7 @@ from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import applying, following
 from migrator.state.lock import exclusive
 from migrator.state.markers import expand_marker
-from migrator.state.records import Connection, has_records
+from migrator.state.records import Connection, Namespace, has_records
 from migrator.state.suspension import suspend_in_run
 from migrator.targets.base import Target
 from migrator.workflows.auxiliary_changes import AuxiliaryChanges
@@ -45,6 +45,7 @@ from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.receiving import Receiving, require_changing
 from migrator.workflows.retry import retry_transient
+from migrator.workflows.returning import ReturnCounts, ReturnOptions, ReturnReport, return_changes
 from migrator.workflows.switched import refuse_complete
 
 STEP = "follow"
@@ -92,22 +93,27 @@ class FollowReport:
 
 def follow(
     context: MigrationContext, target: Target, options: FollowOptions, receiving: Receiving | None = None
-) -> FollowReport:
+) -> FollowReport | ReturnReport:
     """Apply changes until the options say to stop, and return what was applied. Transient errors are retried.
+
+    After the switch of the application, its changes are returned to the source instead.
 
     Raises: all errors of `migrator.errors`. The same call continues afterwards.
     """
     fingerprints = collect_main_fingerprints(context)  # changes of auxiliary sources are applied
     receiving = receiving or Receiving(context, target)
     meter = LagMeter(context.config.engine, context.source.latency)
-    counts = _Counts()
+    counts, returned = _Counts(), ReturnCounts()
 
-    def attempt(number: int) -> FollowReport:
+    def attempt(number: int) -> FollowReport | ReturnReport:
         with closing(target.connect()) as connection, exclusive(connection):
             if has_records(connection, context.namespace):
                 refuse_complete(connection, context.namespace)
             require_unchanged(connection, context.namespace, fingerprints, context.config)
             with monitored(target.connect, context.namespace, meter, context.emit):
+                if is_switched(connection, context.namespace):
+                    back = ReturnOptions(until_caught_up=options.until_caught_up, stop_at=options.stop_at)
+                    return return_changes(context, target, connection, back, returned)
                 follower = Follower(context, target, connection, receiving)
                 follower.run(options, counts)
             return counts.report(dirty.count(connection, context.namespace))
@@ -116,6 +122,12 @@ def follow(
         return retry_transient(attempt, partial(_count_applied, target, context), context.emit)
     finally:
         receiving.stop()
+
+
+def is_switched(connection: Connection, namespace: Namespace) -> bool:
+    """Return whether the application uses the target."""
+    state = sync.read(connection, namespace)
+    return state is not None and state.state == sync.SWITCHED
 
 
 def _count_applied(target: Target, context: MigrationContext) -> int | None:

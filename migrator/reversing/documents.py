@@ -1,0 +1,198 @@
+"""Computes the documents of changed rows, and what of a row its document cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from bson.errors import BSONError
+
+from migrator.documents import jsonb
+from migrator.documents.codec import Document, decode, encode
+from migrator.documents.residue import close_residue, open_residue, raw_document_of
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.copy_format import kinds_of_table
+from migrator.reconciliation.document_writer import DocumentWriter
+from migrator.reconciliation.membership import compact
+from migrator.reversing import merge
+from migrator.reversing.changes import changed_columns
+from migrator.reversing.views import Key, Views
+from migrator.rows.rebuild import rebuild_document
+from migrator.translation.interpreter import Translation, residue_of
+from migrator.translation.outcomes import Loaded
+
+NOT_ENCODABLE = (BSONError, OverflowError, TypeError, ValueError)
+Lost = dict[str, tuple[Any, Any]]  # column → its value, and what the document gives instead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """A document to write. `expected`: the present document; `document`: the new one as BSON, None to delete it.
+
+    `lost`: what the document cannot hold.
+    """
+
+    key: Key
+    source_id: bytes
+    expected: Document | None = field(repr=False)
+    document: bytes | None = field(repr=False)
+    residue: bytes | None = field(default=None, repr=False)
+    lost: Lost = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True)
+class _Merging:
+    """A document that is being merged. `chosen`: the best proposal so far."""
+
+    key: Key
+    source_id: bytes
+    residue: bytes | None
+    before: Row | None
+    after: Row
+    expected: Document | None
+    proposals: Iterator[Document]
+    chosen: Document | None = None
+    lost: Lost = field(default_factory=dict)
+    is_loaded: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_loaded and not self.lost
+
+
+class DocumentReturn:
+    """Computes the documents of changed rows of one collection."""
+
+    def __init__(self, views: Views, writer: DocumentWriter) -> None:
+        self._views, self._writer, self._collection = views, writer, writer.collection
+        self._kinds = kinds_of_table(self._collection.table)
+
+    def compute(self, keys: Iterable[Key]) -> Iterator[Returned]:
+        """Yield the documents of rows that changed, with what they cannot hold."""
+        merging: list[_Merging] = []
+        for key in keys:
+            before, after = self._views.before(key), self._views.after(key)
+            source_id, residue = self._views.entries[key]
+            expected = None if before is None else rebuild_document(self._collection, source_id, before, residue)
+            if after is None:
+                yield Returned(key=key, source_id=source_id, expected=expected, document=None)
+            elif changed_columns(before, after):
+                merging.append(_Merging(key, source_id, residue, before, after, expected, iter(())))
+        self._propose(merging)
+        waiting = merging
+        while waiting:
+            waiting = self._try_next(waiting)
+        for each in merging:
+            if not each.is_loaded and each.before is not None:
+                self._merge_by_column(each)
+            yield self._finish(each)
+
+    def _propose(self, merging: list[_Merging]) -> None:
+        rows = [row for each in merging for row in (each.before, each.after) if row is not None]
+        self._views.read_aliases(self._collection, rows)
+        for each in merging:
+            each.proposals = self._proposals(each, each.after)
+
+    def _proposals(self, each: _Merging, after: Row) -> Iterator[Document]:
+        new = self._views.as_document(self._collection, after)
+        if each.before is None or each.expected is None:
+            yield merge.create(self._collection, decode(each.source_id), new)
+            return
+        old = self._views.as_document(self._collection, each.before)
+        residue = None if raw_document_of(each.residue) is not None else each.residue
+        yield from merge.propose(self._collection, each.expected, residue, old, new)
+
+    def _try_next(self, merging: list[_Merging]) -> list[_Merging]:
+        """Translate the next proposal of each document, and return the documents that have another one to try."""
+        proposed = [(each, found) for each in merging if (found := next(each.proposals, None)) is not None]
+        encoded = [(each, found) for each, found in proposed if is_encodable(found)]
+        translation = self._writer.translation([found for _, found in encoded])
+        for each, found in encoded:
+            self._judge(each, found, translation)
+        return [each for each, _ in proposed if not each.is_done]
+
+    def _judge(self, each: _Merging, found: Document, translation: Translation) -> None:
+        """Take a proposal if it holds more of the row than the one before."""
+        result, _ = translation.translate(found, each.after[self._collection.key.column])
+        is_loaded = isinstance(result, Loaded)
+        row = result.row if isinstance(result, Loaded) else {}
+        lost = self._lost(each, row)
+        if each.chosen is None or (is_loaded, -len(lost)) > (each.is_loaded, -len(each.lost)):
+            each.chosen, each.lost, each.is_loaded = found, lost, is_loaded
+
+    def _lost(self, each: _Merging, row: Row) -> Lost:
+        return lost_columns(self._kinds, each.before, each.after, row)
+
+    def _merge_by_column(self, each: _Merging) -> None:
+        """Merge those changed columns one by one with which the document can still be loaded."""
+        assert each.before is not None  # checked by the caller
+        assert each.expected is not None
+        row, document = dict(each.before), each.expected
+        for name in sorted(changed_columns(each.before, each.after)):
+            tried = {**row, name: each.after[name]}
+            old, new = (self._views.as_document(self._collection, some) for some in (row, tried))
+            found = next(merge.propose(self._collection, document, each.residue, old, new))
+            if not is_encodable(found):
+                continue
+            translation = self._writer.translation([found])
+            result, _ = translation.translate(found, each.after[self._collection.key.column])
+            if isinstance(result, Loaded):
+                row, document = tried, found
+                each.lost, each.is_loaded = self._lost(each, result.row), True
+        each.chosen = document
+
+    def _finish(self, each: _Merging) -> Returned:
+        document = each.chosen
+        assert document is not None  # there is always a proposal
+        residue = residue_of(self._collection, document, each.after)
+        return Returned(
+            key=each.key,
+            source_id=each.source_id,
+            expected=each.expected,
+            document=encode(document),
+            residue=_compact(self._collection, residue, each.after),
+            lost=each.lost,
+        )
+
+
+def _compact(collection: Collection, residue: bytes | None, row: Row) -> bytes | None:
+    """Remove the lists from a residue that the ledger can reproduce."""
+    if residue is None or not collection.member_lists:
+        return residue
+    parts = open_residue(residue)
+    for rule in collection.member_lists:
+        compact(rule, parts, row.get(rule.row_key, []))
+    return close_residue(parts)
+
+
+def lost_columns(kinds: Iterable[tuple[str, str]], before: Row | None, after: Row, row: Row) -> Lost:
+    """Return what of a row its document cannot hold. `row`: what the document gives.
+
+    Columns that no document fills are lost if they change.
+    """
+    lost: Lost = {}
+    for name, kind in kinds:
+        value = after.get(name)
+        if name in row:
+            if differs(kind, value, row[name]):
+                lost[name] = value, row[name]
+        elif value is not None and (before is None or value != before.get(name)):
+            lost[name] = value, None
+    return lost
+
+
+def is_encodable(document: Document) -> bool:
+    try:
+        encode(document)
+    except NOT_ENCODABLE:
+        return False
+    return True
+
+
+def differs(kind: str, one: Any, other: Any) -> bool:
+    """Return whether two plain values of a column differ."""
+    if kind != "jsonb" or one is None or other is None:
+        return bool(one != other)
+    return jsonb.to_text(one) != jsonb.to_text(other)

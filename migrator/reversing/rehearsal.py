@@ -1,0 +1,131 @@
+"""Predicts which changes of rows cannot be returned: each column of some rows is changed once, and merged.
+
+Nothing is written. Which values an application will write is unknown, so each column gets another value of its type.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.documents.residue import raw_document_of
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.copy_format import kind_of_column, kinds_of_table
+from migrator.reconciliation.document_writer import DocumentWriter
+from migrator.reversing import merge
+from migrator.reversing.capture import captured
+from migrator.reversing.documents import is_encodable, lost_columns
+from migrator.rows.rebuild import read_loaded, rebuild_document
+from migrator.translation.outcomes import Loaded
+
+SAMPLE = 150  # rows of a collection
+
+
+@dataclass(slots=True, kw_only=True)
+class Returnable:
+    """How many changes of a column were tried, and how many of them a document could not hold."""
+
+    collection: str
+    tried: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "collection": self.collection,
+            "tried": self.tried.total(),
+            "lost": self.lost.total(),
+            "columns": {name: [count, self.tried[name]] for name, count in sorted(self.lost.items())},
+        }
+
+
+def rehearse(writer: DocumentWriter, sample: int = SAMPLE) -> Returnable:
+    """Change each column of some rows of a collection, and return what could not be returned."""
+    collection, rows = writer.collection, writer.rows
+    found = Returnable(collection=collection.name)
+    if not captured([collection]):
+        return found
+    loaded = list(islice(read_loaded(rows, collection), sample))
+    others = [row for _, row, _ in loaded]
+    for source_id, row, residue in loaded:
+        document = rebuild_document(collection, source_id, row, residue)
+        form = None if raw_document_of(residue) is not None else residue
+        for name, value in change_columns(collection, row, others):
+            changed = {**row, name: value}
+            found.tried[name] += 1
+            if not _is_returned(writer, merge.propose(collection, document, form, row, changed), row, changed):
+                found.lost[name] += 1
+    return found
+
+
+def _is_returned(writer: DocumentWriter, proposals: Iterator[Any], old: Row, row: Row) -> bool:
+    kinds = kinds_of_table(writer.collection.table)
+    for proposal in proposals:
+        if not is_encodable(proposal):
+            continue
+        result, _ = writer.translation([proposal]).translate(proposal, row[writer.collection.key.column])
+        if isinstance(result, Loaded) and not lost_columns(kinds, old, row, result.row):
+            return True
+    return False
+
+
+def change_columns(collection: Collection, row: Row, others: Sequence[Row]) -> Iterator[tuple[str, Any]]:
+    """Yield (column, another value) for each column of a row that an application can change.
+
+    `others`: rows whose references can be used.
+    """
+    constant = {"tenant_id", collection.key.column}
+    for column in collection.table.columns:
+        if column.name in constant or column.name in collection.filled_later:
+            continue
+        if column.foreign_keys:
+            choices = (each[column.name] for each in others if each[column.name] not in (None, row[column.name]))
+            value = next(choices, None)
+        else:
+            value = change_value(column, row[column.name])
+        if value is not None:
+            yield column.name, value
+
+
+def change_value(column: sa.Column[Any], value: Any) -> Any:
+    """Return another plain value for a column; None if there is none."""
+    labels = getattr(column.type, "enums", None)
+    if labels:
+        return next(label for label in labels if label != value)
+    match kind_of_column(column):
+        case "text":
+            return f"{value or ''}~"
+        case "integer":
+            return (value or 0) + 1
+        case "boolean":
+            return not value
+        case "timestamp":
+            return (value or 0) + 1_000_000
+        case "jsonb":
+            return _change_json(value)
+        case _:
+            return None
+
+
+def _change_json(value: Any) -> Any:
+    """Return JSON in which one value is another one; None if there is none to change."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if (changed := _change_json(item)) is not None:
+                return {**value, name: changed}
+        return None
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            if (changed := _change_json(item)) is not None:
+                return [*value[:place], changed, *value[place + 1 :]]
+        return None
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return f"{value}~"
+    return None if value is None else value + 1

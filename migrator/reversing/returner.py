@@ -1,0 +1,180 @@
+"""Returns batches of changed rows to the source.
+
+Two transactions for each batch. The first one reads the changes with one snapshot, computes the documents, and stores
+their digests; then they are written; the second one records the result and deletes the changes. So a process that was
+killed between them finds what it has written, and does not take it for a change of somebody else.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from psycopg.types.json import Jsonb
+
+from migrator.documents.codec import Document, decode, same
+from migrator.errors import StoppedError
+from migrator.ids import uuid_text
+from migrator.postgres.copy_format import kinds_of_table
+from migrator.reconciliation.conflicts import ConflictResolver
+from migrator.reversing import changes
+from migrator.reversing.changes import Pending
+from migrator.reversing.documents import DocumentReturn, Returned
+from migrator.reversing.views import Views
+from migrator.rows.store import RowStore
+from migrator.state import returning
+from migrator.state.returning import Conflict, DocumentKey, Intention, Unreturned
+
+
+class DocumentWriter(Protocol):
+    """Reads and writes documents of the source: `sources/live_writer.py`."""
+
+    def find(self, collection: str, source_ids: Sequence[bytes]) -> dict[bytes, bytes]: ...
+
+    def write(self, collection: str, documents: Mapping[bytes, bytes | None]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnedBatch:
+    """What a batch did. `changes`: records of changes; `documents`: that were written or deleted."""
+
+    changes: int = 0
+    documents: int = 0
+    conflicts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returner:
+    """Returns changes of the rows of a finished run. `levels`: the mapped collections, each after those it refers to.
+
+    `stops_at_conflict`: whether an unexpected document stops the return; otherwise the row takes precedence.
+    """
+
+    rows: RowStore
+    levels: list[list[str]]
+    resolvers_for: Callable[[list[str]], list[ConflictResolver]]
+    writer: DocumentWriter
+    stops_at_conflict: bool = False
+
+    def return_batch(self, limit: int) -> ReturnedBatch:
+        """Return about `limit` changes; nothing if there are none.
+
+        Raises: `SourceError`; `StoppedError` at a conflict. The next call continues.
+        """
+        with self.rows.connection.transaction():
+            self.rows.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            pending = changes.read_pending(self.rows, limit)
+            if not pending.numbers:
+                return ReturnedBatch()
+            returned = self._compute(pending)
+            intended = returning.read_intentions(self.rows.connection, self.rows.namespace)
+            returning.add_intentions(self.rows.connection, self.rows.namespace, map(_intention, returned))
+        conflicts = self._write(returned, intended)
+        with self.rows.connection.transaction():
+            # After a crash of the server, what it has lost is done again.
+            self.rows.connection.execute("SET LOCAL synchronous_commit = off")
+            self._record(returned, conflicts)
+            changes.delete(self.rows.connection, self.rows.namespace, pending.numbers)
+            returning.count_returned(self.rows.connection, self.rows.namespace, len(pending.numbers))
+        return ReturnedBatch(changes=len(pending.numbers), documents=len(returned), conflicts=len(conflicts))
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _compute(self, pending: Pending) -> list[Returned]:
+        found: list[Returned] = []
+        resolvers = [resolver for level in self.levels for resolver in self.resolvers_for(level)]
+        constants = {
+            each.collection.name: each.collection.constants(each.writer.options)
+            for each in resolvers
+            if each.collection.name in self.rows.mappings
+        }
+        views = Views(self.rows, pending, constants)
+        for resolver in resolvers:
+            keys = [key for key in views.dirty if key[0] == resolver.collection.name]
+            if keys:
+                found += DocumentReturn(views, resolver.writer).compute(keys)
+        return found
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def _write(self, returned: list[Returned], intended: Mapping[DocumentKey, set[bytes | None]]) -> list[Conflict]:
+        """Write documents: new and changed ones by level, then the deletions in the opposite order."""
+        by_collection: dict[str, dict[bytes, Returned]] = defaultdict(dict)
+        for each in returned:
+            by_collection[each.key[0]][each.source_id] = each
+        conflicts: list[Conflict] = []
+        present = {name: self.writer.find(name, list(found)) for name, found in by_collection.items()}
+        for name, found in by_collection.items():
+            for source_id, each in found.items():
+                there = present[name].get(source_id)
+                known = intended.get((name, source_id), set())
+                if not _is_expected(there, each, known):
+                    conflicts.append(Conflict(name, source_id, there, each.expected is not None))
+        if conflicts and self.stops_at_conflict:
+            raise StoppedError(
+                f"{len(conflicts)} documents in MongoDB are not as expected, the first in {conflicts[0].collection}:"
+                " something else than migrate has written to them",
+                hint='Compare them with their rows. With policies.reverse_conflicts = "target", the rows take'
+                " precedence, and these documents are kept in migrator.conflicts.",
+            )
+        order = [name for level in self.levels for name in level if name in by_collection]
+        for name in order:
+            self._write_some(name, {sid: each.document for sid, each in by_collection[name].items() if each.document})
+        for name in reversed(order):
+            self._write_some(name, {sid: None for sid, each in by_collection[name].items() if each.document is None})
+        return conflicts
+
+    def _write_some(self, name: str, documents: Mapping[bytes, bytes | None]) -> None:
+        if documents:
+            self.writer.write(name, documents)
+
+    # --- recording ---------------------------------------------------------------------------------------------------
+
+    def _record(self, returned: list[Returned], conflicts: list[Conflict]) -> None:
+        connection, namespace = self.rows.connection, self.rows.namespace
+        gone = [(each.key[0], each.source_id, each.key[1]) for each in returned if each.document is None]
+        kept = [(each.key[0], each.key[1], each.residue) for each in returned if each.document is not None]
+        returning.update_residues(connection, namespace, kept)
+        returning.forget_documents(connection, namespace, gone)
+        returning.replace_unreturned(connection, namespace, [each.key for each in returned], self._unreturned(returned))
+        returning.add_conflicts(connection, namespace, conflicts)
+        returning.remove_intentions(connection, namespace, [(each.key[0], each.source_id) for each in returned])
+        returning.mark_dirty(connection, namespace, [(each.key[0], each.source_id) for each in returned])
+
+    def _unreturned(self, returned: Iterable[Returned]) -> Iterable[Unreturned]:
+        for each in returned:
+            kinds = dict(kinds_of_table(self.rows.mappings[each.key[0]].table)) if each.lost else {}
+            for column, (value, other) in each.lost.items():
+                kind = kinds[column]
+                yield Unreturned(
+                    each.key[0], each.source_id, each.key[1], column, as_json(kind, value), as_json(kind, other)
+                )
+
+
+def as_json(kind: str, value: Any) -> Jsonb | None:
+    """Return a plain value of a column for a column of type jsonb."""
+    if value is None:
+        return None
+    return Jsonb(uuid_text(value) if kind == "uuid" else value)
+
+
+def _intention(each: Returned) -> Intention:
+    return Intention(each.key[0], each.source_id, None if each.document is None else sha256(each.document).digest())
+
+
+def _is_expected(there: bytes | None, each: Returned, intended: set[bytes | None]) -> bool:
+    """Return whether a document in the source is the last one that was returned, or the one to write."""
+    digest = None if there is None else sha256(there).digest()
+    if digest in intended or there == each.document:
+        return True
+    if there is None or each.expected is None:
+        return there is None and each.expected is None
+    return equal_fields(decode(there), each.expected)
+
+
+def equal_fields(one: Document, other: Document) -> bool:
+    """Return whether two documents have the same fields, in any order."""
+    return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())

@@ -1,0 +1,265 @@
+"""The rows that a batch of changes affects, as they were at the last return and as they are now.
+
+A document depends on its row, on columns of the rows that it refers to, and on the rows that it lists. So a change of a
+conversation can change the documents of its messages, and a new message that of its conversation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from bson import ObjectId
+from psycopg import sql
+
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.copy_format import kind_of_column
+from migrator.reversing.births import alias_of, new_source_id
+from migrator.reversing.changes import Images, Pending, changed_columns, read_present
+from migrator.rows.members import owners_of, read_list, some_members_query
+from migrator.rows.store import RowStore
+from migrator.translation.encoder import format_target_id, objectid_in
+
+Key = tuple[str, str]  # collection, ID of the row as text
+Entry = tuple[bytes, bytes | None]  # source_id, residue
+
+
+class Views:
+    """Rows before and after the changes of a batch, with the values that they carry and the rows that they list.
+
+    `dirty`: the rows whose documents may change. `entries`: their ledger entries; `born`: those that have none yet,
+    because the application created the row.
+    """
+
+    def __init__(self, rows: RowStore, pending: Pending, constants: dict[str, Row]) -> None:
+        self._rows, self._pending, self._constants = rows, pending, constants
+        self._present: Images = {}
+        self._before: dict[Key, Row | None] = {}
+        self._after: dict[Key, Row | None] = {}
+        self._aliases: dict[Key, Any] = {}
+        self.entries: dict[Key, Entry] = {}
+        self.born: dict[Key, Entry] = {}
+        for name in rows.mappings:
+            self._load(name, pending.keys_of(name))
+            self._read_entries(name, pending.keys_of(name))
+        self._create_entries()
+        self.dirty = self._find_dirty()
+        self._complete()
+
+    def before(self, key: Key) -> Row | None:
+        """Return the row as it was at the last return; None if there was none."""
+        return self._before[key]
+
+    def after(self, key: Key) -> Row | None:
+        """Return the row as it is; None if there is none."""
+        return self._after[key]
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def _load(self, name: str, ids: Iterable[str]) -> None:
+        missing = [each for each in ids if (name, each) not in self._present]
+        if missing:
+            self._present |= read_present(self._rows, self._rows.mappings[name], missing)
+
+    def _plain_before(self, key: Key) -> Row | None:
+        return self._pending.before[key] if key in self._pending.before else self._present.get(key)
+
+    def _is_moved(self, key: Key) -> bool:
+        return key in self._pending.before
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def _read_entries(self, name: str, ids: list[str]) -> None:
+        missing = [each for each in ids if (name, each) not in self.entries]
+        query = self._rows.namespace.sql(
+            "SELECT target_id, source_id, residue FROM {ledger} WHERE collection = %s AND target_id = ANY(%s)"
+            " AND outcome = 'loaded'"
+        )
+        for target_id, source_id, residue in self._rows.connection.execute(query, (name, missing), binary=True):
+            self.entries[name, target_id] = bytes(source_id), None if residue is None else bytes(residue)
+
+    def _create_entries(self) -> None:
+        """Give the new rows of the application a ledger entry. Rows of other tenants are left."""
+        aliases = []
+        for key in self._pending.before:
+            row = self._present.get(key)
+            if key in self.entries or row is None or self._pending.before[key] is not None:
+                continue
+            if any(row.get(column) != value for column, value in self._constants[key[0]].items()):
+                continue
+            collection = self._rows.mappings[key[0]]
+            source_id = new_source_id(collection, row)
+            self.born[key] = self.entries[key] = (source_id, None)
+            alias = alias_of(collection, source_id, row[collection.key.column])
+            if alias is not None:
+                aliases.append((key[0], format_target_id(alias), key[1]))
+        self._insert_entries(aliases)
+
+    def _insert_entries(self, aliases: list[tuple[str, str, str]]) -> None:
+        connection, namespace = self._rows.connection, self._rows.namespace
+        query = namespace.sql(
+            "INSERT INTO {ledger} (collection, source_id, target_id, outcome) SELECT collection, source_id, target_id,"
+            " 'loaded' FROM unnest(%s::text[], %s::bytea[], %s::text[]) AS n (collection, source_id, target_id)"
+        )
+        if self.born:
+            names, ids = [key[0] for key in self.born], [key[1] for key in self.born]
+            connection.execute(query, (names, [each[0] for each in self.born.values()], ids))
+        query = namespace.sql("INSERT INTO {aliases} (collection, original_id, target) VALUES (%s, %s, %s)")
+        with connection.cursor() as cursor:
+            cursor.executemany(query, aliases)
+
+    # --- what the changes affect -------------------------------------------------------------------------------------
+
+    def _find_dirty(self) -> list[Key]:
+        dirty = dict.fromkeys(self._pending.before)
+        dirty |= dict.fromkeys(self._carrying())
+        dirty |= dict.fromkeys(self._listing())
+        for name in self._rows.mappings:
+            ids = [each for other, each in dirty if other == name]
+            self._load(name, ids)
+            self._read_entries(name, ids)
+        return [key for key in dirty if key in self.entries]
+
+    def _carrying(self) -> Iterable[Key]:
+        """Yield the rows that carry a changed value of a row which existed before and exists now."""
+        for child in self._rows.mappings.values():
+            wanted: dict[str, set[str]] = defaultdict(set)  # referencing column → IDs
+            for _, here, there, column in child.carried_columns:
+                for key in self._pending.before:
+                    before, after = self._pending.before[key], self._present.get(key)
+                    if key[0] == there and before and after and before[column] != after[column]:
+                        wanted[here].add(key[1])
+            for here, ids in wanted.items():
+                query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
+                    sql.Identifier(child.key.column),
+                    self._rows.table(child),
+                    sql.Identifier(here),
+                    sql.SQL(kind_of_column(child.table.c[here])),
+                )
+                for (row_id,) in self._rows.connection.execute(query, (sorted(ids),)):
+                    yield child.name, row_id
+
+    def _listing(self) -> Iterable[Key]:
+        """Yield the rows that list a row which is new, gone, or belongs to another row than before."""
+        for key in self._pending.before:
+            for mapping, rule in owners_of(self._rows.mappings, key[0]):
+                owners = self._owners(key, rule.reference_column)
+                if owners[0] != owners[1]:
+                    yield from ((mapping.name, owner) for owner in owners if owner is not None)
+
+    def _owners(self, key: Key, column: str) -> tuple[str | None, str | None]:
+        rows = self._pending.before[key], self._present.get(key)
+        before, after = (None if row is None or row[column] is None else format_target_id(row[column]) for row in rows)
+        return before, after
+
+    # --- carried values and lists ------------------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        for name in self._rows.mappings:
+            keys = [key for key in self.dirty if key[0] == name]
+            if not keys:
+                continue
+            collection = self._rows.mappings[name]
+            for _, here, there, _ in collection.carried_columns:
+                rows = [row for key in keys for row in (self._plain_before(key), self._present.get(key)) if row]
+                self._load(there, {format_target_id(row[here]) for row in rows if row[here] is not None})
+            lists = {rule.path: self._lists(collection, rule, keys) for rule in collection.member_lists}
+            for key in keys:
+                self._before[key] = self._carry(collection, self._plain_before(key), self._plain_before)
+                self._after[key] = self._carry(collection, self._present.get(key), self._present.get)
+                for rule in collection.member_lists:
+                    before, after = lists[rule.path][key[1]]
+                    for row, members in ((self._before[key], before), (self._after[key], after)):
+                        if row is not None:
+                            row[rule.row_key] = members
+
+    @staticmethod
+    def _carry(collection: Collection, row: Row | None, find: Any) -> Row | None:
+        if row is None:
+            return None
+        complete = dict(row)
+        for name, here, there, column in collection.carried_columns:
+            referenced = None if row[here] is None else find((there, format_target_id(row[here])))
+            complete[name] = None if referenced is None else referenced[column]
+        return complete
+
+    def _lists(
+        self, collection: Collection, rule: Any, keys: list[Key]
+    ) -> dict[str, tuple[list[ObjectId], list[ObjectId]]]:
+        """Return ID of the row → the members that it listed, and lists now."""
+        ids = [key[1] for key in keys]
+        kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
+        query = some_members_query(
+            self._rows.namespace, self._rows.mappings, rule, sql.SQL("{}::{}[]").format(sql.Placeholder(), kind)
+        )
+        found = self._rows.connection.execute(query, (ids,), binary=True)
+        present = {owner: read_list(members) for owner, members in found}
+        before = {each: set(present.get(each, ())) for each in ids}
+        for key in self._pending.before:
+            entry = self.entries.get(key)
+            objectid = None if entry is None else objectid_in(entry[0])
+            if key[0] != rule.collection or objectid is None:
+                continue
+            old, new = self._owners(key, rule.reference_column)
+            if old != new:
+                member = ObjectId(objectid)
+                if new in before:
+                    before[new].discard(member)
+                if old in before:
+                    before[old].add(member)
+        return {each: (sorted(before[each]), present.get(each, [])) for each in ids}
+
+    # --- IDs of documents --------------------------------------------------------------------------------------------
+
+    def as_document(self, collection: Collection, row: Row) -> Row:
+        """Return a row with the IDs that documents use, where they differ: a new user has an `_id` of its own."""
+        changed = dict(row)
+        for name, there in self._references(collection):
+            value = row.get(name)
+            if value is not None:
+                changed[name] = self._aliases.get((there, format_target_id(value)), value)
+        return changed
+
+    def read_aliases(self, collection: Collection, rows: Iterable[Row]) -> None:
+        """Read the `_id`s of rows that are referred to, if they do not follow from the IDs of these rows."""
+        wanted: dict[str, dict[str, Any]] = defaultdict(dict)
+        for row in rows:
+            for name, there in self._references(collection):
+                value = row.get(name)
+                if value is not None:
+                    wanted[there][format_target_id(value)] = value
+        for there, values in wanted.items():
+            self._read_entries(there, list(values))
+            for text, value in values.items():
+                if entry := self.entries.get((there, text)):
+                    alias = alias_of(self._rows.mappings[there], entry[0], value)
+                    if alias is not None:
+                        self._aliases[there, text] = alias
+
+    def _references(self, collection: Collection) -> list[Key]:
+        """Return the columns, also carried ones, that refer to rows whose documents are named by their `_id`."""
+        own = _reference_columns(collection)
+        carried = [
+            (name, other)
+            for name, _, there, column in collection.carried_columns
+            for at, other in _reference_columns(self._rows.mappings[there])
+            if at == column
+        ]
+        return [*own, *carried]
+
+
+def _reference_columns(collection: Collection) -> list[tuple[str, str]]:
+    from migrator.mapping.references import Reference
+
+    return [
+        (rule.column, rule.key.collection)
+        for rule in collection.rules
+        if isinstance(rule, Reference) and rule.key.path == "_id"
+    ]
+
+
+def is_changed(before: Row | None, after: Row | None) -> bool:
+    """Return whether a document may have to be written."""
+    return bool(changed_columns(before, after))
