@@ -16,7 +16,7 @@ from migrator.mapping.codecs import BOOLEAN, INTEGER, JSON, JSON_ARRAY, NUMBER, 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at, type_name
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Compute, imply_field, map_field
+from migrator.mapping.rules import Compute, Return, imply_field, map_field
 from schema.chat import agents
 
 SEARCH = ("tool_resources.file_search.file_ids",)
@@ -162,6 +162,29 @@ def compute_version(context: Context, version: Any, versions: Any) -> int:
     return len(versions) if isinstance(versions, list) and versions else 1
 
 
+def return_version(document: Document, row: Row) -> None:
+    """Set the version, also in a document whose version was the number of its `versions`."""
+    document["version"] = row["version"]
+
+
+FILE_LISTS = ("file_ids", "vector_store_ids")
+
+
+def return_resources(document: Document, row: Row) -> None:
+    """Set the files of both tools. Other resources stay."""
+    packed, found = row["tool_resources"] or {}, document.get("tool_resources")
+    resources = dict(found) if type(found) is dict else {}
+    for name, tools in (("fileSearch", ("file_search",)), ("codeInterpreter", ("execute_code", "code_interpreter"))):
+        for tool in tools:
+            if type(resources.get(tool)) is dict:
+                resources[tool] = {
+                    k: v for k, v in resources[tool].items() if k not in ("file_ids", "vector_store_ids")
+                }
+        if name in packed:
+            resources[tools[0]] = {**(resources.get(tools[0]) or {}), "file_ids": packed[name].get("fileIds", [])}
+    document["tool_resources"] = resources
+
+
 def default_name(document: Document, row: Row, context: Context) -> Any:
     """Return the ID as the name of an agent without one."""
     context.note("defaulted", "name")
@@ -222,4 +245,5 @@ mapping = Collection(
         *shared.dates(),
         imply_field("__v", 0),
     ),
+    returns=(Return(("version",), return_version), Return(("tool_resources",), return_resources)),
 )

@@ -12,7 +12,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Row, first_at
 from migrator.mapping.json_objects import Entry, JsonObject
 from migrator.mapping.references import MemberList
-from migrator.mapping.rules import Compute, FirstCause, imply_field, map_field
+from migrator.mapping.rules import Compute, FirstCause, Return, imply_field, map_field
 from schema.chat import conversations
 
 AGENT_FIELDS = ("agentId", "agent_id")
@@ -71,6 +71,12 @@ def restore_endpoint(provider: str, agent_id: str | None) -> Any:
 def restore_model(model: str, agent_id: str | None) -> Any:
     """Return the model. A conversation with an agent has none."""
     return ABSENT if agent_id is not None or model == "unknown" else model
+
+
+def return_endpoint(document: Document, row: Row) -> None:
+    """Set endpoint and model themselves, also for a conversation with an agent."""
+    document["endpoint"] = shared.spelling_of_provider(row["provider"])
+    document["model"] = row["model"]
 
 
 # (provider, agent) → field name. LibreChat names two parameters as the provider does; with an agent, as OpenAI does.
@@ -159,4 +165,5 @@ mapping = Collection(
         imply_field("files", []),
         imply_field("chatProjectId", None),
     ),
+    returns=(Return(("provider", "model", "agent_id"), return_endpoint),),
 )

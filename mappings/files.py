@@ -15,16 +15,35 @@ from migrator.mapping.codecs import BOOLEAN, JSON, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, Row, first_at, type_name
 from migrator.mapping.numbers import number_of
-from migrator.mapping.rules import Compute, CustomRule, imply_field, map_field
+from migrator.mapping.rules import Compute, CustomRule, Return, imply_field, map_field
 from schema.rag import files
 
 MIN_SIZE, MAX_SIZE = -(2**31), 2**31 - 1  # bytes; the column has type integer
 LOCAL = "local"  # the application's default of `source`
+STORAGE_COLUMNS = ("storage_provider", "storage_key", "url")
 METADATA_FIELDS = ("context", "width", "height")  # top-level fields that are stored in the column metadata
 
 
-def compute_storage(context: Context, source: Any, file_path: Any, filepath: Any) -> tuple[str, str, str]:
-    """Return provider, key and URL by the first matching `[[storage]]` rule; unchanged if none matches."""
+def compute_original_name(context: Context, kept: Any, name: str) -> str:
+    """Return the name of the file, or the original name that a returned document keeps."""
+    value = shared.kept_value(kept, "original_name")
+    return name if value is ABSENT or value is None else str(value)
+
+
+def compute_storage(context: Context, source: Any, file_path: Any, filepath: Any, kept: Any) -> tuple[str, str, str]:
+    """Return provider, key and URL by the first matching `[[storage]]` rule; unchanged if none matches.
+
+    A returned document keeps them if they do not follow from its fields.
+    """
+    computed = _compute_storage(context, source, file_path, filepath)
+    if kept is ABSENT:
+        return computed
+    found = (shared.kept_value(kept, name) for name in STORAGE_COLUMNS)
+    provider, key, url = (value if isinstance(value, str) else own for value, own in zip(found, computed, strict=True))
+    return provider, key, url
+
+
+def _compute_storage(context: Context, source: Any, file_path: Any, filepath: Any) -> tuple[str, str, str]:
     provider = _read_provider(context, source)
     path = _read_text(context, "filepath", _choose_address(context, file_path, filepath))
     for rule in context.options.config.storage:
@@ -129,11 +148,13 @@ mapping = Collection(
     rules=(
         shared.owner("user"),
         map_field("filename", "filename", TEXT, required=True),
-        Compute(columns=("original_name",), inputs=("filename",), function=lambda context, name: name),
+        Compute(
+            columns=("original_name",), fields=(shared.KEPT,), inputs=("filename",), function=compute_original_name
+        ),
         map_field("type", "mime_type", TEXT, required=True),
         Compute(
-            columns=("storage_provider", "storage_key", "url"),
-            fields=("source", "file_path", "filepath"),
+            columns=STORAGE_COLUMNS,
+            fields=("source", "file_path", "filepath", shared.KEPT),
             function=compute_storage,
             restores="source",
             reverse=lambda provider: provider,
@@ -146,6 +167,10 @@ mapping = Collection(
         *shared.dates(),
         imply_field("__v", 0),
         imply_field("object", "file"),
+    ),
+    returns=(
+        Return(("filename", "original_name"), shared.keep_columns("original_name").function),
+        shared.keep_columns(*STORAGE_COLUMNS),
     ),
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mappings import shared
 from migrator.documents.codec import Document
+from migrator.ids import canonical_uuid
 from migrator.mapping.codecs import DATETIME, INDEXED_TEXT, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Row, type_name
@@ -13,6 +14,8 @@ from migrator.mapping.defaults import created_at
 from migrator.mapping.references import Key
 from migrator.mapping.rules import Compute, imply_field, map_field
 from schema.users import memories
+
+KEPT_COLUMNS = ("category", "source", "source_id")
 
 
 def compute_created_at(context: Context, created: Any, changed: int) -> int:
@@ -38,6 +41,18 @@ def restore_created_at(created: int, changed: int) -> Any:
     return ABSENT if created == changed else DATETIME.write(created)
 
 
+def compute_kept(context: Context, kept: Any) -> tuple[Any, Any, Any]:
+    """Return category, source and source_id. LibreChat has none of them; a returned document keeps them."""
+    if kept is ABSENT:
+        return None, None, None
+    category, source, source_id = (shared.kept_value(kept, name) for name in KEPT_COLUMNS)
+    return (
+        None if category is ABSENT else category,
+        None if source is ABSENT else source,
+        canonical_uuid(source_id) if isinstance(source_id, str) else None,
+    )
+
+
 mapping = Collection(
     name="memoryentries",
     table=memories,
@@ -58,6 +73,8 @@ mapping = Collection(
             reverse=restore_created_at,
             reverse_inputs=("created_at", "updated_at"),
         ),
+        Compute(columns=KEPT_COLUMNS, fields=(shared.KEPT,), function=compute_kept),
         imply_field("__v", 0),
     ),
+    returns=(shared.keep_columns(*KEPT_COLUMNS),),
 )

@@ -13,7 +13,7 @@ from migrator.mapping.codecs import BOOLEAN, INTEGER, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection, LatestOf, Link, Tree
 from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
 from migrator.mapping.references import Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Variants, imply_field, map_field
+from migrator.mapping.rules import Compute, Return, Variants, imply_field, map_field
 from schema.chat import messages
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
@@ -189,9 +189,37 @@ def restore_token_count(prompt: int | None, completion: int | None, role: str) -
     return ABSENT if number is None else number
 
 
-def compute_error_message(context: Context, text: Any, error: bool, content: str) -> str | None:
-    """Return the text of a message that is an error."""
+def compute_error_message(context: Context, text: Any, kept: Any, error: bool, content: str) -> str | None:
+    """Return the text of a message that is an error, or the one that a returned message keeps."""
+    if kept is not ABSENT and (value := shared.kept_value(kept, "error_message")) is not ABSENT:
+        return None if value is None else str(value)
     return content if error and text is not ABSENT and text is not None else None
+
+
+def return_tokens(document: Document, row: Row) -> None:
+    """Set both numbers of tokens."""
+    for name, column in (("promptTokens", "prompt_tokens"), ("completionTokens", "completion_tokens")):
+        document.pop(name, None)
+        if row[column] is not None:
+            document[name] = row[column]
+    if row["prompt_tokens"] is None and row["completion_tokens"] is None:
+        document.pop("tokenCount", None)
+
+
+def return_role(document: Document, row: Row) -> None:
+    """Set the fields that make the role."""
+    document["isCreatedByUser"] = row["role"] == "user"
+    sender = document.get("sender")
+    if row["role"] == "system":
+        document["sender"] = "System"
+    elif isinstance(sender, str) and sender.lower() == "system":
+        del document["sender"]
+
+
+def return_provider(document: Document, row: Row) -> None:
+    """Set the endpoint of the provider itself, also for a message of an agent."""
+    if row["provider"] is not None:
+        document["endpoint"] = shared.spelling_of_provider(row["provider"])
 
 
 # Current versions write an answer as parts and leave `text` empty; older versions wrote `text`, as for questions.
@@ -315,7 +343,10 @@ mapping = Collection(
         ),
         map_field("error", "error", BOOLEAN, default=False),
         Compute(
-            columns=("error_message",), fields=("text",), inputs=("error", "content"), function=compute_error_message
+            columns=("error_message",),
+            fields=("text", shared.KEPT),
+            inputs=("error", "content"),
+            function=compute_error_message,
         ),
         *shared.dates(),
         Variants("text", TEXT_VARIANTS, ("content", "role")),
@@ -325,5 +356,11 @@ mapping = Collection(
         imply_field("unfinished", False),
         imply_field("isTemporary", False),
         imply_field("_meiliIndex", True),
+    ),
+    returns=(
+        Return(("prompt_tokens", "completion_tokens", "role"), return_tokens),
+        Return(("role",), return_role),
+        Return(("provider",), return_provider),
+        shared.keep_columns("error_message"),
     ),
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.documents.codec import Document
+from migrator.ids import uuid_text
 from migrator.mapping.codecs import DATETIME, TEXT, UNREADABLE, ObjectIdText
 from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected, Row, type_name
 from migrator.mapping.defaults import created_at, updated_at
 from migrator.mapping.references import Key, Reference
-from migrator.mapping.rules import Field, Filter, map_field
+from migrator.mapping.rules import Field, Filter, Return, map_field
 
 USERS = Key(path="_id", collection="users")
 FILES = Key(path="file_id", collection="files")
@@ -72,6 +73,27 @@ def owner(path: str, *, as_text: bool = False, column: str = "user_id") -> Refer
         on_missing=lambda context, document: find_adopter(context, path, document.get(path, ABSENT)),
         write=(AS_TEXT if as_text else AS_OBJECTID).write,
     )
+
+
+# The subdocument in which returned documents keep values of columns that have no field in LibreChat.
+KEPT = "_postgres"
+
+
+def kept_value(kept: Any, column: str) -> Any:
+    """Return the value of a column that a returned document keeps, a text or None; ABSENT if it keeps none."""
+    value = kept.get(column, ABSENT) if type(kept) is dict else ABSENT
+    return value if value is None or (type(value) is str and "\0" not in value) else ABSENT
+
+
+def keep_columns(*columns: str) -> Return:
+    """Return the rule that keeps columns in the subdocument of returned documents. UUIDs become texts."""
+
+    def keep(document: Document, row: Row) -> None:
+        kept = document.get(KEPT)
+        values = {name: uuid_text(row[name]) if type(row[name]) is bytes else row[name] for name in columns}
+        document[KEPT] = {**kept, **values} if type(kept) is dict else values
+
+    return Return(columns, keep)
 
 
 # LibreChat's endpoint → provider. Any other endpoint is its own provider, in lower case.

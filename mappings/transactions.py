@@ -6,12 +6,13 @@ import decimal
 from typing import Any
 
 from mappings import shared
+from migrator.documents.codec import Document
 from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
-from migrator.mapping.context import ABSENT, Archived, Context, Rejected, type_name
+from migrator.mapping.context import ABSENT, Archived, Context, Rejected, Row, type_name
 from migrator.mapping.numbers import number_of
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Compute, Filter, imply_field, map_field
+from migrator.mapping.rules import Compute, Filter, Return, imply_field, map_field
 from schema.payments import transactions
 
 # Currencies without a minor unit (Stripe's list).
@@ -67,6 +68,12 @@ def compute_amount(context: Context, amount: Any, currency: str) -> int:
     return int(cents)
 
 
+def return_amount(document: Document, row: Row) -> None:
+    """Set the amount in the major unit: for documents that do not count cents."""
+    cents = row["amount"]
+    document["amount"] = cents // 100 if cents % 100 == 0 else cents / 100
+
+
 mapping = Collection(
     name="transactions",
     table=transactions,
@@ -103,4 +110,5 @@ mapping = Collection(
         *shared.dates(),
         imply_field("__v", 0),
     ),
+    returns=(Return(("amount", "currency"), return_amount),),
 )

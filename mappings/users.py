@@ -9,7 +9,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, DATETIME, INDEXED_TEXT, JSON_OBJECT, TEXT, Enum
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Context, Row, first_at
-from migrator.mapping.rules import CustomRule, imply_field, map_field
+from migrator.mapping.rules import CustomRule, Return, imply_field, map_field
 from schema.users import users
 
 PROVIDER_IDS = {
@@ -47,6 +47,16 @@ class ProviderId(CustomRule):
             document[name] = row["provider_id"]
 
 
+def return_provider_id(document: Document, row: Row) -> None:
+    """Set the ID in the field that has one, otherwise in the field of the account's provider, or of OpenID."""
+    names = [name for name in PROVIDER_IDS.values() if name in document]
+    for name in names:
+        del document[name]
+    usual = PROVIDER_IDS.get(row["provider"] or "")
+    if row["provider_id"] is not None:
+        document[usual or (names[0] if names else "openidId")] = row["provider_id"]
+
+
 mapping = Collection(
     name="users",
     table=users,
@@ -70,4 +80,5 @@ mapping = Collection(
         map_field(("lastLogin", "lastLoginAt"), "last_login_at", DATETIME),
         imply_field("__v", 0),
     ),
+    returns=(Return(("provider", "provider_id"), return_provider_id),),
 )

@@ -15,7 +15,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.context import Lookup, Row
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants
+from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Return, Variants
 
 # All kinds of rules. `translation.lowering` is the one place that handles each kind.
 Rule = (
@@ -108,6 +108,7 @@ class Collection:
     `filled_later` are columns that a later stage fills where documents have no value. Only `Variants` with a `restore`
     may restore fields from them.
     `expected` lists rows of other collections that need rows here.
+    `returns` complete the return of changed rows to the source.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Collection:
     section: str | None = None
     filled_later: frozenset[str] = frozenset()
     expected: tuple[ExpectedRows, ...] = ()
+    returns: tuple[Return, ...] = ()
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:

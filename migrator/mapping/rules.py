@@ -268,6 +268,18 @@ class Filter:
         """Do nothing: the rule restores no field."""
 
 
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Sets fields of a document so that it gives changed columns of its row, where the other rules cannot.
+
+    `function(document, row)` changes the document in place. It is used only to return changes of rows to the source,
+    if one of `columns` has changed and the restored fields do not give its value. So it changes nothing of a run.
+    """
+
+    columns: tuple[str, ...]
+    function: Callable[[Document, Row], None] = field(hash=False)
+
+
 class CustomRule(ABC):
     """A rule with its own code: a mapping subclasses it where no other kind fits.
 

@@ -98,7 +98,7 @@ class DocumentReturn:
     def _proposals(self, each: _Merging, after: Row) -> Iterator[Document]:
         new = self._views.as_document(self._collection, after)
         if each.before is None or each.expected is None:
-            yield merge.create(self._collection, decode(each.source_id), new)
+            yield from merge.create(self._collection, decode(each.source_id), new)
             return
         old = self._views.as_document(self._collection, each.before)
         residue = None if raw_document_of(each.residue) is not None else each.residue

@@ -6,6 +6,7 @@ would restore it; so several merged documents are proposed, and the forward tran
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,23 +24,40 @@ def propose(
     collection: Collection, document: Document, residue: bytes | None, old: Row, new: Row
 ) -> Iterator[Document]:
     """Yield merged documents, the least changed first. `document` is that of the row `old` with its residue."""
-    base, mine = _fields(collection, old, residue), _fields(collection, new, residue)
-    yield _with_lists(collection, merge(document, base, mine), document, old, new)
     changed = {name for name in new if name not in old or new[name] != old[name]}
+    for merged in _merged(collection, document, residue, old, new, changed):
+        yield from _completed(collection, _with_lists(collection, merged, document, old, new), new, changed)
+
+
+def create(collection: Collection, source_id: Document, row: Row) -> Iterator[Document]:
+    """Yield documents of a row that had none."""
+    yield from _completed(collection, {**source_id, **restore_fields(collection, row)}, row, set(row))
+
+
+def _merged(
+    collection: Collection, document: Document, residue: bytes | None, old: Row, new: Row, changed: set[str]
+) -> Iterator[Document]:
+    base, mine = _fields(collection, old, residue), _fields(collection, new, residue)
+    yield merge(document, base, mine)
     rules = [rule for rule in collection.rules if changed & inputs_of(rule)]
     restored = {name for rule in rules for name in rule.restored_fields}
     plain = _without_lists(collection, restore_fields(collection, new))
     forced = override(document, _only(base, restored), _only(plain, restored))
     forced = merge(forced, _without(base, restored), _without(mine, restored))
-    yield _with_lists(collection, forced, document, old, new)
+    yield forced
     others = {path for rule in rules for path in rule.source_paths} - collection.restored_fields
-    freed = _drop_paths(forced, others)
-    yield _with_lists(collection, freed, document, old, new)
+    yield _drop_paths(forced, others)
 
 
-def create(collection: Collection, source_id: Document, row: Row) -> Document:
-    """Return the document of a row that had none."""
-    return {**source_id, **restore_fields(collection, row)}
+def _completed(collection: Collection, merged: Document, row: Row, changed: set[str]) -> Iterator[Document]:
+    """Yield a merged document, and the same one with the fields that `Collection.returns` sets."""
+    yield merged
+    rules = [rule for rule in collection.returns if changed & set(rule.columns)]
+    if rules:
+        completed = copy.deepcopy(merged)
+        for rule in rules:
+            rule.function(completed, row)
+        yield completed
 
 
 def merge(document: Document, old: Document, new: Document) -> Document:
