@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,7 +49,11 @@ def rehearse(writer: DocumentWriter, sample: int = SAMPLE) -> Returnable:
     found = Returnable(collection=collection.name)
     if not captured([collection]):
         return found
-    loaded = list(islice(read_loaded(rows, collection), sample))
+    query = rows.namespace.sql(
+        "SELECT target_id FROM {ledger} WHERE collection = %s AND outcome = 'loaded' ORDER BY md5(target_id) LIMIT %s"
+    )
+    chosen = [row[0] for row in rows.connection.execute(query, (collection.name, sample))]
+    loaded = list(read_loaded(rows, collection, chosen))
     others = [row for _, row, _ in loaded]
     for source_id, row, residue in loaded:
         document = rebuild_document(collection, source_id, row, residue)

@@ -15,6 +15,7 @@ from migrator.findings import FINDINGS, INFO, REASONS, SETTINGS
 from migrator.formatting import format_count, format_duration
 from migrator.report.content import CollectionSummary, Content, describe_fate, meaning_of
 from migrator.report.plan_content import content_of_plan
+from migrator.reversing.rehearsal import Returnable
 from migrator.state.ledger import Counts
 from migrator.terminal.console import Console
 from migrator.verification.model import Check
@@ -152,7 +153,24 @@ def show_plan(console: Console, report: PlanReport) -> None:
     console.table(("collection", "documents", "loaded", "rejected", "archived"), rows)
     for name, reason in content["left_out"].items():
         print_wrapped(console, f"Not read: {name} ({reason})")
+    show_returnable(console, report.returnable)
     show_estimate(console, content)
+
+
+def show_returnable(console: Console, returnable: Sequence[Returnable]) -> None:
+    """Prints which columns cannot be returned to MongoDB after a switch of the application."""
+    tried, lost = (sum(getattr(each, name).total() for each in returnable) for name in ("tried", "lost"))
+    if not tried:
+        return
+    print_wrapped(
+        console,
+        f"After a switch to PostgreSQL, {lost:,} of {format_count(tried, 'tried changes')} of single columns could not"
+        f" be returned to MongoDB{':' if lost else '.'}",
+    )
+    for each in returnable:
+        if each.lost:
+            columns = ", ".join(f"{name} {count}/{each.tried[name]}" for name, count in sorted(each.lost.items()))
+            print_wrapped(console, f"  {each.collection}: {columns}", indent=4)
 
 
 def show_verdict(console: Console, content: Content) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -26,6 +26,7 @@ from migrator.postgres.entities import describe_tables
 from migrator.postgres.errors import translate_error
 from migrator.postgres.owner_copies import check_own_keys, copy_owner_constraints
 from migrator.postgres.owner_objects import read_constraints
+from migrator.reversing.rehearsal import Returnable, rehearse
 from migrator.rows.refusals import REFUSALS
 from migrator.sources.base import Batch
 from migrator.sources.sampled import SampledSource
@@ -51,6 +52,7 @@ from migrator.workflows.profile import FieldStatistics
 from migrator.workflows.reject_limit import describe_excess
 from migrator.workflows.vector_checks import check_vectors, find_other_dimensions
 
+RETURNED_ROWS = 30  # of each collection, whose columns are changed to see which changes can be returned
 EMPTY = "empty"  # the digest of a target without a schema, or of one that does not exist yet
 
 
@@ -138,7 +140,17 @@ def make_report(
         seconds=seconds,
         target_bytes=measure_size(connection),
         embedding=estimate_embedding(connection, namespace, definition.embedded, context.config.embedding),
+        returnable=tuple(rehearse_return(pipeline)) if context.source.is_live and not blockers else (),
     )
+
+
+def rehearse_return(pipeline: Pipeline, sample: int = RETURNED_ROWS) -> Iterator[Returnable]:
+    """Yield for each collection which changes of its rows could be returned after a switch of the application."""
+    for level in pipeline.levels():
+        for resolver in pipeline.resolvers_for(level):
+            found = rehearse(resolver.writer, sample)
+            if found.tried:
+                yield found
 
 
 def examine_target(config: Config, definition: MigrationDefinition, target: Target | None) -> tuple[list[str], str]:

@@ -16,6 +16,7 @@ from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.merges import Merge
 from migrator.postgres.entities import Entity
+from migrator.reversing.rehearsal import Returnable
 from migrator.sources.base import SourceCollection
 from migrator.stages.load import order_by_dependency
 from migrator.state.ledger import Counts
@@ -29,7 +30,8 @@ EXAMPLES = 3  # IDs per finding
 class PlanReport:
     """The output of `migrate plan`, also saved by `--out`: see contract.md, JSON shapes.
 
-    `about`: source, target, tenant, time of creation and version of migrate.
+    `about`: source, target, tenant, time of creation and version of migrate. `returnable`: for each collection of a
+    live source, which changes of its rows could be returned after a switch.
     """
 
     fingerprints: dict[str, str]
@@ -43,6 +45,7 @@ class PlanReport:
     target_bytes: int
     embedding: dict[str, Any]
     about: Mapping[str, str] = field(default_factory=dict)
+    returnable: Sequence[Returnable] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -60,6 +63,7 @@ class PlanReport:
             "steps": self.steps,
             "blockers": len(self.blockers),
             "blocking": self.blockers,
+            "returnable": [each.as_json() for each in self.returnable],
             "estimate": {
                 "seconds": round(self.seconds, 1),
                 "target_bytes": self.target_bytes,
