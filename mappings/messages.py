@@ -360,7 +360,7 @@ mapping = Collection(
     returns=(
         Return(("prompt_tokens", "completion_tokens", "role"), return_tokens),
         Return(("role",), return_role),
-        Return(("provider",), return_provider),
-        shared.keep_columns("error_message"),
+        Return(("provider", "conversation_id"), return_provider),
+        Return(("error", "error_message", "content"), shared.keep_columns("error_message").function),
     ),
 )

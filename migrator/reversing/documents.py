@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 from bson.errors import BSONError
@@ -27,11 +28,23 @@ NOT_ENCODABLE = (BSONError, OverflowError, TypeError, ValueError)
 Lost = dict[str, tuple[Any, Any]]  # column → its value, and what the document gives instead
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What of a row its document cannot hold.
+
+    `columns`: what has changed, or comes out of the document in another way than before. `as_before`: other columns
+    that do not come out of the document, and did not before: a later stage of the run has set them.
+    """
+
+    columns: Lost = field(default_factory=dict, repr=False)
+    as_before: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
     """A document to write. `expected`: the present document; `document`: the new one as BSON, None to delete it.
 
-    `lost`: what the document cannot hold.
+    `losses`: what the document cannot hold.
     """
 
     key: Key
@@ -39,7 +52,7 @@ class Returned:
     expected: Document | None = field(repr=False)
     document: bytes | None = field(repr=False)
     residue: bytes | None = field(default=None, repr=False)
-    lost: Lost = field(default_factory=dict, repr=False)
+    losses: Losses = field(default_factory=Losses)
 
 
 @dataclass(slots=True)
@@ -54,12 +67,13 @@ class _Merging:
     expected: Document | None
     proposals: Iterator[Document]
     chosen: Document | None = None
-    lost: Lost = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
     is_loaded: bool = False
+    baseline: Callable[[], Row] = dict
 
     @property
     def is_done(self) -> bool:
-        return self.is_loaded and not self.lost
+        return self.is_loaded and not self.losses.columns
 
 
 class DocumentReturn:
@@ -94,6 +108,8 @@ class DocumentReturn:
         self._views.read_aliases(self._collection, rows)
         for each in merging:
             each.proposals = self._proposals(each, each.after)
+            if each.expected is not None and each.before is not None:
+                each.baseline = cache(partial(translate_row, self._writer, each.expected, each.before))
 
     def _proposals(self, each: _Merging, after: Row) -> Iterator[Document]:
         new = self._views.as_document(self._collection, after)
@@ -118,12 +134,12 @@ class DocumentReturn:
         result, _ = translation.translate(found, each.after[self._collection.key.column])
         is_loaded = isinstance(result, Loaded)
         row = result.row if isinstance(result, Loaded) else {}
-        lost = self._lost(each, row)
-        if each.chosen is None or (is_loaded, -len(lost)) > (each.is_loaded, -len(each.lost)):
-            each.chosen, each.lost, each.is_loaded = found, lost, is_loaded
+        losses = self._find_lost(each, row)
+        if each.chosen is None or (is_loaded, -len(losses.columns)) > (each.is_loaded, -len(each.losses.columns)):
+            each.chosen, each.losses, each.is_loaded = found, losses, is_loaded
 
-    def _lost(self, each: _Merging, row: Row) -> Lost:
-        return lost_columns(self._kinds, each.before, each.after, row)
+    def _find_lost(self, each: _Merging, row: Row) -> Losses:
+        return find_lost(self._kinds, each.before, each.after, row, each.baseline)
 
     def _merge_by_column(self, each: _Merging) -> None:
         """Merge those changed columns one by one with which the document can still be loaded."""
@@ -140,7 +156,7 @@ class DocumentReturn:
             result, _ = translation.translate(found, each.after[self._collection.key.column])
             if isinstance(result, Loaded):
                 row, document = tried, found
-                each.lost, each.is_loaded = self._lost(each, result.row), True
+                each.losses, each.is_loaded = self._find_lost(each, result.row), True
         each.chosen = document
 
     def _finish(self, each: _Merging) -> Returned:
@@ -153,7 +169,7 @@ class DocumentReturn:
             expected=each.expected,
             document=encode(document),
             residue=_compact(self._collection, residue, each.after),
-            lost=each.lost,
+            losses=each.losses,
         )
 
 
@@ -167,20 +183,35 @@ def _compact(collection: Collection, residue: bytes | None, row: Row) -> bytes |
     return close_residue(parts)
 
 
-def lost_columns(kinds: Iterable[tuple[str, str]], before: Row | None, after: Row, row: Row) -> Lost:
-    """Return what of a row its document cannot hold. `row`: what the document gives.
+def find_lost(
+    kinds: Iterable[tuple[str, str]], before: Row | None, after: Row, row: Row, baseline: Callable[[], Row]
+) -> Losses:
+    """Return what of a row its document cannot hold. `row`: what the document gives; `baseline`: what it gave before.
 
     Columns that no document fills are lost if they change.
     """
     lost: Lost = {}
+    as_before = set()
     for name, kind in kinds:
         value = after.get(name)
-        if name in row:
-            if differs(kind, value, row[name]):
+        is_changed = before is None or differs(kind, value, before.get(name))
+        if name not in row:
+            if value is not None and is_changed:
+                lost[name] = value, None
+            elif value is not None:
+                as_before.add(name)
+        elif differs(kind, value, row[name]):
+            if not is_changed and not differs(kind, baseline().get(name), row[name]):
+                as_before.add(name)
+            else:
                 lost[name] = value, row[name]
-        elif value is not None and (before is None or value != before.get(name)):
-            lost[name] = value, None
-    return lost
+    return Losses(lost, frozenset(as_before))
+
+
+def translate_row(writer: DocumentWriter, document: Document, row: Row) -> Row:
+    """Return the row that a document gives; no columns if it cannot be loaded."""
+    result, _ = writer.translation([document]).translate(document, row[writer.collection.key.column])
+    return result.row if isinstance(result, Loaded) else {}
 
 
 def is_encodable(document: Document) -> bool:

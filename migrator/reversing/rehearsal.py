@@ -6,12 +6,14 @@ Nothing is written. Which values an application will write is unknown, so each c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
+from migrator.documents.codec import Document
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
@@ -19,7 +21,7 @@ from migrator.postgres.copy_format import kind_of_column, kinds_of_table
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reversing import merge
 from migrator.reversing.capture import captured
-from migrator.reversing.documents import is_encodable, lost_columns
+from migrator.reversing.documents import find_lost, is_encodable, translate_row
 from migrator.rows.rebuild import read_loaded, rebuild_document
 from migrator.translation.outcomes import Loaded
 
@@ -58,41 +60,49 @@ def rehearse(writer: DocumentWriter, sample: int = SAMPLE) -> Returnable:
     for source_id, row, residue in loaded:
         document = rebuild_document(collection, source_id, row, residue)
         form = None if raw_document_of(residue) is not None else residue
+        baseline = partial(translate_row, writer, document, row)
         for name, value in change_columns(collection, row, others):
-            changed = {**row, name: value}
+            changed = {**row, **value}
             found.tried[name] += 1
-            if not _is_returned(writer, merge.propose(collection, document, form, row, changed), row, changed):
+            if not _is_returned(
+                writer, merge.propose(collection, document, form, row, changed), row, changed, baseline
+            ):
                 found.lost[name] += 1
     return found
 
 
-def _is_returned(writer: DocumentWriter, proposals: Iterator[Any], old: Row, row: Row) -> bool:
+def _is_returned(
+    writer: DocumentWriter, proposals: Iterator[Document], old: Row, row: Row, baseline: Callable[[], Row]
+) -> bool:
     kinds = kinds_of_table(writer.collection.table)
     for proposal in proposals:
         if not is_encodable(proposal):
             continue
         result, _ = writer.translation([proposal]).translate(proposal, row[writer.collection.key.column])
-        if isinstance(result, Loaded) and not lost_columns(kinds, old, row, result.row):
+        if isinstance(result, Loaded) and not find_lost(kinds, old, row, result.row, baseline).columns:
             return True
     return False
 
 
-def change_columns(collection: Collection, row: Row, others: Sequence[Row]) -> Iterator[tuple[str, Any]]:
-    """Yield (column, another value) for each column of a row that an application can change.
+def change_columns(collection: Collection, row: Row, others: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    """Yield (column, changes of the row) for each column of a row that an application can change.
 
-    `others`: rows whose references can be used.
+    `others`: rows whose references can be used, with the values that they carry.
     """
     constant = {"tenant_id", collection.key.column}
     for column in collection.table.columns:
         if column.name in constant or column.name in collection.filled_later:
             continue
         if column.foreign_keys:
-            choices = (each[column.name] for each in others if each[column.name] not in (None, row[column.name]))
-            value = next(choices, None)
+            carried = [name for name, here, _, _ in collection.carried_columns if here == column.name]
+            choices = (each for each in others if each[column.name] not in (None, row[column.name]))
+            donor = next(choices, None)
+            if donor is not None:
+                yield column.name, {name: donor[name] for name in (column.name, *carried)}
         else:
             value = change_value(column, row[column.name])
-        if value is not None:
-            yield column.name, value
+            if value is not None:
+                yield column.name, {column.name: value}
 
 
 def change_value(column: sa.Column[Any], value: Any) -> Any:
@@ -104,7 +114,7 @@ def change_value(column: sa.Column[Any], value: Any) -> Any:
         case "text":
             return f"{value or ''}~"
         case "integer":
-            return (value or 0) + 1
+            return value - 1 if value else 1
         case "boolean":
             return not value
         case "timestamp":
@@ -123,10 +133,7 @@ def _change_json(value: Any) -> Any:
                 return {**value, name: changed}
         return None
     if isinstance(value, list):
-        for place, item in enumerate(value):
-            if (changed := _change_json(item)) is not None:
-                return [*value[:place], changed, *value[place + 1 :]]
-        return None
+        return value[:-1] or None
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):

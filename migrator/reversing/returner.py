@@ -139,15 +139,16 @@ class Returner:
         kept = [(each.key[0], each.key[1], each.residue) for each in returned if each.document is not None]
         returning.update_residues(connection, namespace, kept)
         returning.forget_documents(connection, namespace, gone)
-        returning.replace_unreturned(connection, namespace, [each.key for each in returned], self._unreturned(returned))
+        done = [(each.key[0], each.key[1], sorted(each.losses.as_before)) for each in returned]
+        returning.replace_unreturned(connection, namespace, done, self._unreturned(returned))
         returning.add_conflicts(connection, namespace, conflicts)
         returning.remove_intentions(connection, namespace, [(each.key[0], each.source_id) for each in returned])
         returning.mark_dirty(connection, namespace, [(each.key[0], each.source_id) for each in returned])
 
     def _unreturned(self, returned: Iterable[Returned]) -> Iterable[Unreturned]:
         for each in returned:
-            kinds = dict(kinds_of_table(self.rows.mappings[each.key[0]].table)) if each.lost else {}
-            for column, (value, other) in each.lost.items():
+            kinds = dict(kinds_of_table(self.rows.mappings[each.key[0]].table)) if each.losses.columns else {}
+            for column, (value, other) in each.losses.columns.items():
                 kind = kinds[column]
                 yield Unreturned(
                     each.key[0], each.source_id, each.key[1], column, as_json(kind, value), as_json(kind, other)

@@ -110,15 +110,20 @@ def forget_documents(connection: Connection, namespace: Namespace, gone: Iterabl
 
 
 def replace_unreturned(
-    connection: Connection, namespace: Namespace, rows: Iterable[tuple[str, str]], values: Iterable[Unreturned]
+    connection: Connection,
+    namespace: Namespace,
+    rows: Iterable[tuple[str, str, list[str]]],
+    values: Iterable[Unreturned],
 ) -> None:
-    """Replace what is recorded for some rows: (collection, ID)."""
+    """Replace what is recorded for some rows: (collection, ID, columns whose record stays)."""
     keys, found = list(rows), list(values)
     query = namespace.sql(
-        "DELETE FROM {unreturned} u USING unnest(%s::text[], %s::text[]) AS k (collection, target_id)"
-        " WHERE u.collection = k.collection AND u.target_id = k.target_id"
+        "DELETE FROM {unreturned} u USING unnest(%s::text[], %s::text[], %s::text[])"
+        " AS k (collection, target_id, kept) WHERE u.collection = k.collection AND u.target_id = k.target_id"
+        " AND u.column_name <> ALL(string_to_array(k.kept, ','))"
     )
-    connection.execute(query, ([name for name, _ in keys], [row_id for _, row_id in keys]))
+    columns = ([name for name, _, _ in keys], [row_id for _, row_id, _ in keys], [",".join(kept) for *_, kept in keys])
+    connection.execute(query, columns)
     query = namespace.sql(
         "INSERT INTO {unreturned} (collection, source_id, target_id, column_name, value, returned)"
         " VALUES (%s, %s, %s, %s, %s, %s)"

@@ -24,7 +24,8 @@ def change_every_column(rig: Switched, rows: int) -> dict[tuple[str, str], int]:
         loaded = [row for _, row, _ in read_loaded(rig.rows, collection)]
         for number, row in enumerate(loaded[:rows]):
             choices = list(change_columns(collection, row, loaded))
-            name, value = choices[number % len(choices)]
+            name, change = choices[number % len(choices)]
+            value = change[name]
             if name in collection.unique:
                 value = f"{value}{number}"
             update_row(rig.rows, collection, row[collection.key.column], {name: value})
