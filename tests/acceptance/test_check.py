@@ -238,7 +238,19 @@ def _(server: Server) -> str:
     return server.url_of("no_such_database")
 
 
-@pytest.mark.parametrize("name", CASES)
+# Variants of targets that are tested daily: settings of a role, an empty database in all other tests.
+RARE = frozenset(
+    {
+        "an empty database",
+        "more settings of the role",
+        "settings of the database",
+        "a tablespace for all that is created",
+        "a tablespace that does not exist",
+    }
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in RARE)) for name in CASES])
 @pytest.mark.usefixtures("quick")
 def test_a_target_can_run_or_is_refused_before_anything_is_written(name: str, server: Server, tmp_path: Path) -> None:
     """`check`, `plan` and `run` agree on every target; where they refuse it, they name cause and remedy."""

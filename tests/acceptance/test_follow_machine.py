@@ -220,7 +220,7 @@ def run_machine(servers: Servers, examples: int, steps: int) -> None:
 
 def test_machine(servers: Servers) -> None:
     """Few examples, always the same."""
-    run_machine(servers, examples=3, steps=25)
+    run_machine(servers, examples=2, steps=25)
 
 
 @pytest.mark.long

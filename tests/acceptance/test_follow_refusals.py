@@ -48,7 +48,7 @@ EXCLUSIVE: dict[str, str] = {
     "an exclusion": "ALTER TABLE conversations ADD EXCLUDE (last_message_at WITH =, user_id WITH =);",
     "several": MAILS + LATEST + "CREATE UNIQUE INDEX one_root ON messages (conversation_id) WHERE parent_id IS NULL;",
 }
-MESSAGES, CHANGES = 300, 40
+MESSAGES, CHANGES = 200, 40
 QUICK = frozenset({"several"})
 
 

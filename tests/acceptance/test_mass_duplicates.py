@@ -34,7 +34,7 @@ DROP SCHEMA migrator CASCADE;
 
 def test_many_at_once(new_database: Callable[[], str], tmp_path: Path) -> None:
     """Rows, ledger, aliases and findings are equal and as predicted; some of the conflicts are not simple."""
-    made = make_talks(messages=300)
+    made = make_talks(messages=120)
     original = bson.decode(
         made["messages"][0]
     )  # the same ObjectId as a string: both documents have the same derived ID
@@ -56,7 +56,7 @@ def test_many_at_once(new_database: Callable[[], str], tmp_path: Path) -> None:
             with patch("migrator.reconciliation.conflicts.rekey_simple", lambda writer, rejects: iter(())):
                 answer = call("run", "-c", config, "--json")
         assert answer.code == 0, answer.told
-        assert answer.json["findings"]["rekeyed"] > 300
+        assert answer.json["findings"]["rekeyed"] > 120
         told: Counter[str] = Counter()
         for each in (f for c in planned["source"]["collections"] for f in c["findings"]):
             told[each["code"]] += each["count"]

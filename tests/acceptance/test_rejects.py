@@ -6,6 +6,7 @@ import itertools
 import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from migrator.errors import StoppedError
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database
 from tests.scenarios import write_config
+from tests.templates import Templates
 
 DATETIME = DatetimeMS(1_704_067_200_000)
 DATES = {"createdAt": DATETIME, "updatedAt": DATETIME}
@@ -109,16 +111,14 @@ STOPS = ("update_documents", "membership.expand_all", "refresh_references", "Pip
 
 
 @pytest.mark.usefixtures("quick")
-def test_interrupted_retry_resumes(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_interrupted_retry_resumes(new_database: Callable[[], str], templates: Templates, tmp_path: Path) -> None:
     """A retry that is stopped at any point is resumed by the same command, with the result of an undisturbed one."""
     folder, whole = tmp_path / "dump", new_database()
     make_dump(folder, mended=False)
-    configs = {url: write_config(tmp_path / f"{n}.toml", f"dump:{folder}", url) for n, url in enumerate([whole])}
-    for stop in STOPS:
-        url = new_database()
-        configs[url] = write_config(tmp_path / f"{stop}.toml", f"dump:{folder}", url)
-    for config in configs.values():
-        assert call("run", "-c", config).code == 0
+    configs = {}
+    for name, url in [("whole", whole), *((stop, new_database()) for stop in STOPS)]:
+        configs[url] = write_config(tmp_path / f"{name}.toml", f"dump:{folder}", url)
+        templates.copy("test_interrupted_retry_resumes", url, partial(run_into, folder, tmp_path))
     make_dump(folder, mended=True)
     assert call("rejects", "retry", "-c", configs[whole]).code == 0
     expected = digest_database(whole)
@@ -133,6 +133,10 @@ def test_interrupted_retry_resumes(new_database: Callable[[], str], tmp_path: Pa
         assert digest_database(url) == expected, stop
         assert "Resuming" not in call("rejects", "retry", "-c", config).told
     assert call("verify", "-c", config, "--level", "roundtrip").code == 0
+
+
+def run_into(source: Path, folder: Path, url: str) -> None:
+    assert call("run", "-c", write_config(folder / "template.toml", f"dump:{source}", url)).code == 0
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Every scenario: plan → run → verify → revert, with what must come out of it.
 
-Scenarios without settings share a dump with others (tests/packs.py) and run a second time after the revert. The long
+Scenarios without settings share a dump with others (tests/packs.py); some run a second time after the revert. The long
 tests run each scenario alone, twice.
 """
 
@@ -31,6 +31,7 @@ from tests.scenarios import Scenario, read_scenario, scenario_names, write_confi
 
 PACKS = {scenario.name: pack for pack in make_packs() for scenario in pack.scenarios}
 # Alone in their dump, and yet run a second time after the revert: rows of others, merged accounts, merged recordings.
+TWICE_IN = 3  # every third pack, and all scenarios in the long tests
 RUN_TWICE = ("target-filled", "emails-merged-chain", "recordings-several")
 
 
@@ -57,7 +58,8 @@ def migrate_pack(place: str, server_url: str, tmp_path_factory: pytest.TempPathF
     @cache
     def migrate(number: int) -> dict[str, AssertionError]:
         pack = make_packs()[number]
-        return migrate_scenario(pack.merge(), place, server_url, tmp_path_factory.mktemp("pack"), pack=pack)
+        folder, twice = tmp_path_factory.mktemp("pack"), number % TWICE_IN == 0
+        return migrate_scenario(pack.merge(), place, server_url, folder, pack=pack, twice=twice)
 
     return migrate
 

@@ -366,7 +366,7 @@ STATES = {
 
 
 # Their daily counterpart is a state that differs in what has changed only.
-RARE = frozenset({"nothing, wrong owner", "mappings", "source", "wrong owner"})
+RARE = frozenset({"nothing, wrong owner", "mappings", "source", "wrong owner", "killed", "rows"})
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in RARE)) for name in STATES])

@@ -166,7 +166,10 @@ def check_life(chunks: Chunks, url: str, found: Sequence[str], missing: Sequence
     return chunks.folder / "export"
 
 
-@pytest.mark.parametrize("kind", ["vector", "halfvec", "real[]", "double precision[]", "text", "jsonb"])
+LONG_KINDS = [pytest.param(kind, marks=pytest.mark.long) for kind in ("halfvec", "double precision[]", "text")]
+
+
+@pytest.mark.parametrize("kind", ["vector", "real[]", "jsonb", *LONG_KINDS])
 def test_store(chunks: Chunks, new_database: Callable[[], str], kind: str) -> None:
     """Vectors of the store are loaded, whatever the type of the column; only missing ones are computed."""
     store = new_database()
