@@ -25,7 +25,7 @@ GRANT USAGE ON SCHEMA migrator TO reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA migrator TO reader;
 ```
 """
-FILES = ("records.sql", "schema_changes.sql", "embeddings.sql")
+FILES = ("records.sql", "following_records.sql", "schema_changes.sql", "embeddings.sql")
 _TABLE = re.compile(
     r"CREATE (?:UNLOGGED )?TABLE IF NOT EXISTS (?:migrator\.|\{)(\w+)\}? \([^\n]*\n(.*?)\n\)", re.DOTALL
 )

@@ -28,17 +28,22 @@ from migrator.state.records import (
 
 @contextmanager
 def scratch_namespace(
-    connection: Connection, mappings: Mapping[str, Collection], token: str, own_tables: frozenset[str]
+    connection: Connection,
+    mappings: Mapping[str, Collection],
+    token: str,
+    own_tables: frozenset[str],
+    *,
+    with_following: bool = False,
 ) -> Iterator[tuple[Namespace, int | None]]:
     """Create the scratch schemas, and drop them at the end of the block. Yield them and the run to resume, or None.
 
     An interrupted dry run leaves the schemas behind. The next dry run with the same `token` resumes it. `own_tables`
-    are tables without pre-existing rows.
+    are tables without pre-existing rows. `with_following`: changes will be applied to the scratch tables.
     """
     run = find_dry_run(connection, token)
     if run is None:
         drop(connection)
-        create(connection, mappings, own_tables)
+        create(connection, mappings, own_tables, with_following=with_following)
     # The planner only has to recognize large tables, so a small sample is enough.
     connection.execute("SET default_statistics_target = 10")
     try:
@@ -59,7 +64,9 @@ def find_dry_run(connection: Connection, token: str) -> int | None:
     return latest[0] if latest is not None and latest[2] == {"dry_run": token} else None
 
 
-def create(connection: Connection, mappings: Mapping[str, Collection], own_tables: frozenset[str]) -> None:
+def create(
+    connection: Connection, mappings: Mapping[str, Collection], own_tables: frozenset[str], *, with_following: bool
+) -> None:
     """Create the scratch schemas with their tables and records. All tables are unlogged, and no value is compressed."""
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_NAMESPACE.rows)))
@@ -70,7 +77,7 @@ def create(connection: Connection, mappings: Mapping[str, Collection], own_table
         for mapping in mappings.values():
             if mapping.table.name not in own_tables:
                 seed_existing_values(connection, mapping)
-        create_records(connection, SCRATCH_NAMESPACE, unlogged=True)
+        create_records(connection, SCRATCH_NAMESPACE, with_following=with_following, unlogged=True)
         _make_fast(connection)
 
 

@@ -80,7 +80,7 @@ def plan(
         target = None  # its tables cannot be read as the definition describes them
     with ephemeral_target() as database, closing(database.connect()) as connection:
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
-        create_records(connection, context.namespace)
+        create_records(connection, context.namespace, with_following=False)
         has_rows = target is not None and copy_existing_values(target, connection, context)
         if target is not None:
             rehearse_owner_objects(target, connection, context)

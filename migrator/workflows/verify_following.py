@@ -77,7 +77,10 @@ class FollowedComparison:
                 return self._compare_at_rest(None)
         token = scratch_token(self.scope, self.pipeline)
         mappings = self.context.definition.mappings
-        with scratch.scratch_namespace(self.scope.connection, mappings, token, frozenset()) as (_, found):
+        with scratch.scratch_namespace(self.scope.connection, mappings, token, frozenset(), with_following=True) as (
+            _,
+            found,
+        ):
             run = begin_scratch_run(self.scope, self.pipeline, token, found)
             sync.begin(self.scope.connection, SCRATCH_NAMESPACE, self._changing.current_position())
             self.pipeline.run(run, needed_collections(self.scope, self.context.source))
