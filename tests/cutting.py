@@ -8,7 +8,7 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,13 @@ import bson
 import psycopg
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
+from psycopg import sql
 from pymongo import MongoClient
 
+from migrator.state.follow_lock import COMPARE_KEY
 from migrator.targets.bundled import program_path
 from tests.driving import call
+from tests.follow_killing import GATE, KEY
 from tests.mongo import fill
 from tests.scenarios import write_config
 
@@ -63,12 +66,13 @@ class Application:
     folder: Path
     rate: float
     first: int
+    route_file: str = "route"
     acknowledged: dict[str, str | None] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     longest: float = 0.0  # seconds between two writes
 
     def __post_init__(self) -> None:
-        self._route, self._idle = self.folder / "route", self.folder / "idle"
+        self._route, self._idle = self.folder / self.route_file, self.folder / "idle"
         self._ended = threading.Event()
         self._chance = random.Random(self.first)
         self._next, self._own = self.first, list[int]()
@@ -223,3 +227,39 @@ def dump_schema(url: str) -> str:
     command = [str(program_path("pg_dump")), "--dbname", url, "--schema-only", "--schema", "public"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return "\n".join(line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+@contextmanager
+def held_at(database: str, step: str) -> Iterator[Callable[[], None]]:
+    """Lets a cutover wait before a step in the block. Yields what waits until it has come there."""
+    with psycopg.connect(database, autocommit=True) as gate:
+        gate.execute(GATE)
+        gate.execute("SELECT pg_advisory_lock(%s)", (KEY,))
+        gate.execute(
+            "CREATE TRIGGER gate BEFORE INSERT ON migrator.cutover_steps FOR EACH ROW WHEN (new.step = "
+            + sql.Literal(step).as_string(gate)
+            + ") EXECUTE FUNCTION gates.wait()"
+        )
+
+        def wait() -> None:
+            query = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+            end = time.monotonic() + 30
+            while gate.execute(query, (KEY,)).fetchone() is None:
+                assert time.monotonic() < end, f"no cutover came to {step!r}"
+                time.sleep(0.01)
+
+        try:
+            yield wait
+        finally:
+            gate.execute("SELECT pg_advisory_unlock(%s)", (KEY,))
+        wait_unlocked(gate, COMPARE_KEY)
+        gate.execute("DROP SCHEMA gates CASCADE")
+
+
+def wait_unlocked(connection: psycopg.Connection[Any], key: int) -> None:
+    """Waits until no session holds a lock: a server notices only after a while that a killed client is gone."""
+    query = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
+    end = time.monotonic() + 30
+    while connection.execute(query, (key,)).fetchone() is not None:
+        assert time.monotonic() < end, f"lock {key} was not released"
+        time.sleep(0.02)

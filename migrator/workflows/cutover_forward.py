@@ -149,6 +149,7 @@ class ForwardSwitch:
             transactions = self._wait_transactions(writes)
             watch.begin_fence(writes.operation_time())
         while not watch.has_reached(_READ_SECONDS):
+            watch.refuse_late()
             self._check()
         watch.refuse_late()
         while not self._has_received_all():

@@ -11,6 +11,7 @@ from typing import Final
 
 from migrator.errors import LockedError, MigrateError, StoppedError
 from migrator.events import Event, Notice
+from migrator.state import sync
 from migrator.state.follow_lock import FOLLOW_KEY
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection
@@ -21,6 +22,7 @@ from migrator.workflows.migration import MigrationContext
 CHECK_SECONDS: Final = 0.5  # between two looks whether the other process is at work
 START_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
+_AT_WORK: Final = (sync.FOLLOWING, sync.SWITCHED)  # in the latter, changes are returned to the source
 Follow = Callable[[MigrationContext, Target, Callable[[], bool]], object]
 
 
@@ -95,7 +97,9 @@ def follow_at_work(
     Raises: `LockedError` if another command uses the target; the errors of `follow`.
     """
     if is_following(connection):
-        yield FollowAtWork(connection, None)
+        found = FollowAtWork(connection, None)
+        _wait_started(found, context, connection)
+        yield found
         return
     if (holder := find_holder(connection)) is not None:
         raise LockedError(
@@ -104,7 +108,7 @@ def follow_at_work(
         )
     at_work = FollowAtWork(connection, _FollowThread(replace(context, emit=_only_warnings(context)), target, act))
     try:
-        _wait_started(at_work, connection)
+        _wait_started(at_work, context, connection)
         yield at_work
     finally:
         error = at_work.stop()
@@ -112,9 +116,10 @@ def follow_at_work(
             context.emit(Notice(text=f"following ended: {error.message}. {error.hint}", level="warning"))
 
 
-def _wait_started(at_work: FollowAtWork, connection: Connection) -> None:
+def _wait_started(at_work: FollowAtWork, context: MigrationContext, connection: Connection) -> None:
+    """Wait until changes are applied: `follow` prepares the target first."""
     end = time.monotonic() + START_SECONDS
-    while not is_following(connection):
+    while not (is_following(connection) and sync.read_state(connection, context.namespace) in _AT_WORK):
         at_work.check()
         if time.monotonic() > end:
             raise StoppedError("following does not begin", "`migrate follow` shows why.")

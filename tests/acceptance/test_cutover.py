@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,11 @@ import psycopg
 import pytest
 
 from tests import mongo
-from tests.cutting import (
-    MONGO,
-    POSTGRES,
-    Application,
-    configure,
-    dump_schema,
-    prepare,
-)
+from tests.acceptance.test_verify_following import FOLLOWING
+from tests.cutting import MONGO, POSTGRES, STOPPED, Application, configure, dump_schema, held_at, prepare
 from tests.driving import Answer, call
+from tests.killing import wait_for
+from tests.processes import start
 
 pytestmark = pytest.mark.usefixtures("quick")
 MESSAGES = 200
@@ -32,6 +30,30 @@ class Moving:
     application: Application
     config: Path
     database: str
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """`follow` in another process."""
+        process = start("follow", "-c", self.config)
+        try:
+            assert wait_for(self.database, FOLLOWING, 1, process)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, told = process.communicate(60)
+            print(out.decode(), told.decode())
+
+    def killed_at(self, step: str) -> str:
+        """Kills a cutover before a step; returns where the application writes then."""
+        with held_at(self.database, step) as wait:
+            process = start("cutover", "--yes", "-c", self.config)
+            try:
+                wait()
+            finally:
+                process.kill()
+                out, told = process.communicate(60)
+                print(step, out.decode(), told.decode())
+        return self.application.route
 
     def cut_over(self, *options: object) -> Answer:
         return call("cutover", "--yes", "-c", self.config, "--json", *options)
@@ -73,6 +95,60 @@ def test_switch(moving: Moving) -> None:
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.told
     assert dump_schema(moving.database) == before
     assert call("follow", "-c", moving.config).code == 2
+
+
+def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails before the switch, the application goes on with MongoDB, and a later cutover loses nothing."""
+    application = moving.application
+    with moving.following(), application.writing():
+        for name, fault in FAULTS.items():
+            application.wait_writes(10)
+            with monkeypatch.context() as changed, fault(moving, changed):
+                answer = moving.cut_over()
+            assert answer.code == 5, (name, answer.told)
+            assert answer.json["error"]["undone"], (name, answer.told)
+            assert (moving.state, application.route) == ("following", MONGO), name
+        application.wait_writes(10)
+        assert moving.killed_at("verify") == STOPPED
+        assert "unfinished" in call("status", "-c", moving.config).out
+        undone = call("cutover", "--undo", "-c", moving.config, "--json")
+        assert (undone.code, application.route) == (0, MONGO), undone.told
+        application.wait_writes(10)
+        assert moving.killed_at("move the application") == STOPPED  # behind the switch
+        answer = moving.cut_over()
+        assert (answer.code, application.route) == (0, POSTGRES), answer.told
+        application.wait_writes(10)
+    assert application.lost_in_postgres() == {}
+
+
+@contextmanager
+def failing_stop(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
+    changed.setenv("MIGRATE_CUTOVER__STOP_HOOK", f"{moving.application.hooks['stop_hook']}; echo no; exit 3")
+    yield
+
+
+@contextmanager
+def slow_stop(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
+    changed.setenv("MIGRATE_CUTOVER__MAX_DOWNTIME_SECONDS", "0.5")
+    changed.setenv("MIGRATE_CUTOVER__STOP_HOOK", f"{moving.application.hooks['stop_hook']}; sleep 30")
+    yield
+
+
+@contextmanager
+def late_writer(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
+    """A second application, which nothing stops."""
+    own = moving.application
+    other = Application(own.url, moving.database, own.folder, rate=20, first=10**6, route_file="other")
+    with other.writing():
+        yield
+    moving.application.acknowledged |= other.acknowledged
+
+
+FAULTS: dict[str, Callable[[Moving, pytest.MonkeyPatch], Any]] = {
+    "failing stop": failing_stop,
+    "slow stop": slow_stop,
+    "late write": late_writer,
+}
 
 
 def test_rehearsal(moving: Moving) -> None:
