@@ -11,6 +11,7 @@ from migrator.errors import MigrateError, StoppedError, UsageError
 from migrator.formatting import format_count, format_duration
 from migrator.monitoring.sync_status import SyncStatus, read_sync_status
 from migrator.state import full_verification, journal, sync
+from migrator.state.follow_lock import paused
 from migrator.state.full_verification import FullVerification
 from migrator.state.ledger import count_by
 from migrator.state.records import Connection
@@ -131,7 +132,8 @@ def _check_rejects(summary: Summary, context: MigrationContext, connection: Conn
 
 def _check_reverse(summary: Summary, context: MigrationContext, connection: Connection) -> None:
     try:
-        prepare_reverse(context, connection)
+        with paused(connection):  # it locks all tables, which would be a deadlock with a batch of changes
+            prepare_reverse(context, connection)
     except MigrateError as error:
         summary.add("reverse sync", error.message, go=False, remedy=error.hint)
         return
