@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from bson.raw_bson import RawBSONDocument
@@ -57,6 +57,12 @@ class Switched:
     def rows(self) -> RowStore:
         return RowStore(self.connection, NAMESPACE, self.context.definition.mappings)
 
+    def read(self, query: LiteralString, *values: Any) -> tuple[Any, ...]:
+        """Executes a statement of the application, and returns the first row."""
+        found: tuple[Any, ...] | None = self.connection.execute(query, values).fetchone()
+        assert found is not None, query
+        return found
+
     def back(self) -> dict[str, Any]:
         """Returns all changes to MongoDB."""
         answer = call("follow", "-c", self.config, "--until-caught-up", "--json")
@@ -95,7 +101,7 @@ class Switched:
 
     def unreturned(self) -> dict[tuple[str, str], int]:
         """Returns (collection, column) → number of values."""
-        query = "SELECT collection, column_name, count(*) FROM migrator.unreturned GROUP BY 1, 2"
+        query = "SELECT collection, column_name, count(*) FROM migrator.unreturned WHERE NOT rounded GROUP BY 1, 2"
         return {(name, column): count for name, column, count in self.connection.execute(query)}
 
 

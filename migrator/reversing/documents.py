@@ -33,11 +33,13 @@ class Losses:
     """What of a row its document cannot hold.
 
     `columns`: what has changed, or comes out of the document in another way than before. `as_before`: other columns
-    that do not come out of the document, and did not before: a later stage of the run has set them.
+    that do not come out of the document, and did not before: a later stage of the run has set them. `rounded`: dates
+    of which only the part below a millisecond is lost, because BSON has none.
     """
 
     columns: Lost = field(default_factory=dict, repr=False)
     as_before: frozenset[str] = frozenset()
+    rounded: Lost = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,7 @@ def find_lost(
     Columns that no document fills are lost if they change.
     """
     lost: Lost = {}
+    rounded: Lost = {}
     as_before = set()
     for name, kind in kinds:
         value = after.get(name)
@@ -201,11 +204,13 @@ def find_lost(
             elif value is not None:
                 as_before.add(name)
         elif differs(kind, value, row[name]):
-            if not is_changed and not differs(kind, baseline().get(name), row[name]):
+            if kind == "timestamp" and value is not None and row[name] == value // 1000 * 1000:
+                rounded[name] = value, row[name]
+            elif not is_changed and not differs(kind, baseline().get(name), row[name]):
                 as_before.add(name)
             else:
                 lost[name] = value, row[name]
-    return Losses(lost, frozenset(as_before))
+    return Losses(lost, frozenset(as_before), rounded)
 
 
 def translate_row(writer: DocumentWriter, document: Document, row: Row) -> Row:

@@ -147,12 +147,11 @@ class Returner:
 
     def _unreturned(self, returned: Iterable[Returned]) -> Iterable[Unreturned]:
         for each in returned:
-            kinds = dict(kinds_of_table(self.rows.mappings[each.key[0]].table)) if each.losses.columns else {}
-            for column, (value, other) in each.losses.columns.items():
-                kind = kinds[column]
-                yield Unreturned(
-                    each.key[0], each.source_id, each.key[1], column, as_json(kind, value), as_json(kind, other)
-                )
+            kinds = dict(kinds_of_table(self.rows.mappings[each.key[0]].table))
+            for columns, is_rounded in ((each.losses.columns, False), (each.losses.rounded, True)):
+                for column, (value, other) in columns.items():
+                    values = as_json(kinds[column], value), as_json(kinds[column], other)
+                    yield Unreturned(each.key[0], each.source_id, each.key[1], column, *values, is_rounded)
 
 
 def as_json(kind: str, value: Any) -> Jsonb | None:

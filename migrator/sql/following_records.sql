@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS {unreturned} (      -- values of rows that no field o
   column_name text NOT NULL,                  -- of the row
   value jsonb,                                -- of the row
   returned jsonb,                             -- what the document gives instead
+  rounded boolean NOT NULL,                   -- a date of which only the part below a millisecond is lost
   PRIMARY KEY (collection, target_id, column_name)
 );
 

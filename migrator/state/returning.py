@@ -23,7 +23,10 @@ class Intention(NamedTuple):
 
 
 class Unreturned(NamedTuple):
-    """The value of a column that a document cannot hold, and what the document gives instead; both as jsonb."""
+    """The value of a column that a document cannot hold, and what the document gives instead; both as jsonb.
+
+    `rounded`: a date of which only the part below a millisecond is lost.
+    """
 
     collection: str
     source_id: bytes
@@ -31,6 +34,7 @@ class Unreturned(NamedTuple):
     column_name: str
     value: Any
     returned: Any
+    rounded: bool
 
 
 class Conflict(NamedTuple):
@@ -125,8 +129,8 @@ def replace_unreturned(
     columns = ([name for name, _, _ in keys], [row_id for _, row_id, _ in keys], [",".join(kept) for *_, kept in keys])
     connection.execute(query, columns)
     query = namespace.sql(
-        "INSERT INTO {unreturned} (collection, source_id, target_id, column_name, value, returned)"
-        " VALUES (%s, %s, %s, %s, %s, %s)"
+        "INSERT INTO {unreturned} (collection, source_id, target_id, column_name, value, returned, rounded)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)"
     )
     with connection.cursor() as cursor:
         cursor.executemany(query, found)

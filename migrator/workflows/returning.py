@@ -138,7 +138,7 @@ def return_changes(
                 waiting = count_waiting(connection, context.namespace)
                 context.emit(StepAdvanced(step=STEP, done=counts.changes, note=f"{waiting:,} waiting"))
     context.emit(StepFinished(step=STEP, note=f"{format_count(counts.documents, 'documents')} written"))
-    found = connection.execute(context.namespace.sql("SELECT count(*) FROM {unreturned}")).fetchone()
+    found = connection.execute(context.namespace.sql("SELECT count(*) FROM {unreturned} WHERE NOT rounded")).fetchone()
     return ReturnReport(
         changes=counts.changes,
         documents=counts.documents,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from migrator.documents.codec import decode
 from migrator.reversing.capture import captured
 from migrator.reversing.rehearsal import change_columns
 from migrator.rows.rebuild import read_loaded
@@ -45,3 +46,52 @@ def test_every_column(fixture: str, live_server: mongo.Server, new_database: Cal
         assert report["conflicts"] == 0
         rig.assert_same(changed)
         print(fixture, changed, rig.unreturned())
+
+
+NEW_USER = """
+    INSERT INTO users (tenant_id, email, name, role, created_at) 
+      SELECT tenant_id, 'new@example.com', 'New', 'user', now() FROM users LIMIT 1 RETURNING id, tenant_id
+"""
+NEW_CONVERSATION = """
+    INSERT INTO conversations (tenant_id, user_id, title, provider, model) VALUES (%s, %s, 'New', 'openai', 'gpt-4o')
+    RETURNING id
+"""
+NEW_MESSAGE = """
+    INSERT INTO messages (tenant_id, conversation_id, parent_id, content, role, provider, model, completion_tokens)
+    VALUES (%s, %s, %s, %s, %s, 'openai', 'gpt-4o', 7) RETURNING id
+"""
+
+
+def test_new_and_deleted_rows(live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
+    """The application creates rows with IDs of PostgreSQL, and deletes others with all that belongs to them."""
+    documents = read_dump(FIXTURES / "demo")
+    with switched(live_server.url, "born", new_database(), tmp_path, documents, {}) as rig:
+        run = rig.connection.execute
+        user, tenant = rig.read(NEW_USER)
+        (conversation,) = rig.read(NEW_CONVERSATION, tenant, user)
+        (first,) = rig.read(NEW_MESSAGE, tenant, conversation, None, "Hello", "user")
+        run(NEW_MESSAGE, (tenant, conversation, first, "Hello, too", "assistant"))
+        (old,) = rig.read("SELECT conversation_id FROM messages ORDER BY id LIMIT 1")
+        run(NEW_MESSAGE, (tenant, old, None, "More", "user"))
+        (gone,) = rig.read("SELECT id FROM conversations WHERE id <> ALL(%s) ORDER BY id LIMIT 1", [old, conversation])
+        run("UPDATE messages SET parent_id = NULL WHERE conversation_id = %s", (gone,))
+        run("DELETE FROM conversations WHERE id = %s", (gone,))
+        rig.back()
+        rig.assert_same()
+        assert rig.unreturned() == {}
+        users = {raw: decode(raw) for raw in rig.documents("users").values()}
+        new = next(each for each in users.values() if each["email"] == "new@example.com")
+        talk = next(e for raw in rig.documents("conversations").values() if (e := decode(raw))["title"] == "New")
+        assert talk["user"] == str(new["_id"])
+        assert len(talk["messages"]) == 2
+        found = [decode(raw) for raw in rig.documents("messages").values()]
+        asked, answer = (next(e for e in found if e["_id"] == member) for member in talk["messages"])
+        assert (asked["text"], asked["user"], answer["parentMessageId"]) == ("Hello", str(new["_id"]), str(first))
+        run("UPDATE users SET name = 'Newer' WHERE id = %s", (user,))
+        run("UPDATE conversations SET title = 'Newer' WHERE id = %s", (conversation,))
+        rig.back()
+        rig.assert_same("again")
+        run("DELETE FROM users WHERE id = %s", (user,))
+        rig.back()
+        rig.assert_same("deleted")
+        assert len(rig.documents("users")) == len(users) - 1
