@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from migrator.postgres.copy_format import kinds_of_table, read_row
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
 
-Images = dict[tuple[str, str], Row | None]  # (collection, ID of the row) → its columns; None: there is no row
+Key = tuple[str, str]  # collection, ID of the row as text
+Images = dict[Key, Row | None]  # the columns of rows; None: there is no row
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,17 +35,24 @@ class Pending:
 def read_pending(rows: RowStore, limit: int) -> Pending:
     """Return the oldest changes, about `limit`. Requires a transaction with one snapshot.
 
-    All changes of a row that the snapshot sees are returned together.
+    All changes of a row that the snapshot sees are returned together, with those of all rows that its document depends
+    on, or whose documents depend on it.
     """
+    query = rows.namespace.sql("SELECT table_name, key FROM {changes} ORDER BY number LIMIT %s")
+    oldest = rows.connection.execute(query, (limit,)).fetchall()
     names = {mapping.table.name: name for name, mapping in rows.mappings.items()}
+    keys = dict.fromkeys((names[table], key) for table, key in oldest if table in names)
+    if len(oldest) == limit:
+        keys = dict.fromkeys([*keys, *close(rows, set(keys))])
     query = rows.namespace.sql(
-        "WITH keys AS (SELECT DISTINCT table_name, key FROM"
-        "  (SELECT table_name, key FROM {changes} ORDER BY number LIMIT %s) o)"
-        " SELECT c.table_name, c.key, array_agg(c.number ORDER BY c.number) FROM {changes} c"
-        " JOIN keys USING (table_name, key) GROUP BY 1, 2 ORDER BY min(c.number)"
+        "SELECT c.table_name, c.key, array_agg(c.number ORDER BY c.number) FROM {changes} c"
+        " JOIN unnest(%s::text[], %s::text[]) AS k (table_name, key) USING (table_name, key)"
+        " GROUP BY 1, 2 ORDER BY min(c.number)"
     )
+    chosen = {(table, key) for table, key in oldest} | {(rows.mappings[name].table.name, key) for name, key in keys}
     found, first = Pending(), defaultdict[str, list[int]](list)
-    for table, key, numbers in rows.connection.execute(query, (limit,)):
+    values = ([table for table, _ in chosen], [key for _, key in chosen])
+    for table, key, numbers in rows.connection.execute(query, values):
         found.numbers += numbers
         if table in names:
             found.before[names[table], key] = None
@@ -52,6 +60,64 @@ def read_pending(rows: RowStore, limit: int) -> Pending:
     for name, numbers in first.items():
         found.before |= _read_old(rows, rows.mappings[name], numbers)
     return found
+
+
+def close(rows: RowStore, keys: set[Key]) -> set[Key]:
+    """Return changed rows with the rows that they refer to, and the changed rows that refer to one of these rows, now
+    or before."""
+    found, new = set(keys), set(keys)
+    while new:
+        more: set[Key] = set()
+        for child, column, parent in sorted(_references(rows)):
+            more |= {(parent, each) for each in _find_parents(rows, child, column, new)}
+            more |= {(child, each) for each in _changed_children(rows, child, column, parent, new)}
+        new = more - found
+        found |= new
+    return found
+
+
+def _references(rows: RowStore) -> set[tuple[str, str, str]]:
+    """Return (collection, column, collection that the column refers to) where documents depend on each other."""
+    found: set[tuple[str, str, str]] = set()
+    for mapping in rows.mappings.values():
+        found |= {(mapping.name, here, there) for _, here, there, _ in mapping.carried_columns}
+        found |= {(rule.collection, rule.reference_column, mapping.name) for rule in mapping.member_lists}
+    return found
+
+
+def _find_parents(rows: RowStore, child: str, column: str, keys: set[Key]) -> list[str]:
+    collection, ids = rows.mappings[child], [key for name, key in keys if name == child]
+    query = rows.namespace.sql(
+        "SELECT DISTINCT x.id FROM (SELECT old->>{name} AS id FROM {changes} WHERE table_name = {table}"
+        " AND key = ANY(%s) UNION SELECT t.{column}::text FROM {rows} t WHERE t.{key} = ANY(%s::{kind}[])) x"
+        " WHERE x.id IS NOT NULL",
+        name=sql.Literal(column),
+        column=sql.Identifier(column),
+        table=sql.Literal(collection.table.name),
+        rows=rows.table(collection),
+        key=sql.Identifier(collection.key.column),
+        kind=_kind(collection),
+    )
+    return [row[0] for row in rows.connection.execute(query, (ids, ids))] if ids else []
+
+
+def _changed_children(rows: RowStore, child: str, column: str, parent: str, keys: set[Key]) -> list[str]:
+    collection, ids = rows.mappings[child], [key for name, key in keys if name == parent]
+    query = rows.namespace.sql(
+        "SELECT DISTINCT c.key FROM {changes} c WHERE c.table_name = {table} AND (c.old->>{name} = ANY(%s)"
+        " OR EXISTS (SELECT FROM {rows} t WHERE t.{key} = c.key::{kind} AND t.{column}::text = ANY(%s)))",
+        name=sql.Literal(column),
+        column=sql.Identifier(column),
+        table=sql.Literal(collection.table.name),
+        rows=rows.table(collection),
+        key=sql.Identifier(collection.key.column),
+        kind=_kind(collection),
+    )
+    return [row[0] for row in rows.connection.execute(query, (ids, ids))] if ids else []
+
+
+def _kind(collection: Collection) -> sql.SQL:
+    return sql.SQL("uuid" if dict(kinds_of_table(collection.table))[collection.key.column] == "uuid" else "text")
 
 
 def _read_old(rows: RowStore, collection: Collection, numbers: list[int]) -> Images:
@@ -67,12 +133,11 @@ def _read_old(rows: RowStore, collection: Collection, numbers: list[int]) -> Ima
 
 def read_present(rows: RowStore, collection: Collection, ids: list[str]) -> Images:
     """Return rows as they are; None for those that do not exist."""
-    kind = sql.SQL("uuid" if dict(kinds_of_table(collection.table))[collection.key.column] == "uuid" else "text")
     query = sql.SQL("SELECT t.{key}::text, {columns} FROM {table} t WHERE t.{key} = ANY(%s::{kind}[])").format(
         key=sql.Identifier(collection.key.column),
         columns=_columns(collection),
         table=rows.table(collection),
-        kind=kind,
+        kind=_kind(collection),
     )
     return {(collection.name, key): None for key in ids} | (_read(rows, collection, query, (ids,)) if ids else {})
 
@@ -101,11 +166,3 @@ def changed_columns(before: Row | None, after: Row | None) -> set[str]:
     if before is None or after is None:
         return set(after or before or ())
     return {name for name in after if after[name] != before.get(name)}
-
-
-def by_collection(mappings: Mapping[str, Collection], images: Images) -> dict[str, list[str]]:
-    """Return collection → IDs."""
-    found: dict[str, list[str]] = {name: [] for name in mappings}
-    for name, key in images:
-        found[name].append(key)
-    return {name: keys for name, keys in found.items() if keys}

@@ -18,8 +18,8 @@ from migrator.postgres.copy_format import kinds_of_table
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.membership import compact
 from migrator.reversing import merge
-from migrator.reversing.changes import changed_columns
-from migrator.reversing.views import Key, Views
+from migrator.reversing.changes import Key, changed_columns
+from migrator.reversing.views import Views
 from migrator.rows.rebuild import rebuild_document
 from migrator.translation.interpreter import Translation, residue_of
 from migrator.translation.outcomes import Loaded

@@ -15,14 +15,14 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.mapping.references import MemberList, Reference
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reversing.births import alias_of, new_source_id
-from migrator.reversing.changes import Images, Pending, changed_columns, read_present
+from migrator.reversing.changes import Images, Key, Pending, read_present
 from migrator.rows.members import owners_of, read_list, some_members_query
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id, objectid_in
 
-Key = tuple[str, str]  # collection, ID of the row as text
 Entry = tuple[bytes, bytes | None]  # source_id, residue
 
 
@@ -65,9 +65,6 @@ class Views:
 
     def _plain_before(self, key: Key) -> Row | None:
         return self._pending.before[key] if key in self._pending.before else self._present.get(key)
-
-    def _is_moved(self, key: Key) -> bool:
-        return key in self._pending.before
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -186,7 +183,7 @@ class Views:
         return complete
 
     def _lists(
-        self, collection: Collection, rule: Any, keys: list[Key]
+        self, collection: Collection, rule: MemberList, keys: list[Key]
     ) -> dict[str, tuple[list[ObjectId], list[ObjectId]]]:
         """Return ID of the row → the members that it listed, and lists now."""
         ids = [key[1] for key in keys]
@@ -251,15 +248,8 @@ class Views:
 
 
 def _reference_columns(collection: Collection) -> list[tuple[str, str]]:
-    from migrator.mapping.references import Reference
-
     return [
         (rule.column, rule.key.collection)
         for rule in collection.rules
         if isinstance(rule, Reference) and rule.key.path == "_id"
     ]
-
-
-def is_changed(before: Row | None, after: Row | None) -> bool:
-    """Return whether a document may have to be written."""
-    return bool(changed_columns(before, after))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, LiteralString
 
 import pytest
+from psycopg import sql
 
 from migrator.documents.codec import decode
 from migrator.reversing.capture import captured
 from migrator.reversing.rehearsal import change_columns
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.update import update_row
+from migrator.workflows import returning
 from tests import mongo
 from tests.reverse_rig import FIXTURES, Switched, read_dump, switched
 
@@ -49,7 +53,7 @@ def test_every_column(fixture: str, live_server: mongo.Server, new_database: Cal
 
 
 NEW_USER = """
-    INSERT INTO users (tenant_id, email, name, role, created_at) 
+    INSERT INTO users (tenant_id, email, name, role, created_at)
       SELECT tenant_id, 'new@example.com', 'New', 'user', now() FROM users LIMIT 1 RETURNING id, tenant_id
 """
 NEW_CONVERSATION = """
@@ -59,6 +63,11 @@ NEW_CONVERSATION = """
 NEW_MESSAGE = """
     INSERT INTO messages (tenant_id, conversation_id, parent_id, content, role, provider, model, completion_tokens)
     VALUES (%s, %s, %s, %s, %s, 'openai', 'gpt-4o', 7) RETURNING id
+"""
+
+
+FREE_PARENTS = """
+    UPDATE messages SET parent_id = NULL WHERE parent_id IN (SELECT id FROM messages WHERE conversation_id = %s)
 """
 
 
@@ -85,7 +94,8 @@ def test_new_and_deleted_rows(live_server: mongo.Server, new_database: Callable[
         assert talk["user"] == str(new["_id"])
         assert len(talk["messages"]) == 2
         found = [decode(raw) for raw in rig.documents("messages").values()]
-        asked, answer = (next(e for e in found if e["_id"] == member) for member in talk["messages"])
+        mine = [each for each in found if each["_id"] in talk["messages"]]
+        asked, answer = sorted(mine, key=lambda each: each["sender"] != "User")
         assert (asked["text"], asked["user"], answer["parentMessageId"]) == ("Hello", str(new["_id"]), str(first))
         run("UPDATE users SET name = 'Newer' WHERE id = %s", (user,))
         run("UPDATE conversations SET title = 'Newer' WHERE id = %s", (conversation,))
@@ -95,3 +105,54 @@ def test_new_and_deleted_rows(live_server: mongo.Server, new_database: Callable[
         rig.back()
         rig.assert_same("deleted")
         assert len(rig.documents("users")) == len(users) - 1
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 20))])
+def test_random_changes_in_small_batches(
+    seed: int,
+    live_server: mongo.Server,
+    new_database: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that depend on each other change in any order, and come back a few at a time."""
+    documents, chance = read_dump(FIXTURES / "demo"), random.Random(seed)
+    monkeypatch.setattr(returning, "BATCH_CHANGES", chance.choice([1, 2, 5, 20]))
+    with switched(live_server.url, f"small_{seed}", new_database(), tmp_path, documents, {}) as rig:
+        for number in range(60):
+            change_randomly(rig, chance, number)
+            if number % 20 == 19:
+                assert rig.back()["conflicts"] == 0, seed
+                rig.assert_same((seed, number))
+
+
+def change_randomly(rig: Switched, chance: random.Random, number: int) -> None:
+    """Makes one change as the application could."""
+    run = rig.connection.execute
+
+    def pick(table: LiteralString) -> Any:
+        query = sql.SQL("SELECT id FROM {} ORDER BY md5(id::text || %s) LIMIT 1").format(sql.Identifier(table))
+        return (run(query, (str(chance.random()),)).fetchone() or (None,))[0]
+
+    user, talk, message = pick("users"), pick("conversations"), pick("messages")
+    match chance.randrange(9):
+        case 0:
+            run("UPDATE conversations SET user_id = %s WHERE id = %s", (user, talk))
+        case 1:
+            run("UPDATE conversations SET provider = %s WHERE id = %s", (chance.choice(["openai", "anthropic"]), talk))
+        case 2:
+            run("UPDATE messages SET parent_id = NULL, conversation_id = %s WHERE id = %s", (talk, message))
+        case 3:
+            run("UPDATE messages SET parent_id = NULL WHERE parent_id = %s", (message,))
+            run("DELETE FROM messages WHERE id = %s", (message,))
+        case 4 | 5:
+            (tenant,) = rig.read("SELECT tenant_id FROM conversations WHERE id = %s", talk)
+            run(NEW_MESSAGE, (tenant, talk, None, f"New {number}", chance.choice(["user", "assistant"])))
+        case 6:
+            (tenant,) = rig.read("SELECT tenant_id FROM users WHERE id = %s", user)
+            run(NEW_CONVERSATION, (tenant, user))
+        case 7:
+            run("UPDATE messages SET content = content || '!' WHERE conversation_id = %s", (talk,))
+        case 8 if number > 40:
+            run(FREE_PARENTS, (talk,))
+            run("DELETE FROM conversations WHERE id = %s", (talk,))
