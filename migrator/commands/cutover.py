@@ -62,7 +62,7 @@ def cutover(
     with recorded(session, "cutover --back" if back else "cutover") as entry:
         with session.source() as source, session.target() as target:
             entry |= {"source": source.label, "target": target.label}
-            act = cutting.undo if undo else cutting.cut_over
+            act = cutting.undo if undo else cutting.cut_back if back else cutting.cut_over
             report = act(session.migration(source), target, options)
         entry |= {"status": report.status}
     print_result(session.console, report.as_json(), lambda: show(session, report))

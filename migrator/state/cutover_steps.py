@@ -23,9 +23,10 @@ BACK: Final = "back"
 # The names of steps that others ask for.
 SUSPEND_TTL: Final = "suspend TTL"
 STOP_WRITES: Final = "stop writes"
+REFUSE_WRITES: Final = "refuse writes"
 SWITCH: Final = "switch"
 MOVE: Final = "move the application"
-UNDOABLE: Final = frozenset({SUSPEND_TTL, STOP_WRITES})
+UNDOABLE: Final = frozenset({SUSPEND_TTL, STOP_WRITES, REFUSE_WRITES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

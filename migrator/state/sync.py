@@ -80,6 +80,15 @@ def set_applying(connection: Connection, namespace: Namespace, state: str) -> No
     connection.execute(query, (state, [SWITCHED, COMPLETE]))
 
 
+def switch_back(connection: Connection, namespace: Namespace, position: Position) -> None:
+    """Let changes of the source be applied again, from a new position on."""
+    query = namespace.sql(
+        "UPDATE {sync} SET state = %s, token = %s, after_invalidate = false, last_event = NULL,"
+        " cluster_time = clock_timestamp(), stored = clock_timestamp()"
+    )
+    connection.execute(query, (FOLLOWING, position.token))
+
+
 def read_state(connection: Connection, namespace: Namespace) -> str | None:
     """Return the state; None if the source is not followed."""
     found = connection.execute(namespace.sql("SELECT state FROM {sync}")).fetchone()

@@ -36,6 +36,8 @@ TITLES = {
     "prove the stop": "Checking that no writes arrive",
     "apply the last changes": "Applying the last changes",
     "return the last changes": "Returning the last changes",
+    "refuse writes": "Refusing writes in PostgreSQL",
+    "restore MongoDB": "Restoring MongoDB",
     "verify": "Verifying",
     "switch": "Switching",
     "move the application": "Moving the application",

@@ -6,16 +6,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from migrator.errors import UsageError
 from migrator.following import deferral
 from migrator.rows.store import RowStore
 from migrator.sources import ttl
 from migrator.sources.ttl import ExpiringIndex
 from migrator.sources.write_block import ServerWrites
-from migrator.state import cutover_steps, full_verification, journal, sync
+from migrator.state import cutover_steps, full_verification, sync
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection
 from migrator.targets.base import Target
+from migrator.workflows.cutover_check import require_switched
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import count_waiting, remove_reverse
 
@@ -34,7 +34,7 @@ class CompleteReport:
 def describe_open(context: MigrationContext, target: Target) -> str:
     """Return what would no longer be brought back. Raises: as `complete`."""
     with closing(target.connect()) as connection:
-        require_switched(context, connection)
+        require_switched(connection, context)
         waiting = count_waiting(connection, context.namespace)
     return f"{waiting:,} changed rows were not brought back to MongoDB yet." if waiting else ""
 
@@ -46,7 +46,7 @@ def complete(context: MigrationContext, target: Target) -> CompleteReport:
     """
     namespace = context.namespace
     with closing(target.connect()) as connection, exclusive(connection):
-        require_switched(context, connection)
+        require_switched(connection, context)
         restored = restore_source(context, connection)
         discarded = count_waiting(connection, namespace)
         with connection.transaction():
@@ -56,16 +56,6 @@ def complete(context: MigrationContext, target: Target) -> CompleteReport:
             full_verification.forget(connection, namespace)
         deferral.restore(RowStore(connection, namespace, context.definition.mappings))
         return CompleteReport(discarded=discarded, restored=restored)
-
-
-def require_switched(context: MigrationContext, connection: Connection) -> None:
-    """Raises: `UsageError` unless the application uses PostgreSQL and the migration is not complete."""
-    journal.require_finished(connection, context.namespace)
-    state = sync.read_state(connection, context.namespace)
-    if state == sync.COMPLETE:
-        raise UsageError("the migration is complete already", hint="Nothing is left to do.")
-    if state != sync.SWITCHED:
-        raise UsageError("the application has not been switched to PostgreSQL", hint="`migrate cutover` switches it.")
 
 
 def restore_source(context: MigrationContext, connection: Connection) -> int:

@@ -163,10 +163,10 @@ def _has_switched(journal: CutoverJournal) -> bool:
 
     Raises: `StoppedError` if the target cannot be asked.
     """
-    wanted = (sync.SWITCHED,) if journal.direction == FORWARD else (sync.FOLLOWING, sync.STOPPED)
     try:
         with closing(journal.connect()) as connection:
-            return sync.read_state(connection, journal.namespace) in wanted
+            is_switched = sync.read_state(connection, journal.namespace) == sync.SWITCHED
+            return is_switched == (journal.direction == FORWARD)
     except (psycopg.Error, MigrateError) as error:
         raise StoppedError(
             "the target cannot be reached, so it is not known whether the switch is committed",

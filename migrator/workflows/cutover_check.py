@@ -80,6 +80,56 @@ def require_followed(connection: Connection, context: MigrationContext) -> None:
         )
 
 
+def require_switched(connection: Connection, context: MigrationContext) -> None:
+    """Raises: `UsageError` unless the application uses PostgreSQL and the migration is not complete."""
+    journal.require_finished(connection, context.namespace)
+    state = sync.read_state(connection, context.namespace)
+    if state == sync.COMPLETE:
+        raise UsageError("the migration is complete already", hint="Nothing is left to do.")
+    if state != sync.SWITCHED:
+        raise UsageError("the application has not been switched to PostgreSQL", hint="`migrate cutover` switches it.")
+
+
+def check_back(context: MigrationContext, connection: Connection, target: str, check: Callable[[], None]) -> Summary:
+    """Return the summary of a switch back to MongoDB."""
+    summary = Summary(title=f"{target} → {context.source.label}")
+    _check_return_lag(summary, context, connection, check)
+    _count_records(summary, context, connection)
+    _describe_stop(summary, context)
+    return summary
+
+
+def _check_return_lag(
+    summary: Summary, context: MigrationContext, connection: Connection, check: Callable[[], None]
+) -> None:
+    most, end = context.config.cutover.max_lag_seconds, time.monotonic() + LAG_SECONDS
+    query = context.namespace.sql(
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float8 FROM {changes}"
+    )
+    while True:
+        check()
+        found = connection.execute(query).fetchone()
+        assert found is not None  # an aggregate returns a row
+        waiting, lag = int(found[0]), float(found[1])
+        if lag <= most or time.monotonic() > end:
+            break
+        time.sleep(_POLL_SECONDS)
+    text = f"{lag:.1f} s behind, {format_count(waiting, 'changes')} waiting"
+    remedy = f"The limit is {most:g} s (cutover.max_lag_seconds). `migrate status` shows the progress."
+    summary.add("lag", text, go=lag <= most, remedy=remedy)
+
+
+def _count_records(summary: Summary, context: MigrationContext, connection: Connection) -> None:
+    query = context.namespace.sql("SELECT (SELECT count(*) FROM {conflicts}), (SELECT count(*) FROM {unreturned})")
+    found = connection.execute(query).fetchone()
+    assert found is not None  # the SELECT returns one row
+    conflicts, unreturned = found
+    text = "none" if not conflicts else f"{conflicts:,} documents of MongoDB were overwritten (migrator.conflicts)"
+    summary.add("conflicts", text)
+    text = "none" if not unreturned else f"{unreturned:,} values, which MongoDB will not have (migrator.unreturned)"
+    summary.add("not returned", text)
+
+
 def check_forward(
     context: MigrationContext, connection: Connection, target: str, check: Callable[[], None]
 ) -> tuple[Summary, FullVerification | None]:

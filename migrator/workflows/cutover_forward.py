@@ -22,11 +22,11 @@ from migrator.state import cutover_steps, dirty, journal, sync
 from migrator.state.cutover_steps import DONE, MOVE, STOP_WRITES, SUSPEND_TTL
 from migrator.state.follow_lock import paused
 from migrator.state.records import Connection
-from migrator.workflows.cutover import CutoverOptions, Downtime
+from migrator.workflows.cutover import Downtime
+from migrator.workflows.cutover_application import ApplicationControl
 from migrator.workflows.cutover_journal import CutoverJournal, Step
 from migrator.workflows.cutover_recheck import Recheck, compare_counts
 from migrator.workflows.follow_at_work import FollowAtWork
-from migrator.workflows.hooks import RESUME, STOP, SWITCH, Hook, run_hook
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import begin_reverse
 
@@ -51,8 +51,7 @@ class ForwardSwitch:
 
     context: MigrationContext
     connection: Connection
-    target: str
-    options: CutoverOptions
+    application: ApplicationControl
     journal: CutoverJournal
     downtime: Downtime
     parts: ForwardParts | None = None
@@ -62,7 +61,7 @@ class ForwardSwitch:
         return [
             Step(name="compare changes", do=self._compare_changes),
             Step(name=SUSPEND_TTL, do=self._suspend_ttl, undo=self._restore_ttl),
-            Step(name=STOP_WRITES, do=self._stop, undo=self._resume),
+            Step(name=STOP_WRITES, do=self.application.stop, undo=self.application.resume),
             Step(name="prove the stop", do=self._prove),
             Step(name="apply the last changes", do=self._drain),
             Step(name="verify", do=self._verify),
@@ -114,33 +113,6 @@ class ForwardSwitch:
         ttl.restore(self.context.config.source.url, self.context.source.database, found)
 
     # --- without writes ----------------------------------------------------------------------------------------------
-
-    def _stop(self) -> str:
-        settings = self.context.config.cutover
-        self.journal.note(STOP_WRITES, {"by": settings.stop_writes})
-        if settings.stop_writes == "manual":
-            self.options.wait_for_operator()
-            self.downtime.begin()
-            return "by the operator"
-        self.downtime.begin()
-        if settings.stop_writes == "block":
-            with closing(self._writes()) as writes:
-                writes.block()
-            return "MongoDB refuses all writes"
-        self._run_hook(STOP, settings.stop_hook, min(settings.hook_timeout_seconds, self.downtime.left))
-        return "by stop_hook"
-
-    def _resume(self, detail: Mapping[str, Any]) -> None:
-        settings = self.context.config.cutover
-        by = detail.get("by", settings.stop_writes)
-        if by == "block":
-            with closing(self._writes()) as writes:
-                writes.unblock()
-        elif by == "hook":
-            self._run_hook(RESUME, settings.resume_hook, settings.hook_timeout_seconds)
-        elif by == "manual":
-            text = "The application may write to MongoDB again: allow it now."
-            self.context.emit(Notice(text=text, level="warning"))
 
     def _prove(self) -> str:
         """Prove that every write before the stop was received, and that none came after it."""
@@ -212,13 +184,7 @@ class ForwardSwitch:
     # --- after the switch --------------------------------------------------------------------------------------------
 
     def _move(self) -> str:
-        settings = self.context.config.cutover
-        if settings.switch_hook is None:
-            self.context.emit(Notice(text="Start the application with PostgreSQL now."))
-            result = "by the operator"
-        else:
-            self._run_hook(SWITCH, settings.switch_hook, settings.hook_timeout_seconds)
-            result = "by switch_hook"
+        result = self.application.move()
         if self.parts is not None:
             self._report_late(self.parts.watch)
         return result
@@ -230,20 +196,6 @@ class ForwardSwitch:
             text = f"MongoDB was written to after the switch: {describe_late(watch.late)}. These writes are not in"
             text += " PostgreSQL. Stop the application that still writes, and enter them again."
             self.context.emit(Notice(text=text, level="warning"))
-
-    def _run_hook(self, step: str, command: str | None, seconds: float) -> None:
-        if command is None:
-            raise StoppedError(
-                f"cutover.{step}_hook is not set", "Set it in migrate.toml, then run this command again."
-            )
-        variables = {
-            "MIGRATE_DIRECTION": self.journal.direction,
-            "MIGRATE_DRY_RUN": str(int(self.journal.dry_run)),
-            "MIGRATE_SOURCE": self.context.source.label,
-            "MIGRATE_TARGET": self.target,
-        }
-        hook = Hook(step=step, command=command, folder=self.options.folder)
-        run_hook(hook, variables, seconds, self.context.emit)
 
     def _writes(self) -> ServerWrites:
         return ServerWrites(self.context.config.source.url, self.context.source.database)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
 
-from migrator.errors import UsageError
-from migrator.following.source_watch import watching
+from migrator.errors import StoppedError, UsageError
+from migrator.following.source_watch import SourceWatch, watching
+from migrator.sources.base import Position
 from migrator.state import sync
-from migrator.state.cutover_steps import FORWARD
+from migrator.state.cutover_steps import BACK, FORWARD
 from migrator.state.follow_lock import cutting_over
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows import cutover
-from migrator.workflows.cutover import CutoverOptions, CutoverReport, Downtime
-from migrator.workflows.cutover_check import check_forward, require_followed
+from migrator.workflows.cutover import CutoverOptions, CutoverReport, Downtime, Switch
+from migrator.workflows.cutover_application import ApplicationControl
+from migrator.workflows.cutover_back import BackSwitch
+from migrator.workflows.cutover_check import check_back, check_forward, require_followed, require_switched
 from migrator.workflows.cutover_forward import ForwardParts, ForwardSwitch
 from migrator.workflows.cutover_journal import CutoverJournal
 from migrator.workflows.cutover_recheck import Recheck
@@ -28,86 +32,121 @@ def cut_over(context: MigrationContext, target: Target, options: CutoverOptions)
 
     Raises: all errors of `migrator.errors`; nothing is switched then, unless the message says so.
     """
-    require_changing(context)
-    with closing(target.connect()) as connection, cutting_over(connection):
-        if cutover.needs_completion(connection, context, FORWARD) is not None:
-            return _complete(context, target, connection, options)
-        _recover(context, target, connection, options)
-        require_followed(connection, context)
-        with follow_at_work(context, target, connection) as at_work:
-            return _attempt(context, target, connection, options, at_work)
+    return _in_direction(context, target, options, FORWARD)
+
+
+def cut_back(context: MigrationContext, target: Target, options: CutoverOptions) -> CutoverReport:
+    """Switch the application back to MongoDB. Otherwise as `cut_over`."""
+    return _in_direction(context, target, options, BACK)
 
 
 def undo(context: MigrationContext, target: Target, options: CutoverOptions) -> CutoverReport:
     """Undo an attempt that was interrupted. Raises: `UsageError` if there is none."""
     require_changing(context)
     with closing(target.connect()) as connection, cutting_over(connection):
-        if not _recover(context, target, connection, options):
+        direction = _Opened(context, target, connection, options).recover()
+        if direction is None:
             raise UsageError("no interrupted cutover to undo", hint="`migrate status` shows the last one.")
-        return CutoverReport(status="undone", direction=FORWARD)
+        return CutoverReport(status="undone", direction=direction)
 
 
-def _attempt(
-    context: MigrationContext, target: Target, connection: Connection, options: CutoverOptions, at_work: FollowAtWork
-) -> CutoverReport:
-    summary, verification = check_forward(context, connection, target.label, at_work.check)
-    options.decide(summary)
-    assert verification is not None  # otherwise `decide` has refused it
-    url, database = context.config.source.url, context.source.database
-    with watching(url, database, verification.position) as watch:
-        scope = make_scope(context, connection, VerifyOptions(level="roundtrip"))
-        archives = context.config.policies.unmapped_collections == "archive"
-        recheck = Recheck(
-            scope=scope,
-            source=require_changing(context),
-            watch=watch,
-            keeps=lambda name: archives or name in scope.known,
+def _in_direction(context: MigrationContext, target: Target, options: CutoverOptions, direction: str) -> CutoverReport:
+    require_changing(context)
+    with closing(target.connect()) as connection, cutting_over(connection):
+        opened = _Opened(context, target, connection, options)
+        if (record := cutover.needs_completion(connection, context, direction)) is not None:
+            switch, journal, _ = opened.parts(direction, attempt=record.attempt)
+            cutover.complete(switch, journal)
+            return CutoverReport(status="switched", direction=direction, seconds=journal.seconds)
+        opened.recover()
+        if direction == FORWARD:
+            require_followed(connection, context)
+        else:
+            require_switched(connection, context)
+        with follow_at_work(context, target, connection) as at_work:
+            return opened.attempt(direction, at_work)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    context: MigrationContext
+    target: Target
+    connection: Connection
+    options: CutoverOptions
+
+    def attempt(self, direction: str, at_work: FollowAtWork) -> CutoverReport:
+        """Make a new attempt."""
+        with ExitStack() as opened:
+            if direction == FORWARD:
+                watch = self._decide_forward(at_work, opened)
+            else:
+                watch = self._decide_back(at_work, opened)
+            archives = self.context.config.policies.unmapped_collections == "archive"
+            scope = make_scope(self.context, self.connection, VerifyOptions(level="roundtrip"))
+            recheck = Recheck(
+                scope=scope,
+                source=require_changing(self.context),
+                watch=watch,
+                keeps=lambda name: archives or name in scope.known,
+            )
+            parts = ForwardParts(at_work=at_work, watch=watch, recheck=recheck)
+            switch, journal, downtime = self.parts(direction, parts)
+            return cutover.execute(switch, journal, downtime)
+
+    def _decide_forward(self, at_work: FollowAtWork, opened: ExitStack) -> SourceWatch:
+        """Show the summary, and return a watch from the last full verification on. Raises: as `decide`."""
+        summary, verification = check_forward(self.context, self.connection, self.target.label, at_work.check)
+        self.options.decide(summary)
+        assert verification is not None  # otherwise it was no-go
+        return opened.enter_context(self._watching(verification.position))
+
+    def _decide_back(self, at_work: FollowAtWork, opened: ExitStack) -> SourceWatch:
+        """Show the summary, and return a watch from the switch on. If its position is lost, all documents changed."""
+        self.options.decide(check_back(self.context, self.connection, self.target.label, at_work.check))
+        state = sync.read(self.connection, self.context.namespace)
+        assert state is not None  # it is switched
+        try:
+            return opened.enter_context(self._watching(state.position))
+        except StoppedError:
+            changing = require_changing(self.context)
+            watch = opened.enter_context(self._watching(changing.current_position()))
+            for name in changing.list_collections():
+                watch.changed |= {(name, source_id): None for source_id in changing.read_ids(name)}
+            return watch
+
+    def _watching(self, position: Position) -> AbstractContextManager[SourceWatch]:
+        return watching(self.context.config.source.url, self.context.source.database, position)
+
+    def recover(self) -> str | None:
+        """Undo an attempt that was interrupted, and return its direction; None if there was none."""
+        records = cutover.find_unfinished(self.connection, self.context)
+        if not records:
+            return None
+        switch, journal, _ = self.parts(records[0].direction, attempt=records[0].attempt)
+        return records[0].direction if cutover.recover(switch, journal, records) else None
+
+    def parts(
+        self, direction: str, own: ForwardParts | None = None, attempt: int | None = None
+    ) -> tuple[Switch, CutoverJournal, Downtime]:
+        """Return the steps of a direction, with their journal. `attempt`: one that was interrupted."""
+        downtime = Downtime(self.options.max_downtime)
+        journal = cutover.open_journal(
+            self.context, self.target, self.connection, direction, dry_run=self.options.dry_run, attempt=attempt
         )
-        journal = cutover.open_journal(context, target, connection, FORWARD, dry_run=options.dry_run)
-        downtime = Downtime(options.max_downtime)
-        switch = ForwardSwitch(
-            context=context,
-            connection=connection,
-            target=target.label,
-            options=options,
+        application = ApplicationControl(
+            context=self.context,
+            target=self.target.label,
+            options=self.options,
             journal=journal,
             downtime=downtime,
-            parts=ForwardParts(at_work=at_work, watch=watch, recheck=recheck),
         )
-        return cutover.execute(switch, journal, downtime)
-
-
-def _complete(
-    context: MigrationContext, target: Target, connection: Connection, options: CutoverOptions
-) -> CutoverReport:
-    """Execute the steps after the switch of an attempt that was interrupted."""
-    found = cutover.needs_completion(connection, context, FORWARD)
-    assert found is not None  # the caller has asked
-    switch, journal = _without_parts(context, target, connection, options, found.attempt)
-    cutover.complete(switch, journal)
-    return CutoverReport(status="switched", direction=FORWARD, seconds=journal.seconds)
-
-
-def _recover(context: MigrationContext, target: Target, connection: Connection, options: CutoverOptions) -> bool:
-    if sync.is_switched(connection, context.namespace):
-        return False
-    records = cutover.find_unfinished(connection, context)
-    if not records:
-        return False
-    switch, journal = _without_parts(context, target, connection, options, records[0].attempt)
-    return cutover.recover(switch, journal, records)
-
-
-def _without_parts(
-    context: MigrationContext, target: Target, connection: Connection, options: CutoverOptions, attempt: int
-) -> tuple[ForwardSwitch, CutoverJournal]:
-    journal = cutover.open_journal(context, target, connection, FORWARD, attempt=attempt)
-    switch = ForwardSwitch(
-        context=context,
-        connection=connection,
-        target=target.label,
-        options=options,
-        journal=journal,
-        downtime=Downtime(options.max_downtime),
-    )
-    return switch, journal
+        kind = ForwardSwitch if direction == FORWARD else BackSwitch
+        switch = kind(
+            context=self.context,
+            connection=self.connection,
+            application=application,
+            journal=journal,
+            downtime=downtime,
+            parts=own,
+        )
+        return switch, journal, downtime

@@ -35,7 +35,7 @@ from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import applying, following
 from migrator.state.lock import exclusive
 from migrator.state.markers import expand_marker
-from migrator.state.records import Connection, Namespace, has_records
+from migrator.state.records import Connection, has_records
 from migrator.state.suspension import suspend_in_run
 from migrator.targets.base import Target
 from migrator.workflows.auxiliary_changes import AuxiliaryChanges
@@ -56,6 +56,9 @@ POLL_SECONDS = 0.05  # between two looks for dirty keys
 REPORT_SECONDS = 1.0
 WINDOW_SECONDS = 60.0  # between two measurements of the history that the source keeps
 AUXILIARY_SECONDS = 60.0  # between two looks at auxiliary sources
+# State at the start → states in which the application uses the other database.
+_FORWARD = (sync.LOADING, sync.FOLLOWING, sync.STOPPED)
+_OTHER = {sync.SWITCHED: _FORWARD, **dict.fromkeys((*_FORWARD, None), (sync.SWITCHED,))}
 AUXILIARY_PAUSE = 20  # times as long as the last look took
 
 
@@ -110,24 +113,26 @@ def follow(
             if has_records(connection, context.namespace):
                 refuse_complete(connection, context.namespace)
             require_unchanged(connection, context.namespace, fingerprints, context.config)
-            with monitored(target.connect, context.namespace, meter, context.emit):
-                if is_switched(connection, context.namespace):
-                    back = ReturnOptions(until_caught_up=options.until_caught_up, stop_at=options.stop_at)
-                    return return_changes(context, target, connection, back, returned)
-                follower = Follower(context, target, connection, receiving)
-                follower.run(options, counts)
+            with monitored(target.connect, context.namespace, meter, context.emit), following(connection):
+                while True:
+                    state = sync.read_state(connection, context.namespace)
+                    report = follow_in_direction(connection, is_forward=state != sync.SWITCHED)
+                    if sync.read_state(connection, context.namespace) not in _OTHER.get(state, ()):
+                        return report
+
+    def follow_in_direction(connection: Connection, *, is_forward: bool) -> FollowReport | ReturnReport:
+        """Follow until the options say to stop, or until a cutover changes the direction."""
+        if is_forward:
+            Follower(context, target, connection, receiving).run(options, counts)
             return counts.report(dirty.count(connection, context.namespace))
+        receiving.stop()
+        back = ReturnOptions(until_caught_up=options.until_caught_up, stop_at=options.stop_at, stopped=options.stopped)
+        return return_changes(context, target, connection, back, returned)
 
     try:
         return retry_transient(attempt, partial(_count_applied, target, context), context.emit)
     finally:
         receiving.stop()
-
-
-def is_switched(connection: Connection, namespace: Namespace) -> bool:
-    """Return whether the application uses the target."""
-    state = sync.read(connection, namespace)
-    return state is not None and state.state == sync.SWITCHED
 
 
 def _count_applied(target: Target, context: MigrationContext) -> int | None:

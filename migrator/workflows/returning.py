@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from migrator.reversing import capture
 from migrator.reversing.returner import Returner
 from migrator.rows.store import RowStore
 from migrator.stages.load import order_by_dependency
-from migrator.state import journal
+from migrator.state import journal, sync
 from migrator.state.follow_lock import following
 from migrator.state.records import Connection
 from migrator.targets.base import Target
@@ -35,10 +35,17 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnOptions:
-    """When to stop (default: never)."""
+    """When to stop (default: never). `stopped`: also when it returns true."""
 
     until_caught_up: bool = False
     stop_at: datetime | None = None
+    stopped: Callable[[], bool] | None = None
+
+    def is_time(self) -> bool:
+        """Return whether to stop."""
+        if self.stop_at is not None and datetime.now(UTC) >= self.stop_at:
+            return True
+        return self.stopped is not None and self.stopped()
 
 
 @dataclass(slots=True)
@@ -122,13 +129,13 @@ def return_some(returner: Returner, counts: ReturnCounts) -> int:
 def return_changes(
     context: MigrationContext, target: Target, connection: Connection, options: ReturnOptions, counts: ReturnCounts
 ) -> ReturnReport:
-    """Return changes until the options say to stop. The same call continues afterwards."""
+    """Return changes until the options say to stop, or a cutover switches back. The same call continues afterwards."""
     began, reported = time.monotonic(), 0.0
     with following(connection), open_returner(context, connection, target.dsn) as returner:
         context.emit(StepStarted(step=STEP, unit="changes"))
         for text in added_columns(connection, context):
             context.emit(Notice(text=text, level="warning"))
-        while options.stop_at is None or datetime.now(UTC) < options.stop_at:
+        while not options.is_time() and sync.read_state(connection, context.namespace) == sync.SWITCHED:
             if not return_some(returner, counts):
                 if options.until_caught_up:
                     break

@@ -151,6 +151,28 @@ FAULTS: dict[str, Callable[[Moving, pytest.MonkeyPatch], Any]] = {
 }
 
 
+def test_back_and_forth(moving: Moving) -> None:
+    """To PostgreSQL, back, and again, while one `follow` runs: no write is lost anywhere."""
+    application = moving.application
+    with moving.following(), application.writing():
+        for number in range(2):
+            application.wait_writes(30)
+            if number:
+                proof = call("verify", "--level", "roundtrip", "-c", moving.config, "--json")
+                assert proof.code == 0, proof.told
+            answer = moving.cut_over()
+            assert (answer.code, application.route) == (0, POSTGRES), answer.told
+            application.wait_writes(30)
+            rehearsed = moving.cut_over("--back", "--dry-run")
+            assert (rehearsed.code, application.route) == (0, POSTGRES), rehearsed.told
+            application.wait_writes(30)
+            answer = moving.cut_over("--back")
+            assert (answer.code, application.route) == (0, MONGO), answer.told
+            print(answer.told)
+        application.wait_writes(30)
+    assert application.lost_in_mongo() == {}
+
+
 def test_rehearsal(moving: Moving) -> None:
     """A dry run stops and resumes the writes, and changes nothing else."""
     with moving.application.writing():
