@@ -11,6 +11,7 @@ from psycopg import sql
 from migrator.following.batch import Newest, group_by_collection
 from migrator.rows.update import batched
 from migrator.stages.context import StageContext
+from migrator.state.records import Connection, Namespace
 
 FOLLOW_PART = -1  # the number of the partition that stands for changes in the journal of batches
 BATCH_SIZE = 500  # documents
@@ -80,3 +81,19 @@ class DocumentRecords:
         )
         if difference:
             self.stage.connection.execute(query, (name, FOLLOW_PART, difference, self.stage.run))
+
+
+def record_counts(connection: Connection, namespace: Namespace, run: int) -> None:
+    """Record the number of documents in the ledger as the number of source documents, after both were compared.
+
+    The return of changes to the source adds and removes documents without recording it.
+    """
+    query = namespace.sql(
+        "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
+        " SELECT collection, %s, 'follow', '', l.count - b.count, 0, false, %s"
+        " FROM (SELECT collection, count(*) FROM {ledger} GROUP BY 1) l"
+        " JOIN (SELECT collection, sum(documents) AS count FROM {batches} GROUP BY 1) b USING (collection)"
+        " WHERE l.count <> b.count ON CONFLICT (collection, part, first_position)"
+        " DO UPDATE SET documents = {batches}.documents + excluded.documents, committed = clock_timestamp()"
+    )
+    connection.execute(query, (FOLLOW_PART, run))

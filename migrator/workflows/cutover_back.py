@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from migrator.errors import StoppedError
+from migrator.following.document_records import record_counts
 from migrator.formatting import format_count, format_duration
 from migrator.reversing import write_stop
 from migrator.sources.write_block import ServerWrites
-from migrator.state import cutover_steps, full_verification, sync
+from migrator.state import cutover_steps, full_verification, journal, sync
 from migrator.state.cutover_steps import DONE, MOVE, REFUSE_WRITES, STOP_WRITES
 from migrator.state.follow_lock import paused
 from migrator.state.records import Connection
@@ -116,12 +117,17 @@ class BackSwitch:
             end_reverse(self.connection, namespace)
             write_stop.remove(self.connection, namespace, self.context.definition.mappings.values())
             sync.switch_back(self.connection, namespace, position)
+            record_counts(self.connection, namespace, self._run)
             full_verification.forget(self.connection, namespace)
             note = {"result": f"{format_duration(self.downtime.seconds or 0)} after the stop of writes"}
             cutover_steps.update(
                 self.connection, namespace, self.journal.attempt, cutover_steps.SWITCH, DONE, note
             )  # fmt: skip
         return note["result"]
+
+    @property
+    def _run(self) -> int:
+        return journal.require_finished(self.connection, self.context.namespace)[0]
 
     def _restore(self) -> str:
         return f"{format_count(restore_source(self.context, self.connection), 'TTL indexes')}, writes accepted"
