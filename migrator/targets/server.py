@@ -6,7 +6,8 @@ Not here: starting a server (`embedded.py`), the texts for failed connections (`
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 
 import psycopg
 from psycopg import pq
@@ -52,17 +53,14 @@ class ServerTarget:
         return f"ServerTarget({self.label})"
 
     def connect(self) -> Connection:
-        if not self._pooling_checked:
-            self._check_pooling()
-        return open_connection(self.dsn, self.label, self._secrets)
+        return open_connection(self.dsn, self.label, self._secrets, check=self._check_pooling)
 
-    def _check_pooling(self) -> None:
+    def _check_pooling(self, connection: Connection) -> None:
         """Refuse a pooler in transaction mode before settings are made: they would reach other sessions."""
-        with ExitStack() as exits:
-            one, other = (exits.enter_context(closing(_connect(self.dsn, self.label, self._secrets))) for _ in "12")
-            _check_version(one, self.label)
-            refuse_transaction_pooling(one, other, self.label)
-        self._pooling_checked = True
+        if not self._pooling_checked:
+            with closing(_connect(self.dsn, self.label, self._secrets)) as other:
+                refuse_transaction_pooling(connection, other, self.label)
+            self._pooling_checked = True
 
     def psql_command(self) -> list[str]:
         # libpq has no environment variable for the passphrase of `sslkey`; psql prompts for it.
@@ -76,8 +74,14 @@ class ServerTarget:
         """Do nothing: this target starts nothing."""
 
 
-def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
-    """Return a connection as `Target.connect` defines it.
+def open_connection(
+    dsn: str,
+    label: str,
+    secrets: Secrets,
+    name: str = "migrate",
+    check: Callable[[Connection], None] | None = None,
+) -> Connection:
+    """Return a connection as `Target.connect` defines it. `check` is called before settings are made.
 
     Raises:
         TargetError: the connection failed; the error contains no secrets.
@@ -86,6 +90,8 @@ def open_connection(dsn: str, label: str, secrets: Secrets, name: str = "migrate
     WATCHDOG.watch(connection, dsn)
     try:
         _check_version(connection, label)
+        if check is not None:
+            check(connection)
         prepare_session(connection)
     except psycopg.Error as error:
         connection.close()

@@ -81,9 +81,7 @@ def plan(
     with ephemeral_target() as database, closing(database.connect()) as connection:
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
         create_records(connection, context.namespace, with_following=False)
-        has_rows = target is not None and copy_existing_values(target, connection, context)
-        if target is not None:
-            rehearse_owner_objects(target, connection, context)
+        has_rows = target is not None and copy_target(target, connection, context)
         statistics: dict[str, FieldStatistics] = defaultdict(FieldStatistics)
 
         def observe(batch: Batch) -> None:
@@ -173,14 +171,17 @@ def is_empty(found: Catalog) -> bool:
     return not (found.relations or found.types or found.extensions.keys() - {"plpgsql"})
 
 
-def rehearse_owner_objects(target: Target, connection: Connection, context: MigrationContext) -> None:
-    """Copy the constraints and indexes that the target's owner has added, so that the rehearsal refuses the same rows.
+def copy_target(target: Target, connection: Connection, context: MigrationContext) -> bool:
+    """Copy what makes a target refuse rows; return whether it has any rows.
 
-    What cannot be copied is a warning.
+    These are existing values, and the constraints and indexes that the owner has added. What cannot be copied is a
+    warning.
     """
     with closing(target.connect()) as existing:
+        has_rows = copy_existing_values(existing, connection, context)
         for text in copy_owner_constraints(existing, connection, context.definition.metadata):
             context.emit(Notice(text=text, level="warning"))
+    return has_rows
 
 
 def check_keys_of_owner(target: Target | None, connection: Connection, context: MigrationContext) -> list[str]:
@@ -191,19 +192,18 @@ def check_keys_of_owner(target: Target | None, connection: Connection, context: 
         return list(check_own_keys(existing, connection, context.definition.metadata))
 
 
-def copy_existing_values(target: Target, connection: Connection, context: MigrationContext) -> bool:
+def copy_existing_values(existing: Connection, connection: Connection, context: MigrationContext) -> bool:
     """Copy IDs and unique values of the target's existing rows, which cause conflicts; return whether there are any."""
     copied = False
-    with closing(target.connect()) as existing:
-        unique: dict[str, set[str]] = defaultdict(set)
-        for each in read_constraints(existing, context.definition.metadata):
-            unique[each.table].update(each.columns if each.type in "ux" else ())
-        for mapping in context.definition.mappings.values():
-            table = f"{context.namespace.rows}.{mapping.table.name}"
-            if existing.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
-                names = dict.fromkeys(scratch.conflict_columns(mapping))
-                names |= dict.fromkeys(each.name for each in mapping.table.c if each.name in unique[mapping.table.name])
-                copied |= _copy_values(existing, connection, mapping, list(names))
+    unique: dict[str, set[str]] = defaultdict(set)
+    for each in read_constraints(existing, context.definition.metadata):
+        unique[each.table].update(each.columns if each.type in "ux" else ())
+    for mapping in context.definition.mappings.values():
+        table = f"{context.namespace.rows}.{mapping.table.name}"
+        if existing.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
+            names = dict.fromkeys(scratch.conflict_columns(mapping))
+            names |= dict.fromkeys(each.name for each in mapping.table.c if each.name in unique[mapping.table.name])
+            copied |= _copy_values(existing, connection, mapping, list(names))
     return copied
 
 
