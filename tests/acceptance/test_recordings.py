@@ -48,7 +48,7 @@ def read(database: str, query: str) -> list[Any]:
         return connection.execute(query.encode()).fetchall()
 
 
-@pytest.mark.parametrize("prefer", ["module", "recording"])
+@pytest.mark.parametrize("prefer", [pytest.param("module", marks=pytest.mark.long), "recording"])
 def test_recordings(prefer: str, database: str, tmp_path: Path) -> None:
     """Plan, run, verify, export and revert agree with the rules, and a second run gives the same result."""
     check_recordings(make_lessons(400, 300), prefer, database, tmp_path)

@@ -116,7 +116,10 @@ def read() -> Iterator[Callable[[Path], str]]:
         yield read
 
 
-@pytest.mark.parametrize("name", BOMBS)
+RARE = frozenset({"many documents", "prelude of many"})  # large, and like others
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in RARE)) for name in BOMBS])
 def test_bombs_do_not_go_off(name: str, read: Callable[[Path], str], tmp_path: Path) -> None:
     """With 300 MB more than Python's own: an error that says what is wrong, or the documents."""
     file, make, said = BOMBS[name]

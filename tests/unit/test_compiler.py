@@ -37,7 +37,7 @@ from tests.toys import IDS, VARIANTS, things
 BY_NAME = {mapping.name: mapping for mapping in MAPPINGS}
 ROOT = Path(__file__).parents[2]
 REAL = Path("/work/shared/data/librechat")
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 
 # One function for all examples, so that they use its filled memo: once with the Python versions of projector and
@@ -171,7 +171,7 @@ def test_generated_code_is_readable(name: str, options: Options) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(FEW, max_examples=40)
+@settings(FEW, max_examples=25)
 @given(documents=st.lists(things(), min_size=1, max_size=4), lost=st.sampled_from([0, 3]))
 def test_all_kinds_of_rules_have_the_same_output(
     documents: list[Document], lost: int, variant: str, options: Options

@@ -66,7 +66,7 @@ def test_programs_have_the_expected_operations() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents=st.lists(things(), min_size=1, max_size=4))
 def test_the_optimizer_preserves_the_result(documents: list[Document], variant: str, options: Options) -> None:
     """For documents without findings and rejects, the interpreter returns the same with both programs."""

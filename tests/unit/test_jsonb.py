@@ -19,7 +19,7 @@ from migrator.documents.codec import decode, encode
 from tests.strategies import nests, texts, values
 
 Connection = psycopg.Connection[Any]
-unhurried = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+unhurried = settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def ignore(code: str, detail: str) -> None:

@@ -37,7 +37,7 @@ VALUES = Projection(
     low_cardinality=WANTED.low_cardinality,
     slots=tuple((name, SlotType.VALUE) for name in NAMES),
 )
-SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(SETTINGS, max_examples=100_000)
 documents = st.dictionaries(st.one_of(st.sampled_from(NAMES), strategies.keys), strategies.values, max_size=6)
 fields = st.fixed_dictionaries(

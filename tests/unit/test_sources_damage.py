@@ -110,7 +110,7 @@ def test_bit_flips_anywhere(tmp_path: Path, form: str) -> None:
                     assert delivered == TRUTH
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=75)
 @given(content=st.binary(max_size=300), name=st.sampled_from([name for name, _ in FORMS.values()]))
 @example(content=MAGIC, name="dump.archive")
 @example(content=MAGIC + bson.encode({}) + b"\xff" * 8, name="dump.archive")

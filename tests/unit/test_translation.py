@@ -125,7 +125,7 @@ def check_promise(name: str, document: Document, options: Options) -> Result:
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_documents_are_rebuilt(name: str, options: Options, data: st.DataObject) -> None:
     """Any document is rebuilt exactly, with its types, or the original is kept; no exception is raised."""
