@@ -45,7 +45,8 @@ EXCLUSIVE: dict[str, str] = {
     "one child for each message": "ALTER TABLE messages ADD CONSTRAINT one_child UNIQUE (parent_id);",
     "one child for each message, deferred": "ALTER TABLE messages ADD CONSTRAINT one_child UNIQUE (parent_id)"
     " DEFERRABLE INITIALLY DEFERRED;",
-    "an exclusion": "ALTER TABLE conversations ADD EXCLUDE (date_trunc('hour', last_message_at) WITH =, user_id WITH =);",
+    "an exclusion": "ALTER TABLE conversations"
+    " ADD EXCLUDE (date_trunc('hour', last_message_at) WITH =, user_id WITH =);",
     "several": MAILS + LATEST + "CREATE UNIQUE INDEX one_root ON messages (conversation_id) WHERE parent_id IS NULL;",
 }
 MESSAGES, CHANGES = 300, 40
