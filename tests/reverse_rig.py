@@ -21,7 +21,7 @@ from migrator.sources import open_source
 from migrator.state import sync
 from migrator.state.records import Namespace
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.reverse import begin_reverse
+from migrator.workflows.reverse import begin_reverse, end_reverse
 from tests.driving import call
 from tests.mongo import fill
 from tests.scenarios import write_config
@@ -65,6 +65,21 @@ class Switched:
 
     def back(self) -> dict[str, Any]:
         """Returns all changes to MongoDB."""
+        answer = call("follow", "-c", self.config, "--until-caught-up", "--json")
+        assert answer.code == 0, answer.told
+        found: dict[str, Any] = answer.json
+        return found
+
+    def forward(self) -> dict[str, Any]:
+        """Switches the application back to MongoDB, and applies its changes to the rows again."""
+        assert self.context.source.changing is not None
+        with self.connection.transaction():
+            end_reverse(self.connection, NAMESPACE)
+            state = sync.read(self.connection, NAMESPACE)
+            assert state is not None
+            position = self.context.source.changing.current_position()
+            query = "UPDATE migrator.sync SET state = 'stopped', token = %s, last_event = NULL"
+            self.connection.execute(query, (position.token,))
         answer = call("follow", "-c", self.config, "--until-caught-up", "--json")
         assert answer.code == 0, answer.told
         found: dict[str, Any] = answer.json

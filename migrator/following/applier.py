@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from migrator.events import silent
 from migrator.following import deferral
@@ -23,6 +24,7 @@ from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.merges import MergeApplier
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError
+from migrator.rows.unreturned import apply_unreturned, has_unreturned
 from migrator.stages.context import StageContext
 from migrator.stages.reconcile import report_missing_rows
 from migrator.state import dirty, wants
@@ -56,6 +58,10 @@ class Applier:
     archives_unmapped: bool = True
     never_simple: frozenset[str] = frozenset()
     merges: tuple[MergeApplier, ...] = ()
+
+    @cached_property
+    def _has_unreturned(self) -> bool:
+        return has_unreturned(self.stage.rows)
 
     @property
     def _records(self) -> DocumentRecords:
@@ -112,10 +118,13 @@ class Applier:
                 self._records.archive(unmapped)
             if mapped:
                 closure = Closure(rows)
-                left = mapped if is_careful else self._apply_simple(mapped, closure)
+                left, carrying = (mapped, set[DocumentKey]()) if is_careful else self._apply_simple(mapped, closure)
                 simple = len(mapped.keys() - left.keys())
+                batch = Batch(left, refused, is_careful)
                 if left:
-                    self._resolve(Batch(left, refused, is_careful), closure)
+                    self._resolve(batch, closure)
+                if self._has_unreturned:
+                    apply_unreturned(rows, mapped.keys() | carrying | batch.resolved)
             dirty.delete(rows.connection, namespace, keys)
         return Applied(changes=len(newest), simple=simple + len(unmapped))
 
@@ -142,16 +151,20 @@ class Applier:
         for merge in merges:
             merge.apply(silent)
 
-    def _apply_simple(self, newest: Newest, closure: Closure) -> Newest:
-        """Apply the simple changes, and return the others, with documents that carry what has changed."""
-        return SimpleBatch(
+    def _apply_simple(self, newest: Newest, closure: Closure) -> tuple[Newest, set[DocumentKey]]:
+        """Apply the simple changes, and return the others, with documents that carry what has changed.
+
+        All documents that do are returned as well.
+        """
+        batch = SimpleBatch(
             stage=self.stage,
             levels=self.levels,
             resolvers_for=self.resolvers_for,
             never_simple=self.never_simple | self._contended({name for name, _ in newest}),
             closure=closure,
             left=dict(newest),
-        ).apply()
+        )
+        return batch.apply(), batch.carrying
 
     def _complete(self, batch: Batch) -> None:
         """Update what depends on several rows: latest values, member lists, findings about missing rows."""

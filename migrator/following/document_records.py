@@ -11,9 +11,9 @@ from psycopg import sql
 from migrator.following.batch import Newest, group_by_collection
 from migrator.rows.update import batched
 from migrator.stages.context import StageContext
+from migrator.state.partitions import FOLLOW_PART, count_changed
 from migrator.state.records import Connection, Namespace
 
-FOLLOW_PART = -1  # the number of the partition that stands for changes in the journal of batches
 BATCH_SIZE = 500  # documents
 
 
@@ -74,19 +74,12 @@ class DocumentRecords:
             self._add_to_count(name, difference)
 
     def _add_to_count(self, name: str, difference: int) -> None:
-        query = self.stage.namespace.sql(
-            "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
-            " VALUES (%s, %s, 'follow', '', %s, 0, false, %s) ON CONFLICT (collection, part, first_position)"
-            " DO UPDATE SET documents = {batches}.documents + excluded.documents, committed = clock_timestamp()"
-        )
-        if difference:
-            self.stage.connection.execute(query, (name, FOLLOW_PART, difference, self.stage.run))
+        count_changed(self.stage.connection, self.stage.namespace, self.stage.run, name, difference)
 
 
 def record_counts(connection: Connection, namespace: Namespace, run: int) -> None:
     """Record the number of documents in the ledger as the number of source documents, after both were compared.
 
-    The return of changes to the source adds and removes documents without recording it.
     """
     query = namespace.sql(
         "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"

@@ -30,7 +30,7 @@ Carrying = dict[bytes, tuple[bytes, Fields, bytes | None]]  # source_id → BSON
 class SimpleBatch:
     """The documents of a batch that are left. The fields are those of `Applier`.
 
-    Documents that carry changed values and are not simple are added to `left`.
+    Documents that carry changed values and are not simple are added to `left`; all of them to `carrying`.
     """
 
     stage: StageContext
@@ -39,6 +39,7 @@ class SimpleBatch:
     never_simple: frozenset[str]
     closure: Closure
     left: Newest
+    carrying: set[DocumentKey] = field(default_factory=set)
     _changed: frozenset[DocumentKey] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +113,7 @@ class SimpleBatch:
         return found
 
     def _write_again(self, name: str, documents: Carrying) -> None:
+        self.carrying |= {(name, source_id) for source_id in documents}
         is_read = not self.stage.rows.mappings[name].filled_later  # else the fields are those of other columns
         for some in batched(documents.items(), CARRYING_DOCUMENTS):
             there = {source_id: raw for source_id, (raw, _, _) in some}

@@ -84,6 +84,7 @@ class DocumentReturn:
     def __init__(self, views: Views, writer: DocumentWriter) -> None:
         self._views, self._writer, self._collection = views, writer, writer.collection
         self._kinds = kinds_of_table(self._collection.table)
+        self._derived: dict[str, Row] = {}
 
     def compute(self, keys: Iterable[Key]) -> Iterator[Returned]:
         """Yield the documents of rows that changed, with what they cannot hold."""
@@ -96,6 +97,7 @@ class DocumentReturn:
                 yield Returned(key=key, source_id=source_id, expected=expected, document=None)
             elif changed_columns(before, after):
                 merging.append(_Merging(key, source_id, residue, before, after, expected, iter(())))
+        self._derived = self._views.latest_values(self._collection, [each.key[1] for each in merging])
         self._propose(merging)
         waiting = merging
         while waiting:
@@ -141,7 +143,8 @@ class DocumentReturn:
             each.chosen, each.losses, each.is_loaded = found, losses, is_loaded
 
     def _find_lost(self, each: _Merging, row: Row) -> Losses:
-        return find_lost(self._kinds, each.before, each.after, row, each.baseline)
+        derived = self._derived.get(each.key[1])
+        return find_lost(self._kinds, each.before, each.after, row, each.baseline, derived)
 
     def _merge_by_column(self, each: _Merging) -> None:
         """Merge those changed columns one by one with which the document can still be loaded."""
@@ -186,12 +189,19 @@ def _compact(collection: Collection, residue: bytes | None, row: Row) -> bytes |
 
 
 def find_lost(
-    kinds: Iterable[tuple[str, str]], before: Row | None, after: Row, row: Row, baseline: Callable[[], Row]
+    kinds: Iterable[tuple[str, str]],
+    before: Row | None,
+    after: Row,
+    row: Row,
+    baseline: Callable[[], Row],
+    derived: Row | None = None,
 ) -> Losses:
     """Return what of a row its document cannot hold. `row`: what the document gives; `baseline`: what it gave before.
 
-    Columns that no document fills are lost if they change.
+    Columns that no document fills are lost if they change, unless they have the value that follows from other rows
+    (`derived`).
     """
+    others = derived or {}
     lost: Lost = {}
     rounded: Lost = {}
     as_before = set()
@@ -199,18 +209,26 @@ def find_lost(
         value = after.get(name)
         is_changed = before is None or differs(kind, value, before.get(name))
         if name not in row:
-            if value is not None and is_changed:
-                lost[name] = value, None
-            elif value is not None:
+            other = others.get(name)
+            if not is_changed and name not in others:
                 as_before.add(name)
+            elif is_rounded(kind, value, other):
+                rounded[name] = value, other
+            elif differs(kind, value, other):
+                lost[name] = value, other
         elif differs(kind, value, row[name]):
-            if kind == "timestamp" and value is not None and row[name] == value // 1000 * 1000:
+            if is_rounded(kind, value, row[name]):
                 rounded[name] = value, row[name]
             elif not is_changed and not differs(kind, baseline().get(name), row[name]):
                 as_before.add(name)
             else:
                 lost[name] = value, row[name]
     return Losses(lost, frozenset(as_before), rounded)
+
+
+def is_rounded(kind: str, value: Any, other: Any) -> bool:
+    """Return whether a value differs only in the part of a date below a millisecond."""
+    return kind == "timestamp" and value is not None and value != other and value // 1000 * 1000 == other
 
 
 def translate_row(writer: DocumentWriter, document: Document, row: Row) -> Row:

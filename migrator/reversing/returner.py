@@ -7,7 +7,7 @@ killed between them finds what it has written, and does not take it for a change
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +26,7 @@ from migrator.reversing.documents import DocumentReturn, Returned
 from migrator.reversing.views import Views
 from migrator.rows.store import RowStore
 from migrator.state import returning
+from migrator.state.partitions import count_changed
 from migrator.state.returning import Conflict, DocumentKey, Intention, Unreturned
 
 
@@ -54,6 +55,7 @@ class Returner:
     """
 
     rows: RowStore
+    run: int
     levels: list[list[str]]
     resolvers_for: Callable[[list[str]], list[ConflictResolver]]
     writer: DocumentWriter
@@ -69,8 +71,9 @@ class Returner:
             pending = changes.read_pending(self.rows, limit)
             if not pending.numbers:
                 return ReturnedBatch()
-            returned = self._compute(pending)
+            views, returned = self._compute(pending)
             intended = returning.read_intentions(self.rows.connection, self.rows.namespace)
+            self._count(Counter(name for name, _ in views.born))
             returning.add_intentions(self.rows.connection, self.rows.namespace, map(_intention, returned))
         conflicts = self._write(returned, intended)
         with self.rows.connection.transaction():
@@ -83,7 +86,7 @@ class Returner:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _compute(self, pending: Pending) -> list[Returned]:
+    def _compute(self, pending: Pending) -> tuple[Views, list[Returned]]:
         found: list[Returned] = []
         resolvers = [resolver for level in self.levels for resolver in self.resolvers_for(level)]
         constants = {
@@ -96,7 +99,7 @@ class Returner:
             keys = [key for key in views.dirty if key[0] == resolver.collection.name]
             if keys:
                 found += DocumentReturn(views, resolver.writer).compute(keys)
-        return found
+        return views, found
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -139,11 +142,16 @@ class Returner:
         kept = [(each.key[0], each.key[1], each.residue) for each in returned if each.document is not None]
         returning.update_residues(connection, namespace, kept)
         returning.forget_documents(connection, namespace, gone)
+        self._count(Counter({name: -count for name, count in Counter(name for name, *_ in gone).items()}))
         done = [(each.key[0], each.key[1], sorted(each.losses.as_before)) for each in returned]
         returning.replace_unreturned(connection, namespace, done, self._unreturned(returned))
         returning.add_conflicts(connection, namespace, conflicts)
         returning.remove_intentions(connection, namespace, [(each.key[0], each.source_id) for each in returned])
         returning.mark_dirty(connection, namespace, [(each.key[0], each.source_id) for each in returned])
+
+    def _count(self, differences: Counter[str]) -> None:
+        for name, difference in differences.items():
+            count_changed(self.rows.connection, self.rows.namespace, self.run, name, difference)
 
     def _unreturned(self, returned: Iterable[Returned]) -> Iterable[Unreturned]:
         for each in returned:

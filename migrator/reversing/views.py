@@ -208,6 +208,26 @@ class Views:
                     before[old].add(member)
         return {each: (sorted(before[each]), present.get(each, [])) for each in ids}
 
+    def latest_values(self, collection: Collection, ids: list[str]) -> dict[str, Row]:
+        """Return the columns that the latest value of other rows fills, as documents give it, by the ID of the row."""
+        found: dict[str, Row] = defaultdict(dict)
+        for mapping in self._rows.mappings.values():
+            for latest in mapping.latest_values:
+                if latest.table != collection.table.name or not ids:
+                    continue
+                query = sql.SQL(
+                    "SELECT {by}::text, floor(extract(epoch FROM max({value})) * 1000)::bigint * 1000 FROM {table}"
+                    " WHERE {by} = ANY(%s::{kind}[]) GROUP BY 1"
+                ).format(
+                    by=sql.Identifier(latest.reference_column),
+                    value=sql.Identifier(latest.value_column),
+                    table=self._rows.table(mapping),
+                    kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+                )
+                for row_id, value in self._rows.connection.execute(query, (ids,)):
+                    found[row_id][latest.column] = value
+        return found
+
     # --- IDs of documents --------------------------------------------------------------------------------------------
 
     def as_document(self, collection: Collection, row: Row) -> Row:

@@ -16,6 +16,9 @@ MAX_BYTES = 16 << 20  # of a partition
 PARTS_PER_WORKER = 4  # of a collection that is smaller than that
 
 
+FOLLOW_PART = -1  # stands for changes after the load
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionProgress:
     """How far a partition has been read without a gap: up to `position`.
@@ -112,3 +115,14 @@ def complete(found: Iterable[PartitionProgress]) -> set[str]:
         name = progress.part.collection
         by_name[name] = by_name.get(name, True) and progress.done
     return {name for name, done in by_name.items() if done}
+
+
+def count_changed(connection: Connection, namespace: Namespace, run: int, name: str, difference: int) -> None:
+    """Record how the number of documents of a collection changes after the load, for the accounting identity."""
+    query = namespace.sql(
+        "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
+        " VALUES (%s, %s, 'follow', '', %s, 0, false, %s) ON CONFLICT (collection, part, first_position)"
+        " DO UPDATE SET documents = {batches}.documents + excluded.documents, committed = clock_timestamp()"
+    )
+    if difference:
+        connection.execute(query, (name, FOLLOW_PART, difference, run))

@@ -84,7 +84,7 @@ class ReturnReport:
 def open_returner(context: MigrationContext, connection: Connection, dsn: str) -> Iterator[Returner]:
     """Return changes in the block. Raises: `StoppedError` if a trigger is missing or disabled."""
     namespace, mappings = context.namespace, context.definition.mappings
-    journal.require_finished(connection, namespace)
+    run, _ = journal.require_finished(connection, namespace)
     captured = {each.name: each for each in capture.captured(mappings.values())}
     capture.require(connection, namespace, captured.values())
     ensure_indexes(connection, namespace)
@@ -94,6 +94,7 @@ def open_returner(context: MigrationContext, connection: Connection, dsn: str) -
     with closing(LiveWriter(context.config.source.url, context.source.database)) as writer:
         yield Returner(
             rows=RowStore(connection, namespace, mappings),
+            run=run,
             levels=[[name for name in level if name in captured] for level in order_by_dependency(mappings)],
             resolvers_for=pipeline.resolvers_for,
             writer=writer,

@@ -20,6 +20,8 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted, silent
 from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.formatting import format_count
+from migrator.rows.store import RowStore
+from migrator.rows.unreturned import apply_all_unreturned, copy_unreturned
 from migrator.sources.base import ChangingSource, Position
 from migrator.state import dirty, journal, scratch, sync
 from migrator.state.dirty import DirtyKey
@@ -84,6 +86,10 @@ class FollowedComparison:
             run = begin_scratch_run(self.scope, self.pipeline, token, found)
             sync.begin(self.scope.connection, SCRATCH_NAMESPACE, self._changing.current_position())
             self.pipeline.run(run, needed_collections(self.scope, self.context.source))
+            scratch_rows = RowStore(self.scope.connection, SCRATCH_NAMESPACE, mappings)
+            tables = {each.table.name for each in mappings.values()}
+            apply_all_unreturned(scratch_rows, self.scope.namespace, tables)
+            copy_unreturned(scratch_rows, self.scope.namespace)
             if self.options.rebuild:
                 self._read_round_trip()
             journal.end_run(self.scope.connection, SCRATCH_NAMESPACE, run, journal.DONE)

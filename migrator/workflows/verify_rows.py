@@ -8,6 +8,8 @@ from functools import partial
 from migrator.config.models import fingerprint
 from migrator.documents.fingerprint import hash_text
 from migrator.events import Notice
+from migrator.rows.store import RowStore
+from migrator.rows.unreturned import apply_all_unreturned
 from migrator.sources.base import Source
 from migrator.state import journal, scratch
 from migrator.state.records import SCRATCH_NAMESPACE
@@ -39,7 +41,13 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
     ):
         run = begin_scratch_run(scope, pipeline, token, found)
         with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope, pipeline.dsn)) as comparison:
-            mapped = replace(pipeline, on_table_loaded=comparison.on_table_loaded)
+            rows = RowStore(scope.connection, namespace, context.definition.mappings)
+
+            def complete(table: str) -> None:
+                apply_all_unreturned(rows, scope.namespace, {table})
+                comparison.on_table_loaded(table)
+
+            mapped = replace(pipeline, on_table_loaded=complete)
             mapped.run(run, needed_collections(scope, source))
             checks = comparison.compare(context.emit)
         if options.rebuild:

@@ -1,0 +1,112 @@
+"""Sets values of rows again that no document can hold, after a switch of the application back to the source.
+
+While PostgreSQL was in use, such values were recorded (`unreturned`). A row that is translated from its document again
+gets them back, unless the document gives another value than it did then: it has been changed in MongoDB since.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from migrator.documents import jsonb
+from migrator.ids import canonical_uuid
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.copy_format import kind_of_column
+from migrator.rows.rebuild import read_loaded
+from migrator.rows.store import RowStore
+from migrator.rows.update import batched, write_changes
+from migrator.state.own_transactions import record_transaction
+from migrator.state.records import Namespace
+from migrator.translation.encoder import format_target_id
+
+BATCH_SIZE = 1000  # rows
+Recorded = dict[str, dict[str, tuple[Any, Any]]]  # ID of the row → column → its value, and what the document gives
+
+
+def has_unreturned(rows: RowStore) -> bool:
+    """Return whether there are such values."""
+    found = rows.connection.execute(rows.namespace.sql("SELECT EXISTS (SELECT FROM {unreturned})")).fetchone()
+    return found == (True,)
+
+
+def apply_unreturned(rows: RowStore, documents: Iterable[tuple[str, bytes]]) -> None:
+    """Set the values of the rows of some documents: (collection, source_id). Requires a recorded transaction."""
+    source_ids: dict[str, list[bytes]] = defaultdict(list)
+    for name, source_id in documents:
+        source_ids[name].append(source_id)
+    query = rows.namespace.sql(
+        "SELECT target_id, column_name, value::text, returned::text FROM {unreturned}"
+        " WHERE collection = %s AND source_id = ANY(%s)"
+    )
+    for name, found in source_ids.items():
+        if name in rows.mappings:
+            values = rows.connection.execute(query, (name, found))
+            _apply(rows, rows.mappings[name], _group(rows.mappings[name], values))
+
+
+def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str]) -> None:
+    """Set the values that another namespace has recorded: of all rows of some tables, in a transaction."""
+    query = records.sql(
+        "SELECT target_id, column_name, value::text, returned::text FROM {unreturned} WHERE collection = %s"
+    )
+    for collection in rows.mappings.values():
+        if collection.table.name in tables:
+            with rows.connection.transaction():
+                found = _group(collection, rows.connection.execute(query, (collection.name,)))
+                if found:
+                    record_transaction(rows.connection, rows.namespace)
+                    _apply(rows, collection, found)
+
+
+def copy_unreturned(rows: RowStore, records: Namespace) -> None:
+    """Copy what another namespace has recorded, so that rows that change later get their values, too."""
+    query = rows.namespace.sql(
+        "INSERT INTO {unreturned} SELECT * FROM {source} ON CONFLICT DO NOTHING", source=records.sql("{unreturned}")
+    )
+    rows.connection.execute(query)
+
+
+def _group(collection: Collection, values: Iterable[tuple[str, str, str | None, str | None]]) -> Recorded:
+    found: Recorded = defaultdict(dict)
+    for target_id, name, value, returned in values:
+        column = collection.table.c.get(name)
+        # A reference may lead nowhere now, and a unique value may be in use.
+        if column is not None and not column.foreign_keys and name not in collection.unique:
+            kind = kind_of_column(column)
+            found[target_id][name] = _read(kind, value), _read(kind, returned)
+    return found
+
+
+def _read(kind: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    value = jsonb.from_text(text.encode())
+    return canonical_uuid(value) if kind == "uuid" else value
+
+
+def _apply(rows: RowStore, collection: Collection, recorded: Recorded) -> None:
+    for ids in batched(sorted(recorded), BATCH_SIZE):
+        loaded = list(read_loaded(rows, collection, ids))
+        changes: dict[Any, Row] = {}
+        for _, row, _ in loaded:
+            row_id = row[collection.key.column]
+            if change := dict(_changes(collection, row, recorded[format_target_id(row_id)])):
+                changes[row_id] = change
+        chosen = [each for each in loaded if each[1][collection.key.column] in changes]
+        write_changes(rows, collection, chosen, changes)
+
+
+def _changes(collection: Collection, row: Row, recorded: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    for name, (value, returned) in recorded.items():
+        if _is_same(row.get(name), returned) and not _is_same(row.get(name), value):
+            yield name, value
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return bool(one == other) or (
+        isinstance(one, dict | list) and other is not None and jsonb.to_text(one) == jsonb.to_text(other)
+    )
