@@ -78,9 +78,7 @@ class DocumentRecords:
 
 
 def record_counts(connection: Connection, namespace: Namespace, run: int) -> None:
-    """Record the number of documents in the ledger as the number of source documents, after both were compared.
-
-    """
+    """Record the number of documents in the ledger as the number of source documents, after both were compared."""
     query = namespace.sql(
         "INSERT INTO {batches} (collection, part, first_position, last_position, documents, bytes, last, run)"
         " SELECT collection, %s, 'follow', '', l.count - b.count, 0, false, %s"
