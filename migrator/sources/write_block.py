@@ -17,9 +17,12 @@ from migrator.sources.live_client import CANNOT_READ, connect, explain, label_of
 
 _UNKNOWN_COMMAND: Final = frozenset({59, 115})  # CommandNotFound, CommandNotSupported
 _LIMIT_MS: Final = 2000  # for requests whose answer is only evidence
+BLOCK: Final = "setUserWriteBlockMode"
+BYPASS: Final = "bypassWriteBlockingMode"
+_NEEDS: Final = 'This requires MongoDB 6.0. Set cutover.stop_writes to "hook" or "manual".'
 _GRANT: Final = (
-    "Grant the user a role with the action setUserWriteBlockMode on the cluster, such as clusterManager or hostManager;"
-    " or stop the writes with a hook (cutover.stop_writes)."
+    "Grant the user a role with the actions setUserWriteBlockMode and bypassWriteBlockingMode on the cluster, or stop"
+    " the writes with a hook (cutover.stop_writes)."
 )
 # Transactions are shown to users with the action `inprog`, which the role clusterMonitor has.
 _TRANSACTIONS: Final = (
@@ -61,11 +64,24 @@ class ServerWrites:
 
     def _set_block(self, wanted: bool) -> None:
         with explain(self._url), self._explain_refusal():
-            self._client.admin.command({"setUserWriteBlockMode": 1, "global": wanted})
+            self._client.admin.command({BLOCK: 1, "global": wanted})
 
     def check_block(self) -> None:
-        """Check that `block` can be called, by turning it off, as it is. Raises: as `block`."""
-        self.unblock()
+        """Check that `block` can be called, without calling it. Raises: as `block`.
+
+        And that the user may write nevertheless: changes of PostgreSQL are returned while the server refuses others.
+        """
+        label = label_of(self._url)
+        with explain(self._url):
+            commands = self._client.admin.command("listCommands").get("commands", {})
+            if BLOCK not in commands:
+                raise UsageError(f"{label} cannot refuse writes: it does not know {BLOCK}", _NEEDS)
+            status = self._client.admin.command("connectionStatus", showPrivileges=True)
+        found = status.get("authInfo", {}).get("authenticatedUserPrivileges", [])
+        actions = {action for each in found for action in each.get("actions", [])}
+        missing = [name for name in (BLOCK, BYPASS) if name not in actions and "anyAction" not in actions]
+        if found and missing:  # without users, everything is permitted
+            raise SourceError(f"{label}: no privilege for {' and '.join(missing)}", _GRANT)
 
     @contextmanager
     def _explain_refusal(self) -> Iterator[None]:
@@ -74,12 +90,9 @@ class ServerWrites:
             yield
         except OperationFailure as error:
             if error.code in _UNKNOWN_COMMAND:
-                raise UsageError(
-                    f"{label} cannot refuse writes: it does not know setUserWriteBlockMode",
-                    'This requires MongoDB 6.0. Set cutover.stop_writes to "hook" or "manual".',
-                ) from None
+                raise UsageError(f"{label} cannot refuse writes: it does not know {BLOCK}", _NEEDS) from None
             if error.code in CANNOT_READ:
-                raise SourceError(f"{label}: no privilege to refuse writes (setUserWriteBlockMode)", _GRANT) from None
+                raise SourceError(f"{label}: no privilege for {BLOCK}", _GRANT) from None
             raise
 
     def count_open_transactions(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -139,6 +140,7 @@ def check_forward(
     verification = _check_verification(summary, context, connection)
     _check_rejects(summary, context, connection)
     _check_reverse(summary, context, connection)
+    _check_block(summary, context)
     _describe_stop(summary, context)
     return summary, verification
 
@@ -188,6 +190,18 @@ def _check_reverse(summary: Summary, context: MigrationContext, connection: Conn
         summary.add("reverse sync", error.message, go=False, remedy=error.hint)
         return
     summary.add("reverse sync", "triggers can be created, MongoDB can be written to")
+
+
+def _check_block(summary: Summary, context: MigrationContext) -> None:
+    if context.config.cutover.stop_writes != "block":
+        return
+    from migrator.sources.write_block import ServerWrites  # imports pymongo
+
+    try:
+        with closing(ServerWrites(context.config.source.url, context.source.database)) as writes:
+            writes.check_block()
+    except MigrateError as error:
+        summary.add("write block", error.message, go=False, remedy=error.hint)
 
 
 def _describe_stop(summary: Summary, context: MigrationContext) -> None:
