@@ -20,7 +20,7 @@ from migrator.reversing.returner import Returner
 from migrator.rows.store import RowStore
 from migrator.stages.load import order_by_dependency
 from migrator.state import journal, sync
-from migrator.state.follow_lock import following
+from migrator.state.follow_lock import applying, following
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows.migration import MigrationContext
@@ -137,8 +137,10 @@ def return_changes(
         for text in added_columns(connection, context):
             context.emit(Notice(text=text, level="warning"))
         while not options.is_time() and sync.read_state(connection, context.namespace) == sync.SWITCHED:
-            if not return_some(returner, counts):
-                if options.until_caught_up:
+            with applying(connection) as is_free:  # a cutover or a comparison may hold the lock
+                done = return_some(returner, counts) if is_free else 0
+            if not done:
+                if options.until_caught_up and is_free:
                     break
                 time.sleep(POLL_SECONDS)
             if time.monotonic() - reported > REPORT_SECONDS:

@@ -26,7 +26,9 @@ TABLES = ("users", "files", "agents", "conversations", "messages", "memories", "
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def change_every_column(rig: Switched, rows: int) -> dict[tuple[str, str], int]:
+def change_every_column(
+    rig: Switched, rows: int, skipped: frozenset[tuple[str, str]] = frozenset()
+) -> dict[tuple[str, str], int]:
     """Changes each column once, in another row of each table as long as there are some."""
     changed: dict[tuple[str, str], int] = {}
     for collection in captured(rig.context.definition.mappings.values()):
@@ -34,6 +36,8 @@ def change_every_column(rig: Switched, rows: int) -> dict[tuple[str, str], int]:
         for number, row in enumerate(loaded[:rows]):
             choices = list(change_columns(collection, row, loaded))
             name, change = choices[number % len(choices)]
+            if (collection.name, name) in skipped:
+                continue
             value = change[name]
             if name in collection.unique:
                 value = f"{value}{number}"
@@ -70,6 +74,9 @@ NEW_MESSAGE = """
 """
 
 
+NEWEST = """
+    UPDATE conversations c SET last_message_at = (SELECT max(created_at) FROM messages WHERE conversation_id = c.id)
+"""
 FREE_PARENTS = """
     UPDATE messages SET parent_id = NULL WHERE parent_id IN (SELECT id FROM messages WHERE conversation_id = %s)
 """
@@ -89,6 +96,7 @@ def test_new_and_deleted_rows(live_server: mongo.Server, new_database: Callable[
         (gone,) = rig.read("SELECT id FROM conversations WHERE id <> ALL(%s) ORDER BY id LIMIT 1", [old, conversation])
         run("UPDATE messages SET parent_id = NULL WHERE conversation_id = %s", (gone,))
         run("DELETE FROM conversations WHERE id = %s", (gone,))
+        run(NEWEST)
         rig.back()
         rig.assert_same()
         assert rig.unreturned() == {}
@@ -110,6 +118,9 @@ def test_new_and_deleted_rows(live_server: mongo.Server, new_database: Callable[
         rig.assert_same("deleted")
         assert len(rig.documents("users")) == len(users) - 1
 
+
+# Documents of conversations get the provider and the model of their agent, whose name is in no foreign key.
+LOOKED_UP = frozenset({("agents", "provider"), ("agents", "model")})
 
 # A run would not keep the other ones, and `verify` reports them.
 VALID_PARENTS = """
@@ -136,7 +147,7 @@ def test_back_and_forth(
     hold it."""
     documents = read_dump(FIXTURES / fixture)
     with switched(live_server.url, f"forth_{fixture}", new_database(), tmp_path, documents, {}) as rig:
-        change_every_column(rig, 60)
+        change_every_column(rig, 60, LOOKED_UP)
         rig.connection.execute(VALID_PARENTS)
         tenant, user = rig.read("SELECT tenant_id, id FROM users ORDER BY id LIMIT 1")
         (conversation,) = rig.read(NEW_CONVERSATION, tenant, user)
