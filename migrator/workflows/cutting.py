@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from migrator.errors import StoppedError, UsageError
 from migrator.following.source_watch import SourceWatch, watching
 from migrator.sources.base import Position
-from migrator.state import sync
+from migrator.state import journal, sync
 from migrator.state.cutover_steps import BACK, FORWARD
 from migrator.state.follow_lock import cutting_over
 from migrator.state.records import Connection
@@ -44,6 +44,7 @@ def undo(context: MigrationContext, target: Target, options: CutoverOptions) -> 
     """Undo an attempt that was interrupted. Raises: `UsageError` if there is none."""
     require_changing(context)
     with closing(target.connect()) as connection, cutting_over(connection):
+        journal.require_finished(connection, context.namespace)
         direction = _Opened(context, target, connection, options).recover()
         if direction is None:
             raise UsageError("no interrupted cutover to undo", hint="`migrate status` shows the last one.")
@@ -53,11 +54,12 @@ def undo(context: MigrationContext, target: Target, options: CutoverOptions) -> 
 def _in_direction(context: MigrationContext, target: Target, options: CutoverOptions, direction: str) -> CutoverReport:
     require_changing(context)
     with closing(target.connect()) as connection, cutting_over(connection):
+        journal.require_finished(connection, context.namespace)
         opened = _Opened(context, target, connection, options)
         if (record := cutover.needs_completion(connection, context, direction)) is not None:
-            switch, journal, _ = opened.parts(direction, attempt=record.attempt)
-            cutover.complete(switch, journal)
-            return CutoverReport(status="switched", direction=direction, seconds=journal.seconds)
+            switch, steps, _ = opened.parts(direction, attempt=record.attempt)
+            cutover.complete(switch, steps)
+            return CutoverReport(status="switched", direction=direction, seconds=steps.seconds)
         opened.recover()
         if direction == FORWARD:
             require_followed(connection, context)
@@ -90,8 +92,8 @@ class _Opened:
                 keeps=lambda name: archives or name in scope.known,
             )
             parts = ForwardParts(at_work=at_work, watch=watch, recheck=recheck)
-            switch, journal, downtime = self.parts(direction, parts)
-            return cutover.execute(switch, journal, downtime)
+            switch, steps, downtime = self.parts(direction, parts)
+            return cutover.execute(switch, steps, downtime)
 
     def _decide_forward(self, at_work: FollowAtWork, opened: ExitStack) -> SourceWatch:
         """Show the summary, and return a watch from the last full verification on. Raises: as `decide`."""
@@ -122,22 +124,22 @@ class _Opened:
         records = cutover.find_unfinished(self.connection, self.context)
         if not records:
             return None
-        switch, journal, _ = self.parts(records[0].direction, attempt=records[0].attempt)
-        return records[0].direction if cutover.recover(switch, journal, records) else None
+        switch, steps, _ = self.parts(records[0].direction, attempt=records[0].attempt)
+        return records[0].direction if cutover.recover(switch, steps, records) else None
 
     def parts(
         self, direction: str, own: ForwardParts | None = None, attempt: int | None = None
     ) -> tuple[Switch, CutoverJournal, Downtime]:
         """Return the steps of a direction, with their journal. `attempt`: one that was interrupted."""
         downtime = Downtime(self.options.max_downtime)
-        journal = cutover.open_journal(
+        steps = cutover.open_journal(
             self.context, self.target, self.connection, direction, dry_run=self.options.dry_run, attempt=attempt
         )
         application = ApplicationControl(
             context=self.context,
             target=self.target.label,
             options=self.options,
-            journal=journal,
+            journal=steps,
             downtime=downtime,
         )
         kind = ForwardSwitch if direction == FORWARD else BackSwitch
@@ -145,8 +147,8 @@ class _Opened:
             context=self.context,
             connection=self.connection,
             application=application,
-            journal=journal,
+            journal=steps,
             downtime=downtime,
             parts=own,
         )
-        return switch, journal, downtime
+        return switch, steps, downtime

@@ -35,7 +35,7 @@ from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import applying, following
 from migrator.state.lock import exclusive
 from migrator.state.markers import expand_marker
-from migrator.state.records import Connection, has_records
+from migrator.state.records import Connection
 from migrator.state.suspension import suspend_in_run
 from migrator.targets.base import Target
 from migrator.workflows.auxiliary_changes import AuxiliaryChanges
@@ -110,8 +110,8 @@ def follow(
 
     def attempt(number: int) -> FollowReport | ReturnReport:
         with closing(target.connect()) as connection, exclusive(connection):
-            if has_records(connection, context.namespace):
-                refuse_complete(connection, context.namespace)
+            journal.require_finished(connection, context.namespace)
+            refuse_complete(connection, context.namespace)
             require_unchanged(connection, context.namespace, fingerprints, context.config)
             with monitored(target.connect, context.namespace, meter, context.emit), following(connection):
                 while True:

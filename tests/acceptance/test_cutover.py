@@ -14,9 +14,21 @@ import pytest
 
 from tests import mongo
 from tests.acceptance.test_verify_following import FOLLOWING, failed
-from tests.cutting import MONGO, POSTGRES, STOPPED, Application, configure, dump_schema, held_at, prepare
-from tests.driving import Answer, call
+from tests.cutting import (
+    DATABASE,
+    MONGO,
+    POSTGRES,
+    STOPPED,
+    Application,
+    configure,
+    documents,
+    dump_schema,
+    held_at,
+    prepare,
+)
+from tests.driving import Answer, call, spawn
 from tests.killing import wait_for
+from tests.mongo import fill
 from tests.processes import start
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -170,6 +182,27 @@ def test_back_and_forth(moving: Moving) -> None:
             assert (answer.code, application.route) == (0, MONGO), answer.told
         application.wait_writes(30)
     assert application.lost_in_mongo() == {}
+
+
+def test_nothing_to_switch(live_server: mongo.Server, database: str, tmp_path: Path) -> None:
+    """What a cutover needs: without it, the error says what to do."""
+    config = configure(tmp_path, live_server.url, database, {})
+    fill(live_server.url, DATABASE, documents(1))
+    for command in ("cutover", "complete"):
+        assert call(command, "--yes", "-c", config).code == 2
+    assert call("run", "-c", config).code == 0
+    unfollowed = call("cutover", "--yes", "-c", config)
+    assert (unfollowed.code, "never followed" in unfollowed.err) == (2, True), unfollowed.told
+    assert call("follow", "--until-caught-up", "-c", config).code == 0
+    unverified = call("cutover", "--yes", "-c", config)
+    assert (unverified.code, "no full verification" in unverified.err) == (5, True), unverified.told
+    assert call("verify", "--level", "roundtrip", "-c", config).code == 0
+    silent = call("cutover", "-c", config)
+    assert (silent.code, "--yes" in silent.err) == (2, True), silent.told
+    blocked = spawn("cutover", "--yes", "-c", config, environment={"MIGRATE_CUTOVER__STOP_WRITES": "block"})
+    assert (blocked.code, "write block" in blocked.err) == (5, True), blocked.told
+    for options in (("--back",), ("--undo",)):
+        assert call("cutover", "--yes", "-c", config, *options).code == 2
 
 
 def test_rehearsal(moving: Moving) -> None:
