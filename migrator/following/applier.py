@@ -23,8 +23,8 @@ from migrator.following.simple_batch import SimpleBatch
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.merges import MergeApplier
+from migrator.reconciliation.unreturned import apply_unreturned, has_unreturned
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError
-from migrator.rows.unreturned import apply_unreturned, has_unreturned
 from migrator.stages.context import StageContext
 from migrator.stages.reconcile import report_missing_rows
 from migrator.state import dirty, wants

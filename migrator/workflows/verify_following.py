@@ -20,8 +20,8 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted, silent
 from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.formatting import format_count
+from migrator.reconciliation.unreturned import apply_all_unreturned, copy_unreturned
 from migrator.rows.store import RowStore
-from migrator.rows.unreturned import apply_all_unreturned, copy_unreturned
 from migrator.sources.base import ChangingSource, Position
 from migrator.state import dirty, journal, scratch, sync
 from migrator.state.dirty import DirtyKey

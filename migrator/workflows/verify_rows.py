@@ -8,8 +8,8 @@ from functools import partial
 from migrator.config.models import fingerprint
 from migrator.documents.fingerprint import hash_text
 from migrator.events import Notice
+from migrator.reconciliation.unreturned import apply_all_unreturned
 from migrator.rows.store import RowStore
-from migrator.rows.unreturned import apply_all_unreturned
 from migrator.sources.base import Source
 from migrator.state import journal, scratch
 from migrator.state.records import SCRATCH_NAMESPACE

@@ -16,6 +16,7 @@ from migrator.ids import canonical_uuid
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy_format import kind_of_column
+from migrator.reconciliation.membership import compact_some
 from migrator.rows.rebuild import read_loaded
 from migrator.rows.store import RowStore
 from migrator.rows.update import batched, write_changes
@@ -98,6 +99,8 @@ def _apply(rows: RowStore, collection: Collection, recorded: Recorded) -> None:
                 changes[row_id] = change
         chosen = [each for each in loaded if each[1][collection.key.column] in changes]
         write_changes(rows, collection, chosen, changes)
+        for rule in collection.member_lists if changes else ():
+            compact_some(rows, collection, rule, [format_target_id(row_id) for row_id in changes])
 
 
 def _changes(collection: Collection, row: Row, recorded: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
