@@ -58,7 +58,8 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {heartbeats} (  -- current activity, for `st
 );
 
 CREATE TABLE IF NOT EXISTS {own_transactions} (  -- of this migration; compared with the xmin of a row
-  xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id()
+  xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
+  adopted boolean NOT NULL DEFAULT false      -- of the application, whose rows the source has, too
 );
 
 CREATE TABLE IF NOT EXISTS {foreign_edits} (  -- migrated rows that other clients had changed before a run resumed

@@ -95,9 +95,27 @@ def count(connection: Connection, namespace: Namespace) -> int:
     return int(row[0])
 
 
+def adopt(connection: Connection, namespace: Namespace, table: str, collection: str, key: str) -> int:
+    """Record the transactions that wrote the rows of a collection's loaded documents as ours; return their number.
+
+    `table`: the name; `key`: its column with the ID. For rows that another client wrote and that the source has since.
+    """
+    query = namespace.sql(
+        "WITH top AS MATERIALIZED (SELECT pg_current_xact_id()::text::bigint AS id),"
+        " found AS (SELECT DISTINCT t.xmin AS xmin FROM {table} t JOIN {ledger} l ON l.target_id = t.{key}::text"
+        " AND l.collection = %s AND l.outcome = 'loaded' WHERE NOT {own})"
+        " INSERT INTO {own_transactions} (xid, adopted) SELECT (top.id - age(found.xmin))::text::xid8, true"
+        " FROM found, top WHERE age(found.xmin) < 2147483647 ON CONFLICT DO NOTHING",
+        table=namespace.table(table),
+        key=sql.Identifier(key),
+        own=written_by_migration(namespace),
+    )
+    return connection.execute(query, (collection,)).rowcount
+
+
 def is_traceable(connection: Connection, namespace: Namespace) -> bool:
     """Return whether `xmin` identifies the writer of a row. It does not in a database restored from a dump."""
-    query = namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid)")
+    query = namespace.sql("SELECT EXISTS (SELECT FROM {own_transactions} WHERE xmin <> xid::xid AND NOT adopted)")
     return connection.execute(query).fetchone() == (False,)
 
 

@@ -37,6 +37,7 @@ TITLES = {
     "apply the last changes": "Applying the last changes",
     "return the last changes": "Returning the last changes",
     "refuse writes": "Refusing writes in PostgreSQL",
+    "record returned rows": "Recording the returned rows",
     "restore MongoDB": "Restoring MongoDB",
     "verify": "Verifying",
     "switch": "Switching",

@@ -12,8 +12,9 @@ from migrator.errors import StoppedError
 from migrator.following.document_records import record_counts
 from migrator.formatting import format_count, format_duration
 from migrator.reversing import write_stop
+from migrator.reversing.capture import captured
 from migrator.sources.write_block import ServerWrites
-from migrator.state import cutover_steps, full_verification, journal, sync
+from migrator.state import cutover_steps, full_verification, journal, own_transactions, sync
 from migrator.state.cutover_steps import DONE, MOVE, REFUSE_WRITES, STOP_WRITES
 from migrator.state.follow_lock import paused
 from migrator.state.records import Connection
@@ -28,6 +29,7 @@ from migrator.workflows.receiving import require_changing
 from migrator.workflows.reverse import count_waiting, end_reverse
 
 RESTORE: Final = "restore MongoDB"
+ADOPT: Final = "record returned rows"
 _READ_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.02
 
@@ -54,7 +56,11 @@ class BackSwitch:
         ]
 
     def after(self) -> list[Step]:
-        return [Step(name=RESTORE, do=self._restore), Step(name=MOVE, do=self.application.move)]
+        return [
+            Step(name=RESTORE, do=self._restore),
+            Step(name=MOVE, do=self.application.move),
+            Step(name=ADOPT, do=self._adopt),
+        ]
 
     @property
     def late(self) -> int:
@@ -124,6 +130,17 @@ class BackSwitch:
                 self.connection, namespace, self.journal.attempt, cutover_steps.SWITCH, DONE, note
             )  # fmt: skip
         return note["result"]
+
+    def _adopt(self) -> str:
+        """Record rows that the application wrote as migrated ones: MongoDB has them, so a revert loses nothing."""
+        adopted = 0
+        with self.connection.transaction():
+            for each in captured(self.context.definition.mappings.values()):
+                key = each.key.column
+                adopted += own_transactions.adopt(
+                    self.connection, self.context.namespace, each.table.name, each.name, key
+                )
+        return format_count(adopted, "transactions")
 
     @property
     def _run(self) -> int:

@@ -182,6 +182,11 @@ def test_back_and_forth(moving: Moving) -> None:
             assert (answer.code, application.route) == (0, MONGO), answer.told
         application.wait_writes(30)
     assert application.lost_in_mongo() == {}
+    followed = call("follow", "--until-caught-up", "-c", moving.config)
+    assert followed.code == 0, followed.told
+    assert application.lost_in_postgres() == {}
+    reverted = call("revert", "--yes", "-c", moving.config)  # without --force: MongoDB has all that it deletes
+    assert reverted.code == 0, reverted.told
 
 
 def test_nothing_to_switch(live_server: mongo.Server, database: str, tmp_path: Path) -> None:
