@@ -269,7 +269,8 @@ class EngineConfig(Section):
 class CutoverConfig(Section):
     """How the switch of the application to PostgreSQL stops and resumes its writes. Hooks are shell commands.
 
-    `max_downtime_seconds`: after which a cutover that is not switched is undone.
+    `max_downtime_seconds`: after which a cutover that is not switched is undone. `on_conflict`: what happens after the
+    switch if a document in MongoDB is not as expected: the row takes precedence, or returning changes stops.
     """
 
     stop_writes: Literal["manual", "hook", "block"] = "manual"
@@ -279,6 +280,7 @@ class CutoverConfig(Section):
     hook_timeout_seconds: float = Field(default=60, ge=0.1)
     max_lag_seconds: float = Field(default=2, ge=0.1)
     max_downtime_seconds: float = Field(default=30, ge=0.1)
+    on_conflict: Literal["target", "stop"] = "target"
 
     @model_validator(mode="after")
     def _check_hooks(self) -> Self:

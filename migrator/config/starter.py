@@ -157,6 +157,9 @@ url = "embedded:.migrate/postgres"
 # max_lag_seconds = 2
 # The most seconds without writes. A cutover that needs longer is undone.
 # max_downtime_seconds = 30
+# If something else has changed a document in MongoDB after the switch: "target" writes the row and keeps the document
+# in migrator.conflicts, "stop" ends the return of changes.
+# on_conflict = "target"
 
 [migration]
 # The Python package with the mappings, one module per collection. It is searched in the folder of this file first.

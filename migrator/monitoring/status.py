@@ -6,7 +6,7 @@ from typing import Any
 
 from migrator.monitoring import server_activity
 from migrator.monitoring.sync_status import read_sync_status
-from migrator.state import activity, cutover_steps, journal, partitions
+from migrator.state import activity, cutover_steps, journal, partitions, sync
 from migrator.state.activity import FRESH, ActivityRow
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection, Namespace, has_records
@@ -82,7 +82,20 @@ def read_follow(connection: Connection, namespace: Namespace) -> Status | None:
         "marked": found.marked,
         **{name: None if value is None else round(value, 3) for name, value in seconds.items()},
         "receiver_waiting": found.receiver_waiting,
+        "returning": read_returning(connection, namespace) if found.state == sync.SWITCHED else None,
     }
+
+
+def read_returning(connection: Connection, namespace: Namespace) -> Status:
+    """Return what the return of changes to the source has to do, and what it could not do."""
+    query = namespace.sql(
+        "SELECT count(DISTINCT (table_name, key)), extract(epoch FROM clock_timestamp() - min(at))::float8,"
+        " (SELECT count(*) FROM {conflicts}), (SELECT count(*) FROM {unreturned} WHERE NOT rounded) FROM {changes}"
+    )
+    waiting, lag, conflicts, unreturned = connection.execute(query).fetchone() or (0, None, 0, 0)
+    return {
+        "waiting": waiting, "lag": round(lag or 0.0, 3), "conflicts": conflicts, "unreturned": unreturned,
+    }  # fmt: skip
 
 
 def read_rate(connection: Connection, namespace: Namespace) -> int | None:

@@ -202,9 +202,9 @@ def find_lost(
     (`derived`).
     """
     others = derived or {}
+    as_before = set()
     lost: Lost = {}
     rounded: Lost = {}
-    as_before = set()
     for name, kind in kinds:
         value = after.get(name)
         is_changed = before is None or differs(kind, value, before.get(name))

@@ -120,8 +120,8 @@ class Returner:
             raise StoppedError(
                 f"{len(conflicts)} documents in MongoDB are not as expected, the first in {conflicts[0].collection}:"
                 " something else than migrate has written to them",
-                hint='Compare them with their rows. With policies.reverse_conflicts = "target", the rows take'
-                " precedence, and these documents are kept in migrator.conflicts.",
+                hint='Compare them with their rows. With cutover.on_conflict = "target", the rows take precedence, and'
+                " these documents are kept in migrator.conflicts.",
             )
         order = [name for level in self.levels for name in level if name in by_collection]
         for name in order:

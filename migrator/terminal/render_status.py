@@ -41,7 +41,16 @@ def headline(found: Status) -> Iterator[str]:
 
 
 def describe_follow(follow: Mapping[str, Any]) -> str:
-    """Returns one line about a source that is followed: changes, lags, and what the receiver waits for."""
+    """Returns one line about a source that is followed: changes, lags, and what the receiver waits for.
+
+    After the switch: about the changes that return to the source.
+    """
+    if (back := follow.get("returning")) is not None:
+        return (
+            f"Changes of PostgreSQL to return to MongoDB: {format_count(back['waiting'], 'rows')} waiting, lag"
+            f" {back['lag']:.1f} s; {back['conflicts']:,} conflicts; {format_count(back['unreturned'], 'values')} that"
+            " no document can hold"
+        )
     parts = [f"{follow['applied']:,} changes applied, {follow['dirty']:,} waiting"]
     parts += [f"{follow['marked']:,} collections to compare"] if follow["marked"] else []
     for name, title in (("receive_lag", "receive lag"), ("apply_lag", "apply lag")):

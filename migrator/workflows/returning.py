@@ -98,6 +98,7 @@ def open_returner(context: MigrationContext, connection: Connection, dsn: str) -
             levels=[[name for name in level if name in captured] for level in order_by_dependency(mappings)],
             resolvers_for=pipeline.resolvers_for,
             writer=writer,
+            stops_at_conflict=context.config.cutover.on_conflict == "stop",
         )
 
 

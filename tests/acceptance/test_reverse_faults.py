@@ -103,6 +103,24 @@ def test_conflict(rig: Switched) -> None:
     assert found == [("conversations", True), ("users", False)]
 
 
+def test_conflict_that_stops(live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
+    """With `on_conflict = "stop"` nothing is written until somebody has decided; `status` shows what waits."""
+    settings = {"cutover": {"on_conflict": "stop"}}
+    documents = read_dump(FIXTURES / "demo")
+    with switched(live_server.url, "stop", new_database(), tmp_path, documents, settings) as rig:
+        change(rig, 1)
+        with MongoClient[dict[str, Any]](rig.url) as client:
+            client[rig.name]["users"].update_many({}, {"$set": {"name": "Somebody else"}})
+        before = rig.documents("conversations")
+        answer = call("follow", "-c", rig.config, "--until-caught-up")
+        assert answer.code == StoppedError.exit_code, answer.told
+        assert rig.documents("conversations") == before
+        found = call("status", "-c", rig.config, "--json").json["follow"]["returning"]
+        assert found["waiting"] > 0
+        assert (found["conflicts"], found["unreturned"]) == (0, 0)
+        assert f"{found['waiting']} rows waiting" in call("status", "-c", rig.config).told
+
+
 def test_exchanged_unique_values(rig: Switched) -> None:
     """Two users exchange their addresses, and MongoDB has a unique index on them."""
     with MongoClient[dict[str, Any]](rig.url) as client:
