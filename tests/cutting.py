@@ -195,10 +195,17 @@ def _write_mongo(collection: Any, number: int, text: str, kind: str) -> None:
 
 
 def _write_postgres(connection: psycopg.Connection[Any], number: int, text: str, kind: str) -> None:
+    """Writes a message, and what its conversation tells of the latest one, as the run does."""
+    with connection.transaction():
+        _write_row(connection, number, text, kind)
+        connection.execute("UPDATE conversations SET last_message_at = (SELECT max(created_at) FROM messages)")
+
+
+def _write_row(connection: psycopg.Connection[Any], number: int, text: str, kind: str) -> None:
     if kind == "insert":
         connection.execute(
-            "INSERT INTO messages (id, conversation_id, tenant_id, content, role)"
-            " SELECT %s, id, tenant_id, %s, 'user' FROM conversations LIMIT 1",
+            "INSERT INTO messages (id, conversation_id, tenant_id, content, role, created_at)"
+            " SELECT %s, id, tenant_id, %s, 'user', date_trunc('milliseconds', now()) FROM conversations LIMIT 1",
             (message_id(number), text),
         )
     elif kind == "update":
@@ -213,9 +220,12 @@ def configure(folder: Path, url: str, database: str, cutover: dict[str, Any]) ->
     return write_config(folder / "migrate.toml", url, database, settings)
 
 
-def prepare(url: str, config: Path, messages: int) -> None:
-    """Loads a new source, and verifies it, so that a cutover may follow."""
+def prepare(url: str, config: Path, messages: int, ttl: int = 0) -> None:
+    """Loads a new source, and verifies it, so that a cutover may follow. `ttl`: of an index that deletes nothing."""
     fill(url, DATABASE, documents(messages))
+    if ttl:
+        with MongoClient[Any](url) as client:
+            client[DATABASE]["settings"].create_index("at", expireAfterSeconds=ttl)
     ran = call("run", "--follow", "--until-caught-up", "-c", config, "--json")
     assert ran.code == 0, ran.told
     proof = call("verify", "--level", "roundtrip", "-c", config, "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from pymongo import MongoClient
 
+from migrator.sources.ttl import LONGEST_SECONDS
 from tests import mongo
 from tests.acceptance.test_verify_following import FOLLOWING, failed
 from tests.cutting import (
@@ -33,6 +36,8 @@ from tests.processes import start
 
 pytestmark = pytest.mark.usefixtures("quick")
 MESSAGES = 200
+TTL = 10**6
+MOVE = "move the application"
 
 
 @dataclass
@@ -55,10 +60,10 @@ class Moving:
             out, told = process.communicate(60)
             print(out.decode(), told.decode())
 
-    def killed_at(self, step: str) -> str:
+    def killed_at(self, step: str, *options: object) -> str:
         """Kills a cutover before a step; returns where the application writes then."""
         with held_at(self.database, step) as wait:
-            process = start("cutover", "--yes", "-c", self.config)
+            process = start("cutover", "--yes", "-c", self.config, *options)
             try:
                 wait()
             finally:
@@ -66,6 +71,44 @@ class Moving:
                 out, told = process.communicate(60)
                 print(step, out.decode(), told.decode())
         return self.application.route
+
+    @property
+    def is_verified(self) -> bool:
+        return bool(self.read("SELECT FROM migrator.steps WHERE step = 'full verification'"))
+
+    @property
+    def ttl(self) -> int:
+        """The seconds of the TTL index."""
+        with MongoClient[Any](self.application.url) as client:
+            found = client[DATABASE]["settings"].index_information()
+        return int(found["at_1"]["expireAfterSeconds"])
+
+    def attempt(self, chance: random.Random, monkeypatch: pytest.MonkeyPatch, *, is_back: bool) -> str:
+        """Makes an attempt, and a fault in most cases. The application goes on afterwards; returns what was done."""
+        options = ("--back",) if is_back else ()
+        there, other = (POSTGRES, MONGO) if is_back else (MONGO, POSTGRES)
+        kind = chance.choice(["none", "kill", "kill", "fault"])
+        if kind == "kill":
+            step = chance.choice(STEPS[is_back])
+            kind = f"kill before {step!r}"
+            self.killed_at(step, *options)
+            if chance.random() < 0.5 and self.state != ("switched" if not is_back else "following"):
+                undone = call("cutover", "--undo", "-c", self.config, "--json")
+                assert undone.code in (0, 2), undone.told
+                assert self.application.route == there, undone.told
+                return f"{kind}, undone"
+            answer = self.cut_over(*options)
+            assert (answer.code, self.application.route) == (0, other), (kind, answer.told)
+            return f"{kind}, again"
+        if kind == "fault":
+            kind = chance.choice(["failing stop", "slow stop"] if is_back else list(FAULTS))
+            with monkeypatch.context() as changed, FAULTS[kind](self, changed):
+                answer = self.cut_over(*options)
+            assert (answer.code, self.application.route) == (5, there), (kind, answer.told)
+            return kind
+        answer = self.cut_over(*options)
+        assert (answer.code, self.application.route) == (0, other), answer.told
+        return f"to {other}"
 
     def cut_over(self, *options: object) -> Answer:
         return call("cutover", "--yes", "-c", self.config, "--json", *options)
@@ -84,34 +127,16 @@ def moving(live_server: mongo.Server, new_database: Callable[[], str], tmp_path:
     database = new_database()
     application = Application(live_server.url, database, tmp_path, rate=100, first=MESSAGES)
     config = configure(tmp_path, live_server.url, database, application.hooks)
-    prepare(live_server.url, config, MESSAGES)
+    prepare(live_server.url, config, MESSAGES, ttl=TTL)
     return Moving(application, config, database)
 
 
-def test_switch(moving: Moving) -> None:
-    """Forward, without a write lost; then only commands that know of the switch; then every trace is removed."""
-    before = dump_schema(moving.database)
-    with moving.application.writing():
-        moving.application.wait_writes(50)
-        answer = moving.cut_over()
-        assert (answer.code, answer.json["status"]) == (0, "switched"), answer.told
-        moving.application.wait_writes(50)
-    assert (moving.state, moving.application.route) == ("switched", POSTGRES)
-    assert moving.application.lost_in_postgres() == {}
-    for command in (("run",), ("verify",), ("rejects", "retry"), ("revert", "--yes"), ("cutover", "--yes")):
-        refused = call(*command, "-c", moving.config, "--json")
-        assert refused.code in (2, 6), (command, refused.told)
-        assert "PostgreSQL" in refused.json["error"]["message"], refused.told
-    assert "switched" in call("status", "-c", moving.config).out
-    ended = call("complete", "--yes", "-c", moving.config, "--json")
-    assert (ended.code, ended.json["status"]) == (0, "complete"), ended.told
-    assert dump_schema(moving.database) == before
-    assert call("follow", "-c", moving.config).code == 2
-
-
 def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever fails before the switch, the application goes on with MongoDB, and a later cutover loses nothing."""
-    application = moving.application
+    """Whatever fails before the switch, the application goes on with MongoDB. A later cutover loses nothing.
+
+    Its end leaves no trace.
+    """
+    application, before = moving.application, dump_schema(moving.database)
     with moving.following(), application.writing():
         for name, fault in FAULTS.items():
             application.wait_writes(10)
@@ -119,7 +144,7 @@ def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
                 answer = moving.cut_over()
             assert answer.code == 5, (name, answer.told)
             assert answer.json["error"].get("undone"), (name, answer.told)
-            assert (moving.state, application.route) == ("following", MONGO), name
+            assert (moving.state, application.route, moving.ttl) == ("following", MONGO, TTL), name
         application.wait_writes(10)
         assert moving.killed_at("verify") == STOPPED
         assert "unfinished" in call("status", "-c", moving.config).out
@@ -131,6 +156,16 @@ def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (answer.code, application.route) == (0, POSTGRES), answer.told
         application.wait_writes(10)
     assert application.lost_in_postgres() == {}
+    assert moving.ttl == LONGEST_SECONDS
+    for command in (("run",), ("verify",), ("rejects", "retry"), ("revert", "--yes"), ("cutover", "--yes")):
+        refused = call(*command, "-c", moving.config, "--json")
+        assert refused.code in (2, 6), (command, refused.told)
+        assert "PostgreSQL" in refused.json["error"]["message"], refused.told
+    assert "switched" in call("status", "-c", moving.config).out
+    ended = call("complete", "--yes", "-c", moving.config, "--json")
+    assert (ended.code, ended.json["status"]) == (0, "complete"), ended.told
+    assert (dump_schema(moving.database), moving.ttl) == (before, TTL)
+    assert call("follow", "-c", moving.config).code == 2
 
 
 @contextmanager
@@ -156,6 +191,10 @@ def late_writer(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
     moving.application.acknowledged |= other.acknowledged
 
 
+STEPS = {  # before which a cutover is killed, by direction
+    False: ("suspend TTL", "stop writes", "prove the stop", "apply the last changes", "verify", "switch", MOVE),
+    True: ("stop writes", "refuse writes", "return the last changes", "verify", "switch", "restore MongoDB", MOVE),
+}
 FAULTS: dict[str, Callable[[Moving, pytest.MonkeyPatch], Any]] = {
     "failing stop": failing_stop,
     "slow stop": slow_stop,
@@ -163,30 +202,52 @@ FAULTS: dict[str, Callable[[Moving, pytest.MonkeyPatch], Any]] = {
 }
 
 
-def test_back_and_forth(moving: Moving) -> None:
-    """To PostgreSQL, back, and again, while one `follow` runs: no write is lost anywhere."""
+def test_there_and_back(moving: Moving) -> None:
+    """To PostgreSQL and back: no write is lost. Then a revert deletes nothing that MongoDB does not have."""
     application = moving.application
-    with moving.following(), application.writing():
-        for number in range(2):
-            application.wait_writes(30)
-            if number:
-                proof = call("verify", "--level", "roundtrip", "-c", moving.config, "--json")
-                assert (failed(proof), proof.code) == ({}, 0)
-            answer = moving.cut_over()
-            assert (answer.code, application.route) == (0, POSTGRES), answer.told
-            application.wait_writes(30)
-            rehearsed = moving.cut_over("--back", "--dry-run")
-            assert (rehearsed.code, application.route) == (0, POSTGRES), rehearsed.told
-            application.wait_writes(30)
-            answer = moving.cut_over("--back")
-            assert (answer.code, application.route) == (0, MONGO), answer.told
-        application.wait_writes(30)
+    with application.writing():
+        for options, route in ((("--dry-run",), MONGO), ((), POSTGRES), (("--back", "--dry-run"), POSTGRES)):
+            application.wait_writes(20)
+            answer = moving.cut_over(*options)
+            assert (answer.code, application.route) == (0, route), answer.told
+            assert answer.json["downtime_seconds"] > 0
+        application.wait_writes(20)
+        answer = moving.cut_over("--back")
+        assert (answer.code, application.route, moving.ttl) == (0, MONGO, TTL), answer.told
+        application.wait_writes(20)
     assert application.lost_in_mongo() == {}
     followed = call("follow", "--until-caught-up", "-c", moving.config)
     assert followed.code == 0, followed.told
     assert application.lost_in_postgres() == {}
-    reverted = call("revert", "--yes", "-c", moving.config)  # without --force: MongoDB has all that it deletes
+    proof = call("verify", "--level", "roundtrip", "-c", moving.config, "--json")
+    assert (failed(proof), proof.code) == ({}, 0)
+    reverted = call("revert", "--yes", "-c", moving.config)
     assert reverted.code == 0, reverted.told
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_many_switches(moving: Moving, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Attempts in both directions, most of which fail at random steps: no acknowledged write is lost, and in the end
+    the target is what a run on the source makes."""
+    application, chance = moving.application, random.Random(seed)
+    done: list[str] = []
+    with moving.following(), application.writing():
+        for _ in range(25):
+            application.wait_writes(chance.randrange(1, 30))
+            is_back = application.route == POSTGRES
+            if not is_back and not moving.is_verified:
+                proof = call("verify", "--level", "roundtrip", "-c", moving.config, "--json")
+                assert (failed(proof), proof.code) == ({}, 0), (seed, done)
+            done.append(moving.attempt(chance, monkeypatch, is_back=is_back))
+        if application.route == POSTGRES:
+            answer = moving.cut_over("--back")
+            assert answer.code == 0, (seed, done, answer.told)
+    print(seed, done)
+    assert application.lost_in_mongo() == {}, (seed, done)
+    followed = call("follow", "--until-caught-up", "-c", moving.config)
+    assert followed.code == 0, followed.told
+    assert application.lost_in_postgres() == {}, (seed, done)
 
 
 def test_nothing_to_switch(live_server: mongo.Server, database: str, tmp_path: Path) -> None:
@@ -208,15 +269,3 @@ def test_nothing_to_switch(live_server: mongo.Server, database: str, tmp_path: P
     assert (blocked.code, "write block" in blocked.err) == (5, True), blocked.told
     for options in (("--back",), ("--undo",)):
         assert call("cutover", "--yes", "-c", config, *options).code == 2
-
-
-def test_rehearsal(moving: Moving) -> None:
-    """A dry run stops and resumes the writes, and changes nothing else."""
-    with moving.application.writing():
-        moving.application.wait_writes(20)
-        answer = moving.cut_over("--dry-run")
-        assert (answer.code, answer.json["status"]) == (0, "rehearsed"), answer.told
-        assert answer.json["downtime_seconds"] > 0
-        moving.application.wait_writes(20)
-    assert moving.application.route == MONGO
-    assert moving.application.lost_in_mongo() == {}
