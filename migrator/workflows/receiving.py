@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from migrator.errors import UsageError
-from migrator.sources.base import ChangingSource
+from migrator.events import Notice
+from migrator.sources.base import ChangingSource, SourceCollection
+from migrator.sources.selection import BUCKETS
 from migrator.state import sync
 from migrator.state.records import Connection
 from migrator.targets.base import Target
@@ -29,6 +32,12 @@ def require_changing(context: MigrationContext) -> ChangingSource:
     return changing
 
 
+def is_time_series(collection: SourceCollection) -> bool:
+    """Return whether a collection is a time series, or holds the documents of one."""
+    options = json.loads(collection.metadata).get("options", {}) if collection.metadata else {}
+    return collection.name.startswith(BUCKETS) or "timeseries" in options
+
+
 class Receiving:
     """The receiving process of one migration. It outlives the attempts of a run."""
 
@@ -45,6 +54,7 @@ class Receiving:
         if self._process is not None:
             self._process.check()
             return
+        self._warn_of_time_series()
         namespace = self._context.namespace
         if sync.read(connection, namespace) is None:
             position = self._changing.current_position()
@@ -54,6 +64,16 @@ class Receiving:
         from migrator.following.receiver import start_receiver  # imports pymongo, which a dump need not pay for
 
         self._process = start_receiver(self._context.config, self._context.source.database, self._target.dsn, namespace)
+
+    def _warn_of_time_series(self) -> None:
+        collections = self._context.source.collections()
+        names = [each.name.removeprefix(BUCKETS) for each in collections if is_time_series(each)]
+        if names:
+            text = (
+                "MongoDB reports no changes of time series, so these are not followed:"
+                f" {', '.join(names)}. What changes in them after the load is a difference in `migrate verify`."
+            )
+            self._context.emit(Notice(text=text, level="warning"))
 
     def check(self) -> None:
         """Start the process again if it was killed. Raises: the error that ended it."""

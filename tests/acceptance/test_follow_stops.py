@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import bson
 import psycopg
 import pytest
 
@@ -89,9 +90,10 @@ def test_signals(rig: Rig, live: LiveChanges) -> None:
 
 
 def test_run_without_follow(rig: Rig) -> None:
-    """Nothing was received since the load: all documents are compared."""
+    """Nothing was received since the load: all documents are compared. Time series have no events: a warning."""
     source = Changing(make_talks(6, messages=100), 6)
-    mongo.fill(rig.url, rig.name, source.documents())
+    series = {"system.buckets.weather": [bson.encode({"_id": 1, "t": 20})]}
+    mongo.fill(rig.url, rig.name, source.documents() | series)
     assert call("run", "-c", rig.config).code == 0
     live = LiveChanges(rig.url, source, rig.name)
     live.write(30)
@@ -99,6 +101,7 @@ def test_run_without_follow(rig: Rig) -> None:
     answer = call("follow", "--until-caught-up", "-c", rig.config, "--json")
     assert answer.code == 0, answer.told
     assert answer.json["waiting"] == 0
+    assert "these are not followed: weather" in answer.err
     rig.assert_equals_run()
 
 
