@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import quote
@@ -23,6 +24,7 @@ def logs(tmp_path: Path) -> Iterator[Path]:
     """Where crash logs go."""
     folder = tmp_path / "logs"
     folder.mkdir()
+    get_temp_dir()  # of this process's worker processes, which outlive the folder of this test
     with patch.object(tempfile, "tempdir", str(folder)):
         yield folder
 
