@@ -86,7 +86,7 @@ def complete(
         entry |= {"status": "done"}
     summary = (
         f"Complete: {format_count(report.discarded, 'changes')} not brought back,"
-        f" {format_count(report.restored, 'TTL indexes')} restored in MongoDB."
+        f" {format_count(report.restored, 'indexes')} of MongoDB expire documents again."
     )
     print_result(session.console, report.as_json(), lambda: session.console.print(summary))
 

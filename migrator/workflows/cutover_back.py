@@ -147,7 +147,7 @@ class BackSwitch:
         return journal.require_finished(self.connection, self.context.namespace)[0]
 
     def _restore(self) -> str:
-        return f"{format_count(restore_source(self.context, self.connection), 'TTL indexes')}, writes accepted"
+        return f"{format_count(restore_source(self.context, self.connection), 'indexes')}, writes accepted"
 
     def _writes(self) -> ServerWrites:
         return ServerWrites(self.context.config.source.url, self.context.source.database)

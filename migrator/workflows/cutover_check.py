@@ -16,11 +16,16 @@ from migrator.state.follow_lock import paused
 from migrator.state.full_verification import FullVerification
 from migrator.state.ledger import count_by
 from migrator.state.records import Connection
+from migrator.targets.base import Target
 from migrator.workflows.migration import MigrationContext
+from migrator.workflows.pipeline import Pipeline
+from migrator.workflows.plan import rehearse_return
 from migrator.workflows.reverse import prepare_reverse
 
 RECENT_SECONDS: Final = 24 * 3600  # the age of a full verification
 LAG_SECONDS: Final = 60.0  # for which the lag may be too large before the cutover is given up
+SAMPLED_ROWS: Final = 20  # of each collection, whose columns are changed in memory
+SHOWN_COLUMNS: Final = 8
 _POLL_SECONDS: Final = 0.1
 _VERIFY: Final = "Run `migrate verify --level roundtrip` while `migrate follow` runs, then this command again."
 
@@ -132,14 +137,15 @@ def _count_records(summary: Summary, context: MigrationContext, connection: Conn
 
 
 def check_forward(
-    context: MigrationContext, connection: Connection, target: str, check: Callable[[], None]
+    context: MigrationContext, connection: Connection, target: Target, check: Callable[[], None]
 ) -> tuple[Summary, FullVerification | None]:
     """Return the summary of a switch to PostgreSQL, and the verification from which it compares changes."""
-    summary = Summary(title=f"{context.source.label} → {target}")
+    summary = Summary(title=f"{context.source.label} → {target.label}")
     _check_lag(summary, context, connection, check)
     verification = _check_verification(summary, context, connection)
     _check_rejects(summary, context, connection)
     _check_reverse(summary, context, connection)
+    _describe_lost(summary, Pipeline(context=context, connection=connection, dsn=target.dsn))
     _check_block(summary, context)
     _describe_stop(summary, context)
     return summary, verification
@@ -190,6 +196,22 @@ def _check_reverse(summary: Summary, context: MigrationContext, connection: Conn
         summary.add("reverse sync", error.message, go=False, remedy=error.hint)
         return
     summary.add("reverse sync", "triggers can be created, MongoDB can be written to")
+
+
+def _describe_lost(summary: Summary, pipeline: Pipeline) -> None:
+    """Tell which columns MongoDB cannot hold after a change: those of a sample of rows are changed once."""
+    found = list(rehearse_return(pipeline, SAMPLED_ROWS))
+    columns = [
+        f"{each.collection}.{name} ({lost} of {each.tried[name]})"
+        for each in found
+        for name, lost in each.lost.most_common()
+    ]
+    if not columns:
+        summary.add("not returnable", "every change of the sampled rows can be returned to MongoDB")
+        return
+    shown = ", ".join(columns[:SHOWN_COLUMNS]) + (", …" if len(columns) > SHOWN_COLUMNS else "")
+    text = f"changes of {format_count(len(columns), 'columns')}, which wait in migrator.unreturned: {shown}"
+    summary.add("not returnable", text)
 
 
 def _check_block(summary: Summary, context: MigrationContext) -> None:

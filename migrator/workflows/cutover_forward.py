@@ -106,7 +106,7 @@ class ForwardSwitch:
             if name in names
         ]
         ttl.suspend(url, database, found)
-        return format_count(len(found), "TTL indexes")
+        return format_count(len(found), "indexes")
 
     def _restore_ttl(self, detail: Mapping[str, Any]) -> None:
         found = [ExpiringIndex(**each) for each in detail.get("indexes", ())]

@@ -97,7 +97,7 @@ class _Opened:
 
     def _decide_forward(self, at_work: FollowAtWork, opened: ExitStack) -> SourceWatch:
         """Show the summary, and return a watch from the last full verification on. Raises: as `decide`."""
-        summary, verification = check_forward(self.context, self.connection, self.target.label, at_work.check)
+        summary, verification = check_forward(self.context, self.connection, self.target, at_work.check)
         self.options.decide(summary)
         assert verification is not None  # otherwise it was no-go
         return opened.enter_context(self._watching(verification.position))
