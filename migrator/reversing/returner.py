@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
@@ -66,16 +67,18 @@ class Returner:
 
         Raises: `SourceError`; `StoppedError` at a conflict. The next call continues.
         """
-        with self.rows.connection.transaction():
+        with ThreadPoolExecutor(1) as reader, self.rows.connection.transaction():
             self.rows.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             pending = changes.read_pending(self.rows, limit)
             if not pending.numbers:
                 return ReturnedBatch()
-            views, returned = self._compute(pending)
+            views = self._view(pending)
+            present = reader.submit(self._find, views)  # while the documents are computed
+            returned = self._compute(views)
             intended = returning.read_intentions(self.rows.connection, self.rows.namespace)
             self._count(Counter(name for name, _ in views.born))
             returning.add_intentions(self.rows.connection, self.rows.namespace, map(_intention, returned))
-        conflicts = self._write(returned, intended)
+        conflicts = self._write(returned, present.result(), intended)
         with self.rows.connection.transaction():
             # After a crash of the server, what it has lost is done again.
             self.rows.connection.execute("SET LOCAL synchronous_commit = off")
@@ -86,30 +89,44 @@ class Returner:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _compute(self, pending: Pending) -> tuple[Views, list[Returned]]:
-        found: list[Returned] = []
+    def _view(self, pending: Pending) -> Views:
         resolvers = [resolver for level in self.levels for resolver in self.resolvers_for(level)]
         constants = {
             each.collection.name: each.collection.constants(each.writer.options)
             for each in resolvers
             if each.collection.name in self.rows.mappings
         }
-        views = Views(self.rows, pending, constants)
-        for resolver in resolvers:
-            keys = [key for key in views.dirty if key[0] == resolver.collection.name]
-            if keys:
+        return Views(self.rows, pending, constants)
+
+    def _find(self, views: Views) -> dict[str, dict[bytes, bytes]]:
+        """Return the present documents of all rows that may have changed."""
+        wanted: dict[str, list[bytes]] = defaultdict(list)
+        for key in views.dirty:
+            wanted[key[0]].append(views.entries[key][0])
+        return {name: self.writer.find(name, source_ids) for name, source_ids in wanted.items()}
+
+    def _compute(self, views: Views) -> list[Returned]:
+        found: list[Returned] = []
+        names = {name for name, _ in views.dirty}
+        for level in self.levels:
+            for resolver in self.resolvers_for([name for name in level if name in names]):
+                keys = [key for key in views.dirty if key[0] == resolver.collection.name]
                 found += DocumentReturn(views, resolver.writer).compute(keys)
-        return views, found
+        return found
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def _write(self, returned: list[Returned], intended: Mapping[DocumentKey, set[bytes | None]]) -> list[Conflict]:
+    def _write(
+        self,
+        returned: list[Returned],
+        present: Mapping[str, Mapping[bytes, bytes]],
+        intended: Mapping[DocumentKey, set[bytes | None]],
+    ) -> list[Conflict]:
         """Write documents: new and changed ones by level, then the deletions in the opposite order."""
         by_collection: dict[str, dict[bytes, Returned]] = defaultdict(dict)
         for each in returned:
             by_collection[each.key[0]][each.source_id] = each
         conflicts: list[Conflict] = []
-        present = {name: self.writer.find(name, list(found)) for name, found in by_collection.items()}
         for name, found in by_collection.items():
             for source_id, each in found.items():
                 there = present[name].get(source_id)

@@ -7,7 +7,7 @@ conversation can change the documents of its messages, and a new message that of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bson import ObjectId
@@ -162,10 +162,11 @@ class Views:
             for _, here, there, _ in collection.carried_columns:
                 rows = [row for key in keys for row in (self._plain_before(key), self._present.get(key)) if row]
                 self._load(there, {format_target_id(row[here]) for row in rows if row[here] is not None})
+            carried = collection.carried_columns
             lists = {rule.path: self._lists(collection, rule, keys) for rule in collection.member_lists}
             for key in keys:
-                self._before[key] = self._carry(collection, self._plain_before(key), self._plain_before)
-                self._after[key] = self._carry(collection, self._present.get(key), self._present.get)
+                self._before[key] = self._carry(carried, self._plain_before(key), self._plain_before)
+                self._after[key] = self._carry(carried, self._present.get(key), self._present.get)
                 for rule in collection.member_lists:
                     before, after = lists[rule.path][key[1]]
                     for row, members in ((self._before[key], before), (self._after[key], after)):
@@ -173,11 +174,13 @@ class Views:
                             row[rule.row_key] = members
 
     @staticmethod
-    def _carry(collection: Collection, row: Row | None, find: Any) -> Row | None:
+    def _carry(
+        carried: tuple[tuple[str, str, str, str], ...], row: Row | None, find: Callable[[Key], Row | None]
+    ) -> Row | None:
         if row is None:
             return None
         complete = dict(row)
-        for name, here, there, column in collection.carried_columns:
+        for name, here, there, column in carried:
             referenced = None if row[here] is None else find((there, format_target_id(row[here])))
             complete[name] = None if referenced is None else referenced[column]
         return complete
@@ -233,7 +236,7 @@ class Views:
     def as_document(self, collection: Collection, row: Row) -> Row:
         """Return a row with the IDs that documents use, where they differ: a new user has an `_id` of its own."""
         changed = dict(row)
-        for name, there in self._references(collection):
+        for name, there in self._references(collection) if self._aliases else ():
             value = row.get(name)
             if value is not None:
                 changed[name] = self._aliases.get((there, format_target_id(value)), value)
@@ -242,8 +245,9 @@ class Views:
     def read_aliases(self, collection: Collection, rows: Iterable[Row]) -> None:
         """Read the `_id`s of rows that are referred to, if they do not follow from the IDs of these rows."""
         wanted: dict[str, dict[str, Any]] = defaultdict(dict)
+        references = self._references(collection)
         for row in rows:
-            for name, there in self._references(collection):
+            for name, there in references:
                 value = row.get(name)
                 if value is not None:
                     wanted[there][format_target_id(value)] = value
