@@ -56,10 +56,8 @@ def test_a_cluster_does_the_same(form: str, cluster: Cluster, new_database: Call
     assert "Traceback" not in told.decode()
 
 
-def test_what_stands_in_the_way_is_said(
-    cluster: Cluster, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No scheduler, no worker, a target that workers do not reach: exit code 7 within seconds, and what to do."""
+def test_no_scheduler(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 7, and what to do."""
     monkeypatch.setattr(dask, "CONNECT_TIMEOUT", 1)
     dump = write_folder(tmp_path / "dump", make_talks(messages=10))
     config = tmp_path / "migrate.toml"
@@ -67,6 +65,12 @@ def test_what_stands_in_the_way_is_said(
     answer = call("run", "-c", write_config(config, f"dump:{dump}", database, nobody))
     assert answer.code == 7, answer.told
     assert "no answer from a Dask scheduler" in answer.told
+
+
+@pytest.mark.long
+def test_no_worker(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler without workers: exit code 7 within seconds."""
+    dump, config = write_folder(tmp_path / "dump", make_talks(messages=10)), tmp_path / "migrate.toml"
     monkeypatch.setattr(dask, "CONNECT_TIMEOUT", 5)
     with cluster_in(tmp_path / "idle", workers=0) as idle:
         settings = {"engine": {"executor": idle.address}}
