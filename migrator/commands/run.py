@@ -208,7 +208,7 @@ def watch_status(console: Console, target: Target) -> status.Status:
 
 def is_finished(found: status.Status) -> bool:
     """Returns whether nothing more happens: the run is done, and no process follows the source."""
-    following = found.get("follow") is not None and found["follow"]["state"] == "following"
+    following = found.get("follow") is not None and found["follow"]["state"] in ("following", "switched")
     return bool(found["status"] == "done" and not (following and found["holder"] is not None))
 
 

@@ -99,7 +99,9 @@ def adopt(connection: Connection, namespace: Namespace, table: str, collection: 
     """Record the transactions that wrote the rows of a collection's loaded documents as ours; return their number.
 
     `table`: the name; `key`: its column with the ID. For rows that another client wrote and that the source has since.
+    Requires a transaction.
     """
+    connection.execute("SELECT pg_current_xact_id()")  # `age` counts from it only if it was assigned before
     query = namespace.sql(
         "WITH top AS MATERIALIZED (SELECT pg_current_xact_id()::text::bigint AS id),"
         " found AS (SELECT DISTINCT t.xmin AS xmin FROM {table} t JOIN {ledger} l ON l.target_id = t.{key}::text"

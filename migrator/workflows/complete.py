@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from migrator.errors import StoppedError
 from migrator.following import deferral
 from migrator.rows.store import RowStore
 from migrator.sources import ttl
@@ -15,6 +16,7 @@ from migrator.state import cutover_steps, full_verification, sync
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection
 from migrator.targets.base import Target
+from migrator.workflows.cutover import find_unfinished
 from migrator.workflows.cutover_check import require_switched
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import count_waiting, remove_reverse
@@ -42,11 +44,17 @@ def describe_open(context: MigrationContext, target: Target) -> str:
 def complete(context: MigrationContext, target: Target) -> CompleteReport:
     """Restore what was changed in the source, and remove triggers, functions and records. Can be repeated.
 
-    Raises: `UsageError` if the application was not switched; `LockedError` if another process uses the target.
+    Raises: `UsageError` if the application was not switched; `LockedError` if another process uses the
+        target; `StoppedError` if a switch back was interrupted.
     """
     namespace = context.namespace
     with closing(target.connect()) as connection, exclusive(connection):
         require_switched(connection, context)
+        if find_unfinished(connection, context):
+            raise StoppedError(
+                "a switch back was interrupted and is not undone",
+                "Run `migrate cutover --undo`, then this command again.",
+            )
         restored = restore_source(context, connection)
         discarded = count_waiting(connection, namespace)
         with connection.transaction():

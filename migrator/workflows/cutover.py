@@ -45,7 +45,7 @@ class CutoverOptions:
 class CutoverReport:
     """What an attempt did. `status`: switched, rehearsed or undone; `downtime`: seconds without writes.
 
-    `late`: writes to MongoDB that were noticed after the switch.
+    `late`: writes to MongoDB that were noticed after the switch. `summary`: on which the decision was made.
     """
 
     status: str
@@ -53,6 +53,7 @@ class CutoverReport:
     downtime: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     late: int = 0
+    summary: Summary | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +62,7 @@ class CutoverReport:
             "downtime_seconds": None if self.downtime is None else round(self.downtime, 3),
             "steps": [{"step": name, "seconds": round(seconds, 3)} for name, seconds in self.seconds.items()],
             "late_writes": self.late,
+            "summary": None if self.summary is None else self.summary.as_json(),
         }
 
 

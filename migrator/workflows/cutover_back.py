@@ -88,7 +88,8 @@ class BackSwitch:
         return "by triggers"
 
     def _accept_writes(self, detail: Mapping[str, Any]) -> None:
-        write_stop.remove(self.connection, self.context.namespace, self.context.definition.mappings.values())
+        with closing(self.journal.connect()) as connection:  # the other one may have been interrupted
+            write_stop.remove(connection, self.context.namespace, self.context.definition.mappings.values())
 
     def _drain(self) -> str:
         began = count_waiting(self.connection, self.context.namespace)
@@ -125,6 +126,7 @@ class BackSwitch:
             sync.switch_back(self.connection, namespace, position)
             record_counts(self.connection, namespace, self._run)
             full_verification.forget(self.connection, namespace)
+            self._check()  # locks may have been waited for
             note = {"result": f"{format_duration(self.downtime.seconds or 0)} after the stop of writes"}
             cutover_steps.update(
                 self.connection, namespace, self.journal.attempt, cutover_steps.SWITCH, DONE, note

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import bson
 
-from migrator.errors import StoppedError
+from migrator.errors import MigrateError, StoppedError
 from migrator.events import Notice
 from migrator.following.source_watch import SourceWatch, describe_late
 from migrator.formatting import format_count, format_duration
@@ -177,6 +177,7 @@ class ForwardSwitch:
             begin_reverse(self.context, self.connection)
             sync.set_state(self.connection, namespace, sync.SWITCHED)
             sync.write_metadata(self.connection, namespace, self._described)  # with the TTLs of the application
+            self._check()  # locks may have been waited for
             note = {"result": f"{format_duration(self.downtime.seconds or 0)} after the stop of writes"}
             cutover_steps.update(self.connection, namespace, self.journal.attempt, cutover_steps.SWITCH, DONE, note)
         return note["result"]
@@ -191,7 +192,8 @@ class ForwardSwitch:
 
     def _report_late(self, watch: SourceWatch) -> None:
         """Tell of writes to the source after the switch. Nothing is undone for them."""
-        watch.read(0)
+        with suppress(MigrateError):  # what is already known is reported
+            watch.read(0)
         if watch.late:
             text = f"MongoDB was written to after the switch: {describe_late(watch.late)}. These writes are not in"
             text += " PostgreSQL. Stop the application that still writes, and enter them again."

@@ -93,9 +93,10 @@ class CutoverJournal:
             self.emit(StepStarted(step=f"undo {name}", unit=""))
             try:
                 step.undo(detail)
-            except MigrateError as error:
-                failed.append(f"{name}: {error.message}")
-                self.emit(Notice(text=f"not undone: {name}: {error.message}. {error.hint}", level="warning"))
+            except (MigrateError, psycopg.Error) as error:  # the other steps are undone nevertheless
+                failed.append(f"{name}: {describe(error)}")
+                hint = error.hint if isinstance(error, MigrateError) else ""
+                self.emit(Notice(text=f"not undone: {name}: {describe(error)}. {hint}".strip(), level="warning"))
                 continue
             self.end(name, UNDONE)
             self.emit(StepFinished(step=f"undo {name}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migrator.errors import StoppedError, UsageError
 from migrator.following.source_watch import SourceWatch, watching
@@ -17,7 +17,7 @@ from migrator.workflows import cutover
 from migrator.workflows.cutover import CutoverOptions, CutoverReport, Downtime, Switch
 from migrator.workflows.cutover_application import ApplicationControl
 from migrator.workflows.cutover_back import BackSwitch
-from migrator.workflows.cutover_check import check_back, check_forward, require_followed, require_switched
+from migrator.workflows.cutover_check import Summary, check_back, check_forward, require_followed, require_switched
 from migrator.workflows.cutover_forward import ForwardParts, ForwardSwitch
 from migrator.workflows.cutover_journal import CutoverJournal
 from migrator.workflows.cutover_recheck import Recheck
@@ -79,10 +79,8 @@ class _Opened:
     def attempt(self, direction: str, at_work: FollowAtWork) -> CutoverReport:
         """Make a new attempt."""
         with ExitStack() as opened:
-            if direction == FORWARD:
-                watch = self._decide_forward(at_work, opened)
-            else:
-                watch = self._decide_back(at_work, opened)
+            decide = self._decide_forward if direction == FORWARD else self._decide_back
+            summary, watch = decide(at_work, opened)
             archives = self.context.config.policies.unmapped_collections == "archive"
             scope = make_scope(self.context, self.connection, VerifyOptions(level="roundtrip"))
             recheck = Recheck(
@@ -93,28 +91,29 @@ class _Opened:
             )
             parts = ForwardParts(at_work=at_work, watch=watch, recheck=recheck)
             switch, steps, downtime = self.parts(direction, parts)
-            return cutover.execute(switch, steps, downtime)
+            return replace(cutover.execute(switch, steps, downtime), summary=summary)
 
-    def _decide_forward(self, at_work: FollowAtWork, opened: ExitStack) -> SourceWatch:
+    def _decide_forward(self, at_work: FollowAtWork, opened: ExitStack) -> tuple[Summary, SourceWatch]:
         """Show the summary, and return a watch from the last full verification on. Raises: as `decide`."""
         summary, verification = check_forward(self.context, self.connection, self.target, at_work.check)
         self.options.decide(summary)
         assert verification is not None  # otherwise it was no-go
-        return opened.enter_context(self._watching(verification.position))
+        return summary, opened.enter_context(self._watching(verification.position))
 
-    def _decide_back(self, at_work: FollowAtWork, opened: ExitStack) -> SourceWatch:
+    def _decide_back(self, at_work: FollowAtWork, opened: ExitStack) -> tuple[Summary, SourceWatch]:
         """Show the summary, and return a watch from the switch on. If its position is lost, all documents changed."""
-        self.options.decide(check_back(self.context, self.connection, self.target.label, at_work.check))
+        summary = check_back(self.context, self.connection, self.target.label, at_work.check)
+        self.options.decide(summary)
         state = sync.read(self.connection, self.context.namespace)
         assert state is not None  # it is switched
         try:
-            return opened.enter_context(self._watching(state.position))
+            return summary, opened.enter_context(self._watching(state.position))
         except StoppedError:
             changing = require_changing(self.context)
             watch = opened.enter_context(self._watching(changing.current_position()))
             for name in changing.list_collections():
                 watch.changed |= {(name, source_id): None for source_id in changing.read_ids(name)}
-            return watch
+            return summary, watch
 
     def _watching(self, position: Position) -> AbstractContextManager[SourceWatch]:
         return watching(self.context.config.source.url, self.context.source.database, position)

@@ -27,7 +27,7 @@ from migrator.postgres import foreign_keys, schema_changes
 from migrator.postgres.session import owner_search_path
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
-from migrator.reversing import capture
+from migrator.reversing import capture, write_stop
 from migrator.state import journal, scratch, sync
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import RECORDS, Connection, Namespace, has_records
@@ -141,6 +141,7 @@ class Reverter:
         schema_changes.drop_created(connection, drop_rows=True)
         scratch.drop(connection)
         capture.remove(connection, namespace)
+        write_stop.remove(connection, namespace, self.definition.mappings.values())
         for name in RECORDS:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(namespace.records, name)))
         if not schema_changes.has_deferred(connection):
@@ -164,7 +165,7 @@ def refuse_in_use(connection: Connection, namespace: Namespace) -> None:
             f"the application uses PostgreSQL, and {format_count(waiting, 'changed rows')} were not brought back to"
             " MongoDB",
             hint="`migrate cutover --back` switches it back and loses nothing; then revert. With `--force`, what was"
-            " not brought back is lost.",
+            " not brought back is lost, and MongoDB does not expire documents (TTL indexes) any more.",
             details={"waiting": waiting},
         )
 

@@ -47,6 +47,7 @@ class Moving:
     application: Application
     config: Path
     database: str
+    late_writers: int = 0
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -72,6 +73,16 @@ class Moving:
                 print(step, out.decode(), told.decode())
         return self.application.route
 
+    def interrupted_at(self, step: str, *options: object) -> str:
+        """Interrupts a cutover before a step, as Ctrl-C does; returns where the application writes then."""
+        with held_at(self.database, step) as wait:
+            process = start("cutover", "--yes", "-c", self.config, *options)
+            wait()
+            process.send_signal(signal.SIGINT)
+            out, told = process.communicate(60)
+            assert process.returncode == 5, (out.decode(), told.decode())
+        return self.application.route
+
     @property
     def is_verified(self) -> bool:
         return bool(self.read("SELECT FROM migrator.steps WHERE step = 'full verification'"))
@@ -87,7 +98,11 @@ class Moving:
         """Makes an attempt, and a fault in most cases. The application goes on afterwards; returns what was done."""
         options = ("--back",) if is_back else ()
         there, other = (POSTGRES, MONGO) if is_back else (MONGO, POSTGRES)
-        kind = chance.choice(["none", "kill", "kill", "fault"])
+        kind = chance.choice(["none", "kill", "kill", "interrupt", "fault"])
+        if kind == "interrupt":
+            step = chance.choice([each for each in STEPS[is_back] if each not in (MOVE, "restore MongoDB")])
+            assert self.interrupted_at(step, *options) == there, step
+            return f"interrupted before {step!r}"
         if kind == "kill":
             step = chance.choice(STEPS[is_back])
             kind = f"kill before {step!r}"
@@ -146,6 +161,7 @@ def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
             assert answer.json["error"].get("undone"), (name, answer.told)
             assert (moving.state, application.route, moving.ttl) == ("following", MONGO, TTL), name
         application.wait_writes(10)
+        assert moving.interrupted_at("switch") == MONGO
         assert moving.killed_at("verify") == STOPPED
         assert "unfinished" in call("status", "-c", moving.config).out
         undone = call("cutover", "--undo", "-c", moving.config, "--json")
@@ -185,7 +201,9 @@ def slow_stop(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
 def late_writer(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
     """A second application, which nothing stops."""
     own = moving.application
-    other = Application(own.url, moving.database, own.folder, rate=20, first=10**6, route_file="other")
+    moving.late_writers += 1
+    first = 10**6 * moving.late_writers
+    other = Application(own.url, moving.database, own.folder, rate=20, first=first, route_file="other")
     with other.writing():
         yield
     moving.application.acknowledged |= other.acknowledged
