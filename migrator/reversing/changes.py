@@ -32,8 +32,8 @@ class Pending:
         return [key for name, key in self.before if name == collection]
 
 
-def read_pending(rows: RowStore, limit: int) -> Pending:
-    """Return the oldest changes, about `limit`. Requires a transaction with one snapshot.
+def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = ()) -> Pending:
+    """Return the oldest changes, about `limit`, and those of the rows `more`. Requires a transaction with one snapshot.
 
     All changes of a row that the snapshot sees are returned together, with those of all rows that its document depends
     on, or whose documents depend on it.
@@ -41,7 +41,7 @@ def read_pending(rows: RowStore, limit: int) -> Pending:
     query = rows.namespace.sql("SELECT table_name, key FROM {changes} ORDER BY number LIMIT %s")
     oldest = rows.connection.execute(query, (limit,)).fetchall()
     names = {mapping.table.name: name for name, mapping in rows.mappings.items()}
-    keys = dict.fromkeys((names[table], key) for table, key in oldest if table in names)
+    keys = dict.fromkeys([*((names[table], key) for table, key in oldest if table in names), *more])
     if len(oldest) == limit:
         keys = dict.fromkeys([*keys, *close(rows, set(keys))])
     query = rows.namespace.sql(

@@ -20,7 +20,7 @@ from migrator.reconciliation.membership import compact
 from migrator.reversing import merge
 from migrator.reversing.changes import Key, changed_columns
 from migrator.reversing.views import Views
-from migrator.rows.rebuild import rebuild_document
+from migrator.rows.rebuild import rebuild_document, rebuild_raw
 from migrator.translation.interpreter import Translation, residue_of
 from migrator.translation.outcomes import Loaded
 
@@ -97,6 +97,12 @@ class DocumentReturn:
                 yield Returned(key=key, source_id=source_id, expected=expected, document=None)
             elif changed_columns(before, after):
                 merging.append(_Merging(key, source_id, residue, before, after, expected, iter(())))
+            elif key in self._views.forced:
+                raw = rebuild_raw(self._collection, source_id, after, residue)
+                kept = Losses(as_before=frozenset(name for name, _ in self._kinds))
+                yield Returned(
+                    key=key, source_id=source_id, expected=expected, document=raw, residue=residue, losses=kept
+                )
         self._derived = self._views.latest_values(self._collection, [each.key[1] for each in merging])
         self._propose(merging)
         waiting = merging

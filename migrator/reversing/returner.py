@@ -22,7 +22,7 @@ from migrator.ids import uuid_text
 from migrator.postgres.copy_format import kinds_of_table
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reversing import changes
-from migrator.reversing.changes import Pending
+from migrator.reversing.changes import Key, Pending
 from migrator.reversing.documents import DocumentReturn, Returned
 from migrator.reversing.views import Views
 from migrator.rows.store import RowStore
@@ -69,10 +69,12 @@ class Returner:
         """
         with ThreadPoolExecutor(1) as reader, self.rows.connection.transaction():
             self.rows.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            pending = changes.read_pending(self.rows, limit)
+            # Documents of an interrupted batch may have been written, although their rows are as before now.
+            forced = frozenset(returning.read_intended_rows(self.rows.connection, self.rows.namespace))
+            pending = changes.read_pending(self.rows, limit, forced)
             if not pending.numbers:
                 return ReturnedBatch()
-            views = self._view(pending)
+            views = self._view(pending, forced)
             present = reader.submit(self._find, views)  # while the documents are computed
             returned = self._compute(views)
             intended = returning.read_intentions(self.rows.connection, self.rows.namespace)
@@ -89,14 +91,14 @@ class Returner:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _view(self, pending: Pending) -> Views:
+    def _view(self, pending: Pending, forced: frozenset[Key]) -> Views:
         resolvers = [resolver for level in self.levels for resolver in self.resolvers_for(level)]
         constants = {
             each.collection.name: each.collection.constants(each.writer.options)
             for each in resolvers
             if each.collection.name in self.rows.mappings
         }
-        return Views(self.rows, pending, constants)
+        return Views(self.rows, pending, constants, forced)
 
     def _find(self, views: Views) -> dict[str, dict[bytes, bytes]]:
         """Return the present documents of all rows that may have changed."""

@@ -30,11 +30,13 @@ class Views:
     """Rows before and after the changes of a batch, with the values that they carry and the rows that they list.
 
     `dirty`: the rows whose documents may change. `entries`: their ledger entries; `born`: those that have none yet,
-    because the application created the row.
+    because the application created the row. `forced`: rows whose documents are written even if unchanged.
     """
 
-    def __init__(self, rows: RowStore, pending: Pending, constants: dict[str, Row]) -> None:
-        self._rows, self._pending, self._constants = rows, pending, constants
+    def __init__(
+        self, rows: RowStore, pending: Pending, constants: dict[str, Row], forced: frozenset[Key] = frozenset()
+    ) -> None:
+        self._rows, self._pending, self._constants, self.forced = rows, pending, constants, forced
         self._present: Images = {}
         self._before: dict[Key, Row | None] = {}
         self._after: dict[Key, Row | None] = {}
@@ -110,7 +112,7 @@ class Views:
     # --- what the changes affect -------------------------------------------------------------------------------------
 
     def _find_dirty(self) -> list[Key]:
-        dirty = dict.fromkeys(self._pending.before)
+        dirty = dict.fromkeys([*self._pending.before, *sorted(self.forced)])
         dirty |= dict.fromkeys(self._carrying())
         dirty |= dict.fromkeys(self._listing())
         for name in self._rows.mappings:

@@ -55,6 +55,15 @@ def read_intentions(connection: Connection, namespace: Namespace) -> dict[Docume
     return found
 
 
+def read_intended_rows(connection: Connection, namespace: Namespace) -> set[tuple[str, str]]:
+    """Return the rows of these documents: (collection, ID)."""
+    query = namespace.sql(
+        "SELECT DISTINCT l.collection, l.target_id FROM {intended} i JOIN {ledger} l USING (collection, source_id)"
+        " WHERE l.outcome = 'loaded'"
+    )
+    return set(connection.execute(query).fetchall())
+
+
 def add_intentions(connection: Connection, namespace: Namespace, intentions: Iterable[Intention]) -> None:
     """Store which documents are about to be written."""
     found = list(intentions)

@@ -73,18 +73,40 @@ def test_killed_after_some_writes(writes: int, rig: Switched, monkeypatch: pytes
     assert rig.read("SELECT count(*) FROM migrator.intended") == (0,)
 
 
-def test_killed_before_the_record(rig: Switched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All documents were written, and deleted again by the application since."""
+def end_before_record(rig: Switched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the process end when it has written all documents, before it records that."""
 
     def end(*arguments: Any) -> None:
         raise KilledError
 
-    change(rig, 1)
     with monkeypatch.context() as patch, open_returner(rig.context, rig.connection, rig.target) as returner:
         patch.setattr(Returner, "_record", end)
         with pytest.raises(KilledError):
             drain(returner)
+
+
+def test_killed_before_the_record(rig: Switched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All documents were written, and deleted again by the application since."""
+    change(rig, 1)
+    end_before_record(rig, monkeypatch)
     rig.connection.execute("DELETE FROM messages WHERE content = 'new'")
+    assert rig.back()["conflicts"] == 0
+    rig.assert_same()
+
+
+def test_changed_back_after_a_kill(rig: Switched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document was written, and then its row became again what it was: it must be written again."""
+    run = rig.connection.execute
+    run("UPDATE users SET name = name || '!'")
+    (talk,) = rig.read("SELECT id FROM conversations ORDER BY id LIMIT 1")
+    (new,) = rig.read(
+        "INSERT INTO messages (tenant_id, conversation_id, content, role, provider) SELECT tenant_id, id, 'new',"
+        " 'user', 'openai' FROM conversations WHERE id = %s RETURNING id",
+        talk,
+    )
+    end_before_record(rig, monkeypatch)
+    run("UPDATE users SET name = rtrim(name, '!')")
+    run("DELETE FROM messages WHERE id = %s", (new,))
     assert rig.back()["conflicts"] == 0
     rig.assert_same()
 
