@@ -21,6 +21,7 @@ RESUME: Final = "resume"
 SWITCH: Final = "switch"
 _LONGEST_LINE: Final = 1000  # characters of a hook's output that are shown
 _POLL_SECONDS: Final = 0.02
+_OUTPUT_SECONDS: Final = 0.2  # for which the last output of a hook is waited for, while the application waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +56,13 @@ def run_hook(hook: Hook, variables: Mapping[str, str], seconds: float, emit: Emi
     except BaseException:
         _kill(process)
         raise
-    reader.join(1)  # a process that the hook left in the background may keep the output open
     if process.returncode is None:
         _kill(process)
         raise StoppedError(
             f"the {hook.step} hook did not end within {seconds:.0f} s",
             f"Correct cutover.{hook.step}_hook, or increase cutover.hook_timeout_seconds.",
         )
+    reader.join(_OUTPUT_SECONDS)  # a process that the hook left in the background may keep the output open
     if process.returncode != 0:
         raise StoppedError(
             f"the {hook.step} hook failed with exit code {process.returncode}",

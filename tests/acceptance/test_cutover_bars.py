@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import mongo
-from tests.acceptance.test_cutover import Moving
+from tests.acceptance.test_cutover import FAULTS, Moving
 from tests.cutting import Application, configure, prepare
 
 pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.long]
@@ -17,7 +17,7 @@ RATE = 300
 
 
 def test_pause_at_300_writes_a_second(
-    live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path
+    live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The longest time between two writes of the application, forward and back. It prints it; a bar would fail on a
     slow machine."""
@@ -28,6 +28,13 @@ def test_pause_at_300_writes_a_second(
     moving = Moving(application, config, database)
     with moving.following(), application.writing():
         application.wait_writes(10 * RATE, 60)
+        for name, fault in FAULTS.items():
+            application.wait_writes(RATE, 60)
+            application.longest = 0.0
+            with monkeypatch.context() as changed, fault(moving, changed):
+                answer = moving.cut_over()
+            application.wait_writes(10, 30)
+            print(f"{name}: longest pause {application.longest:.2f} s, {answer.json['error']['hint']}")
         for options in (("--dry-run",), (), ("--back", "--dry-run"), ("--back",)):
             application.wait_writes(2 * RATE, 60)
             application.longest, began = 0.0, application.writes
