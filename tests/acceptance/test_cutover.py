@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from tests.cutting import (
     documents,
     dump_schema,
     held_at,
+    message,
+    message_id,
     prepare,
 )
 from tests.driving import Answer, call, spawn
@@ -119,7 +122,7 @@ class Moving:
             kind = chance.choice(["failing stop", "slow stop"] if is_back else list(FAULTS))
             with monkeypatch.context() as changed, FAULTS[kind](self, changed):
                 answer = self.cut_over(*options)
-            assert (answer.code, self.application.route) == (5, there), (kind, answer.told)
+            assert (answer.code, self.application.route) == (4 if kind == "damage" else 5, there), (kind, answer.told)
             return kind
         answer = self.cut_over(*options)
         assert (answer.code, self.application.route) == (0, other), answer.told
@@ -157,7 +160,7 @@ def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
             application.wait_writes(10)
             with monkeypatch.context() as changed, fault(moving, changed):
                 answer = moving.cut_over()
-            assert answer.code == 5, (name, answer.told)
+            assert answer.code == (4 if name == "damage" else 5), (name, answer.told)
             assert answer.json["error"].get("undone"), (name, answer.told)
             assert (moving.state, application.route, moving.ttl) == ("following", MONGO, TTL), name
         application.wait_writes(10)
@@ -209,6 +212,22 @@ def late_writer(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
     moving.application.acknowledged |= other.acknowledged
 
 
+@contextmanager
+def damage(moving: Moving, changed: pytest.MonkeyPatch) -> Iterator[None]:
+    """A row is not what its document says, which changed after the verification."""
+    text = f"touched {moving.application.writes}"
+    with MongoClient[Any](moving.application.url) as client:
+        client[DATABASE]["messages"].update_one({"_id": message(0, "")["_id"]}, {"$set": {"text": text}})
+    query = "UPDATE messages SET content = %s WHERE id = %s AND content = %s"
+    with psycopg.connect(moving.database, autocommit=True) as connection:
+        end = time.monotonic() + 20
+        while connection.execute(query, ("damaged", message_id(0), text)).rowcount == 0:
+            assert time.monotonic() < end, "not applied"
+            time.sleep(0.02)
+        yield
+        connection.execute(query, (text, message_id(0), "damaged"))
+
+
 STEPS = {  # before which a cutover is killed, by direction
     False: ("suspend TTL", "stop writes", "prove the stop", "apply the last changes", "verify", "switch", MOVE),
     True: ("stop writes", "refuse writes", "return the last changes", "verify", "switch", "restore MongoDB", MOVE),
@@ -217,6 +236,7 @@ FAULTS: dict[str, Callable[[Moving, pytest.MonkeyPatch], Any]] = {
     "failing stop": failing_stop,
     "slow stop": slow_stop,
     "late write": late_writer,
+    "damage": damage,
 }
 
 
