@@ -33,6 +33,7 @@ from tests.cutting import (
     prepare,
 )
 from tests.driving import Answer, call, spawn
+from tests.follow_killing import KEY
 from tests.killing import wait_for
 from tests.mongo import fill
 from tests.processes import start
@@ -86,6 +87,17 @@ class Moving:
             assert process.returncode == 5, (out.decode(), told.decode())
         return self.application.route
 
+    def disconnected_at(self, step: str, *options: object) -> str:
+        """Ends the session of a cutover in PostgreSQL before a step; returns where the application writes then."""
+        with held_at(self.database, step) as wait:
+            process = start("cutover", "--yes", "-c", self.config, *options)
+            wait()
+            waiting = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = %s AND NOT granted"
+            self.read(waiting, KEY)
+            out, told = process.communicate(60)
+            assert process.returncode == 7, (out.decode(), told.decode())
+        return self.application.route
+
     @property
     def is_verified(self) -> bool:
         return bool(self.read("SELECT FROM migrator.steps WHERE step = 'full verification'"))
@@ -101,7 +113,11 @@ class Moving:
         """Makes an attempt, and a fault in most cases. The application goes on afterwards; returns what was done."""
         options = ("--back",) if is_back else ()
         there, other = (POSTGRES, MONGO) if is_back else (MONGO, POSTGRES)
-        kind = chance.choice(["none", "kill", "kill", "interrupt", "fault"])
+        kind = chance.choice(["none", "kill", "kill", "interrupt", "disconnect", "fault"])
+        if kind == "disconnect":
+            step = chance.choice([each for each in STEPS[is_back] if each not in (MOVE, "restore MongoDB")])
+            assert self.disconnected_at(step, *options) == there, step
+            return f"disconnected before {step!r}"
         if kind == "interrupt":
             step = chance.choice([each for each in STEPS[is_back] if each not in (MOVE, "restore MongoDB")])
             assert self.interrupted_at(step, *options) == there, step
@@ -131,9 +147,9 @@ class Moving:
     def cut_over(self, *options: object) -> Answer:
         return call("cutover", "--yes", "-c", self.config, "--json", *options)
 
-    def read(self, query: str) -> Any:
+    def read(self, query: str, *values: object) -> Any:
         with psycopg.connect(self.database, autocommit=True) as connection:
-            return connection.execute(query.encode()).fetchall()
+            return connection.execute(query.encode(), values).fetchall()
 
     @property
     def state(self) -> str:
@@ -165,6 +181,7 @@ def test_aborts(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
             assert (moving.state, application.route, moving.ttl) == ("following", MONGO, TTL), name
         application.wait_writes(10)
         assert moving.interrupted_at("switch") == MONGO
+        assert moving.disconnected_at("verify") == MONGO
         assert moving.killed_at("verify") == STOPPED
         assert "unfinished" in call("status", "-c", moving.config).out
         undone = call("cutover", "--undo", "-c", moving.config, "--json")
