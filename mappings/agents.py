@@ -182,7 +182,10 @@ def return_resources(document: Document, row: Row) -> None:
                 }
         if name in packed:
             resources[tools[0]] = {**(resources.get(tools[0]) or {}), "file_ids": packed[name].get("fileIds", [])}
-    document["tool_resources"] = resources
+    if row["tool_resources"] is None and not any(resources.values()):
+        document.pop("tool_resources", None)
+    else:
+        document["tool_resources"] = resources
 
 
 def default_name(document: Document, row: Row, context: Context) -> Any:

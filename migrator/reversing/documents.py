@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from bson.errors import BSONError
 
 from migrator.documents import jsonb
 from migrator.documents.codec import Document, decode, encode
-from migrator.documents.residue import close_residue, open_residue, raw_document_of
+from migrator.documents.residue import close_residue, open_residue, raw_document_of, raw_residue
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy_format import kinds_of_table
@@ -20,8 +21,8 @@ from migrator.reconciliation.membership import compact
 from migrator.reversing import merge
 from migrator.reversing.changes import Key, changed_columns
 from migrator.reversing.views import Views
-from migrator.rows.rebuild import rebuild_document, rebuild_raw
-from migrator.translation.interpreter import Translation, residue_of
+from migrator.rows.rebuild import DAMAGED, rebuild_document, rebuild_raw
+from migrator.translation.interpreter import Translation, residue_of, restore_fields
 from migrator.translation.outcomes import Loaded
 
 NOT_ENCODABLE = (BSONError, OverflowError, TypeError, ValueError)
@@ -109,7 +110,7 @@ class DocumentReturn:
         while waiting:
             waiting = self._try_next(waiting)
         for each in merging:
-            if not each.is_loaded and each.before is not None:
+            if not each.is_loaded:
                 self._merge_by_column(each)
             yield self._finish(each)
 
@@ -122,13 +123,29 @@ class DocumentReturn:
                 each.baseline = cache(partial(translate_row, self._writer, each.expected, each.before))
 
     def _proposals(self, each: _Merging, after: Row) -> Iterator[Document]:
+        """Yield merged documents; none if the row has values of which its rules cannot make fields."""
+        with suppress(*DAMAGED):
+            yield from self._propose_from(each, each.before, each.expected, after)
+            return
+        with suppress(*DAMAGED):  # it had such values before
+            new = restore_fields(self._collection, self._views.as_document(self._collection, after))
+            document = each.expected or decode(each.source_id)
+            yield {**document, **new}
+            restored = self._collection.restored_fields
+            bare = {name: value for name, value in document.items() if name not in restored} | new
+            changed = changed_columns(each.before, after)
+            yield from merge.complete(self._collection, bare, after, changed)
+
+    def _propose_from(
+        self, each: _Merging, before: Row | None, document: Document | None, after: Row
+    ) -> Iterator[Document]:
         new = self._views.as_document(self._collection, after)
-        if each.before is None or each.expected is None:
+        if before is None or document is None:
             yield from merge.create(self._collection, decode(each.source_id), new)
             return
-        old = self._views.as_document(self._collection, each.before)
+        old = self._views.as_document(self._collection, before)
         residue = None if raw_document_of(each.residue) is not None else each.residue
-        yield from merge.propose(self._collection, each.expected, residue, old, new)
+        yield from merge.propose(self._collection, document, residue, old, new)
 
     def _try_next(self, merging: list[_Merging]) -> list[_Merging]:
         """Translate the next proposal of each document, and return the documents that have another one to try."""
@@ -153,32 +170,37 @@ class DocumentReturn:
         return find_lost(self._kinds, each.before, each.after, row, each.baseline, derived)
 
     def _merge_by_column(self, each: _Merging) -> None:
-        """Merge those changed columns one by one with which the document can still be loaded."""
-        assert each.before is not None  # checked by the caller
-        assert each.expected is not None
-        row, document = dict(each.before), each.expected
-        for name in sorted(changed_columns(each.before, each.after)):
+        """Merge those changed columns one by one with which the document can still be loaded.
+
+        A new row begins without a value in any column that may be NULL.
+        """
+        empty = {column.name: None for column in self._collection.table.columns if column.nullable}
+        row = dict(each.before) if each.before is not None else {**each.after, **empty}
+        document = each.expected
+        if document is None:
+            document = next(self._proposals(replace(each, before=None), row), decode(each.source_id))
+        for name in sorted(changed_columns(row, each.after)):
             tried = {**row, name: each.after[name]}
-            old, new = (self._views.as_document(self._collection, some) for some in (row, tried))
-            found = next(merge.propose(self._collection, document, each.residue, old, new))
-            if not is_encodable(found):
-                continue
-            translation = self._writer.translation([found])
-            result, _ = translation.translate(found, each.after[self._collection.key.column])
-            if isinstance(result, Loaded):
-                row, document = tried, found
-                each.losses, each.is_loaded = self._find_lost(each, result.row), True
-        each.chosen = document
+            with suppress(*DAMAGED):
+                found = next(self._propose_from(each, row, document, tried))
+                if is_encodable(found) and translate_row(self._writer, found, each.after):
+                    row, document = tried, found
+        given = translate_row(self._writer, document, each.after)
+        each.chosen, each.losses, each.is_loaded = document, self._find_lost(each, given), bool(given)
 
     def _finish(self, each: _Merging) -> Returned:
         document = each.chosen
         assert document is not None  # there is always a proposal
-        residue = residue_of(self._collection, document, each.after)
+        raw = encode(document)
+        try:
+            residue = residue_of(self._collection, document, each.after)
+        except DAMAGED:  # the row has values of which its rules cannot make fields
+            residue = raw_residue(raw)
         return Returned(
             key=each.key,
             source_id=each.source_id,
             expected=each.expected,
-            document=encode(document),
+            document=raw,
             residue=_compact(self._collection, residue, each.after),
             losses=each.losses,
         )

@@ -26,12 +26,12 @@ def propose(
     """Yield merged documents, the least changed first. `document` is that of the row `old` with its residue."""
     changed = {name for name in new if name not in old or new[name] != old[name]}
     for merged in _merged(collection, document, residue, old, new, changed):
-        yield from _completed(collection, _with_lists(collection, merged, document, old, new), new, changed)
+        yield from complete(collection, _with_lists(collection, merged, document, old, new), new, changed)
 
 
 def create(collection: Collection, source_id: Document, row: Row) -> Iterator[Document]:
     """Yield documents of a row that had none."""
-    yield from _completed(collection, {**source_id, **restore_fields(collection, row)}, row, set(row))
+    yield from complete(collection, {**source_id, **restore_fields(collection, row)}, row, set(row))
 
 
 def _merged(
@@ -49,7 +49,7 @@ def _merged(
     yield _drop_paths(forced, others)
 
 
-def _completed(collection: Collection, merged: Document, row: Row, changed: set[str]) -> Iterator[Document]:
+def complete(collection: Collection, merged: Document, row: Row, changed: set[str]) -> Iterator[Document]:
     """Yield a merged document, and the same one with the fields that `Collection.returns` sets."""
     yield merged
     rules = [rule for rule in collection.returns if changed & set(rule.columns)]

@@ -215,3 +215,24 @@ def change_randomly(rig: Switched, chance: random.Random, number: int) -> None:
         case 8 if number > 40:
             run(FREE_PARENTS, (talk,))
             run("DELETE FROM conversations WHERE id = %s", (talk,))
+
+
+@pytest.mark.long
+def test_new_user_after_a_switch_back(
+    live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """The row of a user gets the ID of its document, with all rows that refer to it, as in a new run."""
+    documents = read_dump(FIXTURES / "demo")
+    with switched(live_server.url, "born_back", new_database(), tmp_path, documents, {}) as rig:
+        user, tenant = rig.read(NEW_USER)
+        (conversation,) = rig.read(NEW_CONVERSATION, tenant, user)
+        rig.read(NEW_MESSAGE, tenant, conversation, None, "Hello", "user")
+        rig.back()
+        rig.assert_same()
+        rig.forward()
+        rig.assert_same("forward")
+        (new,) = rig.read("SELECT id FROM users WHERE email = 'new@example.com'")
+        assert rig.read("SELECT user_id FROM conversations WHERE id = %s", conversation) == (new,)
+        answer = call("verify", "-c", rig.config, "--level", "roundtrip", "--json")
+        failed = [each for each in answer.json["checks"] if not each["ok"]]
+        assert [(each["check"], each["table"], each["examples"]) for each in failed] == []

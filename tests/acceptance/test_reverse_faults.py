@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from migrator.documents.codec import decode
 from migrator.errors import StoppedError
 from migrator.reversing.returner import Returner
 from migrator.sources.live_writer import LiveWriter
@@ -154,6 +155,34 @@ def test_exchanged_unique_values(rig: Switched) -> None:
             rig.connection.execute("UPDATE users SET email = %s WHERE id = %s", (email, row_id))
     rig.back()
     rig.assert_same()
+
+
+def test_values_that_no_document_can_hold(rig: Switched) -> None:
+    """JSON of another shape, and numbers that BSON has no type for, stay in the row; all other columns come back."""
+    run = rig.connection.execute
+    run("UPDATE users SET preferences = '{\"n\": 1e400}', name = 'Changed'")
+    run("UPDATE conversations SET parameters = '[1, 2]', title = 'Changed'")
+    run("UPDATE agents SET parameters = '[1]', tool_resources = '\"x\"', description = 'Changed'")
+    run("UPDATE files SET metadata = '\"x\"', mime_type = 'changed/x'")
+    run(
+        "INSERT INTO users (tenant_id, email, preferences) SELECT tenant_id, 'n@example.com', '{\"n\": 1e400}'"
+        " FROM users LIMIT 1"
+    )
+    rig.back()
+    rig.assert_same()
+    left = rig.unreturned()
+    for name, column in (("users", "preferences"), ("conversations", "parameters"), ("agents", "parameters")):
+        assert left[name, column] == len(rig.documents(name)), (name, column)
+    for name, field, value in (("users", "name", "Changed"), ("conversations", "title", "Changed")):
+        values = [decode(raw).get(field) for raw in rig.documents(name).values()]
+        assert values.count(value) >= len(values) - 1
+    run("UPDATE users SET preferences = NULL")
+    run("UPDATE conversations SET parameters = NULL")
+    run("UPDATE agents SET parameters = NULL, tool_resources = NULL")
+    run("UPDATE files SET metadata = NULL")
+    rig.back()
+    rig.assert_same("again")
+    assert rig.unreturned() == {}
 
 
 def test_truncated_table(rig: Switched) -> None:
