@@ -116,7 +116,8 @@ class Receiver:
 
     def _wait(self, reason: str, seconds: float) -> None:
         end = time.monotonic() + seconds
-        self._tell(reason, force=True)
+        if self._failures > 1:  # a process that gets the lock of the target ends the sessions of workers: no warning
+            self._tell(reason, force=True)
         while not self._stopped() and time.monotonic() < end:
             time.sleep(min(_READ_SECONDS, seconds))
 

@@ -35,6 +35,7 @@ TITLES = {
     "stop writes": "Stopping the writes",
     "prove the stop": "Checking that no writes arrive",
     "apply the last changes": "Applying the last changes",
+    "return changes": "Returning changes to MongoDB",
     "return the last changes": "Returning the last changes",
     "refuse writes": "Refusing writes in PostgreSQL",
     "record returned rows": "Recording the returned rows",
