@@ -164,10 +164,10 @@ def test_back_and_forth(
         after = read_rows(rig.target)
         for table in TABLES:
             assert [pair for pair in zip(before[table], after[table], strict=True) if pair[0] != pair[1]] == [], table
-        answer = call("verify", "-c", rig.config, "--level", "roundtrip", "--json")
-        assert [
-            (each["check"], each["table"], each["examples"]) for each in answer.json["checks"] if not each["ok"]
-        ] == []
+        if fixture == "librechat":  # it takes seconds
+            answer = call("verify", "-c", rig.config, "--level", "roundtrip", "--json")
+            failed = [each for each in answer.json["checks"] if not each["ok"]]
+            assert [(each["check"], each["table"], each["examples"]) for each in failed] == []
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 20))])
