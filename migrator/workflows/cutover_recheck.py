@@ -7,7 +7,7 @@ stopped is what changed in the last moments.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from migrator.documents.codec import format_id
@@ -24,7 +24,8 @@ from migrator.workflows.verify_changes import by_collection
 KEYS_AT_ONCE = 200
 FEW = 300  # documents that may be left when the writes are stopped
 CATCH_UP_SECONDS = 20.0  # without progress, after which the writes are stopped although more are left
-_PAUSE_SECONDS = 0.2
+PERSISTENT_SECONDS = 10.0  # after which a difference is not a change that is to be applied
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(kw_only=True)
@@ -37,29 +38,34 @@ class Recheck:
     keeps: Callable[[str], bool]
     compared: int = 0
     _different: dict[DocumentKey, Difference] = field(default_factory=dict)
+    _since: dict[DocumentKey, float] = field(default_factory=dict)  # when a different document was found first
 
     def catch_up(self, now: int, check: Callable[[], None]) -> int:
         """Compare what changed until `now` (a cluster time) and later, until few documents are left; return how many.
 
-        `check` is called again and again.
+        A document that differs may just not be applied yet. Those that differ when the present is reached must have
+        become equal, or have changed again, before this returns. `check` is called again and again.
+
+        Raises: `DifferenceError` if one does not.
         """
-        is_present, least, since = False, None, time.monotonic()  # type: tuple[bool, int | None, float]
+        is_present, suspects = False, dict[DocumentKey, float]()
+        least, since = None, time.monotonic()  # type: tuple[int | None, float]
         while True:
             check()
             is_end = self.watch.read(0)
-            self._compare(KEYS_AT_ONCE)
-            if not self.watch.changed:  # all were compared: what differs may not be applied yet
-                for key in self._different:
-                    self.watch.changed[key] = None
-                self._different.clear()
-                time.sleep(_PAUSE_SECONDS)
+            self._compare_some()
+            if not is_present and (is_end or self.watch.newest >= now) and not self.watch.changed:
+                is_present, suspects = True, dict(self._since)
+            suspects = {key: began for key, began in suspects.items() if self._since.get(key) == began}
             left = len(self.watch.changed) + len(self._different)
+            if is_present and left <= FEW and not suspects:
+                return left
             if least is None or left < least:
                 least, since = left, time.monotonic()
-            is_present = is_present or is_end or self.watch.newest >= now
-            if is_present and left <= FEW:
-                return left
-            if time.monotonic() - since > CATCH_UP_SECONDS:
+            waited = time.monotonic() - since
+            if suspects and time.monotonic() - min(suspects.values()) > PERSISTENT_SECONDS:
+                refuse(self._different[key] for key in suspects)
+            if waited > CATCH_UP_SECONDS and not suspects:
                 return left
 
     def finish(self, check: Callable[[], None]) -> str:
@@ -69,28 +75,43 @@ class Recheck:
         """
         for key in self._different:
             self.watch.changed[key] = None
-        self._different.clear()
         left = len(self.watch.changed)
         while self.watch.changed:
             check()
-            self._compare(KEYS_AT_ONCE)
+            self._compare(self.watch.take(KEYS_AT_ONCE))
         if self._different:
             refuse(self._different.values())
         return f"{format_count(left, 'documents')} compared"
 
-    def _compare(self, most: int) -> None:
-        keys = {key for key in self.watch.take(most) if self.keeps(key[0])}
+    def _compare_some(self) -> None:
+        """Compare documents that changed, and those that differed before."""
+        changed = self.watch.take(KEYS_AT_ONCE)
+        for key in changed:
+            self._since.pop(key, None)  # whatever was different has changed again
+        if not changed:
+            time.sleep(_PAUSE_SECONDS)
+        self._compare([*changed, *list(self._different)[:KEYS_AT_ONCE]])
+
+    def _compare(self, chosen: Iterable[DocumentKey]) -> None:
+        keys = {key for key in chosen if self.keeps(key[0])}
         self.compared += len(keys)
+        found = {key: difference for name, sids in by_collection(keys) for key, difference in self._find(name, sids)}
         for key in keys:
-            self._different.pop(key, None)
-        for name, source_ids in by_collection(keys):
-            found = self.source.find_documents(name, source_ids)
-            for source_id, difference in round_trip.find_differences(self.scope, name, list(found.values())):
-                self._different[name, source_id] = difference
-            gone = [each for each in source_ids if each not in found]
-            for source_id in round_trip.rebuild_documents(self.scope, name, gone) if gone else ():
-                note = "the source does not contain it any more"
-                self._different[name, source_id] = Difference(row=f"{name} {format_id(source_id)}", note=note)
+            if key in found:
+                self._different[key] = found[key]
+                self._since.setdefault(key, time.monotonic())
+            else:
+                self._different.pop(key, None)
+                self._since.pop(key, None)
+
+    def _find(self, name: str, source_ids: list[bytes]) -> Iterator[tuple[DocumentKey, Difference]]:
+        there = self.source.find_documents(name, source_ids)
+        for source_id, difference in round_trip.find_differences(self.scope, name, list(there.values())):
+            yield (name, source_id), difference
+        gone = [each for each in source_ids if each not in there]
+        for source_id in round_trip.rebuild_documents(self.scope, name, gone) if gone else ():
+            note = "the source does not contain it any more"
+            yield (name, source_id), Difference(row=f"{name} {format_id(source_id)}", note=note)
 
 
 def compare_counts(scope: Scope, writes: ServerWrites, names: Iterable[str]) -> str:

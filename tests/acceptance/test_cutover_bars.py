@@ -33,6 +33,7 @@ def test_pause_at_300_writes_a_second(
             application.longest = 0.0
             with monkeypatch.context() as changed, fault(moving, changed):
                 answer = moving.cut_over()
+            assert answer.code == (4 if name == "damage" else 5), (name, answer.told)
             application.wait_writes(10, 30)
             print(f"{name}: longest pause {application.longest:.2f} s, {answer.json['error']['hint']}")
         for options in (("--dry-run",), (), ("--back", "--dry-run"), ("--back",)):
