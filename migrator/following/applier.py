@@ -124,7 +124,7 @@ class Applier:
                 if left:
                     self._resolve(batch, closure)
                 if self._has_unreturned:
-                    apply_unreturned(rows, mapped.keys() | carrying | batch.resolved)
+                    apply_unreturned(rows, mapped.keys() | carrying | batch.resolved, self.stage.tenant)
             dirty.delete(rows.connection, namespace, keys)
         return Applied(changes=len(newest), simple=simple + len(unmapped))
 

@@ -10,14 +10,17 @@ from collections import defaultdict
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
 from migrator.documents import jsonb
 from migrator.ids import canonical_uuid
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.copy_format import kind_of_column
+from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.membership import compact_some
 from migrator.rows.rebuild import read_loaded
+from migrator.rows.selection import values_of
 from migrator.rows.store import RowStore
 from migrator.rows.update import batched, write_changes
 from migrator.state.own_transactions import record_transaction
@@ -34,33 +37,40 @@ def has_unreturned(rows: RowStore) -> bool:
     return found == (True,)
 
 
-def apply_unreturned(rows: RowStore, documents: Iterable[tuple[str, bytes]]) -> None:
-    """Set the values of the rows of some documents: (collection, source_id). Requires a recorded transaction."""
-    source_ids: dict[str, list[bytes]] = defaultdict(list)
+def apply_unreturned(rows: RowStore, documents: Iterable[tuple[str, bytes]], tenant: UUID) -> None:
+    """Set the values of the rows of some documents: (collection, source_id). Requires a recorded transaction.
+
+    Latest values of rows that change are set again before the rows that hold them get their own values.
+    """
+    source_ids: dict[str, set[bytes]] = defaultdict(set)
     for name, source_id in documents:
-        source_ids[name].append(source_id)
+        source_ids[name].add(source_id)
     query = rows.namespace.sql(
         "SELECT target_id, column_name, value::text, returned::text FROM {unreturned}"
         " WHERE collection = %s AND source_id = ANY(%s)"
     )
-    for name, found in source_ids.items():
-        if name in rows.mappings:
-            values = rows.connection.execute(query, (name, found))
-            _apply(rows, rows.mappings[name], _group(rows.mappings[name], values))
+    for collection in sorted(rows.mappings.values(), key=lambda each: not each.latest_values):
+        if found := sorted(source_ids[collection.name]):
+            values = rows.connection.execute(query, (collection.name, found))
+            changed = _apply(rows, collection, _group(collection, values))
+            for other, parents in _set_latest(rows, collection, changed, tenant):
+                source_ids[other] |= _source_ids(rows, other, parents)
 
 
-def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str]) -> None:
+def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str], tenant: UUID) -> None:
     """Set the values that another namespace has recorded: of all rows of some tables, in a transaction."""
     query = records.sql(
         "SELECT target_id, column_name, value::text, returned::text FROM {unreturned} WHERE collection = %s"
     )
-    for collection in rows.mappings.values():
+    for collection in sorted(rows.mappings.values(), key=lambda each: not each.latest_values):
         if collection.table.name in tables:
             with rows.connection.transaction():
                 found = _group(collection, rows.connection.execute(query, (collection.name,)))
                 if found:
                     record_transaction(rows.connection, rows.namespace)
-                    _apply(rows, collection, found)
+                    changed = _apply(rows, collection, found)
+                    for _ in _set_latest(rows, collection, changed, tenant):
+                        pass
 
 
 def copy_unreturned(rows: RowStore, records: Namespace) -> None:
@@ -89,7 +99,26 @@ def _read(kind: str, text: str | None) -> Any:
     return canonical_uuid(value) if kind == "uuid" else value
 
 
-def _apply(rows: RowStore, collection: Collection, recorded: Recorded) -> None:
+def _set_latest(
+    rows: RowStore, collection: Collection, changed: list[str], tenant: UUID
+) -> Iterator[tuple[str, list[str]]]:
+    """Set the latest values of changed rows again; yield the collections that hold them, with the IDs of their rows."""
+    for latest in collection.latest_values if changed else ():
+        parents = sorted(values_of(rows, collection, latest.reference_column, changed))
+        LatestValue(rows=rows, collection=collection, latest=latest, tenant=tenant).update_some(parents)
+        yield mapping_of(rows, latest.table).name, parents
+
+
+def _source_ids(rows: RowStore, name: str, row_ids: list[str]) -> set[bytes]:
+    query = rows.namespace.sql(
+        "SELECT source_id FROM {ledger} WHERE collection = %s AND target_id = ANY(%s) AND outcome = 'loaded'"
+    )
+    return {bytes(found) for (found,) in rows.connection.execute(query, (name, row_ids), binary=True)}
+
+
+def _apply(rows: RowStore, collection: Collection, recorded: Recorded) -> list[str]:
+    """Set recorded values, and return the IDs of the rows that have changed."""
+    all_changed: list[str] = []
     for ids in batched(sorted(recorded), BATCH_SIZE):
         loaded = list(read_loaded(rows, collection, ids))
         changes: dict[Any, Row] = {}
@@ -101,11 +130,18 @@ def _apply(rows: RowStore, collection: Collection, recorded: Recorded) -> None:
         write_changes(rows, collection, chosen, changes)
         for rule in collection.member_lists if changes else ():
             compact_some(rows, collection, rule, [format_target_id(row_id) for row_id in changes])
+        all_changed += map(format_target_id, changes)
+    return all_changed
 
 
 def _changes(collection: Collection, row: Row, recorded: dict[str, tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
     for name, (value, returned) in recorded.items():
-        if _is_same(row.get(name), returned) and not _is_same(row.get(name), value):
+        present = row.get(name)
+        if kind_of_column(collection.table.c[name]) == "timestamp" and present is not None:
+            found = present // 1000 * 1000  # documents have milliseconds; a latest value may have been set again
+        else:
+            found = present
+        if _is_same(found, returned) and not _is_same(present, value):
             yield name, value
 
 

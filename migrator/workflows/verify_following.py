@@ -88,7 +88,7 @@ class FollowedComparison:
             self.pipeline.run(run, needed_collections(self.scope, self.context.source))
             scratch_rows = RowStore(self.scope.connection, SCRATCH_NAMESPACE, mappings)
             tables = {each.table.name for each in mappings.values()}
-            apply_all_unreturned(scratch_rows, self.scope.namespace, tables)
+            apply_all_unreturned(scratch_rows, self.scope.namespace, tables, self.context.config.tenant.id)
             copy_unreturned(scratch_rows, self.scope.namespace)
             if self.options.rebuild:
                 self._read_round_trip()

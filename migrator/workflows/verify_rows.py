@@ -44,7 +44,7 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
             rows = RowStore(scope.connection, namespace, context.definition.mappings)
 
             def complete(table: str) -> None:
-                apply_all_unreturned(rows, scope.namespace, {table})
+                apply_all_unreturned(rows, scope.namespace, {table}, context.config.tenant.id)
                 comparison.on_table_loaded(table)
 
             mapped = replace(pipeline, on_table_loaded=complete)

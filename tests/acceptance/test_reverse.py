@@ -134,6 +134,13 @@ VALID_PARENTS = """
 """
 
 
+# A date that the application has not chosen follows from the messages.
+UNCHANGED_NEWEST = """
+    UPDATE conversations c SET last_message_at = (SELECT max(created_at) FROM messages WHERE conversation_id = c.id)
+      FROM loaded l WHERE l.id = c.id AND l.last_message_at IS NOT DISTINCT FROM c.last_message_at
+"""
+
+
 def read_rows(url: str) -> dict[str, list[str]]:
     with psycopg.connect(url) as connection:
         found = {}
@@ -151,8 +158,10 @@ def test_back_and_forth(
     hold it."""
     documents = read_dump(FIXTURES / fixture)
     with switched(live_server.url, f"forth_{fixture}", new_database(), tmp_path, documents, {}) as rig:
+        rig.connection.execute("CREATE TEMP TABLE loaded AS SELECT id, last_message_at FROM conversations")
         change_every_column(rig, 60, LOOKED_UP)
         rig.connection.execute(VALID_PARENTS)
+        rig.connection.execute(UNCHANGED_NEWEST)
         tenant, user = rig.read("SELECT tenant_id, id FROM users ORDER BY id LIMIT 1")
         (conversation,) = rig.read(NEW_CONVERSATION, tenant, user)
         rig.connection.execute(NEW_MESSAGE, (tenant, conversation, None, "Hello", "user"))
@@ -168,6 +177,32 @@ def test_back_and_forth(
             answer = call("verify", "-c", rig.config, "--level", "roundtrip", "--json")
             failed = [each for each in answer.json["checks"] if not each["ok"]]
             assert [(each["check"], each["table"], each["examples"]) for each in failed] == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_newest_message(live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
+    """The date of the newest message follows from the messages if the application does not keep it, also in the part
+    below a millisecond; a date that the application has set stays. `verify` agrees."""
+    with switched(live_server.url, "newest", new_database(), tmp_path, read_dump(FIXTURES / "demo"), {}) as rig:
+        run = rig.connection.execute
+        (tenant,) = rig.read("SELECT tenant_id FROM users LIMIT 1")
+        kept, left, untouched = (row[0] for row in run("SELECT id FROM conversations ORDER BY id LIMIT 3"))
+        for talk in (kept, left, untouched):
+            run(NEW_MESSAGE, (tenant, talk, None, "Hello", "user"))
+        run("UPDATE conversations SET title = 'Left' WHERE id = %s", (left,))
+        chosen = "UPDATE conversations SET last_message_at = '2030-01-01 00:00:00.123456' WHERE id = %s"
+        run(chosen, (kept,))
+        rig.back()
+        assert rig.unreturned() == {("conversations", "last_message_at"): 1}
+        rig.forward()
+        query = (
+            "SELECT last_message_at = max(m.created_at) FROM conversations c JOIN messages m ON conversation_id = c.id"
+        )
+        found = [rig.read(f"{query} WHERE c.id = %s GROUP BY c.id", talk)[0] for talk in (left, untouched)]
+        assert found == [True, True]
+        assert rig.read("SELECT last_message_at::text FROM conversations WHERE id = %s", kept)[0].startswith("2030")
+        answer = call("verify", "-c", rig.config, "--level", "roundtrip")
+        assert answer.code == 0, answer.told
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 20))])
