@@ -84,7 +84,8 @@ class BackSwitch:
 
     def _refuse_writes(self) -> str:
         """Refuse all writes to mapped tables, also of sessions that the application has left open."""
-        write_stop.install(self.connection, self.context.namespace, self.context.definition.mappings.values())
+        mappings, tenant = self.context.definition.mappings.values(), self.context.config.tenant.id
+        write_stop.install(self.connection, self.context.namespace, mappings, tenant)
         return "by triggers"
 
     def _accept_writes(self, detail: Mapping[str, Any]) -> None:
