@@ -242,6 +242,7 @@ def _(server: Server) -> str:
 RARE = frozenset(
     {
         "an empty database",
+        "a pooler in session mode",
         "more settings of the role",
         "settings of the database",
         "a tablespace for all that is created",

@@ -28,10 +28,10 @@ DAILY = (
     "row deleted", "row inserted", "text: trailing space added",
     "jsonb: array order changed", "parent: message of another conversation",
     "parent cycle", "tenant: reference to another tenant's row", "ID: not a version 7 UUID, also in the ledger",
-    "ledger: entry of a loaded document deleted", "ledger: invalid target ID", "residue: damaged",
-    "rejects: document changed", "findings: finding deleted", "journal: batch deleted",
+    "ledger: entry of a loaded document deleted", "residue: damaged",
+    "rejects: document changed", "findings: finding deleted",
     "foreign key: NOT VALID, with a dangling reference", "index: same name, other column",
-    "policy: added with USING (true)", "enum: label renamed", "table: dropped", "privileges: granted to PUBLIC",
+    "policy: added with USING (true)", "enum: label renamed", "privileges: granted to PUBLIC",
     "source: field removed", "source: rejected document changed",
 )  # fmt: skip
 SEED = 20261124

@@ -370,11 +370,11 @@ def predicted_rejects(plan: Any) -> dict[str, dict[str, int]]:
 # Those that every test run executes; `make test-long` executes all of them.
 QUICK = frozenset(
     {
-        "a trigger that sets updated_at", "a trigger that drops rows", "a trigger that is always enabled",
-        "a trigger, and a role that may not suspend it", "a rule that drops updates", "a publication of all tables",
-        "an event trigger that logs", "a unique index on an expression, and a row", "a check with a function",
+        "a trigger that sets updated_at", "a trigger that is always enabled",
+        "a trigger, and a role that may not suspend it", "a publication of all tables",
+        "a unique index on an expression, and a row", "a check with a function",
         "an index that is too small for a title", "a foreign key to a table of the owner", "a generated column",
-        "a column that needs a value", "a trigger, a check and an index",
+        "a column that needs a value",
     }
 )  # fmt: skip
 PARAMETERS = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.long]) for name in CASES]

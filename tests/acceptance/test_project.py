@@ -134,6 +134,7 @@ def test_an_exception_in_a_rule_is_the_users(project: Path, database: str, worke
     assert f"{project / 'mappings/shared.py'}, line" in answer.err
 
 
+@pytest.mark.long
 def test_python_m(tmp_path: Path) -> None:
     """`python -m migrator` is `migrate`; -h and --version work; completion can be installed."""
 

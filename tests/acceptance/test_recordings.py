@@ -200,6 +200,7 @@ def test_modules_that_come_later(new_database: Callable[[], str], tmp_path: Path
     assert call("revert", "-c", config, "--yes").code == 0
 
 
+@pytest.mark.long
 def test_a_file_that_comes_later(new_database: Callable[[], str], tmp_path: Path) -> None:
     """A corrected file gets an ID back; its chunks have its creation time, as in a single run."""
     later, at_once = new_database(), new_database()

@@ -125,9 +125,12 @@ MOMENTS: dict[str, Callable[[Event], bool]] = {
 }
 
 
+RARE_MOMENTS = frozenset({"before the first batch", "after load", "after the claims", "after constrain"})
+
+
 @pytest.mark.parametrize(
     ("moment", "start"),
-    [(moment, "filled, there") for moment in MOMENTS]
+    [pytest.param(moment, "filled, there", marks=[pytest.mark.long] * (moment in RARE_MOMENTS)) for moment in MOMENTS]
     + [(moment, "empty, made") for moment in ("after prepare", "mid-load", "mid-constrain")],
 )
 def test_an_unfinished_run_is_taken_back(moment: str, start: str, database: str, config: Path) -> None:

@@ -366,7 +366,7 @@ STATES = {
 
 
 # Their daily counterpart is a state that differs in what has changed only.
-RARE = frozenset({"nothing, wrong owner", "mappings", "source", "wrong owner", "killed", "rows"})
+RARE = frozenset({"nothing, wrong owner", "mappings", "source", "wrong owner", "killed", "rows", "settings", "owner"})
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in RARE)) for name in STATES])

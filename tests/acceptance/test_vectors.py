@@ -166,10 +166,12 @@ def check_life(chunks: Chunks, url: str, found: Sequence[str], missing: Sequence
     return chunks.folder / "export"
 
 
-LONG_KINDS = [pytest.param(kind, marks=pytest.mark.long) for kind in ("halfvec", "double precision[]", "text")]
+LONG_KINDS = [
+    pytest.param(kind, marks=pytest.mark.long) for kind in ("halfvec", "real[]", "double precision[]", "text")
+]
 
 
-@pytest.mark.parametrize("kind", ["vector", "real[]", "jsonb", *LONG_KINDS])
+@pytest.mark.parametrize("kind", ["vector", "jsonb", *LONG_KINDS])
 def test_store(chunks: Chunks, new_database: Callable[[], str], kind: str) -> None:
     """Vectors of the store are loaded, whatever the type of the column; only missing ones are computed."""
     store = new_database()

@@ -150,7 +150,8 @@ def test_live_and_dump_are_the_same(url: str, new_database: Any, tmp_path: Path)
     assert call("revert", "--yes", "-c", config).code == 0
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_what_cannot_be_measured_is_cut_while_it_is_read(
     workers: int, url: str, new_database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
