@@ -46,9 +46,12 @@ def end_reverse(connection: Connection, namespace: Namespace) -> None:
 
 
 def remove_reverse(connection: Connection, namespace: Namespace) -> None:
-    """Remove the triggers, their functions, and the records of changes, conflicts and values not returned."""
+    """Remove the triggers, their functions, and the records of changes.
+
+    Documents of conflicts are nowhere else, so their record stays, as do the values that were not returned.
+    """
     capture.remove(connection, namespace)
-    connection.execute(namespace.sql("TRUNCATE {changes}, {intended}, {unreturned}, {conflicts}"))
+    connection.execute(namespace.sql("TRUNCATE {changes}, {intended}"))
 
 
 def count_waiting(connection: Connection, namespace: Namespace) -> int:

@@ -15,9 +15,10 @@ from migrator.errors import StoppedError
 from migrator.reversing.returner import Returner
 from migrator.sources.live_writer import LiveWriter
 from migrator.workflows.returning import ReturnCounts, drain, open_returner
+from migrator.workflows.reverse import remove_reverse
 from tests import mongo
 from tests.driving import call
-from tests.reverse_rig import FIXTURES, Switched, read_dump, switched
+from tests.reverse_rig import FIXTURES, NAMESPACE, Switched, read_dump, switched
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -113,7 +114,7 @@ def test_changed_back_after_a_kill(rig: Switched, monkeypatch: pytest.MonkeyPatc
 
 
 def test_conflict(rig: Switched) -> None:
-    """Somebody has changed, deleted and created documents in MongoDB: they are kept, and the rows win."""
+    """Somebody has changed and deleted documents in MongoDB: they are kept, also after the end, and the rows win."""
     change(rig, 1)
     with MongoClient[dict[str, Any]](rig.url) as client:
         users = client[rig.name]["users"]
@@ -122,6 +123,7 @@ def test_conflict(rig: Switched) -> None:
         client[rig.name]["conversations"].delete_one({})
     assert rig.back()["conflicts"] == 2
     rig.assert_same()
+    remove_reverse(rig.connection, NAMESPACE)
     found = rig.connection.execute("SELECT collection, document IS NULL FROM migrator.conflicts ORDER BY 1").fetchall()
     assert found == [("conversations", True), ("users", False)]
 
