@@ -100,9 +100,9 @@ def test_live_changes(kind: str, rig_of: Callable[[dict[str, Any]], Rig], tmp_pa
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("seed", range(100, 167))
 def test_more_live_changes(kind: str, seed: int, rig_of: Callable[[dict[str, Any]], Rig], tmp_path: Path) -> None:
-    """The same with 60 other cases."""
+    """The same with 201 other cases."""
     check(kind, seed, rig_of, tmp_path)
 
 
