@@ -69,8 +69,7 @@ def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str],
                 if found:
                     record_transaction(rows.connection, rows.namespace)
                     changed = _apply(rows, collection, found)
-                    for _ in _set_latest(rows, collection, changed, tenant):
-                        pass
+                    _set_latest(rows, collection, changed, tenant)
 
 
 def copy_unreturned(rows: RowStore, records: Namespace) -> None:
@@ -101,12 +100,14 @@ def _read(kind: str, text: str | None) -> Any:
 
 def _set_latest(
     rows: RowStore, collection: Collection, changed: list[str], tenant: UUID
-) -> Iterator[tuple[str, list[str]]]:
-    """Set the latest values of changed rows again; yield the collections that hold them, with the IDs of their rows."""
+) -> list[tuple[str, list[str]]]:
+    """Set the latest values of changed rows again; return the collections with the IDs of the rows that hold them."""
+    holders = []
     for latest in collection.latest_values if changed else ():
         parents = sorted(values_of(rows, collection, latest.reference_column, changed))
         LatestValue(rows=rows, collection=collection, latest=latest, tenant=tenant).update_some(parents)
-        yield mapping_of(rows, latest.table).name, parents
+        holders.append((mapping_of(rows, latest.table).name, parents))
+    return holders
 
 
 def _source_ids(rows: RowStore, name: str, row_ids: list[str]) -> set[bytes]:

@@ -91,12 +91,7 @@ def _find_parents(rows: RowStore, child: str, column: str, keys: set[Key]) -> li
         "SELECT DISTINCT x.id FROM (SELECT old->>{name} AS id FROM {changes} WHERE table_name = {table}"
         " AND key = ANY(%s) UNION SELECT t.{column}::text FROM {rows} t WHERE t.{key} = ANY(%s::{kind}[])) x"
         " WHERE x.id IS NOT NULL",
-        name=sql.Literal(column),
-        column=sql.Identifier(column),
-        table=sql.Literal(collection.table.name),
-        rows=rows.table(collection),
-        key=sql.Identifier(collection.key.column),
-        kind=_kind(collection),
+        **_names(rows, collection, column),
     )
     return [row[0] for row in rows.connection.execute(query, (ids, ids))] if ids else []
 
@@ -106,14 +101,21 @@ def _changed_children(rows: RowStore, child: str, column: str, parent: str, keys
     query = rows.namespace.sql(
         "SELECT DISTINCT c.key FROM {changes} c WHERE c.table_name = {table} AND (c.old->>{name} = ANY(%s)"
         " OR EXISTS (SELECT FROM {rows} t WHERE t.{key} = c.key::{kind} AND t.{column}::text = ANY(%s)))",
-        name=sql.Literal(column),
-        column=sql.Identifier(column),
-        table=sql.Literal(collection.table.name),
-        rows=rows.table(collection),
-        key=sql.Identifier(collection.key.column),
-        kind=_kind(collection),
+        **_names(rows, collection, column),
     )
     return [row[0] for row in rows.connection.execute(query, (ids, ids))] if ids else []
+
+
+def _names(rows: RowStore, collection: Collection, column: str) -> dict[str, sql.Composable]:
+    """Return the names in queries about a referring column, as it is now and as it was before a change."""
+    return {
+        "name": sql.Literal(column),
+        "column": sql.Identifier(column),
+        "table": sql.Literal(collection.table.name),
+        "rows": rows.table(collection),
+        "key": sql.Identifier(collection.key.column),
+        "kind": _kind(collection),
+    }
 
 
 def _kind(collection: Collection) -> sql.SQL:

@@ -13,53 +13,29 @@ import bson
 from migrator.errors import MigrateError, StoppedError
 from migrator.events import Notice
 from migrator.following.source_watch import SourceWatch, describe_late
-from migrator.formatting import format_count, format_duration
+from migrator.formatting import format_count
 from migrator.sources import ttl
 from migrator.sources.base import SourceCollection
 from migrator.sources.ttl import ExpiringIndex
 from migrator.sources.write_block import ServerWrites
 from migrator.state import cutover_steps, dirty, journal, sync
-from migrator.state.cutover_steps import DONE, MOVE, STOP_WRITES, SUSPEND_TTL
+from migrator.state.cutover_steps import MOVE, STOP_WRITES, SUSPEND_TTL
 from migrator.state.follow_lock import paused
-from migrator.state.records import Connection
-from migrator.workflows.cutover import Downtime
-from migrator.workflows.cutover_application import ApplicationControl
-from migrator.workflows.cutover_journal import CutoverJournal, Step
-from migrator.workflows.cutover_recheck import Recheck, compare_counts
-from migrator.workflows.follow_at_work import FollowAtWork
-from migrator.workflows.migration import MigrationContext
+from migrator.workflows.cutover_journal import Step
+from migrator.workflows.cutover_switch import POLL_SECONDS, SwitchSteps
 from migrator.workflows.reverse import begin_reverse
 
-_READ_SECONDS: Final = 0.05
-_POLL_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 0.5  # for which an answer without events is waited for before the switch
 _TRANSACTION_SECONDS: Final = 0.1  # between two looks at open transactions
 
 
 @dataclass(kw_only=True)
-class ForwardParts:
-    """What the steps work with; all of it exists only while an attempt is under way."""
-
-    at_work: FollowAtWork
-    watch: SourceWatch
-    recheck: Recheck
-
-
-@dataclass(kw_only=True)
-class ForwardSwitch:
-    """`parts` None: only to undo or to complete an attempt of an earlier process."""
-
-    context: MigrationContext
-    connection: Connection
-    application: ApplicationControl
-    journal: CutoverJournal
-    downtime: Downtime
-    parts: ForwardParts | None = None
+class ForwardSwitch(SwitchSteps):
     _described: list[SourceCollection] = field(default_factory=list)
 
     def before(self) -> list[Step]:
         return [
-            Step(name="compare changes", do=self._compare_changes),
+            Step(name="compare changes", do=self.compare_changes),
             Step(name=SUSPEND_TTL, do=self._suspend_ttl, undo=self._restore_ttl),
             Step(name=STOP_WRITES, do=self.application.stop, undo=self.application.resume),
             Step(name="prove the stop", do=self._prove),
@@ -75,23 +51,7 @@ class ForwardSwitch:
     def late(self) -> int:
         return 0 if self.parts is None else len(self.parts.watch.late)
 
-    @property
-    def _own(self) -> ForwardParts:
-        assert self.parts is not None  # an attempt is under way
-        return self.parts
-
-    def _check(self) -> None:
-        self._own.at_work.check()
-        self.downtime.check()
-
     # --- while the application writes --------------------------------------------------------------------------------
-
-    def _compare_changes(self) -> str:
-        with closing(self._writes()) as writes:
-            now = writes.operation_time()
-        left = self._own.recheck.catch_up(now, self._check)
-        compared = format_count(self._own.recheck.compared, "documents")
-        return f"{compared} compared, {left:,} left for the time without writes"
 
     def _suspend_ttl(self) -> str:
         """Keep MongoDB from deleting documents: after the switch their truth is in PostgreSQL."""
@@ -116,30 +76,27 @@ class ForwardSwitch:
 
     def _prove(self) -> str:
         """Prove that every write before the stop was received, and that none came after it."""
-        watch = self._own.watch
-        with closing(self._writes()) as writes:
+        watch = self.own.watch
+        with closing(self.open_writes()) as writes:
             transactions = self._wait_transactions(writes)
-            watch.begin_fence(writes.operation_time())
-        while not watch.has_reached(_READ_SECONDS):
-            watch.refuse_late()
-            self._check()
+            self.reach_fence(writes)
         watch.refuse_late()
         while not self._has_received_all():
-            self._check()
-            time.sleep(_POLL_SECONDS)
+            self.check()
+            time.sleep(POLL_SECONDS)
         return transactions
 
     def _wait_transactions(self, writes: ServerWrites) -> str:
         while (count := writes.count_open_transactions()) is not None:
             if count == 0:
                 return "no open transactions"
-            self._check()
+            self.check()
             time.sleep(_TRANSACTION_SECONDS)
         return "open transactions are not visible to this user"
 
     def _has_received_all(self) -> bool:
         """Return whether the receiver has stored the last event that the watch has read."""
-        last = self._own.watch.last_event
+        last = self.own.watch.last_event
         if last is None:
             return True  # nothing has changed since the verification
         state = sync.read(self.connection, self.context.namespace)
@@ -148,25 +105,20 @@ class ForwardSwitch:
     def _drain(self) -> str:
         began = dirty.count(self.connection, self.context.namespace)
         while dirty.count(self.connection, self.context.namespace):
-            self._check()
-            time.sleep(_POLL_SECONDS)
+            self.check()
+            time.sleep(POLL_SECONDS)
         return f"{format_count(began, 'changes')}"
 
     def _verify(self) -> str:
-        recheck = self._own.recheck
-        changed = recheck.finish(self._check)
-        with closing(self._writes()) as writes:
-            names = [name for name in recheck.source.list_collections() if recheck.keeps(name)]
-            counted = compare_counts(recheck.scope, writes, names)
-        self._check()
-        return f"{changed}, {counted}"
+        with closing(self.open_writes()) as writes:
+            return self.compare_all(writes)
 
     def _switch(self) -> str:
         """Commit the switch, if nothing has been written to the source since the stop."""
-        watch, namespace = self._own.watch, self.context.namespace
+        watch, namespace = self.own.watch, self.context.namespace
         watch.wait_idle(_IDLE_SECONDS)
         watch.refuse_late()
-        self._check()
+        self.check()
         with paused(self.connection), self.connection.transaction():
             dirty.lock(self.connection, namespace)  # no event is received meanwhile
             if dirty.count(self.connection, namespace) or not self._has_received_all():
@@ -177,10 +129,7 @@ class ForwardSwitch:
             begin_reverse(self.context, self.connection)
             sync.set_state(self.connection, namespace, sync.SWITCHED)
             sync.write_metadata(self.connection, namespace, self._described)  # with the TTLs of the application
-            self._check()  # locks may have been waited for
-            note = {"result": f"{format_duration(self.downtime.seconds or 0)} after the stop of writes"}
-            cutover_steps.update(self.connection, namespace, self.journal.attempt, cutover_steps.SWITCH, DONE, note)
-        return note["result"]
+            return self.record_switch()
 
     # --- after the switch --------------------------------------------------------------------------------------------
 
@@ -198,9 +147,6 @@ class ForwardSwitch:
             text = f"MongoDB was written to after the switch: {describe_late(watch.late)}. These writes are not in"
             text += " PostgreSQL. Stop the application that still writes, and enter them again."
             self.context.emit(Notice(text=text, level="warning"))
-
-    def _writes(self) -> ServerWrites:
-        return ServerWrites(self.context.config.source.url, self.context.source.database)
 
 
 def _identity(described: bytes) -> tuple[Any, Any]:

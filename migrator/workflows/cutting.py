@@ -18,9 +18,10 @@ from migrator.workflows.cutover import CutoverOptions, CutoverReport, Downtime, 
 from migrator.workflows.cutover_application import ApplicationControl
 from migrator.workflows.cutover_back import BackSwitch
 from migrator.workflows.cutover_check import Summary, check_back, check_forward, require_followed, require_switched
-from migrator.workflows.cutover_forward import ForwardParts, ForwardSwitch
+from migrator.workflows.cutover_forward import ForwardSwitch
 from migrator.workflows.cutover_journal import CutoverJournal
 from migrator.workflows.cutover_recheck import Recheck
+from migrator.workflows.cutover_switch import SwitchParts
 from migrator.workflows.follow_at_work import FollowAtWork, follow_at_work
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.receiving import require_changing
@@ -89,7 +90,7 @@ class _Opened:
                 watch=watch,
                 keeps=lambda name: archives or name in scope.known,
             )
-            parts = ForwardParts(at_work=at_work, watch=watch, recheck=recheck)
+            parts = SwitchParts(at_work=at_work, watch=watch, recheck=recheck)
             switch, steps, downtime = self.parts(direction, parts)
             return replace(cutover.execute(switch, steps, downtime), summary=summary)
 
@@ -127,7 +128,7 @@ class _Opened:
         return records[0].direction if cutover.recover(switch, steps, records) else None
 
     def parts(
-        self, direction: str, own: ForwardParts | None = None, attempt: int | None = None
+        self, direction: str, own: SwitchParts | None = None, attempt: int | None = None
     ) -> tuple[Switch, CutoverJournal, Downtime]:
         """Return the steps of a direction, with their journal. `attempt`: one that was interrupted."""
         downtime = Downtime(self.options.max_downtime)
