@@ -65,10 +65,7 @@ class Switched:
 
     def back(self) -> dict[str, Any]:
         """Returns all changes to MongoDB."""
-        answer = call("follow", "-c", self.config, "--until-caught-up", "--json")
-        assert answer.code == 0, answer.told
-        found: dict[str, Any] = answer.json
-        return found
+        return self.follow()
 
     def forward(self) -> dict[str, Any]:
         """Switches the application back to MongoDB, and applies its changes to the rows again."""
@@ -80,6 +77,10 @@ class Switched:
             position = self.context.source.changing.current_position()
             query = "UPDATE migrator.sync SET state = 'stopped', token = %s, last_event = NULL"
             self.connection.execute(query, (position.token,))
+        return self.follow()
+
+    def follow(self) -> dict[str, Any]:
+        """Applies the changes of one database to the other one."""
         answer = call("follow", "-c", self.config, "--until-caught-up", "--json")
         assert answer.code == 0, answer.told
         found: dict[str, Any] = answer.json

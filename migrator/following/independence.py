@@ -15,7 +15,7 @@ from psycopg import sql
 
 from migrator.following.changes import Change, LinkItem
 from migrator.following.closure import Closure
-from migrator.following.interests import LISTED, looked_up_columns, loose_lookups, offers_of
+from migrator.following.interests import LISTED, looked_up_columns, loose_lookups, offered_ids, offers_of
 from migrator.mapping.collection import Collection
 from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.trees import PARENT_CODES
@@ -200,7 +200,7 @@ class Independence:
         name, columns = self._collection.name, looked_up_columns(self._rows.mappings, self._collection)
         offers: dict[Wanted, str] = {}
         for each in changes:
-            offers[wants.wanted(name, "_id", each.source_id)] = each.target_id
+            offers |= dict.fromkeys(offered_ids(self._collection, each.source_id), each.target_id)
             for column in columns:
                 if each.value(column) is not None:
                     offers[wants.wanted(name, column, each.value(column))] = each.target_id

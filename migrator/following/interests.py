@@ -8,11 +8,12 @@ from typing import Any
 from psycopg import sql
 
 from migrator import ids
-from migrator.documents.codec import Document
+from migrator.documents.codec import Document, decode
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Row
 from migrator.mapping.references import Reference, UncheckedReference
 from migrator.postgres.copy_format import kind_of_column
+from migrator.rows.given_ids import has_derived_ids
 from migrator.rows.store import RowStore
 from migrator.state.wants import Wanted, anything, wanted
 from migrator.translation.outcomes import Loaded, Result
@@ -101,6 +102,13 @@ def _listed(collection: Collection, document: Document) -> Iterator[Wanted]:
             yield wanted(collection.listed_by, LISTED, collection.key.uuid(value))
 
 
+def offered_ids(collection: Collection, source_id: bytes) -> Iterator[Wanted]:
+    """Yield the `_id` of a loaded document, and the ID that follows from it: that of its row may be another."""
+    yield wanted(collection.name, "_id", source_id)
+    if has_derived_ids(collection):
+        yield wanted(collection.name, collection.key.column, collection.key.uuid(decode(source_id).get("_id")))
+
+
 def looked_up_columns(mappings: Mapping[str, Collection], collection: Collection) -> list[str]:
     """Return the columns by which rows of a collection are looked up or contested, except `_id`."""
     columns = {collection.key.column, *collection.unique}
@@ -137,7 +145,7 @@ def _column_values(rows: RowStore, collection: Collection, columns: list[str], c
         kind=sql.SQL(kind_of_column(table.c[collection.key.column])),
     )
     for source_id, *values in rows.connection.execute(query, (collection.name, chosen), binary=True):
-        yield wanted(collection.name, "_id", bytes(source_id))
+        yield from offered_ids(collection, bytes(source_id))
         for column, value in zip(columns, values, strict=True):
             if value is not None:
                 yield wanted(collection.name, column, value)

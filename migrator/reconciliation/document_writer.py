@@ -57,7 +57,11 @@ class DocumentWriter:
         """Return a translation that can look up everything these documents refer to."""
         references = self._lookup.references(self.collection, documents)
         listed = self._lookup.listed(self.collection, documents)
-        return Translation(self.collection, self.options, references, listed)
+        given_ids = self._lookup.given_ids(self.collection, lambda: map(self._id_of, documents))
+        return Translation(self.collection, self.options, references, listed, given_ids=given_ids)
+
+    def _id_of(self, document: Document) -> Any:
+        return self.collection.key.uuid(document.get("_id"))
 
     def translate(self, raw: bytes, document: Document, row_id: Any = None) -> tuple[Result, list[Finding]]:
         """Translate a document. With `row_id`, the row gets this ID instead of the ID in the document."""

@@ -13,6 +13,7 @@ from migrator.documents.codec import Document, decode
 from migrator.mapping.collection import Collection
 from migrator.mapping.merges import ByKey, ByValue, Merge
 from migrator.reconciliation.id_order import id_order
+from migrator.rows.given_ids import GivenIds, has_derived_ids, read_given_ids
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE
 from migrator.translation.encoder import format_target_id
@@ -95,8 +96,11 @@ class MergeMatcher:
         keys = list({key for document in documents for key in by.keys(document)})
         column: sql.Composable = sql.SQL("t.{}").format(sql.Identifier(self._into.key.column))
         values: list[Any] = keys
+        given: GivenIds = {}
         if isinstance(by, ByKey):
-            column, values = sql.SQL("{}::text").format(column), [format_target_id(key) for key in keys]
+            given = read_given_ids(self.rows, self._into, keys) if has_derived_ids(self._into) else {}
+            column = sql.SQL("{}::text").format(column)
+            values = [format_target_id(key) for key in {*keys, *given.values()}]
         else:
             column = sql.SQL("t.{}").format(sql.Identifier(by.column))
             column = column if by.name is None else sql.SQL("{} ->> {}").format(column, sql.Literal(by.name))
@@ -111,7 +115,9 @@ class MergeMatcher:
         found: dict[Any, list[bytes]] = defaultdict(list)
         for text, row_id in self.rows.connection.execute(query, (values,)):
             found[row_id.bytes if isinstance(by, ByKey) else text].append(row_id.bytes)
-        return found
+        for original, row_id in given.items():
+            found[original] += found.get(row_id, [])
+        return {key: row_ids for key, row_ids in found.items() if row_ids}
 
 
 def make_finding(merge: Merge, code: str, source_id: bytes, detail: str = "") -> Finding:

@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from migrator import ids
-from migrator.documents.codec import decode, encode
+from migrator.documents.codec import encode
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.translation.encoder import format_target_id
@@ -40,11 +40,3 @@ def contained_objectid(collection: Collection, row_id: Any) -> ObjectId | None:
     if found is None or found[1] != ids.collection_tag(collection.name):
         return None
     return ObjectId(found[0])
-
-
-def alias_of(collection: Collection, source_id: bytes, row_id: Any) -> Any:
-    """Return the ID that documents give a row by its `_id`, if it is another than that of the row; otherwise None."""
-    if collection.key.path != "_id" or collection.key.text:
-        return None
-    found = collection.key.uuid(decode(source_id)["_id"])
-    return None if found == row_id else found

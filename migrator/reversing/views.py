@@ -17,8 +17,9 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList, Reference
 from migrator.postgres.copy_format import kind_of_column
-from migrator.reversing.births import alias_of, new_source_id
+from migrator.reversing.births import new_source_id
 from migrator.reversing.changes import Images, Key, Pending, read_present
+from migrator.rows.given_ids import add_given_ids, original_id
 from migrator.rows.members import owners_of, read_list, some_members_query
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id, objectid_in
@@ -81,7 +82,7 @@ class Views:
 
     def _create_entries(self) -> None:
         """Give the new rows of the application a ledger entry. Rows of other tenants are left."""
-        aliases = []
+        given = []
         for key in self._pending.before:
             row = self._present.get(key)
             if key in self.entries or row is None or self._pending.before[key] is not None:
@@ -91,12 +92,13 @@ class Views:
             collection = self._rows.mappings[key[0]]
             source_id = new_source_id(collection, row)
             self.born[key] = self.entries[key] = (source_id, None)
-            alias = alias_of(collection, source_id, row[collection.key.column])
-            if alias is not None:
-                aliases.append((key[0], format_target_id(alias), key[1]))
-        self._insert_entries(aliases)
+            original = original_id(collection, source_id, row[collection.key.column])
+            if original is not None:
+                given.append((key[0], original, key[1]))
+        self._insert_entries()
+        add_given_ids(self._rows, given)
 
-    def _insert_entries(self, aliases: list[tuple[str, str, str]]) -> None:
+    def _insert_entries(self) -> None:
         connection, namespace = self._rows.connection, self._rows.namespace
         query = namespace.sql(
             "INSERT INTO {ledger} (collection, source_id, target_id, outcome) SELECT collection, source_id, target_id,"
@@ -105,9 +107,6 @@ class Views:
         if self.born:
             names, ids = [key[0] for key in self.born], [key[1] for key in self.born]
             connection.execute(query, (names, [each[0] for each in self.born.values()], ids))
-        query = namespace.sql("INSERT INTO {aliases} (collection, original_id, target) VALUES (%s, %s, %s)")
-        with connection.cursor() as cursor:
-            cursor.executemany(query, aliases)
 
     # --- what the changes affect -------------------------------------------------------------------------------------
 
@@ -257,7 +256,7 @@ class Views:
             self._read_entries(there, list(values))
             for text, value in values.items():
                 if entry := self.entries.get((there, text)):
-                    alias = alias_of(self._rows.mappings[there], entry[0], value)
+                    alias = original_id(self._rows.mappings[there], entry[0], value)
                     if alias is not None:
                         self._aliases[there, text] = alias
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 from psycopg import sql
@@ -16,6 +17,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match
 from migrator.postgres.copy_format import kind_of_column
+from migrator.rows.given_ids import GivenIds, has_derived_ids, has_given_ids, read_given_ids
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
 
@@ -56,6 +58,16 @@ class RowLookup:
             answers[key] = (*answers.get(key, ()), (uuid.UUID(lister).bytes, position))
         return answers
 
+    def given_ids(self, collection: Collection, originals: Callable[[], Iterable[Any]]) -> GivenIds:
+        """Return the IDs of rows whose documents give others (`originals`). A run on its own has none."""
+        if not has_derived_ids(collection) or not self._has_given_ids:
+            return {}
+        return read_given_ids(self._rows, collection, originals())
+
+    @cached_property
+    def _has_given_ids(self) -> bool:
+        return has_given_ids(self._rows)
+
     def _find(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Match, ...]]:
         cached = self._cache[*lookup.name, *lookup.carry]
         missing = keys - cached.keys()
@@ -76,6 +88,8 @@ class RowLookup:
             for key, found in self._query_aliases(lookup, keys).items():
                 if answers[key] or found[0].id is not None:  # matches without a row come last
                     answers[key] += found
+            for key, found in self._query_given(lookup, keys).items() if self._has_given_ids else ():
+                answers[key] += found
         return answers
 
     def _query_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
@@ -95,6 +109,18 @@ class RowLookup:
             " FROM {aliases} a LEFT JOIN {table} t ON t.id = a.target::{cast}"
             " WHERE a.collection = %s AND a.original_id = ANY(%s) AND (t.tenant_id = %s OR a.target IS NULL)"
             " ORDER BY t.id, a.owner",
+            table=self._rows.namespace.table(table.name),
+            cast=cast,
+        )
+        return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys], self._tenant))
+
+    def _query_given(self, lookup: Lookup, keys: list[Any]) -> Answers:
+        table = self._rows.mappings[lookup.collection].table
+        cast = sql.SQL(kind_of_column(table.c.id))
+        query = self._select(lookup, sql.SQL("g.original_id::{}").format(cast))
+        query += self._rows.namespace.sql(
+            " FROM {given_ids} g JOIN {table} t ON t.id = g.target_id::{cast}"
+            " WHERE g.collection = %s AND g.original_id = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
             table=self._rows.namespace.table(table.name),
             cast=cast,
         )

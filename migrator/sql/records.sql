@@ -121,6 +121,13 @@ CREATE TABLE IF NOT EXISTS {aliases} (        -- IDs of documents that do not ha
 );
 CREATE INDEX IF NOT EXISTS {aliases_idx} ON {aliases} (collection, original_id);
 
+CREATE TABLE IF NOT EXISTS {given_ids} (      -- rows that the application created: the IDs that their documents cannot give
+  collection text NOT NULL,
+  original_id text NOT NULL,                  -- the ID that follows from the document
+  target_id text NOT NULL,                    -- of the row
+  PRIMARY KEY (collection, original_id)
+);
+
 CREATE TABLE IF NOT EXISTS {links} (          -- array elements that refer to rows of another collection, by target ID
   collection text NOT NULL,
   lister text NOT NULL,

@@ -19,11 +19,11 @@ Connection = psycopg.Connection[Any]
 RECORDS = (
     "runs", "steps", "partitions", "batches", "heartbeats", "metadata",
     "ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "own_transactions", "foreign_edits",
-    "embeddings", "refusals", "sync", "dirty", "wants", "changes", "intended", "unreturned", "conflicts",
+    "given_ids", "embeddings", "refusals", "sync", "dirty", "wants", "changes", "intended", "unreturned", "conflicts",
     "cutover_steps",
 )  # fmt: skip
 INDEXES = ("aliases_idx", "links_idx", "dirty_idx", "wants_idx", "wants_source_idx")
-VERSION = 6  # increase it with every change to the relations in the scripts or in schema_changes.sql
+VERSION = 7  # increase it with every change to the relations in the scripts or in schema_changes.sql
 _VERSION_COMMENT = "Records of migrate, version "
 
 

@@ -118,6 +118,7 @@ def forget_documents(connection: Connection, namespace: Namespace, gone: Iterabl
         namespace.sql("DELETE FROM {wants} t USING {given}", given=given),
         namespace.sql("DELETE FROM {links} t USING {listed} AND t.lister = g.target_id", listed=listed),
         namespace.sql("DELETE FROM {aliases} t USING {listed} AND t.target = g.target_id", listed=listed),
+        namespace.sql("DELETE FROM {given_ids} t USING {listed} AND t.target_id = g.target_id", listed=listed),
     ):
         connection.execute(statement, columns)
 

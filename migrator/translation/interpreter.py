@@ -65,7 +65,10 @@ class _State:
 
 
 class Translation:
-    """The `Context` of one batch: its lookup results, its options, and the findings of the current document."""
+    """The `Context` of one batch: its lookup results, its options, and the findings of the current document.
+
+    `given_ids`: the ID that documents give → that of the row, if it is another.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Translation:
         references: References,
         listed: Listed | None = None,
         program: Program | None = None,
+        given_ids: Mapping[Any, Any] | None = None,
     ) -> None:
         self.collection = collection
         self.options = options
@@ -82,6 +86,7 @@ class Translation:
         self.references = references
         self._listed = listed or {}
         self._program = program or reference_program(collection)
+        self._given_ids = given_ids or {}
 
     def note(self, code: str, detail: str) -> None:
         self.notes.append((code, detail))
@@ -136,6 +141,8 @@ class Translation:
                     key.to_row(document, row, self)
                     if state.row_id is not None:
                         row[key.column] = state.row_id
+                    elif self._given_ids:
+                        row[key.column] = self._given_ids.get(row[key.column], row[key.column])
                 case Emit(collection=collection):
                     return Loaded(row=row, residue=state.residue(collection))
                 case _:

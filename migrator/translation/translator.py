@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from bson.errors import InvalidBSON
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted, is_faithful
+from migrator.ids import collection_tag, objectid_to_uuid
 from migrator.mapping.collection import Collection
 from migrator.translation.compiler import Compiled, compile_collection
 from migrator.translation.encoder import Encoder, Output, SourceDocument, add_archived
@@ -36,6 +37,8 @@ class Lookups(Protocol):
     def references(self, collection: Collection, documents: Iterable[Document]) -> References: ...
 
     def listed(self, collection: Collection, documents: Iterable[Document]) -> Listed: ...
+
+    def given_ids(self, collection: Collection, originals: Callable[[], Iterable[Any]]) -> Mapping[Any, Any]: ...
 
 
 class Translator:
@@ -88,10 +91,13 @@ class Translator:
         Return the documents that were decoded, by index, and the answers of all lookups.
         """
         decoded = self._decode_unprojected(projections, output)
+        given_ids = self._lookups.given_ids(self.collection, lambda: self._ids_of(projections, decoded))
+        if given_ids:
+            self._decode_given(projections, given_ids, decoded)
         documents = [*self.compiled.lookup_documents(projections), *decoded.values()]
         references = self._lookups.references(self.collection, documents)
         listed = self._lookups.listed(self.collection, documents)
-        translation = Translation(self.collection, self._options, references, listed, self._program)
+        translation = Translation(self.collection, self._options, references, listed, self._program, given_ids)
         left = self.compiled.translate(projections, translation, output, first)
         for index in sorted([*(index - first for index in left), *decoded]):
             raw = projections.raw(index)
@@ -114,6 +120,23 @@ class Translator:
                 except InvalidBSON as error:
                     self.reject(output, raw, Reject(reason="undecodable", detail=str(error)))
         return decoded
+
+    def _ids_of(self, projections: Projections, decoded: Mapping[int, Document]) -> list[Any]:
+        """Return the IDs that documents give their rows."""
+        projected = [self._id_of(values) for values in projections.tuples if values is not None]
+        return projected + [self.collection.key.uuid(each["_id"]) for each in decoded.values() if "_id" in each]
+
+    def _id_of(self, values: tuple[Any, ...]) -> bytes:
+        return objectid_to_uuid(values[0], collection_tag(self.collection.key.collection))
+
+    def _decode_given(
+        self, projections: Projections, given_ids: Mapping[Any, Any], decoded: dict[int, Document]
+    ) -> None:
+        """Decode the documents whose rows have other IDs: the compiled function does not know these."""
+        for index, values in enumerate(projections.tuples):
+            if values is not None and self._id_of(values) in given_ids:
+                decoded[index] = decode_untrusted(projections.raw(index))
+                projections.tuples[index] = None
 
     def reject(self, output: Output, raw: bytes, reject: Reject) -> None:
         """Add a document that was translated, but cannot be loaded."""

@@ -98,7 +98,8 @@ CHECKS: dict[str, CheckCode] = {
     ),
     "ids": _counts(
         "ID mapping",
-        "Every UUID that is derived from an ObjectId is the UUID of that ObjectId, and converts back.",
+        "Every UUID that is derived from an ObjectId is the UUID of that ObjectId, and converts back; a row that the"
+        " application created has the ID that `given_ids` records.",
         "An ID was changed in the target. Restore it.",
     ),
     "foreign key": _counts(

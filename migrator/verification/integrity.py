@@ -13,8 +13,8 @@ from migrator import ids
 from migrator.documents.codec import decode, format_id
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection, Tree
-from migrator.postgres.copy_format import kind_of_column
 from migrator.reconciliation.cycles import find_cycle_heads
+from migrator.rows.given_ids import has_derived_ids
 from migrator.state import own_transactions
 from migrator.verification.model import (
     EXAMPLES,
@@ -170,7 +170,7 @@ def _check_roots(scope: Scope, mapping: Collection, tree: Tree) -> Check:
 
 def check_ids(scope: Scope) -> Iterator[Check]:
     """Check that every UUID derived from an ObjectId `_id` is the UUID of that ObjectId, and converts back to it."""
-    derived = {name: mapping for name, mapping in scope.chosen.items() if _is_derived_from_objectid(mapping)}
+    derived = {name: mapping for name, mapping in scope.chosen.items() if has_derived_ids(mapping)}
     found = _find_id_differences(scope, list(derived))
     for name, mapping in derived.items():
         expected = "IDs match `_id`"
@@ -178,16 +178,11 @@ def check_ids(scope: Scope) -> Iterator[Check]:
         yield make_check("ids", mapping.table.name, Differences.of(found[name]), expected=expected, actual=actual)
 
 
-def _is_derived_from_objectid(mapping: Collection) -> bool:
-    set_by_rule = any(mapping.key.column in rule.columns for rule in mapping.rules)
-    uuid = kind_of_column(mapping.table.c[mapping.key.column]) == "uuid"
-    return mapping.key.path == "_id" and not set_by_rule and uuid
-
-
 def _find_id_differences(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:
     """Return the differences by collection, after one pass over the ledger."""
     query = scope.namespace.sql(
-        "SELECT l.collection, l.source_id, l.target_id, {newer} FROM {ledger} l"
+        "SELECT l.collection, l.source_id, coalesce(g.original_id, l.target_id), {newer} FROM {ledger} l"
+        " LEFT JOIN {given_ids} g ON g.collection = l.collection AND g.target_id = l.target_id"
         " WHERE l.collection = ANY(%s) AND l.outcome = 'loaded'"
         # A residue that starts with "raw" holds the whole document, which may have two `_id` fields.
         " AND (l.residue IS NULL OR substr(l.residue, 5, 5) <> '\\x0572617700'::bytea)",

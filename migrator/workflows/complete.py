@@ -59,7 +59,7 @@ def complete(context: MigrationContext, target: Target) -> CompleteReport:
         discarded = count_waiting(connection, namespace)
         with connection.transaction():
             remove_reverse(connection, namespace)
-            connection.execute(namespace.sql("TRUNCATE {dirty}, {wants}"))
+            connection.execute(namespace.sql("TRUNCATE {dirty}, {wants}, {given_ids}"))
             sync.set_state(connection, namespace, sync.COMPLETE)
             full_verification.forget(connection, namespace)
         deferral.restore(RowStore(connection, namespace, context.definition.mappings))

@@ -9,6 +9,7 @@ from migrator.config.models import fingerprint
 from migrator.documents.fingerprint import hash_text
 from migrator.events import Notice
 from migrator.reconciliation.unreturned import apply_all_unreturned
+from migrator.rows.given_ids import copy_given_ids
 from migrator.rows.store import RowStore
 from migrator.sources.base import Source
 from migrator.state import journal, scratch
@@ -64,6 +65,7 @@ def begin_scratch_run(scope: Scope, pipeline: Pipeline, token: str, found: int |
     if found is not None:
         pipeline.context.emit(Notice(text="Resuming an interrupted verification."))
         return found
+    copy_given_ids(RowStore(scope.connection, SCRATCH_NAMESPACE, pipeline.mappings), scope.namespace)
     return journal.begin_run(scope.connection, SCRATCH_NAMESPACE, pipeline.context.source, {"dry_run": token})
 
 

@@ -6,10 +6,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, LiteralString
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from pymongo import MongoClient
 
 from migrator.documents.codec import decode
 from migrator.reversing.capture import captured
@@ -67,6 +69,18 @@ def test_every_column(fixture: str, live_server: mongo.Server, new_database: Cal
 NEW_USER = """
     INSERT INTO users (tenant_id, email, name, role, created_at)
       SELECT tenant_id, 'new@example.com', 'New', 'user', now() FROM users LIMIT 1 RETURNING id, tenant_id
+"""
+NEW_MEMORY = """
+    INSERT INTO memories (tenant_id, user_id, key, value) VALUES (%s, %s, 'drink', 'tea') RETURNING id
+"""
+NEW_TRANSACTION = """
+    INSERT INTO transactions (tenant_id, user_id, amount, status, type) VALUES (%s, %s, 100, 'completed', 'one_time') RETURNING id
+"""
+NEW_COURSE = """
+    INSERT INTO courses (tenant_id, title, instructor) VALUES (%s, 'New', 'Somebody') RETURNING id
+"""
+NEW_MODULE = """
+    INSERT INTO modules (tenant_id, course_id, title) VALUES (%s, %s, 'New') RETURNING id
 """
 NEW_CONVERSATION = """
     INSERT INTO conversations (tenant_id, user_id, title, provider, model) VALUES (%s, %s, 'New', 'openai', 'gpt-4o')
@@ -256,22 +270,64 @@ def change_randomly(rig: Switched, chance: random.Random, number: int) -> None:
             run("DELETE FROM conversations WHERE id = %s", (talk,))
 
 
-@pytest.mark.long
-def test_new_user_after_a_switch_back(
-    live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path
-) -> None:
-    """The row of a user gets the ID of its document, with all rows that refer to it, as in a new run."""
+def test_ids_of_new_rows_stay(live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
+    """Rows that the application created keep their IDs after a switch back: when their documents change, are set back
+    by other changes, disappear and return, or are rejected meanwhile. New documents refer to them."""
     documents = read_dump(FIXTURES / "demo")
     with switched(live_server.url, "born_back", new_database(), tmp_path, documents, {}) as rig:
         user, tenant = rig.read(NEW_USER)
         (conversation,) = rig.read(NEW_CONVERSATION, tenant, user)
         rig.read(NEW_MESSAGE, tenant, conversation, None, "Hello", "user")
+        (memory,) = rig.read(NEW_MEMORY, tenant, user)
+        (spent,) = rig.read(NEW_TRANSACTION, tenant, user)
+        (course,) = rig.read(NEW_COURSE, tenant)
+        (module,) = rig.read(NEW_MODULE, tenant, course)
         rig.back()
         rig.assert_same()
         rig.forward()
         rig.assert_same("forward")
-        (new,) = rig.read("SELECT id FROM users WHERE email = 'new@example.com'")
-        assert rig.read("SELECT user_id FROM conversations WHERE id = %s", conversation) == (new,)
+        born = {
+            "users": (user, None), "memories": (memory, user), "transactions": (spent, user), "courses": (course, None),
+            "modules": (module, course), "conversations": (conversation, user),
+        }  # fmt: skip
+        owners = {"memories": "user_id", "transactions": "user_id", "modules": "course_id", "conversations": "user_id"}
+
+        def assert_there(what: str, *gone: str) -> None:
+            rig.assert_same(what)
+            for table, (row_id, owner) in born.items():
+                query = sql.SQL("SELECT {} FROM {} WHERE id = %s").format(
+                    sql.Identifier(owners[table]) if table in owners else sql.NULL, sql.Identifier(table)
+                )
+                found = rig.connection.execute(query, (row_id,)).fetchone()
+                assert found == (None if table in gone else (owner,)), (what, table)
+
+        assert_there("forward")
+        with MongoClient[dict[str, Any]](rig.url) as client:
+            there = client[rig.name]
+            new = there["users"].find_one({"email": "new@example.com"})
+            assert new is not None
+            for name in ("users", "memoryentries", "transactions", "courses", "modules"):
+                there[name].update_many({}, {"$set": {"extra": 1}})
+            rig.follow()
+            assert_there("changed")
+            there["users"].update_one({"_id": new["_id"]}, {"$set": {"email": "newer@example.com"}})
+            talk = there["conversations"].find_one({"conversationId": str(conversation)}, {"_id": 0}) or {}
+            there["conversations"].insert_one({**talk, "conversationId": str(uuid4()), "messages": []})
+            rig.follow()
+            assert_there("set back")
+            assert rig.read("SELECT count(*) FROM conversations WHERE user_id = %s", user) == (2,)
+            there["users"].update_one({"_id": new["_id"]}, {"$unset": {"email": 1}})
+            rig.follow()
+            assert_there("rejected", "users", "memories", "transactions", "conversations")
+            there["users"].update_one({"_id": new["_id"]}, {"$set": {"email": "newest@example.com"}})
+            rig.follow()
+            assert_there("loaded again")
+            there["users"].delete_one({"_id": new["_id"]})
+            rig.follow()
+            assert_there("deleted", "users", "memories", "transactions", "conversations")
+            there["users"].insert_one({**new, "email": "newest@example.com"})
+            rig.follow()
+            assert_there("here again")
         answer = call("verify", "-c", rig.config, "--level", "roundtrip", "--json")
         failed = [each for each in answer.json["checks"] if not each["ok"]]
         assert [(each["check"], each["table"], each["examples"]) for each in failed] == []
