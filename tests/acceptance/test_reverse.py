@@ -74,7 +74,8 @@ NEW_MEMORY = """
     INSERT INTO memories (tenant_id, user_id, key, value) VALUES (%s, %s, 'drink', 'tea') RETURNING id
 """
 NEW_TRANSACTION = """
-    INSERT INTO transactions (tenant_id, user_id, amount, status, type) VALUES (%s, %s, 100, 'completed', 'one_time') RETURNING id
+    INSERT INTO transactions (tenant_id, user_id, amount, status, type)
+    VALUES (%s, %s, 100, 'completed', 'one_time') RETURNING id
 """
 NEW_COURSE = """
     INSERT INTO courses (tenant_id, title, instructor) VALUES (%s, 'New', 'Somebody') RETURNING id
