@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 3
 STAMP := .venv/.installed
 PACKAGE := .venv/.package-installed
-BUILT_FROM := pyproject.toml setup.py $(wildcard migrator/translation/native/*.p*)
+BUILT_FROM := pyproject.toml setup.py $(wildcard migrator/*/native/*.p*)
 
 .PHONY: install demo test test-long check bench docs clean
 install: $(STAMP)

@@ -56,7 +56,7 @@ def source_id(document: bytes) -> bytes:
     position = 4
     while position < len(document) - 1:
         name_end = document.find(b"\0", position + 1)
-        end = _value_end(document, document[position], name_end + 1)
+        end = value_end(document, document[position], name_end + 1)
         if name_end < 0 or end is None or end > len(document) - 1:
             break
         if document[position + 1 : name_end] == b"_id":
@@ -86,7 +86,7 @@ def is_too_deep(document: bytes) -> bool:
             position = ends.pop() + 1
             continue
         bson_type, name_end = document[position], document.find(b"\0", position + 1)
-        end = _value_end(document, bson_type, name_end + 1)
+        end = value_end(document, bson_type, name_end + 1)
         if name_end < 0 or end is None or not position < end <= ends[-1]:
             return False
         if bson_type in (0x03, 0x04):
@@ -111,7 +111,7 @@ def duplicate_fields(document: bytes) -> list[str]:
         names: set[bytes] = set()
         while position < last:
             name_end = document.find(b"\0", position + 1)
-            end = _value_end(document, document[position], name_end + 1)
+            end = value_end(document, document[position], name_end + 1)
             if name_end < 0 or end is None or not position < end <= last:
                 break
             name = document[position + 1 : name_end]
@@ -137,7 +137,7 @@ def scalar_fields(document: bytes, limit: int) -> bytes | None:
             body = b"".join(parts)
             return struct.pack("<i", len(body) + 5) + body + b"\0"
         name_end = document.find(b"\0", position + 1)
-        end = _value_end(document, document[position], name_end + 1)
+        end = value_end(document, document[position], name_end + 1)
         if name_end < 0 or end is None or end > len(document) - 1:
             return document  # damaged: decoding it will raise the error
         if document[position] in _SCALARS:
@@ -146,7 +146,7 @@ def scalar_fields(document: bytes, limit: int) -> bytes | None:
     return None
 
 
-def _value_end(document: bytes, bson_type: int, start: int) -> int | None:
+def value_end(document: bytes, bson_type: int, start: int) -> int | None:
     if bson_type in _FIXED:
         return start + _FIXED[bson_type]
     if bson_type == 0x0B:  # a regular expression: two C strings
