@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from distributed import Client
+from typing import TYPE_CHECKING
 
 from tests.mongo import free_port
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class Cluster:
@@ -35,6 +37,8 @@ class Cluster:
                 client.wait_for_workers(workers, timeout=60)
 
     def client(self) -> Client:
+        from distributed import Client  # here: half a second that other test processes need not take
+
         return Client(f"tcp://127.0.0.1:{self.port}", timeout=30, set_as_default=False)
 
     def start_scheduler(self) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import MetaData
 
 from migrator.postgres.catalog import load_queries
 from migrator.postgres.owner_objects import OwnerConstraint, find_unrepeatable, read_columns, read_constraints
-from migrator.postgres.search_path import OWNER_PATH
+from migrator.postgres.search_path import owner_path, use_owner_path
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_copies.sql")
@@ -72,11 +72,11 @@ def _copy_support(source: Connection, rehearsal: Connection, found: list[OwnerCo
 
 def _copy_search_path(source: Connection, rehearsal: Connection) -> None:
     """Let functions in the rehearsal find others as in the target, also in sessions that will be opened."""
-    found = source.execute("SELECT current_setting(%s)", (OWNER_PATH,)).fetchone()
-    rehearsal.execute("SELECT set_config(%s, %s, false)", (OWNER_PATH, *(found or ("",))))
+    with source.transaction():
+        path = owner_path(source)
+    use_owner_path(rehearsal, path)
     name = sql.Identifier(rehearsal.info.dbname)
-    path = sql.SQL(found[0] if found else "")
-    rehearsal.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}").format(name, path))
+    rehearsal.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}").format(name, sql.SQL(path)))
 
 
 def _copy_parent(source: Connection, rehearsal: Connection, parent: str) -> None:

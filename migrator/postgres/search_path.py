@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
@@ -20,30 +21,37 @@ Connection = psycopg.Connection[Any]
 Record = dict[str, Any]
 
 ISOLATED = "pg_catalog, pg_temp"
-OWNER_PATH = "migrate.owner_path"  # a setting of our sessions
-_KEEP_OWNER_PATH = (
-    f"SELECT pg_catalog.set_config('{OWNER_PATH}', CAST(pg_catalog.current_schemas(false) AS pg_catalog.text), false)"
-)
-# The schemas of the role's or database's setting, then `public` and the schema of pgvector.
-_COMPLETE_OWNER_PATH = """
-    SELECT set_config('migrate.owner_path', string_agg(quote_ident(name), ', ' ORDER BY place) || ', pg_temp', false)
-      FROM (SELECT name, min(place) AS place
-              FROM (SELECT name, place
-                      FROM unnest(current_setting('migrate.owner_path')::name[]) WITH ORDINALITY AS o (name, place)
-                     UNION ALL
-                    SELECT 'public', 1000000
-                     UNION ALL
-                    SELECT n.nspname, 1000001 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-                     WHERE e.extname = 'vector') listed
-             WHERE name NOT IN ('pg_catalog', 'pg_temp') GROUP BY name) schemas
+_READ_OWNER_PATH = """
+    SELECT pg_catalog.current_schemas(false), (SELECT n.nspname FROM pg_catalog.pg_extension e, pg_catalog.pg_namespace n
+     WHERE n.oid OPERATOR(pg_catalog.=) e.extnamespace AND e.extname OPERATOR(pg_catalog.=) 'vector')
 """
+_owner_paths: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
 
 
-def isolate_session(connection: Connection) -> None:
-    """Search no schema of the owner in this session from now on; remember which ones its setting names."""
-    connection.execute(_KEEP_OWNER_PATH)
-    connection.execute(f"SET search_path = {ISOLATED}")
-    connection.execute(_COMPLETE_OWNER_PATH)
+def owner_path(connection: Connection) -> str:
+    """Return the schemas of the role's or database's setting, then `public` and the schema of pgvector.
+
+    Requires a transaction. The setting is read when a connection needs it first: most write no rows of the owner.
+    """
+    if connection not in _owner_paths:
+        connection.execute("SET LOCAL search_path TO DEFAULT")
+        row = connection.execute(_READ_OWNER_PATH).fetchone()
+        connection.execute(f"SET LOCAL search_path = {ISOLATED}")
+        assert row is not None  # a SELECT of values returns one row
+        found, extension = row
+        schemas = dict.fromkeys([*found, "public", *([extension] if extension else ())])
+        named = [_quote(name) for name in schemas if name not in ("pg_catalog", "pg_temp")]
+        _owner_paths[connection] = ", ".join([*named, "pg_temp"])
+    return _owner_paths[connection]
+
+
+def use_owner_path(connection: Connection, path: str) -> None:
+    """Let the functions of the owner find others by this path: that of another database."""
+    _owner_paths[connection] = path
+
+
+def _quote(name: str) -> str:
+    return sql.Identifier(name).as_string()
 
 
 @contextmanager

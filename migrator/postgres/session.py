@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator.postgres.search_path import ISOLATED, OWNER_PATH, isolate_session
+from migrator.postgres.search_path import ISOLATED, owner_path
 
 Connection = psycopg.Connection[Any]
 
@@ -108,6 +108,14 @@ _SET = sql.SQL(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value)) for name, (value, _) in REQUIRED.items()
     )
 )
+# The same without a filter, and in one round trip: half of the time of a new session went into the filter.
+_SET_ALL = "; ".join(
+    [
+        f"SET search_path = {ISOLATED}",
+        *(f"SET {name} = {sql.Literal(value).as_string()}" for name, (value, _) in REQUIRED.items()),
+    ]
+)
+_HAS_ALL = 170_000  # the version of PostgreSQL that has all settings
 # What functions of the owner may change: the search path, and the forms of values in results and comparisons.
 _RESTORE = "SELECT " + ", ".join(
     f"pg_catalog.set_config('{name}', '{value}', false)"
@@ -120,7 +128,14 @@ _RESTORE = "SELECT " + ", ".join(
 
 def prepare_session(connection: Connection) -> None:
     """Set what the code relies on in a new session. Settings that the server does not have are skipped."""
-    isolate_session(connection)
+    if connection.info.server_version >= _HAS_ALL:
+        try:
+            connection.execute(_SET_ALL)
+        except psycopg.errors.UndefinedObject:  # a server that is compatible with PostgreSQL only
+            pass
+        else:
+            return
+    connection.execute(f"SET search_path = {ISOLATED}")
     connection.execute(_SET, (False,))
 
 
@@ -140,9 +155,7 @@ def owner_search_path(connection: Connection) -> Iterator[None]:
     may set parameters of the session, so those that shape results are set again after the block.
     Statements of the block must qualify functions and operators: the types of arguments may fit others better.
     """
-    connection.execute(
-        f"SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('{OWNER_PATH}', true), true)"
-    )
+    connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (owner_path(connection),))
     yield
     connection.execute(_RESTORE)  # after an error, the rollback does it
 

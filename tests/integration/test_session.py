@@ -77,7 +77,7 @@ def test_a_vector_extension_in_another_schema_is_found(database: str) -> None:
         with connection.transaction(), owner_search_path(connection):
             assert connection.execute("SELECT '[1,2]'::vector <=> '[1,2]'::vector").fetchone() == (0.0,)
             found = connection.execute("SELECT current_setting('search_path')").fetchone()
-        assert found == ('public, "Exten sions", pg_temp',)
+        assert found == ('"public", "Exten sions", pg_temp',)
         assert schema_of_extension(connection, "vector") == "Exten sions"
 
 

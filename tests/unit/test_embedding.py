@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from migrator.config.models import EmbeddingConfig
-from migrator.embedding import open_provider, openai_client
+from migrator.embedding import open_provider
 from migrator.embedding.batching import batch_texts, estimate_tokens, mean_vector, split_evenly, split_text
-from migrator.embedding.openai_client import MAX_FIRST_ATTEMPTS
 from migrator.embedding.provider import EmbeddingResult, Failure, Success
 from migrator.embedding.responses import read_response
 from migrator.errors import EmbeddingError, UsageError
@@ -35,7 +34,7 @@ def service() -> Iterator[Running]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less between attempts."""
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr("migrator.embedding.openai_client.FIRST_PAUSE", 0.005)  # a slow import: only where it runs
 
 
 def settings(service: Running, **more: Any) -> EmbeddingConfig:
@@ -220,6 +219,8 @@ def test_settings_that_cannot_work_are_told_at_once(
     assert told in caught.value.message
     assert caught.value.hint
     assert caught.value.exit_code == 7
+    from migrator.embedding.openai_client import MAX_FIRST_ATTEMPTS
+
     assert sum(service.stats()["told"].values()) - before <= 4 * MAX_FIRST_ATTEMPTS
 
 

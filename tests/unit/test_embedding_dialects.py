@@ -6,18 +6,20 @@ import asyncio
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from migrator.config.models import EmbeddingConfig
-from migrator.embedding import open_provider, openai_client
+from migrator.embedding import open_provider
 from migrator.embedding.openai_errors import RejectedError, RetryableError, read_error, read_retry_after
-from migrator.embedding.openai_provider import OpenAIProvider
 from migrator.embedding.provider import EmbeddingResult, Failure, Success
 from migrator.embedding.responses import read_response
 from migrator.errors import EmbeddingError
 from tests.embedding_server import BODIES, Running, serving, vector_of
+
+if TYPE_CHECKING:
+    from migrator.embedding.openai_provider import OpenAIProvider
 
 DIMENSIONS = 8
 TEXTS = [f"text number {number}" for number in range(40)]
@@ -33,7 +35,13 @@ def service() -> Iterator[Running]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less between attempts."""
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("migrator.embedding.openai_client.FIRST_PAUSE", 0.001)  # a slow import: only where it runs
+
+
+def provider_for(config: EmbeddingConfig) -> OpenAIProvider:
+    from migrator.embedding.openai_provider import OpenAIProvider
+
+    return OpenAIProvider(config, print)
 
 
 def embed(service: Running, texts: list[str], **more: Any) -> EmbeddingResult:
@@ -130,7 +138,7 @@ def test_batch_limit_is_learned(service: Running) -> None:
 
     async def ask() -> tuple[EmbeddingResult, int]:
         chosen = {"provider": "openai", "base_url": service.url, "dimensions": DIMENSIONS, "batch": 64}
-        provider = OpenAIProvider(EmbeddingConfig.model_validate(chosen), print)
+        provider = provider_for(EmbeddingConfig.model_validate(chosen))
         try:
             await provider.embed(TEXTS)
             before = service.stats()["told"]["413"]
@@ -151,7 +159,7 @@ def test_access_that_is_revoked_later_ends_the_command(service: Running) -> None
 
     async def ask() -> None:
         chosen = {"provider": "openai", "base_url": service.url, "dimensions": DIMENSIONS, "api_key": "right"}
-        provider = OpenAIProvider(EmbeddingConfig.model_validate(chosen), print)
+        provider = provider_for(EmbeddingConfig.model_validate(chosen))
         try:
             await provider.embed(TEXTS)
             service.behave(dimensions=DIMENSIONS, key="other")
