@@ -22,8 +22,9 @@ Record = dict[str, Any]
 
 ISOLATED = "pg_catalog, pg_temp"
 _READ_OWNER_PATH = """
-    SELECT pg_catalog.current_schemas(false), (SELECT n.nspname FROM pg_catalog.pg_extension e, pg_catalog.pg_namespace n
-     WHERE n.oid OPERATOR(pg_catalog.=) e.extnamespace AND e.extname OPERATOR(pg_catalog.=) 'vector')
+    SELECT pg_catalog.current_schemas(false),
+           (SELECT n.nspname FROM pg_catalog.pg_extension e, pg_catalog.pg_namespace n
+             WHERE n.oid OPERATOR(pg_catalog.=) e.extnamespace AND e.extname OPERATOR(pg_catalog.=) 'vector')
 """
 _owner_paths: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
 
