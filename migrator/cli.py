@@ -20,7 +20,7 @@ import psycopg
 import typer
 
 from migrator import __version__
-from migrator.commands import check, cutover, embed, follow, history, init, plan, psql, revert, run, verify
+from migrator.commands import check, cutover, embed, follow, history, init, plan, psql, revert, run, scaffold, verify
 from migrator.commands.context import consoles as consoles
 from migrator.commands.context import current_console
 from migrator.commands.log_option import with_log_file
@@ -46,6 +46,7 @@ app = typer.Typer(
 # Name, function, example; in the order of `migrate --help`.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("init", init.init, "migrate init --example librechat demo"),
+    ("scaffold", scaffold.scaffold_command, "migrate scaffold shop --source dump:shop.archive.gz"),
     ("check", check.check, "migrate check"),
     ("plan", plan.plan_command, "migrate plan --out plan.json"),
     ("run", run.run, "migrate run --plan plan.json"),

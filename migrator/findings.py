@@ -13,6 +13,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "dangling_agent": (WARNING, "references a nonexistent agent"),
     "dangling_file": (WARNING, "references a nonexistent file"),
     "dangling_parent": (WARNING, "invalid parent reference; stored as a root message"),
+    "dangling_reference": (WARNING, "refers to a document that does not exist or was rejected; NULL used"),
     "date_coerced": (INFO, "date converted from another type"),
     "date_out_of_range": (WARNING, "date outside PostgreSQL's range, or after the year 9999"),
     "defaulted": (INFO, "required value missing; a default was used"),
@@ -46,7 +47,14 @@ FINDINGS: dict[str, tuple[str, str]] = {
 }
 
 # Findings that a missing document causes in the documents that reference it. `rejects retry` examines these again.
-RETRYABLE = ("dangling_agent", "dangling_file", "model_unknown", "orphan_adopted", "provider_unknown")
+RETRYABLE = (
+    "dangling_agent",
+    "dangling_file",
+    "dangling_reference",
+    "model_unknown",
+    "orphan_adopted",
+    "provider_unknown",
+)
 
 REASONS: dict[str, str] = {
     "duplicate_email": "an earlier account has the same e-mail address",

@@ -134,6 +134,8 @@ class PythonProfiler:
             if abs(number) <= _WHOLE_DOUBLES and number == int(number):
                 node.counts["whole_doubles"] += 1
                 _count_whole(node, int(number))
+        elif kind == 0x09:
+            _count_range(node, int.from_bytes(data[start:end], "little", signed=True))
         elif kind == 0x05 and data[start + 4] in (3, 4) and end - start == 21:
             node.counts["uuid_texts"] += 1
             node.values.add(hash_value(UUID, data[start + 5 : end]))
@@ -201,8 +203,12 @@ def _count_length(node: _Node, length: int) -> None:
 
 
 def _count_whole(node: _Node, number: int) -> None:
-    node.least, node.greatest = min(number, node.least), max(number, node.greatest)
+    _count_range(node, number)
     node.values.add(hash_value(WHOLE, number.to_bytes(8, "little", signed=True)))
+
+
+def _count_range(node: _Node, number: int) -> None:
+    node.least, node.greatest = min(number, node.least), max(number, node.greatest)
 
 
 def _keep_sample(node: _Node, kind: int, value: bytes) -> None:

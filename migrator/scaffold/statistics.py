@@ -34,7 +34,8 @@ class FieldStatistics:
     """The statistics of one path. Each name is as in `profiler`; `documents` counts documents, all others count values.
 
     `object_id_texts` and `uuid_texts` are texts in the form of such an ID (or a UUID in binary form), `id_texts` texts
-    that look like another ID. `sample` is the first value in BSON, `same` the number of values that equal it.
+    that look like another ID. `least` and `greatest` are those of whole numbers, and of dates in milliseconds. `sample`
+    is the first value in BSON, `same` the number of values that equal it.
     """
 
     path: Path

@@ -164,7 +164,7 @@ cdef struct Node:
     int64_t types[TYPES]
     int64_t empty, nul, object_id_texts, uuid_texts, id_texts, whole_doubles
     int64_t shortest, longest, length_sum, most_items
-    int64_t least, greatest  # of whole numbers
+    int64_t least, greatest  # of whole numbers, and of dates in milliseconds
     byte sample_type
     int sample_length  # -1: too long to keep
     byte sample[SAMPLE_BYTES]
@@ -283,6 +283,8 @@ cdef class Profiler:
             self._count_whole(node, int64(p))
         elif kind == 0x01:
             self._count_double(node, p)
+        elif kind == 0x09:
+            count_range(node, int64(p))
         elif kind == 0x05 and (p[4] == 3 or p[4] == 4) and int32(p) == 16:
             node.uuid_texts += 1
             hashes_add(&node.values, hash_value(0x05, p + 5, 16))
@@ -318,10 +320,7 @@ cdef class Profiler:
         return 0
 
     cdef int _count_whole(self, Node* node, int64_t number) except -1:
-        if number < node.least:
-            node.least = number
-        if number > node.greatest:
-            node.greatest = number
+        count_range(node, number)
         hashes_add(&node.values, hash_value(0x12, <Bytes>&number, 8))
         return 0
 
@@ -489,6 +488,13 @@ cdef Sketch take(Hashes* hashes):
     hashes.slots = NULL
     hashes.count = hashes.mask = 0
     return sketch
+
+
+cdef void count_range(Node* node, int64_t number) noexcept nogil:
+    if number < node.least:
+        node.least = number
+    if number > node.greatest:
+        node.greatest = number
 
 
 cdef void keep_sample(Node* node, byte kind, Bytes p, Bytes end) noexcept nogil:

@@ -1,0 +1,61 @@
+"""`scaffold`: drafts a migration from the documents of a source."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
+from migrator.config.loader import load_config
+from migrator.errors import UsageError
+from migrator.events import Notice
+from migrator.formatting import format_count
+from migrator.masking import Secrets, url_secrets
+from migrator.scaffold.workflow import ScaffoldResult, scaffold
+from migrator.sources import open_source
+
+
+def scaffold_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the project; nothing is overwritten.")],
+    source: Annotated[
+        str, typer.Option(help="A mongodump folder or archive, or mongodb://… (default: [source] of --config).")
+    ] = "",
+    database: Annotated[str, typer.Option(help="The database, if the source has several.")] = "",
+    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Draft a migration of any application: mappings, schema, configuration, and a review of each guess.
+
+    Reads all documents of the source once; writes nothing to it.
+    """
+    console = current_console(json, quiet, verbose)
+    url, name = source, database or None
+    if not source and not config.exists():
+        raise UsageError("no source is named", hint="Name it with --source, or in a configuration with --config.")
+    if not source:
+        settings = load_config(config, os.environ).source
+        url, name = settings.url, name or settings.database
+    console.mask = Secrets(url_secrets(url)).mask
+
+    def warn(text: str) -> None:
+        console.emit(Notice(text=text, level="warning"))
+
+    with closing(open_source(url, name, warn)) as opened:
+        result = scaffold(opened, url, name, folder, console.emit)
+    print_result(console, result.as_json(), lambda: console.print(describe(result, folder)))
+
+
+def describe(result: ScaffoldResult, folder: Path) -> str:
+    """Returns what was drafted, and what to do next."""
+    draft = result.draft
+    keys = sum(1 for table in draft.tables for _ in table.references)
+    questions = sum(len(table.questions) for table in draft.tables)
+    return (
+        f"Drafted {format_count(len(draft.tables), 'tables')} with {format_count(keys, 'foreign keys')}"
+        f" from {format_count(draft.documents, 'documents')} in {folder}.\n"
+        f"Read {folder / 'REVIEW.md'} ({format_count(questions, 'questions')})."
+        f" Next: cd {folder} && migrate plan"
+    )

@@ -1,0 +1,125 @@
+"""The draft of a migration as plain values: tables, columns, keys, references, each with its evidence.
+
+Not here: the decisions (drafting.py), and the text of the packages (writing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from migrator.scaffold.references import FoundReference
+
+
+class Kind(StrEnum):
+    """The kind of a column, and with it the conversion of its values."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    OBJECT_ID = "object_id"
+    ANY = "any"
+    OBJECT = "object"
+    LIST = "list"
+    REFERENCE = "reference"
+
+    @property
+    def is_json(self) -> bool:
+        return self in (Kind.ANY, Kind.OBJECT, Kind.LIST, Kind.NUMBER)
+
+
+class Restore(StrEnum):
+    """The form in which documents hold a reference."""
+
+    OBJECT_ID = "AS_OBJECTID"
+    TEXT = "AS_TEXT"
+    UUID = "AS_UUID"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDraft:
+    """The key of a table: the field, and whether its text is the key itself instead of a UUID made of it."""
+
+    path: str
+    is_text: bool
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnDraft:
+    """A column and the field that fills it. `required`: NOT NULL. `note`: a comment in the code.
+
+    `target` is the collection to which a reference refers, and `restore` the form of its value. `restores_null`: NULL
+    means null, not an absent field.
+    """
+
+    name: str
+    path: str
+    kind: Kind
+    required: bool
+    evidence: str
+    note: str = ""
+    indexable: bool = True
+    restores_null: bool = False
+    target: str = ""
+    restore: Restore | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImpliedDraft:
+    """A field that gets no column, because it always has the same value. `value`: as Python code."""
+
+    path: str
+    value: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexDraft:
+    """An index of the table. `descending`: the columns in descending order. `is_gin`: for elements of an array."""
+
+    name: str
+    columns: tuple[str, ...]
+    descending: frozenset[str] = frozenset()
+    unique: bool = False
+    is_gin: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class TableDraft:
+    """A collection and its table. `module`: the name of its modules. `questions`: what a person should decide."""
+
+    collection: str
+    table: str
+    module: str
+    documents: int
+    key: KeyDraft
+    columns: list[ColumnDraft] = field(default_factory=list)
+    implied: list[ImpliedDraft] = field(default_factory=list)
+    unique: list[str] = field(default_factory=list)
+    indexes: list[IndexDraft] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+
+    @property
+    def references(self) -> Iterator[ColumnDraft]:
+        """The columns that refer to rows of other tables."""
+        return (column for column in self.columns if column.kind is Kind.REFERENCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """The draft of a migration. `empty`: collections without documents, `archived`: collections that get no table.
+
+    `tables` are in an order in which references lead to earlier ones.
+    """
+
+    database: str
+    documents: int
+    tables: tuple[TableDraft, ...]
+    references: tuple[FoundReference, ...]
+    empty: tuple[str, ...]
+    archived: dict[str, str]

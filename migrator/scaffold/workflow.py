@@ -1,0 +1,71 @@
+"""`migrate scaffold`: reads a source, and writes the draft of a migration into a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from migrator.errors import SourceError
+from migrator.events import Emit
+from migrator.scaffold.draft import Draft
+from migrator.scaffold.drafting import make_draft
+from migrator.scaffold.profiling import profile
+from migrator.scaffold.statistics import dotted
+from migrator.scaffold.writing.project import render_project, require_new, write_project
+from migrator.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaffoldResult:
+    """What was drafted, and the files."""
+
+    draft: Draft
+    files: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result for --json."""
+        draft = self.draft
+        keys = {(table.collection, column.path) for table in draft.tables for column in table.references}
+        return {
+            "documents": draft.documents,
+            "tables": [
+                {
+                    "collection": table.collection,
+                    "table": table.table,
+                    "documents": table.documents,
+                    "columns": len(table.columns),
+                    "questions": table.questions,
+                }
+                for table in draft.tables
+            ],
+            "references": [
+                {
+                    "field": f"{each.collection}.{dotted(each.path)}",
+                    "refers_to": f"{each.target}.{dotted(each.target_path)}",
+                    "compared": each.compared,
+                    "found": each.hits,
+                    "foreign_key": (each.collection, dotted(each.path)) in keys,
+                }
+                for each in draft.references
+            ],
+            "empty": list(draft.empty),
+            "archived": draft.archived,
+            "written": [str(path) for path in self.files],
+        }
+
+
+def scaffold(source: Source, url: str, database: str | None, folder: Path, emit: Emit) -> ScaffoldResult:
+    """Draft a migration of a source into a new project in `folder`.
+
+    Raises: `UsageError` if a file exists already, `SourceError` if the source has no documents or cannot be read.
+    """
+    require_new(folder)
+    draft = make_draft(profile(source, emit))
+    if not draft.tables:
+        raise SourceError(
+            f"{source.label} contains no documents to draft a migration from",
+            "Check --source and --database; names are case-sensitive.",
+        )
+    files = write_project(render_project(draft, url, database, folder), folder)
+    return ScaffoldResult(draft=draft, files=tuple(files))

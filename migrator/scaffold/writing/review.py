@@ -1,0 +1,82 @@
+"""REVIEW.md: each guess of the draft, its evidence, and what a person should decide. It shows no values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from migrator.scaffold.columns import KEY_COLUMN
+from migrator.scaffold.draft import ColumnDraft, Draft, TableDraft
+from migrator.scaffold.statistics import dotted
+
+_HEAD = """\
+# Review of the draft
+
+`migrate scaffold` read {documents:,} documents of the database `{database}` and drafted {tables} tables. A wrong guess
+loses nothing: what a row does not reproduce is stored in the residue, and `migrate verify --level roundtrip` checks it.
+`migrate plan --details COLLECTION` shows which fields are in the residue. Delete this file when
+nothing is left to decide.
+
+"""
+
+
+def write_review(draft: Draft) -> str:
+    """Return the text of REVIEW.md."""
+    head = _HEAD.format(documents=draft.documents, database=draft.database, tables=len(draft.tables))
+    blocks = [*_decisions(draft), *_references(draft), *_left_out(draft)]
+    for table in draft.tables:
+        blocks += _table(table)
+    return head + "\n".join(blocks) + "\n"
+
+
+def _decisions(draft: Draft) -> Iterator[str]:
+    yield "## To decide\n"
+    for table in draft.tables:
+        if table.questions:
+            yield f"**{table.collection}**\n"
+            yield "\n".join(f"- {each}" for each in table.questions) + "\n"
+
+
+def _references(draft: Draft) -> Iterator[str]:
+    if not draft.references:
+        return
+    keys = {(table.collection, column.path) for table in draft.tables for column in table.references}
+    yield "## References\n"
+    yield "Found by looking up the distinct values of each field in the keys of all collections.\n"
+    rows = []
+    for each in sorted(draft.references, key=lambda each: (each.collection, each.path)):
+        path = dotted(each.path)
+        hits = f"{each.hits:,} of {each.compared:,}" + ("" if each.is_exact else " in a sample")
+        drafted = "foreign key" if (each.collection, path) in keys else "in jsonb" if each.is_list else "column"
+        rows.append((f"{each.collection}.{path}", f"{each.target}.{dotted(each.target_path)}", hits, drafted))
+    yield _grid(("Field", "Refers to", "Distinct values found", "Drafted as"), rows)
+
+
+def _left_out(draft: Draft) -> Iterator[str]:
+    if draft.empty:
+        yield f"## Without documents\n\nNo table was drafted for: {', '.join(draft.empty)}.\n"
+    if draft.archived:
+        named = ", ".join(f"{name} ({reason})" for name, reason in draft.archived.items())
+        yield f"## Archived\n\nTheir documents are kept unchanged in `migrator.archive`: {named}.\n"
+
+
+def _table(table: TableDraft) -> Iterator[str]:
+    yield f"## {table.collection} → {table.table}\n"
+    kind = "text" if table.key.is_text else "UUID"
+    yield f"Key: `{KEY_COLUMN}` ({kind}) from `{table.key.path}`: {table.key.evidence}.\n"
+    rows = [_row(column) for column in table.columns]
+    rows += [("", f"`{each.path}`", f"always {each.value}", "", each.evidence) for each in table.implied]
+    yield _grid(("Column", "Field", "Kind", "NOT NULL", "Evidence"), rows)
+
+
+def _row(column: ColumnDraft) -> tuple[str, ...]:
+    kind = f"→ {column.target}" if column.target else column.kind.replace("_", " ")
+    return f"`{column.name}`", f"`{column.path}`", kind, "yes" if column.required else "", column.evidence
+
+
+def _grid(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(map(_escape, line))} |\n" for line in lines)
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,102 @@
+"""The package `schema`: base.py with the metadata, one module for each table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from migrator.scaffold.columns import KEY_COLUMN
+from migrator.scaffold.draft import ColumnDraft, Draft, IndexDraft, Kind, TableDraft
+from migrator.scaffold.writing.code import INDENT, WIDTH, Imports, call, explode, quote
+
+_ALCHEMY, _POSTGRES = "sqlalchemy", "sqlalchemy.dialects.postgresql"
+# Kind → the type of the column, and the module it is imported from.
+_TYPES: Final[dict[Kind, tuple[str, str]]] = {
+    Kind.TEXT: ("Text", _ALCHEMY),
+    Kind.INTEGER: ("Integer", _ALCHEMY),
+    Kind.NUMBER: ("JSONB", _POSTGRES),
+    Kind.BOOLEAN: ("Boolean", _ALCHEMY),
+    Kind.DATE: ("TIMESTAMP", _POSTGRES),
+    Kind.OBJECT_ID: ("Text", _ALCHEMY),
+    Kind.ANY: ("JSONB", _POSTGRES),
+    Kind.OBJECT: ("JSONB", _POSTGRES),
+    Kind.LIST: ("JSONB", _POSTGRES),
+    Kind.REFERENCE: ("UUID", _POSTGRES),
+}
+_BASE: Final = '''\
+"""Definitions that all tables share: the metadata and the names of constraints."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+# Every constraint needs a name: `revert` and `verify` refer to it.
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+'''
+
+
+def write_schema(draft: Draft) -> dict[str, str]:
+    """Return the files of the package: path → text."""
+    modules = [table.module for table in draft.tables]
+    files = {"schema/__init__.py": _write_package(modules), "schema/base.py": _BASE}
+    of_collection = {table.collection: table for table in draft.tables}
+    return files | {f"schema/{table.module}.py": _write_table(table, of_collection) for table in draft.tables}
+
+
+def _write_package(modules: list[str]) -> str:
+    imports = Imports()
+    imports.add("schema", *modules)
+    imports.add("schema.base", "metadata")
+    names = [quote(name) for name in sorted([*modules, "metadata"])]
+    exported = f"__all__ = [{', '.join(names)}]"
+    if len(exported) > WIDTH:
+        exported = "\n".join(["__all__ = [", *(f"{INDENT}{name}," for name in names), "]"])
+    return f'"""The tables of the target: one module for each."""\n\n{imports.render()}\n\n{exported}\n'
+
+
+def _write_table(table: TableDraft, tables: dict[str, TableDraft]) -> str:
+    imports = Imports()
+    imports.add(_ALCHEMY, "Column", "Table")
+    imports.add("schema.base", "metadata")
+    key_type = ("Text", _ALCHEMY) if table.key.is_text else ("UUID", _POSTGRES)
+    imports.add(key_type[1], key_type[0])
+    arguments = [quote(table.table), "metadata", f"Column({quote(KEY_COLUMN)}, {key_type[0]}, primary_key=True)"]
+    arguments += [_write_column(column, tables, imports) for column in table.columns]
+    for name in table.unique:
+        imports.add(_ALCHEMY, "UniqueConstraint")
+        arguments.append(f"UniqueConstraint({quote(name)})")
+    arguments += [_write_index(index, imports) for index in table.indexes]
+    comments = "".join(f"# {comment}\n" for comment in table.comments)
+    code = explode(f"{table.module} = Table", arguments)
+    head = f'"""Table {table.table}: the collection {table.collection}, {table.documents:,} documents."""'
+    return f"{head}\n\n{imports.render()}\n\n{comments}{code}\n"
+
+
+def _write_column(column: ColumnDraft, tables: dict[str, TableDraft], imports: Imports) -> str:
+    name, module = _TYPES[column.kind]
+    imports.add(module, name)
+    arguments = [quote(column.name), name]
+    if column.target:
+        imports.add(_ALCHEMY, "ForeignKey")
+        arguments.append(f"ForeignKey({quote(f'{tables[column.target].table}.{KEY_COLUMN}')})")
+    if column.required:
+        arguments.append("nullable=False")
+    comment = f"# {column.note}\n    " if column.note else ""
+    return comment + call("Column", arguments, 1)
+
+
+def _write_index(index: IndexDraft, imports: Imports) -> str:
+    imports.add(_ALCHEMY, "Index")
+    columns = [quote(name) for name in index.columns]
+    if index.descending:
+        imports.add(_ALCHEMY, "text")
+        columns = [
+            f"text({quote(f'{name} DESC')})" if name in index.descending else quote(name) for name in index.columns
+        ]
+    options = ['postgresql_using="gin"'] if index.is_gin else []
+    return call("Index", [quote(index.name), *columns, *options], 1)
