@@ -36,6 +36,8 @@ class ProjectPackages(NamedTuple):
 def import_packages(packages: ProjectPackages) -> tuple[ModuleType, ModuleType]:
     """Imports the mappings and the schema. Raises: `UsageError` with file, line and cause if one cannot be imported."""
     _search_first(packages.folder)
+    for name in packages.modules:  # both at first, because the mappings import the schema
+        _unload_other(name.partition(".")[0])
     return (
         _import(packages.mappings, "mappings", packages.folder),
         _import(packages.schema, "schema", packages.folder),
@@ -52,7 +54,6 @@ def _search_first(folder: str) -> None:
 
 
 def _import(name: str, key: str, folder: str) -> ModuleType:
-    _unload_other(name.partition(".")[0])
     try:
         module = import_module(name)
     except MigrateError:  # the engine refuses a rule, and says which

@@ -204,7 +204,7 @@ def _is_named(field: FieldStatistics, key: KeyField) -> bool:
 
 
 def _holds_ids(field: FieldStatistics) -> bool:
-    """Return whether nearly all values are IDs by their form: values that nobody else would have by chance."""
+    """Return whether nearly all values are IDs by their form: equal ones are no coincidence."""
     others = field.count(STRING, INT32, INT64, BINARY) + field.count(OBJECT_ID) - field.empty
     ids = field.count(OBJECT_ID) + field.object_id_texts + field.uuid_texts + field.id_texts
     return others > 0 and ids >= 0.5 * others

@@ -38,6 +38,8 @@ def test_nothing_planted_gets_out(config: Path, database: str, server_url: str, 
     ask("init", told / "starter.toml", "-v")
     ask("id", "users", "64baaaafd882a3fac3fb6a01", "-c", config)
     ask("version")
+    ask("scaffold", told / "draft", "-c", config, "-v")
+    ask("scaffold", told / "again", "-c", config, "--json")
     ask("check", "-c", config, "-v")
     ask("check", "-c", config, "--json")
     with hurried(server_url):

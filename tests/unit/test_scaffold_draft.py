@@ -1,0 +1,182 @@
+"""What is drafted for documents of one shape: columns, keys, implied fields, shapes, indexes and foreign keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson import Decimal128, Int64, ObjectId
+
+from migrator.events import silent
+from migrator.scaffold.draft import ColumnDraft, Draft, Kind, TableDraft
+from migrator.scaffold.drafting import make_draft
+from migrator.scaffold.profiling import profile
+from migrator.scaffold.writing.project import render_project
+from migrator.sources import open_source
+
+Documents = list[dict[str, Any]]
+MANY = 40
+
+
+def draft_of(
+    folder: Path, collections: Mapping[str, Documents], indexes: Mapping[str, list[Any]] | None = None
+) -> Draft:
+    """The draft for a dump with these collections, and their indexes as mongodump writes them."""
+    for name, documents in collections.items():
+        (folder / f"{name}.bson").write_bytes(b"".join(bson.encode({"_id": ObjectId(), **each}) for each in documents))
+        metadata = {"indexes": (indexes or {}).get(name, []), "collectionName": name, "type": "collection"}
+        (folder / f"{name}.metadata.json").write_text(json.dumps(metadata))
+    return make_draft(profile(open_source(f"dump:{folder}"), silent))
+
+
+def table_of(folder: Path, documents: Documents, indexes: list[Any] | None = None) -> TableDraft:
+    return draft_of(folder, {"things": documents}, {"things": indexes or []}).tables[0]
+
+
+def column_of(folder: Path, values: list[Any]) -> ColumnDraft:
+    """The column for a field with these values; ... is an absent field."""
+    (column,) = table_of(folder, [{} if value is ... else {"field": value} for value in values]).columns
+    return column
+
+
+DAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "required"),
+    [
+        pytest.param(["a"] * MANY, Kind.TEXT, True, id="texts"),
+        pytest.param(["a"] * (MANY - 1) + [...], Kind.TEXT, False, id="absent once"),
+        pytest.param(["a"] * (MANY - 1) + [None], Kind.TEXT, False, id="null once"),
+        pytest.param(["a"] * 3, Kind.TEXT, False, id="too few documents"),
+        pytest.param([1, Int64(2)] * MANY, Kind.INTEGER, True, id="ints and longs"),
+        pytest.param([1, 2.0] * MANY, Kind.INTEGER, True, id="whole doubles"),
+        pytest.param([1, 2.5] * MANY, Kind.NUMBER, False, id="ints and doubles"),
+        pytest.param([Int64(2**40)] * MANY, Kind.NUMBER, False, id="long beyond integer"),
+        pytest.param([Decimal128("1.50")] * MANY, Kind.NUMBER, False, id="decimals"),
+        pytest.param([True, False] * MANY, Kind.BOOLEAN, True, id="booleans"),
+        pytest.param([DAY] * MANY, Kind.DATE, True, id="dates"),
+        pytest.param([DAY] * MANY + ["2024-01-01"], Kind.DATE, False, id="dates and one text"),
+        pytest.param([DAY] * MANY + ["2024-01-01"] * MANY, Kind.ANY, False, id="as many texts as dates"),
+        pytest.param([bson.datetime_ms.DatetimeMS(2**62)] + [DAY] * MANY, Kind.DATE, False, id="date out of range"),
+        pytest.param(["a", {"b": 1}] * MANY, Kind.ANY, False, id="texts and documents"),
+        pytest.param([["a"], []] * MANY, Kind.LIST, True, id="arrays"),
+        pytest.param([{"a": [1]}] * MANY, Kind.OBJECT, True, id="documents with arrays"),
+        pytest.param([ObjectId() for _ in range(MANY)], Kind.OBJECT_ID, True, id="IDs that refer to nothing"),
+    ],
+)
+def test_the_column_fits_the_values(tmp_path: Path, values: list[Any], kind: Kind, required: bool) -> None:
+    column = column_of(tmp_path, values)
+    assert (column.kind, column.required) == (kind, required)
+
+
+def test_fields_without_information_are_implied(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"__v": 0, "tags": [], "gone": None, "kept": False}] * MANY)
+    assert [(each.path, each.value) for each in table.implied] == [("__v", "0"), ("tags", "[]"), ("gone", "None")]
+    assert [each.name for each in table.columns] == ["kept"]
+
+
+def test_a_small_stable_document_becomes_columns(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"home": {"street": "a", "zipCode": "b"}, "log": {"a": [1]}}] * MANY)
+    assert [(each.name, each.path) for each in table.columns] == [
+        ("home_street", "home.street"),
+        ("home_zip_code", "home.zipCode"),
+        ("log", "log"),
+    ]
+
+
+def test_keys_that_are_data_are_recognized(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"votes": {str(ObjectId()): 1}} for _ in range(400)])
+    assert table.columns[0].kind is Kind.OBJECT
+    assert "keys are data (400 distinct keys)" in table.questions[0]
+
+
+def test_names_of_columns_are_unique(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"id": "a", "agentId": "b", "agent_id": "c", "a.b": 1, "": 2, "class": "d"}] * MANY)
+    assert [each.name for each in table.columns] == ["things_id", "agent_id", "agent_id_2", "class"]
+    assert sum("stays in the residue" in each for each in table.questions) == 2
+
+
+def test_references_become_foreign_keys_and_never_a_circle(tmp_path: Path) -> None:
+    users = [{"_id": ObjectId(), "name": f"u{number}"} for number in range(MANY)]
+    teams = [{"_id": ObjectId(), "owner": users[number]["_id"]} for number in range(MANY)]
+    users = [{**user, "teamId": str(teams[number]["_id"])} for number, user in enumerate(users)]
+    notes = [{"user": users[0]["_id"], "team": ObjectId()}] * MANY
+    draft = draft_of(tmp_path, {"users": users, "teams": teams, "notes": notes})
+    found = {(table.collection, each.name, each.target) for table in draft.tables for each in table.references}
+    assert ("notes", "user_id", "users") in found
+    assert len(found & {("teams", "owner_id", "users"), ("users", "team_id", "teams")}) == 1
+    assert not any(each[1] == "team_id" and each[0] == "notes" for each in found)
+    order = [table.collection for table in draft.tables]
+    assert all(order.index(target) < order.index(source) for source, _, target in found)
+
+
+def test_orphans_make_a_reference_nullable(tmp_path: Path) -> None:
+    users = [{"_id": ObjectId()} for _ in range(100)]
+    posts = [{"user": each["_id"]} for each in users] + [{"user": ObjectId()}]
+    draft = draft_of(tmp_path, {"users": users, "posts": posts})
+    (column,) = next(table for table in draft.tables if table.collection == "posts").references
+    assert not column.required
+    assert column.note == "1 of 101 values have no document: NULL"
+
+
+def test_the_field_that_others_refer_to_is_the_key(tmp_path: Path) -> None:
+    orders = [{"orderId": f"0000000{number:05d}-1111-4111-8111-111111111111"[-36:]} for number in range(MANY)]
+    items = [{"orderId": each["orderId"]} for each in orders for _ in range(2)]
+    tables = {table.collection: table for table in draft_of(tmp_path, {"orders": orders, "items": items}).tables}
+    assert (tables["orders"].key.path, tables["orders"].key.is_text) == ("orderId", False)
+    assert [each.target for each in tables["items"].references] == ["orders"]
+
+
+def test_indexes_follow_those_of_the_source(tmp_path: Path) -> None:
+    indexes = [
+        {"name": "_id_", "key": {"_id": 1}},
+        {"name": "email", "key": {"email": {"$numberInt": "1"}}, "unique": True},
+        {"name": "twice", "key": {"twice": 1}, "unique": True},
+        {"name": "tags", "key": {"tags": 1}},
+        {"name": "both", "key": {"name": 1, "at": -1}},
+        {"name": "ttl", "key": {"at": 1}, "expireAfterSeconds": {"$numberInt": "60"}},
+        {"name": "text", "key": {"_fts": "text", "_ftsx": 1}},
+        {"name": "deep", "key": {"log.a": 1}},
+        {"name": "long", "key": {"long": 1}},
+    ]
+    documents = [
+        {
+            "email": f"e{number}",
+            "twice": "t",
+            "tags": ["x"],
+            "name": "n",
+            "at": DAY,
+            "log": {"a": [1]},
+            "long": "x" * 3000,
+        }
+        for number in range(MANY)
+    ]
+    table = table_of(tmp_path, documents, indexes)
+    assert table.unique == ["email"]
+    assert [(each.name, each.columns, each.is_gin) for each in table.indexes] == [
+        ("things_twice_idx", ("twice",), False),
+        ("things_tags_idx", ("tags",), True),
+        ("things_name_at_idx", ("name", "at"), False),
+        ("things_at_idx", ("at",), False),
+    ]
+    assert table.indexes[2].descending == {"at"}
+    assert "60 s after at" in table.comments[0]
+
+
+def test_secrets_of_the_url_are_not_written(tmp_path: Path) -> None:
+    draft = draft_of(tmp_path, {"things": [{"a": 1}]})
+    files = render_project(draft, "mongodb://reader:s3cret-word@host/app", "app", tmp_path)
+    assert "mongodb://reader:${MONGO_PASSWORD}@host/app" in files["migrate.toml"]
+    assert not any("s3cret-word" in text for text in files.values())
+
+
+def test_values_are_not_in_the_review(tmp_path: Path) -> None:
+    draft = draft_of(tmp_path, {"things": [{"secret": "planted-value", "map": {"planted-key": 1}}] * MANY})
+    files = render_project(draft, f"dump:{tmp_path}", None, tmp_path)
+    assert not any("planted-value" in text for text in files.values())
