@@ -204,7 +204,6 @@ mapping = Collection(
     name="agents",
     table=agents,
     key=Key(path="id", collection="agents", text=True),
-    constants=shared.tenant,
     rules=(
         shared.owner("author", column="created_by"),
         map_field("name", "name", TEXT, default_factory=default_name),

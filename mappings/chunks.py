@@ -134,7 +134,6 @@ mapping = Collection(
     section="chunks",
     table=document_chunks,
     key=Key(path="_id", collection=NAME),
-    constants=shared.tenant,
     filled_later=frozenset({"embedding"}),
     expected=(ExpectedRows(collection="files", flag="embedded", reference_column="file_id", code="chunks_missing"),),
     rules=(

@@ -102,7 +102,6 @@ mapping = Collection(
     name="conversations",
     table=conversations,
     key=shared.CONVERSATIONS,
-    constants=shared.tenant,
     owner=owner_key,
     reference_owner=reference_owner,
     rules=(

@@ -144,7 +144,6 @@ mapping = Collection(
     name="files",
     table=files,
     key=shared.FILES,
-    constants=shared.tenant,
     rules=(
         shared.owner("user"),
         map_field("filename", "filename", TEXT, required=True),

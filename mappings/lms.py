@@ -55,7 +55,6 @@ courses = Collection(
     name="courses",
     table=courses_table,
     key=shared.COURSES,
-    constants=shared.tenant,
     links=(Link("modules", shared.MODULES),),
     rules=(
         map_field("title", "title", TEXT, required=True),
@@ -75,7 +74,6 @@ modules = Collection(
     name="modules",
     table=modules_table,
     key=shared.MODULES,
-    constants=shared.tenant,
     listed_by="courses.modules",
     rules=(
         Reference(

@@ -57,7 +57,6 @@ mapping = Collection(
     name="memoryentries",
     table=memories,
     key=Key(path="_id", collection="memoryentries"),
-    constants=shared.tenant,
     probes={"value": "to_tsvector('english', {})"},
     rules=(
         shared.owner("userId"),

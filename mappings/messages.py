@@ -275,7 +275,6 @@ mapping = Collection(
     name="messages",
     table=messages,
     key=shared.MESSAGES,
-    constants=shared.tenant,
     owner=owner_key,
     links=(Link("children", shared.MESSAGES),),
     tree=Tree(

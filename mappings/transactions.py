@@ -78,7 +78,6 @@ mapping = Collection(
     name="transactions",
     table=transactions,
     key=Key(path="_id", collection="transactions"),
-    constants=shared.tenant,
     unique={"stripe_session_id": "duplicate_key"},
     rules=(
         Filter(archive_credits, ("amount", "status", "type")),

@@ -61,7 +61,6 @@ mapping = Collection(
     name="users",
     table=users,
     key=shared.USERS,
-    constants=shared.tenant,
     unique={"email": "duplicate_email"},
     rules=(
         shared.temporary("expiresAt"),

@@ -33,6 +33,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "recording_superseded": (INFO, "the module uses a newer recording; archived"),
     "recording_unmatched": (WARNING, "the recording belongs to no loaded module; archived"),
     "rekeyed": (WARNING, "ID conflict; a new UUID was derived from `_id`"),
+    "rounded": (INFO, "rounded to the precision of the column; the original value is preserved"),
     "source_changed": (WARNING, "the collection was written to during the load; some writes may be missing"),
     "temporary": (WARNING, "has an expiry date: the application would have deleted it; see policies.temporary"),
     "text_empty": (INFO, "text is empty; not embedded"),

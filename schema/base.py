@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, MetaData, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import ENUM, TIMESTAMP, UUID
 
+from migrator.postgres.tenancy import Tenancy
+
 
 def target_of(constraint: ForeignKeyConstraint, _table: Table) -> str:
     """Return `users_id` for a foreign key to users.id. SQLAlchemy's own token requires that the other table exists."""
@@ -21,8 +23,8 @@ NAMES: dict[str, Any] = {
     "fk": "%(table_name)s_%(column_0_name)s_%(target)s_fk",
 }
 
-# The engine reads `extensions`: they must exist before the first table is created.
-metadata = MetaData(naming_convention=NAMES, info={"extensions": ("vector",)})
+# The engine reads `extensions`, which must exist before the first table is created, and `tenancy`.
+metadata = MetaData(naming_convention=NAMES, info={"extensions": ("vector",), "tenancy": Tenancy()})
 
 # Accounts and messages use the same enum, as the specification of the target requires.
 role = ENUM("user", "admin", "assistant", "system", name="role", metadata=metadata)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, DATETIME, INTEGER, JSON, NUMBER, TEXT, Enum, ObjectIdText, Text
 from migrator.mapping.collection import Collection, Link
-from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected, Row
+from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected
 from migrator.mapping.defaults import created_at
 from migrator.mapping.json_objects import Entry, JsonObject
 from migrator.mapping.references import Key, Reference, UncheckedReference
@@ -116,8 +116,7 @@ RULES = (
 )
 
 
-def constants(options: Any) -> Row:
-    return {"tenant_id": bytes(16)}
+CONSTANTS = {"tenant_id": bytes(16)}
 
 
 TOY = Collection(
@@ -125,7 +124,7 @@ TOY = Collection(
     table=TABLE,
     key=THINGS,
     rules=RULES,
-    constants=constants,
+    constants=CONSTANTS,
     unique={"short": "duplicate_key"},
     links=(Link("links", THINGS),),
     probes={"label": "{}"},
@@ -138,18 +137,18 @@ LINES = tuple(
 )
 VARIANTS: dict[str, Collection] = {
     "all rules": TOY,
-    "without generic rules": Collection(name="things", table=TABLE, key=THINGS, rules=LINES, constants=constants),
+    "without generic rules": Collection(name="things", table=TABLE, key=THINGS, rules=LINES, constants=CONSTANTS),
     "its own _id": Collection(
-        name="others", table=TABLE, key=OTHERS, rules=(named(write=False), *LINES[1:4]), constants=constants
+        name="others", table=TABLE, key=OTHERS, rules=(named(write=False), *LINES[1:4]), constants=CONSTANTS
     ),
     "a text key": Collection(
         name="texts",
         table=table_of(sa.Text),
         key=Key(path="thing", collection="texts", text=True),
         rules=RULES,
-        constants=constants,
+        constants=CONSTANTS,
     ),
-    "no rules": Collection(name="things", table=TABLE, key=THINGS, rules=(), constants=constants),
+    "no rules": Collection(name="things", table=TABLE, key=THINGS, rules=(), constants=CONSTANTS),
 }
 IDS = [*strategies.MESSAGES, strategies.MESSAGES[0].upper(), "thing", strategies.NO_PARENT, "", "nobody"]
 S = st.sampled_from

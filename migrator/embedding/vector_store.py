@@ -19,6 +19,7 @@ from migrator.embedding.batching import CHARACTERS_PER_TOKEN, TOKENS_PER_EXTRA_B
 from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import copy_format
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
 from migrator.postgres.search_path import create_object
 from migrator.postgres.session import owner_search_path
@@ -185,7 +186,7 @@ def names_of(namespace: Namespace, column: VectorColumn) -> dict[str, sql.Compos
         "key": key,
         "text": sql.Identifier(column.text),
         "vector": sql.Identifier(column.vector),
-        "kind": sql.SQL("uuid" if copy_format.kind_of_column(column.table.c[column.key]) == "uuid" else "text"),
+        "kind": sql.SQL(kind_of_column(column.table.c[column.key])),
         "loaded": namespace.sql(
             "FROM {table} t JOIN {ledger} l ON l.target_id = t.{key}::text"
             " WHERE l.collection = %s AND l.outcome = 'loaded'",

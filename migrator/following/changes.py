@@ -16,6 +16,7 @@ from migrator.rows.encoded import Fields, RowFormat, read_fields
 from migrator.rows.store import RowStore
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import Output, format_target_id
+from migrator.translation.interpreter import constants_of
 
 Present = Mapping[bytes, tuple[Fields, bytes | None]]  # source_id → fields and residue of a row
 LinkItem = tuple[str, str, int]  # collection and path of the list, listed target ID, position
@@ -27,7 +28,7 @@ class Columns:
     """The columns of a collection: all, those that documents fill, and those of the rows that are read."""
 
     def __init__(self, collection: Collection, constants: Mapping[str, Any]) -> None:
-        names = [column.name for column in collection.table.columns]
+        names = [column.name for column in collection.columns]
         filled = {name for rule in (collection.key, *collection.rules) for name in rule.columns} | constants.keys()
         self.new = RowFormat(collection, names)
         self.filled = [name for name in names if name in filled]
@@ -90,7 +91,7 @@ class Change:
 
 def read_present(rows: RowStore, collection: Collection, targets: list[str]) -> Present:
     """Return the fields and the residues of rows."""
-    columns = [column.name for column in collection.table.columns if column.name not in collection.filled_later]
+    columns = [column.name for column in collection.columns if column.name not in collection.filled_later]
     found = read_fields(rows, collection, columns, targets) if targets else ()
     return {source_id: (fields, residue) for source_id, residue, fields in found}
 
@@ -104,7 +105,7 @@ def translate_changes(
     can restore are not yielded.
     """
     collection, translator = resolver.collection, resolver.writer.translator
-    columns = Columns(collection, collection.constants(resolver.writer.options))
+    columns = Columns(collection, constants_of(collection, resolver.writer.options))
     output, references, asking = translator.translate_with_lookups(b"".join(documents.values()))
     findings, links = _by_document(output.findings), _by_document(output.links)
     source_ids, wanting = list(documents), wanting_lookups(collection, references)

@@ -11,7 +11,7 @@ from psycopg import sql
 from migrator.following.batch import group_by_collection
 from migrator.following.interests import offers_of
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, find_keys
 from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.selection import values_of

@@ -17,7 +17,7 @@ from migrator.following.changes import Change, LinkItem
 from migrator.following.closure import Closure
 from migrator.following.interests import LISTED, looked_up_columns, loose_lookups, offered_ids, offers_of
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.members import owners_of
 from migrator.rows.selection import read_columns

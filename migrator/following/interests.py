@@ -12,7 +12,7 @@ from migrator.documents.codec import Document, decode
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Row
 from migrator.mapping.references import Reference, UncheckedReference
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.given_ids import has_derived_ids
 from migrator.rows.store import RowStore
 from migrator.state.wants import Wanted, anything, wanted
@@ -39,12 +39,9 @@ def requested_ids(collection: Collection, document: Document, row: Row | None = 
     """
     if row is not None:
         yield row[collection.key.column]
-    value = document.get(collection.key.path)
-    if value is not None and value != "":
-        if not collection.key.text:
-            yield collection.key.uuid(value)
-        elif type(value) is str:
-            yield value.replace("\0", "")
+    named = collection.key.identify(document.get(collection.key.path))
+    if named is not None:
+        yield named
     if collection.owner is not None and "_id" in document:
         yield ids.uuid_of(collection.name, document["_id"], objectid=True)
 
@@ -97,9 +94,9 @@ def loose_lookups(collection: Collection) -> frozenset[Lookup]:
 
 def _listed(collection: Collection, document: Document) -> Iterator[Wanted]:
     if collection.listed_by is not None:
-        value = document.get(collection.key.path)
-        if value is not None and value != "":
-            yield wanted(collection.listed_by, LISTED, collection.key.uuid(value))
+        named = collection.key.identify(document.get(collection.key.path))
+        if named is not None:
+            yield wanted(collection.listed_by, LISTED, named)
 
 
 def offered_ids(collection: Collection, source_id: bytes) -> Iterator[Wanted]:

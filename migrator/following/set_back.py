@@ -16,7 +16,7 @@ from migrator.errors import StoppedError
 from migrator.following.batch import Batch, DocumentKey, group_by_collection
 from migrator.following.closure import Closure, RowIds
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey
 from migrator.rows.rebuild import read_bson
 from migrator.rows.selection import delete_rows, values_of
@@ -166,6 +166,5 @@ def _requested_id(collection: Collection, raw: bytes) -> str | None:
         value = decode_untrusted(raw).get(collection.key.path)
     except InvalidBSON:
         return None
-    if value is None or value == "" or collection.key.text:
-        return None
-    return format_target_id(collection.key.uuid(value))
+    named = None if collection.key.text else collection.key.identify(value)
+    return None if named is None else format_target_id(named)

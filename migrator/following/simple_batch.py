@@ -109,7 +109,7 @@ class SimpleBatch:
             for source_id, row, residue, fields in loaded:
                 if (name, source_id) not in self._changed and (name, source_id) not in self.left:
                     raw = rebuild_raw(child, source_id, row, residue)
-                    found[name][source_id] = raw, fields[: len(child.table.columns)], residue
+                    found[name][source_id] = raw, fields[: len(child.columns)], residue
         return found
 
     def _write_again(self, name: str, documents: Carrying) -> None:

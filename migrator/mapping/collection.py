@@ -16,6 +16,8 @@ from migrator.mapping.context import Lookup, Row
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Return, Variants
+from migrator.postgres.column_kinds import find_kind, kind_of_column
+from migrator.postgres.tenancy import tenant_column
 
 # All kinds of rules. `translation.lowering` is the one place that handles each kind.
 Rule = (
@@ -100,6 +102,7 @@ class Collection:
     `reference_owner(document)` is set if the owner follows from the document alone. References from the owner of a
     document that was not loaded then find no row of another owner with the same ID.
     `unique` maps columns to the reject reason of documents with a duplicate value.
+    `constants` are plain values of columns that are the same in every row. The column of the tenant is not among them.
     `probes` are SQL expressions over a column (`{}` is its value) that fail for long texts, because an index computes
     them.
     `low_cardinality` names fields with few distinct values. The translator caches what rules without lookups compute
@@ -118,7 +121,7 @@ class Collection:
     owner: Callable[[Document, Row], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     reference_owner: Callable[[Document], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     unique: Mapping[str, str] = field(default_factory=dict, hash=False)
-    constants: Callable[[Any], Row] = field(default=lambda options: {}, hash=False)
+    constants: Mapping[str, Any] = field(default_factory=dict, hash=False)
     links: tuple[Link, ...] = ()
     listed_by: str | None = None  # "collection.path" of the `Link` whose arrays list documents of this collection
     tree: Tree | None = None
@@ -130,6 +133,28 @@ class Collection:
     filled_later: frozenset[str] = frozenset()
     expected: tuple[ExpectedRows, ...] = ()
     returns: tuple[Return, ...] = ()
+
+    @property
+    def filled_columns(self) -> frozenset[str]:
+        """The names of the columns that get their values from rules, constants or the tenant."""
+        ruled = (name for rule in (self.key, *self.rules) for name in rule.columns)
+        tenant = tenant_column(self.table)
+        return frozenset([*ruled, *self.constants, *self.filled_later, *([] if tenant is None else [tenant])])
+
+    @property
+    def columns(self) -> tuple[sa.Column[Any], ...]:
+        """The columns that the migration writes and reads.
+
+        Without a rule, a column that the target fills itself is left to it: a generated or identity column, and one
+        with a default. All others without a value are NULL.
+        """
+        filled = self.filled_columns
+        return tuple(each for each in self.table.columns if each.name in filled or not _is_left_to_target(each))
+
+    @property
+    def kinds(self) -> tuple[tuple[str, str], ...]:
+        """The name and the kind of each of `columns`."""
+        return tuple((column.name, kind_of_column(column)) for column in self.columns)
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
@@ -168,3 +193,13 @@ class Collection:
             if isinstance(rule, Reference)
             for name in rule.carry
         )
+
+
+def _is_left_to_target(column: sa.Column[Any]) -> bool:
+    is_numbered = column.table.autoincrement_column is column  # serial
+    return is_generated(column) or column.server_default is not None or is_numbered or find_kind(column.type) is None
+
+
+def is_generated(column: sa.Column[Any]) -> bool:
+    """Return whether PostgreSQL computes a column, or numbers its rows itself."""
+    return column.computed is not None or column.identity is not None

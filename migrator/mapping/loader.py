@@ -19,6 +19,7 @@ from migrator.errors import UsageError
 from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
+from migrator.mapping.validation import validate
 
 # The parts of the engine that determine, together with the mappings, what a document becomes.
 _ENGINE: Final = ("documents", "mapping", "translation", "ids.py", "postgres/copy_format.py")
@@ -59,8 +60,12 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     mappings, schema = import_packages(packages)
     collections: Any = _attribute(mappings, "MAPPINGS")
     metadata: Any = _attribute(schema, "metadata")
+    by_name = {collection.name: collection for collection in collections}
+    if len(by_name) < len(collections):
+        raise UsageError("MAPPINGS has two entries for one collection", hint="Keep one of them.")
+    validate(by_name, metadata)
     return MigrationDefinition(
-        mappings={collection.name: collection for collection in collections},
+        mappings=by_name,
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),
         packages=packages,

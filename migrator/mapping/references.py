@@ -9,21 +9,24 @@ from typing import Any, Final
 from migrator import ids
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import remove_nul
-from migrator.mapping.codecs import INDEXABLE_BYTES, UNREADABLE
+from migrator.findings import REASONS
+from migrator.mapping.codecs import INDEXABLE_BYTES, UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, Row, type_name
+from migrator.mapping.rules import FirstCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """The ID of the row, derived from the field `path`.
 
-    The ledger restores the field `_id`. The row restores any other field. The ID is a UUID, or with `text` the text
-    itself, of at most `most` bytes.
+    The ledger restores the field `_id`. The row restores any other field. The ID is a UUID that is derived from the
+    value; with `text` it is the text itself, of at most `most` bytes; with a `codec` what that reads.
     """
 
     path: str
     collection: str
     text: bool = False
+    codec: Codec | None = None
     column: str = "id"
     most: int = INDEXABLE_BYTES
     lookups: tuple[Lookup, ...] = ()
@@ -44,11 +47,41 @@ class Key:
         value = document.get(self.path, ABSENT)
         if value is ABSENT or value == "" or (value is None and self.path != "_id"):
             raise Rejected("missing_required", f"{self.path} ({type_name(value)})")
-        row[self.column] = self._read_text(value, context) if self.text else self.uuid(value)
+        if self.is_derived:
+            row[self.column] = self.uuid(value)
+        elif self.text:
+            row[self.column] = self._read_text(value, context)
+        else:
+            row[self.column] = self._read(value, context)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether IDs are UUIDs that are derived from the values: every value has one."""
+        return not self.text and self.codec is None
 
     def uuid(self, value: Any) -> bytes:
         """Return the 16 bytes of the UUID that belongs to a value of the field."""
         return ids.uuid_of(self.collection, value, objectid=self.path == "_id")
+
+    def identify(self, value: Any) -> Any:
+        """Return the plain ID that belongs to a value of the field; None if no row can have it."""
+        if value is None or value is ABSENT or value == "":
+            return None
+        if self.is_derived:
+            return self.uuid(value)
+        if self.text:
+            return value.replace("\0", "") or None if type(value) is str else None
+        assert self.codec is not None  # the other two kinds of keys
+        plain = self.codec.read(value, _ignore, self.path)
+        return None if plain is UNREADABLE else plain
+
+    def _read(self, value: Any, context: Context) -> Any:
+        assert self.codec is not None  # the caller has checked it
+        cause = FirstCause(context.note)
+        plain = self.codec.read(value, cause, self.path)
+        if plain is UNREADABLE:
+            raise Rejected(cause.code if cause.code in REASONS else "wrong_type", f"{self.path} ({type_name(value)})")
+        return plain
 
     def _read_text(self, value: Any, context: Context) -> str:
         if type(value) is not str:
@@ -61,8 +94,16 @@ class Key:
         return text
 
     def to_document(self, row: Row, document: Document) -> None:
-        if self.path != "_id":
+        if self.path == "_id":
+            return
+        if self.codec is None:
             document[self.path] = row[self.column] if self.text else ids.uuid_text(row[self.column])
+        elif (value := self.codec.write(row[self.column])) is not UNREADABLE:
+            document[self.path] = value
+
+
+def _ignore(code: str, detail: str) -> None:
+    """Ignore a finding: it belongs to the document that has the key."""
 
 
 def collect_keys(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
@@ -74,7 +115,8 @@ def collect_keys(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]
     def keys(documents: Iterable[Document]) -> set[Any]:
         values = [value for document in documents if (value := document.get(path)) is not None and value != ""]
         texts = {value for value in values if type(value) is str}  # bson.Code is a str that is not hashable
-        return {key.uuid(text) for text in texts} | {key.uuid(v) for v in values if type(v) is not str}
+        found = {key.identify(text) for text in texts} | {key.identify(v) for v in values if type(v) is not str}
+        return found - {None}
 
     return keys
 
@@ -108,7 +150,8 @@ class Reference:
     @property
     def lookup(self) -> Lookup:
         """The lookup that finds the row."""
-        return Lookup(self.key.collection, collect_keys(self.path, self.key), carry=self.carry, fields=(self.path,))
+        keys = collect_keys(self.path, self.key)
+        return Lookup(self.key.collection, keys, by=self.key.column, carry=self.carry, fields=(self.path,))
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
@@ -173,7 +216,7 @@ class UncheckedReference:
         """Return the plain ID that a document names; None if it names none."""
         value = document.get(self.path)
         is_null = value is None or (isinstance(value, str) and value in self.null_values)
-        return None if is_null else self.key.uuid(value)
+        return None if is_null else self.key.identify(value)
 
     def to_document(self, row: Row, document: Document) -> None:
         value = row[self.column]

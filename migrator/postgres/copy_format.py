@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from decimal import Context, Decimal, InvalidOperation, localcontext
 from typing import Any
-
-import sqlalchemy as sa
-from pgvector.sqlalchemy import VECTOR
-from sqlalchemy.dialects import postgresql
 
 from migrator.documents import jsonb
 
@@ -16,13 +13,25 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 
-# Microseconds from 1970-01-01, where plain values start, to 2000-01-01, where PostgreSQL starts.
+# Microseconds and days from 1970-01-01, where plain values start, to 2000-01-01, where PostgreSQL starts.
 EPOCH_SHIFT = 946_684_800_000_000
+EPOCH_DAYS = 10_957
 
 _length = struct.Struct(">i").pack
+_int2 = struct.Struct(">h")
 _int4 = struct.Struct(">i")
 _int8 = struct.Struct(">q")
-_count = struct.Struct(">h").pack
+_float4 = struct.Struct(">f")
+_float8 = struct.Struct(">d")
+_count = _int2.pack
+
+Write = Callable[[Any], bytes]
+Read = Callable[[bytes], Any]
+
+
+def _unpack(form: struct.Struct) -> Read:
+    unpack = form.unpack
+    return lambda data: unpack(data)[0]
 
 
 def _write_timestamp(plain: int) -> bytes:
@@ -33,6 +42,14 @@ def _read_timestamp(data: bytes) -> int:
     return int(_int8.unpack(data)[0]) + EPOCH_SHIFT
 
 
+def _write_date(plain: int) -> bytes:
+    return _int4.pack(plain - EPOCH_DAYS)
+
+
+def _read_date(data: bytes) -> int:
+    return int(_int4.unpack(data)[0]) + EPOCH_DAYS
+
+
 def _write_jsonb(plain: Any) -> bytes:
     return b"\x01" + jsonb.to_text(plain).encode()
 
@@ -41,27 +58,107 @@ def _read_jsonb(data: bytes) -> Any:
     return jsonb.from_text(data[1:])
 
 
+def _write_json(plain: Any) -> bytes:
+    return jsonb.to_text(plain).encode()
+
+
 def _same_bytes(data: bytes) -> bytes:
     return bytes(data)
 
 
-def _read_int4(data: bytes) -> int:
-    return int(_int4.unpack(data)[0])
+_NUMERIC = struct.Struct(">hhHh")  # number of digits, weight of the first one, sign, digits after the decimal point
+_NEGATIVE, _BASE_DIGITS = 0x4000, 4  # PostgreSQL's digits are those of base 10,000
 
 
-Write = Callable[[Any], bytes]
-Read = Callable[[bytes], Any]
+def _write_numeric(plain: Decimal) -> bytes:
+    """Encode a finite number without an exponent."""
+    sign, digits, exponent = plain.as_tuple()
+    assert isinstance(exponent, int)  # a string for NaN and Infinity, which codecs do not return
+    scale = -exponent
+    text = "".join(map(str, digits)).rjust(scale, "0")
+    whole, fraction = text[: len(text) - scale].lstrip("0"), text[len(text) - scale :]
+    whole = whole.rjust(-(-len(whole) // _BASE_DIGITS) * _BASE_DIGITS, "0")
+    padded = whole + fraction.ljust(-(-len(fraction) // _BASE_DIGITS) * _BASE_DIGITS, "0")
+    groups = [int(padded[at : at + _BASE_DIGITS]) for at in range(0, len(padded), _BASE_DIGITS)]
+    weight = len(whole) // _BASE_DIGITS - 1
+    while groups and not groups[-1]:
+        groups.pop()
+    while groups and not groups[0]:
+        del groups[0]
+        weight -= 1
+    negative = _NEGATIVE if sign and groups else 0
+    return _NUMERIC.pack(len(groups), weight if groups else 0, negative, scale) + b"".join(map(_int2.pack, groups))
+
+
+def _read_numeric(data: bytes) -> Decimal:
+    count, weight, sign, scale = _NUMERIC.unpack_from(data)
+    if sign not in (0, _NEGATIVE):
+        return Decimal({0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}[sign])
+    groups = struct.unpack_from(f">{count}h", data, _NUMERIC.size)
+    number = Decimal(int("".join(f"{group:04d}" for group in groups) or "0"))
+    with localcontext(_EXACT):
+        value = number.scaleb(_BASE_DIGITS * (weight + 1 - count)).quantize(Decimal(1).scaleb(-scale))
+        return -value if sign else value
+
+
+# PostgreSQL's numbers have more digits than a context of Python has by default.
+_EXACT = Context(prec=200_000, Emax=999_999, Emin=-999_999, traps=[InvalidOperation])
+
+_ITEM_OIDS = {
+    "uuid": 2950, "jsonb": 3802, "json": 114, "boolean": 16, "smallint": 21, "bigint": 20, "integer": 23, "real": 700,
+    "double precision": 701, "numeric": 1700, "timestamp": 1114, "timestamptz": 1184, "date": 1082, "time": 1083,
+    "bytea": 17, "text": 25,
+}  # fmt: skip
+_ARRAY = struct.Struct(">iiI")  # dimensions, whether an item is NULL, OID of the type of the items
+_DIMENSION = struct.Struct(">ii")  # length, index of the first item
+
+
+def _array_writer(item: str) -> Write:
+    write, oid = _KINDS[item][0], _ITEM_OIDS[item]
+
+    def write_array(plain: list[Any]) -> bytes:
+        if not plain:
+            return _ARRAY.pack(0, 0, oid)
+        parts = [_ARRAY.pack(1, None in plain, oid), _DIMENSION.pack(len(plain), 1)]
+        for value in plain:
+            data = None if value is None else write(value)
+            parts += (NULL,) if data is None else (_length(len(data)), data)
+        return b"".join(parts)
+
+    return write_array
+
+
+def _array_reader(item: str) -> Read:
+    read = _KINDS[item][1]
+
+    def read_array(data: bytes) -> list[Any]:
+        if _ARRAY.unpack_from(data)[0] == 0:
+            return []
+        return [None if each is None else read(each) for each in _split(data, _ARRAY.size + _DIMENSION.size)]
+
+    return read_array
+
 
 _KINDS: dict[str, tuple[Write, Read]] = {
     "uuid": (_same_bytes, _same_bytes),
     "text": (str.encode, lambda data: data.decode()),
-    "integer": (_int4.pack, _read_int4),
+    "smallint": (_int2.pack, _unpack(_int2)),
+    "integer": (_int4.pack, _unpack(_int4)),
+    "bigint": (_int8.pack, _unpack(_int8)),
+    "real": (_float4.pack, _unpack(_float4)),
+    "double precision": (_float8.pack, _unpack(_float8)),
+    "numeric": (_write_numeric, _read_numeric),
     "boolean": (lambda plain: b"\x01" if plain else b"\x00", lambda data: data == b"\x01"),
     "timestamp": (_write_timestamp, _read_timestamp),
+    "timestamptz": (_write_timestamp, _read_timestamp),
+    "date": (_write_date, _read_date),
+    "time": (_int8.pack, _unpack(_int8)),
+    "json": (_write_json, jsonb.from_text),
     "jsonb": (_write_jsonb, _read_jsonb),
     "bytea": (_same_bytes, _same_bytes),
     "vector": (_same_bytes, _same_bytes),
 }
+_KINDS |= {f"{item}[]": (_array_writer(item), _array_reader(item)) for item in _ITEM_OIDS}
 
 
 def writer(kind: str) -> Write:
@@ -72,34 +169,6 @@ def writer(kind: str) -> Write:
 def reader(kind: str) -> Read:
     """Return the function that decodes the bytes of a field to a plain value."""
     return _KINDS[kind][1]
-
-
-_TYPES: tuple[tuple[type[Any], str], ...] = (
-    (sa.Uuid, "uuid"),
-    (postgresql.JSONB, "jsonb"),
-    (sa.Boolean, "boolean"),
-    (sa.Integer, "integer"),
-    (sa.DateTime, "timestamp"),
-    (sa.String, "text"),  # Text and Enum are Strings
-    (VECTOR, "vector"),
-)
-
-
-def kind_of_column(column: sa.Column[Any]) -> str:
-    """Return the kind of plain value that a column holds.
-
-    Raises:
-        TypeError: the loader does not support the type of the column.
-    """
-    for type_, kind in _TYPES:
-        if isinstance(column.type, type_):
-            return kind
-    raise TypeError(f"column {column.table.name}.{column.name}: type {column.type!r} is not supported")
-
-
-def kinds_of_table(table: sa.Table) -> list[tuple[str, str]]:
-    """Return (column, kind) of all columns, in the order of the table."""
-    return [(column.name, kind_of_column(column)) for column in table.columns]
 
 
 def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
@@ -116,8 +185,11 @@ def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
 
 def split_row(data: bytes) -> list[bytes | None]:
     """Return the fields of one encoded tuple: the reverse of `write_row`, without decoding."""
+    return _split(data, 2)
+
+
+def _split(data: bytes, place: int) -> list[bytes | None]:
     fields: list[bytes | None] = []
-    place = 2
     while place < len(data):
         (size,) = _int4.unpack_from(data, place)
         place += 4

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement
 
 from migrator.errors import UsageError
+from migrator.postgres.tenancy import Tenancy, tenancy_of
 
 # In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice.
 # Row-level security follows: it takes no time, and no user should read rows of other tenants while indexes are built.
@@ -53,12 +54,6 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BEFORE_LOAD = frozenset(KINDS[: KINDS.index("policy")])
 VECTOR_INDEX_METHODS = frozenset({"ivfflat", "hnsw"})  # access methods
-
-TENANT_COLUMN = "tenant_id"
-TENANT_SETTING = "app.current_tenant_id"
-POLICY = "tenant_isolation"
-# Without a tenant, a session sees no rows and gets no error: an unset variable is NULL, a reset variable is ''.
-OWN_TENANT = f"{TENANT_COLUMN} = nullif(current_setting('{TENANT_SETTING}', true), '')::uuid"
 
 # With paramstyle `named`, SQLAlchemy does not double a %. The statements are executed without parameters.
 DIALECT: Any = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
@@ -108,10 +103,11 @@ def statements(metadata: MetaData, rls: bool, schema: str = "public") -> list[St
     enums = enum_statements(tables)
     base = (*extensions, *enums)
     made = [*base]
+    tenancy = tenancy_of(metadata)
     for table in tables:
         made += table_statements(table, tuple(statement.ref for statement in base))
-        if rls and TENANT_COLUMN in table.columns:
-            made += tenant_statements(table)
+        if rls and tenancy is not None and tenancy.column in table.columns:
+            made += tenant_statements(table, tenancy)
     return sorted(with_needs(made), key=lambda statement: KINDS.index(statement.kind))
 
 
@@ -242,14 +238,14 @@ def require_name(table: Table, item: Constraint | Index) -> str:
     )
 
 
-def tenant_statements(table: Table) -> Iterator[Statement]:
+def tenant_statements(table: Table, tenancy: Tenancy) -> Iterator[Statement]:
     """Yield the statements that restrict a table to the rows of the tenant of the session."""
-    quoted, policy = PREPARER.format_table(table), PREPARER.quote(POLICY)
+    quoted, policy = PREPARER.format_table(table), PREPARER.quote(tenancy.policy)
     yield Statement(
         kind="policy",
         table=table.name,
-        name=POLICY,
-        sql=f"CREATE POLICY {policy} ON {quoted} USING ({OWN_TENANT})",
+        name=tenancy.policy,
+        sql=f"CREATE POLICY {policy} ON {quoted} USING ({tenancy.visible_rows})",
         undo_sql=f"DROP POLICY IF EXISTS {policy} ON {quoted}",
     )
     yield Statement(
@@ -258,7 +254,7 @@ def tenant_statements(table: Table) -> Iterator[Statement]:
         name=table.name,
         sql=f"ALTER TABLE {quoted} ENABLE ROW LEVEL SECURITY",
         undo_sql=f"ALTER TABLE IF EXISTS {quoted} DISABLE ROW LEVEL SECURITY",
-        needs=(Ref("policy", table.name, POLICY),),
+        needs=(Ref("policy", table.name, tenancy.policy),),
     )
 
 

@@ -22,6 +22,7 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog, foreign_keys, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.foreign_keys import ForeignKey, Relation
+from migrator.postgres.tenancy import tenancy_of
 from migrator.state import journal, own_transactions
 from migrator.state.records import Connection, Namespace, has_records
 from migrator.state.tenant import STEP as TENANT_STEP
@@ -157,7 +158,8 @@ class OwnedRows:
                 key=sql.Identifier(mapping.key.column),
             )
             self._mark_modified(relation, edited)
-        if relation.name == "tenants" and self.tenant is not None:
+        tenancy = tenancy_of(self.definition.metadata)
+        if tenancy is not None and relation.name == tenancy.table and self.tenant is not None:
             self._add_modified(relation, own, sql.SQL("t.id::text = {}").format(sql.Literal(self.tenant)))
 
     def _add_modified(self, relation: Relation, own: sql.Composable, migrated: sql.Composable) -> None:

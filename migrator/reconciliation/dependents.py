@@ -12,7 +12,7 @@ from psycopg import sql
 from migrator.documents.codec import Document
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
-from migrator.rows.lookup import sql_parameter
+from migrator.rows.plain_values import sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_document
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id

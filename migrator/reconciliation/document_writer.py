@@ -19,7 +19,8 @@ from migrator.postgres.session import owner_search_path
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_records, copy_rows, replace_rows
-from migrator.rows.lookup import RowLookup, sql_parameter
+from migrator.rows.lookup import RowLookup
+from migrator.rows.plain_values import sql_parameter
 from migrator.rows.store import RowStore
 from migrator.translation.compiler import Compiled
 from migrator.translation.encoder import Encoder, Output, SourceDocument, format_target_id

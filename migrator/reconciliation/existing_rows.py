@@ -11,7 +11,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
 from migrator.reconciliation.order import Incumbent
-from migrator.rows.lookup import plain_value, sql_parameter
+from migrator.rows.plain_values import plain_value, sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id

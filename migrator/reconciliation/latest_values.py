@@ -12,11 +12,12 @@ from uuid import UUID
 from psycopg import sql
 
 from migrator.mapping.collection import Collection, LatestOf
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.session import owner_search_path
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, find_refused, is_refusal
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import own_transaction, record_transaction
+from migrator.state.tenant import own_rows
 
 
 def mapping_of(rows: RowStore, table: str) -> Collection:
@@ -37,9 +38,9 @@ class LatestValue:
         """Update the rows whose value differs; with `ids`, only these rows. Requires a transaction."""
         record_transaction(self.rows.connection, self.rows.namespace)
         query = self._compose("UPDATE {other} t SET {column} = n.newest FROM {newest} WHERE {differs}")
-        chosen = sql.SQL("") if ids is None else sql.SQL(" AND t.id::text OPERATOR(pg_catalog.=) ANY(%(ids)s::text[])")
+        chosen = sql.SQL(" AND t.{}::text OPERATOR(pg_catalog.=) ANY(%(ids)s::text[])").format(self._other_key)
         with owner_search_path(self.rows.connection):
-            self.rows.connection.execute(query + chosen, {"tenant": self.tenant, "ids": list(ids or ())})
+            self.rows.connection.execute(query if ids is None else query + chosen, {"ids": list(ids or ())})
 
     def update_some(self, ids: Sequence[str]) -> None:
         """Update the rows `ids`, to NULL if no row refers to them any more. Requires a transaction.
@@ -60,7 +61,7 @@ class LatestValue:
     def _update_some(self, ids: Sequence[str]) -> None:
         self._update_from(
             "SELECT i.id, (SELECT pg_catalog.max({of}) FROM {table}"
-            " WHERE {by} OPERATOR(pg_catalog.=) i.id AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s) AS newest"
+            " WHERE {by} OPERATOR(pg_catalog.=) i.id AND {own}) AS newest"
             " FROM pg_catalog.unnest(%(ids)s::{kind}[]) AS i (id)",
             "t.{column} IS DISTINCT FROM n.newest",
             self.latest.reference_column,
@@ -71,8 +72,7 @@ class LatestValue:
         """Update the rows that the new rows `ids` of `collection` refer to. Requires a transaction."""
         self._update_from(
             "SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table}"
-            " WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[])"
-            " AND tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1",
+            " WHERE {key} OPERATOR(pg_catalog.=) ANY(%(ids)s::{kind}[]) AND {own} GROUP BY 1",
             "(t.{column} IS NULL OR t.{column} OPERATOR(pg_catalog.<) n.newest)",
             self.collection.key.column,
             ids,
@@ -85,6 +85,7 @@ class LatestValue:
         """
         names = {
             "table": self.rows.table(self.collection),
+            "own": self._own_rows,
             "column": sql.Identifier(self.latest.column),
             "by": sql.Identifier(self.latest.reference_column),
             "of": sql.Identifier(self.latest.value_column),
@@ -92,41 +93,51 @@ class LatestValue:
             "kind": sql.SQL(kind_of_column(self.collection.table.c[typed])),
         }
         query = sql.SQL(
-            "UPDATE {other} t SET {column} = n.newest FROM ({newest}) n WHERE t.id OPERATOR(pg_catalog.=) n.id"
-            " AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s AND {condition}"
+            "UPDATE {other} t SET {column} = n.newest FROM ({newest}) n WHERE t.{id} OPERATOR(pg_catalog.=) n.id"
+            " AND {own} AND {condition}"
         ).format(
             other=self.rows.namespace.table(self.latest.table),
+            id=self._other_key,
+            own=self._own_others,
             column=names["column"],
             newest=sql.SQL(newest).format(**names),
             condition=sql.SQL(condition).format(**names),
         )
         with owner_search_path(self.rows.connection):
-            self.rows.connection.execute(query, {"tenant": self.tenant, "ids": list(ids)})
+            self.rows.connection.execute(query, {"ids": list(ids)})
 
     def differing_ids(self) -> list[str]:
         """Return the rows that `update` changes, in the order of their IDs."""
-        query = self._compose("SELECT t.id::text FROM {other} t, {newest} WHERE {differs} ORDER BY t.id")
-        return [row[0] for row in self.rows.connection.execute(query, {"tenant": self.tenant})]
+        query = self._compose("SELECT t.{id}::text FROM {other} t, {newest} WHERE {differs} ORDER BY t.{id}")
+        return [row[0] for row in self.rows.connection.execute(query)]
+
+    @property
+    def _other_key(self) -> sql.Identifier:
+        return sql.Identifier(mapping_of(self.rows, self.latest.table).key.column)
+
+    @property
+    def _own_others(self) -> sql.Composable:
+        return own_rows(mapping_of(self.rows, self.latest.table).table, self.tenant)
+
+    @property
+    def _own_rows(self) -> sql.Composable:
+        return own_rows(self.collection.table, self.tenant, self.collection.table.name)
 
     def _compose(self, template: LiteralString) -> sql.Composed:
         column = sql.Identifier(self.latest.column)
-        newest = sql.SQL(
-            "(SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table}"
-            " WHERE tenant_id OPERATOR(pg_catalog.=) %(tenant)s GROUP BY 1) n"
-        )
-        differs = sql.SQL(
-            "t.id OPERATOR(pg_catalog.=) n.id AND t.tenant_id OPERATOR(pg_catalog.=) %(tenant)s"
-            " AND t.{column} IS DISTINCT FROM n.newest"
-        )
+        newest = sql.SQL("(SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table} WHERE {own} GROUP BY 1) n")
+        differs = sql.SQL("t.{id} OPERATOR(pg_catalog.=) n.id AND {own} AND t.{column} IS DISTINCT FROM n.newest")
         return sql.SQL(template).format(
             other=self.rows.namespace.table(self.latest.table),
             column=column,
+            id=self._other_key,
             newest=newest.format(
                 table=self.rows.table(self.collection),
+                own=self._own_rows,
                 by=sql.Identifier(self.latest.reference_column),
                 of=sql.Identifier(self.latest.value_column),
             ),
-            differs=differs.format(column=column),
+            differs=differs.format(column=column, id=self._other_key, own=self._own_others),
         )
 
 

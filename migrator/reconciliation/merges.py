@@ -22,8 +22,9 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.merges import Merge
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import kind_of_column, write_row
+from migrator.postgres.copy_format import write_row
 from migrator.reconciliation.merge_matching import MergeCandidate, MergeMatcher, make_finding
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import LoadedRow, read_loaded

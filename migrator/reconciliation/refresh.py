@@ -16,7 +16,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.document_writer import DocumentWriter
-from migrator.rows.lookup import sql_parameter
+from migrator.rows.plain_values import sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.update import add_findings, batched, update_rows
 from migrator.translation.outcomes import Finding, Loaded
@@ -84,7 +84,7 @@ def _refresh_batch(writer: DocumentWriter, row_ids: list[str]) -> None:
 def _differing(collection: Collection, before: Row, now: Row) -> Iterator[tuple[str, Any]]:
     """Yield the columns whose value has changed, without the parent column, which `trees` sets."""
     parent = collection.tree.parent if collection.tree else None
-    for column in collection.table.columns:
+    for column in collection.columns:
         if column.name in now and column.name != parent and now[column.name] != before[column.name]:
             yield column.name, now[column.name]
 

@@ -149,7 +149,7 @@ def _existing_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[An
     """Return those of the candidates' IDs that rows have."""
     wanted = [row_id for each in batch for row_id in (each.requested_id, each.derived_id)]
     table = writer.rows.table(writer.collection)
-    return find_existing(writer.rows.connection, table, writer.collection.key.column, wanted)
+    return find_existing(writer.rows.connection, table, writer.collection.table.c[writer.collection.key.column], wanted)
 
 
 def _own_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[str]:

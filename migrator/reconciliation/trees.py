@@ -19,26 +19,29 @@ from psycopg import sql
 from migrator.mapping.collection import Collection, Tree
 from migrator.mapping.context import Row
 from migrator.mapping.references import UncheckedReference
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import kind_of_column, write_row
+from migrator.postgres.copy_format import write_row
 from migrator.postgres.session import owner_search_path
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.reconciliation.shared_ids import Mention, SharedIds
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
-from migrator.rows.lookup import sql_parameter
+from migrator.rows.plain_values import sql_parameter
 from migrator.rows.rebuild import read_documents
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, is_refusal, trial, write_accepted
 from migrator.rows.store import RowStore
 from migrator.rows.update import BATCH_SIZE, add_findings, batched, update_rows
 from migrator.state import journal
 from migrator.state.own_transactions import own_transaction
+from migrator.state.tenant import own_rows
 from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding
 
 _CHOSEN: dict[str, LiteralString] = {  # the conditions for `Trees.groups`
     "chosen": " AND m.{within} = ANY(%(groups)s::{kind}[])",
     "chosen_listers": " AND p.{within} = ANY(%(groups)s::{kind}[])",
-    "chosen_listed": " AND l.listed IN (SELECT c.id::text FROM {table} c WHERE c.{within} = ANY(%(groups)s::{kind}[]))",
+    "chosen_listed": " AND l.listed IN"
+    " (SELECT c.{key}::text FROM {table} c WHERE c.{within} = ANY(%(groups)s::{kind}[]))",
 }
 DANGLING_PARENT = "dangling_parent"
 CUT_CODES = (DANGLING_PARENT, "cycle_cut")  # the findings about a parent that the document names, but the row has not
@@ -120,10 +123,11 @@ class Trees:
         These are the rows with a finding of this module, and those whose parent has another ID than in the documents.
         """
         found = self._query(
-            "SELECT m.id, g.source_id FROM {ledger} g JOIN {table} m ON m.id::text = g.target_id"
-            " WHERE g.collection = %(collection)s AND m.tenant_id = %(tenant)s AND (g.source_id IN"
+            "SELECT m.{key}, g.source_id FROM {ledger} g JOIN {table} m ON m.{key}::text = g.target_id"
+            " WHERE g.collection = %(collection)s AND {own} AND (g.source_id IN"
             " (SELECT source_id FROM {findings} WHERE collection = %(collection)s AND code = ANY(%(codes)s))"
-            " OR m.{parent}::text IN (SELECT target FROM {aliases} WHERE collection = %(collection)s)) ORDER BY m.id",
+            " OR m.{parent}::text IN (SELECT target FROM {aliases} WHERE collection = %(collection)s))"
+            " ORDER BY m.{key}",
         )
         query = self.rows.namespace.sql(
             "DELETE FROM {findings} WHERE collection = %s AND code = ANY(%s) AND source_id = ANY(%s)"
@@ -156,10 +160,10 @@ class Trees:
     def resolve_parents(self) -> None:
         """Set the parent of rows that name an ID which several documents have."""
         found = self._query(
-            "SELECT m.id, m.{parent}, m.{within}, EXISTS (SELECT FROM {aliases} t"
+            "SELECT m.{key}, m.{parent}, m.{within}, EXISTS (SELECT FROM {aliases} t"
             " WHERE t.collection = %(collection)s AND t.target = m.{parent}::text) FROM {table} m"
-            " WHERE m.tenant_id = %(tenant)s{chosen} AND m.{parent} IN"
-            " (SELECT a.original_id::uuid FROM {aliases} a WHERE a.collection = %(collection)s) ORDER BY m.id",
+            " WHERE {own}{chosen} AND m.{parent} IN"
+            " (SELECT a.original_id::uuid FROM {aliases} a WHERE a.collection = %(collection)s) ORDER BY m.{key}",
         )
         for batch in batched(found, BATCH_SIZE):
             mentions = {row[0].bytes: Mention(row[0].bytes, row[1].bytes, row[2]) for row in batch}
@@ -182,7 +186,7 @@ class Trees:
         connection.execute("DROP TABLE IF EXISTS pg_temp.listed_rows")
         connection.execute("CREATE TEMPORARY TABLE listed_rows (lister uuid NOT NULL, listed uuid NOT NULL)")
         found = self._query(
-            "SELECT p.id, l.listed::uuid, p.{within} FROM {links} l JOIN {table} p ON p.id = l.lister::uuid"
+            "SELECT p.{key}, l.listed::uuid, p.{within} FROM {links} l JOIN {table} p ON p.{key} = l.lister::uuid"
             " WHERE l.collection = %(link)s{chosen_listers} AND l.listed IN"
             " (SELECT a.original_id FROM {aliases} a WHERE a.collection = %(collection)s)",
         )
@@ -207,10 +211,10 @@ class Trees:
     def infer_parents(self) -> None:
         """Set the parent of rows whose document has no parent field, if exactly one other row lists them."""
         found = self._query(
-            "SELECT m.id, min(p.id::text)::uuid FROM ({listed}) l JOIN {table} p ON p.id = l.lister"
-            " JOIN {table} m ON m.id = l.listed AND m.{within} = p.{within} AND m.id <> p.id"
-            " WHERE m.{parent} IS NULL AND m.tenant_id = %(tenant)s{chosen}{not_inferred_before}"
-            " GROUP BY m.id HAVING count(DISTINCT p.id) = 1 ORDER BY m.id",
+            "SELECT m.{key}, min(p.{key}::text)::uuid FROM ({listed}) l JOIN {table} p ON p.{key} = l.lister"
+            " JOIN {table} m ON m.{key} = l.listed AND m.{within} = p.{within} AND m.{key} <> p.{key}"
+            " WHERE m.{parent} IS NULL AND {own}{chosen}{not_inferred_before}"
+            " GROUP BY m.{key} HAVING count(DISTINCT p.{key}) = 1 ORDER BY m.{key}",
             listed=self._listed,
             not_inferred_before=self._not_inferred_before,
         )
@@ -224,7 +228,8 @@ class Trees:
         if self.groups is not None:
             return sql.SQL("")
         return self._compose(
-            " AND m.id::text NOT IN (SELECT g.target_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
+            " AND m.{key}::text NOT IN"
+            " (SELECT g.target_id FROM {findings} f JOIN {ledger} g USING (collection, source_id)"
             " WHERE f.collection = %(collection)s AND f.code = 'parent_inferred' AND g.target_id IS NOT NULL)"
         )
 
@@ -241,10 +246,10 @@ class Trees:
         if self.groups is None and step in journal.finished_steps(self.rows.connection, self.rows.namespace):
             return
         found = self._query(
-            "SELECT DISTINCT g.source_id, g.target_id FROM ({listed}) l JOIN {table} p ON p.id = l.lister"
-            " JOIN {table} m ON m.id = l.listed AND m.{within} = p.{within} AND m.{parent} IS DISTINCT FROM p.id"
-            " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = m.id::text"
-            " WHERE m.tenant_id = %(tenant)s{chosen} ORDER BY 1, 2",
+            "SELECT DISTINCT g.source_id, g.target_id FROM ({listed}) l JOIN {table} p ON p.{key} = l.lister"
+            " JOIN {table} m ON m.{key} = l.listed AND m.{within} = p.{within} AND m.{parent} IS DISTINCT FROM p.{key}"
+            " JOIN {ledger} g ON g.collection = %(collection)s AND g.target_id = m.{key}::text"
+            " WHERE {own}{chosen} ORDER BY 1, 2",
             listed=self._listed,
         )
         name, code = self.collection.name, self.tree.disagreement
@@ -274,10 +279,11 @@ class Trees:
         query = self._compose(
             "CREATE TEMPORARY TABLE invalid_parents AS"
             # IS DISTINCT FROM: in a dry run, a placeholder row has nothing but its ID.
-            " SELECT m.id, m.{within} AS within, p.{within} IS DISTINCT FROM m.{within} OR p.id = m.id AS dangling"
-            " FROM {table} m LEFT JOIN {table} p ON p.id = m.{parent}"
-            " WHERE m.tenant_id = %(tenant)s{chosen} AND m.{parent} IS NOT NULL"
-            " AND (p.{within} IS DISTINCT FROM m.{within} OR (p.{order}, p.id) >= (m.{order}, m.id))",
+            " SELECT m.{key} AS id, m.{within} AS within,"
+            " p.{within} IS DISTINCT FROM m.{within} OR p.{key} = m.{key} AS dangling"
+            " FROM {table} m LEFT JOIN {table} p ON p.{key} = m.{parent}"
+            " WHERE {own}{chosen} AND m.{parent} IS NOT NULL"
+            " AND (p.{within} IS DISTINCT FROM m.{within} OR (p.{order}, p.{key}) >= (m.{order}, m.{key}))",
         )
         self.rows.connection.execute("DROP TABLE IF EXISTS pg_temp.invalid_parents")
         self.rows.connection.execute(query, self._values())
@@ -290,7 +296,7 @@ class Trees:
         """Make the oldest row of every cycle a root."""
         found = self._query(
             # Ranks instead of values: PostgreSQL has dates that Python cannot represent.
-            "SELECT m.{within}, m.id, m.{parent}, rank() OVER (PARTITION BY m.{within} ORDER BY m.{order})"
+            "SELECT m.{within}, m.{key}, m.{parent}, rank() OVER (PARTITION BY m.{within} ORDER BY m.{order})"
             " FROM {table} m JOIN (SELECT DISTINCT within FROM pg_temp.invalid_parents WHERE NOT dangling) s"
             " ON s.within = m.{within} ORDER BY 1, 2",
         )
@@ -308,12 +314,16 @@ class Trees:
             yield from cursor
 
     def _compose(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
-        columns = {name: sql.Identifier(getattr(self.tree, name)) for name in ("parent", "within", "order")}
+        columns: dict[str, sql.Composable] = {
+            name: sql.Identifier(getattr(self.tree, name)) for name in ("parent", "within", "order")
+        }
+        columns["key"] = sql.Identifier(self.collection.key.column)
+        columns["own"] = own_rows(self.collection.table, self.tenant, "m")
         table = self.rows.table(self.collection)
         kind = sql.SQL(kind_of_column(self.collection.table.c[self.tree.within]))
         chosen: dict[str, sql.Composable] = {
             name: sql.SQL("" if self.groups is None else condition).format(
-                table=table, within=columns["within"], kind=kind
+                table=table, within=columns["within"], key=columns["key"], kind=kind
             )
             for name, condition in _CHOSEN.items()
         }
@@ -322,7 +332,6 @@ class Trees:
     def _values(self) -> dict[str, Any]:
         return {
             "collection": self.collection.name,
-            "tenant": self.tenant,
             "link": f"{self.collection.name}.{self.tree.link}",
             "codes": list(PARENT_CODES),
             "groups": list(self.groups or ()),

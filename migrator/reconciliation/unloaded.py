@@ -86,18 +86,16 @@ def _read_unloaded(writer: DocumentWriter, scope: Scope | None) -> Iterator[Unlo
                 document = decode_untrusted(bytes(raw))
             except InvalidBSON:
                 continue
-            value = document.get(collection.key.path)
-            if value is not None and value != "":
-                requested = collection.key.uuid(value)
-                if scope is None or format_target_id(requested) in scope.ids:
-                    yield UnloadedOwner(requested, format_owner(owner_of(document)))
+            requested = collection.key.identify(document.get(collection.key.path))
+            if requested is not None and (scope is None or format_target_id(requested) in scope.ids):
+                yield UnloadedOwner(requested, format_owner(owner_of(document)))
 
 
 def _select_blocking(writer: DocumentWriter, batch: set[UnloadedOwner]) -> set[UnloadedOwner]:
     """Return those whose ID leads to rows of other owners only."""
     collection, connection = writer.collection, writer.rows.connection
     wanted = [each.requested_id for each in batch]
-    taken = find_existing(connection, writer.rows.table(collection), collection.key.column, wanted)
+    taken = find_existing(connection, writer.rows.table(collection), collection.table.c[collection.key.column], wanted)
     owners: dict[Any, set[str]] = defaultdict(set)
     ids = [format_target_id(row_id) for row_id in taken]
     for _, row, document in list(read_documents(writer.rows, collection, ids)) if ids else ():

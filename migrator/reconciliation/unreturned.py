@@ -16,7 +16,7 @@ from migrator.documents import jsonb
 from migrator.ids import canonical_uuid
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.membership import compact_some
 from migrator.rows.rebuild import read_loaded

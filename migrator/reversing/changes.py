@@ -11,7 +11,8 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.copy_format import kinds_of_table, read_row
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.copy_format import read_row
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
 
@@ -119,7 +120,7 @@ def _names(rows: RowStore, collection: Collection, column: str) -> dict[str, sql
 
 
 def _kind(collection: Collection) -> sql.SQL:
-    return sql.SQL("uuid" if dict(kinds_of_table(collection.table))[collection.key.column] == "uuid" else "text")
+    return sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
 
 
 def _read_old(rows: RowStore, collection: Collection, numbers: list[int]) -> Images:
@@ -145,11 +146,11 @@ def read_present(rows: RowStore, collection: Collection, ids: list[str]) -> Imag
 
 
 def _columns(collection: Collection) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier("t", column.name) for column in collection.table.columns)
+    return sql.SQL(", ").join(sql.Identifier("t", column.name) for column in collection.columns)
 
 
 def _read(rows: RowStore, collection: Collection, query: sql.Composed, values: tuple[Any, ...]) -> Images:
-    names, kinds = zip(*kinds_of_table(collection.table), strict=True)
+    names, kinds = zip(*collection.kinds, strict=True)
     found: Images = {}
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)
     with rows.connection.cursor() as cursor, cursor.copy(statement, values) as stream:

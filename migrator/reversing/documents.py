@@ -15,7 +15,6 @@ from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import close_residue, open_residue, raw_document_of, raw_residue
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.copy_format import kinds_of_table
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.membership import compact
 from migrator.reversing import merge
@@ -84,7 +83,7 @@ class DocumentReturn:
 
     def __init__(self, views: Views, writer: DocumentWriter) -> None:
         self._views, self._writer, self._collection = views, writer, writer.collection
-        self._kinds = kinds_of_table(self._collection.table)
+        self._kinds = self._collection.kinds
         self._derived: dict[str, Row] = {}
 
     def compute(self, keys: Iterable[Key]) -> Iterator[Returned]:
@@ -174,7 +173,7 @@ class DocumentReturn:
 
         A new row begins without a value in any column that may be NULL.
         """
-        empty = {column.name: None for column in self._collection.table.columns if column.nullable}
+        empty = {column.name: None for column in self._collection.columns if column.nullable}
         row = dict(each.before) if each.before is not None else {**each.after, **empty}
         document = each.expected
         if document is None:

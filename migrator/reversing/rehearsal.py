@@ -17,7 +17,8 @@ from migrator.documents.codec import Document
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.copy_format import kind_of_column, kinds_of_table
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.tenancy import tenant_column
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reversing import merge
 from migrator.reversing.capture import captured
@@ -74,7 +75,7 @@ def rehearse(writer: DocumentWriter, sample: int = SAMPLE) -> Returnable:
 def _is_returned(
     writer: DocumentWriter, proposals: Iterator[Document], old: Row, row: Row, baseline: Callable[[], Row]
 ) -> bool:
-    kinds = kinds_of_table(writer.collection.table)
+    kinds = writer.collection.kinds
     for proposal in proposals:
         if not is_encodable(proposal):
             continue
@@ -89,8 +90,8 @@ def change_columns(collection: Collection, row: Row, others: Sequence[Row]) -> I
 
     `others`: rows whose references can be used, with the values that they carry.
     """
-    constant = {"tenant_id", collection.key.column}
-    for column in collection.table.columns:
+    constant = {tenant_column(collection.table), collection.key.column}
+    for column in collection.columns:
         if column.name in constant or column.name in collection.filled_later:
             continue
         if column.foreign_keys:

@@ -19,7 +19,6 @@ from psycopg.types.json import Jsonb
 from migrator.documents.codec import Document, decode, same
 from migrator.errors import StoppedError
 from migrator.ids import uuid_text
-from migrator.postgres.copy_format import kinds_of_table
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reversing import changes
 from migrator.reversing.changes import Key, Pending
@@ -29,6 +28,7 @@ from migrator.rows.store import RowStore
 from migrator.state import returning
 from migrator.state.partitions import count_changed
 from migrator.state.returning import Conflict, DocumentKey, Intention, Unreturned
+from migrator.translation.interpreter import constants_of
 
 
 class DocumentWriter(Protocol):
@@ -94,7 +94,7 @@ class Returner:
     def _view(self, pending: Pending, forced: frozenset[Key]) -> Views:
         resolvers = [resolver for level in self.levels for resolver in self.resolvers_for(level)]
         constants = {
-            each.collection.name: each.collection.constants(each.writer.options)
+            each.collection.name: constants_of(each.collection, each.writer.options)
             for each in resolvers
             if each.collection.name in self.rows.mappings
         }
@@ -174,7 +174,7 @@ class Returner:
 
     def _unreturned(self, returned: Iterable[Returned]) -> Iterable[Unreturned]:
         for each in returned:
-            kinds = dict(kinds_of_table(self.rows.mappings[each.key[0]].table))
+            kinds = dict(self.rows.mappings[each.key[0]].kinds)
             for columns, is_rounded in ((each.losses.columns, False), (each.losses.rounded, True)):
                 for column, (value, other) in columns.items():
                     values = as_json(kinds[column], value), as_json(kinds[column], other)

@@ -16,7 +16,7 @@ from psycopg import sql
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList, Reference
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.reversing.births import new_source_id
 from migrator.reversing.changes import Images, Key, Pending, read_present
 from migrator.rows.given_ids import add_given_ids, original_id

@@ -1,7 +1,8 @@
 """Stops the writes of an application to the mapped tables, by triggers that raise an error.
 
 Settings such as `default_transaction_read_only` do not bind open sessions. Creating a trigger waits for transactions
-that have written, so that afterwards nothing comes any more. Rows of other tenants can still be written.
+that have written, so that afterwards nothing comes any more. Rows of other tenants can still be written: the triggers
+of a table whose rows belong to tenants get the name of the column, and test each row.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres import schema_changes
+from migrator.postgres.tenancy import tenant_column
 from migrator.reversing.capture import captured
 from migrator.state.records import Connection, Namespace
 
@@ -21,11 +23,12 @@ _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $stop$
 BEGIN
   IF TG_LEVEL = 'ROW' THEN
-    IF TG_OP = 'DELETE' AND OLD.tenant_id IS DISTINCT FROM {tenant} THEN
+    IF TG_OP = 'DELETE' AND to_jsonb(OLD) ->> TG_ARGV[0] IS DISTINCT FROM {tenant} THEN
       RETURN OLD;
-    ELSIF TG_OP = 'INSERT' AND NEW.tenant_id IS DISTINCT FROM {tenant} THEN
+    ELSIF TG_OP = 'INSERT' AND to_jsonb(NEW) ->> TG_ARGV[0] IS DISTINCT FROM {tenant} THEN
       RETURN NEW;
-    ELSIF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM {tenant} AND NEW.tenant_id IS DISTINCT FROM {tenant} THEN
+    ELSIF TG_OP = 'UPDATE' AND to_jsonb(OLD) ->> TG_ARGV[0] IS DISTINCT FROM {tenant}
+        AND to_jsonb(NEW) ->> TG_ARGV[0] IS DISTINCT FROM {tenant} THEN
       RETURN NEW;
     END IF;
   END IF;
@@ -43,21 +46,22 @@ def install(connection: Connection, namespace: Namespace, mappings: Iterable[Col
     function = sql.Identifier(namespace.records, TRIGGER)
     with schema_changes.translate_errors(), connection.transaction():
         schema_changes.limit_lock_wait(connection)
-        own = sql.SQL("{}::uuid").format(sql.Literal(str(tenant)))
-        connection.execute(sql.SQL(_FUNCTION).format(function=function, tenant=own))
+        connection.execute(sql.SQL(_FUNCTION).format(function=function, tenant=sql.Literal(str(tenant))))
         for collection in captured(mappings):
+            column = tenant_column(collection.table)
             names = {
                 "trigger": sql.Identifier(TRIGGER),
                 "truncate": sql.Identifier(TRUNCATE),
                 "table": namespace.table(collection.table.name),
                 "function": function,
-                "each": sql.SQL("ROW" if "tenant_id" in collection.table.c else "STATEMENT"),
+                "each": sql.SQL("STATEMENT" if column is None else "ROW"),
+                "argument": sql.Literal(column or ""),
             }
             for statement in (
                 "DROP TRIGGER IF EXISTS {trigger} ON {table}",
                 "DROP TRIGGER IF EXISTS {truncate} ON {table}",
                 "CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE OR DELETE ON {table}"
-                " FOR EACH {each} EXECUTE FUNCTION {function}()",
+                " FOR EACH {each} EXECUTE FUNCTION {function}({argument})",
                 "CREATE TRIGGER {truncate} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
                 "ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}, ENABLE ALWAYS TRIGGER {truncate}",
             ):

@@ -11,12 +11,14 @@ from functools import cached_property
 from typing import Any, LiteralString
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.copy import copy_rows
-from migrator.rows.lookup import array_parameter, plain_value
+from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.refusals import REASON, find_refused, is_refusal, read_known_refusals, reject_for
 from migrator.state.records import Namespace
 from migrator.translation.encoder import Encoder, Output, remove_loaded
@@ -118,7 +120,7 @@ class Admission:
         """Yield the rows with a unique value that the table or an earlier row of the batch has already."""
         table = self._namespace.table(self._collection.table.name)
         for column, reason, values in self._unique_columns(output):
-            taken = find_existing(self._connection, table, column, values)
+            taken = find_existing(self._connection, table, self._collection.table.c[column], values)
             for index, value in enumerate(values):
                 if value is None:
                     continue
@@ -134,16 +136,17 @@ def find_overlong(connection: Connection, collection: Collection, output: Output
             yield index, Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
 
 
-def find_existing(connection: Connection, table: sql.Identifier, column: str, values: list[Any]) -> set[Any]:
+def find_existing(connection: Connection, table: sql.Identifier, column: sa.Column[Any], values: list[Any]) -> set[Any]:
     """Return those of the values that a column of the table has already."""
     wanted = [value for value in values if value is not None]
     if not wanted:
         return set()
-    uuids = isinstance(wanted[0], bytes)
-    query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY(%s{cast})").format(
-        column=sql.Identifier(column), table=table, cast=sql.SQL("::uuid[]" if uuids else "::text[]")
+    kind = kind_of_column(column)
+    query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY(%s::{kind}[])").format(
+        column=sql.Identifier(column.name), table=table, kind=sql.SQL(kind)
     )
-    return {plain_value(value) for (value,) in connection.execute(query, (array_parameter(wanted),), binary=True)}
+    with plain_cursor(connection) as cursor:
+        return {value for (value,) in cursor.execute(query, (array_parameter(wanted, kind),))}
 
 
 def fits_index(connection: Connection, probe: str, text: str) -> bool:

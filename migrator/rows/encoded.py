@@ -9,7 +9,8 @@ from psycopg import sql
 
 from migrator.documents import jsonb
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column, reader
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.copy_format import reader
 from migrator.rows.store import RowStore
 
 Fields = Sequence[bytes | None]

@@ -23,7 +23,7 @@ GivenIds = dict[Any, Any]  # original ID → ID of the row, as plain values
 def has_derived_ids(collection: Collection) -> bool:
     """Return whether the IDs of rows follow from the `_id`s of documents."""
     key = collection.key
-    return key.path == "_id" and not key.text and not any(key.column in rule.columns for rule in collection.rules)
+    return key.path == "_id" and key.is_derived and not any(key.column in rule.columns for rule in collection.rules)
 
 
 def original_id(collection: Collection, source_id: bytes, row_id: Any) -> Any:

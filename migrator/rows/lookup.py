@@ -9,16 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from psycopg import sql
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
-from psycopg.pq import Format
 
 from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.given_ids import GivenIds, has_derived_ids, has_given_ids, read_given_ids
+from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.store import RowStore
+from migrator.state.tenant import own_rows
 from migrator.translation.encoder import format_target_id
 
 Resolved = dict[tuple[str, str], dict[Any, tuple[Match, ...]]]
@@ -84,7 +83,7 @@ class RowLookup:
         if lookup.by == "_id":
             return self._query_ledger(lookup, keys)
         answers = self._query_table(lookup, keys)
-        if lookup.by == "id":
+        if lookup.by == self._rows.mappings[lookup.collection].key.column:
             for key, found in self._query_aliases(lookup, keys).items():
                 if answers[key] or found[0].id is not None:  # matches without a row come last
                     answers[key] += found
@@ -94,91 +93,68 @@ class RowLookup:
 
     def _query_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table, column = self._rows.mappings[lookup.collection].table, sql.Identifier(lookup.by)
-        cast = sql.SQL(kind_of_column(table.c[lookup.by]))
+        kind = kind_of_column(table.c[lookup.by])
         query = self._select(lookup, sql.SQL("t.{}").format(column))
-        query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND t.tenant_id = %s ORDER BY t.id").format(
-            self._rows.namespace.table(table.name), column, cast
+        query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND {} ORDER BY t.{}").format(
+            self._rows.namespace.table(table.name),
+            column,
+            sql.SQL(kind),
+            own_rows(table, self._tenant),
+            self._key(lookup),
         )
-        return self._collect(lookup, query, (array_parameter(keys), self._tenant))
+        return self._collect(lookup, query, (array_parameter(keys, kind),))
 
     def _query_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._rows.mappings[lookup.collection].table
-        cast = sql.SQL("uuid" if kind_of_column(table.c.id) == "uuid" else "text")
+        cast = sql.SQL(kind_of_column(table.c[self._rows.mappings[lookup.collection].key.column]))
         query = self._select(lookup, sql.SQL("a.original_id::{}").format(cast), owner=sql.SQL("a.owner"))
         query += self._rows.namespace.sql(
-            " FROM {aliases} a LEFT JOIN {table} t ON t.id = a.target::{cast}"
-            " WHERE a.collection = %s AND a.original_id = ANY(%s) AND (t.tenant_id = %s OR a.target IS NULL)"
-            " ORDER BY t.id, a.owner",
+            " FROM {aliases} a LEFT JOIN {table} t ON t.{key} = a.target::{cast}"
+            " WHERE a.collection = %s AND a.original_id = ANY(%s) AND ({own} OR a.target IS NULL)"
+            " ORDER BY t.{key}, a.owner",
             table=self._rows.namespace.table(table.name),
+            key=self._key(lookup),
+            own=own_rows(table, self._tenant),
             cast=cast,
         )
-        return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys], self._tenant))
+        return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys]))
 
     def _query_given(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._rows.mappings[lookup.collection].table
-        cast = sql.SQL(kind_of_column(table.c.id))
+        cast = sql.SQL(kind_of_column(table.c[self._rows.mappings[lookup.collection].key.column]))
         query = self._select(lookup, sql.SQL("g.original_id::{}").format(cast))
         query += self._rows.namespace.sql(
-            " FROM {given_ids} g JOIN {table} t ON t.id = g.target_id::{cast}"
-            " WHERE g.collection = %s AND g.original_id = ANY(%s) AND t.tenant_id = %s ORDER BY t.id",
+            " FROM {given_ids} g JOIN {table} t ON t.{key} = g.target_id::{cast}"
+            " WHERE g.collection = %s AND g.original_id = ANY(%s) AND {own} ORDER BY t.{key}",
             table=self._rows.namespace.table(table.name),
+            key=self._key(lookup),
+            own=own_rows(table, self._tenant),
             cast=cast,
         )
-        return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys], self._tenant))
+        return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys]))
 
     def _query_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._rows.mappings[lookup.collection].table
         query = self._select(lookup, sql.SQL("l.source_id"))
         query += self._rows.namespace.sql(
-            " FROM {ledger} l JOIN {table} t ON t.id::text = l.target_id"
-            " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.id",
+            " FROM {ledger} l JOIN {table} t ON t.{key}::text = l.target_id"
+            " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.{key}",
             table=self._rows.namespace.table(table.name),
+            key=self._key(lookup),
         )
         return self._collect(lookup, query, (lookup.collection, keys))
 
-    def _select(self, lookup: Lookup, key: sql.Composable, owner: sql.Composable = sql.NULL) -> sql.Composed:
-        columns = [self._column(lookup, name) for name in ("id", *lookup.carry)]
-        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, *columns])
+    def _key(self, lookup: Lookup) -> sql.Identifier:
+        return sql.Identifier(self._rows.mappings[lookup.collection].key.column)
 
-    def _column(self, lookup: Lookup, name: str) -> sql.Composed:
-        column = sql.SQL("t.{}").format(sql.Identifier(name))
-        if kind_of_column(self._rows.mappings[lookup.collection].table.c[name]) == "timestamp":
-            # A plain value, as everywhere. PostgreSQL also has dates that Python cannot represent.
-            return sql.SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(column)
-        return column
+    def _select(self, lookup: Lookup, key: sql.Composable, owner: sql.Composable = sql.NULL) -> sql.Composed:
+        id_column = self._rows.mappings[lookup.collection].key.column
+        columns = [sql.Identifier("t", name) for name in (id_column, *lookup.carry)]
+        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, *columns])
 
     def _collect(self, lookup: Lookup, query: sql.Composed, values: tuple[Any, ...]) -> Answers:
         answers: Answers = defaultdict(list)
-        with self._rows.connection.cursor(binary=True) as cursor:
-            cursor.adapters.register_loader("uuid", PlainUuid)
+        with plain_cursor(self._rows.connection) as cursor:
             for key, owner, row_id, *carried in cursor.execute(query, values):
                 answers[key].append(Match(row_id, dict(zip(lookup.carry, carried, strict=True)), owner))
         return answers
-
-
-class PlainUuid(Loader):
-    """Loads a UUID as its 16 bytes. Creating a UUID object for each takes longer than the whole query."""
-
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
-
-
-def array_parameter(values: list[Any]) -> Any:
-    """Convert plain IDs to a psycopg parameter for an array.
-
-    UUIDs become one array literal: psycopg needs longer to write UUID objects than the server needs for the lookup.
-    """
-    uuids = bool(values) and isinstance(values[0], bytes)
-    return "{" + ",".join([value.hex() for value in values]) + "}" if uuids else values
-
-
-def sql_parameter(value: Any) -> Any:
-    """Convert a plain ID to a psycopg parameter."""
-    return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
-
-
-def plain_value(value: Any) -> Any:
-    """Convert a value loaded by psycopg to the plain value that mappings use."""
-    return value.bytes if isinstance(value, uuid.UUID) else value

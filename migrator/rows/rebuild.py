@@ -17,6 +17,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList
 from migrator.postgres import copy_format
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.members import members_query, read_list
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
@@ -42,12 +43,11 @@ def read_loaded_fields(
 ) -> Iterator[tuple[bytes, Row, bytes | None, list[bytes | None]]]:
     """Yield (source_id, row, residue, fields), like `read_loaded`. `fields`: the columns of the row, not decoded."""
     unread = collection.filled_later - _late_columns(collection).keys()
-    kinds = [(name, kind) for name, kind in copy_format.kinds_of_table(collection.table) if name not in unread]
+    kinds = [(name, kind) for name, kind in collection.kinds if name not in unread]
     names = [name for name, _ in kinds] + [key for key, *_ in collection.carried_columns]
     members = collection.member_lists
     types = [kind for _, kind in kinds] + [
-        copy_format.kind_of_column(rows.mappings[there].table.c[name])
-        for _, _, there, name in collection.carried_columns
+        kind_of_column(rows.mappings[there].table.c[name]) for _, _, there, name in collection.carried_columns
     ]
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(rows, collection, ids))
     values = () if ids is None else (ids,)
@@ -62,22 +62,25 @@ def read_loaded_fields(
 def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql.Composable:
     columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
     late = _late_columns(collection)
-    for each in collection.table.columns:
+    for each in collection.columns:
         if each.name in late:
             columns.append(_if_restored(each.name, late[each.name]))
         elif each.name not in collection.filled_later:
             columns.append(sql.Identifier("t", each.name))
     joins: dict[str, sql.Composable] = {}
     for _, here, there, name in collection.carried_columns:
-        joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.id = t.{here}").format(
-            rows.table(rows.mappings[there]), alias=sql.Identifier(f"r_{here}"), here=sql.Identifier(here)
+        joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.{key} = t.{here}").format(
+            rows.table(rows.mappings[there]),
+            key=sql.Identifier(rows.mappings[there].key.column),
+            alias=sql.Identifier(f"r_{here}"),
+            here=sql.Identifier(here),
         )
         columns.append(sql.Identifier(f"r_{here}", name))
     for rule in collection.member_lists:
         columns.append(sql.Identifier(f"k_{rule.path}", "members"))
         joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=ids is None)
     key = collection.table.c[collection.key.column]
-    cast = sql.SQL("uuid" if copy_format.kind_of_column(key) == "uuid" else "text")
+    cast = sql.SQL(kind_of_column(key))
     query = rows.namespace.sql(
         "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{cast} {joins}"
         " WHERE l.collection = %s AND l.outcome = 'loaded'",

@@ -24,6 +24,8 @@ REASON = "target_constraint"
 UNNAMED = "expression of an index or constraint"
 # An expression of an index or constraint can fail with any data error, and with errors of functions.
 REFUSALS = (psycopg.IntegrityError, psycopg.DataError, errors.ProgramLimitExceeded, errors.RaiseException)
+# A rule with its own code can give a column a value that its type does not hold.
+_TOO_LARGE = (errors.StringDataRightTruncation, errors.NumericValueOutOfRange)
 _EXPRESSIONS = (psycopg.DataError, errors.RaiseException)
 
 
@@ -57,6 +59,8 @@ def is_refusal(connection: Connection, collection: Collection, error: psycopg.Er
     if isinstance(error, errors.UniqueViolation):
         declared = {*(str(each.name) for each in table.constraints), *(str(each.name) for each in table.indexes)}
         return error.diag.constraint_name not in declared
+    if isinstance(error, _TOO_LARGE):
+        return True
     if isinstance(error, _EXPRESSIONS):
         return has_expressions(connection, table.metadata, table.name)
     return True

@@ -8,7 +8,8 @@ from typing import Any
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column, read_row
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.copy_format import read_row
 from migrator.postgres.session import owner_search_path
 from migrator.rows.store import RowStore
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from psycopg import sql
 
-from migrator.documents.jsonb import to_text
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import kind_of_column
 from migrator.postgres.session import owner_search_path
-from migrator.rows.lookup import sql_parameter
+from migrator.rows.plain_values import as_parameter, sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore
 from migrator.state.own_transactions import record_transaction
@@ -25,10 +24,6 @@ from migrator.translation.interpreter import residue_of
 from migrator.translation.outcomes import Finding
 
 BATCH_SIZE = 1000  # rows
-_TIMESTAMP = (
-    "timestamp 'epoch' OPERATOR(pg_catalog.+) (%s::double precision OPERATOR(pg_catalog.*) interval '1 day')"
-    " OPERATOR(pg_catalog.+) (%s::double precision OPERATOR(pg_catalog.*) interval '1 microsecond')"
-)
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -80,26 +75,15 @@ def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row)
     """Set columns of one row, by the search path of the owner. Values are plain."""
     assignments, values = [], list[Any]()
     for name, value in change.items():
-        expression, given = as_parameters(value, kind_of_column(collection.table.c[name]))
+        expression, given = as_parameter(value, kind_of_column(collection.table.c[name]))
         assignments.append(sql.SQL("{} = {}").format(sql.Identifier(name), expression))
-        values += given
+        values.append(given)
     query = sql.SQL("UPDATE {} SET {} WHERE {} OPERATOR(pg_catalog.=) %s").format(
         rows.table(collection),
         sql.SQL(", ").join(assignments),
         sql.Identifier(collection.key.column),
     )
     rows.connection.execute(query, (*values, sql_parameter(row_id)))
-
-
-def as_parameters(value: Any, kind: str) -> tuple[sql.SQL, tuple[Any, ...]]:
-    """Return an SQL expression for a plain value of a column, and its parameters."""
-    if value is None or kind not in ("jsonb", "timestamp"):
-        return sql.SQL("%s"), (sql_parameter(value),)
-    if kind == "jsonb":
-        return sql.SQL("%s::pg_catalog.jsonb"), (to_text(value),)
-    # In two parts, because PostgreSQL multiplies intervals as doubles. A datetime is no alternative: PostgreSQL has
-    # dates that Python cannot represent.
-    return sql.SQL(_TIMESTAMP), divmod(value, 86_400_000_000)
 
 
 def add_findings(connection: Connection, namespace: Namespace, findings: Iterable[Finding]) -> None:

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from migrator.errors import StoppedError
 from migrator.mapping.collection import Collection
+from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.own_transactions import written_during_run
 from migrator.state.records import (
@@ -70,7 +71,7 @@ def create(
     """Create the scratch schemas with their tables and records. All tables are unlogged, and no value is compressed."""
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_NAMESPACE.rows)))
-        for name in ["tenants", *(mapping.table.name for mapping in mappings.values())]:
+        for name in table_names(mappings):
             statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
             connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name)))
         add_keys(connection, SCRATCH_NAMESPACE, mappings)
@@ -79,6 +80,13 @@ def create(
                 seed_existing_values(connection, mapping)
         create_records(connection, SCRATCH_NAMESPACE, with_following=with_following, unlogged=True)
         _make_fast(connection)
+
+
+def table_names(mappings: Mapping[str, Collection]) -> list[str]:
+    """Return the tables that the scratch schema has: those of the mappings, and the table of tenants."""
+    tenancies = (tenancy_of(mapping.table.metadata) for mapping in mappings.values())
+    tenants = (tenancy.table for tenancy in tenancies if tenancy is not None)
+    return list(dict.fromkeys([*tenants, *(mapping.table.name for mapping in mappings.values())]))
 
 
 def _make_fast(connection: Connection) -> None:
@@ -110,7 +118,8 @@ def drop(connection: Connection) -> None:
 
 def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection]) -> None:
     """Add primary keys and unique constraints, and drop NOT NULL from all other columns."""
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(namespace.table("tenants")))
+    for name in set(table_names(mappings)) - {mapping.table.name for mapping in mappings.values()}:
+        connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(namespace.table(name)))
     for mapping in mappings.values():
         table = namespace.table(mapping.table.name)
         connection.execute(
@@ -153,8 +162,8 @@ def preexisting_rows(connection: Connection, mapping: Collection) -> sql.Compose
     # `verify` must report the missing entry, not a conflict with a pre-existing row.
     not_loaded = real.sql(
         " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
-        " AND l.target_id = t.{key}::text) AND NOT ({during_run} AND coalesce(t.tenant_id ="
-        " (SELECT (s.detail ->> 'id')::uuid FROM {steps} s WHERE s.step = 'tenant'), false))",
+        " AND l.target_id = t.{key}::text) AND NOT ({during_run} AND {own})",
+        own=_of_recorded_tenant(mapping),
         during_run=written_during_run(real),
         name=sql.Literal(mapping.name),
         key=sql.Identifier(mapping.key.column),
@@ -162,6 +171,18 @@ def preexisting_rows(connection: Connection, mapping: Collection) -> sql.Compose
     return everything + not_loaded
 
 
+def _of_recorded_tenant(mapping: Collection) -> sql.Composable:
+    """The condition that a row `t` belongs to the tenant of the recorded run."""
+    column = tenant_column(mapping.table)
+    if column is None:
+        return sql.SQL("true")
+    return Namespace().sql(
+        "coalesce(t.{column} = (SELECT (s.detail ->> 'id')::uuid FROM {steps} s WHERE s.step = 'tenant'), false)",
+        column=sql.Identifier(column),
+    )
+
+
 def conflict_columns(mapping: Collection) -> list[str]:
     """Return the columns that can cause conflicts between rows, and the column of the tenant."""
-    return [mapping.key.column, *mapping.unique, "tenant_id"]
+    tenant = tenant_column(mapping.table)
+    return [mapping.key.column, *mapping.unique, *([] if tenant is None else [tenant])]

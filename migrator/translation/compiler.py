@@ -16,6 +16,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT
 from migrator.translation.codegen import CodeWriter
+from migrator.translation.interpreter import constants_of
 from migrator.translation.operations import Memo
 from migrator.translation.optimizer import optimized_program
 from migrator.translation.projection import Projection, Projections, SlotType
@@ -86,7 +87,7 @@ def source_of(collection: Collection, options: Any) -> str:
 
 def _generate(collection: Collection, options: Any, destination: Destination) -> tuple[str, CodeWriter, Projection]:
     program = optimized_program(collection)
-    writer = CodeWriter(collection, collection.constants(options))
+    writer = CodeWriter(collection, constants_of(collection, options))
     text = write_program(program, writer, destination)
     low_cardinality = next(operation.fields for operation in program if isinstance(operation, Memo))
     lookup_fields = frozenset(name for lookup in collection.lookups for name in lookup.fields)

@@ -27,6 +27,7 @@ FINDING_KINDS = ("text", "text", "text", "bytea", "text")
 LINK_KINDS = ("text", "text", "text", "integer")
 MEMBER_KINDS = ("text", "text", "bytea")
 
+UUID_BYTES = 16
 # A shorter text cannot exceed the size of a tsvector (1 MiB): a lexeme takes at most eight bytes per byte of text.
 PROBED_BYTES = 100_000
 
@@ -65,7 +66,9 @@ class SourceDocument:
 
 def format_target_id(plain: Any) -> str:
     """Return a plain ID as the ledger stores it."""
-    return uuid_text(plain) if isinstance(plain, bytes) else str(plain)
+    if isinstance(plain, bytes):  # a UUID, or an ObjectId in a column of type bytea
+        return uuid_text(plain) if len(plain) == UUID_BYTES else f"\\x{plain.hex()}"
+    return str(plain)
 
 
 def objectid_in(source_id: bytes) -> bytes | None:
@@ -98,9 +101,8 @@ class Encoder:
     def __init__(self, collection: Collection, lister: str | None = None) -> None:
         self.collection = collection
         self._lister = lister
-        kinds = copy_format.kinds_of_table(collection.table)
-        self.columns = [name for name, _ in kinds]
-        self.kinds = [kind for _, kind in kinds]
+        self.columns = [name for name, _ in collection.kinds]
+        self.kinds = [kind for _, kind in collection.kinds]
 
     def row_tuple(self, row: Row) -> bytes:
         """Return a row with the columns in the order of the table. Columns that no rule fills are NULL."""

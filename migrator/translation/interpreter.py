@@ -25,6 +25,7 @@ from migrator.documents.residue import (
 from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.context import ABSENT, Archived, Lookup, Match, Rejected, Row
 from migrator.mapping.references import Key
+from migrator.postgres.tenancy import tenant_column
 from migrator.translation import operations
 from migrator.translation.lowering import reference_program
 from migrator.translation.operations import Convert, Emit, Memo, Program, Read, Residue
@@ -64,6 +65,12 @@ class _State:
         return _subtract(collection, self.document, self.row, self.restored)
 
 
+def constants_of(collection: Collection, options: Any) -> Row:
+    """Return the plain values of the columns that are the same in every row, with that of the tenant."""
+    tenant = tenant_column(collection.table)
+    return dict(collection.constants) if tenant is None else {tenant: options.tenant.bytes, **collection.constants}
+
+
 class Translation:
     """The `Context` of one batch: its lookup results, its options, and the findings of the current document.
 
@@ -81,7 +88,7 @@ class Translation:
     ) -> None:
         self.collection = collection
         self.options = options
-        self.constants = collection.constants(options)
+        self.constants = constants_of(collection, options)
         self.notes: list[tuple[str, str]] = []
         self.references = references
         self._listed = listed or {}

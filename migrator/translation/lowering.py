@@ -71,7 +71,7 @@ def lower_rule(rule: Rule) -> LoweredRule:
 
 def _lower_field(rule: Field) -> LoweredRule:
     is_top_level = not any("." in path for path in rule.paths)
-    inline = is_top_level and len(rule.paths) == 1 and rule.restore_path is None and templates.has_template(rule)
+    inline = is_top_level and len(rule.paths) == 1 and rule.restore_path is None
     is_small = isinstance(rule.codec, codecs.Boolean | codecs.Enum)
     return LoweredRule(
         rule,

@@ -6,10 +6,11 @@ rule is decided in lowering.py.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
 
 from migrator.ids import canonical_uuid
 from migrator.mapping import codecs
+from migrator.mapping.codecs import Codec
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, Field, Filter, Implied, Variants
@@ -24,42 +25,63 @@ def write_nothing(writer: CodeWriter) -> None:
 # --- columns from fields ----------------------------------------------------------------------------------------------
 
 
-# codec → (condition, what rules the value out) for the usual type of a field
-_CONDITIONS: dict[type[Any], tuple[str, str]] = {
-    codecs.Text: ("{value}.__class__ is str", "'\\0' in {value}"),
-    codecs.Boolean: ("{value} is True or {value} is False", ""),
-    codecs.Integer: ("{value}.__class__ is int", "not -2147483648 <= {value} <= 2147483647"),
-    codecs.DateTime: ("{value}.__class__ is int", ""),
+# codec → (condition, what rules the value out) for the usual type of a field. Its value is the plain value.
+_CONDITIONS: dict[Codec, tuple[str, str]] = {
+    codecs.BOOLEAN: ("{value} is True or {value} is False", ""),
+    codecs.INTEGER: ("{value}.__class__ is int", "not -2147483648 <= {value} <= 2147483647"),
+    codecs.SMALLINT: ("{value}.__class__ is int", "not -32768 <= {value} <= 32767"),
+    codecs.BIGINT: ("{value}.__class__ is int", ""),
+    codecs.LONG: ("{value}.__class__ is Int64", ""),
+    codecs.DOUBLE: ("{value}.__class__ is float", ""),
+    codecs.DATETIME: ("{value}.__class__ is int", ""),
 }
+_TEXT = ("{value}.__class__ is str", "'\\0' in {value}")
 
 
-def has_template(rule: Field) -> bool:
-    """Return whether there is a template for the codec of a field."""
-    return type(rule.codec) in _CONDITIONS
+def _condition_of(codec: Codec) -> tuple[str, str] | None:
+    if isinstance(codec, codecs.Text):
+        return _TEXT
+    return _CONDITIONS.get(codec) if isinstance(codec, Hashable) else None
 
 
 def write_field(rule: Field, writer: CodeWriter) -> None:
     """Write the conversion of a field that has one path, and the comparison with what its column restores."""
     path, column = rule.paths[0], writer.column(rule.column)
     value = writer.field(path, SlotType.DATETIME if isinstance(rule.codec, codecs.DateTime) else SlotType.VALUE)
-    writer.add(BODY, *_read_usual(rule, column, value))
+    condition = _condition_of(rule.codec)
+    keyword = "if" if condition is None else "elif"
+    if condition is not None:
+        writer.add(BODY, *_read_usual(rule, column, value, condition))
     if rule.required or rule.default_factory is not None:
-        writer.add(BODY, "else:", f"    {LEAVE}")
+        writer.add(BODY, f"{keyword} {value} is ABSENT or {value} is None:", f"    {LEAVE}")
+    else:
+        default = writer.bind(f"default_{rule.column}", rule.default)
+        unset = f"; unset += ({path!r},)" if rule.default is not None or rule.restore_null else ""
+        changed = "" if rule.restore_null and rule.default is None else f"; changed += ({path!r},)"
+        writer.add(BODY, f"{keyword} {value} is ABSENT:", f"    {column} = {default}{unset}")
+        writer.add(BODY, f"elif {value} is None:", f"    {column} = {default}{changed}")
+    writer.add(BODY, "else:")
+    _read_other(rule, column, value, writer)
+
+
+def _read_other(rule: Field, column: str, value: str, writer: CodeWriter) -> None:
+    """Write the call of the codec. A value that it cannot read needs the rule itself."""
+    if isinstance(rule.codec, codecs.DateTime):  # the projection has left out documents with values of other types
+        writer.add(BODY + 1, LEAVE)
         return
-    default = writer.bind(f"default_{rule.column}", rule.default)
-    unset = f"; unset += ({path!r},)" if rule.default is not None or rule.restore_null else ""
-    changed = "" if rule.restore_null and rule.default is None else f"; changed += ({path!r},)"
-    writer.add(BODY, f"elif {value} is ABSENT:", f"    {column} = {default}{unset}")
-    writer.add(BODY, f"elif {value} is None:", f"    {column} = {default}{changed}")
-    writer.add(BODY, "else:", f"    {LEAVE}")
+    read, write = (writer.bind(f"{name}_{rule.column}", getattr(rule.codec, name)) for name in ("read", "write"))
+    writer.add(BODY + 1, f"{column} = {read}({value}, context.note, {rule.paths[0]!r})")
+    writer.add(BODY + 1, f"if {column} is UNREADABLE:", f"    {LEAVE}")
+    writer.add(BODY + 1, f"if not same({write}({column}), {value}):", f"    changed += ({rule.paths[0]!r},)")
 
 
-def _read_usual(rule: Field, column: str, value: str) -> list[str]:
-    condition, unusual = (each.format(value=value) for each in _CONDITIONS[type(rule.codec)])
-    lines = [f"if {condition}:", f"    {column} = {value}"]
+def _read_usual(rule: Field, column: str, value: str, condition: tuple[str, str]) -> list[str]:
+    usual, unusual = (each.format(value=value) for each in condition)
+    lines = [f"if {usual}:", f"    {column} = {value}"]
     checks = [unusual] if unusual else []
-    if isinstance(rule.codec, codecs.Text) and rule.codec.most is not None:
-        checks.append(f"len({value}) > {rule.codec.most // 4}")
+    if isinstance(rule.codec, codecs.Text):
+        limits = [rule.codec.most and rule.codec.most // 4, rule.codec.length]
+        checks += [f"len({value}) > {limit}" for limit in limits if limit is not None]
     if checks:
         lines += [f"    if {' or '.join(checks)}:", f"        {LEAVE}"]
     return lines

@@ -12,8 +12,6 @@ from enum import IntEnum
 from itertools import groupby
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
 from migrator.ids import uuid_text
 from migrator.postgres import copy_format
 from migrator.translation import native
@@ -32,9 +30,9 @@ class Run:
     columns: tuple[Column, ...]
 
 
-def runs_of(table: sa.Table, constant: Collection[str], memoized: Collection[str]) -> list[Run]:
-    """Return the columns of a table as runs. Constant columns next to memoized ones become part of their run."""
-    origins = [(_origin_of(name, constant, memoized), (name, kind)) for name, kind in copy_format.kinds_of_table(table)]
+def runs_of(columns: Sequence[Column], constant: Collection[str], memoized: Collection[str]) -> list[Run]:
+    """Return the columns of a row as runs. Constant columns next to memoized ones become part of their run."""
+    origins = [(_origin_of(name, constant, memoized), (name, kind)) for name, kind in columns]
     runs = [Run(origin, tuple(c for _, c in group)) for origin, group in groupby(origins, lambda pair: pair[0])]
     merged: list[Run] = []
     for run in runs:
@@ -63,6 +61,9 @@ class PartType(IntEnum):
     INTEGER = 5
     BOOLEAN = 6
     TIMESTAMP = 7
+    SMALLINT = 8
+    BIGINT = 9
+    DOUBLE = 10
 
 
 @dataclass(slots=True)
@@ -96,6 +97,8 @@ def part_of(column: Column, local: str, bind: Callable[[str, Any], str]) -> tupl
 _PARTS = {
     "uuid": PartType.BYTES, "bytea": PartType.BYTES, "vector": PartType.BYTES, "text": PartType.TEXT,
     "integer": PartType.INTEGER, "boolean": PartType.BOOLEAN, "timestamp": PartType.TIMESTAMP,
+    "timestamptz": PartType.TIMESTAMP, "smallint": PartType.SMALLINT, "bigint": PartType.BIGINT,
+    "time": PartType.BIGINT, "double precision": PartType.DOUBLE,
 }  # fmt: skip
 
 
@@ -133,4 +136,7 @@ _WRITERS: dict[PartType, Callable[[Any], bytes]] = {
     PartType.INTEGER: copy_format.writer("integer"),
     PartType.BOOLEAN: copy_format.writer("boolean"),
     PartType.TIMESTAMP: copy_format.writer("timestamp"),
+    PartType.SMALLINT: copy_format.writer("smallint"),
+    PartType.BIGINT: copy_format.writer("bigint"),
+    PartType.DOUBLE: copy_format.writer("double precision"),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from migrator.postgres import copy_format
 from migrator.translation import tuple_layout
 from migrator.translation.codegen import LEAVE, CodeWriter
-from migrator.translation.encoder import PROBED_BYTES
+from migrator.translation.encoder import PROBED_BYTES, format_target_id
 from migrator.translation.operations import Emit
 from migrator.translation.tuple_layout import Layout, PartType, Run, runs_of
 
@@ -54,13 +54,13 @@ def memo_runs(writer: CodeWriter, memoized: tuple[str, ...]) -> list[tuple[str, 
 def _runs(writer: CodeWriter, memoized: tuple[str, ...]) -> list[Run]:
     collection = writer.collection
     filled = {name for rule in (collection.key, *collection.rules) for name in rule.columns}
-    unfilled = {column.name for column in collection.table.columns} - filled
-    return runs_of(collection.table, unfilled | writer.constants.keys(), memoized)
+    unfilled = {column.name for column in collection.columns} - filled
+    return runs_of(collection.kinds, unfilled | writer.constants.keys(), memoized)
 
 
 def _write_row(operation: Emit, writer: CodeWriter, destination: Destination) -> None:
     layout = Layout()
-    layout.add_literal(struct.pack(">h", len(operation.collection.table.columns)))
+    layout.add_literal(struct.pack(">h", len(operation.collection.columns)))
     memo_bytes = (local for local, _ in memo_runs(writer, operation.memoized))
     for run in _runs(writer, operation.memoized):
         match run.origin:
@@ -92,7 +92,11 @@ def _write_ledger(writer: CodeWriter, destination: Destination) -> None:
     layout.add_literal(struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0")
     layout.add(PartType.FRAGMENT, "objectid")
     layout.add_literal(b"\0")
-    layout.add(PartType.TEXT if key.text else PartType.UUID_TEXT, writer.columns[key.column])
+    column = writer.columns[key.column]
+    if key.is_derived:
+        layout.add(PartType.UUID_TEXT, column)
+    else:
+        layout.add(PartType.TEXT, column if key.text else f"{writer.bind('target_id', format_target_id)}({column})")
     layout.add_literal(_LENGTH(6) + b"loaded")
     layout.add(PartType.FRAGMENT, "residue")
     pack = writer.bind("pack_ledger", destination.packer(layout.parts))

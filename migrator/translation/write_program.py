@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from bson import ObjectId
+from bson import Int64, ObjectId
 
 from migrator.documents.codec import decode, same
-from migrator.ids import collection_tag, objectid_to_uuid, uuid_of, uuid_text
-from migrator.mapping.codecs import UNREADABLE
+from migrator.ids import collection_tag, objectid_to_uuid, uuid_text
+from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Archived, Rejected
 from migrator.mapping.references import Key
 from migrator.translation.codegen import BODY, LEAVE, CodeWriter
@@ -23,26 +23,32 @@ from migrator.translation.residue_fields import ResidueHeaderCache
 from migrator.translation.templates import write_comparisons
 from migrator.translation.write_output import Destination, memo_runs, write_output
 
+# The types of references that the code looks up. They can be compared with each other, and are hashable.
+ID_TYPES = frozenset({str, ObjectId})
+CODEC_ID_TYPES = ID_TYPES | {int, Int64, bytes}
 
-class KeyCache(dict[Any, tuple[bytes, bool]]):
-    """The UUIDs of the values of a key, and whether the UUID restores the value. Kept for one batch."""
+
+class KeyCache(dict[Any, tuple[Any, bool]]):
+    """The plain IDs of the values of a key, and whether a UUID restores the value. Kept for one batch."""
 
     def __init__(self, key: Key) -> None:
         super().__init__()
-        self._collection, self._objectid = key.collection, key.path == "_id"
+        self._key = key
 
-    def __missing__(self, text: Any) -> tuple[bytes, bool]:
-        value = uuid_of(self._collection, text, objectid=self._objectid)
-        self[text] = found = (value, uuid_text(value) == text)
+    def __missing__(self, value: Any) -> tuple[Any, bool]:
+        plain = self._key.identify(value)
+        self[value] = found = (plain, self._key.is_derived and uuid_text(plain) == value)
         return found
 
 
 def write_program(program: Program, writer: CodeWriter, destination: Destination) -> str:
     """Return the text of the function `translate`. Its global names are in `writer.bound`."""
     writer.bound.update(
-        ABSENT=ABSENT, Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, KeyCache=KeyCache, same=same,
+        ABSENT=ABSENT, UNREADABLE=UNREADABLE, Int64=Int64,
+        Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, KeyCache=KeyCache, same=same,
         decode=decode, to_uuid7=objectid_to_uuid, readable=_absent_if_unreadable, encoder=Encoder(writer.collection),
-        SIMPLE=frozenset({str, bool, int, type(None)}), pack_header=ResidueHeaderCache().pack,
+        SIMPLE=frozenset({str, bool, int, type(None)}), ID_TYPES=ID_TYPES, CODEC_ID_TYPES=CODEC_ID_TYPES,
+        pack_header=ResidueHeaderCache().pack,
     )  # fmt: skip
     for operation in program:
         _write_operation(operation, writer, destination)
@@ -108,7 +114,10 @@ def _write_prologue(program: Program, writer: CodeWriter) -> None:
 
 def _write_key(key: Key, writer: CodeWriter) -> None:
     column = writer.column(key.column)
-    if key.path == "_id":
+    if key.codec is not None:
+        _write_codec_key(key, key.codec, column, writer)
+        return
+    if key.path == "_id" and not key.text:
         writer.add(BODY, f"{column} = to_uuid7(objectid, {collection_tag(key.collection)})")
         return
     if key.text:
@@ -124,14 +133,25 @@ def _write_key(key: Key, writer: CodeWriter) -> None:
     writer.add(BODY, "else:", f"    {LEAVE}")
 
 
+def _write_codec_key(key: Key, codec: Codec, column: str, writer: CodeWriter) -> None:
+    value = "ObjectId(objectid)" if key.path == "_id" else writer.field(key.path)
+    read, write = writer.bind(f"read_{key.column}", codec.read), writer.bind(f"write_{key.column}", codec.write)
+    if key.path != "_id":
+        writer.add(BODY, f"if {value} is ABSENT or {value} is None or {value} == '':", f"    {LEAVE}")
+    writer.add(BODY, f"{column} = {read}({value}, context.note, {key.path!r})")
+    writer.add(BODY, f"if {column} is UNREADABLE:", f"    {LEAVE}")
+    if key.path != "_id":
+        writer.add(BODY, f"if not same({write}({column}), {value}):", f"    changed += ({key.path!r},)")
+
+
 def _write_lookup(operation: Lookup, writer: CodeWriter) -> None:
     """Each value of the field is looked up once for a batch. Several rows, or none, are left to the interpreter."""
     rule = operation.rule
     columns = [writer.column(name) for name in rule.columns]
     value, found = writer.field(rule.path), writer.local("found", rule.column)
     lookup = writer.bind(f"lookup_{rule.column}", rule.lookup)
-    is_id = f"{value}.__class__ is not str and {value}.__class__ is not ObjectId or not {value}"
-    writer.add(BODY, f"if {is_id}:", f"    {LEAVE}")
+    usual = "ID_TYPES" if rule.key.codec is None else "CODEC_ID_TYPES"
+    writer.add(BODY, f"if {value}.__class__ not in {usual} or {value} == '':", f"    {LEAVE}")
     writer.add(BODY, f"looked_up = {found}.get({value})", "if looked_up is None:")
     writer.add(BODY + 1, f"candidates = context.find({lookup}, {writer.key_cache(rule.key)}[{value}][0])")
     writer.add(BODY + 1, "if len(candidates) != 1:", f"    {LEAVE}", "candidate = candidates[0]")

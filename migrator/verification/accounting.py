@@ -12,9 +12,11 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.tasks import BATCH_BYTES
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
+from migrator.postgres.tenancy import tenant_column
 from migrator.sources.base import Source
 from migrator.state import own_transactions
 from migrator.state.ledger import Counts
+from migrator.state.tenant import own_rows
 from migrator.verification.model import (
     Check,
     CountPair,
@@ -146,23 +148,25 @@ def check_row_counts(scope: Scope, scan: Prescan) -> Iterator[Check]:
 
 
 def _find_unmatched_rows(scope: Scope, mapping: Collection) -> Iterator[Difference]:
+    tenant, column = scope.config.tenant.id, tenant_column(mapping.table)
     query = scope.namespace.sql(
-        "SELECT l.target_id, t.{key}::text, t.tenant_id::text, {newer} FROM"
+        "SELECT l.target_id, t.{key}::text, {tenant}::text, {newer} FROM"
         " (SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded') l"
         " FULL JOIN {table} t ON t.{key}::text = l.target_id"
-        " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND t.tenant_id = %(tenant)s AND NOT {older})"
-        " OR (l.target_id IS NOT NULL AND t.tenant_id <> %(tenant)s) ORDER BY 1, 2",
+        " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND {own} AND NOT {older})"
+        " OR (l.target_id IS NOT NULL AND NOT {own}) ORDER BY 1, 2",
         table=scope.namespace.table(mapping.table.name),
         key=sql.Identifier(mapping.key.column),
+        own=own_rows(mapping.table, tenant),
+        tenant=sql.NULL if column is None else sql.Identifier("t", column),
         newer=own_transactions.written_after_run(scope.namespace, "t"),
         older=own_transactions.written_before_run(scope.namespace, "t"),
     )
-    tenant = scope.config.tenant.id
-    for target_id, row, owner, newer in scope.connection.execute(query, {"name": mapping.name, "tenant": tenant}):
+    for target_id, row, owner, newer in scope.connection.execute(query, {"name": mapping.name}):
         if row is None:
             yield Difference(row=target_id, note=MISSING, fault="target")
         elif target_id is None:
             yield Difference(row=row, note=UNEXPECTED, fault="target" if newer else "")
         else:
             fault: Fault = "target" if newer else "mapper"
-            yield Difference(row=row, column="tenant_id", expected=str(tenant), actual=owner, fault=fault)
+            yield Difference(row=row, column=column or "", expected=str(tenant), actual=owner, fault=fault)

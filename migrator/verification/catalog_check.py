@@ -18,11 +18,12 @@ from migrator.events import Emit, Notice
 from migrator.formatting import format_count
 from migrator.postgres import catalog, catalog_diff, schema_changes
 from migrator.postgres.catalog import Catalog, Table
-from migrator.postgres.ddl import TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.postgres.search_path import render
+from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
+from migrator.state.tenant import own_rows
 from migrator.verification.model import Check, Difference, Differences, Scope, make_check
 from migrator.verification.prescan import Prescan
 
@@ -118,21 +119,22 @@ def count_visible_rows(scope: Scope, emit: Emit) -> VisibleRows:
 
     The role exists until the transaction is rolled back. The result is empty if RLS is off or cannot be tested.
     """
-    if scope.config.target.rls != "all":
+    tenancy = tenancy_of(scope.metadata)
+    if tenancy is None or scope.config.target.rls != "all":
         return {}
-    tables = [table.name for table in scope.tables if "tenant_id" in table.c]
+    tables = [table.name for table in scope.tables if tenant_column(table) is not None]
     try:
         with act_as_reader(scope.connection, scope.namespace.rows, tables):
-            return {name: _count_as_tenants(scope, name) for name in tables}
+            return {name: _count_as_tenants(scope, tenancy.setting, name) for name in tables}
     except psycopg.errors.InsufficientPrivilege:
         emit(Notice(text="RLS not tested: role lacks CREATEROLE. The policies themselves are still checked."))
         return {}
 
 
-def _count_as_tenants(scope: Scope, name: str) -> list[int]:
+def _count_as_tenants(scope: Scope, setting: str, name: str) -> list[int]:
     counts = []
     for value in ("", OTHER_TENANT, str(scope.config.tenant.id)):
-        scope.connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, value))
+        scope.connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
         counts.append(_count(scope, name))
     return counts
 
@@ -142,7 +144,7 @@ def check_row_security(scope: Scope, scan: Prescan, visible: VisibleRows) -> Ite
     for name, counts in visible.items():
         own = scan.tables[name].tenant_rows
         if counts[-1] != own:  # the scan counts a row twice if it refers to a duplicate ID
-            own = _count(scope, name, sql.SQL("tenant_id = {}").format(sql.Literal(scope.config.tenant.id)))
+            own = _count(scope, name, own_rows(scope.metadata.tables[name], scope.config.tenant.id))
         found = [
             Difference(row=f"table {name}", column=who, expected=f"{wanted:,} visible rows", actual=f"{rows:,}")
             for who, wanted, rows in zip(
@@ -159,7 +161,7 @@ _ALL = sql.SQL("true")
 
 
 def _count(scope: Scope, name: str, condition: sql.Composable = _ALL) -> int:
-    query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(scope.namespace.table(name), condition)
+    query = sql.SQL("SELECT count(*) FROM {} t WHERE {}").format(scope.namespace.table(name), condition)
     found = scope.connection.execute(query).fetchone()
     assert found is not None  # an aggregate always returns a row
     return int(found[0])

@@ -21,9 +21,9 @@ from migrator.embedding import open_provider, vector_indexes, vector_store
 from migrator.embedding.provider import Failure, Result
 from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
-from migrator.postgres.ddl import TENANT_COLUMN, TENANT_SETTING
 from migrator.postgres.roles import act_as_reader
 from migrator.postgres.search_path import schema_of_extension
+from migrator.postgres.tenancy import Tenancy, tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
 from migrator.verification.model import (
@@ -204,11 +204,12 @@ def _is_found(row: Any, key: str) -> bool:
 
 def check_isolation(scope: EmbeddingScope) -> Iterator[Check]:
     """Check with a new role that a vector search returns no rows of other tenants."""
-    if TENANT_COLUMN not in scope.embedded.table.c:
+    tenancy = tenancy_of(scope.embedded.table.metadata)
+    if tenancy is None or tenant_column(scope.embedded.table) is None:
         return
     expected = "no rows of other tenants"
     try:
-        found = _search_as_tenants(scope)
+        found = _search_as_tenants(scope, tenancy)
     except psycopg.errors.InsufficientPrivilege as error:
         actual = f"skipped: {error.diag.message_primary}"
         yield make_check("vectors: tenant", scope.table, NO_DIFFERENCES, expected=expected, actual=actual)
@@ -223,7 +224,7 @@ def check_isolation(scope: EmbeddingScope) -> Iterator[Check]:
     yield make_check("vectors: tenant", scope.table, Differences.of(wrong), expected=expected, actual=actual)
 
 
-def _search_as_tenants(scope: EmbeddingScope) -> list[tuple[str, int]]:
+def _search_as_tenants(scope: EmbeddingScope, tenancy: Tenancy) -> list[tuple[str, int]]:
     """Count the rows of other tenants that a new role finds, as each kind of tenant. Rolls everything back."""
     tenants = (
         ("as the tenant", str(scope.config.tenant.id)),
@@ -231,19 +232,19 @@ def _search_as_tenants(scope: EmbeddingScope) -> list[tuple[str, int]]:
         ("without a tenant", ""),
     )
     with act_as_reader(scope.connection, scope.namespace.rows, [scope.table]):
-        return [(who, _count_foreign_rows(scope, tenant)) for who, tenant in tenants]
+        return [(who, _count_foreign_rows(scope, tenancy, tenant)) for who, tenant in tenants]
 
 
-def _count_foreign_rows(scope: EmbeddingScope, tenant: str) -> int:
+def _count_foreign_rows(scope: EmbeddingScope, tenancy: Tenancy, tenant: str) -> int:
     """Count the rows of other tenants among the first 1000 results of a search."""
-    scope.connection.execute("SELECT set_config(%s, %s, true)", (TENANT_SETTING, tenant))
+    scope.connection.execute("SELECT set_config(%s, %s, true)", (tenancy.setting, tenant))
     width = vector_store.width_of(scope.embedded) or 1
     query = scope.format_query(
         "SELECT count(*) FILTER (WHERE found.{tenant}::text <> %s) FROM (SELECT t.{tenant} FROM {table} t"
         " WHERE t.{vector} IS NOT NULL"
         " ORDER BY t.{vector} OPERATOR({pgvector}.<=>) array_fill(1::real, ARRAY[%s])::{pgvector}.vector"
         " LIMIT 1000) found",
-        tenant=sql.Identifier(TENANT_COLUMN),
+        tenant=sql.Identifier(tenancy.column),
     )
     found = scope.connection.execute(query, (tenant, width)).fetchone()
     assert found is not None  # an aggregate always returns a row

@@ -13,6 +13,7 @@ from migrator import ids
 from migrator.documents.codec import decode, format_id
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection, Tree
+from migrator.postgres.tenancy import tenant_column
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.rows.given_ids import has_derived_ids
 from migrator.state import own_transactions
@@ -51,7 +52,7 @@ def check_foreign_keys(scope: Scope, scan: Prescan) -> Iterator[Check]:
                     "FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column}"
                     " WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL"
                 ).format(**_identifiers_of_key(scope, table, key))
-            found = _find_rows(scope, key.column, rows, f"no such row in {key.parent.name}")
+            found = _find_rows(scope, table, key.column, rows, f"no such row in {key.parent.name}")
             yield make_check("foreign key", f"{table.name}.{key.column}", found, expected=0, actual=found.total)
 
 
@@ -59,14 +60,17 @@ def check_tenants(scope: Scope, scan: Prescan) -> Iterator[Check]:
     """Check that no row refers to a row of another tenant."""
     for table in scope.tables:
         for key in foreign_key_columns(scope, table):
-            if "tenant_id" not in table.c or "tenant_id" not in key.parent.c:
+            column = tenant_column(table)
+            if column is None or tenant_column(key.parent) is None:
                 continue
             rows = None
             if scan.has_violation(table, foreign_tenant(key.column)):
                 rows = sql.SQL(
-                    "FROM {child} c JOIN {parent} p ON p.{parent_column} = c.{column} WHERE p.tenant_id <> c.tenant_id"
-                ).format(**_identifiers_of_key(scope, table, key))
-            found = _find_rows(scope, key.column, rows, f"the row in {key.parent.name} belongs to another tenant")
+                    "FROM {child} c JOIN {parent} p ON p.{parent_column} = c.{column} WHERE p.{tenant} <> c.{tenant}"
+                ).format(**_identifiers_of_key(scope, table, key), tenant=sql.Identifier(column))
+            found = _find_rows(
+                scope, table, key.column, rows, f"the row in {key.parent.name} belongs to another tenant"
+            )
             yield make_check("tenant", f"{table.name}.{key.column}", found, expected=0, actual=found.total)
 
 
@@ -79,13 +83,14 @@ def _identifiers_of_key(scope: Scope, table: Table, key: ForeignKeyColumn) -> di
     }
 
 
-def _find_rows(scope: Scope, column: str, rows: sql.Composed | None, note: str) -> Differences:
+def _find_rows(scope: Scope, table: Table, column: str, rows: sql.Composed | None, note: str) -> Differences:
     """Return a difference for each row `c` of a query that starts with FROM; None is a query without rows."""
     if rows is None:
         return NO_DIFFERENCES
-    query = sql.SQL("SELECT count(*) OVER (), c.id::text, c.{column}::text, {newer} {rows} ORDER BY 2 LIMIT {most}")
+    query = sql.SQL("SELECT count(*) OVER (), {row}, c.{column}::text, {newer} {rows} ORDER BY 2 LIMIT {most}")
     found = scope.connection.execute(
         query.format(
+            row=key_text(table, "c"),
             column=sql.Identifier(column),
             newer=own_transactions.written_after_run(scope.namespace, "c"),
             rows=rows,
@@ -118,9 +123,18 @@ def check_trees(scope: Scope, scan: Prescan) -> Iterator[Check]:
             yield _check_roots(scope, mapping, mapping.tree) if may_lack_root else passed_check(ROOTS, table, 0)
 
 
+def key_text(table: Table, alias: str) -> sql.Composable:
+    """Compose the text by which a check names a row: the values of its primary key; without one, its place."""
+    columns = [sql.SQL("{}::text").format(sql.Identifier(alias, each.name)) for each in table.primary_key.columns]
+    if len(columns) <= 1:
+        return columns[0] if columns else sql.SQL("{}.ctid::text").format(sql.Identifier(alias))
+    return sql.SQL("concat_ws(', ', {})").format(sql.SQL(", ").join(columns))
+
+
 def _identifiers_of_tree(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
     return {
         "table": scope.namespace.table(mapping.table.name),
+        "key": sql.Identifier(mapping.key.column),
         "parent": sql.Identifier(tree.parent),
         "within": sql.Identifier(tree.within),
         "order": sql.Identifier(tree.order),
@@ -130,9 +144,11 @@ def _identifiers_of_tree(scope: Scope, mapping: Collection, tree: Tree) -> dict[
 
 def _check_parents(scope: Scope, mapping: Collection, tree: Tree) -> Check:
     rows = sql.SQL(
-        "FROM {table} c JOIN {table} p ON p.id = c.{parent} WHERE p.{within} <> c.{within} OR p.id = c.id"
+        "FROM {table} c JOIN {table} p ON p.{key} = c.{parent} WHERE p.{within} <> c.{within} OR p.{key} = c.{key}"
     ).format(**_identifiers_of_tree(scope, mapping, tree))
-    found = _find_rows(scope, tree.parent, rows, f"the parent has another {tree.within}, or is the row itself")
+    found = _find_rows(
+        scope, mapping.table, tree.parent, rows, f"the parent has another {tree.within}, or is the row itself"
+    )
     return make_check(PARENTS, mapping.table.name, found, expected=0, actual=found.total)
 
 
@@ -140,9 +156,9 @@ def _check_cycles(scope: Scope, mapping: Collection, tree: Tree) -> Check:
     # Every cycle has an edge whose parent is not older. Such edges are few, and so are the groups that contain them.
     query = sql.SQL(
         # Ranks instead of values: PostgreSQL has dates that Python cannot represent.
-        "SELECT m.id, m.{parent}, rank() OVER (ORDER BY m.{order}), {newer} FROM {table} m"
+        "SELECT m.{key}, m.{parent}, rank() OVER (ORDER BY m.{order}), {newer} FROM {table} m"
         " WHERE m.{within} IN (SELECT c.{within} FROM {table} c"
-        " JOIN {table} p ON p.id = c.{parent} WHERE (p.{order}, p.id) >= (c.{order}, c.id))"
+        " JOIN {table} p ON p.{key} = c.{parent} WHERE (p.{order}, p.{key}) >= (c.{order}, c.{key}))"
     ).format(**_identifiers_of_tree(scope, mapping, tree))
     rows = scope.connection.execute(query).fetchall()
     heads = find_cycle_heads([(row[0].bytes, row[1] and row[1].bytes, row[2]) for row in rows])

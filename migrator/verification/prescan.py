@@ -18,7 +18,9 @@ from psycopg import sql
 from sqlalchemy import Table
 
 from migrator.mapping.collection import Collection, Tree
+from migrator.postgres.tenancy import tenant_column
 from migrator.state import own_transactions
+from migrator.state.tenant import own_rows
 from migrator.verification.model import Scope
 
 Checksum = tuple[int, Any]
@@ -140,16 +142,16 @@ def scan_table(scope: Scope, table: Table) -> TableScan:
     mapping = next((each for each in scope.mappings.values() if each.table.name == table.name), None)
     keys = list(foreign_key_columns(scope, table))
     tree = None if mapping is None else mapping.tree
-    if tree is not None:
-        keys.append(ForeignKeyColumn(column=tree.parent, parent=table, parent_column="id"))
+    if mapping is not None and tree is not None:
+        keys.append(ForeignKeyColumn(column=tree.parent, parent=table, parent_column=mapping.key.column))
     joined = {key: sql.Identifier(f"p{number}") for number, key in enumerate(dict.fromkeys(keys))}
     violations = [each for key, alias in joined.items() for each in _violations(table, key, alias, tree)]
-    own = sql.SQL("c.tenant_id = {}").format(sql.Literal(scope.config.tenant.id))
+    own = own_rows(table, scope.config.tenant.id, "c")
     query = sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE {own}), count(*) FILTER (WHERE {migrated}),"
         " coalesce(sum({id}) FILTER (WHERE {migrated}), 0), {violations} FROM {table} c{joins}"
     ).format(
-        own=own if "tenant_id" in table.c else sql.SQL("true"),
+        own=own,
         migrated=sql.SQL("{} AND NOT {}").format(own, own_transactions.written_before_run(scope.namespace, "c"))
         if mapping
         else sql.SQL("true"),
@@ -191,12 +193,20 @@ def _violations(table: Table, key: ForeignKeyColumn, alias: sql.Identifier, tree
     names = {"p": alias, "column": sql.Identifier(key.column), "parent_column": sql.Identifier(key.parent_column)}
     dangling = sql.SQL("c.{column} IS NOT NULL AND {p}.{parent_column} IS NULL")
     yield dangling_reference(key.column), dangling.format(**names)
-    if "tenant_id" in table.c and "tenant_id" in key.parent.c:
-        yield foreign_tenant(key.column), sql.SQL("{p}.tenant_id <> c.tenant_id").format(**names)
+    tenant = tenant_column(table)
+    if tenant is not None and tenant_column(key.parent) is not None:
+        differs = sql.SQL("{p}.{tenant} <> c.{tenant}")
+        yield foreign_tenant(key.column), differs.format(**names, tenant=sql.Identifier(tenant))
     if tree is not None and (key.column, key.parent.name) == (tree.parent, table.name):
         names |= {"within": sql.Identifier(tree.within), "order": sql.Identifier(tree.order)}
-        wrong = sql.SQL("{p}.id IS NOT NULL AND ({p}.{within} IS DISTINCT FROM c.{within} OR {p}.id = c.id)")
+        wrong = sql.SQL(
+            "{p}.{parent_column} IS NOT NULL"
+            " AND ({p}.{within} IS DISTINCT FROM c.{within} OR {p}.{parent_column} = c.{parent_column})"
+        )
         yield PARENTS, wrong.format(**names)
         # Every cycle has an edge whose parent is not older than the child.
-        not_older = sql.SQL("{p}.id IS NOT NULL AND (({p}.{order}, {p}.id) < (c.{order}, c.id)) IS NOT TRUE")
+        not_older = sql.SQL(
+            "{p}.{parent_column} IS NOT NULL"
+            " AND (({p}.{order}, {p}.{parent_column}) < (c.{order}, c.{parent_column})) IS NOT TRUE"
+        )
         yield CYCLES, not_older.format(**names)

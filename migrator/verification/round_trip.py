@@ -15,7 +15,7 @@ from migrator.documents.codec import Document, decode_untrusted, format_id, same
 from migrator.documents.residue import raw_document_of
 from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.sources.base import Batch
 from migrator.state import own_transactions
 from migrator.verification import attribution

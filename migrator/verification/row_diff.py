@@ -15,7 +15,7 @@ from psycopg import sql
 
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import is_exact, kind_of_column
 from migrator.state import own_transactions
 from migrator.state.records import Connection, Namespace
 from migrator.verification import attribution
@@ -34,7 +34,6 @@ from migrator.verification.value_diff import describe_pair, kind_of_value
 RANGE_ROWS = 4000  # approximate
 SAMPLE_PERCENT = 5  # of the table's pages, read to choose the bounds of ranges
 MAX_INDEXED_RANGES = 8  # up to this number, ranges are read by index; above it, the whole table is read
-AS_TEXT = frozenset({"jsonb", "vector"})  # jsonb treats 1 and 1.0 as equal; vectors have no hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,7 @@ def compare_table(scope: Scope, scratch: Namespace, mapping: Collection, here: R
 
 def compared_columns(mapping: Collection) -> list[sa.Column[Any]]:
     """Return the columns whose values come from documents only. `vector_diff` compares those that are filled later."""
-    return [column for column in mapping.table.columns if column.name not in mapping.filled_later]
+    return [column for column in mapping.columns if column.name not in mapping.filled_later]
 
 
 def _count(ranges: dict[int, tuple[int, int]]) -> int:
@@ -128,12 +127,12 @@ def _checksum(
 
 def _key_type(mapping: Collection) -> sql.SQL:
     key = mapping.table.c[mapping.key.column]
-    return sql.SQL("uuid" if kind_of_column(key) == "uuid" else "text")
+    return sql.SQL(kind_of_column(key))
 
 
 def _comparable(side: str, column: sa.Column[Any]) -> sql.Composed:
     """Return an expression that is equal only for identical values."""
-    cast = sql.SQL("::text" if kind_of_column(column) in AS_TEXT else "")
+    cast = sql.SQL("" if is_exact(kind_of_column(column)) else "::text")
     return sql.SQL("{}{}").format(sql.Identifier(side, column.name), cast)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrator.formatting import format_count
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 
 MAX_LENGTH = 1000  # characters of a value that is shown
 PUBLIC_KINDS = frozenset({"uuid", "boolean", "integer", "timestamp", "enum"})  # kinds that identify no person

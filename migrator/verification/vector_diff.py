@@ -13,7 +13,7 @@ from psycopg import sql
 
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
 from migrator.verification import attribution

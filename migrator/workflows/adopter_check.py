@@ -17,7 +17,7 @@ from migrator.documents.codec import decode_untrusted
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Match
 from migrator.postgres.server_checks import Problem
-from migrator.state.tenant import Options
+from migrator.state.tenant import Options, own_rows
 from migrator.targets.base import Target
 from migrator.translation.interpreter import Translation
 from migrator.translation.outcomes import Loaded
@@ -48,15 +48,13 @@ def check_adopter(context: MigrationContext, target: Target | None) -> Iterator[
 
 def _is_in_target(context: MigrationContext, target: Target, mapping: Collection, column: str) -> bool:
     table = context.namespace.table(mapping.table.name)
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} = %s AND tenant_id = %s)").format(
-        table, sql.Identifier(column)
-    )
+    own = own_rows(mapping.table, context.config.tenant.id)
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} t WHERE {} = %s AND {})").format(table, sql.Identifier(column), own)
     with closing(target.connect()) as connection:
         name = table.as_string(connection)
         if connection.execute("SELECT to_regclass(%s) IS NULL", (name,)).fetchone() == (True,):
             return False
-        values = (context.config.policies.orphan_owner, context.config.tenant.id)
-        return connection.execute(query, values).fetchone() == (True,)
+        return connection.execute(query, (context.config.policies.orphan_owner,)).fetchone() == (True,)
 
 
 def _is_in_source(context: MigrationContext, mapping: Collection, column: str) -> bool:

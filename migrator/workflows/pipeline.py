@@ -23,6 +23,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.project import ProjectPackages
+from migrator.postgres.tenancy import tenancy_of
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.merges import MergeApplier
@@ -36,7 +37,7 @@ from migrator.stages.load import LoadLimits, load, order_by_dependency
 from migrator.stages.reconcile import reconcile, reconcile_again
 from migrator.state import journal, partitions
 from migrator.state.records import Namespace, has_records
-from migrator.state.tenant import Options, ensure_tenant
+from migrator.state.tenant import Options, ensure_tenant, own_rows
 from migrator.translation.compiler import Compiled, compile_collection
 from migrator.workflows.migration import MigrationContext
 
@@ -101,7 +102,8 @@ class Pipeline:
     def _run(self, run: int, only: frozenset[str]) -> None:
         config, source = self.context.config, self.context.source
         journal.record_metadata(self.connection, self.namespace, source.collections())
-        ensure_tenant(self.connection, self.namespace, config.tenant, run)
+        tenancy = tenancy_of(self.context.definition.metadata)
+        ensure_tenant(self.connection, self.namespace, tenancy, config.tenant, run)
         attempt = journal.begin_attempt(self.connection, self.namespace, run)
         batch_rows = journal.pin_setting(self.connection, self.namespace, run, "batch_rows", config.engine.batch_rows)
         with closing(self._open_pool()) as pool:
@@ -260,10 +262,14 @@ class Pipeline:
         if email == "reject" or adopter is None:
             return None
         collection, column = adopter
-        query = sql.SQL("SELECT id FROM {} WHERE {} = %s AND tenant_id = %s").format(
-            self.namespace.table(self.mappings[collection].table.name), sql.Identifier(column)
+        mapping = self.mappings[collection]
+        query = sql.SQL("SELECT {} FROM {} t WHERE {} = %s AND {}").format(
+            sql.Identifier(mapping.key.column),
+            self.namespace.table(mapping.table.name),
+            sql.Identifier(column),
+            own_rows(mapping.table, config.tenant.id),
         )
-        found = self.connection.execute(query, (email, config.tenant.id)).fetchone()
+        found = self.connection.execute(query, (email,)).fetchone()
         if found is None:
             raise OwnerNotLoadedError(
                 f"policies.orphan_owner: no user with the email {email} was loaded",

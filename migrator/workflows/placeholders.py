@@ -48,6 +48,8 @@ def placeholder_columns(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     """Yield (column, expression to select) of all columns of a placeholder row."""
     unique = set(_unique_columns(table))
     for column in table.columns:
+        if column.computed is not None:
+            continue
         name = sql.Identifier(column.name)
         if column.name in unique or (not column.nullable and not _is_plain_text(column)):
             yield column.name, name

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from mappings import MAPPINGS
-from migrator.postgres.copy_format import kind_of_column
+from migrator.postgres.column_kinds import kind_of_column
 
 TENANT = "0190b5a0-0000-7000-8000-000000000001"
 TABLES = {mapping.table.name: mapping for mapping in MAPPINGS}

@@ -74,7 +74,7 @@ def translate(name: str, document: Document, options: Options, **more: Any) -> t
 
 def through_postgres(collection: Collection, row: dict[str, Any]) -> dict[str, Any]:
     """Return the row as PostgreSQL returns it: written as binary COPY, with jsonb in its normal form, and read."""
-    kinds = copy_format.kinds_of_table(collection.table)
+    kinds = collection.kinds
     data = copy_format.write_row([row.get(name) for name, _ in kinds], [kind for _, kind in kinds])
     fields = [
         reorder(field) if kind == "jsonb" and field is not None else field

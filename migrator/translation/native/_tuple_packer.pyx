@@ -3,7 +3,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from migrator.translation.native._bson cimport Bytes, write_big
@@ -20,11 +20,15 @@ cdef enum PartType:  # as in `tuple_layout.PartType`
     INTEGER = 5
     BOOLEAN = 6
     TIMESTAMP = 7
+    SMALLINT = 8
+    BIGINT = 9
+    DOUBLE = 10
 
 # For a test that compares these numbers with those of Python.
 PART_TYPES = {
     "LITERAL": LITERAL, "FRAGMENT": FRAGMENT, "BYTES": BYTES, "TEXT": TEXT, "UUID_TEXT": UUID_TEXT,
     "INTEGER": INTEGER, "BOOLEAN": BOOLEAN, "TIMESTAMP": TIMESTAMP,
+    "SMALLINT": SMALLINT, "BIGINT": BIGINT, "DOUBLE": DOUBLE,
 }
 
 cdef enum:
@@ -60,6 +64,7 @@ cdef class TuplePacker:
         cdef Py_ssize_t size = 0
         cdef int index, number = 0, part
         cdef object value
+        cdef double double
         cdef bytes made
         cdef char* out
         if PyTuple_GET_SIZE(values) != self._values:
@@ -84,6 +89,14 @@ cdef class TuplePacker:
                 sizes[index], numbers[index] = 1, 1 if value else 0
             elif part == TIMESTAMP:
                 sizes[index], numbers[index] = 8, <int64_t>value - self._shift
+            elif part == SMALLINT:
+                sizes[index], numbers[index] = 2, <int16_t>value
+            elif part == BIGINT:
+                sizes[index], numbers[index] = 8, <int64_t>value
+            elif part == DOUBLE:
+                double = <double>value
+                sizes[index] = 8
+                memcpy(&numbers[index], &double, 8)
             else:
                 texts[index], sizes[index] = PyBytes_AS_STRING(<bytes?>value), PyBytes_GET_SIZE(value)
                 if part == UUID_TEXT:
@@ -106,7 +119,9 @@ cdef class TuplePacker:
                 write_big(out, <uint32_t>numbers[index])
             elif part == BOOLEAN:
                 out[0] = <char>numbers[index]
-            elif part == TIMESTAMP:
+            elif part == SMALLINT:
+                out[0], out[1] = <char>(numbers[index] >> 8), <char>numbers[index]
+            elif part == TIMESTAMP or part == BIGINT or part == DOUBLE:
                 write_big(out, <uint32_t>(<uint64_t>numbers[index] >> 32))
                 write_big(out + 4, <uint32_t>numbers[index])
             else:

@@ -1,0 +1,201 @@
+"""Checks that mappings and schema fit together, before anything is read or written. Every problem has a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.errors import UsageError
+from migrator.mapping import codecs
+from migrator.mapping.collection import Collection, is_generated
+from migrator.mapping.references import Key
+from migrator.mapping.rules import Field
+from migrator.postgres.column_kinds import INTEGERS, JSON_KINDS, TIMESTAMPS, kind_of_column
+from migrator.postgres.tenancy import tenancy_of
+
+TENANT_COLUMNS = ("id", "name", "subdomain")  # of the table of tenants: what section [tenant] sets
+# codec → the kinds of columns that hold its plain values
+_KINDS: dict[type[Any], frozenset[str]] = {
+    codecs.Text: frozenset({"text"}),
+    codecs.Char: frozenset({"text"}),
+    codecs.Enum: frozenset({"text"}),
+    codecs.Boolean: frozenset({"boolean"}),
+    codecs.Integer: INTEGERS,
+    codecs.Double: frozenset({"real", "double precision"}),
+    codecs.Numeric: frozenset({"numeric"}),
+    codecs.DateTime: TIMESTAMPS,
+    codecs.Date: frozenset({"date"}),
+    codecs.Time: frozenset({"time"}),
+    codecs.Json: JSON_KINDS,
+    codecs.Uuid: frozenset({"uuid"}),
+    codecs.Bytes: frozenset({"bytea"}),
+    codecs.ObjectIdHex: frozenset({"text"}),
+    codecs.ObjectIdBytes: frozenset({"bytea"}),
+}
+_INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64}
+
+
+def validate(mappings: Mapping[str, Collection], metadata: sa.MetaData) -> None:
+    """Check all mappings.
+
+    Raises: `UsageError` that names the collection and the column of the first problem, and what to change.
+    """
+    _check_tenancy(metadata)
+    tables: dict[str, str] = {}
+    for collection in mappings.values():
+        for problem, remedy in _problems(collection, mappings, metadata):
+            raise UsageError(f"collection {collection.name}: {problem}", hint=remedy)
+        other = tables.setdefault(collection.table.name, collection.name)
+        if other != collection.name:
+            raise UsageError(
+                f"collections {other} and {collection.name}: both fill the table {collection.table.name}",
+                hint="Give each collection a table of its own.",
+            )
+
+
+Problem = tuple[str, str]  # what is wrong, and what to change
+
+
+def _problems(collection: Collection, mappings: Mapping[str, Collection], metadata: sa.MetaData) -> Iterator[Problem]:
+    table = collection.table
+    if metadata.tables.get(table.key) is not table:
+        yield f"the table {table.key} is not in the metadata of the schema", "Map a table of the schema package."
+    if table.schema not in (None, "public"):
+        yield (
+            f"the table {table.name} is in the schema {table.schema}",
+            "Only tables in the schema public can be loaded.",
+        )
+    if callable(collection.constants):
+        yield (
+            "`constants` is a function",
+            "Use a mapping from columns to plain values. The column of the tenant is filled without it.",
+        )
+    yield from _problems_of_names(collection)
+    yield from _problems_of_key(collection)
+    yield from _problems_of_columns(collection)
+    for lookup in collection.lookups:
+        if lookup.collection not in mappings:
+            yield f"a rule looks up the collection {lookup.collection}, which has no mapping", "Add it to MAPPINGS."
+
+
+def _problems_of_names(collection: Collection) -> Iterator[Problem]:
+    ruled = [name for rule in (collection.key, *collection.rules) for name in rule.columns if "." not in name]
+    named = [*ruled, *collection.constants, *collection.unique, *collection.probes, *collection.filled_later]
+    for name in dict.fromkeys(named):
+        if name not in collection.table.c:
+            yield f"the table {collection.table.name} has no column {name}", "Correct the name of the column."
+        elif name in ruled and is_generated(collection.table.c[name]) and collection.table.c[name].identity is None:
+            yield f"PostgreSQL generates the column {name}", "Remove the rule of this column."
+
+
+def _problems_of_key(collection: Collection) -> Iterator[Problem]:
+    key, table = collection.key, collection.table
+    if key.column not in table.c:
+        return  # reported before
+    primary = [column.name for column in table.primary_key.columns]
+    if primary != [key.column]:
+        yield (
+            f"the primary key of {table.name} is ({', '.join(primary)}), the key of the mapping is {key.column}",
+            "Make the column of the key the primary key. Other columns can have a unique constraint.",
+        )
+    kind, wanted = kind_of_column(table.c[key.column]), _kinds_of_key(key)
+    if kind not in wanted:
+        yield (
+            f"the key {key.column} has the type {kind}, but its values are {' or '.join(sorted(wanted))}",
+            "Use a column of type uuid, or a `Key` with `text` or with a codec for the type of the column.",
+        )
+    needs_uuid = {
+        "tree": collection.tree is not None,
+        "links": bool(collection.links),
+        "listed_by": collection.listed_by is not None,
+        "owner": collection.owner is not None and key.codec is not None,  # a text gets a suffix
+    }
+    for feature in (name for name, is_used in needs_uuid.items() if is_used):
+        if kind != "uuid":
+            yield f"`{feature}` requires a key of type uuid", "Use a `Key` without `text` and codec."
+
+
+def _kinds_of_key(key: Key) -> frozenset[str]:
+    if key.codec is None:
+        return frozenset({"text"}) if key.text else frozenset({"uuid"})
+    return _KINDS.get(type(key.codec), frozenset()) - {"boolean", "real", "double precision", "numeric"}
+
+
+def _problems_of_columns(collection: Collection) -> Iterator[Problem]:
+    filled = collection.filled_columns
+    for column in collection.columns:
+        kind_of_column(column)  # raises an error with the names of the column and the type
+        if column.name not in filled and not column.nullable:
+            yield (
+                f"the column {column.name} is NOT NULL, and no rule fills it",
+                "Add a rule, or a default of the column.",
+            )
+    for rule in collection.rules:
+        if isinstance(rule, Field) and rule.column in collection.table.c:
+            yield from _problems_of_codec(rule, collection.table.c[rule.column])
+
+
+def _problems_of_codec(rule: Field, column: sa.Column[Any]) -> Iterator[Problem]:
+    kind, codec = kind_of_column(column), rule.codec
+    if isinstance(codec, codecs.Array) != kind.endswith("[]"):
+        yield (
+            f"the column {column.name} has the type {kind}, which the codec {type(codec).__name__} does not fill",
+            "Use `Array` for columns of an array type, and for no others.",
+        )
+        return
+    if isinstance(codec, codecs.Array):
+        codec, kind = codec.item, kind.removesuffix("[]")
+    wanted = _KINDS.get(type(codec))
+    if wanted is not None and kind not in wanted:
+        yield (
+            f"the column {column.name} has the type {kind}, which the codec {type(codec).__name__} does not fill",
+            f"Use a codec for {kind}, or a column of type {' or '.join(sorted(wanted))}.",
+        )
+    elif isinstance(codec, codecs.Integer) and codec.bits > _INTEGER_BITS[kind]:
+        yield (
+            f"the codec of the column {column.name} has {codec.bits} bits, the type {kind} has {_INTEGER_BITS[kind]}",
+            f"Use Integer(bits={_INTEGER_BITS[kind]}).",
+        )
+    elif isinstance(codec, codecs.Double) and (kind == "real") != (codec.bits == 32):
+        yield f"the codec of the column {column.name} has {codec.bits} bits", f"Use the codec for {kind}."
+    yield from _problems_of_length(codec, column)
+
+
+def _problems_of_length(codec: codecs.Codec, column: sa.Column[Any]) -> Iterator[Problem]:
+    type_: Any = column.type
+    if isinstance(type_, sa.ARRAY):
+        type_ = type_.item_type
+    if isinstance(type_, sa.CHAR) and type_.length and not isinstance(codec, codecs.ObjectIdHex):
+        if not isinstance(codec, codecs.Char) or codec.length != type_.length:
+            yield f"the column {column.name} is char({type_.length})", f"Use the codec Char({type_.length})."
+    elif isinstance(type_, sa.String) and not isinstance(type_, sa.Enum) and type_.length:
+        if isinstance(codec, codecs.Text) and (codec.length is None or codec.length > type_.length):
+            yield f"the column {column.name} is varchar({type_.length})", f"Use the codec Text(length={type_.length})."
+    elif isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float) and isinstance(codec, codecs.Numeric):
+        precision, scale = type_.precision, type_.scale or 0
+        if (codec.precision, codec.scale) != (precision, scale if precision is not None else 0):
+            name = "numeric" if precision is None else f"numeric({precision}, {scale})"
+            codec_name = "NUMERIC" if precision is None else f"Numeric({precision}, {scale})"
+            yield f"the column {column.name} is {name}", f"Use the codec {codec_name}."
+
+
+def _check_tenancy(metadata: sa.MetaData) -> None:
+    tenancy = tenancy_of(metadata)
+    if tenancy is None:
+        return
+    table = metadata.tables.get(tenancy.table)
+    missing = [name for name in TENANT_COLUMNS if table is None or name not in table.c]
+    if missing:
+        lacks = f"the table {tenancy.table} of tenants"
+        raise UsageError(
+            f"{lacks} is not in the schema" if table is None else f"{lacks} has no column {', '.join(missing)}",
+            hint="Correct `tenancy` in the `info` of the metadata, or remove it if rows belong to no tenant.",
+        )
+    for each in metadata.tables.values():
+        if tenancy.column in each.c and kind_of_column(each.c[tenancy.column]) != "uuid":
+            raise UsageError(
+                f"column {each.name}.{tenancy.column}: the column of the tenant must have the type uuid",
+                hint="Change the type, or remove `tenancy` from the `info` of the metadata.",
+            )
