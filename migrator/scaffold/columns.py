@@ -5,36 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from migrator.scaffold.draft import ColumnDraft, ImpliedDraft, Kind, Restore, TableDraft
+from migrator.scaffold.draft import ColumnDraft, ImpliedDraft, Kind, TableDraft
+from migrator.scaffold.ids import Target, can_require, draft_id
 from migrator.scaffold.kinds import decide_kind, is_indexable
 from migrator.scaffold.names import snake_case, unique_name
-from migrator.scaffold.references import FoundReference
 from migrator.scaffold.shapes import describe_shape, is_flat
-from migrator.scaffold.statistics import ARRAY, INT32, OBJECT, OBJECT_ID, CollectionStatistics, FieldStatistics, dotted
+from migrator.scaffold.statistics import ARRAY, INT32, OBJECT, CollectionStatistics, FieldStatistics, Path, dotted
 
 KEY_COLUMN = "id"
 VERSION = "__v"  # Mongoose's counter of changes to arrays
-FEW_DOCUMENTS = 20  # fewer do not show that a field is in every document
 MOST_COLUMNS = 200  # of one table; rarer fields stay in the residue
 
 
-def fill_columns(table: TableDraft, collection: CollectionStatistics, references: Mapping[str, FoundReference]) -> None:
-    """Add the columns and implied fields to a table. `references`: those that become foreign keys, by field."""
+def fill_columns(table: TableDraft, collection: CollectionStatistics, targets: Mapping[Path, Target]) -> None:
+    """Add the columns and implied fields to a table. `targets`: those of fields, and of the items of arrays."""
     found: list[ColumnDraft | ImpliedDraft] = []
     for field in _ordered(collection, table):
-        reference = references.get(field.name)
-        if reference is not None:
-            found.append(_draft_reference(field, collection, reference))
+        target = targets.get(field.path) or targets.get((*field.path, "[]"))
+        if target is not None and (column := draft_id(field, collection, target)) is not None:
+            found.append(column)
         elif (implied := _find_implied(field, collection)) is not None:
             found.append(implied)
-        elif field.filled == 0 or not field.occurrences:
+        elif field.filled == 0:
             table.questions.append(f"`{field.name}` is always null or undefined: it has no column.")
         elif is_flat(field):
             found += [_draft_column(child, collection) for child in field.fields]
             table.questions.append(f"`{field.name}` is {describe_shape(field)}: its fields became columns.")
         else:
-            found.append(_draft_column(field, collection))
-            if field.count(OBJECT, ARRAY):
+            found.append(column := _draft_column(field, collection))
+            if column.kind.is_json and field.count(OBJECT, ARRAY):
                 table.questions.append(f"`{field.name}` is {describe_shape(field)}: it became one jsonb column.")
     _add(table, found)
 
@@ -75,16 +74,13 @@ def _draft_column(field: FieldStatistics, collection: CollectionStatistics) -> C
         name=snake_case("_".join(field.path)),
         path=dotted(field.path),
         kind=decided.kind,
-        required=decided.is_uniform and not absent and not nulls and _can_require(collection),
+        required=decided.is_uniform and not absent and not nulls and can_require(collection),
         evidence=evidence + _describe_values(field, decided.kind),
         note=decided.note,
+        item=decided.item,
         indexable=is_indexable(decided.kind, field),
         restores_null=nulls > absent,
     )
-
-
-def _can_require(collection: CollectionStatistics) -> bool:
-    return collection.documents >= FEW_DOCUMENTS and not collection.damaged
 
 
 def _describe_values(field: FieldStatistics, kind: Kind) -> str:
@@ -92,32 +88,6 @@ def _describe_values(field: FieldStatistics, kind: Kind) -> str:
         return ""
     about = "about " if field.values.level else ""
     return f"; {about}{field.values.distinct:,} distinct values"
-
-
-def _draft_reference(
-    field: FieldStatistics, collection: CollectionStatistics, reference: FoundReference
-) -> ColumnDraft:
-    name = snake_case(field.name)
-    is_complete = field.filled == field.occurrences == field.documents == collection.documents
-    forms = {
-        Restore.OBJECT_ID: field.count(OBJECT_ID),
-        Restore.TEXT: field.object_id_texts,
-        Restore.UUID: field.uuid_texts,
-    }
-    restore = max(forms, key=lambda each: forms[each])
-    lost = reference.compared - reference.hits
-    orphans = f"; {lost:,} distinct values without a document" if lost else ""
-    return ColumnDraft(
-        name=name if name.endswith("_id") else f"{name}_id",
-        path=field.name,
-        kind=Kind.REFERENCE,
-        required=is_complete and not lost and reference.is_exact and _can_require(collection),
-        evidence=f"{reference.hits:,} of {reference.compared:,} distinct values exist in"
-        f" {reference.target}.{dotted(reference.target_path)}{orphans}; {field.describe_types()}",
-        note=f"{lost:,} of {reference.compared:,} values have no document: NULL" if lost else "",
-        target=reference.target,
-        restore=restore,
-    )
 
 
 def _add(table: TableDraft, found: list[ColumnDraft | ImpliedDraft]) -> None:

@@ -47,7 +47,7 @@ def _add_index(
             table.questions.append(f"The index `{index.name}` ({', '.join(index.paths)}) has no counterpart.")
         return
     if any(not column.indexable for column in found):
-        if len(found) == 1 and found[0].kind is Kind.LIST:
+        if len(found) == 1 and found[0].kind in (Kind.LIST, Kind.ARRAY):
             _add(table, IndexDraft(name="", columns=(names[0],), is_gin=True))
         else:
             table.questions.append(f"The index `{index.name}` was left out: values are too long, or jsonb.")
@@ -75,7 +75,7 @@ def _has(table: TableDraft, path: str, columns: Mapping[str, ColumnDraft]) -> bo
 def _is_unique(collection: CollectionStatistics, column: ColumnDraft) -> bool:
     """Return whether all values are distinct, and are so as values of the column."""
     field = collection.find(*column.path.split("."))
-    if field is None or column.kind not in (Kind.TEXT, Kind.INTEGER, Kind.OBJECT_ID, Kind.REFERENCE) or column.note:
+    if field is None or column.note or not field.values.kept:
         return False
     return field.values.level > 0 or field.values.distinct == field.filled
 

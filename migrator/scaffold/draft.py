@@ -13,38 +13,49 @@ from migrator.scaffold.references import FoundReference
 
 
 class Kind(StrEnum):
-    """The kind of a column, and with it the conversion of its values."""
+    """The kind of a column or of the items of an array, and with it the conversion of its values."""
 
     TEXT = "text"
-    INTEGER = "integer"
-    NUMBER = "number"
+    UUID_TEXT = "UUID in a text"
+    UUID = "UUID"
+    OBJECT_ID = "ObjectId"
+    INTEGER = "int"
+    LONG = "long"
+    DOUBLE = "double"
+    NUMBER = "int or double"
+    DECIMAL = "decimal"
     BOOLEAN = "boolean"
     DATE = "date"
-    OBJECT_ID = "object_id"
+    BYTES = "binary data"
     ANY = "any"
     OBJECT = "object"
-    LIST = "list"
-    REFERENCE = "reference"
+    LIST = "array"
+    ARRAY = "array of one kind"
+    ID = "ID"
 
     @property
     def is_json(self) -> bool:
-        return self in (Kind.ANY, Kind.OBJECT, Kind.LIST, Kind.NUMBER)
+        return self in (Kind.ANY, Kind.OBJECT, Kind.LIST)
 
 
 class Restore(StrEnum):
-    """The form in which documents hold a reference."""
+    """The form in which documents hold the key of another document."""
 
     OBJECT_ID = "AS_OBJECTID"
-    TEXT = "AS_TEXT"
+    HEX = "AS_HEX"
     UUID = "AS_UUID"
+    UUID_TEXT = "AS_UUID_TEXT"
+    TEXT = "AS_TEXT"
+    INTEGER = "AS_INT"
+    LONG = "AS_LONG"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDraft:
-    """The key of a table: the field, and whether its text is the key itself instead of a UUID made of it."""
+    """The key of a table: the field, and the kind of its values that the column holds; None: a UUID made of them."""
 
     path: str
-    is_text: bool
+    kind: Kind | None
     evidence: str
 
 
@@ -52,8 +63,8 @@ class KeyDraft:
 class ColumnDraft:
     """A column and the field that fills it. `required`: NOT NULL. `note`: a comment in the code.
 
-    `target` is the collection to which a reference refers, and `restore` the form of its value. `restores_null`: NULL
-    means null, not an absent field.
+    `target` is the collection to which an ID refers, `restore` the form of its value, and `is_key` whether it is a
+    foreign key. `item` is the kind of the items of an array. `restores_null`: NULL means null, not an absent field.
     """
 
     name: str
@@ -64,8 +75,10 @@ class ColumnDraft:
     note: str = ""
     indexable: bool = True
     restores_null: bool = False
+    item: Kind | None = None
     target: str = ""
     restore: Restore | None = None
+    is_key: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +119,8 @@ class TableDraft:
 
     @property
     def references(self) -> Iterator[ColumnDraft]:
-        """The columns that refer to rows of other tables."""
-        return (column for column in self.columns if column.kind is Kind.REFERENCE)
+        """The columns that are foreign keys."""
+        return (column for column in self.columns if column.is_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 
-from migrator.mapping.codecs import INDEXABLE_BYTES
 from migrator.scaffold.columns import fill_columns
 from migrator.scaffold.constraints import fill_indexes
-from migrator.scaffold.draft import Draft, KeyDraft, TableDraft
+from migrator.scaffold.draft import Draft, TableDraft
+from migrator.scaffold.ids import Target, choose_key
 from migrator.scaffold.names import python_name, snake_case, unique_name
 from migrator.scaffold.profiling import SourceStatistics
 from migrator.scaffold.references import FoundReference, find_references
-from migrator.scaffold.statistics import STRING, CollectionStatistics, dotted
+from migrator.scaffold.statistics import CollectionStatistics, Path, dotted
 from migrator.sources.selection import BUCKETS
 
 _RESERVED = {"base", "shared", "init"}  # modules of the packages
@@ -26,7 +26,7 @@ def make_draft(source: SourceStatistics) -> Draft:
     keyed = choose_foreign_keys(tables, references)
     for collection in used:
         table = tables[collection.name]
-        fill_columns(table, collection, {each.path[0]: each for each in keyed if each.collection == collection.name})
+        fill_columns(table, collection, _find_targets(collection, tables, references, keyed))
         fill_indexes(table, collection)
         table.questions += _describe_others(collection, references, keyed)
     return Draft(
@@ -62,32 +62,18 @@ def _name_tables(used: Sequence[CollectionStatistics], references: Sequence[Foun
     return tables
 
 
-def choose_key(collection: CollectionStatistics, references: Iterable[FoundReference]) -> KeyDraft:
-    """Return the key: the field that others refer to if it identifies every document, otherwise `_id`."""
-    named = [each for each in references if each.target == collection.name and not each.is_list]
-    paths = {dotted(each.target_path) for each in named}
-    for path in sorted(paths - {"_id"}):
-        field = collection.find(path)
-        if field is None or "_id" in paths or not _identifies(collection, path):
-            continue
-        votes = sum(dotted(each.target_path) == path for each in named)
-        is_uuid = field.uuid_texts == field.filled
-        return KeyDraft(
-            path=path, is_text=not is_uuid, evidence=f"{votes} fields refer to it; it is in every document once"
-        )
-    return KeyDraft(path="_id", is_text=False, evidence="the ObjectId becomes a UUID, in the same order")
-
-
-def _identifies(collection: CollectionStatistics, path: str) -> bool:
-    """Return whether each document has another text in a field."""
-    field = collection.find(path)
-    return (
-        field is not None
-        and field.count(STRING) == field.occurrences == field.documents == collection.documents
-        and not (field.empty or field.nul or collection.damaged)
-        and field.longest <= INDEXABLE_BYTES
-        and (field.values.level > 0 or field.values.distinct == collection.documents)
-    )
+def _find_targets(
+    collection: CollectionStatistics,
+    tables: dict[str, TableDraft],
+    references: Sequence[FoundReference],
+    keyed: Sequence[FoundReference],
+) -> dict[Path, Target]:
+    """Return the tables to which the fields of a collection refer by their keys, by field."""
+    return {
+        each.path: Target(tables[each.target].key, each, each in keyed)
+        for each in references
+        if each.collection == collection.name and dotted(each.target_path) == tables[each.target].key.path
+    }
 
 
 def choose_foreign_keys(tables: dict[str, TableDraft], references: Sequence[FoundReference]) -> list[FoundReference]:
@@ -103,17 +89,9 @@ def choose_foreign_keys(tables: dict[str, TableDraft], references: Sequence[Foun
 
 
 def _can_be_key(reference: FoundReference, tables: dict[str, TableDraft]) -> bool:
-    if reference.collection not in tables or reference.target not in tables or len(reference.path) > 1:
-        return False
-    key = tables[reference.target].key
+    is_to_key = dotted(reference.target_path) == tables[reference.target].key.path
     is_own_key = tables[reference.collection].key.path == reference.path[0]
-    return (
-        reference.is_sure
-        and reference.is_id
-        and dotted(reference.target_path) == key.path
-        and not key.is_text
-        and not is_own_key
-    )
+    return reference.is_sure and len(reference.path) == 1 and is_to_key and not is_own_key
 
 
 def _reachable(start: str, leads: dict[str, set[str]]) -> set[str]:

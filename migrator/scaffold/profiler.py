@@ -136,7 +136,7 @@ class PythonProfiler:
                 _count_whole(node, int(number))
         elif kind == 0x09:
             _count_range(node, int.from_bytes(data[start:end], "little", signed=True))
-        elif kind == 0x05 and data[start + 4] in (3, 4) and end - start == 21:
+        elif kind == 0x05 and data[start + 4] == 4 and end - start == 21:
             node.counts["uuid_texts"] += 1
             node.values.add(hash_value(UUID, data[start + 5 : end]))
         elif kind == 0x05:

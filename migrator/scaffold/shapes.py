@@ -62,4 +62,4 @@ def _describe_array(field: FieldStatistics) -> str:
     size = f"{average:.1f} elements on average, {field.most_items:,} at most"
     if elements.count(OBJECT) * 2 > elements.occurrences:
         return f"an array of documents ({size}; {len(elements.fields)} fields)"
-    return f"an array of {decide_kind(elements).kind.replace('_', ' ')} values ({size})"
+    return f"an array of {decide_kind(elements).kind} values ({size})"

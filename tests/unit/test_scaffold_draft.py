@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import bson
 import pytest
-from bson import Decimal128, Int64, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId
 
 from migrator.events import silent
-from migrator.scaffold.draft import ColumnDraft, Draft, Kind, TableDraft
+from migrator.scaffold.draft import ColumnDraft, Draft, Kind, Restore, TableDraft
 from migrator.scaffold.drafting import make_draft
 from migrator.scaffold.profiling import profile
 from migrator.scaffold.writing.project import render_project
@@ -54,18 +55,24 @@ DAY = datetime(2024, 1, 1, tzinfo=UTC)
         pytest.param(["a"] * (MANY - 1) + [...], Kind.TEXT, False, id="absent once"),
         pytest.param(["a"] * (MANY - 1) + [None], Kind.TEXT, False, id="null once"),
         pytest.param(["a"] * 3, Kind.TEXT, False, id="too few documents"),
-        pytest.param([1, Int64(2)] * MANY, Kind.INTEGER, True, id="ints and longs"),
-        pytest.param([1, 2.0] * MANY, Kind.INTEGER, True, id="whole doubles"),
-        pytest.param([1, 2.5] * MANY, Kind.NUMBER, False, id="ints and doubles"),
-        pytest.param([Int64(2**40)] * MANY, Kind.NUMBER, False, id="long beyond integer"),
-        pytest.param([Decimal128("1.50")] * MANY, Kind.NUMBER, False, id="decimals"),
+        pytest.param([str(UUID(int=number)) for number in range(MANY)], Kind.UUID_TEXT, True, id="texts of UUIDs"),
+        pytest.param([str(UUID(int=number)) for number in range(MANY)] + [""], Kind.TEXT, True, id="one is none"),
+        pytest.param([Binary.from_uuid(UUID(int=number)) for number in range(MANY)], Kind.UUID, True, id="UUIDs"),
+        pytest.param([b"a", b""] * MANY, Kind.BYTES, True, id="binary data"),
+        pytest.param([1, 1, Int64(2)] * MANY, Kind.INTEGER, True, id="ints and longs"),
+        pytest.param([1, Int64(2), Int64(3)] * MANY, Kind.LONG, True, id="longs and ints"),
+        pytest.param([2.0, 2.5] * MANY, Kind.DOUBLE, True, id="doubles"),
+        pytest.param([1, 2.5] * MANY, Kind.NUMBER, True, id="ints and doubles"),
+        pytest.param([Int64(2**60), 2.5] * MANY, Kind.NUMBER, False, id="longs that no double holds"),
+        pytest.param([Decimal128("1.50")] * MANY, Kind.DECIMAL, False, id="decimals"),
         pytest.param([True, False] * MANY, Kind.BOOLEAN, True, id="booleans"),
         pytest.param([DAY] * MANY, Kind.DATE, True, id="dates"),
         pytest.param([DAY] * MANY + ["2024-01-01"], Kind.DATE, False, id="dates and one text"),
         pytest.param([DAY] * MANY + ["2024-01-01"] * MANY, Kind.ANY, False, id="as many texts as dates"),
         pytest.param([bson.datetime_ms.DatetimeMS(2**62)] + [DAY] * MANY, Kind.DATE, False, id="date out of range"),
         pytest.param(["a", {"b": 1}] * MANY, Kind.ANY, False, id="texts and documents"),
-        pytest.param([["a"], []] * MANY, Kind.LIST, True, id="arrays"),
+        pytest.param([["a"], []] * MANY, Kind.ARRAY, True, id="arrays of texts"),
+        pytest.param([["a", 1], []] * MANY, Kind.LIST, True, id="arrays of several types"),
         pytest.param([{"a": [1]}] * MANY, Kind.OBJECT, True, id="documents with arrays"),
         pytest.param([ObjectId() for _ in range(MANY)], Kind.OBJECT_ID, True, id="IDs that refer to nothing"),
     ],
@@ -122,15 +129,45 @@ def test_orphans_make_a_reference_nullable(tmp_path: Path) -> None:
     draft = draft_of(tmp_path, {"users": users, "posts": posts})
     (column,) = next(table for table in draft.tables if table.collection == "posts").references
     assert not column.required
-    assert column.note == "1 of 101 values have no document: NULL"
+    assert column.note == "1 of 101 distinct values have no document"
 
 
 def test_the_field_that_others_refer_to_is_the_key(tmp_path: Path) -> None:
     orders = [{"orderId": f"0000000{number:05d}-1111-4111-8111-111111111111"[-36:]} for number in range(MANY)]
     items = [{"orderId": each["orderId"]} for each in orders for _ in range(2)]
     tables = {table.collection: table for table in draft_of(tmp_path, {"orders": orders, "items": items}).tables}
-    assert (tables["orders"].key.path, tables["orders"].key.is_text) == ("orderId", False)
+    assert (tables["orders"].key.path, tables["orders"].key.kind) == ("orderId", None)
     assert [each.target for each in tables["items"].references] == ["orders"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "restore"),
+    [
+        pytest.param([ObjectId() for _ in range(MANY)], None, Restore.OBJECT_ID, id="ObjectIds"),
+        pytest.param([f"user-{number}" for number in range(MANY)], Kind.TEXT, Restore.TEXT, id="texts"),
+        pytest.param([str(UUID(int=number)) for number in range(MANY)], None, Restore.UUID_TEXT, id="texts of UUIDs"),
+        pytest.param([Int64(number) for number in range(MANY)], Kind.LONG, Restore.LONG, id="longs"),
+        pytest.param(
+            [Binary.from_uuid(UUID(int=number)) for number in range(MANY)], Kind.UUID, Restore.UUID, id="UUIDs"
+        ),
+    ],
+)
+def test_keys_of_every_kind_have_foreign_keys(tmp_path: Path, ids: list[Any], kind: Kind, restore: Restore) -> None:
+    users = [{"_id": each} for each in ids]
+    posts = [{"userId": each, "friends": [each]} for each in ids]
+    tables = {table.collection: table for table in draft_of(tmp_path, {"users": users, "posts": posts}).tables}
+    assert tables["users"].key.kind is kind
+    (column,) = tables["posts"].references
+    assert (column.name, column.restore, column.required) == ("user_id", restore, True)
+
+
+def test_arrays_of_ids_and_self_references_hold_keys(tmp_path: Path) -> None:
+    """They have no foreign key, but the values can be joined."""
+    ids = [ObjectId() for _ in range(MANY)]
+    nodes = [{"_id": each, "parent": ids[0], "children": ids[:number]} for number, each in enumerate(ids)]
+    columns = {each.path: each for each in draft_of(tmp_path, {"nodes": nodes}).tables[0].columns}
+    assert (columns["parent"].name, columns["parent"].kind, columns["parent"].is_key) == ("parent_id", Kind.ID, False)
+    assert (columns["children"].kind, columns["children"].item) == (Kind.ARRAY, Kind.ID)
 
 
 def test_indexes_follow_those_of_the_source(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ cdef class Profiler:
             self._count_double(node, p)
         elif kind == 0x09:
             count_range(node, int64(p))
-        elif kind == 0x05 and (p[4] == 3 or p[4] == 4) and int32(p) == 16:
+        elif kind == 0x05 and p[4] == 4 and int32(p) == 16:
             node.uuid_texts += 1
             hashes_add(&node.values, hash_value(0x05, p + 5, 16))
         elif kind == 0x05:

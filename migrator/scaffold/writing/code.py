@@ -53,7 +53,7 @@ class Imports:
 def _section(module: str) -> bool | None:
     """Return None for the standard library, and whether a module is one of the project."""
     top = module.split(".")[0]
-    return None if top in ("collections", "typing") else top in _OWN
+    return None if top in ("collections", "dataclasses", "typing") else top in _OWN
 
 
 def _import(module: str, names: Iterable[str]) -> str:

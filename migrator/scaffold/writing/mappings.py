@@ -10,31 +10,45 @@ from migrator.scaffold.writing.code import Imports, call, explode, quote
 _CODECS, _RULES, _REFERENCES = "migrator.mapping.codecs", "migrator.mapping.rules", "migrator.mapping.references"
 _CODEC_OF: Final[dict[Kind, str]] = {
     Kind.TEXT: "TEXT",
-    Kind.INTEGER: "INTEGER",
-    Kind.NUMBER: "NUMBER",
+    Kind.UUID_TEXT: "UUID_TEXT",
+    Kind.UUID: "UUID",
+    Kind.OBJECT_ID: "OBJECTID_HEX",
+    Kind.INTEGER: "BIGINT",
+    Kind.LONG: "LONG",
+    Kind.DOUBLE: "DOUBLE",
+    Kind.NUMBER: "Double(whole_as_int=True)",
+    Kind.DECIMAL: "NUMERIC",
     Kind.BOOLEAN: "BOOLEAN",
     Kind.DATE: "DATETIME",
+    Kind.BYTES: "BYTES",
     Kind.ANY: "JSON",
     Kind.OBJECT: "JSON_OBJECT",
     Kind.LIST: "JSON_ARRAY",
 }
-_RESTORES: Final[dict[Restore, str]] = {
-    Restore.OBJECT_ID: "ObjectIdText().write",
-    Restore.TEXT: "ObjectIdText(as_text=True).write",
-    Restore.UUID: "uuid_text",
+# How a field is restored from the key of the row to which it refers, and what that needs of the codecs.
+_RESTORES: Final[dict[Restore, tuple[str, str]]] = {
+    Restore.OBJECT_ID: ("ObjectIdText().write", "ObjectIdText"),
+    Restore.HEX: ("ObjectIdText(as_text=True).write", "ObjectIdText"),
+    Restore.UUID: ("UUID.write", "UUID"),
+    Restore.UUID_TEXT: ("UUID_TEXT.write", "UUID_TEXT"),
+    Restore.TEXT: ("TEXT.write", "TEXT"),
+    Restore.INTEGER: ("BIGINT.write", "BIGINT"),
+    Restore.LONG: ("LONG.write", "LONG"),
 }
-_OBJECT_ID: Final = '''\
-class ObjectIdCodec:
-    """ObjectId ↔ its 24 hexadecimal digits."""
+_ID: Final = '''\
+@dataclass(frozen=True, slots=True)
+class Id:
+    """The key of a document of another collection, which need not exist ↔ its row's key."""
+
+    key: Key
+    restore: Restore
 
     def read(self, value: Any, note: Note, path: str) -> Any:
-        return str(value) if isinstance(value, ObjectId) else UNREADABLE
+        plain = self.key.identify(value)
+        return UNREADABLE if plain is None else plain
 
-    def write(self, plain: str) -> Any:
-        return ObjectId(plain) if ObjectId.is_valid(plain) else UNREADABLE
-
-
-OBJECT_ID = ObjectIdCodec()'''
+    def write(self, plain: Any) -> Any:
+        return self.restore(plain)'''
 _REFERENCE: Final = '''\
 def reference(
     path: str,
@@ -87,53 +101,46 @@ def _write_package(draft: Draft) -> str:
 
 def _write_shared(draft: Draft, tables: dict[str, TableDraft]) -> str:
     imports = Imports()
+    columns = [column for table in draft.tables for column in table.columns if column.target]
+    if not columns:
+        return '"""Definitions that several mappings share: none yet."""\n'
     imports.add(_REFERENCES, "Key")
-    targets = [tables[name] for name in dict.fromkeys(column.target for column in _references(draft))]
-    keys = "\n".join(f"{_key_name(table)} = {_key(table)}" for table in targets)
-    code = [keys] if keys else []
-    columns = [column for table in draft.tables for column in table.columns]
-    if targets:
-        code.append(_write_restores({column.restore for column in columns if column.restore is not None}, imports))
-    if any(column.kind is Kind.OBJECT_ID for column in columns):
-        code.append(_OBJECT_ID)
-        imports.add("typing", "Any")
-        imports.add("bson", "ObjectId")
+    imports.add("collections.abc", "Callable")
+    imports.add("typing", "Any")
+    targets = sorted({column.target for column in columns})
+    lines = [f"{_key_name(tables[name])} = {_key(tables[name], imports)}" for name in targets]
+    lines += ["", "Restore = Callable[[Any], Any]"]
+    for restore in sorted({column.restore for column in columns if column.restore is not None}):
+        code, name = _RESTORES[restore]
+        imports.add(_CODECS, name)
+        lines.append(f"{restore} = {code}")
+    blocks = ["\n".join(lines)]
+    if any(not column.is_key for column in columns):
+        imports.add("dataclasses", "dataclass")
         imports.add("migrator.documents.jsonb", "Note")
         imports.add(_CODECS, "UNREADABLE")
-    if targets:
-        code.append(_REFERENCE)
-        imports.add("collections.abc", "Callable")
-        imports.add("typing", "Any")
+        blocks.append(_ID)
+    if any(column.is_key for column in columns):
         imports.add("migrator.documents.codec", "Document")
         imports.add("migrator.mapping.context", "ABSENT", "Context", "Match", "Rejected")
         imports.add(_REFERENCES, "Reference")
-    if not code:
-        return '"""Definitions that several mappings share: none yet."""\n'
-    return f'"""Definitions that several mappings share."""\n\n{imports.render()}\n\n' + "\n\n\n".join(code) + "\n"
-
-
-def _references(draft: Draft) -> list[ColumnDraft]:
-    return [column for table in draft.tables for column in table.references]
+        blocks.append(_REFERENCE)
+    return f'"""Definitions that several mappings share."""\n\n{imports.render()}\n\n' + "\n\n\n".join(blocks) + "\n"
 
 
 def _key_name(table: TableDraft) -> str:
     return table.module.upper()
 
 
-def _key(table: TableDraft) -> str:
-    text = ["text=True"] if table.key.is_text else []
-    return call("Key", [f"path={quote(table.key.path)}", f"collection={quote(table.collection)}", *text], 1)
-
-
-def _write_restores(used: set[Restore], imports: Imports) -> str:
-    """Return the functions that restore a field from the ID of the row to which it refers."""
-    lines = ["Restore = Callable[[Any], Any]"]
-    if used & {Restore.OBJECT_ID, Restore.TEXT}:
-        imports.add(_CODECS, "ObjectIdText")
-    if Restore.UUID in used:
-        imports.add("migrator.ids", "uuid_text")
-    lines += [f"{each} = {_RESTORES[each]}" for each in Restore if each in used]
-    return "\n".join(lines)
+def _key(table: TableDraft, imports: Imports) -> str:
+    arguments = [f"path={quote(table.key.path)}", f"collection={quote(table.collection)}"]
+    if table.key.kind is Kind.TEXT:
+        arguments.append("text=True")
+    elif table.key.kind is not None:
+        codec = _CODEC_OF[table.key.kind]
+        imports.add(_CODECS, codec)
+        arguments.append(f"codec={codec}")
+    return call("Key", arguments, 1)
 
 
 def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
@@ -145,13 +152,13 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     for each in table.implied:
         imports.add(_RULES, "imply_field")
         rules.append(call("imply_field", [quote(each.path), each.value], 2))
-    is_shared = any(column.target == table.collection for other in tables.values() for column in other.references)
+    is_shared = any(column.target == table.collection for other in tables.values() for column in other.columns)
     if is_shared:
         imports.add("mappings", "shared")
         key = f"shared.{_key_name(table)}"
     else:
         imports.add(_REFERENCES, "Key")
-        key = _key(table)
+        key = _key(table, imports)
     arguments = [f"name={quote(table.collection)}", f"table={table.module}", f"key={key}"]
     if table.unique:
         entries = ", ".join(f'{quote(name)}: "duplicate_key"' for name in table.unique)
@@ -162,19 +169,29 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
 
 
 def _write_rule(column: ColumnDraft, is_indexed: bool, tables: dict[str, TableDraft], imports: Imports) -> str:
+    arguments = [quote(column.path), quote(column.name)]
     options = ["required=True"] if column.required else []
-    if column.target:
+    if column.is_key:
         imports.add("mappings", "shared")
-        restore = f"shared.{column.restore}"
-        key = f"shared.{_key_name(tables[column.target])}"
-        return call("shared.reference", [quote(column.path), quote(column.name), key, restore, *options], 2)
-    if column.kind is Kind.OBJECT_ID:
-        imports.add("mappings", "shared")
-        codec = "shared.OBJECT_ID"
-    else:
-        codec = "INDEXED_TEXT" if column.kind is Kind.TEXT and is_indexed else _CODEC_OF[column.kind]
-        imports.add(_CODECS, codec)
+        return call("shared.reference", [*arguments, *_target(column, tables), *options], 2)
     imports.add(_RULES, "map_field")
     if column.restores_null:
         options.append("restore_null=True")
-    return call("map_field", [quote(column.path), quote(column.name), codec, *options], 2)
+    codec = _codec(column, column.item or column.kind, is_indexed, tables, imports)
+    if column.kind is Kind.ARRAY:
+        imports.add(_CODECS, "Array")
+        codec = f"Array({codec})"
+    return call("map_field", [*arguments, codec, *options], 2)
+
+
+def _codec(column: ColumnDraft, kind: Kind, is_indexed: bool, tables: dict[str, TableDraft], imports: Imports) -> str:
+    if kind is Kind.ID:
+        imports.add("mappings", "shared")
+        return f"shared.Id({', '.join(_target(column, tables))})"
+    codec = "INDEXED_TEXT" if column.kind is Kind.TEXT and is_indexed else _CODEC_OF[kind]
+    imports.add(_CODECS, codec.partition("(")[0])
+    return codec
+
+
+def _target(column: ColumnDraft, tables: dict[str, TableDraft]) -> list[str]:
+    return [f"shared.{_key_name(tables[column.target])}", f"shared.{column.restore}"]

@@ -39,14 +39,19 @@ def _decisions(draft: Draft) -> Iterator[str]:
 def _references(draft: Draft) -> Iterator[str]:
     if not draft.references:
         return
-    keys = {(table.collection, column.path) for table in draft.tables for column in table.references}
+    drafts = {
+        (table.collection, column.path): "foreign key" if column.is_key else f"{column.kind}, no foreign key"
+        for table in draft.tables
+        for column in table.columns
+        if column.target
+    }
     yield "## References\n"
     yield "Found by looking up the distinct values of each field in the keys of all collections.\n"
     rows = []
     for each in sorted(draft.references, key=lambda each: (each.collection, each.path)):
         path = dotted(each.path)
         hits = f"{each.hits:,} of {each.compared:,}" + ("" if each.is_exact else " in a sample")
-        drafted = "foreign key" if (each.collection, path) in keys else "in jsonb" if each.is_list else "column"
+        drafted = drafts.get((each.collection, path.removesuffix("[]")), "in jsonb" if each.is_list else "column")
         rows.append((f"{each.collection}.{path}", f"{each.target}.{dotted(each.target_path)}", hits, drafted))
     yield _grid(("Field", "Refers to", "Distinct values found", "Drafted as"), rows)
 
@@ -61,7 +66,7 @@ def _left_out(draft: Draft) -> Iterator[str]:
 
 def _table(table: TableDraft) -> Iterator[str]:
     yield f"## {table.collection} → {table.table}\n"
-    kind = "text" if table.key.is_text else "UUID"
+    kind = table.key.kind or "a UUID made of the value"
     yield f"Key: `{KEY_COLUMN}` ({kind}) from `{table.key.path}`: {table.key.evidence}.\n"
     rows = [_row(column) for column in table.columns]
     rows += [("", f"`{each.path}`", f"always {each.value}", "", each.evidence) for each in table.implied]
@@ -69,7 +74,8 @@ def _table(table: TableDraft) -> Iterator[str]:
 
 
 def _row(column: ColumnDraft) -> tuple[str, ...]:
-    kind = f"→ {column.target}" if column.target else column.kind.replace("_", " ")
+    kind = f"array of {column.item}" if column.item else str(column.kind)
+    kind = f"{kind} → {column.target}" if column.target else kind
     return f"`{column.name}`", f"`{column.path}`", kind, "yes" if column.required else "", column.evidence
 
 

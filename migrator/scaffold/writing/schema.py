@@ -9,18 +9,23 @@ from migrator.scaffold.draft import ColumnDraft, Draft, IndexDraft, Kind, TableD
 from migrator.scaffold.writing.code import INDENT, WIDTH, Imports, call, explode, quote
 
 _ALCHEMY, _POSTGRES = "sqlalchemy", "sqlalchemy.dialects.postgresql"
-# Kind → the type of the column, and the module it is imported from.
+# Kind → the type of the column, and the module from which it is imported.
 _TYPES: Final[dict[Kind, tuple[str, str]]] = {
     Kind.TEXT: ("Text", _ALCHEMY),
-    Kind.INTEGER: ("Integer", _ALCHEMY),
-    Kind.NUMBER: ("JSONB", _POSTGRES),
+    Kind.UUID_TEXT: ("UUID", _POSTGRES),
+    Kind.UUID: ("UUID", _POSTGRES),
+    Kind.OBJECT_ID: ("String(24)", _ALCHEMY),
+    Kind.INTEGER: ("BigInteger", _ALCHEMY),
+    Kind.LONG: ("BigInteger", _ALCHEMY),
+    Kind.DOUBLE: ("DOUBLE_PRECISION", _POSTGRES),
+    Kind.NUMBER: ("DOUBLE_PRECISION", _POSTGRES),
+    Kind.DECIMAL: ("Numeric", _ALCHEMY),
     Kind.BOOLEAN: ("Boolean", _ALCHEMY),
-    Kind.DATE: ("TIMESTAMP", _POSTGRES),
-    Kind.OBJECT_ID: ("Text", _ALCHEMY),
+    Kind.DATE: ("TIMESTAMP(timezone=True)", _POSTGRES),
+    Kind.BYTES: ("LargeBinary", _ALCHEMY),
     Kind.ANY: ("JSONB", _POSTGRES),
     Kind.OBJECT: ("JSONB", _POSTGRES),
     Kind.LIST: ("JSONB", _POSTGRES),
-    Kind.REFERENCE: ("UUID", _POSTGRES),
 }
 _BASE: Final = '''\
 """Definitions that all tables share: the metadata and the names of constraints."""
@@ -63,9 +68,10 @@ def _write_table(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     imports = Imports()
     imports.add(_ALCHEMY, "Column", "Table")
     imports.add("schema.base", "metadata")
-    key_type = ("Text", _ALCHEMY) if table.key.is_text else ("UUID", _POSTGRES)
-    imports.add(key_type[1], key_type[0])
-    arguments = [quote(table.table), "metadata", f"Column({quote(KEY_COLUMN)}, {key_type[0]}, primary_key=True)"]
+    key_type = _import_type(table.key.kind or Kind.UUID, imports)
+    # Without autoincrement=False, SQLAlchemy would make an integer key a serial.
+    options = ["primary_key=True", *(["autoincrement=False"] if key_type == "BigInteger" else [])]
+    arguments = [quote(table.table), "metadata", call("Column", [quote(KEY_COLUMN), key_type, *options], 1)]
     arguments += [_write_column(column, tables, imports) for column in table.columns]
     for name in table.unique:
         imports.add(_ALCHEMY, "UniqueConstraint")
@@ -78,16 +84,31 @@ def _write_table(table: TableDraft, tables: dict[str, TableDraft]) -> str:
 
 
 def _write_column(column: ColumnDraft, tables: dict[str, TableDraft], imports: Imports) -> str:
-    name, module = _TYPES[column.kind]
-    imports.add(module, name)
-    arguments = [quote(column.name), name]
-    if column.target:
+    arguments = [quote(column.name), _type_of(column, tables, imports)]
+    if column.is_key:
         imports.add(_ALCHEMY, "ForeignKey")
         arguments.append(f"ForeignKey({quote(f'{tables[column.target].table}.{KEY_COLUMN}')})")
     if column.required:
         arguments.append("nullable=False")
     comment = f"# {column.note}\n    " if column.note else ""
     return comment + call("Column", arguments, 1)
+
+
+def _type_of(column: ColumnDraft, tables: dict[str, TableDraft], imports: Imports) -> str:
+    kind = column.item or column.kind
+    if kind is Kind.ID:
+        kind = tables[column.target].key.kind or Kind.UUID
+    if column.kind is Kind.ARRAY:
+        imports.add(_POSTGRES, "ARRAY")
+        kind = Kind.TEXT if kind is Kind.OBJECT_ID else kind  # binary COPY knows no arrays of varchar
+        return f"ARRAY({_import_type(kind, imports)})"
+    return _import_type(kind, imports)
+
+
+def _import_type(kind: Kind, imports: Imports) -> str:
+    name, module = _TYPES[kind]
+    imports.add(module, name.partition("(")[0])
+    return name
 
 
 def _write_index(index: IndexDraft, imports: Imports) -> str:
