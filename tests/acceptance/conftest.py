@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -37,3 +38,18 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mongo.Serv
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def restored_modules() -> Iterator[None]:
+    """Undoes what the commands of a test do to this process: sys.path, and the modules of the projects."""
+    path, modules = list(sys.path), {name: sys.modules[name] for name in sys.modules if is_of_project(name)}
+    yield
+    sys.path[:] = path
+    for name in [each for each in sys.modules if is_of_project(each)]:
+        del sys.modules[name]
+    sys.modules.update(modules)
+
+
+def is_of_project(name: str) -> bool:
+    return name.partition(".")[0] in ("mappings", "schema")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,7 @@ from tests.driving import Answer, call, spawn
 USERS = "mappings/users.py"
 
 
-@pytest.fixture(autouse=True)
-def restored_modules() -> Iterator[None]:
-    """Undoes what the commands of a test do to this process: sys.path, and the modules of the projects."""
-    path, modules = list(sys.path), {name: sys.modules[name] for name in sys.modules if is_of_project(name)}
-    yield
-    sys.path[:] = path
-    for name in [each for each in sys.modules if is_of_project(each)]:
-        del sys.modules[name]
-    sys.modules.update(modules)
-
-
-def is_of_project(name: str) -> bool:
-    return name.partition(".")[0] in ("mappings", "schema")
+pytestmark = pytest.mark.usefixtures("restored_modules")
 
 
 @pytest.fixture
