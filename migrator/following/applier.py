@@ -49,7 +49,7 @@ class Applier:
     `levels`: the mapped collections, each after those that it refers to. `resolvers_for` returns new conflict resolvers
     of a level. `archives_unmapped`: whether documents of collections without a mapping are archived.
     `never_simple`: collections whose changes are always resolved with all that hang on them.
-    `merges`: of collections into rows of others.
+    `merges`: of collections into rows of others. `unused`: collections whose documents no source provides.
     """
 
     stage: StageContext
@@ -58,6 +58,7 @@ class Applier:
     archives_unmapped: bool = True
     never_simple: frozenset[str] = frozenset()
     merges: tuple[MergeApplier, ...] = ()
+    unused: frozenset[str] = frozenset()
 
     @cached_property
     def _has_unreturned(self) -> bool:
@@ -181,7 +182,7 @@ class Applier:
                 if ids:
                     value = LatestValue(rows=rows, collection=mapping, latest=latest, tenant=self.stage.tenant)
                     value.update_some(ids)
-            for expected in mapping.expected:
+            for expected in mapping.expected if mapping.name not in self.unused else ():
                 if batch.touched & {mapping.name, expected.collection}:
                     report_missing_rows(self.stage, mapping, expected)
 

@@ -174,6 +174,7 @@ def prepare_following(context: MigrationContext, connection: Connection, dsn: st
     record_initial_wants(stage, levels, pipeline.resolvers_for)
     merged = {applier.merge.into for applier in pipeline.merge_appliers(run)}
     embedded = set() if definition.embedded is None else {definition.embedded.collection}
+    sections = {name: each.section for name, each in definition.mappings.items() if each.section is not None}
     return Applier(
         stage=stage,
         levels=levels,
@@ -181,6 +182,7 @@ def prepare_following(context: MigrationContext, connection: Connection, dsn: st
         archives_unmapped=context.config.policies.unmapped_collections == "archive",
         never_simple=frozenset(merged | embedded),
         merges=tuple(pipeline.merge_appliers(run)),
+        unused=frozenset(name for name, section in sections.items() if getattr(context.config, section) is None),
     )
 
 

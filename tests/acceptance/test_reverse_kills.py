@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests import mongo
-from tests.acceptance.test_reverse import change_randomly
+from tests.application_rows import change_randomly
 from tests.driving import COMMAND
 from tests.reverse_rig import FIXTURES, Switched, read_dump, switched
 
