@@ -72,7 +72,7 @@ class Journey(Switched):
                     for column, value in row.items()
                     if here[key][column] != value and (name, key, column) not in kept
                 }
-                assert differing == {}, (what, name, key)
+                assert differing == {}, (what, name, key, differing)
         assert call("revert", "--yes", "-c", config).code == 0
 
     def _given_ids(self) -> dict[str, str]:
@@ -102,7 +102,8 @@ def read_found(url: str, given: dict[str, str]) -> Found:
                 sql.SQL("SELECT to_jsonb(t)::text FROM {} t").format(sql.Identifier(name)))]  # fmt: skip
             for row in rows:
                 if row.get(DERIVED):
-                    row[DERIVED] = f"{row[DERIVED]}.000"[:23]
+                    second, _, fraction = row[DERIVED].partition(".")
+                    row[DERIVED] = f"{second}.{fraction:0<3.3}"
             found[name] = {row["id"]: row for row in rows}
         for name, columns in RECORDS.items():
             # Residues depend on IDs and values that differ; the documents are compared as a whole.

@@ -123,6 +123,24 @@ class LatestValue:
     def _own_rows(self) -> sql.Composable:
         return own_rows(self.collection.table, self.tenant, self.collection.table.name)
 
+    def stale_ids(self) -> list[str]:
+        """Return the rows of loaded documents whose value is not the latest one, also those without any row."""
+        holder = mapping_of(self.rows, self.latest.table)
+        query = self.rows.namespace.sql(
+            "SELECT t.{key}::text FROM {other} t JOIN {ledger} l ON l.target_id = t.{key}::text"
+            " AND l.collection = {name} AND l.outcome = 'loaded' LEFT JOIN (SELECT {by} AS id, max({of}) AS newest FROM {table}"
+            " WHERE tenant_id = %(tenant)s GROUP BY 1) n ON n.id = t.{key}"
+            " WHERE t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest ORDER BY 1",
+            key=sql.Identifier(holder.key.column),
+            other=self.rows.table(holder),
+            name=sql.Literal(holder.name),
+            by=sql.Identifier(self.latest.reference_column),
+            of=sql.Identifier(self.latest.value_column),
+            table=self.rows.table(self.collection),
+            column=sql.Identifier(self.latest.column),
+        )
+        return [row_id for (row_id,) in self.rows.connection.execute(query, {"tenant": self.tenant})]
+
     def _compose(self, template: LiteralString) -> sql.Composed:
         column = sql.Identifier(self.latest.column)
         newest = sql.SQL("(SELECT {by} AS id, pg_catalog.max({of}) AS newest FROM {table} WHERE {own} GROUP BY 1) n")

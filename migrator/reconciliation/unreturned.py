@@ -72,6 +72,25 @@ def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str],
                     _set_latest(rows, collection, changed, tenant)
 
 
+def set_latest_again(rows: RowStore, tenant: UUID) -> int:
+    """Set the latest values of all rows again, except those that the application has set; return how many changed.
+
+    While PostgreSQL was in use, the application may have changed rows without them. Raises: `UpdatesRefusedError` if
+    the target refuses a value.
+    """
+    changed = 0
+    for collection in rows.mappings.values():
+        for latest in collection.latest_values:
+            with rows.connection.transaction():
+                record_transaction(rows.connection, rows.namespace)
+                value = LatestValue(rows=rows, collection=collection, latest=latest, tenant=tenant)
+                stale = value.stale_ids()
+                value.update_some(stale)
+                changed += len(stale)
+            apply_all_unreturned(rows, rows.namespace, {latest.table}, tenant)
+    return changed
+
+
 def copy_unreturned(rows: RowStore, records: Namespace) -> None:
     """Copy what another namespace has recorded, so that rows that change later get their values, too."""
     query = rows.namespace.sql(
