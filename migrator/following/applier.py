@@ -23,7 +23,7 @@ from migrator.following.simple_batch import SimpleBatch
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.merges import MergeApplier
-from migrator.reconciliation.unreturned import apply_unreturned, has_unreturned
+from migrator.reconciliation.unreturned import apply_unreturned, find_holders, has_unreturned, update_holders
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError
 from migrator.stages.context import StageContext
 from migrator.stages.reconcile import report_missing_rows
@@ -119,13 +119,18 @@ class Applier:
                 self._records.archive(unmapped)
             if mapped:
                 closure = Closure(rows)
+                holders = find_holders(rows, mapped) if self._has_unreturned else {}
                 left, carrying = (mapped, set[DocumentKey]()) if is_careful else self._apply_simple(mapped, closure)
                 simple = len(mapped.keys() - left.keys())
                 batch = Batch(left, refused, is_careful)
                 if left:
                     self._resolve(batch, closure)
                 if self._has_unreturned:
-                    apply_unreturned(rows, mapped.keys() | carrying | batch.resolved, self.stage.tenant)
+                    changed = mapped.keys() | carrying | batch.resolved
+                    for key, ids in find_holders(rows, changed).items():
+                        holders.setdefault(key, set()).update(ids)
+                    changed |= update_holders(rows, holders, self.stage.tenant)
+                    apply_unreturned(rows, changed, self.stage.tenant)
             dirty.delete(rows.connection, namespace, keys)
         return Applied(changes=len(newest), simple=simple + len(unmapped))
 

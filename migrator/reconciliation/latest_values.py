@@ -128,7 +128,8 @@ class LatestValue:
         holder = mapping_of(self.rows, self.latest.table)
         query = self.rows.namespace.sql(
             "SELECT t.{key}::text FROM {other} t JOIN {ledger} l ON l.target_id = t.{key}::text"
-            " AND l.collection = {name} AND l.outcome = 'loaded' LEFT JOIN (SELECT {by} AS id, max({of}) AS newest FROM {table}"
+            " AND l.collection = {name} AND l.outcome = 'loaded'"
+            " LEFT JOIN (SELECT {by} AS id, max({of}) AS newest FROM {table}"
             " WHERE tenant_id = %(tenant)s GROUP BY 1) n ON n.id = t.{key}"
             " WHERE t.tenant_id = %(tenant)s AND t.{column} IS DISTINCT FROM n.newest ORDER BY 1",
             key=sql.Identifier(holder.key.column),

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from migrator.documents import jsonb
 from migrator.ids import canonical_uuid
-from migrator.mapping.collection import Collection
+from migrator.mapping.collection import Collection, LatestOf
 from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
@@ -28,6 +28,7 @@ from migrator.state.records import Namespace
 from migrator.translation.encoder import format_target_id
 
 BATCH_SIZE = 1000  # rows
+Holders = dict[tuple[str, LatestOf], set[str]]  # collection with its latest value → IDs of the rows that hold it
 Recorded = dict[str, dict[str, tuple[Any, Any]]]  # ID of the row → column → its value, and what the document gives
 
 
@@ -57,6 +58,34 @@ def apply_unreturned(rows: RowStore, documents: Iterable[tuple[str, bytes]], ten
                 source_ids[other] |= _source_ids(rows, other, parents)
 
 
+def find_holders(rows: RowStore, documents: Iterable[tuple[str, bytes]]) -> Holders:
+    """Return the rows whose latest values depend on the rows of some documents."""
+    source_ids: dict[str, list[bytes]] = defaultdict(list)
+    for name, source_id in documents:
+        source_ids[name].append(source_id)
+    query = rows.namespace.sql(
+        "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
+    )
+    found: Holders = defaultdict(set)
+    for name, some in source_ids.items():
+        collection = rows.mappings[name]
+        for latest in collection.latest_values:
+            ids = [row_id for (row_id,) in rows.connection.execute(query, (name, some))]
+            found[name, latest] |= values_of(rows, collection, latest.reference_column, ids) if ids else set()
+    return found
+
+
+def update_holders(rows: RowStore, holders: Holders, tenant: UUID) -> set[tuple[str, bytes]]:
+    """Set the latest values of rows, whatever the application had set; return their documents. Requires a recorded
+    transaction."""
+    documents: set[tuple[str, bytes]] = set()
+    for (name, latest), ids in holders.items():
+        LatestValue(rows=rows, collection=rows.mappings[name], latest=latest, tenant=tenant).update_some(sorted(ids))
+        other = mapping_of(rows, latest.table).name
+        documents |= {(other, source_id) for source_id in _source_ids(rows, other, sorted(ids))}
+    return documents
+
+
 def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str], tenant: UUID) -> None:
     """Set the values that another namespace has recorded: of all rows of some tables, in a transaction."""
     query = records.sql(
@@ -70,25 +99,6 @@ def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str],
                     record_transaction(rows.connection, rows.namespace)
                     changed = _apply(rows, collection, found)
                     _set_latest(rows, collection, changed, tenant)
-
-
-def set_latest_again(rows: RowStore, tenant: UUID) -> int:
-    """Set the latest values of all rows again, except those that the application has set; return how many changed.
-
-    While PostgreSQL was in use, the application may have changed rows without them. Raises: `UpdatesRefusedError` if
-    the target refuses a value.
-    """
-    changed = 0
-    for collection in rows.mappings.values():
-        for latest in collection.latest_values:
-            with rows.connection.transaction():
-                record_transaction(rows.connection, rows.namespace)
-                value = LatestValue(rows=rows, collection=collection, latest=latest, tenant=tenant)
-                stale = value.stale_ids()
-                value.update_some(stale)
-                changed += len(stale)
-            apply_all_unreturned(rows, rows.namespace, {latest.table}, tenant)
-    return changed
 
 
 def copy_unreturned(rows: RowStore, records: Namespace) -> None:

@@ -237,7 +237,8 @@ def find_lost(
         is_changed = before is None or differs(kind, value, before.get(name))
         if name not in row:
             other = others.get(name)
-            if not is_changed:  # the latest value of other rows is set again by the applier
+            is_left_out = before is None and value is None and name in others
+            if not is_changed or is_left_out:  # the latest value of other rows is set again by the applier
                 as_before.add(name)
             elif is_rounded(kind, value, other):
                 rounded[name] = value, other

@@ -10,24 +10,19 @@ from typing import Any, Final
 from migrator.errors import StoppedError
 from migrator.following.document_records import record_counts
 from migrator.formatting import format_count
-from migrator.reconciliation.unreturned import set_latest_again
 from migrator.reversing import write_stop
 from migrator.reversing.capture import captured
-from migrator.rows.refusals import UpdatesRefusedError
-from migrator.rows.store import RowStore
 from migrator.state import cutover_steps, full_verification, journal, own_transactions, sync
 from migrator.state.cutover_steps import MOVE, REFUSE_WRITES, STOP_WRITES
 from migrator.state.follow_lock import paused
 from migrator.workflows.complete import restore_source
 from migrator.workflows.cutover_journal import Step
 from migrator.workflows.cutover_switch import POLL_SECONDS, SwitchSteps
-from migrator.workflows.pipeline import list_refused
 from migrator.workflows.receiving import require_changing
 from migrator.workflows.reverse import count_waiting, end_reverse
 
 RESTORE: Final = "restore MongoDB"
 ADOPT: Final = "record returned rows"
-LATEST: Final = "set latest values again"
 
 
 class BackSwitch(SwitchSteps):
@@ -48,7 +43,6 @@ class BackSwitch(SwitchSteps):
             Step(name=RESTORE, do=self._restore),
             Step(name=MOVE, do=self.application.move),
             Step(name=ADOPT, do=self._adopt),
-            Step(name=LATEST, do=self._set_latest),
         ]
 
     @property
@@ -104,16 +98,6 @@ class BackSwitch(SwitchSteps):
                     self.connection, self.context.namespace, each.table.name, each.name, key
                 )
         return format_count(adopted, "transactions")
-
-    def _set_latest(self) -> str:
-        """Set what follows from several rows, as a run would: the application need not have done it."""
-        rows = RowStore(self.connection, self.context.namespace, self.context.definition.mappings)
-        try:
-            with paused(self.connection):
-                changed = set_latest_again(rows, self.context.config.tenant.id)
-        except UpdatesRefusedError as error:
-            return f"the target refuses {list_refused(error)}"
-        return format_count(changed, "rows")
 
     @property
     def _run(self) -> int:

@@ -20,6 +20,7 @@ from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.following.indexes import ensure_indexes
 from migrator.following.initial_wants import record_initial_wants
+from migrator.following.settling import Settling
 from migrator.formatting import format_count
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.prometheus import write_metrics
@@ -30,9 +31,9 @@ from migrator.rows.store import RowStore
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
-from migrator.state import dirty, journal, sync
+from migrator.state import dirty, journal, switch_back, sync
 from migrator.state.dirty import DirtyKey
-from migrator.state.follow_lock import applying, following
+from migrator.state.follow_lock import applying, following, paused
 from migrator.state.lock import exclusive
 from migrator.state.markers import expand_marker
 from migrator.state.records import Connection
@@ -49,6 +50,7 @@ from migrator.workflows.returning import ReturnCounts, ReturnOptions, ReturnRepo
 from migrator.workflows.switched import refuse_complete
 
 STEP = "follow"
+SETTLE = "settle"
 BATCH_KEYS = 1000
 BATCH_BYTES = 32 << 20  # of documents in memory
 LOOKUP_KEYS = 200  # documents that are looked up together, at most 16 MB each
@@ -202,6 +204,7 @@ class Follower:
         began = self._changing.server_time()
         with following(self._connection), self._prepared() as applier:
             self._receiving.begin(self._connection, is_loaded=True)
+            self._settle(applier)
             sync.set_applying(self._connection, self._namespace, sync.FOLLOWING)
             self._emit(StepStarted(step=STEP, unit="changes"))
             throttle = Throttle(self._connection, self._namespace, self._context.config.engine)
@@ -225,6 +228,16 @@ class Follower:
                 self._report(options, counts)
             self._embed(applier)
         self._emit(StepFinished(step=STEP, note=f"{format_count(counts.applied, 'changes')} applied"))
+
+    def _settle(self, applier: Applier) -> None:
+        """Decide again about what depends on several documents, if the application was switched back."""
+        if not switch_back.is_marked(self._connection, self._namespace):
+            return
+        self._emit(StepStarted(step=SETTLE, unit="documents"))
+        with paused(self._connection):
+            done = Settling(applier).settle(lambda count: self._emit(StepAdvanced(step=SETTLE, done=count)))
+            switch_back.forget(self._connection, self._namespace)
+        self._emit(StepFinished(step=SETTLE, note=format_count(done, "documents")))
 
     @contextmanager
     def _prepared(self) -> Iterator[Applier]:

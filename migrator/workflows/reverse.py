@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from migrator.reversing import capture
+from migrator.state import switch_back
 from migrator.state.records import Connection, Namespace
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.receiving import require_changing
@@ -41,8 +42,9 @@ def begin_reverse(context: MigrationContext, connection: Connection) -> None:
 
 def end_reverse(connection: Connection, namespace: Namespace) -> None:
     """Record no more changes. Call it in the transaction that ends the state `SWITCHED`, after the last change was
-    returned. Conflicts and values that were not returned are kept."""
+    returned. Conflicts and values that were not returned are kept. Following begins with `following.settling`."""
     capture.remove(connection, namespace)
+    switch_back.mark(connection, namespace)
 
 
 def remove_reverse(connection: Connection, namespace: Namespace) -> None:
