@@ -204,7 +204,7 @@ class Killer:
             self.source.kill()
             self.source.start()
         else:
-            pid = self._postmaster() if victim == "postmaster" else self._receiver(process)
+            pid = self._postmaster() if victim == "postmaster" else receiver_of(process, self.source.port)
             if pid is None:
                 process.kill()
                 process.wait()
@@ -216,14 +216,15 @@ class Killer:
         with psycopg.connect(self.database, autocommit=True) as connection:
             return int(psutil.Process(connection.info.backend_pid).parent().pid)
 
-    def _receiver(self, process: Command) -> int | None:
-        """Returns the process of the receiver: the child that has an open connection to the source."""
-        with suppress(psutil.Error):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                with suppress(psutil.Error):
-                    if any(each.raddr and each.raddr.port == self.source.port for each in child.net_connections("tcp")):
-                        return int(child.pid)
-        return None
+
+def receiver_of(process: Command, port: int) -> int | None:
+    """Returns the process of the receiver: the child of a command that has an open connection to the source."""
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(each.raddr and each.raddr.port == port for each in child.net_connections("tcp")):
+                    return int(child.pid)
+    return None
 
 
 def _write(live: LiveChanges, stopped: threading.Event, errors: list[BaseException]) -> None:

@@ -7,26 +7,30 @@ design: rows that the application created in PostgreSQL keep their IDs, and valu
 from __future__ import annotations
 
 import json
+import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
-from bson import ObjectId
 from psycopg import sql
-from pymongo import MongoClient
-from pymongo.database import Database
 
 from migrator.commands import context as commands
-from tests.application_rows import NEW_CONVERSATION, NEW_MESSAGE, change_randomly
+from migrator.state.follow_lock import COMPARE_KEY, FOLLOW_KEY
+from tests.cutting import held_at, wait_unlocked
 from tests.driving import RECORDS, Answer, call
+from tests.follow_killing import receiver_of
 from tests.mongo import fill
+from tests.processes import start
 from tests.reverse_rig import Switched
 from tests.scenarios import write_config
+from tests.station_changes import SourceChanges, change_rows
 
 HOOKS = {"stop_writes": "hook", "stop_hook": "true", "resume_hook": "true", "switch_hook": "true"}
 DERIVED = "last_message_at"  # follows from dates whose part below a millisecond is in no document
@@ -38,6 +42,48 @@ class Journey(Switched):
     """A followed target. `fresh`: the URL of an empty database for runs to compare with."""
 
     fresh: str
+    kills: int = 0
+
+    def kill_follow(self, chance: random.Random, victim: str) -> None:
+        """Kills `follow`, or its receiver, while it is at work. It is started again by the next call."""
+        process = start("follow", "-c", self.config)
+        try:
+            before = self._progress()
+            end = time.monotonic() + 60
+            while self._progress() == before and time.monotonic() < end:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 0.3))
+            port = int(self.url.rsplit(":", 1)[1])
+            found = receiver_of(process, port) if victim == "receiver" else None
+            os.kill(found or process.pid, signal.SIGKILL)
+            self.kills += 1
+            time.sleep(chance.uniform(0, 0.3))
+        finally:
+            process.kill()
+            process.wait()
+        self._wait_released()
+
+    def _progress(self) -> tuple[Any, ...]:
+        return self.read("SELECT received, applied FROM migrator.sync")
+
+    def _wait_released(self) -> None:
+        for key in (FOLLOW_KEY, COMPARE_KEY):
+            wait_unlocked(self.connection, key)
+
+    def kill_cutover(self, step: str, *options: str) -> None:
+        """Kills a cutover before a step. The same command switches the application then."""
+        with held_at(self.target, step) as wait:
+            process = start("cutover", "--yes", "-c", self.config, *options)
+            try:
+                wait()
+            finally:
+                process.kill()
+                process.communicate(60)
+        self.kills += 1
+        self._wait_released()
+        answer = call("cutover", "--yes", "-c", self.config, "--json", *options)
+        assert answer.code == 0, (step, answer.told)
 
     def cut_over(self, *options: str) -> Answer:
         """Switches the application, after a full verification without a difference."""
@@ -133,131 +179,48 @@ def journey(
         yield Journey(url, name, target, config, connection, session.migration(source), fresh)
 
 
-# --- changes ---------------------------------------------------------------------------------------------------------
+@contextmanager
+def changing(change: Callable[[int], None]) -> Iterator[None]:
+    """Makes changes in a thread while the block runs."""
+    stopped = threading.Event()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        number = 0
+        try:
+            while not stopped.is_set():
+                change(number)
+                number += 1
+                stopped.wait(0.01)
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+    assert failed == []
 
 
-def change_rows(rig: Switched, chance: random.Random, number: int) -> None:
-    """Makes one change in PostgreSQL as the application could."""
-    run = rig.connection.execute
-
-    def pick(table: str) -> Any:
-        query = sql.SQL("SELECT id FROM {} ORDER BY md5(id::text || %s) LIMIT 1").format(sql.Identifier(table))
-        return (run(query, (str(chance.random()),)).fetchone() or (None,))[0]
-
-    user = pick("users")
-    (tenant,) = rig.read("SELECT id FROM tenants LIMIT 1")
-    new = UUID(int=chance.getrandbits(128), version=4)
-    match chance.randrange(14):
-        case 0:
-            run(
-                "INSERT INTO users (id, tenant_id, email, name, role, created_at)"
-                " VALUES (%s, %s, %s, 'New', 'user', now())",
-                (new, tenant, f"{new.hex}@example.com"),
-            )
-            talk = run(NEW_CONVERSATION, (tenant, new)).fetchone()
-            run(NEW_MESSAGE, (tenant, talk and talk[0], None, "First", "user"))
-        case 1:
-            run(
-                "INSERT INTO memories (id, tenant_id, user_id, key, value) VALUES (%s, %s, %s, %s, 'tea')",
-                (new, tenant, user, f"key {number}"),
-            )
-        case 2:
-            run(
-                "INSERT INTO transactions (id, tenant_id, user_id, amount, status, type)"
-                " VALUES (%s, %s, %s, 100, 'completed', 'one_time')",
-                (new, tenant, user),
-            )
-        case 3:
-            run(
-                "INSERT INTO modules (id, tenant_id, course_id, title)"
-                " SELECT %s, %s, id, 'N' FROM courses WHERE id = %s",
-                (new, tenant, pick("courses")),
-            )
-            run("UPDATE modules SET title = %s WHERE id = %s", (f"M{number}", pick("modules")))
-        case 4:
-            run(
-                "INSERT INTO courses (id, tenant_id, title, instructor) VALUES (%s, %s, %s, 'Somebody')",
-                (new, tenant, f"Course {number}"),
-            )
-        case 5:
-            run("UPDATE users SET name = %s, email = %s WHERE id = %s", (f"N{number}", f"{new.hex}@e.example", user))
-            run("UPDATE memories SET value = value || '!' WHERE user_id = %s", (user,))
-        case 6:
-            run("DELETE FROM memories WHERE id = %s", (pick("memories"),))
-            run("DELETE FROM transactions WHERE id = %s", (pick("transactions"),))
-        case _:
-            change_randomly(rig, chance, 50)
+def source_changing(source: SourceChanges, seed: int) -> AbstractContextManager[None]:
+    """Changes documents while the block runs."""
+    chance = random.Random(seed)
+    return changing(lambda number: source.change(chance, number))
 
 
-class SourceChanges:
-    """Changes of documents in MongoDB, as the application could make them, and a few that it should not."""
+@contextmanager
+def rows_changing(rig: Switched, seed: int) -> Iterator[None]:
+    """Changes rows while the block runs, in a session of its own."""
+    chance = random.Random(seed)
+    with psycopg.connect(rig.target, autocommit=True) as connection:
+        own = Switched(rig.url, rig.name, rig.target, rig.config, connection, rig.context)
 
-    def __init__(self, url: str, name: str) -> None:
-        self._client = MongoClient[dict[str, Any]](url, retryWrites=False)
-        self._database: Database[dict[str, Any]] = self._client[name]
+        def change(number: int) -> None:
+            with connection.transaction():
+                change_rows(own, chance, number)
 
-    def close(self) -> None:
-        self._client.close()
-
-    def change(self, chance: random.Random, number: int) -> None:
-        database = self._database
-        name = chance.choice(
-            [*["messages"] * 5, *["conversations"] * 3, "users", "users", "memoryentries", "transactions", "courses",
-             "modules"]
-        )  # fmt: skip
-        chosen, kind = self._pick(name, chance), chance.random()
-        if chosen is None:
-            return
-        if kind < 0.12:
-            database[name].delete_one({"_id": chosen})
-        elif kind < 0.3:
-            self._copy(name, chosen, chance, number)
-        else:
-            database[name].update_one({"_id": chosen}, self._update(name, chance, number))
-
-    def _pick(self, name: str, chance: random.Random) -> Any:
-        found = sorted((each["_id"] for each in self._database[name].find({}, {"_id": 1})), key=repr)
-        return chance.choice(found) if found else None
-
-    def _value(self, name: str, field: str, chance: random.Random) -> Any:
-        found = self._database[name].find_one({"_id": self._pick(name, chance)}, {field: 1})
-        return (found or {}).get(field)
-
-    def _copy(self, name: str, chosen: Any, chance: random.Random, number: int) -> None:
-        """Inserts a document like another one. Raw, so that values are kept that the driver would convert."""
-        raw = self._client.get_database(self._database.name)[name].find_one({"_id": chosen})
-        assert raw is not None  # nobody else deletes documents
-        new = str(UUID(int=chance.getrandbits(128), version=4))
-        own: dict[str, dict[str, Any]] = {
-            "users": {"email": f"{new}@example.com", "username": new},
-            "conversations": {"conversationId": new, "messages": []},
-            "messages": {"messageId": new, "children": []},
-            "transactions": {"stripeSessionId": new},
-        }
-        made = ObjectId(chance.getrandbits(96).to_bytes(12, "big"))
-        self._database[name].insert_one({**raw, **own.get(name, {}), "_id": made})
-
-    def _update(self, name: str, chance: random.Random, number: int) -> dict[str, Any]:
-        users = str(self._pick("users", chance))
-        talk = self._value("conversations", "conversationId", chance)
-        match name:
-            case "users":
-                choices = [{"name": f"S{number}"}, {"email": f"s{number}@example.com"}, {"email": None}]
-                choices.append({"email": self._value("users", "email", chance)})
-            case "conversations":
-                choices = [{"title": f"S{number}"}, {"user": users}, {"user": str(ObjectId())}, {"endpoint": "google"}]
-            case "messages":
-                parent = self._value("messages", "messageId", chance)
-                choices = [
-                    {"text": f"S{number}"}, {"text": f"T{number}"}, {"conversationId": talk},
-                    {"parentMessageId": parent}, {"user": users},
-                ]  # fmt: skip
-            case "memoryentries":
-                choices = [{"value": f"S{number}"}]
-            case "transactions":
-                choices = [{"amount": number}, {"status": "refunded"}]
-            case "modules":
-                choices = [{"title": f"S{number}"}, {"courseId": self._pick("courses", chance)}]
-            case _:
-                choices = [{"title": f"S{number}"}]
-        return {"$set": chance.choice(choices)}
+        with changing(change):
+            yield
