@@ -22,7 +22,6 @@ from migrator.reversing.changes import Key, changed_columns
 from migrator.reversing.views import Views
 from migrator.rows.rebuild import DAMAGED, rebuild_document, rebuild_raw
 from migrator.translation.interpreter import Translation, residue_of, restore_fields
-from migrator.translation.outcomes import Loaded
 
 NOT_ENCODABLE = (BSONError, OverflowError, TypeError, ValueError)
 Lost = dict[str, tuple[Any, Any]]  # column → its value, and what the document gives instead
@@ -85,6 +84,16 @@ class DocumentReturn:
         self._views, self._writer, self._collection = views, writer, writer.collection
         self._kinds = self._collection.kinds
         self._derived: dict[str, Row] = {}
+        self._restored: dict[int, Document] = {}  # by the identity of a row, which `_kept` keeps
+        self._kept: list[Row] = []
+
+    def _restore(self, collection: Collection, row: Row) -> Document:
+        """Return the fields that a row restores. Each row is needed several times."""
+        found = self._restored.get(id(row))
+        if found is None:
+            self._restored[id(row)] = found = restore_fields(collection, row)
+            self._kept.append(row)
+        return dict(found)
 
     def compute(self, keys: Iterable[Key]) -> Iterator[Returned]:
         """Yield the documents of rows that changed, with what they cannot hold."""
@@ -92,7 +101,9 @@ class DocumentReturn:
         for key in keys:
             before, after = self._views.before(key), self._views.after(key)
             source_id, residue = self._views.entries[key]
-            expected = None if before is None else rebuild_document(self._collection, source_id, before, residue)
+            expected = None
+            if before is not None:
+                expected = rebuild_document(self._collection, source_id, before, residue, self._restore)
             if after is None:
                 yield Returned(key=key, source_id=source_id, expected=expected, document=None)
             elif changed_columns(before, after):
@@ -144,7 +155,7 @@ class DocumentReturn:
             return
         old = self._views.as_document(self._collection, before)
         residue = None if raw_document_of(each.residue) is not None else each.residue
-        yield from merge.propose(self._collection, document, residue, old, new)
+        yield from merge.propose(self._collection, document, residue, old, new, self._restore)
 
     def _try_next(self, merging: list[_Merging]) -> list[_Merging]:
         """Translate the next proposal of each document, and return the documents that have another one to try."""
@@ -157,10 +168,9 @@ class DocumentReturn:
 
     def _judge(self, each: _Merging, found: Document, translation: Translation) -> None:
         """Take a proposal if it holds more of the row than the one before."""
-        result, _ = translation.translate(found, each.after[self._collection.key.column])
-        is_loaded = isinstance(result, Loaded)
-        row = result.row if isinstance(result, Loaded) else {}
-        losses = self._find_lost(each, row)
+        row = translation.row_of(found, each.after[self._collection.key.column])
+        is_loaded = row is not None
+        losses = self._find_lost(each, row or {})
         if each.chosen is None or (is_loaded, -len(losses.columns)) > (each.is_loaded, -len(each.losses.columns)):
             each.chosen, each.losses, each.is_loaded = found, losses, is_loaded
 
@@ -192,7 +202,8 @@ class DocumentReturn:
         assert document is not None  # there is always a proposal
         raw = encode(document)
         try:
-            residue = residue_of(self._collection, document, each.after)
+            restored = self._restore(self._collection, each.after)
+            residue = residue_of(self._collection, document, each.after, restored)
         except DAMAGED:  # the row has values of which its rules cannot make fields
             residue = raw_residue(raw)
         return Returned(
@@ -261,8 +272,7 @@ def is_rounded(kind: str, value: Any, other: Any) -> bool:
 
 def translate_row(writer: DocumentWriter, document: Document, row: Row) -> Row:
     """Return the row that a document gives; no columns if it cannot be loaded."""
-    result, _ = writer.translation([document]).translate(document, row[writer.collection.key.column])
-    return result.row if isinstance(result, Loaded) else {}
+    return writer.translation([document]).row_of(document, row[writer.collection.key.column]) or {}
 
 
 def is_encodable(document: Document) -> bool:

@@ -7,7 +7,7 @@ would restore it; so several merged documents are proposed, and the forward tran
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from migrator.documents.codec import Document, same
@@ -19,13 +19,23 @@ from migrator.mapping.references import MemberList, Reference, UncheckedReferenc
 from migrator.mapping.rules import Compute, Field, Implied, Variants
 from migrator.translation.interpreter import restore_fields
 
+Restore = Callable[[Collection, Row], Document]
+
 
 def propose(
-    collection: Collection, document: Document, residue: bytes | None, old: Row, new: Row
+    collection: Collection,
+    document: Document,
+    residue: bytes | None,
+    old: Row,
+    new: Row,
+    restore: Restore = restore_fields,
 ) -> Iterator[Document]:
-    """Yield merged documents, the least changed first. `document` is that of the row `old` with its residue."""
+    """Yield merged documents, the least changed first. `document` is that of the row `old` with its residue.
+
+    `restore` returns the fields that a row restores, in a new document.
+    """
     changed = {name for name in new if name not in old or new[name] != old[name]}
-    for merged in _merged(collection, document, residue, old, new, changed):
+    for merged in _merged(collection, document, residue, old, new, changed, restore):
         yield from complete(collection, _with_lists(collection, merged, document, old, new), new, changed)
 
 
@@ -35,13 +45,19 @@ def create(collection: Collection, source_id: Document, row: Row) -> Iterator[Do
 
 
 def _merged(
-    collection: Collection, document: Document, residue: bytes | None, old: Row, new: Row, changed: set[str]
+    collection: Collection,
+    document: Document,
+    residue: bytes | None,
+    old: Row,
+    new: Row,
+    changed: set[str],
+    restore: Restore,
 ) -> Iterator[Document]:
-    base, mine = _fields(collection, old, residue), _fields(collection, new, residue)
+    base, mine = _fields(collection, old, residue, restore), _fields(collection, new, residue, restore)
     yield merge(document, base, mine)
     rules = [rule for rule in collection.rules if changed & inputs_of(rule)]
     restored = {name for rule in rules for name in rule.restored_fields}
-    plain = _without_lists(collection, restore_fields(collection, new))
+    plain = _without_lists(collection, restore(collection, new))
     forced = override(document, _only(base, restored), _only(plain, restored))
     forced = merge(forced, _without(base, restored), _without(mine, restored))
     yield forced
@@ -109,9 +125,9 @@ def inputs_of(rule: Rule) -> frozenset[str]:
             return frozenset(rule.columns)
 
 
-def _fields(collection: Collection, row: Row, residue: bytes | None) -> Document:
+def _fields(collection: Collection, row: Row, residue: bytes | None, restore: Restore) -> Document:
     """Return the fields that a row restores in the forms that its document has, without member lists."""
-    fields = restore_fields(collection, row)
+    fields = restore(collection, row)
     variants, remainders = variants_of(residue), remainders_of(residue)
     for rule in collection.variant_rules if variants or remainders else ():
         if rule.path in variants:

@@ -236,8 +236,10 @@ class Views:
 
     def as_document(self, collection: Collection, row: Row) -> Row:
         """Return a row with the IDs that documents use, where they differ: a new user has an `_id` of its own."""
+        if not self._aliases:
+            return row
         changed = dict(row)
-        for name, there in self._references(collection) if self._aliases else ():
+        for name, there in self._references(collection):
             value = row.get(name)
             if value is not None:
                 changed[name] = self._aliases.get((there, format_target_id(value)), value)

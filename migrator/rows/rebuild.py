@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from bson.errors import BSONError
 from psycopg import sql
 
 from migrator.documents.codec import Document, decode
-from migrator.documents.residue import remainder_marker
+from migrator.documents.residue import raw_document_of, remainder_marker
 from migrator.errors import DifferenceError
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
@@ -21,7 +21,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.members import members_query, read_list
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
-from migrator.translation.interpreter import rebuild, rebuild_bson
+from migrator.translation.interpreter import rebuild, rebuild_bson, restore_fields
 
 # What a document can raise whose row or residue has been changed since the run.
 DAMAGED = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
@@ -134,14 +134,21 @@ def read_bson(rows: RowStore, collection: Collection, ids: list[Any] | None = No
         yield source_id, rebuild_raw(collection, source_id, row, residue)
 
 
-def rebuild_document(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> Document:
-    """Return the document of a row.
+def rebuild_document(
+    collection: Collection,
+    source_id: bytes,
+    row: Row,
+    residue: bytes | None,
+    restore: Callable[[Collection, Row], Document] = restore_fields,
+) -> Document:
+    """Return the document of a row. `restore` returns the fields that it restores, in a new document.
 
     Raises:
         DifferenceError: the row or its residue has been changed, so that they do not fit each other.
     """
     with _translate_damage(collection, row):
-        return rebuild(collection, decode(source_id), row, residue)
+        restored = None if raw_document_of(residue) is not None else restore(collection, row)
+        return rebuild(collection, decode(source_id), row, residue, restored)
 
 
 def rebuild_raw(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:

@@ -17,6 +17,8 @@ from migrator.sources.live_lookup import find_documents
 
 _DUPLICATE: Final = 11000
 _BLOCKED: Final = 371  # UserWritesBlocked
+_OBJECTID: Final = 0x07  # its BSON type
+_OBJECTID_SIZE: Final = 22  # bytes of the BSON document {"_id": ObjectId}
 MAJORITY: Final = WriteConcern("majority", wtimeout=60_000)
 
 
@@ -119,4 +121,6 @@ def _request(source_id: bytes, raw: bytes | None) -> ReplaceOne[Any] | DeleteOne
 
 def _filter(source_id: bytes) -> dict[str, Any]:
     """Return the filter of one document. Without `$eq`, a regular expression would match other `_id`s."""
+    if len(source_id) == _OBJECTID_SIZE and source_id[4] == _OBJECTID:  # nearly all; decoding takes a tenth of the time
+        return {"_id": ObjectId(source_id[9:21])}
     return {"_id": {"$eq": RawBSONDocument(source_id)["_id"]}}

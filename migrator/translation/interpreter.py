@@ -127,6 +127,25 @@ class Translation:
             self.notes[:] = [(archived.code, archived.detail)]
         return result, self.findings(source_id_of(document) if raw is None else raw_bson.source_id(raw))
 
+    def row_of(self, document: Document, row_id: Any) -> Row | None:
+        """Return the row of a document, with the ID `row_id`; None if it cannot be loaded. Nothing is restored."""
+        self.notes.clear()
+        row = dict(self.constants)
+        try:
+            for operation in self._program:
+                match operation:
+                    case Convert() | operations.Lookup():
+                        operation.rule.to_row(document, row, self)
+                    case Memo(rules=memoized):
+                        for rule in memoized:
+                            rule.to_row(document, row, self)
+                    case Read(key=key):
+                        key.to_row(document, row, self)
+                        row[key.column] = row_id
+        except (Rejected, RecursionError, Archived):
+            return None
+        return row
+
     def findings(self, source_id: bytes) -> list[Finding]:
         """Return the findings of the current document, each once."""
         name = self.collection.name
@@ -166,9 +185,12 @@ def restore_fields(collection: Collection, row: Row) -> Document:
     return document
 
 
-def residue_of(collection: Collection, document: Document, row: Row) -> bytes | None:
-    """Return the residue: the part of a document that its row cannot reproduce. The ledger has the `_id`."""
-    return _subtract(collection, document, row, restore_fields(collection, row))
+def residue_of(collection: Collection, document: Document, row: Row, restored: Document | None = None) -> bytes | None:
+    """Return the residue: the part of a document that its row cannot reproduce. The ledger has the `_id`.
+
+    `restored`: what `restore_fields` returns for the row, if it is known.
+    """
+    return _subtract(collection, document, row, restore_fields(collection, row) if restored is None else restored)
 
 
 def _subtract(collection: Collection, document: Document, row: Row, restored: Document) -> bytes | None:
@@ -189,12 +211,17 @@ def _subtract(collection: Collection, document: Document, row: Row, restored: Do
     return pack_residue(changed, [name for name in unset if name not in described], variants, remainders)
 
 
-def rebuild(collection: Collection, source_id: Document, row: Row, residue: bytes | None) -> Document:
-    """Return the document of a row, its `source_id` in the ledger, and its residue."""
+def rebuild(
+    collection: Collection, source_id: Document, row: Row, residue: bytes | None, restored: Document | None = None
+) -> Document:
+    """Return the document of a row, its `source_id` in the ledger, and its residue.
+
+    `restored`: what `restore_fields` returns for the row, if it is known; it is changed.
+    """
     raw = raw_document_of(residue)
     if raw is not None:
         return decode(raw)
-    document = restore_fields(collection, row)
+    document = restore_fields(collection, row) if restored is None else restored
     variants = variants_of(residue)
     for rule in collection.variant_rules if variants else ():
         if rule.path in variants:

@@ -156,6 +156,7 @@ def test_back_and_forth(
         tenant, user = rig.read("SELECT tenant_id, id FROM users ORDER BY id LIMIT 1")
         (conversation,) = rig.read(NEW_CONVERSATION, tenant, user)
         rig.connection.execute(NEW_MESSAGE, (tenant, conversation, None, "Hello", "user"))
+        rig.connection.execute(NEWEST + " WHERE c.id = %s", (conversation,))
         rig.back()
         rig.assert_same()
         before = read_rows(rig.target)
