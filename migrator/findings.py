@@ -18,6 +18,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "date_out_of_range": (WARNING, "date outside PostgreSQL's range, or after the year 9999"),
     "defaulted": (INFO, "required value missing; a default was used"),
     "duplicate_field": (WARNING, "field present twice; one value was used, the other one is preserved"),
+    "element_not_loaded": (WARNING, "an element of a field could not become a row of its table; it is preserved"),
     "embedding_failed": (WARNING, "the text could not be embedded; `migrate embed` retries it"),
     "json_replaced": (WARNING, "JSON value that BSON cannot hold was replaced; the original text is preserved"),
     "merged": (INFO, "account merged into an earlier account with the same e-mail address"),

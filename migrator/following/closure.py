@@ -10,10 +10,12 @@ from psycopg import sql
 
 from migrator.following.batch import group_by_collection
 from migrator.following.interests import offers_of
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, find_keys
 from migrator.reconciliation.trees import PARENT_CODES
+from migrator.rows.children import owners_query
 from migrator.rows.selection import values_of
 from migrator.rows.store import RowStore
 from migrator.state import wants
@@ -80,11 +82,27 @@ class Closure:
     def keys_to(self, collection: Collection) -> list[ForeignKey]:
         """Return the foreign keys of other tables to the table of a collection."""
         table = collection.table.name
-        return [key for key in self._foreign_keys if key.parent.name == table and key.child.name != table]
+        own = {(rule.table.name, rule.parent) for rule in collection.children}
+        return [
+            key
+            for key in self._foreign_keys
+            if key.parent.name == table
+            and key.child.name != table
+            and (key.child.name, key.child_columns[0]) not in own
+        ]
 
     @cached_property
     def _by_table(self) -> dict[str, Collection]:
         return {mapping.table.name: mapping for mapping in self._rows.mappings.values()}
+
+    @cached_property
+    def _elements_in(self) -> dict[str, list[tuple[Collection, Children]]]:
+        """The rules by which elements of documents become rows of a table, with their collections, by table."""
+        found: dict[str, list[tuple[Collection, Children]]] = defaultdict(list)
+        for mapping in self._rows.mappings.values():
+            for rule in mapping.child_rules:
+                found[rule.table.name].append((mapping, rule))
+        return found
 
     def children_of(self, collection: Collection, ids: list[str]) -> RowIds:
         """Return the rows of other collections that refer to rows by foreign keys."""
@@ -109,6 +127,9 @@ class Closure:
         kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
         for key in self.keys_to(collection):
             child = self._by_table.get(key.child.name)
+            for owner, rule in self._elements_in.get(key.child.name, ()):
+                owners = owners_query(self._rows.namespace, owner, rule, key.child_columns[0], kind)
+                more[owner.name] |= {row[0] for row in self._rows.connection.execute(owners, (ids,))}
             if child is not None:
                 query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
                     sql.Identifier(child.key.column),

@@ -62,7 +62,7 @@ class Independence:
         found |= {column for column, is_found in self._carrying() if not is_found}
         for mapping in self._rows.mappings.values():
             for lookup in mapping.lookups:
-                if lookup.collection == name and (lookup.by != self._key or lookup in loose_lookups(mapping)):
+                if lookup.collection == name and (lookup.by != self._key or lookup.name in loose_lookups(mapping)):
                     found |= set(lookup.carry)
             found |= {expected.flag for expected in mapping.expected if expected.collection == name}
         found |= {rule.reference_column for _, rule in owners_of(self._rows.mappings, name)}

@@ -73,7 +73,7 @@ def wanting_lookups(collection: Collection, references: Found) -> Wanting:
     `references`: the answers for these documents.
     """
     loose = loose_lookups(collection)
-    found = [(lookup, lookup in loose, references.get(lookup.name, {})) for lookup in collection.lookups]
+    found = [(lookup, lookup.name in loose, references.get(lookup.name, {})) for lookup in collection.lookups]
     return [each for each in found if each[1] or not all(each[2].values())]
 
 
@@ -85,11 +85,11 @@ def wanted_parent(collection: Collection, document: Document) -> set[Wanted]:
     return {wanted(collection.name, collection.key.column, each) for each in named if each is not None}
 
 
-def loose_lookups(collection: Collection) -> frozenset[Lookup]:
-    """Return the lookups whose result is not a foreign key of the row."""
+def loose_lookups(collection: Collection) -> frozenset[tuple[str, str]]:
+    """Return the names of the lookups whose result is not a foreign key of the row."""
     firm = {rule.lookup.name for rule in collection.rules if isinstance(rule, Reference)}
-    loose = {lookup for rule in collection.rules if not isinstance(rule, Reference) for lookup in rule.lookups}
-    return frozenset(loose | {each for each in collection.lookups if each.name not in firm})
+    loose = {lookup.name for rule in collection.rules if not isinstance(rule, Reference) for lookup in rule.lookups}
+    return frozenset(loose | {each.name for each in collection.lookups if each.name not in firm})
 
 
 def _listed(collection: Collection, document: Document) -> Iterator[Wanted]:

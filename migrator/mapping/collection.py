@@ -5,14 +5,15 @@ Only data types are here. The rules of a mapping are in rules.py and references.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from migrator.documents.codec import Document
-from migrator.mapping.context import Lookup, Row
+from migrator.mapping.children import Children
+from migrator.mapping.context import Lookup, Row, join_lookups
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Return, Variants
@@ -30,6 +31,7 @@ Rule = (
     | Reference
     | UncheckedReference
     | MemberList
+    | Children
     | CustomRule
 )
 
@@ -149,7 +151,7 @@ class Collection:
         with a default. All others without a value are NULL.
         """
         filled = self.filled_columns
-        return tuple(each for each in self.table.columns if each.name in filled or not _is_left_to_target(each))
+        return tuple(each for each in self.table.columns if each.name in filled or not is_left_to_target(each))
 
     @property
     def kinds(self) -> tuple[tuple[str, str], ...]:
@@ -159,17 +161,36 @@ class Collection:
     @property
     def lookups(self) -> tuple[Lookup, ...]:
         """The lookups of the rules, one for each name."""
-        return tuple({lookup.name: lookup for rule in self.rules for lookup in rule.lookups}.values())
+        found: dict[tuple[str, str], Lookup] = {}
+        for lookup in (lookup for rule in self.rules for lookup in rule.lookups):
+            other = found.get(lookup.name, lookup)
+            found[lookup.name] = lookup if other is lookup else join_lookups(other, lookup)
+        return tuple(found.values())
 
     @property
-    def variant_rules(self) -> tuple[Variants, ...]:
-        """The rules of fields that have several variants."""
-        return tuple(rule for rule in self.rules if isinstance(rule, Variants))
+    def variant_rules(self) -> tuple[Variants | Children, ...]:
+        """The rules of fields that have several variants, or of which residues keep a remainder."""
+        return tuple(rule for rule in self.rules if isinstance(rule, Variants | Children))
+
+    @property
+    def children(self) -> tuple[Children, ...]:
+        """The rules of fields whose elements become rows of other tables."""
+        return tuple(rule for rule in self.rules if isinstance(rule, Children))
+
+    @property
+    def child_rules(self) -> tuple[Children, ...]:
+        """All rules whose rows belong to the rows of this collection, nested ones too: parents come first."""
+        return tuple(each for rule in self.children for each in _with_nested(rule))
 
     @property
     def member_lists(self) -> tuple[MemberList, ...]:
         """The rules of fields that list rows of other collections."""
         return tuple(rule for rule in self.rules if isinstance(rule, MemberList))
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """The tables that documents fill: that of their rows, then those of the rows that belong to these."""
+        return (self.table.name, *(rule.table.name for rule in self.child_rules))
 
     @property
     def needs(self) -> frozenset[str]:
@@ -195,7 +216,14 @@ class Collection:
         )
 
 
-def _is_left_to_target(column: sa.Column[Any]) -> bool:
+def _with_nested(rule: Children) -> Iterator[Children]:
+    yield rule
+    for each in rule.nested:
+        yield from _with_nested(each)
+
+
+def is_left_to_target(column: sa.Column[Any]) -> bool:
+    """Return whether a column without a rule gets its values from the target, or cannot be loaded."""
     is_numbered = column.table.autoincrement_column is column  # serial
     return is_generated(column) or column.server_default is not None or is_numbered or find_kind(column.type) is None
 

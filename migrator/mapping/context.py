@@ -76,6 +76,23 @@ class Lookup:
         return self.collection, self.by
 
 
+def join_lookups(one: Lookup, other: Lookup) -> Lookup:
+    """Return one lookup for the keys and columns of two with the same name."""
+
+    def keys(documents: Iterable[Document]) -> set[Any]:
+        found = list(documents)
+        return one.keys(found) | other.keys(found)
+
+    fields = (*one.fields, *other.fields) if one.fields and other.fields else ()
+    return Lookup(
+        one.collection,
+        keys,
+        by=one.by,
+        carry=tuple(dict.fromkeys([*one.carry, *other.carry])),
+        fields=tuple(dict.fromkeys(fields)),
+    )
+
+
 class Context(Protocol):
     """What rules may use while one document is translated."""
 

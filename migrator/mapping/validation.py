@@ -9,9 +9,11 @@ import sqlalchemy as sa
 
 from migrator.errors import UsageError
 from migrator.mapping import codecs
-from migrator.mapping.collection import Collection, is_generated
-from migrator.mapping.references import Key
-from migrator.mapping.rules import Field
+from migrator.mapping.children import Children
+from migrator.mapping.collection import Collection, is_generated, is_left_to_target
+from migrator.mapping.json_objects import JsonObject
+from migrator.mapping.references import Key, Reference
+from migrator.mapping.rules import Compute, Field, Implied
 from migrator.postgres.column_kinds import INTEGERS, JSON_KINDS, TIMESTAMPS, kind_of_column
 from migrator.postgres.tenancy import tenancy_of
 
@@ -47,12 +49,13 @@ def validate(mappings: Mapping[str, Collection], metadata: sa.MetaData) -> None:
     for collection in mappings.values():
         for problem, remedy in _problems(collection, mappings, metadata):
             raise UsageError(f"collection {collection.name}: {problem}", hint=remedy)
-        other = tables.setdefault(collection.table.name, collection.name)
-        if other != collection.name:
-            raise UsageError(
-                f"collections {other} and {collection.name}: both fill the table {collection.table.name}",
-                hint="Give each collection a table of its own.",
-            )
+        for table in collection.table_names:
+            if table in tables:
+                raise UsageError(
+                    f"collection {collection.name}: the table {table} is filled by the collection {tables[table]}, too",
+                    hint="Give each collection, and each field with rows of its own, a table of its own.",
+                )
+            tables[table] = collection.name
 
 
 Problem = tuple[str, str]  # what is wrong, and what to change
@@ -75,6 +78,9 @@ def _problems(collection: Collection, mappings: Mapping[str, Collection], metada
     yield from _problems_of_names(collection)
     yield from _problems_of_key(collection)
     yield from _problems_of_columns(collection)
+    key = kind_of_column(table.c[collection.key.column])
+    for rule in collection.children:
+        yield from _problems_of_children(rule, key, metadata)
     for lookup in collection.lookups:
         if lookup.collection not in mappings:
             yield f"a rule looks up the collection {lookup.collection}, which has no mapping", "Add it to MAPPINGS."
@@ -135,6 +141,46 @@ def _problems_of_columns(collection: Collection) -> Iterator[Problem]:
     for rule in collection.rules:
         if isinstance(rule, Field) and rule.column in collection.table.c:
             yield from _problems_of_codec(rule, collection.table.c[rule.column])
+
+
+_ELEMENT_RULES = (Field, Implied, Compute, JsonObject, Reference, Children)
+
+
+def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaData) -> Iterator[Problem]:
+    field, table = f"field {rule.path}", rule.table
+    if metadata.tables.get(table.key) is not table:
+        yield f"{field}: the table {table.key} is not in the metadata of the schema", "Map a table of the schema."
+    if "." in rule.path:
+        yield f"{field}: the path names a field inside another one", "Use the name of a field of the document."
+    if (rule.name is None) != (rule.shape != "map"):
+        yield f"{field}: a map, and nothing else, needs a column for its keys", "Correct `shape` or `name`."
+    if rule.position is None and rule.shape != "document":
+        yield f"{field}: elements need a column with their place", "Set `position`."
+    wanted = [rule.parent, *rule.element_columns, *([] if rule.key is None else [rule.key])]
+    for name in wanted:
+        if name not in table.c:
+            yield f"{field}: the table {table.name} has no column {name}", "Correct the name of the column."
+    own: dict[Any, Any] = {rule.parent: {parent_kind}, rule.position: INTEGERS, rule.name: {"text"}, rule.key: {"uuid"}}
+    for own_name, kinds in own.items():
+        if own_name in table.c and (kind := kind_of_column(table.c[own_name])) not in kinds:
+            yield (
+                f"{field}: the column {table.name}.{own_name} has the type {kind}",
+                f"Use a column of type {' or '.join(sorted(kinds))}.",
+            )
+    if rule.nested and rule.key is None:
+        yield f"{field}: elements with elements of their own need a key", "Set `key` to a column of type uuid."
+    for each in rule.rules:
+        if not isinstance(each, _ELEMENT_RULES):
+            yield f"{field}: elements cannot have the rule {type(each).__name__}", "Use another rule."
+        if isinstance(each, Reference) and each.carry:
+            yield f"{field}: a reference of an element cannot carry columns", "Remove `carry`."
+        if isinstance(each, Field) and each.column in table.c:
+            yield from ((f"{field}: {text}", remedy) for text, remedy in _problems_of_codec(each, table.c[each.column]))
+    for column in table.columns:
+        if column.name not in wanted and not column.nullable and not is_left_to_target(column):
+            yield f"{field}: the column {table.name}.{column.name} is NOT NULL, and no rule fills it", "Add a rule."
+    for nested in rule.nested:
+        yield from _problems_of_children(nested, "uuid", metadata)
 
 
 def _problems_of_codec(rule: Field, column: sa.Column[Any]) -> Iterator[Problem]:

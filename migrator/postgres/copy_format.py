@@ -131,12 +131,12 @@ def _array_writer(item: str) -> Write:
 def _array_reader(item: str) -> Read:
     read = _KINDS[item][1]
 
-    def read_array(data: bytes) -> list[Any]:
-        if _ARRAY.unpack_from(data)[0] == 0:
-            return []
-        return [None if each is None else read(each) for each in _split(data, _ARRAY.size + _DIMENSION.size)]
+    return lambda data: [None if each is None else read(each) for each in split_array(data)]
 
-    return read_array
+
+def split_array(data: bytes) -> list[bytes | None]:
+    """Return the items of an encoded array of at most one dimension, without decoding."""
+    return _split(data, _ARRAY.size + _DIMENSION.size) if _ARRAY.unpack_from(data)[0] else []
 
 
 _KINDS: dict[str, tuple[Write, Read]] = {

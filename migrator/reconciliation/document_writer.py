@@ -18,7 +18,7 @@ from migrator.mapping.context import Row
 from migrator.postgres.session import owner_search_path
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.admission import find_overlong
-from migrator.rows.copy import copy_records, copy_rows, replace_rows
+from migrator.rows.copy import copy_children, copy_records, copy_rows, delete_children, replace_rows
 from migrator.rows.lookup import RowLookup
 from migrator.rows.plain_values import sql_parameter
 from migrator.rows.store import RowStore
@@ -91,8 +91,14 @@ class DocumentWriter:
         output = Output()
         self.encoder.add(output, SourceDocument(0, raw_bson.source_id(raw), raw, document), result)
         self.encoder.add_findings(output, 0, findings)
-        write_rows = replace_rows if replace else copy_rows
-        write_rows(self.rows.connection, self.rows.namespace, self.encoder, output.rows)
+        connection, namespace = self.rows.connection, self.rows.namespace
+        if replace:
+            ids = [format_target_id(each) for each in output.ids]
+            delete_children(connection, namespace, self.collection, ids)
+            replace_rows(connection, namespace, self.encoder, output.rows)
+        else:
+            copy_rows(connection, namespace, self.encoder, output.rows)
+        copy_children(connection, namespace, self.encoder, output)
         copy_records(self.rows.connection, self.rows.namespace, self.collection.name, output)
 
     def rekeyed(self, source_id: bytes) -> Finding:
@@ -131,6 +137,9 @@ class DocumentWriter:
         if incumbent.row_id == requested_id:
             self.contested.add(requested_id)
         else:
+            delete_children(
+                self.rows.connection, self.rows.namespace, self.collection, [format_target_id(incumbent.row_id)]
+            )
             query = sql.SQL("DELETE FROM {} WHERE {} OPERATOR(pg_catalog.=) %s").format(
                 self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
             )

@@ -19,7 +19,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.admission import find_existing, find_overlong
-from migrator.rows.copy import copy_records, copy_rows
+from migrator.rows.copy import copy_children, copy_records, copy_rows
 from migrator.rows.refusals import REFUSALS, is_refusal
 from migrator.rows.update import batched
 from migrator.state.own_transactions import own_transaction
@@ -125,6 +125,7 @@ def _load(writer: DocumentWriter, candidates: list[RekeyCandidate]) -> list[Reke
         aliases = [each for place, each in enumerate(aliases) if place not in overlong]
         done = [each for place, each in enumerate(done) if place not in overlong]
     copy_rows(writer.rows.connection, writer.rows.namespace, writer.encoder, output.rows)
+    copy_children(writer.rows.connection, writer.rows.namespace, writer.encoder, output)
     copy_records(writer.rows.connection, writer.rows.namespace, writer.collection.name, output)
     writer.add_aliases(aliases)
     return done

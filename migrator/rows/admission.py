@@ -17,7 +17,7 @@ from psycopg import sql
 from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
-from migrator.rows.copy import copy_rows
+from migrator.rows.copy import copy_children, copy_rows
 from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.refusals import REASON, find_refused, is_refusal, read_known_refusals, reject_for
 from migrator.state.records import Namespace
@@ -62,6 +62,7 @@ class Admission:
             self._reject(output, data, starts, self._find_taken(output))
         try:
             copy_rows(self._connection, self._namespace, self._encoder, output.rows)
+            copy_children(self._connection, self._namespace, self._encoder, output)
         except psycopg.errors.UniqueViolation:
             self._checks_first = True
             raise
@@ -76,6 +77,7 @@ class Admission:
 
         def write(start: int, stop: int) -> None:
             copy_rows(self._connection, self._namespace, self._encoder, output.rows[start:stop])
+            copy_children(self._connection, self._namespace, self._encoder, output, start, stop)
 
         found = {}
         for row, cause in find_refused(self._connection, self._namespace, len(output.rows), write):

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from migrator.mapping.children import Children
+from migrator.mapping.collection import Collection
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import Connection, copy
 from migrator.postgres.session import owner_search_path
 from migrator.state.records import Namespace
@@ -18,6 +21,49 @@ def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tu
     names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
     with owner_search_path(connection):
         copy(connection, namespace.table(encoder.collection.table.name), tuples, names)
+
+
+def copy_children(
+    connection: Connection,
+    namespace: Namespace,
+    encoder: Encoder,
+    output: Output,
+    start: int = 0,
+    stop: int | None = None,
+) -> None:
+    """Insert the rows that belong to the rows `start` to `stop` of an output, parents first."""
+    chosen = range(start, len(output.rows) if stop is None else stop)
+    for table, child in encoder.children.items():
+        tuples = [each for row, each in output.children.get(table, ()) if row in chosen]
+        names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, child.columns)))
+        with owner_search_path(connection):
+            copy(connection, namespace.table(table), tuples, names)
+
+
+def delete_children(connection: Connection, namespace: Namespace, collection: Collection, ids: Sequence[str]) -> None:
+    """Delete the rows that belong to the rows with these IDs (text), nested ones first."""
+    for rule in collection.children:
+        _delete_children(connection, namespace, rule, sql.SQL("SELECT pg_catalog.unnest(%s::text[])"), ids)
+
+
+def _delete_children(
+    connection: Connection, namespace: Namespace, rule: Children, parents: sql.Composable, ids: Sequence[str]
+) -> None:
+    names = {
+        "table": namespace.table(rule.table.name),
+        "parent": sql.Identifier(rule.parent),
+        "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent])),
+        "parents": parents,
+    }
+    chosen = sql.SQL("WHERE {parent} IN (SELECT p.id::{kind} FROM ({parents}) p (id))").format(**names)
+    for nested in rule.nested:
+        assert rule.key is not None  # validated
+        keys = sql.SQL("SELECT {key}::text FROM {table} {chosen}").format(
+            key=sql.Identifier(rule.key), table=names["table"], chosen=chosen
+        )
+        _delete_children(connection, namespace, nested, keys, ids)
+    with owner_search_path(connection):
+        connection.execute(sql.SQL("DELETE FROM {table} {chosen}").format(chosen=chosen, **names), (list(ids),))
 
 
 def replace_rows(

@@ -13,11 +13,13 @@ from psycopg import sql
 from migrator.documents.codec import Document, decode
 from migrator.documents.residue import raw_document_of, remainder_marker
 from migrator.errors import DifferenceError
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList
 from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.rows.children import ChildReader, children_query
 from migrator.rows.members import members_query, read_list
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
@@ -46,6 +48,7 @@ def read_loaded_fields(
     kinds = [(name, kind) for name, kind in collection.kinds if name not in unread]
     names = [name for name, _ in kinds] + [key for key, *_ in collection.carried_columns]
     members = collection.member_lists
+    children = [(rule.row_key, ChildReader(rule)) for rule in collection.children]
     types = [kind for _, kind in kinds] + [
         kind_of_column(rows.mappings[there].table.c[name]) for _, _, there, name in collection.carried_columns
     ]
@@ -54,8 +57,10 @@ def read_loaded_fields(
     with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
         for source_id, residue, *fields in stream.rows():
             row = dict(zip(names, copy_format.read_row(fields[: len(names)], types), strict=True))
-            for rule, listed in zip(members, fields[len(names) :], strict=True):
+            for rule, listed in zip(members, fields[len(names) :], strict=False):
                 row[rule.row_key] = read_list(listed)
+            for (row_key, child), found in zip(children, fields[len(names) + len(members) :], strict=True):
+                row[row_key] = child.read(found)
             yield bytes(source_id), row, None if residue is None else bytes(residue), fields
 
 
@@ -79,6 +84,9 @@ def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql
     for rule in collection.member_lists:
         columns.append(sql.Identifier(f"k_{rule.path}", "members"))
         joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=ids is None)
+    for child in collection.children:
+        columns.append(sql.Identifier(f"n_{child.path}", "rows"))
+        joins[child.row_key] = _join_children(rows, collection, child, all_rows=ids is None)
     key = collection.table.c[collection.key.column]
     cast = sql.SQL(kind_of_column(key))
     query = rows.namespace.sql(
@@ -117,6 +125,20 @@ def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, a
     if all_rows:
         return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
     one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.reference_column), key)
+    return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
+
+
+def _join_children(rows: RowStore, collection: Collection, rule: Children, *, all_rows: bool) -> sql.Composable:
+    """Return the join with the rows that belong to the rows: as `_join_members`."""
+    alias, key = sql.Identifier(f"n_{rule.path}"), sql.Identifier("t", collection.key.column)
+    gathered = children_query(rows.namespace, rule)
+    if all_rows:
+        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner OPERATOR(pg_catalog.=) {}").format(
+            gathered, key, a=alias
+        )
+    one = sql.SQL("{} WHERE c.{} OPERATOR(pg_catalog.=) {} GROUP BY 1").format(
+        gathered, sql.Identifier(rule.parent), key
+    )
     return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
 
 

@@ -11,6 +11,7 @@ from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import read_row
 from migrator.postgres.session import owner_search_path
+from migrator.rows.copy import delete_children
 from migrator.rows.store import RowStore
 
 
@@ -59,6 +60,7 @@ def ids_with(rows: RowStore, collection: Collection, column: str, values: list[s
 
 def delete_rows(rows: RowStore, collection: Collection, ids: list[str]) -> None:
     """Delete the rows `ids`. Requires a recorded transaction."""
+    delete_children(rows.connection, rows.namespace, collection, ids)
     query = "DELETE FROM {table} WHERE {key} OPERATOR(pg_catalog.=) ANY(%s::{kind}[])"
     with owner_search_path(rows.connection):
         rows.connection.execute(sql.SQL(query).format(**_key_names(rows, collection)), (ids,))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from psycopg import sql
 
 from migrator.errors import StoppedError
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
@@ -86,7 +87,8 @@ def table_names(mappings: Mapping[str, Collection]) -> list[str]:
     """Return the tables that the scratch schema has: those of the mappings, and the table of tenants."""
     tenancies = (tenancy_of(mapping.table.metadata) for mapping in mappings.values())
     tenants = (tenancy.table for tenancy in tenancies if tenancy is not None)
-    return list(dict.fromkeys([*tenants, *(mapping.table.name for mapping in mappings.values())]))
+    mapped = (name for mapping in mappings.values() for name in mapping.table_names)
+    return list(dict.fromkeys([*tenants, *mapped]))
 
 
 def _make_fast(connection: Connection) -> None:
@@ -118,16 +120,29 @@ def drop(connection: Connection) -> None:
 
 def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str, Collection]) -> None:
     """Add primary keys and unique constraints, and drop NOT NULL from all other columns."""
-    for name in set(table_names(mappings)) - {mapping.table.name for mapping in mappings.values()}:
-        connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(namespace.table(name)))
+    tenants = next((tenancy_of(mapping.table.metadata) for mapping in mappings.values()), None)
+    if tenants is not None:
+        connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(namespace.table(tenants.table)))
     for mapping in mappings.values():
         table = namespace.table(mapping.table.name)
         connection.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, sql.Identifier(mapping.key.column))
         )
+        for rule in mapping.child_rules:
+            _index_children(connection, namespace, rule)
         for column in mapping.unique:
             connection.execute(sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(table, sql.Identifier(column)))
         drop_not_null(connection, table)
+
+
+def _index_children(connection: Connection, namespace: Namespace, rule: Children) -> None:
+    """Add an index by which rows of elements are found, as the primary key of the target or another index does."""
+    columns = [name for name in (rule.parent, rule.position) if name is not None]
+    connection.execute(
+        sql.SQL("CREATE INDEX ON {} ({})").format(
+            namespace.table(rule.table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+    )
 
 
 def drop_not_null(connection: Connection, table: sql.Identifier) -> None:

@@ -13,11 +13,13 @@ from typing import Any, assert_never
 
 from migrator.documents.codec import Document
 from migrator.findings import severity_of
-from migrator.ids import uuid_text
+from migrator.ids import uuid_of, uuid_text
+from migrator.mapping.children import Children, child_columns
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import Key
 from migrator.postgres import copy_format
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
 
 LEDGER_KINDS = ("text", "bytea", "text", "text", "bytea")
@@ -52,6 +54,8 @@ class Output:
     archive: list[bytes] = field(default_factory=list)
     findings: list[tuple[int, bytes]] = field(default_factory=list)  # (index of the document, tuple)
     links: list[tuple[int, bytes]] = field(default_factory=list)  # (index of the document, tuple)
+    # Rows that belong to rows, by table: (index into rows, tuple)
+    children: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Encoder:
     def __init__(self, collection: Collection, lister: str | None = None) -> None:
         self.collection = collection
         self._lister = lister
+        self.children = {rule.table.name: ChildEncoder(rule) for rule in collection.child_rules}
         self.columns = [name for name, _ in collection.kinds]
         self.kinds = [kind for _, kind in collection.kinds]
 
@@ -127,6 +132,8 @@ class Encoder:
         output.ids.append(row_id)
         output.indexes.append(source.index)
         output.rows.append(self.row_tuple(row))
+        for rule in self.collection.children:
+            self.add_children(output, rule, row[rule.row_key], row_id)
         target_id = format_target_id(row_id)
         output.ledger.append(ledger_tuple(self.collection.name, source.source_id, target_id, "loaded", loaded.residue))
         if self.collection.unique:
@@ -137,6 +144,16 @@ class Encoder:
             text = row[column]
             if text is not None and len(text) * 4 > PROBED_BYTES and len(text.encode()) > PROBED_BYTES:
                 output.probes.append((len(output.rows) - 1, column, text))
+
+    def add_children(self, output: Output, rule: Children, rows: Iterable[Row], parent_id: Any) -> None:
+        """Add the rows of the elements of a field to the row that was added last, with the rows of their elements."""
+        encoder, tuples = self.children[rule.table.name], output.children.setdefault(rule.table.name, [])
+        index = len(output.rows) - 1
+        for row in rows:
+            row_id = encoder.id_of(parent_id, row)
+            tuples.append((index, encoder.row_tuple(row, parent_id, row_id)))
+            for nested in rule.nested:
+                self.add_children(output, nested, row[nested.row_key], row_id)
 
     def add_reject(self, output: Output, source_id: bytes, raw: bytes, reject: Reject) -> None:
         """Add a rejected document."""
@@ -160,6 +177,29 @@ class Encoder:
         ]
 
 
+class ChildEncoder:
+    """Encodes the rows of one table whose rows belong to the rows of documents."""
+
+    def __init__(self, rule: Children) -> None:
+        self._rule = rule
+        kinds = [(column.name, kind_of_column(column)) for column in child_columns(rule)]
+        self.columns = [name for name, _ in kinds]
+        self._kinds = [kind for _, kind in kinds]
+
+    def id_of(self, parent_id: Any, row: Row) -> bytes | None:
+        """Return the UUID of a row of an element; None if its table has no such key."""
+        if self._rule.key is None:
+            return None
+        place = 0 if self._rule.position is None else row[self._rule.position]
+        return uuid_of(self._rule.table.name, f"{format_target_id(parent_id)}/{self._rule.path}/{place}")
+
+    def row_tuple(self, row: Row, parent_id: Any, row_id: bytes | None) -> bytes:
+        """Return a row with the columns in the order of `columns`."""
+        own = {self._rule.parent: parent_id, self._rule.key: row_id}
+        values = [own[name] if name in own else row.get(name) for name in self.columns]
+        return copy_format.write_row(values, self._kinds)
+
+
 def listed_ids(key: Key, value: Any) -> list[tuple[int, Any]]:
     """Return (position, plain ID) of the items of an array. Empty items are skipped; the residue keeps them."""
     if not isinstance(value, list):
@@ -177,6 +217,9 @@ def remove_loaded(output: Output, rows: AbstractSet[int]) -> None:
         values = getattr(output, name)
         if values:
             setattr(output, name, [values[row] for row in kept])
+    places = {row: place for place, row in enumerate(kept)}
+    for table, tuples in output.children.items():
+        output.children[table] = [(places[row], each) for row, each in tuples if row in places]
 
 
 def add_archived(output: Output, collection: str, source_id: bytes, raw: bytes) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import assert_never
 
 from migrator.mapping import codecs
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
@@ -63,6 +64,10 @@ def lower_rule(rule: Rule) -> LoweredRule:
         case MemberList():
             residue = Residue((rule,), partial(templates.write_member_list_residue, rule))
             return LoweredRule(rule, None, residue)
+        case Children():
+            convert = Convert(rule, partial(templates.write_children, rule))
+            residue = Residue((rule,), partial(templates.write_children_residue, rule))
+            return LoweredRule(rule, convert, residue)
         case CustomRule():
             return LoweredRule(rule, Convert(rule), Residue((rule,)))
         case _:

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 from migrator.ids import canonical_uuid
 from migrator.mapping import codecs
+from migrator.mapping.children import Children
 from migrator.mapping.codecs import Codec
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
@@ -122,6 +123,12 @@ def write_unchecked_reference(rule: UncheckedReference, writer: CodeWriter) -> N
     writer.add(BODY, "else:", f"    {LEAVE}")
 
 
+def write_children(rule: Children, writer: CodeWriter) -> None:
+    """Write the call of the rule that makes rows of the elements of a field."""
+    rows, value = writer.column(rule.row_key), writer.field(rule.path)
+    writer.add(BODY, f"{rows} = {writer.bind(f'rows_of_{rule.path}', rule.rows_of)}({value}, context)")
+
+
 def write_json_object(rule: JsonObject, writer: CodeWriter) -> None:
     """Write the call of the rule. The whole document is decoded only if it has one of the fields, which is seldom."""
     row, column = writer.row(), writer.column(rule.column)
@@ -167,6 +174,17 @@ def write_variants_residue(rule: Variants, writer: CodeWriter) -> None:
         writer.add(BODY + 1, f"elif (remainder := {subtract}({value}, {columns})) is not None:")
         writer.add(BODY + 2, f"remainders += (({rule.path!r}, remainder),)")
     _write_unequal(rule.path, value, BODY + 1, writer)
+
+
+def write_children_residue(rule: Children, writer: CodeWriter) -> None:
+    """Write the comparison with the field that the rows of the elements restore, then the search for a remainder."""
+    value, rows = writer.field(rule.path), writer.columns[rule.row_key]
+    writer.add(BODY, f"restored = {writer.bind(f'restore_{rule.path}', rule.restore)}({rows})")
+    writer.add(BODY, f"if restored is {value} or restored is not ABSENT and same(restored, {value}):", "    pass")
+    subtract = writer.bind(f"subtract_{rule.path}", rule.subtract)
+    writer.add(BODY, f"elif (remainder := {subtract}({value}, {rows})) is not None:")
+    writer.add(BODY + 1, f"remainders += (({rule.path!r}, remainder),)")
+    _write_unequal(rule.path, value, BODY, writer)
 
 
 def _write_unequal(path: str, value: str, depth: int, writer: CodeWriter) -> None:

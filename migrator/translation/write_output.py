@@ -39,6 +39,10 @@ def write_output(operation: Emit, writer: CodeWriter, destination: Destination) 
         writer.add(2, f"output.uniques.append(({values},))")
     if destination.lister is not None:
         writer.add(2, f"output.members.append(({writer.columns[destination.lister]}, objectid))")
+    for rule in collection.children:
+        rows, bound = writer.columns[rule.row_key], writer.bind(f"children_{rule.path}", rule)
+        writer.add(2, f"if {rows}:")
+        writer.add(3, f"encoder.add_children(output, {bound}, {rows}, {writer.columns[collection.key.column]})")
     _write_links(writer)
     writer.add(2, "if notes:")
     writer.add(3, "source_id = b'\\x16\\0\\0\\0\\x07_id\\0' + objectid + b'\\0'")

@@ -175,6 +175,7 @@ def prepare_following(context: MigrationContext, connection: Connection, dsn: st
     deferral.make_deferrable(rows)
     record_initial_wants(stage, levels, pipeline.resolvers_for)
     merged = {applier.merge.into for applier in pipeline.merge_appliers(run)}
+    with_children = {each.name for each in definition.mappings.values() if each.children}
     embedded = set() if definition.embedded is None else {definition.embedded.collection}
     sections = {name: each.section for name, each in definition.mappings.items() if each.section is not None}
     return Applier(
@@ -182,7 +183,7 @@ def prepare_following(context: MigrationContext, connection: Connection, dsn: st
         levels=levels,
         resolvers_for=pipeline.resolvers_for,
         archives_unmapped=context.config.policies.unmapped_collections == "archive",
-        never_simple=frozenset(merged | embedded),
+        never_simple=frozenset(merged | embedded | with_children),
         merges=tuple(pipeline.merge_appliers(run)),
         unused=frozenset(name for name, section in sections.items() if getattr(context.config, section) is None),
     )

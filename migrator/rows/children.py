@@ -1,0 +1,133 @@
+"""Reads the rows that belong to the rows of documents, together with these: one aggregate for each field."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+
+from psycopg import sql
+
+from migrator.mapping.children import Children, child_columns
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.copy_format import reader, split_array
+from migrator.state.records import Namespace
+
+_COUNT = struct.Struct(">i")
+_FIELD = struct.Struct(">Ii")  # OID of the type, and length of the value; -1 is NULL
+
+
+def children_query(namespace: Namespace, rule: Children, alias: str = "c") -> sql.Composed:
+    """Return the query `SELECT owner, rows`: the rows of each parent as an array of records, in their order.
+
+    The caller adds a WHERE clause, if any, and `GROUP BY 1`.
+    """
+    order = [sql.Identifier(alias, rule.position)] if rule.position is not None else [sql.SQL("1")]
+    return sql.SQL(
+        "SELECT {parent} AS owner, pg_catalog.array_agg(ROW({columns}) ORDER BY {order}) AS rows"
+        " FROM {table} {alias}{joins}"
+    ).format(
+        parent=sql.Identifier(alias, rule.parent),
+        columns=sql.SQL(", ").join(_record(rule, alias)),
+        order=sql.SQL(", ").join(order),
+        table=namespace.table(rule.table.name),
+        alias=sql.Identifier(alias),
+        joins=sql.SQL("").join(_joins(namespace, rule, alias)),
+    )
+
+
+def _record(rule: Children, alias: str) -> Iterator[sql.Composable]:
+    for name in _read_columns(rule):
+        yield sql.Identifier(alias, name)
+    for number, _ in enumerate(rule.nested):
+        yield sql.Identifier(f"{alias}{number}", "rows")
+
+
+def _joins(namespace: Namespace, rule: Children, alias: str) -> Iterator[sql.Composable]:
+    for number, nested in enumerate(rule.nested):
+        assert rule.key is not None  # validated
+        inner = f"{alias}{number}"
+        yield sql.SQL(" LEFT JOIN ({} GROUP BY 1) {inner} ON {inner}.owner OPERATOR(pg_catalog.=) {key}").format(
+            children_query(namespace, nested, f"{inner}x"),
+            inner=sql.Identifier(inner),
+            key=sql.Identifier(alias, rule.key),
+        )
+
+
+def _read_columns(rule: Children) -> list[str]:
+    return [column.name for column in child_columns(rule) if column.name not in (rule.parent, rule.key)]
+
+
+def owners_query(
+    namespace: Namespace, collection: Collection, rule: Children, column: str, kind: sql.Composable
+) -> sql.Composed:
+    """Return the query for the IDs, as text, of the rows with an element whose `column` has one of some values."""
+    chain = _chain_to(collection.children, rule)
+    joins = [
+        sql.SQL(" JOIN {table} {alias} ON {alias}.{key} OPERATOR(pg_catalog.=) {inner}.{parent}").format(
+            table=namespace.table(upper.table.name),
+            alias=sql.Identifier(f"c{depth}"),
+            key=sql.Identifier(upper.key or ""),
+            inner=sql.Identifier(f"c{depth + 1}"),
+            parent=sql.Identifier(lower.parent),
+        )
+        for depth, (upper, lower) in reversed(list(enumerate(pairwise(chain))))
+    ]
+    return sql.SQL(
+        "SELECT c0.{parent}::text FROM {table} {alias}{joins} WHERE {alias}.{column} = ANY(%s::{kind}[])"
+    ).format(
+        parent=sql.Identifier(chain[0].parent),
+        table=namespace.table(rule.table.name),
+        alias=sql.Identifier(f"c{len(chain) - 1}"),
+        joins=sql.SQL("").join(joins),
+        column=sql.Identifier(column),
+        kind=kind,
+    )
+
+
+def _chain_to(rules: tuple[Children, ...], wanted: Children) -> list[Children]:
+    """Return the rules from a field of the document down to `wanted`; none if it is not below."""
+    for rule in rules:
+        if rule == wanted:
+            return [rule]
+        if below := _chain_to(rule.nested, wanted):
+            return [rule, *below]
+    return []
+
+
+class ChildReader:
+    """Decodes the rows of one field."""
+
+    def __init__(self, rule: Children) -> None:
+        self._columns = [(name, reader(kind_of_column(rule.table.c[name]))) for name in _read_columns(rule)]
+        self._nested = [(nested.row_key, ChildReader(nested)) for nested in rule.nested]
+
+    def read(self, data: bytes | None) -> list[Row]:
+        """Return the rows in an array of records; none for NULL."""
+        if data is None:
+            return []
+        return [self._read_row(record) for record in split_array(bytes(data)) if record is not None]
+
+    def _read_row(self, record: bytes) -> Row:
+        fields = _split_record(record)
+        row: Row = {
+            name: None if field is None else read(field)
+            for (name, read), field in zip(self._columns, fields, strict=False)
+        }
+        for (row_key, nested), field in zip(self._nested, fields[len(self._columns) :], strict=True):
+            row[row_key] = nested.read(field)
+        return row
+
+
+def _split_record(data: bytes) -> list[bytes | None]:
+    (count,) = _COUNT.unpack_from(data)
+    fields: list[bytes | None] = []
+    place = _COUNT.size
+    for _ in range(count):
+        _, size = _FIELD.unpack_from(data, place)
+        place += _FIELD.size
+        fields.append(None if size < 0 else data[place : place + size])
+        place += max(size, 0)
+    return fields
