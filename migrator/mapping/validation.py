@@ -162,7 +162,7 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
             yield f"{field}: the table {table.name} has no column {name}", "Correct the name of the column."
     own: dict[Any, Any] = {rule.parent: {parent_kind}, rule.position: INTEGERS, rule.name: {"text"}, rule.key: {"uuid"}}
     for own_name, kinds in own.items():
-        if own_name in table.c and (kind := kind_of_column(table.c[own_name])) not in kinds:
+        if own_name is not None and own_name in table.c and (kind := kind_of_column(table.c[own_name])) not in kinds:
             yield (
                 f"{field}: the column {table.name}.{own_name} has the type {kind}",
                 f"Use a column of type {' or '.join(sorted(kinds))}.",

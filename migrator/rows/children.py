@@ -64,7 +64,21 @@ def owners_query(
     namespace: Namespace, collection: Collection, rule: Children, column: str, kind: sql.Composable
 ) -> sql.Composed:
     """Return the query for the IDs, as text, of the rows with an element whose `column` has one of some values."""
-    chain = _chain_to(collection.children, rule)
+    chain = chain_to(collection.children, rule)
+    return sql.SQL(
+        "SELECT c0.{parent}::text FROM {table} {alias}{joins} WHERE {alias}.{column} = ANY(%s::{kind}[])"
+    ).format(
+        parent=sql.Identifier(chain[0].parent),
+        table=namespace.table(rule.table.name),
+        alias=sql.Identifier(f"c{len(chain) - 1}"),
+        joins=chain_joins(namespace, chain),
+        column=sql.Identifier(column),
+        kind=kind,
+    )
+
+
+def chain_joins(namespace: Namespace, chain: list[Children]) -> sql.Composed:
+    """Compose the joins from the table of the last rule of a chain up to that of the first, with the alias `c0`."""
     joins = [
         sql.SQL(" JOIN {table} {alias} ON {alias}.{key} OPERATOR(pg_catalog.=) {inner}.{parent}").format(
             table=namespace.table(upper.table.name),
@@ -75,24 +89,15 @@ def owners_query(
         )
         for depth, (upper, lower) in reversed(list(enumerate(pairwise(chain))))
     ]
-    return sql.SQL(
-        "SELECT c0.{parent}::text FROM {table} {alias}{joins} WHERE {alias}.{column} = ANY(%s::{kind}[])"
-    ).format(
-        parent=sql.Identifier(chain[0].parent),
-        table=namespace.table(rule.table.name),
-        alias=sql.Identifier(f"c{len(chain) - 1}"),
-        joins=sql.SQL("").join(joins),
-        column=sql.Identifier(column),
-        kind=kind,
-    )
+    return sql.SQL("").join(joins)
 
 
-def _chain_to(rules: tuple[Children, ...], wanted: Children) -> list[Children]:
+def chain_to(rules: tuple[Children, ...], wanted: Children) -> list[Children]:
     """Return the rules from a field of the document down to `wanted`; none if it is not below."""
     for rule in rules:
         if rule == wanted:
             return [rule]
-        if below := _chain_to(rule.nested, wanted):
+        if below := chain_to(rule.nested, wanted):
             return [rule, *below]
     return []
 

@@ -15,10 +15,11 @@ from typing import Self
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.postgres.scheduler import ScheduledTask, Scheduler
 from migrator.state.records import Connection, Namespace
-from migrator.verification import record_diff, row_diff, vector_diff
+from migrator.verification import element_diff, record_diff, row_diff, vector_diff
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
 from migrator.verification.record_diff import RELATIONS, RecordRelation
@@ -64,11 +65,14 @@ class ScratchComparison:
             pass
         for mapping in self._mappings:
             self._submit(scheduler, partial(self._compare_rows, mapping))
+            for rule in mapping.child_rules:
+                self._submit(scheduler, partial(self._compare_elements, mapping, rule))
         for relation in RELATIONS:
             self._submit(scheduler, partial(self._compare_records, relation))
         for _ in scheduler.as_completed():
             emit(StepAdvanced(step=STEP, done=len(self._checks)))
-        order = [*(mapping.name for mapping in self._mappings), *(relation.name for relation in RELATIONS)]
+        mapped = [f"table {name}" for mapping in self._mappings for name in mapping.table_names]
+        order = [*mapped, *(relation.name for relation in RELATIONS)]
         checks = [check for name in order for check in self._checks[name]]
         emit(StepFinished(step=STEP, note=f"{format_count(len(checks), 'checks')}"))
         return checks
@@ -97,7 +101,15 @@ class ScratchComparison:
     def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
         here = self._row_checksums[mapping.name]
         checks = row_diff.compare_table(scope, self._scratch, mapping, here)
-        self._checks[mapping.name] = [*checks, *vector_diff.compare_vectors(scope, self._scratch, mapping)]
+        self._checks[f"table {mapping.table.name}"] = [
+            *checks,
+            *vector_diff.compare_vectors(scope, self._scratch, mapping),
+        ]
+
+    def _compare_elements(self, mapping: Collection, rule: Children, scope: Scope) -> None:
+        every = self._scan.has_only_migrated_rows(mapping)
+        check = element_diff.compare_elements(scope, self._scratch, mapping, rule, every=every)
+        self._checks[f"table {rule.table.name}"] = [check]
 
     def _compare_records(self, relation: RecordRelation, scope: Scope) -> None:
         here = self._record_checksums[relation.name]

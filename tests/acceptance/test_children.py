@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 
+from tests.conftest import fresh_database
 from tests.driving import call, digest_database, dump_database
 from tests.shop import Shop, write_project
 
@@ -33,3 +36,47 @@ def test_elements_become_rows(seed: int, database: str, tmp_path: Path) -> None:
     assert dump_database(database) == before
     assert call("run", "-c", settings).code == 0
     assert digest_database(database) == digests
+
+
+@pytest.fixture(scope="module")
+def loaded(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A finished migration of the shop: its target and its settings."""
+    with fresh_database(server_url) as url:
+        settings = write_project(tmp_path_factory.mktemp("shop"), url, Shop(1, 60).collections())
+        assert call("run", "-c", settings).code == 0
+        yield url, settings
+
+
+# change → table in which it must be found
+FAULTS = {
+    "UPDATE order_items SET quantity = 77 WHERE ctid = (SELECT min(ctid) FROM order_items)": "order_items",
+    "UPDATE order_items SET price = -price WHERE ctid = (SELECT min(ctid) FROM order_items WHERE price = 0)":
+        "order_items",
+    "UPDATE discounts SET code = NULL WHERE ctid = (SELECT min(ctid) FROM discounts WHERE code IS NOT NULL)":
+        "discounts",
+    "DELETE FROM order_tags WHERE ctid = (SELECT max(ctid) FROM order_tags)": "order_tags",
+    "DELETE FROM payments WHERE ctid = (SELECT max(ctid) FROM payments)": "payments",
+    "INSERT INTO order_tags SELECT order_id, 99, tag_id FROM order_tags LIMIT 1": "order_tags",
+    "INSERT INTO discounts SELECT item_id, 99, 'more', 1 FROM discounts LIMIT 1": "discounts",
+    "UPDATE product_attributes SET name = name || '!' WHERE ctid = (SELECT min(ctid) FROM product_attributes)":
+        "product_attributes",
+    "UPDATE order_items SET position = position + 50 WHERE ctid = (SELECT min(ctid) FROM order_items)": "order_items",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", FAULTS, ids=range(len(FAULTS)))
+def test_changed_elements_are_found(change: LiteralString, loaded: tuple[str, Path]) -> None:
+    """A changed, missing or added row of an element is found in its table by a comparison of rows."""
+    url, settings = loaded
+    with psycopg.connect(url) as connection:
+        changed = connection.execute(change)
+        assert changed.rowcount == 1
+        connection.commit()
+    try:
+        verified = call("verify", "-c", settings, "--json")
+        wrong = [each for each in verified.json["checks"] if not each["ok"] and each["check"] == "rows"]
+        assert (verified.code, [each["table"] for each in wrong]) == (4, [FAULTS[change]])
+        assert wrong[0]["found"]
+    finally:
+        assert call("revert", "-c", settings, "--yes", "--force").code == 0
+        assert call("run", "-c", settings).code == 0
