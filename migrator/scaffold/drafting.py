@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from graphlib import TopologicalSorter
 
 from migrator.scaffold.columns import fill_columns
 from migrator.scaffold.constraints import fill_indexes
 from migrator.scaffold.draft import Draft, TableDraft
-from migrator.scaffold.ids import Target, choose_key
+from migrator.scaffold.ids import Target, choose_key, is_complete
 from migrator.scaffold.names import python_name, snake_case, unique_name
 from migrator.scaffold.profiling import SourceStatistics
 from migrator.scaffold.references import FoundReference, find_references
@@ -24,9 +24,10 @@ def make_draft(source: SourceStatistics) -> Draft:
     used = [each for each in source.collections if each.documents and not each.name.startswith(BUCKETS)]
     tables = _name_tables(used, references)
     keyed = choose_foreign_keys(tables, references)
+    complete = {each.name for each in used if is_complete(each)}
     for collection in used:
         table = tables[collection.name]
-        fill_columns(table, collection, _find_targets(collection, tables, references, keyed))
+        fill_columns(table, collection, _find_targets(collection, tables, references, keyed, complete))
         fill_indexes(table, collection)
         table.questions += _describe_others(collection, references, keyed)
     return Draft(
@@ -67,10 +68,11 @@ def _find_targets(
     tables: dict[str, TableDraft],
     references: Sequence[FoundReference],
     keyed: Sequence[FoundReference],
+    complete: Collection[str],
 ) -> dict[Path, Target]:
     """Return the tables to which the fields of a collection refer by their keys, by field."""
     return {
-        each.path: Target(tables[each.target].key, each, each in keyed)
+        each.path: Target(tables[each.target].key, each, each in keyed, each.target in complete)
         for each in references
         if each.collection == collection.name and dotted(each.target_path) == tables[each.target].key.path
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from migrator.mapping.codecs import INDEXABLE_BYTES
 from migrator.scaffold.draft import ColumnDraft, KeyDraft, Kind, Restore
-from migrator.scaffold.names import singular, snake_case
+from migrator.scaffold.names import has_id_ending, singular, snake_case
 from migrator.scaffold.references import FoundReference
 from migrator.scaffold.statistics import (
     ARRAY,
@@ -27,16 +27,27 @@ _MOST = 0.5  # of the values have the form in which an ID is restored, otherwise
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The table to which a field refers: its key, the reference that was found, and whether it is a foreign key."""
+    """The table to which a field refers: its key, the reference that was found, and whether it is a foreign key.
+
+    `is_complete`: certainly every document of the table has a row.
+    """
 
     key: KeyDraft
     reference: FoundReference
     is_key: bool
+    is_complete: bool
 
 
 def can_require(collection: CollectionStatistics) -> bool:
     """Return whether a field that all documents have may become NOT NULL."""
     return collection.documents >= FEW_DOCUMENTS and not collection.damaged
+
+
+def is_complete(collection: CollectionStatistics) -> bool:
+    """Return whether certainly every document gets a row: none is damaged, none has the `_id` of another one."""
+    field = collection.find("_id")
+    is_distinct = field is not None and (field.values.level > 0 or field.values.distinct == collection.documents)
+    return is_distinct and not collection.damaged
 
 
 def choose_key(collection: CollectionStatistics, references: Iterable[FoundReference]) -> KeyDraft:
@@ -89,16 +100,16 @@ def draft_id(field: FieldStatistics, collection: CollectionStatistics, target: T
     restore, count = _find_form(values, target.key)
     if count < _MOST * values.filled:
         return None
-    is_complete = field.filled == field.occurrences == field.documents == collection.documents
     reference = target.reference
     lost = reference.compared - reference.hits
+    is_filled = field.filled == field.occurrences == field.documents == collection.documents and not lost
     orphans = f"; {lost:,} distinct values without a document" if lost else ""
     return ColumnDraft(
         name=_name_ids(field.name) if is_list else _name_id(field.name),
         path=field.name,
         kind=Kind.ARRAY if is_list else Kind.ID,
         item=Kind.ID if is_list else None,
-        required=target.is_key and is_complete and not lost and reference.is_exact and can_require(collection),
+        required=target.is_key and target.is_complete and is_filled and reference.is_exact and can_require(collection),
         evidence=f"{reference.hits:,} of {reference.compared:,} distinct values exist in"
         f" {reference.target}.{dotted(reference.target_path)}{orphans}; {field.describe_types()}",
         note=f"{lost:,} of {reference.compared:,} distinct values have no document" if lost else "",
@@ -127,7 +138,7 @@ def _find_form(values: FieldStatistics, key: KeyDraft) -> tuple[Restore, int]:
 
 def _name_id(field: str) -> str:
     name = snake_case(field)
-    return name if name.endswith("_id") or name == "id" else f"{name}_id"
+    return name if name.endswith("_by") or has_id_ending(field) else f"{name}_id"
 
 
 def _name_ids(field: str) -> str:

@@ -6,7 +6,10 @@ import keyword
 import re
 from collections.abc import Collection
 
-_ID_ENDING = re.compile(r"(?:_?ids?|Ids?|IDs?)$")
+# How the names of fields end that identify something: userId, user_ids, orderNumber, country_code.
+_ID_ENDING = re.compile(
+    r"(?:_?ids?|Ids?|IDs?|(?<=[a-z])(?:Number|No|Code|Key|Slug|Ref)|_(?:number|no|code|key|slug|ref))$"
+)
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _LONGEST = 63  # bytes of a name in PostgreSQL
 

@@ -31,6 +31,8 @@ LIKELY_IF_NAMED = 0.2  # the same for a field with the name of the collection
 _TOLERANCE = 0.1  # candidates whose share of hits is less than this below the best one are compared by their names
 _UNIQUE_BY_INDEX, _UNIQUE_BY_VALUES = 0.9, 0.99  # distinct values per document: a key with dirt, a key without an index
 _LONGEST_KEY = 64
+_LARGE = 100_000  # whole numbers from here on are no counters: equal ones are no coincidence
+_FEW = 5  # distinct values
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _find_candidates(
             compared=compared,
             hits=hits,
             is_exact=not (field.values.level or key.field.values.level),
-            is_id=_holds_ids(field),
+            is_id=_holds_ids(field) or (key.is_id and _holds_large_numbers(field)),
             is_named=_is_named(field, key),
         )
         likely = LIKELY_IF_NAMED if reference.is_named else LIKELY
@@ -201,6 +203,11 @@ def _own_name(field: FieldStatistics) -> str:
 def _is_named(field: FieldStatistics, key: KeyField) -> bool:
     name = _own_name(field)
     return is_named_after(name, key.collection.name) or (name == key.field.name and has_id_ending(name))
+
+
+def _holds_large_numbers(field: FieldStatistics) -> bool:
+    """Return whether all values are numbers that no other field has by chance."""
+    return field.count(INT32, INT64) == field.filled and field.least >= _LARGE and field.values.distinct >= _FEW
 
 
 def _holds_ids(field: FieldStatistics) -> bool:

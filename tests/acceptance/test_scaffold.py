@@ -15,7 +15,9 @@ from migrator.documents.raw_bson import split_documents
 from migrator.sources import open_source
 from migrator.sources.base import Source
 from migrator.verification.record_diff import sort_fields
+from tests.arbitrary import Arbitrary
 from tests.driving import call, spawn
+from tests.foreign import MAKERS, write_dump
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -83,13 +85,18 @@ def test_errors_have_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("fixture", ["demo", pytest.param("librechat", marks=pytest.mark.long)])
 @pytest.mark.usefixtures("restored_modules")
+@pytest.mark.parametrize(
+    "name", ["demo", *(pytest.param(each, marks=pytest.mark.long) for each in ("librechat", *MAKERS))]
+)
 def test_the_untouched_draft_is_a_migration(
-    fixture: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run, verified, exported and reverted as drafted: no difference, and no document is rejected."""
-    url = f"dump:{FIXTURES / fixture}"
+    dump = FIXTURES / name
+    if name in MAKERS:
+        write_dump(MAKERS[name](1, 400), dump := tmp_path / "dump")
+    url = f"dump:{dump}"
     assert call("scaffold", tmp_path / "project", "--source", url).code == 0
     monkeypatch.setenv("MIGRATE_TARGET__URL", database)
     monkeypatch.setenv("MIGRATE_ENGINE__WORKERS", "1")
@@ -107,6 +114,24 @@ def test_the_untouched_draft_is_a_migration(
     assert documents_of(f"dump:{tmp_path / 'rebuilt'}") == documents_of(url)
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("restored_modules")
+@pytest.mark.parametrize("seed", range(10))
+def test_drafts_of_arbitrary_documents(
+    seed: int, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the documents hold, the draft runs, and every document can be rebuilt."""
+    (tmp_path / "dump").mkdir()
+    for name, raws in Arbitrary(seed, 500).collections().items():
+        (tmp_path / "dump" / f"{name}.bson").write_bytes(b"".join(raws))
+    assert call("scaffold", tmp_path / "project", "--source", tmp_path / "dump").code == 0
+    monkeypatch.setenv("MIGRATE_TARGET__URL", database)
+    monkeypatch.setenv("MIGRATE_ENGINE__WORKERS", "1")
+    for arguments in (("run",), ("verify", "--level", "roundtrip")):
+        answer = call(*arguments, "-c", tmp_path / "project" / "migrate.toml")
+        assert answer.code == 0, answer.told
 
 
 def documents_of(url: str) -> dict[str, list[bytes]]:

@@ -14,6 +14,7 @@ from migrator.scaffold.profiling import SourceStatistics, profile
 from migrator.scaffold.references import FoundReference, find_references
 from migrator.scaffold.statistics import dotted
 from migrator.sources import open_source
+from tests.foreign import LINKS, MAKERS, write_dump
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 Link = tuple[str, str, str, str]  # collection, path, collection, key
@@ -96,3 +97,12 @@ def test_names_are_read_as_people_write_them() -> None:
     assert is_named_after("groupId", "promptgroups")
     assert not is_named_after("author", "users")
     assert not is_named_after("id", "users")
+
+
+@pytest.mark.parametrize("application", MAKERS)
+def test_references_of_other_applications_equal_their_models(application: str, tmp_path: Path) -> None:
+    """Every reference of the models is found, and no other."""
+    write_dump(MAKERS[application](1, 400), tmp_path / "dump")
+    found = find_references(profile(open_source(f"dump:{tmp_path / 'dump'}"), silent))
+    pairs = {f"{each.collection}.{dotted(each.path)}": f"{each.target}.{dotted(each.target_path)}" for each in found}
+    assert pairs == LINKS[application]
