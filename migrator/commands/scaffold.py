@@ -51,10 +51,11 @@ def scaffold_command(
 def describe(result: ScaffoldResult, folder: Path) -> str:
     """Returns what was drafted, and what to do next."""
     draft = result.draft
-    keys = sum(1 for table in draft.tables for _ in table.references)
+    keys = sum(column.is_key for table in draft.tables for column in table.all_columns)
+    tables = sum(1 + len(list(table.descendants)) for table in draft.tables)
     questions = sum(len(table.questions) for table in draft.tables)
     return (
-        f"Drafted {format_count(len(draft.tables), 'tables')} with {format_count(keys, 'foreign keys')}"
+        f"Drafted {format_count(tables, 'tables')} with {format_count(keys, 'foreign keys')}"
         f" from {format_count(draft.documents, 'documents')} in {folder}.\n"
         f"Read {folder / 'REVIEW.md'} ({format_count(questions, 'questions')})."
         f" Next: cd {folder} && migrate plan"

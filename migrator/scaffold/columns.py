@@ -2,58 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from migrator.scaffold.draft import ColumnDraft, ImpliedDraft, Kind, TableDraft
-from migrator.scaffold.ids import Target, can_require, draft_id
+from migrator.scaffold.draft import ChildDraft, ColumnDraft, ImpliedDraft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.ids import Target, draft_id, draft_junction
 from migrator.scaffold.kinds import decide_kind, is_indexable
-from migrator.scaffold.names import snake_case, unique_name
+from migrator.scaffold.names import singular, snake_case, unique_name
+from migrator.scaffold.scope import Scope, elements_of, has_row_elements
 from migrator.scaffold.shapes import describe_shape, is_flat
-from migrator.scaffold.statistics import ARRAY, INT32, OBJECT, CollectionStatistics, FieldStatistics, Path, dotted
+from migrator.scaffold.statistics import ARRAY, INT32, OBJECT, FieldStatistics, Path, dotted
 
 KEY_COLUMN = "id"
 VERSION = "__v"  # Mongoose's counter of changes to arrays
 MOST_COLUMNS = 200  # of one table; rarer fields stay in the residue
 
 
-def fill_columns(table: TableDraft, collection: CollectionStatistics, targets: Mapping[Path, Target]) -> None:
-    """Add the columns and implied fields to a table. `targets`: those of fields, and of the items of arrays."""
-    found: list[ColumnDraft | ImpliedDraft] = []
-    for field in _ordered(collection, table):
-        target = targets.get(field.path) or targets.get((*field.path, "[]"))
-        if target is not None and (column := draft_id(field, collection, target)) is not None:
-            found.append(column)
-        elif (implied := _find_implied(field, collection)) is not None:
-            found.append(implied)
+class Filler:
+    """Fills the tables of one collection. `targets`: the tables to which paths refer; `names`: of all tables."""
+
+    def __init__(self, table: TableDraft, targets: Mapping[Path, Target], names: set[str]) -> None:
+        self._table, self._targets, self._names = table, targets, names
+
+    def fill(self, rows: RowsDraft, fields: Sequence[FieldStatistics], scope: Scope, taken: set[str]) -> None:
+        """Add columns, implied fields and tables of elements. `taken`: names of columns that the table has already."""
+        for field in self._ordered(fields, scope):
+            if (child := self._draft_child(rows, field, scope)) is not None:
+                rows.children.append(child)
+                continue
+            for each in self._draft_field(field, scope):
+                if isinstance(each, ImpliedDraft):
+                    rows.implied.append(each)
+                else:
+                    rows.columns.append(self._rename(each, field, rows, taken))
+
+    def _ordered(self, fields: Sequence[FieldStatistics], scope: Scope) -> Iterator[FieldStatistics]:
+        """Yield the fields that can have a column, in the order of the documents."""
+        usable = [field for field in fields if field.path not in (("_id",), (self._table.key.path,))]
+        frequent = set(sorted((-field.documents, number) for number, field in enumerate(usable))[:MOST_COLUMNS])
+        for number, field in enumerate(usable):
+            if not field.name or "." in field.name or field.name == "*":
+                self._ask(field, "cannot be a path of a rule: it stays in the residue.")
+            elif (-field.documents, number) in frequent:
+                yield field
+            else:
+                self._ask(field, f"is in {field.documents:,} documents only: it stays in the residue.")
+
+    def _draft_field(self, field: FieldStatistics, scope: Scope) -> Iterator[ColumnDraft | ImpliedDraft]:
+        target = self._targets.get(field.path) or self._targets.get((*field.path, "[]"))
+        if target is not None and (column := draft_id(field, scope, target)) is not None:
+            yield column
+        elif (implied := _find_implied(field, scope)) is not None:
+            yield implied
         elif field.filled == 0:
-            table.questions.append(f"`{field.name}` is always null or undefined: it has no column.")
-        elif is_flat(field):
-            found += [_draft_column(child, collection) for child in field.fields]
-            table.questions.append(f"`{field.name}` is {describe_shape(field)}: its fields became columns.")
+            self._ask(field, "is always null or undefined: it has no column.")
+        elif is_flat(field) and not scope.prefix:
+            self._ask(field, f"is {describe_shape(field)}: its fields became columns.")
+            yield from (_draft_column(child, scope) for child in field.fields)
         else:
-            found.append(column := _draft_column(field, collection))
+            yield (column := _draft_column(field, scope))
             if column.kind.is_json and field.count(OBJECT, ARRAY):
-                table.questions.append(f"`{field.name}` is {describe_shape(field)}: it became one jsonb column.")
-    _add(table, found)
+                self._ask(field, f"is {describe_shape(field)}: it became one jsonb column.")
 
-
-def _ordered(collection: CollectionStatistics, table: TableDraft) -> Iterator[FieldStatistics]:
-    """Yield the fields that can have a column, in the order of the documents."""
-    usable = [field for field in collection.fields if field.path not in (("_id",), (table.key.path,))]
-    frequent = set(sorted((-field.documents, number) for number, field in enumerate(usable))[:MOST_COLUMNS])
-    for number, field in enumerate(usable):
-        if not field.name or "." in field.name or field.name == "*":
-            table.questions.append(f"`{field.name}` cannot be a path of a rule: it stays in the residue.")
-        elif (-field.documents, number) in frequent:
-            yield field
+    def _draft_child(self, rows: RowsDraft, field: FieldStatistics, scope: Scope) -> ChildDraft | None:
+        """Return the table of the elements of an array; None if they stay in one column."""
+        target = self._targets.get((*field.path, "[]"))
+        junction = None if target is None else draft_junction(field, scope, target)
+        if field.elements is None or (junction is None and not has_row_elements(field, scope)):
+            return None
+        name = unique_name(f"{singular(rows.table)}_{snake_case(field.name)}", self._names)
+        self._names.add(name)
+        taken = {KEY_COLUMN, parent := f"{singular(rows.table)}_id"}
+        taken.add(position := unique_name("position", taken))
+        child = ChildDraft(
+            table=name,
+            path=dotted(scope.relative(field)),
+            parent=parent,
+            position=position,
+            is_junction=junction is not None,
+            elements=field.elements.occurrences,
+        )
+        if junction is not None:
+            child.columns.append(replace(junction, name=unique_name(junction.name, taken)))
+            self._ask(field, f"is {describe_shape(field)}: each became a row of `{name}`.")
         else:
-            table.questions.append(f"`{field.name}` is in {field.documents:,} documents only: it stays in the residue.")
+            self.fill(child, field.elements.fields, elements_of(field, scope), taken)
+            self._ask(field, f"is {describe_shape(field)}: they became rows of `{name}`.")
+        return child
+
+    def _rename(self, column: ColumnDraft, field: FieldStatistics, rows: RowsDraft, taken: set[str]) -> ColumnDraft:
+        """Return a column with a name that the table does not have."""
+        is_key = column.name == KEY_COLUMN
+        name = unique_name(f"{singular(rows.table)}_{column.name}" if is_key else column.name, taken)
+        if column.name in taken and not is_key:
+            self._ask(field, "would have the name of another column: is it the same field?")
+        taken.add(name)
+        return replace(column, name=name)
+
+    def _ask(self, field: FieldStatistics, text: str) -> None:
+        self._table.questions.append(f"`{dotted(field.path)}` {text}")
 
 
-def _find_implied(field: FieldStatistics, collection: CollectionStatistics) -> ImpliedDraft | None:
+def _find_implied(field: FieldStatistics, scope: Scope) -> ImpliedDraft | None:
     """Return the rule of a field that always has the same value and tells nothing."""
-    if field.documents * 2 <= collection.documents:
+    if scope.present(field) * 2 <= scope.objects:
         return None
     if field.name == VERSION and field.sample_type == INT32 and field.sample is not None:
         value, share = int.from_bytes(field.sample, "little", signed=True), field.same / field.occurrences
@@ -65,16 +117,18 @@ def _find_implied(field: FieldStatistics, collection: CollectionStatistics) -> I
     return None
 
 
-def _draft_column(field: FieldStatistics, collection: CollectionStatistics) -> ColumnDraft:
+def _draft_column(field: FieldStatistics, scope: Scope) -> ColumnDraft:
     decided = decide_kind(field)
-    absent = collection.documents - field.documents
+    absent = scope.objects - scope.present(field)
     nulls = field.occurrences - field.filled
-    evidence = f"{field.describe_types()} in {field.documents:,} of {collection.documents:,} documents"
+    objects = "elements" if scope.prefix else "documents"
+    evidence = f"{field.describe_types()} in {scope.present(field):,} of {scope.objects:,} {objects}"
+    path = scope.relative(field)
     return ColumnDraft(
-        name=snake_case("_".join(field.path)),
-        path=dotted(field.path),
+        name=snake_case("_".join(path)),
+        path=dotted(path),
         kind=decided.kind,
-        required=decided.is_uniform and not absent and not nulls and can_require(collection),
+        required=decided.is_uniform and not absent and not nulls and scope.can_require,
         evidence=evidence + _describe_values(field, decided.kind),
         note=decided.note,
         item=decided.item,
@@ -88,16 +142,3 @@ def _describe_values(field: FieldStatistics, kind: Kind) -> str:
         return ""
     about = "about " if field.values.level else ""
     return f"; {about}{field.values.distinct:,} distinct values"
-
-
-def _add(table: TableDraft, found: list[ColumnDraft | ImpliedDraft]) -> None:
-    taken = {KEY_COLUMN}
-    for each in found:
-        if isinstance(each, ImpliedDraft):
-            table.implied.append(each)
-            continue
-        name = unique_name(f"{table.module}_{each.name}" if each.name == KEY_COLUMN else each.name, taken)
-        if each.name in taken and each.name != KEY_COLUMN:
-            table.questions.append(f"`{each.path}` would have the name of another column: is it the same field?")
-        taken.add(name)
-        table.columns.append(replace(each, name=name))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ColumnDraft, IndexDraft, Kind, TableDraft
+from migrator.scaffold.draft import ColumnDraft, IndexDraft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.indexes import Index
 from migrator.scaffold.names import unique_name
 from migrator.scaffold.statistics import CollectionStatistics
@@ -24,8 +24,9 @@ def fill_indexes(table: TableDraft, collection: CollectionStatistics) -> None:
                 " PostgreSQL does not."
             )
         _add_index(table, collection, index, columns)
-    for column in table.references:
-        _add(table, IndexDraft(name="", columns=(column.name,)))
+    for rows in (table, *table.descendants):
+        for column in rows.references:
+            _add(rows, IndexDraft(name="", columns=(column.name,)), table.unique if rows is table else ())
 
 
 def _add_index(
@@ -48,7 +49,7 @@ def _add_index(
         return
     if any(not column.indexable for column in found):
         if len(found) == 1 and found[0].kind in (Kind.LIST, Kind.ARRAY):
-            _add(table, IndexDraft(name="", columns=(names[0],), is_gin=True))
+            _add(table, IndexDraft(name="", columns=(names[0],), is_gin=True), ())
         else:
             table.questions.append(f"The index `{index.name}` was left out: values are too long, or jsonb.")
         return
@@ -65,7 +66,7 @@ def _add_index(
             f"The index `{index.name}` is unique in the source{' for some documents' if index.partial else ''};"
             " make it unique here if the columns keep the values apart."
         )
-    _add(table, IndexDraft(name="", columns=tuple(names), descending=descending))
+    _add(table, IndexDraft(name="", columns=tuple(names), descending=descending), table.unique)
 
 
 def _has(table: TableDraft, path: str, columns: Mapping[str, ColumnDraft]) -> bool:
@@ -80,10 +81,10 @@ def _is_unique(collection: CollectionStatistics, column: ColumnDraft) -> bool:
     return field.values.level > 0 or field.values.distinct == field.filled
 
 
-def _add(table: TableDraft, index: IndexDraft) -> None:
+def _add(table: RowsDraft, index: IndexDraft, unique: Collection[str]) -> None:
     """Add an index with a name of its own, unless one with the same columns, or a constraint, exists."""
     same = any(each.columns == index.columns and each.descending == index.descending for each in table.indexes)
-    if same or (len(index.columns) == 1 and index.columns[0] in table.unique):
+    if same or (len(index.columns) == 1 and index.columns[0] in unique):
         return
     name = f"{table.table}_{'_'.join(index.columns)}_idx"
     if len(name) > _LONGEST:

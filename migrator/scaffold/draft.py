@@ -102,25 +102,65 @@ class IndexDraft:
 
 
 @dataclass(slots=True, kw_only=True)
-class TableDraft:
+class RowsDraft:
+    """A table. `children`: the tables with the elements of its fields."""
+
+    table: str
+    columns: list[ColumnDraft] = field(default_factory=list)
+    implied: list[ImpliedDraft] = field(default_factory=list)
+    indexes: list[IndexDraft] = field(default_factory=list)
+    children: list[ChildDraft] = field(default_factory=list)
+
+    @property
+    def references(self) -> Iterator[ColumnDraft]:
+        """The columns that are foreign keys to tables of other collections."""
+        return (column for column in self.columns if column.is_key)
+
+    @property
+    def descendants(self) -> Iterator[ChildDraft]:
+        """The tables of elements, those of their elements included."""
+        for child in self.children:
+            yield child
+            yield from child.descendants
+
+
+@dataclass(slots=True, kw_only=True)
+class ChildDraft(RowsDraft):
+    """The table of the elements of an array. `parent`: the column with the key of the row they belong to.
+
+    `is_junction`: the elements are IDs, not documents; their only column refers to another table.
+    """
+
+    path: str
+    parent: str
+    position: str
+    is_junction: bool
+    elements: int
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the rows have a key, to which rows of nested elements refer."""
+        return bool(self.children)
+
+
+@dataclass(slots=True, kw_only=True)
+class TableDraft(RowsDraft):
     """A collection and its table. `module`: the name of its modules. `questions`: what a person should decide."""
 
     collection: str
-    table: str
     module: str
     documents: int
     key: KeyDraft
-    columns: list[ColumnDraft] = field(default_factory=list)
-    implied: list[ImpliedDraft] = field(default_factory=list)
     unique: list[str] = field(default_factory=list)
-    indexes: list[IndexDraft] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
 
     @property
-    def references(self) -> Iterator[ColumnDraft]:
-        """The columns that are foreign keys."""
-        return (column for column in self.columns if column.is_key)
+    def all_columns(self) -> Iterator[ColumnDraft]:
+        """The columns, with those of the tables of elements."""
+        yield from self.columns
+        for child in self.descendants:
+            yield from child.columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from graphlib import TopologicalSorter
 
-from migrator.scaffold.columns import fill_columns
+from migrator.scaffold.columns import KEY_COLUMN, Filler
 from migrator.scaffold.constraints import fill_indexes
 from migrator.scaffold.draft import Draft, TableDraft
 from migrator.scaffold.ids import Target, choose_key, is_complete
 from migrator.scaffold.names import python_name, snake_case, unique_name
 from migrator.scaffold.profiling import SourceStatistics
 from migrator.scaffold.references import FoundReference, find_references
+from migrator.scaffold.scope import can_be_foreign_key, documents_of
 from migrator.scaffold.statistics import CollectionStatistics, Path, dotted
 from migrator.sources.selection import BUCKETS
 
@@ -23,11 +24,14 @@ def make_draft(source: SourceStatistics) -> Draft:
     references = find_references(source)
     used = [each for each in source.collections if each.documents and not each.name.startswith(BUCKETS)]
     tables = _name_tables(used, references)
-    keyed = choose_foreign_keys(tables, references)
+    of_name = {each.name: each for each in used}
+    keyed = choose_foreign_keys(of_name, tables, references)
+    names = {table.table for table in tables.values()}
     complete = {each.name for each in used if is_complete(each)}
     for collection in used:
         table = tables[collection.name]
-        fill_columns(table, collection, _find_targets(collection, tables, references, keyed, complete))
+        filler = Filler(table, _find_targets(collection, tables, references, keyed, complete), names)
+        filler.fill(table, collection.fields, documents_of(collection), {KEY_COLUMN})
         fill_indexes(table, collection)
         table.questions += _describe_others(collection, references, keyed)
     return Draft(
@@ -78,22 +82,30 @@ def _find_targets(
     }
 
 
-def choose_foreign_keys(tables: dict[str, TableDraft], references: Sequence[FoundReference]) -> list[FoundReference]:
+def choose_foreign_keys(
+    collections: Mapping[str, CollectionStatistics],
+    tables: Mapping[str, TableDraft],
+    references: Sequence[FoundReference],
+) -> list[FoundReference]:
     """Return the references that become foreign keys: none that closes a circle, because loading has an order."""
     found: list[FoundReference] = []
     leads: dict[str, set[str]] = {name: set() for name in tables}
-    for each in sorted(references, key=lambda each: -each.share):
-        if not _can_be_key(each, tables) or each.collection in _reachable(each.target, leads):
+    for each in sorted(references, key=lambda each: (each.is_list, -each.share)):
+        if not _can_be_key(each, collections, tables) or each.collection in _reachable(each.target, leads):
             continue
         leads[each.collection].add(each.target)
         found.append(each)
     return found
 
 
-def _can_be_key(reference: FoundReference, tables: dict[str, TableDraft]) -> bool:
+def _can_be_key(
+    reference: FoundReference, collections: Mapping[str, CollectionStatistics], tables: Mapping[str, TableDraft]
+) -> bool:
+    if not reference.is_sure or reference.collection not in tables or reference.target not in tables:
+        return False
     is_to_key = dotted(reference.target_path) == tables[reference.target].key.path
     is_own_key = tables[reference.collection].key.path == reference.path[0]
-    return reference.is_sure and len(reference.path) == 1 and is_to_key and not is_own_key
+    return is_to_key and not is_own_key and can_be_foreign_key(collections[reference.collection], reference.path)
 
 
 def _reachable(start: str, leads: dict[str, set[str]]) -> set[str]:

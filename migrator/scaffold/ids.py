@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from migrator.mapping.children import VALUE
 from migrator.mapping.codecs import INDEXABLE_BYTES
 from migrator.scaffold.draft import ColumnDraft, KeyDraft, Kind, Restore
 from migrator.scaffold.names import has_id_ending, singular, snake_case
 from migrator.scaffold.references import FoundReference
+from migrator.scaffold.scope import Scope, is_common_array
 from migrator.scaffold.statistics import (
     ARRAY,
     BINARY,
@@ -21,7 +23,6 @@ from migrator.scaffold.statistics import (
     dotted,
 )
 
-FEW_DOCUMENTS = 20  # fewer do not show that a field is in every document
 _MOST = 0.5  # of the values have the form in which an ID is restored, otherwise it gets an ordinary column
 
 
@@ -36,11 +37,6 @@ class Target:
     reference: FoundReference
     is_key: bool
     is_complete: bool
-
-
-def can_require(collection: CollectionStatistics) -> bool:
-    """Return whether a field that all documents have may become NOT NULL."""
-    return collection.documents >= FEW_DOCUMENTS and not collection.damaged
 
 
 def is_complete(collection: CollectionStatistics) -> bool:
@@ -91,7 +87,7 @@ def _is_plain_text(field: FieldStatistics) -> bool:
     return is_text and not (field.empty or field.nul) and field.longest <= INDEXABLE_BYTES
 
 
-def draft_id(field: FieldStatistics, collection: CollectionStatistics, target: Target) -> ColumnDraft | None:
+def draft_id(field: FieldStatistics, scope: Scope, target: Target) -> ColumnDraft | None:
     """Return the column for a field with keys of another table; None if they have several forms."""
     is_list = field.count(ARRAY) > 0
     values = field.elements if is_list else field
@@ -102,23 +98,36 @@ def draft_id(field: FieldStatistics, collection: CollectionStatistics, target: T
         return None
     reference = target.reference
     lost = reference.compared - reference.hits
-    is_filled = field.filled == field.occurrences == field.documents == collection.documents and not lost
+    is_key = target.is_key and not is_list
+    is_filled = field.filled == field.occurrences == scope.present(field) == scope.objects and not lost
     orphans = f"; {lost:,} distinct values without a document" if lost else ""
     return ColumnDraft(
         name=_name_ids(field.name) if is_list else _name_id(field.name),
-        path=field.name,
+        path=dotted(scope.relative(field)),
         kind=Kind.ARRAY if is_list else Kind.ID,
         item=Kind.ID if is_list else None,
-        required=target.is_key and target.is_complete and is_filled and reference.is_exact and can_require(collection),
+        required=is_key and target.is_complete and is_filled and reference.is_exact and scope.can_require,
         evidence=f"{reference.hits:,} of {reference.compared:,} distinct values exist in"
         f" {reference.target}.{dotted(reference.target_path)}{orphans}; {field.describe_types()}",
         note=f"{lost:,} of {reference.compared:,} distinct values have no document" if lost else "",
         indexable=not is_list,
-        restores_null=not target.is_key and field.occurrences - field.filled > collection.documents - field.documents,
+        restores_null=not target.is_key and field.occurrences - field.filled > scope.objects - scope.present(field),
         target=reference.target,
         restore=restore,
-        is_key=target.is_key,
+        is_key=is_key,
     )
+
+
+def draft_junction(field: FieldStatistics, scope: Scope, target: Target) -> ColumnDraft | None:
+    """Return the column with an ID, if the elements of an array become rows between two tables; otherwise None."""
+    values = field.elements
+    if values is None or not target.is_key or not is_common_array(field, scope) or values.filled != values.occurrences:
+        return None
+    found = draft_id(field, scope, target)
+    if found is None:
+        return None
+    name = _name_id(singular(snake_case(field.name)))
+    return replace(found, name=name, path=VALUE, kind=Kind.ID, item=None, required=True, indexable=True, is_key=True)
 
 
 def _find_form(values: FieldStatistics, key: KeyDraft) -> tuple[Restore, int]:

@@ -26,7 +26,6 @@ class ScaffoldResult:
     def as_json(self) -> dict[str, Any]:
         """Return the result for --json."""
         draft = self.draft
-        keys = {(table.collection, column.path) for table in draft.tables for column in table.references}
         return {
             "documents": draft.documents,
             "tables": [
@@ -35,6 +34,7 @@ class ScaffoldResult:
                     "table": table.table,
                     "documents": table.documents,
                     "columns": len(table.columns),
+                    "children": [child.table for child in table.descendants],
                     "questions": table.questions,
                 }
                 for table in draft.tables
@@ -45,7 +45,6 @@ class ScaffoldResult:
                     "refers_to": f"{each.target}.{dotted(each.target_path)}",
                     "compared": each.compared,
                     "found": each.hits,
-                    "foreign_key": (each.collection, dotted(each.path)) in keys,
                 }
                 for each in draft.references
             ],

@@ -105,7 +105,7 @@ def test_keys_that_are_data_are_recognized(tmp_path: Path) -> None:
 
 def test_names_of_columns_are_unique(tmp_path: Path) -> None:
     table = table_of(tmp_path, [{"id": "a", "agentId": "b", "agent_id": "c", "a.b": 1, "": 2, "class": "d"}] * MANY)
-    assert [each.name for each in table.columns] == ["things_id", "agent_id", "agent_id_2", "class"]
+    assert [each.name for each in table.columns] == ["thing_id", "agent_id", "agent_id_2", "class"]
     assert sum("stays in the residue" in each for each in table.questions) == 2
 
 
@@ -217,3 +217,33 @@ def test_values_are_not_in_the_review(tmp_path: Path) -> None:
     draft = draft_of(tmp_path, {"things": [{"secret": "planted-value", "map": {"planted-key": 1}}] * MANY})
     files = render_project(draft, f"dump:{tmp_path}", None, tmp_path)
     assert not any("planted-value" in text for text in files.values())
+
+
+def test_elements_of_arrays_become_rows(tmp_path: Path) -> None:
+    """Documents, documents in documents, and IDs; not what few documents have, or what has no common shape."""
+    tags = [{"_id": ObjectId(), "name": f"t{number}"} for number in range(MANY)]
+    posts = [
+        {
+            "tags": [each["_id"] for each in tags[:number]],
+            "parts": [{"_id": ObjectId(), "text": "a", "links": [{"url": "b", "tag": tags[0]["_id"]}]}],
+            "mixed": [{"a": 1}, "b"],
+            "wild": [{f"f{number}": 1}],
+            **({"rare": [{"a": 1}]} if number < 5 else {}),
+        }
+        for number in range(1, MANY)
+    ]
+    tables = {table.collection: table for table in draft_of(tmp_path, {"tags": tags, "posts": posts}).tables}
+    post = tables["posts"]
+    assert [(each.table, each.path, each.is_junction) for each in post.descendants] == [
+        ("post_tags", "tags", True),
+        ("post_parts", "parts", False),
+        ("post_part_links", "links", False),
+    ]
+    links, parts = (next(each for each in post.descendants if each.path == path) for path in ("links", "parts"))
+    assert [(each.name, each.target, each.required) for each in links.columns] == [
+        ("url", "", True),
+        ("tag_id", "tags", True),
+    ]
+    assert [each.name for each in parts.columns] == ["post_part_id", "text"]
+    assert (parts.parent, parts.has_key, links.parent, links.has_key) == ("post_id", True, "post_part_id", False)
+    assert [each.name for each in post.columns] == ["mixed", "wild", "rare"]

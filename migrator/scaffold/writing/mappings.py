@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-from migrator.scaffold.draft import ColumnDraft, Draft, Kind, Restore, TableDraft
+from migrator.scaffold.columns import KEY_COLUMN
+from migrator.scaffold.draft import ChildDraft, ColumnDraft, Draft, Kind, Restore, RowsDraft, TableDraft
+from migrator.scaffold.names import python_name
 from migrator.scaffold.writing.code import Imports, call, explode, quote
 
 _CODECS, _RULES, _REFERENCES = "migrator.mapping.codecs", "migrator.mapping.rules", "migrator.mapping.references"
@@ -101,7 +104,7 @@ def _write_package(draft: Draft) -> str:
 
 def _write_shared(draft: Draft, tables: dict[str, TableDraft]) -> str:
     imports = Imports()
-    columns = [column for table in draft.tables for column in table.columns if column.target]
+    columns = [column for table in draft.tables for column in table.all_columns if column.target]
     if not columns:
         return '"""Definitions that several mappings share: none yet."""\n'
     imports.add(_REFERENCES, "Key")
@@ -147,12 +150,7 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     imports = Imports()
     imports.add("migrator.mapping.collection", "Collection")
     imports.add(f"schema.{table.module}", table.module)
-    indexed = {name for index in table.indexes for name in index.columns} | set(table.unique)
-    rules = [_write_rule(column, column.name in indexed, tables, imports) for column in table.columns]
-    for each in table.implied:
-        imports.add(_RULES, "imply_field")
-        rules.append(call("imply_field", [quote(each.path), each.value], 2))
-    is_shared = any(column.target == table.collection for other in tables.values() for column in other.columns)
+    is_shared = any(column.target == table.collection for other in tables.values() for column in other.all_columns)
     if is_shared:
         imports.add("mappings", "shared")
         key = f"shared.{_key_name(table)}"
@@ -163,25 +161,57 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     if table.unique:
         entries = ", ".join(f'{quote(name)}: "duplicate_key"' for name in table.unique)
         arguments.append(f"unique={{{entries}}}")
-    arguments.append(f"rules={explode('', rules, 1)}" if rules else "rules=()")
+    writer = _RuleWriter(table, tables, imports)
+    arguments.append(f"rules={writer.rules(table, 1, set(table.unique))}")
     head = f'"""Collection {table.collection} → table {table.table}."""'
     return f"{head}\n\n{imports.render()}\n\n{explode('mapping = Collection', arguments)}\n"
 
 
-def _write_rule(column: ColumnDraft, is_indexed: bool, tables: dict[str, TableDraft], imports: Imports) -> str:
-    arguments = [quote(column.path), quote(column.name)]
-    options = ["required=True"] if column.required else []
-    if column.is_key:
-        imports.add("mappings", "shared")
-        return call("shared.reference", [*arguments, *_target(column, tables), *options], 2)
-    imports.add(_RULES, "map_field")
-    if column.restores_null:
-        options.append("restore_null=True")
-    codec = _codec(column, column.item or column.kind, is_indexed, tables, imports)
-    if column.kind is Kind.ARRAY:
-        imports.add(_CODECS, "Array")
-        codec = f"Array({codec})"
-    return call("map_field", [*arguments, codec, *options], 2)
+class _RuleWriter:
+    """Writes the rules of one collection."""
+
+    def __init__(self, table: TableDraft, tables: dict[str, TableDraft], imports: Imports) -> None:
+        self._module, self._tables, self._imports = table.module, tables, imports
+
+    def rules(self, rows: RowsDraft, depth: int, unique: Collection[str] = ()) -> str:
+        """Return the tuple with the rules of a table."""
+        indexed = {name for index in rows.indexes for name in index.columns} | set(unique)
+        rules = [self._rule(column, column.name in indexed, depth + 1) for column in rows.columns]
+        rules += [self._children(child, depth + 1) for child in rows.children]
+        for each in rows.implied:
+            self._imports.add(_RULES, "imply_field")
+            rules.append(call("imply_field", [quote(each.path), each.value], depth + 1))
+        return explode("", rules, depth) if rules else "()"
+
+    def _children(self, child: ChildDraft, depth: int) -> str:
+        variable = python_name(child.table)
+        self._imports.add(f"schema.{self._module}", variable)
+        named = [] if child.position == "position" else [f"position={quote(child.position)}"]
+        if child.is_junction:
+            self._imports.add("migrator.mapping.children", "junction")
+            reference = f"reference={self._rule(child.columns[0], True, depth + 1)}"
+            arguments = [quote(child.path), variable, f"parent={quote(child.parent)}", *named, reference]
+            return explode("junction", arguments, depth)
+        self._imports.add("migrator.mapping.children", "Children")
+        arguments = [f"path={quote(child.path)}", f"table={variable}", f"parent={quote(child.parent)}", *named]
+        if child.has_key:
+            arguments.append(f"key={quote(KEY_COLUMN)}")
+        return explode("Children", [*arguments, f"rules={self.rules(child, depth + 1)}"], depth)
+
+    def _rule(self, column: ColumnDraft, is_indexed: bool, depth: int) -> str:
+        arguments = [quote(column.path), quote(column.name)]
+        options = ["required=True"] if column.required else []
+        if column.is_key:
+            self._imports.add("mappings", "shared")
+            return call("shared.reference", [*arguments, *_target(column, self._tables), *options], depth)
+        self._imports.add(_RULES, "map_field")
+        if column.restores_null:
+            options.append("restore_null=True")
+        codec = _codec(column, column.item or column.kind, is_indexed, self._tables, self._imports)
+        if column.kind is Kind.ARRAY:
+            self._imports.add(_CODECS, "Array")
+            codec = f"Array({codec})"
+        return call("map_field", [*arguments, codec, *options], depth)
 
 
 def _codec(column: ColumnDraft, kind: Kind, is_indexed: bool, tables: dict[str, TableDraft], imports: Imports) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ColumnDraft, Draft, TableDraft
+from migrator.scaffold.draft import ColumnDraft, Draft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.statistics import dotted
 
 _HEAD = """\
@@ -40,9 +40,9 @@ def _references(draft: Draft) -> Iterator[str]:
     if not draft.references:
         return
     drafts = {
-        (table.collection, column.path): "foreign key" if column.is_key else f"{column.kind}, no foreign key"
+        (table.collection, path): "foreign key" if column.is_key else f"{column.kind}, no foreign key"
         for table in draft.tables
-        for column in table.columns
+        for path, column in _columns(table, "")
         if column.target
     }
     yield "## References\n"
@@ -51,9 +51,20 @@ def _references(draft: Draft) -> Iterator[str]:
     for each in sorted(draft.references, key=lambda each: (each.collection, each.path)):
         path = dotted(each.path)
         hits = f"{each.hits:,} of {each.compared:,}" + ("" if each.is_exact else " in a sample")
-        drafted = drafts.get((each.collection, path.removesuffix("[]")), "in jsonb" if each.is_list else "column")
+        drafted = drafts.get((each.collection, path), "in jsonb" if each.is_list else "column")
         rows.append((f"{each.collection}.{path}", f"{each.target}.{dotted(each.target_path)}", hits, drafted))
     yield _grid(("Field", "Refers to", "Distinct values found", "Drafted as"), rows)
+
+
+def _columns(rows: RowsDraft, prefix: str) -> Iterator[tuple[str, ColumnDraft]]:
+    """Yield the columns of a table and of its elements, with the paths of the fields that fill them."""
+    for column in rows.columns:
+        yield f"{prefix}{column.path}" + ("[]" if column.kind is Kind.ARRAY else ""), column
+    for child in rows.children:
+        if child.is_junction:
+            yield f"{prefix}{child.path}[]", child.columns[0]
+        else:
+            yield from _columns(child, f"{prefix}{child.path}[].")
 
 
 def _left_out(draft: Draft) -> Iterator[str]:
@@ -68,9 +79,16 @@ def _table(table: TableDraft) -> Iterator[str]:
     yield f"## {table.collection} → {table.table}\n"
     kind = table.key.kind or "a UUID made of the value"
     yield f"Key: `{KEY_COLUMN}` ({kind}) from `{table.key.path}`: {table.key.evidence}.\n"
+    yield _describe_columns(table)
+    for child in table.descendants:
+        yield f"**{child.table}**: {child.elements:,} elements of `{child.path}`\n"
+        yield _describe_columns(child)
+
+
+def _describe_columns(table: RowsDraft) -> str:
     rows = [_row(column) for column in table.columns]
     rows += [("", f"`{each.path}`", f"always {each.value}", "", each.evidence) for each in table.implied]
-    yield _grid(("Column", "Field", "Kind", "NOT NULL", "Evidence"), rows)
+    return _grid(("Column", "Field", "Kind", "NOT NULL", "Evidence"), rows)
 
 
 def _row(column: ColumnDraft) -> tuple[str, ...]:

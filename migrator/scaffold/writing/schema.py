@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ColumnDraft, Draft, IndexDraft, Kind, TableDraft
+from migrator.scaffold.draft import ColumnDraft, Draft, IndexDraft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.names import python_name
 from migrator.scaffold.writing.code import INDENT, WIDTH, Imports, call, explode, quote
 
 _ALCHEMY, _POSTGRES = "sqlalchemy", "sqlalchemy.dialects.postgresql"
@@ -71,16 +73,42 @@ def _write_table(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     key_type = _import_type(table.key.kind or Kind.UUID, imports)
     # Without autoincrement=False, SQLAlchemy would make an integer key a serial.
     options = ["primary_key=True", *(["autoincrement=False"] if key_type == "BigInteger" else [])]
-    arguments = [quote(table.table), "metadata", call("Column", [quote(KEY_COLUMN), key_type, *options], 1)]
+    arguments = [call("Column", [quote(KEY_COLUMN), key_type, *options], 1)]
     arguments += [_write_column(column, tables, imports) for column in table.columns]
     for name in table.unique:
         imports.add(_ALCHEMY, "UniqueConstraint")
         arguments.append(f"UniqueConstraint({quote(name)})")
-    arguments += [_write_index(index, imports) for index in table.indexes]
     comments = "".join(f"# {comment}\n" for comment in table.comments)
-    code = explode(f"{table.module} = Table", arguments)
+    blocks = [comments + _write_rows(table, table.module, arguments, imports)]
+    blocks += _write_children(table, key_type, tables, imports)
     head = f'"""Table {table.table}: the collection {table.collection}, {table.documents:,} documents."""'
-    return f"{head}\n\n{imports.render()}\n\n{comments}{code}\n"
+    return f"{head}\n\n{imports.render()}\n\n" + "\n\n".join(blocks) + "\n"
+
+
+def _write_rows(rows: RowsDraft, variable: str, arguments: list[str], imports: Imports) -> str:
+    indexes = [_write_index(index, imports) for index in rows.indexes]
+    return explode(f"{variable} = Table", [quote(rows.table), "metadata", *arguments, *indexes])
+
+
+def _write_children(rows: RowsDraft, key_type: str, tables: dict[str, TableDraft], imports: Imports) -> Iterator[str]:
+    """Yield the tables of elements. The parent and the position identify a row."""
+    for child in rows.children:
+        imports.add(_ALCHEMY, "ForeignKey", "Integer")
+        primary = [] if child.has_key else ["primary_key=True"]
+        required = ["nullable=False"] if child.has_key else []
+        parent = f"ForeignKey({quote(f'{rows.table}.{KEY_COLUMN}')})"
+        arguments = [
+            call("Column", [quote(child.parent), key_type, parent, *primary, *required], 1),
+            call("Column", [quote(child.position), "Integer", *primary, *required], 1),
+        ]
+        if child.has_key:
+            imports.add(_ALCHEMY, "UniqueConstraint")
+            imports.add(_POSTGRES, "UUID")
+            arguments.insert(0, f"Column({quote(KEY_COLUMN)}, UUID, primary_key=True)")
+            arguments.append(call("UniqueConstraint", [quote(child.parent), quote(child.position)], 1))
+        arguments += [_write_column(column, tables, imports) for column in child.columns]
+        yield _write_rows(child, python_name(child.table), arguments, imports)
+        yield from _write_children(child, "UUID", tables, imports)
 
 
 def _write_column(column: ColumnDraft, tables: dict[str, TableDraft], imports: Imports) -> str:
