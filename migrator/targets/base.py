@@ -34,4 +34,4 @@ class Target(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop what this target has started. A second call has no effect."""
+        """Stop what this target has started, and end its kept sessions. A second call has no effect."""

@@ -12,7 +12,8 @@ from migrator.masking import Secrets
 from migrator.targets.base import Connection
 from migrator.targets.bundled import SUPERUSER, program_path
 from migrator.targets.postmaster import Postmaster
-from migrator.targets.server import open_connection
+from migrator.targets.server import open_connection, reopen
+from migrator.targets.sessions import KeptSessions
 
 # For a new folder. Loading writes gigabytes: with the default max_wal_size of 1 GB there is a checkpoint every few
 # seconds, and after each of them every page is written whole again.
@@ -45,6 +46,7 @@ class EmbeddedTarget:
         self.label = f"embedded:{folder}"
         self._postmaster = Postmaster(folder, settings=settings, durable=durable, notify=notify)
         address = self._postmaster.join(create=create)
+        self._kept = KeptSessions()
         self.dsn = make_conninfo(host=address.socket_folder, port=address.port, user=SUPERUSER, dbname="postgres")
 
     def __repr__(self) -> str:
@@ -53,7 +55,7 @@ class EmbeddedTarget:
     def connect(self) -> Connection:
         """Return a new connection; a server that has crashed is started again first."""
         self._postmaster.ensure_running()
-        return open_connection(self.dsn, self.label, Secrets([]))
+        return reopen(self._kept, self.dsn) or open_connection(self.dsn, self.label, Secrets([]), kept=self._kept)
 
     def psql_command(self) -> list[str]:
         return [str(program_path("psql")), self.dsn]
@@ -62,4 +64,5 @@ class EmbeddedTarget:
         return {}
 
     def close(self) -> None:
+        self._kept.close()
         self._postmaster.leave()

@@ -60,7 +60,7 @@ def ephemeral_database(target: Target) -> Iterator[Target]:
             ) from error
         try:
             database = ServerTarget(make_conninfo(target.dsn, dbname=name))
-            with closing(database.connect()):  # `drop_abandoned` skips a database with a connection
+            with closing(database), closing(database.connect()):  # `drop_abandoned` skips a database with a connection
                 yield database
         finally:
             # A new connection, because the one above may be lost.

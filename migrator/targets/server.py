@@ -20,6 +20,7 @@ from migrator.postgres.conninfo import label_of, parse_url
 from migrator.postgres.pooler import refuse_transaction_pooling
 from migrator.postgres.session import prepare_session
 from migrator.targets.base import OLDEST_VERSION, Connection
+from migrator.targets.sessions import KeptSessions, Session
 from migrator.targets.watchdog import WATCHDOG
 
 _SECRET = frozenset(
@@ -40,7 +41,7 @@ _KEEPALIVE = {
 
 
 class ServerTarget:
-    """A database on a server. It keeps no connection open."""
+    """A database on a server."""
 
     def __init__(self, url: str) -> None:
         self._secrets = Secrets(url_secrets(url))
@@ -48,18 +49,22 @@ class ServerTarget:
         self.dsn = make_conninfo("", **{"connect_timeout": str(_CONNECT_TIMEOUT)} | _KEEPALIVE | self._parts)
         self.label = label_of(self._parts)
         self._pooling_checked = False
+        self._kept = KeptSessions()
 
     def __repr__(self) -> str:
         return f"ServerTarget({self.label})"
 
     def connect(self) -> Connection:
-        return open_connection(self.dsn, self.label, self._secrets, check=self._check_pooling)
+        return reopen(self._kept, self.dsn) or open_connection(
+            self.dsn, self.label, self._secrets, check=self._check_pooling, kept=self._kept
+        )
 
     def _check_pooling(self, connection: Connection) -> None:
         """Refuse a pooler in transaction mode before settings are made: they would reach other sessions."""
         if not self._pooling_checked:
             with closing(_connect(self.dsn, self.label, self._secrets)) as other:
                 refuse_transaction_pooling(connection, other, self.label)
+                self._kept.offer(other)
             self._pooling_checked = True
 
     def psql_command(self) -> list[str]:
@@ -71,7 +76,8 @@ class ServerTarget:
         return {"PGPASSWORD": self._parts["password"]} if "password" in self._parts else {}
 
     def close(self) -> None:
-        """Do nothing: this target starts nothing."""
+        """End the sessions that are kept for the next `connect`."""
+        self._kept.close()
 
 
 def open_connection(
@@ -80,8 +86,11 @@ def open_connection(
     secrets: Secrets,
     name: str = "migrate",
     check: Callable[[Connection], None] | None = None,
+    kept: KeptSessions | None = None,
 ) -> Connection:
     """Return a connection as `Target.connect` defines it. `check` is called before settings are made.
+
+    `kept` gets its session when it is closed.
 
     Raises:
         TargetError: the connection failed; the error contains no secrets.
@@ -99,21 +108,51 @@ def open_connection(
     except TargetError:
         connection.close()
         raise
+    if kept is not None:
+        kept.offer(connection)
     return connection
 
 
-def _connect(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Connection:
+def reopen(kept: KeptSessions, dsn: str) -> Connection | None:
+    """Return a connection with a kept session, as a new one would be; None if there is no usable one."""
+    while (connection := kept.take()) is not None:
+        try:
+            prepare_session(connection)
+        except psycopg.Error:  # the session was lost in the meantime
+            connection.close()
+            continue
+        WATCHDOG.watch(connection, dsn)
+        kept.offer(connection)
+        return connection
+    return None
+
+
+def _connect(dsn: str, label: str, secrets: Secrets, name: str = "migrate") -> Session:
     try:
-        return psycopg.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
+        return Session.connect(dsn, autocommit=True, application_name=name, client_encoding="UTF8")
     except psycopg.Error as error:
         raise explain_connection_error(error, dsn, label, secrets) from None
 
 
-def connect_worker(dsn: str) -> Connection:
+def connect_worker(dsn: str, kept: KeptSessions | None = None) -> Connection:
     """Return a connection of a worker to the target with this `dsn`."""
     parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
     secrets = Secrets(parts[key] for key in _SECRET if key in parts)
-    return open_connection(dsn, label_of(parts), secrets, WORKER)
+    return open_connection(dsn, label_of(parts), secrets, WORKER, kept=kept)
+
+
+class WorkerSessions:
+    """The sessions of workers in this process, several times one after the other."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn, self._kept = dsn, KeptSessions()
+
+    def connect(self) -> Connection:
+        return reopen(self._kept, self.dsn) or connect_worker(self.dsn, self._kept)
+
+    def close(self) -> None:
+        """End the sessions that are kept for the next `connect`."""
+        self._kept.close()
 
 
 def _check_version(connection: Connection, label: str) -> None:

@@ -13,6 +13,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
+from migrator.targets.server import WorkerSessions
 from migrator.verification.check_codes import title_of
 
 EXAMPLES = 10  # differences that a check lists
@@ -188,7 +189,8 @@ class Scope:
     `known` holds the collections that have a mapping. `only` names collections and tables, and is empty for all. With
     `show`, values are not redacted. `source_changed` and `mapper_changed` say whether the fingerprint differs from the
     fingerprint that the run recorded. `unusable` holds tables that lack required columns: the catalog checks report
-    them, all other checks skip them.
+    them, all other checks skip them. `workers` opens further
+    connections, except in a worker process.
     """
 
     connection: Connection
@@ -196,6 +198,7 @@ class Scope:
     config: Config
     mappings: Mapping[str, Collection]
     metadata: MetaData
+    workers: WorkerSessions | None = None
     known: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     show: bool = False

@@ -7,6 +7,7 @@ them from the rows.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from migrator.postgres.privileges import refuse_hidden_rows
 from migrator.state import full_verification, journal, own_transactions, source_state, sync
 from migrator.state.ledger import Counts, balance
 from migrator.state.records import SCRATCH_NAMESPACE, Connection, has_records
+from migrator.targets.server import WorkerSessions
 from migrator.verification import accounting, embeddings
 from migrator.verification.model import Check, Fault, Scope
 from migrator.workflows.fingerprints import collect_fingerprints, find_changes
@@ -84,6 +86,13 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
 
     Raises: `UsageError` if the target contains no migration, or for an unknown name in `options.only`.
     """
+    with closing(WorkerSessions(dsn)) as workers:
+        return _verify(context, connection, workers, options)
+
+
+def _verify(
+    context: MigrationContext, connection: Connection, workers: WorkerSessions, options: VerifyOptions
+) -> VerifyReport:
     started, namespace = time.monotonic(), context.namespace
     if not has_records(connection, namespace):
         raise UsageError("the target contains no migration to verify", hint="Run `migrate run` first.")
@@ -91,8 +100,8 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
     check_only(context, options.only)
     if options.level != "counts":
         preload_workers(context)
-    scope = make_scope(context, connection, options)
-    pipeline = _scratch_pipeline(context, connection, dsn)
+    scope = make_scope(context, connection, options, workers)
+    pipeline = _scratch_pipeline(context, connection, workers.dsn)
     row_options = None
     if options.level != "counts":
         row_options = RowOptions(rebuild=options.level == "roundtrip", share=options.share)
@@ -104,7 +113,7 @@ def verify(context: MigrationContext, connection: Connection, dsn: str, options:
         collections, oldest = followed.collections, followed.oldest
     else:
         count = partial(accounting.count_source, context.source, names_of(scope, context.source))
-        checker = TargetChecks.open(scope, count, dsn, context.emit)
+        checker = TargetChecks.open(scope, count, context.emit)
         scope, scan, checks = checker.scope, checker.scan, checker.run()
     if any(not check.ok for check in checks):  # hidden rows would be reported as lost ones
         refuse_hidden_rows(connection, list(context.definition.metadata.tables))
@@ -201,7 +210,9 @@ def check_only(context: MigrationContext, only: frozenset[str]) -> None:
         )
 
 
-def make_scope(context: MigrationContext, connection: Connection, options: VerifyOptions) -> Scope:
+def make_scope(
+    context: MigrationContext, connection: Connection, options: VerifyOptions, workers: WorkerSessions | None = None
+) -> Scope:
     """Return what the verification compares."""
     definition = context.definition
     latest = journal.latest_run(connection, context.namespace)
@@ -221,6 +232,7 @@ def make_scope(context: MigrationContext, connection: Connection, options: Verif
         config=context.config,
         mappings=definition.mappings,
         metadata=definition.metadata,
+        workers=workers,
         known=definition.known,
         only=options.only,
         show=options.show_values,

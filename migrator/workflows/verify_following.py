@@ -110,12 +110,12 @@ class FollowedComparison:
         counted = ids.count(scope.namespace, unapplied)
         if auxiliary := self._auxiliary_names():
             counted += accounting.count_source(self.context.source, auxiliary, emit)
-        checker = TargetChecks.open(scope, lambda _: counted, self.pipeline.dsn, emit)
+        checker = TargetChecks.open(scope, lambda _: counted, emit)
         checks = checker.run()
         if applier is not None and not checker.scope.unusable:
             self._set_to_target(applier, unapplied)
             self._repeat_different(applier)
-            connect = partial(open_scheduler, checker.scope, self.pipeline.dsn)
+            connect = partial(open_scheduler, checker.scope)
             with ScratchComparison(checker.scope, checker.scan, SCRATCH_NAMESPACE, connect) as comparison:
                 checks += comparison.compare(emit)
             if self.options is not None and self.options.rebuild:

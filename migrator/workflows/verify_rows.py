@@ -41,7 +41,7 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
         found,
     ):
         run = begin_scratch_run(scope, pipeline, token, found)
-        with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope, pipeline.dsn)) as comparison:
+        with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope)) as comparison:
             rows = RowStore(scope.connection, namespace, context.definition.mappings)
 
             def complete(table: str) -> None:

@@ -18,7 +18,6 @@ from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.sources.base import Source
 from migrator.state.ledger import balance
 from migrator.state.records import Connection
-from migrator.targets.server import connect_worker
 from migrator.verification import accounting, catalog_check, integrity, prescan
 from migrator.verification.catalog_check import VisibleRows
 from migrator.verification.model import Check, Difference, Differences, Scope, make_check
@@ -42,16 +41,15 @@ class TargetChecks:
     visible: VisibleRows
     expected: Catalog
     actual: Catalog
-    dsn: str
     emit: Emit
 
     @classmethod
-    def open(cls, scope: Scope, count: CountSource, dsn: str, emit: Emit) -> TargetChecks:
+    def open(cls, scope: Scope, count: CountSource, emit: Emit) -> TargetChecks:
         """Read the source and the target once, for all checks. `count` counts the documents of the source."""
         expected = catalog.read_expected(scope.connection, scope.metadata, scope.config.target.rls == "all")
         actual = catalog.read(scope.connection)
         usable = replace(scope, unusable=catalog_check.unusable_tables(scope.metadata, expected, actual))
-        counted, scan, visible = _scan(usable, count, dsn, emit)
+        counted, scan, visible = _scan(usable, count, emit)
         return cls(
             scope=usable,
             counted=counted,
@@ -59,7 +57,6 @@ class TargetChecks:
             visible=visible,
             expected=expected,
             actual=actual,
-            dsn=dsn,
             emit=emit,
         )
 
@@ -73,7 +70,7 @@ class TargetChecks:
 
         self.emit(StepStarted(step=STEP, unit="checks"))
         graph: Graph = {ScheduledTask(name=name, act=partial(execute, name)): set() for name in groups}
-        with open_scheduler(self.scope, self.dsn, len(graph)) as scheduler:
+        with open_scheduler(self.scope, len(graph)) as scheduler:
             for _ in scheduler.run_all(graph):
                 self.emit(StepAdvanced(step=STEP, done=sum(map(len, found.values()))))
         self.emit(StepFinished(step=STEP, note=format_count(sum(map(len, found.values())), "checks")))
@@ -109,12 +106,13 @@ def names_of(scope: Scope, source: Source) -> list[str]:
     return [name for name in names if scope.has_collection(name)]
 
 
-def open_scheduler(scope: Scope, dsn: str, tasks: int) -> Scheduler:
+def open_scheduler(scope: Scope, tasks: int) -> Scheduler:
     """Return a scheduler with at most as many connections as there are tasks."""
-    return Scheduler(lambda: connect_worker(dsn), min(scope.config.engine.workers or 2, tasks))
+    assert scope.workers is not None  # a worker process needs no further connections
+    return Scheduler(scope.workers.connect, min(scope.config.engine.workers or 2, tasks))
 
 
-def _scan(scope: Scope, count: CountSource, dsn: str, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
+def _scan(scope: Scope, count: CountSource, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
     """Count the documents of the source in this process, while the server scans the target."""
     tables: dict[str, TableScan] = {}
     records: list[RecordScan] = []
@@ -132,7 +130,7 @@ def _scan(scope: Scope, count: CountSource, dsn: str, emit: Emit) -> tuple[Count
     # Referencing tables come first, because they are the largest ones.
     acts: list[Callable[[Connection], None]] = [partial(scan_table, table) for table in reversed(scope.tables)]
     acts += [scan_records, count_visible]
-    with open_scheduler(scope, dsn, len(acts)) as scheduler:
+    with open_scheduler(scope, len(acts)) as scheduler:
         for act in acts:
             scheduler.submit(ScheduledTask(name="scan", act=act))
         counted = count(emit)
