@@ -153,7 +153,8 @@ def read(connection: Connection, schema: str = "public") -> Catalog:
     """
     try:
         with connection.transaction():
-            found = {name: fetch(connection, name, schema) for name in QUERIES}
+            quoted = sql.Identifier(schema).as_string(connection)
+            found = render(connection, QUERIES, {"schema": quoted}, schema)
     except psycopg.errors.InvalidSchemaName as error:
         raise TargetError(f"the target has no schema {schema}", hint=f"Run CREATE SCHEMA {schema};") from error
     return Catalog(
@@ -176,11 +177,6 @@ def _without_deferral(connection: Connection, found: Iterable[Constraint]) -> di
             definition = constraints[key].definition.removesuffix(DEFERRABLE)
             constraints[key] = replace(constraints[key], definition=definition)
     return constraints
-
-
-def fetch(connection: Connection, query: str, schema: str) -> list[Record]:
-    quoted = sql.Identifier(schema).as_string(connection)
-    return render(connection, QUERIES[query], {"schema": quoted}, schema)
 
 
 def table_from(record: Record, columns: list[Record]) -> Table:

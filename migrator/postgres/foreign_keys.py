@@ -57,9 +57,15 @@ class ForeignKey:
         )
 
 
-def relation_exists(connection: Connection, relation: Relation) -> bool:
-    query = "SELECT to_regclass(quote_ident(%s) || '.' || quote_ident(%s)) IS NOT NULL"
-    return connection.execute(query, relation).fetchone() == (True,)
+def existing(connection: Connection, relations: Iterable[Relation]) -> set[Relation]:
+    """Return those relations that exist."""
+    wanted = list(set(relations))
+    query = (
+        "SELECT s, n FROM unnest(%s::text[], %s::text[]) AS r (s, n)"
+        " WHERE to_regclass(quote_ident(s) || '.' || quote_ident(n)) IS NOT NULL"
+    )
+    columns = ([each[0] for each in wanted], [each[1] for each in wanted])
+    return {Relation(*row) for row in connection.execute(query, columns)}
 
 
 def find_keys(connection: Connection, metadata: MetaData, schema: str = "public") -> list[ForeignKey]:
@@ -76,9 +82,8 @@ def find_keys(connection: Connection, metadata: MetaData, schema: str = "public"
         for constraint in sorted(table.foreign_key_constraints, key=lambda each: str(each.name))
     )
     missing = [key for key in wanted if (key.child, key.child_columns, key.parent) not in known]
-    return found + [
-        key for key in missing if relation_exists(connection, key.child) and relation_exists(connection, key.parent)
-    ]
+    there = existing(connection, (each for key in missing for each in (key.child, key.parent)))
+    return found + [key for key in missing if {key.child, key.parent} <= there]
 
 
 def _from_record(record: dict[str, Any]) -> ForeignKey:

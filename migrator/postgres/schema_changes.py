@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -20,7 +20,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
 from migrator.postgres.privileges import CONNECT_AS_OWNER
-from migrator.postgres.search_path import create_object
+from migrator.postgres.search_path import create_object, extension_path
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -28,6 +28,7 @@ Action = Literal["created", "deferred"]
 
 RECREATE_ATTEMPTS = 20  # for an index that still contains deleted rows
 RECREATE_SECONDS = 0.5
+LOCK_WAIT: LiteralString = "SET LOCAL lock_timeout = '10s'"
 TABLE = files("migrator.sql").joinpath("schema_changes.sql").read_text()
 MADE_DEFERRABLE = " (deferrable)"  # follows the name of a foreign key in the record of such a change
 
@@ -80,7 +81,7 @@ def translate_errors() -> Iterator[None]:
 
 def limit_lock_wait(connection: Connection) -> None:
     """Limit the wait for locks in the current transaction: queries of the application queue behind a waiting lock."""
-    connection.execute("SET LOCAL lock_timeout = '10s'")
+    connection.execute(LOCK_WAIT)
 
 
 def ensure(connection: Connection) -> None:
@@ -115,11 +116,34 @@ def has_deferred(connection: Connection) -> bool:
     return any(record.action == "deferred" for record in read(connection))
 
 
-def create(connection: Connection, statement: Statement, *, suffix: str = "") -> None:
-    """Execute `statement` (with `suffix`, such as NOT VALID) and record it, in place of an outdated record."""
-    create_object(connection, statement.sql + suffix)
-    delete(connection, statement.ref)
-    insert(connection, statement.ref, "created", statement.sql, statement.undo_sql)
+def execute(connection: Connection, script: str) -> None:
+    """Execute a change and its record in a transaction and a round trip of their own: a run makes a hundred changes."""
+    try:
+        connection.execute(f"{LOCK_WAIT}; {script}".encode())
+    except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction):  # a name of an extension
+        with connection.transaction(), extension_path(connection):
+            connection.execute(f"{LOCK_WAIT}; {script}".encode())
+
+
+def create(connection: Connection, statement: Statement) -> None:
+    """Execute `statement` in the open transaction and record it."""
+    create_object(connection, statement.sql, _record_creation(statement))
+
+
+def creation(statement: Statement, suffix: str) -> str:
+    """Return the script that executes `statement` (with `suffix`, such as NOT VALID) and records it."""
+    return f"{statement.sql}{suffix}; {_record_creation(statement)}"
+
+
+def _record_creation(statement: Statement) -> str:
+    """Return the statement that records a creation, in place of an outdated record."""
+    values = (*statement.ref, "created", statement.sql, statement.undo_sql)
+    return _compose(_INSERT + _REPLACE, *values)
+
+
+def _compose(query: LiteralString, *values: str | None) -> str:
+    """Put values as literals into the places {} of a statement."""
+    return sql.SQL(query).format(*map(sql.Literal, values)).as_string()
 
 
 def defer(connection: Connection, ref: Ref, *, definition: str, drop: str) -> None:
@@ -136,23 +160,28 @@ def defer(connection: Connection, ref: Ref, *, definition: str, drop: str) -> No
             update_undo(connection, ref, None)
 
 
-def restore(connection: Connection, record: Record) -> None:
-    """Recreate a deferred object. A foreign key that was valid is NOT VALID until `validate`."""
+def restoration(record: Record) -> str:
+    """Return the script that recreates a deferred object. A foreign key that was valid stays NOT VALID at first."""
     rest = validation(record.table_name, record.name)
-    connection.execute(record.definition.removesuffix(rest))
-    if record.checked:
-        update_undo(connection, record.ref, rest)
-    else:
-        delete(connection, record.ref)
+    ended = _compose(_UPDATE_UNDO, rest, *record.ref) if record.checked else deletion(record.ref)
+    return f"{record.definition.removesuffix(rest)}; {ended}"
 
 
-def validate(connection: Connection, ref: Ref) -> None:
-    """Validate a foreign key. This completes the restoration of a deferred foreign key."""
-    connection.execute(validation(ref.table, ref.name))
-    query = "DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s) AND action = 'deferred'"
-    connection.execute(query, ref)
+def deletion(ref: Ref) -> str:
+    """Return the statement that deletes the record of an object."""
+    return _compose("DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) = ({}, {}, {})", *ref)
+
+
+def validated(ref: Ref) -> str:
+    """Return the script that validates a foreign key. This completes the restoration of a deferred foreign key."""
     took = "UPDATE migrator.schema_changes SET validation_began = now(), validated = clock_timestamp()"
-    connection.execute(f"{took} WHERE (kind, table_name, name) = (%s, %s, %s)", ref)
+    return "; ".join(
+        [
+            validation(ref.table, ref.name),
+            f"{deletion(ref)} AND action = 'deferred'",
+            _compose(f"{took} WHERE (kind, table_name, name) = ({{}}, {{}}, {{}})", *ref),
+        ]
+    )
 
 
 def validation(table: str, name: str) -> str:
@@ -160,25 +189,39 @@ def validation(table: str, name: str) -> str:
     return statement.format(sql.Identifier("public", table), sql.Identifier(name)).as_string()
 
 
+_UPDATE_UNDO: LiteralString = (
+    "UPDATE migrator.schema_changes SET undo = coalesce({}, definition) WHERE (kind, table_name, name) = ({}, {}, {})"
+)
+
+
 def update_undo(connection: Connection, ref: Ref, undo: str | None) -> None:
     """Record the statement that remains to be done for a restored object; None: its whole definition."""
-    query = (
-        "UPDATE migrator.schema_changes SET undo = coalesce(%s, definition)"
-        " WHERE (kind, table_name, name) = (%s, %s, %s)"
-    )
-    connection.execute(query, (undo, *ref))
+    connection.execute(_compose(_UPDATE_UNDO, undo, *ref).encode())
+
+
+_INSERT: LiteralString = """
+    INSERT INTO migrator.schema_changes (kind, table_name, name, action, definition, undo)
+    VALUES ({}, {}, {}, {}, {}, {})
+"""
+_REPLACE: LiteralString = """
+    ON CONFLICT (kind, table_name, name) DO UPDATE
+       SET (position, action, definition, undo, began, finished, worker, validation_began, validated) =
+           (DEFAULT, excluded.action, excluded.definition, excluded.undo, DEFAULT, DEFAULT, DEFAULT, NULL, NULL)
+"""
 
 
 def insert(connection: Connection, ref: Ref, action: Action, definition: str, undo: str) -> None:
+    connection.execute(_compose(_INSERT, *ref, action, definition, undo).encode())
+
+
+def delete(connection: Connection, *refs: Ref) -> None:
+    """Delete the records of objects."""
     query = (
-        "INSERT INTO migrator.schema_changes (kind, table_name, name, action, definition, undo)"
-        " VALUES (%s, %s, %s, %s, %s, %s)"
+        "DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) IN"
+        " (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]))"
     )
-    connection.execute(query, (*ref, action, definition, undo))
-
-
-def delete(connection: Connection, ref: Ref) -> None:
-    connection.execute("DELETE FROM migrator.schema_changes WHERE (kind, table_name, name) = (%s, %s, %s)", ref)
+    if refs:
+        connection.execute(query, [list(column) for column in zip(*refs, strict=True)])
 
 
 def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
@@ -191,6 +234,7 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
         RevertRefusedError: another object depends on an object to drop, or rows violate an object to recreate.
     """
     check_deferred_constraints(connection)
+    undone = []
     for record in reversed(read(connection)):
         if record.kind == "schema":
             continue
@@ -202,7 +246,8 @@ def drop_created(connection: Connection, *, drop_rows: bool = False) -> None:
                     continue  # its record stays, see `recreate_deferred`
             else:
                 execute_undo(connection, record)
-        delete(connection, record.ref)
+        undone.append(record.ref)
+    delete(connection, *undone)
 
 
 # What an index may refuse in a row: its size, or the value of an expression.
@@ -265,12 +310,15 @@ def drop_tables(connection: Connection) -> None:
     """
     records = read(connection)
     created = {record.name for record in records if record.kind == "table" and record.action == "created"}
+    undone = []
     for record in reversed(records):
         own_table = record.table_name in created or (record.kind == "table" and record.name in created)
         if record.action == "created" and (own_table or record.kind == "foreign_key"):
-            with translate_errors():
-                execute_undo(connection, record)
-            delete(connection, record.ref)
+            if record.kind in ("table", "foreign_key"):  # the other objects go with their table
+                with translate_errors():
+                    execute_undo(connection, record)
+            undone.append(record.ref)
+    delete(connection, *undone)
 
 
 def drop_records(connection: Connection) -> None:

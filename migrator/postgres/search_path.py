@@ -9,7 +9,7 @@ search path while we write rows (`session.owner_search_path`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -91,26 +91,42 @@ def schema_of_extension(connection: Connection, extension: str) -> str:
     return str(found[0]) if found else "public"
 
 
-def render(connection: Connection, query: str, values: Mapping[str, Any], schema: str) -> list[Record]:
-    """Execute a query whose results contain names, without the schema if it is `schema` or one of an extension.
+def render(
+    connection: Connection, queries: Mapping[str, str], values: Mapping[str, Any], schema: str
+) -> dict[str, list[Record]]:
+    """Execute queries whose results contain names, without the schema if it is `schema` or one of an extension.
 
     Requires a transaction. PostgreSQL resolves the names in a query when a cursor is declared, and renders names in
     results by the search path at the fetch. So no function or operator of `schema` can be used by mistake.
     """
-    with connection.cursor("migrator_render", row_factory=dict_row) as cursor:
-        cursor.execute(query.encode(), values)
+    with ExitStack() as opened:
+        cursors: dict[str, psycopg.ServerCursor[Record]] = {}
+        for name, query in queries.items():
+            cursor = connection.cursor(f"migrator_render_{len(cursors)}", row_factory=dict_row)
+            cursors[name] = opened.enter_context(cursor)
+            cursor.execute(query.encode(), values)
         with schema_first(connection, schema):
-            return cursor.fetchall()
+            return {name: cursor.fetchall() for name, cursor in cursors.items()}
 
 
-def create_object(connection: Connection, statement: str) -> None:
-    """Execute a statement that creates an object of the declared schema, within a transaction.
+def create_object(connection: Connection, statement: str, record: str = "") -> None:
+    """Execute a statement that creates an object of the declared schema, within a transaction, and then `record`.
 
     A name that pg_catalog does not have is one of an extension (`vector`, `vector_cosine_ops`).
     """
+    statements = [statement, record] if record else [statement]
     try:
-        with connection.transaction():
-            connection.execute(statement.encode())
+        # One round trip: a schema has a hundred objects.
+        script = ["SAVEPOINT migrator_object", *statements, "RELEASE SAVEPOINT migrator_object"]
+        connection.execute("; ".join(script).encode())
     except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction):
-        with search_path(connection, ["pg_catalog", *extension_schemas(connection)]):
-            connection.execute(statement.encode())
+        connection.execute("ROLLBACK TO SAVEPOINT migrator_object; RELEASE SAVEPOINT migrator_object")
+        with extension_path(connection):
+            connection.execute("; ".join(statements).encode())
+
+
+@contextmanager
+def extension_path(connection: Connection) -> Iterator[None]:
+    """Search the schemas of the extensions, too, within the current transaction."""
+    with search_path(connection, ["pg_catalog", *extension_schemas(connection)]):
+        yield

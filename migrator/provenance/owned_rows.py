@@ -112,7 +112,8 @@ class OwnedRows:
     def tables(self) -> list[Relation]:
         """The tables of the migration that exist in the target."""
         names = [Relation(self.namespace.rows, table.name) for table in self.definition.metadata.sorted_tables]
-        return [name for name in names if foreign_keys.relation_exists(self.connection, name)]
+        there = foreign_keys.existing(self.connection, names)
+        return [name for name in names if name in there]
 
     @cached_property
     def keys(self) -> list[ForeignKey]:
@@ -331,7 +332,5 @@ def affected_relations(
 ) -> Iterable[Relation]:
     """Return the tables that hold owned rows, or rows that refer to owned rows directly or indirectly."""
     names = [Relation(namespace.rows, table.name) for table in definition.metadata.sorted_tables]
-    existing = [name for name in names if foreign_keys.relation_exists(connection, name)]
-    return foreign_keys.referencing_tables(
-        foreign_keys.find_keys(connection, definition.metadata, namespace.rows), existing
-    )
+    keys = foreign_keys.find_keys(connection, definition.metadata, namespace.rows)
+    return foreign_keys.referencing_tables(keys, foreign_keys.existing(connection, names))

@@ -33,18 +33,17 @@ from migrator.state.records import Namespace
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
-Act = Callable[[Connection], None]
 
 # The cost per byte of the table, relative to a B-tree: measured 0.7 µs per message of 1.2 KB, full text 63 µs and more.
 COSTS = {"gin": 100.0, "gist": 100.0}
 
-EARLY_BUILD_BYTES = 16 << 20  # tables smaller than this are indexed in the stage post-data
+EARLY_BUILD_BYTES = 16 << 20  # smaller tables are indexed in the stage post-data, a smaller database in one session
 
 # An ivfflat index with 1536 dimensions on more than 10,000 rows fails with the server's default of 64 MB ("memory
 # required is 65 MB"). More than 256 MB speed up neither this nor a full-text index. A higher setting is kept.
 MEMORY = """
-    SELECT set_config(name, greatest(setting::bigint, 262144)::text || 'kB', false)
-      FROM pg_settings WHERE name = 'maintenance_work_mem'
+    SELECT set_config('maintenance_work_mem', greatest(pg_size_bytes(current_setting('maintenance_work_mem')) / 1024,
+                      262144)::text || 'kB', false)
 """
 
 
@@ -53,7 +52,7 @@ class Change:
     """One change of the schema object `ref`. `validates`: the change validates an existing foreign key."""
 
     ref: Ref
-    act: Act
+    script: str
     method: str = ""
     validates: bool = False
 
@@ -89,10 +88,13 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
         for done, change in enumerate(fast, start=1):
             execute_change(change, connection)
             emit(StepAdvanced(step="post-data", done=done))
-        graph = arrange([change for change in changes if not change.is_fast], table_sizes(connection))
+        sizes = table_sizes(connection)
+        graph = arrange([change for change in changes if not change.is_fast], sizes)
         graph = {**graph, **{task: set() for task in options.other_tasks}}
     if graph:
-        with Scheduler(lambda: prepare_session(connect()), min(options.sessions, len(graph))) as scheduler:
+        # In a small database, the indexes exist sooner than further sessions.
+        sessions = options.sessions if sum(sizes.values()) >= EARLY_BUILD_BYTES else 1
+        with Scheduler(lambda: prepare_session(connect()), min(sessions, len(graph))) as scheduler:
             for done, _ in enumerate(scheduler.run_all(graph), start=len(fast) + 1):
                 emit(StepAdvanced(step="post-data", done=done))
     emit(StepFinished(step="post-data", note=f"{total} statements"))
@@ -178,23 +180,23 @@ def restoring_changes(actual: Catalog, record: Record) -> Iterator[Change]:
     """Yield the changes for an object that `prepare` dropped. If it exists again, only its record is deleted."""
     found = actual.constraints.get((record.table_name, record.name)) or actual.indexes.get(record.name)
     if found is None:
-        yield Change(ref=record.ref, act=partial(schema_changes.restore, record=record), method=method_of(record))
+        yield Change(ref=record.ref, script=schema_changes.restoration(record), method=method_of(record))
     if record.checked and (found is None or needs_validation(actual, record)):
         yield validating_change(record.ref)
     elif found is not None:
-        yield Change(ref=record.ref, act=partial(schema_changes.delete, ref=record.ref))
+        yield Change(ref=record.ref, script=schema_changes.deletion(record.ref))
 
 
 def creating_changes(statement: Statement) -> Iterator[Change]:
     validated = statement.kind == "foreign_key" and not statement.sql.endswith("NOT VALID")
-    act = partial(schema_changes.create, statement=statement, suffix=" NOT VALID" if validated else "")
-    yield Change(ref=statement.ref, act=act, method=statement.method)
+    script = schema_changes.creation(statement, " NOT VALID" if validated else "")
+    yield Change(ref=statement.ref, script=script, method=statement.method)
     if validated:
         yield validating_change(statement.ref)
 
 
 def validating_change(ref: Ref) -> Change:
-    return Change(ref=ref, act=partial(schema_changes.validate, ref=ref), validates=True)
+    return Change(ref=ref, script=schema_changes.validated(ref), validates=True)
 
 
 def needs_validation(actual: Catalog, record: Record) -> bool:
@@ -235,9 +237,8 @@ def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
 
 def execute_change(change: Change, connection: Connection) -> None:
     """Execute a change and record it in one transaction."""
-    with schema_changes.translate_errors(), translate_row_errors(change.ref), connection.transaction():
-        schema_changes.limit_lock_wait(connection)
-        change.act(connection)
+    with schema_changes.translate_errors(), translate_row_errors(change.ref):
+        schema_changes.execute(connection, change.script)
 
 
 def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:

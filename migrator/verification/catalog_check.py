@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 import psycopg
 from psycopg import sql
@@ -50,7 +51,7 @@ def read_undeclared(connection: Connection, namespace: Namespace, metadata: Meta
     """Read all objects that `metadata` does not declare, and the privileges and owners of all objects."""
     values = {"schema": namespace.rows, "tables": [table.name for table in metadata.sorted_tables]}
     with connection.transaction():
-        found = [row for query in QUERIES.values() for row in render(connection, query, values, namespace.rows)]
+        found = list(chain.from_iterable(render(connection, QUERIES, values, namespace.rows).values()))
     return {f"{row['kind']} {row['name']}": row["definition"] for row in found}
 
 

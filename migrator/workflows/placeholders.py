@@ -13,16 +13,16 @@ from sqlalchemy import Column, MetaData, Table, Text, UniqueConstraint
 
 from migrator.errors import UsageError
 from migrator.postgres import ddl
-from migrator.postgres.foreign_keys import Relation, relation_exists
+from migrator.postgres.foreign_keys import Relation, existing
 from migrator.postgres.search_path import create_object
 from migrator.state.records import Connection, Namespace, has_records
 
 
 def copy_placeholders(target: Connection, scratch: Connection, metadata: MetaData, namespace: Namespace) -> int:
     """Create the existing tables of the target in `scratch`, with placeholder rows; return the number of rows."""
-    tables = [
-        table for table in metadata.sorted_tables if relation_exists(target, Relation(namespace.rows, table.name))
-    ]
+    relations = {Relation(namespace.rows, table.name): table for table in metadata.sorted_tables}
+    there = existing(target, relations)
+    tables = [table for relation, table in relations.items() if relation in there]
     if not tables:
         return 0
     with scratch.transaction():

@@ -208,16 +208,14 @@ def test_hidden_rows_are_refused(database: str) -> None:
 def test_a_stop_between_change_and_record_leaves_neither(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change and record share a transaction: when recording fails, the object is not there either."""
     with connected(database) as connection:
-        insert, calls = schema_changes.insert, iter(range(20))
+        record, calls = schema_changes._record_creation, iter(range(100))
 
-        def failing(*arguments: object) -> None:
-            if next(calls) == 12:
-                raise Stop
-            insert(*arguments)  # type: ignore[arg-type]
+        def failing(statement: ddl.Statement) -> str:
+            return "SELECT 1 / 0" if next(calls) == 12 else record(statement)
 
-        monkeypatch.setattr(schema_changes, "insert", failing)
+        monkeypatch.setattr(schema_changes, "_record_creation", failing)
         before = catalog.read(connection)
-        with pytest.raises(Stop):
+        with pytest.raises(psycopg.errors.DivisionByZero):
             prepared(connection)
         assert catalog.read(connection) == before
 
