@@ -78,7 +78,8 @@ def _import(name: str, key: str, folder: str) -> ModuleType:
 
 def _unload_other(package: str) -> None:
     """Unloads a package of the same name that this process imported from elsewhere: from another project."""
-    loaded = {name: sys.modules[name] for name in list(sys.modules) if (name + ".").startswith(package + ".")}
+    parts = package + "."
+    loaded = {name: sys.modules[name] for name in list(sys.modules) if name == package or name.startswith(parts)}
     for name in loaded:
         del sys.modules[name]
     invalidate_caches()

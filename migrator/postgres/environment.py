@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
+from functools import cache
 
 from psycopg import pq
 
@@ -17,6 +18,7 @@ _FURTHER = frozenset({"PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGTZ", "PGD
 KEPT = frozenset({"PGPASSFILE", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT", "PGSSLCRL", "PGSSLCRLDIR"})
 
 
+@cache
 def libpq_variables() -> frozenset[str]:
     """Return the names of the environment variables that libpq reads, except those in `KEPT`."""
     options = {option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}

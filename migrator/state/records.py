@@ -6,6 +6,7 @@ Not here: the rows of the records. Runs, steps and batches are in `journal.py`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -43,8 +44,21 @@ class Namespace:
 
     def sql(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
         """Compose a statement from a template, with `{ledger}` and the other records by name, and with `names`."""
-        records = {name: sql.Identifier(self.records, name) for name in RECORDS}
-        return sql.SQL(template).format(**{**records, **names})
+        if names:
+            return sql.SQL(template).format(**{**_records_of(self.records), **names})
+        return _compose(self.records, template)
+
+
+@lru_cache
+def _records_of(schema: str) -> dict[str, sql.Composable]:
+    return {name: sql.Identifier(schema, name) for name in RECORDS}
+
+
+@lru_cache(maxsize=1024)
+def _compose(schema: str, template: LiteralString) -> sql.Composed:
+    """Compose a statement once: a command composes each of a hundred statements for every collection or batch."""
+    text = sql.SQL(template).format(**_records_of(schema)).as_string()
+    return sql.Composed([sql.SQL(text)])
 
 
 SCRATCH_NAMESPACE = Namespace("migrator_scratch", "migrator_scratch_records")

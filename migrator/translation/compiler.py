@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from migrator.documents.codec import Document
@@ -70,8 +72,14 @@ def compile_collection(collection: Collection, options: Any, destination: Destin
         return Compiled(Projection(frozenset(), (), (("", SlotType.DOCUMENT),)), leave_all)
     text, writer, projection = _generate(collection, options, destination or Destination())
     namespace = dict(writer.bound)
-    exec(compile(text, f"<compiled {collection.name}>", "exec"), namespace)
+    exec(_compile(text, f"<compiled {collection.name}>"), namespace)
     return Compiled(projection, namespace["translate"])
+
+
+@lru_cache(maxsize=64)
+def _compile(text: str, name: str) -> CodeType:
+    """Compile generated code once in a process: a rehearsal and a verification translate the same collections again."""
+    return compile(text, name, "exec")
 
 
 def leave_all(projections: Projections, translation: Any, output: Any, first: int = 0) -> list[int]:
