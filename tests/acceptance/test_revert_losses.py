@@ -109,7 +109,9 @@ def test_a_change_since_is_found(shared: str, database: str, config: Path) -> No
     execute(database, f"UPDATE messages SET parent_id = NULL WHERE tenant_id = '{OTHERS}'")
     known: set[str] = set()
     for change, (table, kind, statement) in CHANGES.items():
-        fresh = "NOT EXISTS (SELECT FROM messages c WHERE c.parent_id = t.id)"
+        # A row that got another ID is in the table, but none that the migration made.
+        fresh = "EXISTS (SELECT FROM migrator.ledger l WHERE l.target_id = t.id::text)"
+        fresh += " AND NOT EXISTS (SELECT FROM messages c WHERE c.parent_id = t.id)"
         fresh += "".join(f" AND id <> '{each}'" for each in known)
         row = str(execute(database, f"SELECT id FROM {table} t WHERE tenant_id = '{TENANT}' AND {fresh}")[0][0])
         execute(database, statement.format(id=row))
