@@ -33,14 +33,16 @@ class Pending:
         return [key for name, key in self.before if name == collection]
 
 
-def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = ()) -> Pending:
+def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = (), without: Iterable[int] = ()) -> Pending:
     """Return the oldest changes, about `limit`, and those of the rows `more`. Requires a transaction with one snapshot.
+
+    `without`: numbers of changes that are being returned.
 
     All changes of a row that the snapshot sees are returned together, with those of all rows that its document depends
     on, or whose documents depend on it.
     """
-    query = rows.namespace.sql("SELECT table_name, key FROM {changes} ORDER BY number LIMIT %s")
-    oldest = rows.connection.execute(query, (limit,)).fetchall()
+    query = rows.namespace.sql("SELECT table_name, key FROM {changes} WHERE number <> ALL(%s) ORDER BY number LIMIT %s")
+    oldest = rows.connection.execute(query, (list(without), limit)).fetchall()
     names = {mapping.table.name: name for name, mapping in rows.mappings.items()}
     keys = dict.fromkeys([*((names[table], key) for table, key in oldest if table in names), *more])
     if len(oldest) == limit:

@@ -7,13 +7,15 @@ killed between them finds what it has written, and does not take it for a change
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from migrator.documents.codec import Document, decode, same
@@ -47,6 +49,36 @@ class ReturnedBatch:
     documents: int = 0
     conflicts: int = 0
 
+    def __add__(self, other: ReturnedBatch) -> ReturnedBatch:
+        return ReturnedBatch(
+            changes=self.changes + other.changes,
+            documents=self.documents + other.documents,
+            conflicts=self.conflicts + other.conflicts,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Computed:
+    """The documents of a batch, to be written. `keys`: all rows that it concerns; `numbers`: of its changes.
+
+    `intended`: what interrupted batches were about to write; `present`: the present documents.
+    """
+
+    keys: frozenset[Key]
+    numbers: list[int]
+    returned: list[Returned]
+    intended: Mapping[DocumentKey, set[bytes | None]]
+    present: Future[dict[str, dict[bytes, bytes]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flight:
+    """A batch whose documents are being written."""
+
+    computed: _Computed
+    conflicts: list[Conflict]
+    written: Future[None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Returner:
@@ -62,32 +94,73 @@ class Returner:
     writer: DocumentWriter
     stops_at_conflict: bool = False
 
-    def return_batch(self, limit: int) -> ReturnedBatch:
-        """Return about `limit` changes; nothing if there are none.
+    def return_some(self, limit: int, seconds: float = 0.0) -> ReturnedBatch:
+        """Return batches of about `limit` changes for some seconds; nothing if there are no changes.
 
+        While the documents of a batch are written, those of the next one are computed. A batch that concerns rows of
+        the one before waits until that one is recorded.
         Raises: `SourceError`; `StoppedError` at a conflict. The next call continues.
         """
-        with ThreadPoolExecutor(1) as reader, self.rows.connection.transaction():
+        end, done = time.monotonic() + seconds, ReturnedBatch()
+        flight: _Flight | None = None
+        is_first = True
+        with ThreadPoolExecutor(2) as pool:
+            while is_first or flight is not None:
+                has_time = is_first or time.monotonic() < end
+                is_first = False
+                computed = self._compute_batch(limit, pool, flight) if has_time else None
+                if flight is not None:
+                    done += self._finish(flight)
+                    if has_time and computed is None:
+                        computed = self._compute_batch(limit, pool, None)
+                flight = None if computed is None else self._start(computed, pool)
+        return done
+
+    def _compute_batch(self, limit: int, pool: ThreadPoolExecutor, flight: _Flight | None) -> _Computed | None:
+        """Compute the documents of a batch and store what will be written, in one transaction.
+
+        None if there are no changes, or if they concern rows of the batch that is being written.
+        """
+        flying = frozenset() if flight is None else flight.computed.keys
+        numbers = [] if flight is None else flight.computed.numbers
+        with self.rows.connection.transaction():
             self.rows.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             # Documents of an interrupted batch may have been written, although their rows are as before now.
-            forced = frozenset(returning.read_intended_rows(self.rows.connection, self.rows.namespace))
-            pending = changes.read_pending(self.rows, limit, forced)
-            if not pending.numbers:
-                return ReturnedBatch()
+            intended_rows = returning.read_intended_rows(self.rows.connection, self.rows.namespace)
+            forced = frozenset(intended_rows - flying)
+            pending = changes.read_pending(self.rows, limit, forced, numbers)
+            if not pending.numbers or not flying.isdisjoint(pending.before):
+                return None
             views = self._view(pending, forced)
-            present = reader.submit(self._find, views)  # while the documents are computed
+            keys = frozenset([*views.dirty, *pending.before])
+            if not flying.isdisjoint(keys):
+                raise psycopg.Rollback  # the entries of new rows, too
+            present = pool.submit(self._find, views)  # while the documents are computed
             returned = self._compute(views)
             intended = returning.read_intentions(self.rows.connection, self.rows.namespace)
             self._count(Counter(name for name, _ in views.born))
             returning.add_intentions(self.rows.connection, self.rows.namespace, map(_intention, returned))
-        conflicts = self._write(returned, present.result(), intended)
+            return _Computed(
+                keys=keys, numbers=pending.numbers, returned=returned, intended=intended, present=present
+            )  # after the commit
+        return None
+
+    def _start(self, computed: _Computed, pool: ThreadPoolExecutor) -> _Flight:
+        """Begin to write documents. Raises: as `return_some`."""
+        conflicts = self._find_conflicts(computed)
+        return _Flight(computed=computed, conflicts=conflicts, written=pool.submit(self._write, computed.returned))
+
+    def _finish(self, flight: _Flight) -> ReturnedBatch:
+        """Wait until documents are written, and record it. Raises: as `return_some`."""
+        flight.written.result()
+        computed, conflicts = flight.computed, flight.conflicts
         with self.rows.connection.transaction():
             # After a crash of the server, what it has lost is done again.
             self.rows.connection.execute("SET LOCAL synchronous_commit = off")
-            self._record(returned, conflicts)
-            changes.delete(self.rows.connection, self.rows.namespace, pending.numbers)
-            returning.count_returned(self.rows.connection, self.rows.namespace, len(pending.numbers))
-        return ReturnedBatch(changes=len(pending.numbers), documents=len(returned), conflicts=len(conflicts))
+            self._record(computed.returned, conflicts)
+            changes.delete(self.rows.connection, self.rows.namespace, computed.numbers)
+            returning.count_returned(self.rows.connection, self.rows.namespace, len(computed.numbers))
+        return ReturnedBatch(changes=len(computed.numbers), documents=len(computed.returned), conflicts=len(conflicts))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -118,23 +191,14 @@ class Returner:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def _write(
-        self,
-        returned: list[Returned],
-        present: Mapping[str, Mapping[bytes, bytes]],
-        intended: Mapping[DocumentKey, set[bytes | None]],
-    ) -> list[Conflict]:
-        """Write documents: new and changed ones by level, then the deletions in the opposite order."""
-        by_collection: dict[str, dict[bytes, Returned]] = defaultdict(dict)
-        for each in returned:
-            by_collection[each.key[0]][each.source_id] = each
-        conflicts: list[Conflict] = []
-        for name, found in by_collection.items():
-            for source_id, each in found.items():
-                there = present[name].get(source_id)
-                known = intended.get((name, source_id), set())
-                if not _is_expected(there, each, known):
-                    conflicts.append(Conflict(name, source_id, there, each.expected is not None))
+    def _find_conflicts(self, computed: _Computed) -> list[Conflict]:
+        """Return the present documents that are not as expected. Raises: `StoppedError` if they stop the return."""
+        present, conflicts = computed.present.result(), list[Conflict]()
+        for each in computed.returned:
+            name, source_id = each.key[0], each.source_id
+            there = present[name].get(source_id)
+            if not _is_expected(there, each, computed.intended.get((name, source_id), set())):
+                conflicts.append(Conflict(name, source_id, there, each.expected is not None))
         if conflicts and self.stops_at_conflict:
             raise StoppedError(
                 f"{len(conflicts)} documents in MongoDB are not as expected, the first in {conflicts[0].collection}:"
@@ -142,12 +206,18 @@ class Returner:
                 hint='Compare them with their rows. With cutover.on_conflict = "target", the rows take precedence, and'
                 " these documents are kept in migrator.conflicts.",
             )
+        return conflicts
+
+    def _write(self, returned: list[Returned]) -> None:
+        """Write documents: new and changed ones by level, then the deletions in the opposite order."""
+        by_collection: dict[str, dict[bytes, bytes | None]] = defaultdict(dict)
+        for each in returned:
+            by_collection[each.key[0]][each.source_id] = each.document
         order = [name for level in self.levels for name in level if name in by_collection]
         for name in order:
-            self._write_some(name, {sid: each.document for sid, each in by_collection[name].items() if each.document})
+            self._write_some(name, {sid: raw for sid, raw in by_collection[name].items() if raw is not None})
         for name in reversed(order):
-            self._write_some(name, {sid: None for sid, each in by_collection[name].items() if each.document is None})
-        return conflicts
+            self._write_some(name, {sid: None for sid, raw in by_collection[name].items() if raw is None})
 
     def _write_some(self, name: str, documents: Mapping[bytes, bytes | None]) -> None:
         if documents:
@@ -174,6 +244,8 @@ class Returner:
 
     def _unreturned(self, returned: Iterable[Returned]) -> Iterable[Unreturned]:
         for each in returned:
+            if not (each.losses.columns or each.losses.rounded):
+                continue  # nearly all
             kinds = dict(self.rows.mappings[each.key[0]].kinds)
             for columns, is_rounded in ((each.losses.columns, False), (each.losses.rounded, True)):
                 for column, (value, other) in columns.items():

@@ -80,7 +80,7 @@ class LiveWriter:
         there = self._database[collection]
         gone = [DeleteOne(_filter(source_id)) for source_id in documents]
         present: list[ReplaceOne[Any]] = [
-            ReplaceOne(_filter(sid), RawBSONDocument(raw), upsert=True) for sid, raw in documents.items() if raw
+            ReplaceOne(_filter(sid), _Replacement(raw), upsert=True) for sid, raw in documents.items() if raw
         ]
         try:
             with self._client.start_session() as session, session.start_transaction(write_concern=MAJORITY):
@@ -116,7 +116,14 @@ class LiveWriter:
 def _request(source_id: bytes, raw: bytes | None) -> ReplaceOne[Any] | DeleteOne:
     if raw is None:
         return DeleteOne(_filter(source_id))
-    return ReplaceOne(_filter(source_id), RawBSONDocument(raw), upsert=True)
+    return ReplaceOne(_filter(source_id), _Replacement(raw), upsert=True)
+
+
+class _Replacement(RawBSONDocument):
+    """A document that the driver need not decode to know that it is not empty."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def _filter(source_id: bytes) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from migrator.workflows.reverse import count_waiting
 
 STEP = "return changes"
 BATCH_CHANGES = 1000
+LOCKED_SECONDS = 0.5  # at most, and one batch: then a cutover or a comparison may take the lock
 POLL_SECONDS = 0.05  # between two looks for changes
 REPORT_SECONDS = 1.0
 
@@ -111,12 +112,12 @@ def drain(returner: Returner, counts: ReturnCounts | None = None) -> ReturnCount
 
 
 def return_some(returner: Returner, counts: ReturnCounts) -> int:
-    """Return a batch of changes, and return the number of their records.
+    """Return some batches of changes, and return the number of their records.
 
     Raises: `StoppedError` if a mapped table or column is missing. Changes are still recorded.
     """
     try:
-        done = returner.return_batch(BATCH_CHANGES)
+        done = returner.return_some(BATCH_CHANGES, LOCKED_SECONDS)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise StoppedError(
             f"a mapped table or column is missing in the target: {error.diag.message_primary}",
