@@ -106,15 +106,16 @@ class SourceChanges:
         """Inserts a document like another one. Raw, so that values are kept that the driver would convert."""
         raw = self._client.get_database(self._database.name)[name].find_one({"_id": chosen})
         assert raw is not None  # nobody else deletes documents
-        new = str(UUID(int=chance.getrandbits(128), version=4))
+        made = UUID(int=chance.getrandbits(128), version=4)
+        new = str(made)
         own: dict[str, dict[str, Any]] = {
-            "users": {"email": f"{new}@example.com", "username": new},
+            "users": {"email": f"{made.hex}@example.com", "username": made.hex},
             "conversations": {"conversationId": new, "messages": []},
             "messages": {"messageId": new, "children": []},
             "transactions": {"stripeSessionId": new},
         }
-        made = ObjectId(chance.getrandbits(96).to_bytes(12, "big"))
-        self._database[name].insert_one({**raw, **own.get(name, {}), "_id": made})
+        objectid = ObjectId(chance.getrandbits(96).to_bytes(12, "big"))
+        self._database[name].insert_one({**raw, **own.get(name, {}), "_id": objectid})
 
     def _update(self, name: str, chance: random.Random, number: int) -> dict[str, Any]:
         users = str(self._pick("users", chance))

@@ -214,7 +214,7 @@ def source_changing(source: SourceChanges, seed: int) -> AbstractContextManager[
 @contextmanager
 def rows_changing(rig: Switched, seed: int) -> Iterator[None]:
     """Changes rows while the block runs, in a session of its own."""
-    chance = random.Random(seed)
+    chance = random.Random(f"rows {seed}")  # others than those of documents
     with psycopg.connect(rig.target, autocommit=True) as connection:
         own = Switched(rig.url, rig.name, rig.target, rig.config, connection, rig.context)
 
