@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,7 @@ def close(rows: RowStore, keys: set[Key]) -> set[Key]:
     found, new = set(keys), set(keys)
     while new:
         more: set[Key] = set()
-        for child, column, parent in sorted(_references(rows)):
+        for child, column, parent in sorted(_references(rows.mappings)):
             more |= {(parent, each) for each in _find_parents(rows, child, column, new)}
             more |= {(child, each) for each in _changed_children(rows, child, column, parent, new)}
         new = more - found
@@ -79,10 +79,29 @@ def close(rows: RowStore, keys: set[Key]) -> set[Key]:
     return found
 
 
-def _references(rows: RowStore) -> set[tuple[str, str, str]]:
+def create_indexes(rows: RowStore) -> None:
+    """Create the indexes with which a batch is found among many changes: by row, and by what a row referred to.
+
+    Call it while there are no changes. The application pays for these indexes, so there are no others.
+    """
+    rows.connection.execute(
+        rows.namespace.sql("CREATE INDEX IF NOT EXISTS changes_key_idx ON {changes} USING hash (key)")
+    )
+    for child, column, _ in sorted(_references(rows.mappings)):
+        table = rows.mappings[child].table.name
+        statement = rows.namespace.sql(
+            "CREATE INDEX IF NOT EXISTS {index} ON {changes} USING hash ((old->>{name})) WHERE table_name = {table}",
+            index=sql.Identifier(f"changes_{table}_{column}_idx"[:63]),
+            name=sql.Literal(column),
+            table=sql.Literal(table),
+        )
+        rows.connection.execute(statement)
+
+
+def _references(mappings: Mapping[str, Collection]) -> set[tuple[str, str, str]]:
     """Return (collection, column, collection that the column refers to) where documents depend on each other."""
     found: set[tuple[str, str, str]] = set()
-    for mapping in rows.mappings.values():
+    for mapping in mappings.values():
         found |= {(mapping.name, here, there) for _, here, there, _ in mapping.carried_columns}
         found |= {(rule.collection, rule.reference_column, mapping.name) for rule in mapping.member_lists}
     return found
@@ -102,8 +121,9 @@ def _find_parents(rows: RowStore, child: str, column: str, keys: set[Key]) -> li
 def _changed_children(rows: RowStore, child: str, column: str, parent: str, keys: set[Key]) -> list[str]:
     collection, ids = rows.mappings[child], [key for name, key in keys if name == parent]
     query = rows.namespace.sql(
-        "SELECT DISTINCT c.key FROM {changes} c WHERE c.table_name = {table} AND (c.old->>{name} = ANY(%s)"
-        " OR EXISTS (SELECT FROM {rows} t WHERE t.{key} = c.key::{kind} AND t.{column}::text = ANY(%s)))",
+        "SELECT c.key FROM {changes} c WHERE c.table_name = {table} AND c.old->>{name} = ANY(%s)"
+        " UNION SELECT c.key FROM {rows} t JOIN {changes} c ON c.key = t.{key}::text AND c.table_name = {table}"
+        " WHERE t.{column} = ANY(%s::{kind_of_column}[])",
         **_names(rows, collection, column),
     )
     return [row[0] for row in rows.connection.execute(query, (ids, ids))] if ids else []
@@ -118,6 +138,7 @@ def _names(rows: RowStore, collection: Collection, column: str) -> dict[str, sql
         "rows": rows.table(collection),
         "key": sql.Identifier(collection.key.column),
         "kind": _kind(collection),
+        "kind_of_column": sql.SQL(kind_of_column(collection.table.c[column])),
     }
 
 

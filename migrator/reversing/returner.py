@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ from migrator.state import returning
 from migrator.state.partitions import count_changed
 from migrator.state.returning import Conflict, DocumentKey, Intention, Unreturned
 from migrator.translation.interpreter import constants_of
+
+ANALYZE_SECONDS = 60.0
 
 
 class DocumentWriter(Protocol):
@@ -93,6 +95,7 @@ class Returner:
     resolvers_for: Callable[[list[str]], list[ConflictResolver]]
     writer: DocumentWriter
     stops_at_conflict: bool = False
+    _times: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     def return_some(self, limit: int, seconds: float = 0.0) -> ReturnedBatch:
         """Return batches of about `limit` changes for some seconds; nothing if there are no changes.
@@ -102,6 +105,7 @@ class Returner:
         Raises: `SourceError`; `StoppedError` at a conflict. The next call continues.
         """
         end, done = time.monotonic() + seconds, ReturnedBatch()
+        self._analyze(limit)
         flight: _Flight | None = None
         is_first = True
         with ThreadPoolExecutor(2) as pool:
@@ -115,6 +119,16 @@ class Returner:
                         computed = self._compute_batch(limit, pool, None)
                 flight = None if computed is None else self._start(computed, pool)
         return done
+
+    def _analyze(self, limit: int) -> None:
+        """Compute the statistics of many waiting changes now and then: without them, the planner reads all of them."""
+        if time.monotonic() < self._times.get("analyze", 0.0):
+            return
+        query = self.rows.namespace.sql("SELECT count(*) FROM (SELECT FROM {changes} LIMIT %s) c")
+        found = self.rows.connection.execute(query, (10 * limit,)).fetchone()
+        if found is not None and found[0] == 10 * limit:
+            self.rows.connection.execute(self.rows.namespace.sql("ANALYZE {changes}"))
+            self._times["analyze"] = time.monotonic() + ANALYZE_SECONDS
 
     def _compute_batch(self, limit: int, pool: ThreadPoolExecutor, flight: _Flight | None) -> _Computed | None:
         """Compute the documents of a batch and store what will be written, in one transaction.

@@ -32,6 +32,7 @@ BATCH_CHANGES = 1000
 LOCKED_SECONDS = 0.5  # at most, and one batch: then a cutover or a comparison may take the lock
 POLL_SECONDS = 0.05  # between two looks for changes
 REPORT_SECONDS = 1.0
+REPORT_PAUSE = 20  # times as long as the report took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,7 @@ def return_changes(
     context: MigrationContext, target: Target, connection: Connection, options: ReturnOptions, counts: ReturnCounts
 ) -> ReturnReport:
     """Return changes until the options say to stop, or a cutover switches back. The same call continues afterwards."""
-    began, reported = time.monotonic(), 0.0
+    began, report_at = time.monotonic(), 0.0
     with following(connection), open_returner(context, connection, target.dsn) as returner:
         context.emit(StepStarted(step=STEP, unit="changes"))
         for text in added_columns(connection, context):
@@ -145,9 +146,9 @@ def return_changes(
                 if options.until_caught_up and is_free:
                     break
                 time.sleep(POLL_SECONDS)
-            if time.monotonic() - reported > REPORT_SECONDS:
-                reported = time.monotonic()
-                waiting = count_waiting(connection, context.namespace)
+            if (now := time.monotonic()) > report_at:
+                waiting = count_waiting(connection, context.namespace)  # a second for a million
+                report_at = now + REPORT_SECONDS + REPORT_PAUSE * (time.monotonic() - now)
                 context.emit(StepAdvanced(step=STEP, done=counts.changes, note=f"{waiting:,} waiting"))
     context.emit(StepFinished(step=STEP, note=f"{format_count(counts.documents, 'documents')} written"))
     found = connection.execute(context.namespace.sql("SELECT count(*) FROM {unreturned} WHERE NOT rounded")).fetchone()

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from migrator.reversing import capture
+from migrator.reversing.changes import create_indexes
+from migrator.rows.store import RowStore
 from migrator.state import switch_back
 from migrator.state.records import Connection, Namespace
 from migrator.workflows.migration import MigrationContext
@@ -37,6 +39,7 @@ def begin_reverse(context: MigrationContext, connection: Connection) -> None:
     It waits until no other session writes to mapped tables. Raises: as `prepare_reverse`.
     """
     connection.execute(context.namespace.sql("DELETE FROM {changes}"))
+    create_indexes(RowStore(connection, context.namespace, context.definition.mappings))
     capture.install(connection, context.namespace, context.definition.mappings.values())
 
 
