@@ -16,7 +16,8 @@ from migrator.scaffold.scope import can_be_foreign_key, documents_of
 from migrator.scaffold.statistics import CollectionStatistics, Path, dotted
 from migrator.sources.selection import BUCKETS
 
-_RESERVED = {"base", "shared", "init"}  # modules of the packages
+# Names that the modules of the packages have or import already.
+_RESERVED = frozenset({"base", "shared", "metadata", "text", "mapping", "junction", "map_field", "imply_field"})
 
 
 def make_draft(source: SourceStatistics) -> Draft:
@@ -26,7 +27,7 @@ def make_draft(source: SourceStatistics) -> Draft:
     tables = _name_tables(used, references)
     of_name = {each.name: each for each in used}
     keyed = choose_foreign_keys(of_name, tables, references)
-    names = {table.table for table in tables.values()}
+    names = {*_RESERVED, *(table.table for table in tables.values())}
     complete = {each.name for each in used if is_complete(each)}
     for collection in used:
         table = tables[collection.name]

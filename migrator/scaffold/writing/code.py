@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,8 +12,22 @@ _OWN: Final = ("mappings", "schema")
 
 
 def quote(text: str) -> str:
-    """Return a text as a Python literal with double quotes."""
-    return json.dumps(text, ensure_ascii=False) if text.isprintable() else json.dumps(text)
+    """Return a text as a literal with double quotes, for Python and TOML."""
+    return f'"{"".join(map(_escape, text))}"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04x}" if ord(character) < 1 << 16 else f"\\U{ord(character):08x}"
+
+
+def as_comment(text: str) -> str:
+    """Return a text for a comment, a docstring or a page: names come from the source and must not become code."""
+    plain = "".join(character if character.isprintable() else "?" for character in text)
+    return plain.replace("\\", "/").replace('"', "'")
 
 
 def call(name: str, arguments: Sequence[str], depth: int = 0) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from migrator.scaffold.columns import KEY_COLUMN
 from migrator.scaffold.draft import ChildDraft, ColumnDraft, Draft, Kind, Restore, RowsDraft, TableDraft
 from migrator.scaffold.names import python_name
-from migrator.scaffold.writing.code import Imports, call, explode, quote
+from migrator.scaffold.writing.code import Imports, as_comment, call, explode, quote
 
 _CODECS, _RULES, _REFERENCES = "migrator.mapping.codecs", "migrator.mapping.rules", "migrator.mapping.references"
 _CODEC_OF: Final[dict[Kind, str]] = {
@@ -97,7 +97,7 @@ def _write_package(draft: Draft) -> str:
     imports = Imports()
     modules = [table.module for table in draft.tables]
     imports.add("mappings", *modules)
-    head = f'"""The migration of the database {draft.database}: one module for each collection."""'
+    head = f'"""The migration of the database {as_comment(draft.database)}: one module for each collection."""'
     code = explode("MAPPINGS = ", [f"{module}.mapping" for module in modules])
     return f"{head}\n\n{imports.render()}\n\n# References lead from later to earlier ones.\n{code}\n"
 
@@ -163,7 +163,7 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
         arguments.append(f"unique={{{entries}}}")
     writer = _RuleWriter(table, tables, imports)
     arguments.append(f"rules={writer.rules(table, 1, set(table.unique))}")
-    head = f'"""Collection {table.collection} → table {table.table}."""'
+    head = f'"""Collection {as_comment(table.collection)} → table {table.table}."""'
     return f"{head}\n\n{imports.render()}\n\n{explode('mapping = Collection', arguments)}\n"
 
 

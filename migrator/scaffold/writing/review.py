@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from migrator.scaffold.columns import KEY_COLUMN
 from migrator.scaffold.draft import ColumnDraft, Draft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.statistics import dotted
+from migrator.scaffold.writing.code import as_comment
 
 _HEAD = """\
 # Review of the draft
@@ -21,7 +22,7 @@ nothing is left to decide.
 
 def write_review(draft: Draft) -> str:
     """Return the text of REVIEW.md."""
-    head = _HEAD.format(documents=draft.documents, database=draft.database, tables=len(draft.tables))
+    head = _HEAD.format(documents=draft.documents, database=as_comment(draft.database), tables=len(draft.tables))
     blocks = [*_decisions(draft), *_references(draft), *_left_out(draft)]
     for table in draft.tables:
         blocks += _table(table)
@@ -32,8 +33,8 @@ def _decisions(draft: Draft) -> Iterator[str]:
     yield "## To decide\n"
     for table in draft.tables:
         if table.questions:
-            yield f"**{table.collection}**\n"
-            yield "\n".join(f"- {each}" for each in table.questions) + "\n"
+            yield f"**{as_comment(table.collection)}**\n"
+            yield "\n".join(f"- {as_comment(each)}" for each in table.questions) + "\n"
 
 
 def _references(draft: Draft) -> Iterator[str]:
@@ -69,19 +70,19 @@ def _columns(rows: RowsDraft, prefix: str) -> Iterator[tuple[str, ColumnDraft]]:
 
 def _left_out(draft: Draft) -> Iterator[str]:
     if draft.empty:
-        yield f"## Without documents\n\nNo table was drafted for: {', '.join(draft.empty)}.\n"
+        yield f"## Without documents\n\nNo table was drafted for: {as_comment(', '.join(draft.empty))}.\n"
     if draft.archived:
         named = ", ".join(f"{name} ({reason})" for name, reason in draft.archived.items())
-        yield f"## Archived\n\nTheir documents are kept unchanged in `migrator.archive`: {named}.\n"
+        yield f"## Archived\n\nTheir documents are kept unchanged in `migrator.archive`: {as_comment(named)}.\n"
 
 
 def _table(table: TableDraft) -> Iterator[str]:
-    yield f"## {table.collection} → {table.table}\n"
+    yield f"## {as_comment(table.collection)} → {table.table}\n"
     kind = table.key.kind or "a UUID made of the value"
-    yield f"Key: `{KEY_COLUMN}` ({kind}) from `{table.key.path}`: {table.key.evidence}.\n"
+    yield f"Key: `{KEY_COLUMN}` ({kind}) from `{as_comment(table.key.path)}`: {table.key.evidence}.\n"
     yield _describe_columns(table)
     for child in table.descendants:
-        yield f"**{child.table}**: {child.elements:,} elements of `{child.path}`\n"
+        yield f"**{child.table}**: {child.elements:,} elements of `{as_comment(child.path)}`\n"
         yield _describe_columns(child)
 
 
@@ -103,4 +104,4 @@ def _grid(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
+    return as_comment(cell).replace("|", "/")

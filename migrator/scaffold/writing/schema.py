@@ -8,7 +8,7 @@ from typing import Final
 from migrator.scaffold.columns import KEY_COLUMN
 from migrator.scaffold.draft import ColumnDraft, Draft, IndexDraft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.names import python_name
-from migrator.scaffold.writing.code import INDENT, WIDTH, Imports, call, explode, quote
+from migrator.scaffold.writing.code import INDENT, WIDTH, Imports, as_comment, call, explode, quote
 
 _ALCHEMY, _POSTGRES = "sqlalchemy", "sqlalchemy.dialects.postgresql"
 # Kind → the type of the column, and the module from which it is imported.
@@ -78,10 +78,10 @@ def _write_table(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     for name in table.unique:
         imports.add(_ALCHEMY, "UniqueConstraint")
         arguments.append(f"UniqueConstraint({quote(name)})")
-    comments = "".join(f"# {comment}\n" for comment in table.comments)
+    comments = "".join(f"# {as_comment(comment)}\n" for comment in table.comments)
     blocks = [comments + _write_rows(table, table.module, arguments, imports)]
     blocks += _write_children(table, key_type, tables, imports)
-    head = f'"""Table {table.table}: the collection {table.collection}, {table.documents:,} documents."""'
+    head = f'"""Table {table.table}: the collection {as_comment(table.collection)}, {table.documents:,} documents."""'
     return f"{head}\n\n{imports.render()}\n\n" + "\n\n".join(blocks) + "\n"
 
 
@@ -118,7 +118,7 @@ def _write_column(column: ColumnDraft, tables: dict[str, TableDraft], imports: I
         arguments.append(f"ForeignKey({quote(f'{tables[column.target].table}.{KEY_COLUMN}')})")
     if column.required:
         arguments.append("nullable=False")
-    comment = f"# {column.note}\n    " if column.note else ""
+    comment = f"# {as_comment(column.note)}\n    " if column.note else ""
     return comment + call("Column", arguments, 1)
 
 
