@@ -128,11 +128,12 @@ def _draft_column(field: FieldStatistics, scope: Scope) -> ColumnDraft:
         name=snake_case("_".join(path)),
         path=dotted(path),
         kind=decided.kind,
-        required=decided.is_uniform and not absent and not nulls and scope.can_require,
+        required=decided.is_uniform and not absent and not nulls and scope.can_require(field),
         evidence=evidence + _describe_values(field, decided.kind),
         note=decided.note,
         item=decided.item,
         indexable=is_indexable(decided.kind, field),
+        longest=field.longest,
         restores_null=nulls > absent,
     )
 

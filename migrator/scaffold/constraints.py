@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
+from migrator.mapping.codecs import INDEXABLE_BYTES
 from migrator.scaffold.columns import KEY_COLUMN
 from migrator.scaffold.draft import ColumnDraft, IndexDraft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.indexes import Index
@@ -14,63 +16,76 @@ _LONGEST = 63  # bytes of a name in PostgreSQL
 _MOST_COLUMNS = 32  # of an index
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path of an index is: the table, and the column; None: the key of the table."""
+
+    rows: RowsDraft
+    column: ColumnDraft | None
+
+    @property
+    def name(self) -> str:
+        return KEY_COLUMN if self.column is None else self.column.name
+
+
 def fill_indexes(table: TableDraft, collection: CollectionStatistics) -> None:
-    """Add the indexes and unique constraints that have a counterpart in the target. All others become comments."""
-    columns = {column.path: column for column in table.columns}
+    """Add the indexes and unique constraints that have a counterpart in the target. All others become questions."""
+    places = {table.key.path: _Place(table, None), **_find_places(table, "")}
     for index in collection.indexes:
         if index.seconds is not None:
             table.comments.append(
                 f"TTL index {index.name}: MongoDB deleted documents {index.seconds:,} s after {', '.join(index.paths)}."
                 " PostgreSQL does not."
             )
-        _add_index(table, collection, index, columns)
+        if (problem := _add_index(table, collection, index, places)) is not None:
+            table.questions.append(f"The index `{index.name}` ({', '.join(index.paths)}) {problem}.")
     for rows in (table, *table.descendants):
         for column in rows.references:
             _add(rows, IndexDraft(name="", columns=(column.name,)), table.unique if rows is table else ())
 
 
-def _add_index(
-    table: TableDraft, collection: CollectionStatistics, index: Index, columns: Mapping[str, ColumnDraft]
-) -> None:
-    paths = [path for path in index.paths if path != "_id" or table.key.path == "_id"]
-    names = [
-        KEY_COLUMN if path == table.key.path else columns[path].name for path in paths if _has(table, path, columns)
-    ]
-    found = [columns[path] for path in paths if path in columns]
-    if (
-        len(names) < len(paths)
-        or not index.is_ordered
-        or not names
-        or names == [KEY_COLUMN]
-        or len(names) > _MOST_COLUMNS
-    ):
-        if names != [KEY_COLUMN]:
-            table.questions.append(f"The index `{index.name}` ({', '.join(index.paths)}) has no counterpart.")
-        return
-    if any(not column.indexable for column in found):
-        if len(found) == 1 and found[0].kind in (Kind.LIST, Kind.ARRAY):
-            _add(table, IndexDraft(name="", columns=(names[0],), is_gin=True), ())
+def _find_places(rows: RowsDraft, prefix: str) -> dict[str, _Place]:
+    places = {f"{prefix}{column.path}": _Place(rows, column) for column in rows.columns}
+    for child in rows.children:
+        if child.is_junction:
+            places[f"{prefix}{child.path}"] = _Place(child, child.columns[0])
         else:
-            table.questions.append(f"The index `{index.name}` was left out: values are too long, or jsonb.")
-        return
-    if index.unique and len(names) == 1 and found:
-        if _is_unique(collection, found[0]):
-            table.unique.append(names[0])
-            return
-        table.questions.append(f"`{found[0].path}` has a unique index, but values that occur twice: no constraint.")
-    directions = [direction for path, direction in index.fields if path in paths]
-    mixed = len(set(directions)) > 1
-    descending = frozenset(name for name, each in zip(names, directions, strict=True) if mixed and each == -1)
-    if index.unique and len(names) > 1:
-        table.questions.append(
-            f"The index `{index.name}` is unique in the source{' for some documents' if index.partial else ''};"
-            " make it unique here if the columns keep the values apart."
-        )
-    _add(table, IndexDraft(name="", columns=tuple(names), descending=descending), table.unique)
+            places |= _find_places(child, f"{prefix}{child.path}.")
+    return places
 
 
-def _has(table: TableDraft, path: str, columns: Mapping[str, ColumnDraft]) -> bool:
-    return path in columns or path == table.key.path
+def _add_index(
+    table: TableDraft, collection: CollectionStatistics, index: Index, places: Mapping[str, _Place]
+) -> str | None:
+    """Add an index of the source. Return what a person should know about it; None if it is the same in the target."""
+    fields = [(path, way) for path, way in index.fields if path != "_id" or table.key.path == "_id"]
+    found = [places[path] for path, _ in fields if path in places]
+    if len(found) < len(fields) or not found or not index.is_ordered or len(found) > _MOST_COLUMNS:
+        return "has no counterpart"
+    rows = found[0].rows
+    columns = [place.column for place in found if place.column is not None]
+    if any(place.rows is not rows for place in found):
+        return "has no counterpart: its fields are in several tables"
+    if not columns:
+        return None  # the primary key
+    if len(columns) == 1 and columns[0].kind in (Kind.LIST, Kind.ARRAY):
+        _add(rows, IndexDraft(name="", columns=(columns[0].name,), is_gin=True), ())
+        return None
+    if not all(column.indexable for column in columns) or sum(each.longest for each in columns) > INDEXABLE_BYTES:
+        return "was left out: values are too long, or jsonb"
+    names = tuple(place.name for place in found)
+    if index.unique and rows is table and len(names) == 1 and _is_unique(collection, columns[0]):
+        table.unique.append(names[0])
+        return None
+    is_mixed = len({way for _, way in fields}) > 1
+    descending = frozenset(name for name, (_, way) in zip(names, fields, strict=True) if is_mixed and way == -1)
+    _add(rows, IndexDraft(name="", columns=names, descending=descending), table.unique if rows is table else ())
+    if not index.unique:
+        return None
+    if len(names) == 1 and rows is table:
+        return "is unique in the source, but values occur twice: it is not unique here"
+    some = " for some documents" if index.partial else ""
+    return f"is unique in the source{some}: make it unique here if the columns keep the values apart"
 
 
 def _is_unique(collection: CollectionStatistics, column: ColumnDraft) -> bool:

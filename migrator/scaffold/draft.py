@@ -63,8 +63,9 @@ class KeyDraft:
 class ColumnDraft:
     """A column and the field that fills it. `required`: NOT NULL. `note`: a comment in the code.
 
-    `target` is the collection to which an ID refers, `restore` the form of its value, and `is_key` whether it is a
-    foreign key. `item` is the kind of the items of an array. `restores_null`: NULL means null, not an absent field.
+    `longest`: bytes of the longest text. `target` is the collection to which an ID refers, `restore` the form of its
+    value, and `is_key` whether it is a foreign key. `item` is the kind of the items of an array. `restores_null`: NULL
+    means null, not an absent field.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ColumnDraft:
     evidence: str
     note: str = ""
     indexable: bool = True
+    longest: int = 0
     restores_null: bool = False
     item: Kind | None = None
     target: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from migrator.scaffold.columns import KEY_COLUMN, Filler
@@ -11,8 +11,10 @@ from migrator.scaffold.draft import Draft, TableDraft
 from migrator.scaffold.ids import Target, choose_key, is_complete
 from migrator.scaffold.names import python_name, snake_case, unique_name
 from migrator.scaffold.profiling import SourceStatistics
-from migrator.scaffold.references import FoundReference, find_references
+from migrator.scaffold.references import SURE, FoundReference, KeyField, find_keys, find_references
 from migrator.scaffold.scope import can_be_foreign_key, documents_of
+from migrator.scaffold.shapes import is_map
+from migrator.scaffold.sketch import hash_text
 from migrator.scaffold.statistics import CollectionStatistics, Path, dotted
 from migrator.sources.selection import BUCKETS
 
@@ -23,6 +25,7 @@ _RESERVED = frozenset({"base", "shared", "metadata", "text", "mapping", "junctio
 def make_draft(source: SourceStatistics) -> Draft:
     """Return the draft of a migration for the statistics of a source."""
     references = find_references(source)
+    keys = [key for collection in source.collections for key in find_keys(collection)]
     used = [each for each in source.collections if each.documents and not each.name.startswith(BUCKETS)]
     tables = _name_tables(used, references)
     of_name = {each.name: each for each in used}
@@ -35,6 +38,8 @@ def make_draft(source: SourceStatistics) -> Draft:
         filler.fill(table, collection.fields, documents_of(collection), {KEY_COLUMN})
         fill_indexes(table, collection)
         table.questions += _describe_others(collection, references, keyed)
+        table.questions += _describe_enums(collection)
+        table.questions += _describe_keys(collection, keys)
     return Draft(
         database=source.database,
         documents=source.documents,
@@ -128,6 +133,25 @@ def _describe_others(
         for each in references
         if each.collection == collection.name and each not in keyed
     ]
+
+
+def _describe_enums(collection: CollectionStatistics) -> Iterator[str]:
+    for name, count in collection.validator.enums.items():
+        yield f"`{name}` has {count:,} values by the validator: it could become an enum or a CHECK."
+
+
+def _describe_keys(collection: CollectionStatistics, keys: Sequence[KeyField]) -> Iterator[str]:
+    """Yield the objects whose keys are the keys of documents."""
+    for field in collection.walk():
+        if not is_map(field):
+            continue
+        names = [hash_text(child.name) for child in field.fields]
+        for key in keys:
+            found = sum(name in key.field.values for name in names)
+            if found >= SURE * len(names):
+                target = f"{key.collection.name}.{dotted(key.field.path)}"
+                yield f"`{dotted(field.path)}` is an object: its keys are in {target} ({found:,} of {len(names):,})."
+                break
 
 
 def _order(tables: dict[str, TableDraft], keyed: Sequence[FoundReference]) -> list[str]:

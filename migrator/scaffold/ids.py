@@ -106,7 +106,7 @@ def draft_id(field: FieldStatistics, scope: Scope, target: Target) -> ColumnDraf
         path=dotted(scope.relative(field)),
         kind=Kind.ARRAY if is_list else Kind.ID,
         item=Kind.ID if is_list else None,
-        required=is_key and target.is_complete and is_filled and reference.is_exact and scope.can_require,
+        required=is_key and target.is_complete and is_filled and reference.is_exact and scope.can_require(field),
         evidence=f"{reference.hits:,} of {reference.compared:,} distinct values exist in"
         f" {reference.target}.{dotted(reference.target_path)}{orphans}; {field.describe_types()}",
         note=f"{lost:,} of {reference.compared:,} distinct values have no document" if lost else "",

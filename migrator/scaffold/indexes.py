@@ -1,11 +1,11 @@
-"""The indexes of a collection, as mongodump's metadata and live sources describe them."""
+"""The indexes and the validator of a collection, as mongodump's metadata and live sources describe them."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.sources.base import SourceCollection
@@ -35,11 +35,40 @@ class Index:
         return all(direction in (1, -1) for _, direction in self.fields)
 
 
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """What `$jsonSchema` says about fields of documents: which are required, and the number of enum values."""
+
+    required: frozenset[str] = frozenset()
+    enums: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_validator(collection: SourceCollection) -> Validator:
+    """Return the validator of a collection; an empty one if it has none, or one in another form."""
+    schema: Any = _read_metadata(collection)
+    for name in ("options", "validator", "$jsonSchema"):
+        schema = schema.get(name) if isinstance(schema, Mapping) else None
+    if not isinstance(schema, Mapping):
+        return Validator()
+    required, properties = schema.get("required"), schema.get("properties")
+    enums = properties if isinstance(properties, Mapping) else {}
+    return Validator(
+        frozenset(each for each in required if isinstance(each, str)) if isinstance(required, list) else frozenset(),
+        {
+            name: len(rule["enum"])
+            for name, rule in enums.items()
+            if isinstance(rule, Mapping) and isinstance(rule.get("enum"), list)
+        },
+    )
+
+
+def _read_metadata(collection: SourceCollection) -> Any:
+    return {} if collection.metadata is None else json.loads(collection.metadata)
+
+
 def read_indexes(collection: SourceCollection) -> tuple[Index, ...]:
     """Return the indexes of a collection except that of `_id`. Descriptions in an unknown form are left out."""
-    if collection.metadata is None:
-        return ()
-    described = json.loads(collection.metadata)
+    described = _read_metadata(collection)
     found = described.get("indexes") if isinstance(described, Mapping) else None
     entries = found if isinstance(found, list) else []
     return tuple(index for entry in entries if (index := _read_index(entry)) is not None and index.paths != ("_id",))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
-from migrator.scaffold.indexes import read_indexes
+from migrator.scaffold.indexes import read_indexes, read_validator
 from migrator.scaffold.profiler import Profiler
 from migrator.scaffold.statistics import CollectionStatistics, build_fields
 from migrator.sources.base import Source, SourceCollection
@@ -65,4 +65,5 @@ def _profile_collection(source: Source, collection: SourceCollection, done: int,
         damaged=profiler.damaged,
         fields=build_fields(profiler.nodes()),
         indexes=indexes,
+        validator=read_validator(collection),
     )

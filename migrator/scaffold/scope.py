@@ -15,11 +15,12 @@ _DEEPEST = 2  # arrays in arrays whose elements become rows
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`objects` objects at the path `prefix`. `is_whole`: none of them is damaged."""
+    """`objects` objects at the path `prefix`. `is_whole`: none of them is damaged. `required`: by the validator."""
 
     objects: int
     prefix: Path
     is_whole: bool
+    required: frozenset[str] = frozenset()
 
     def present(self, field: FieldStatistics) -> int:
         """Return the number of objects that have a field."""
@@ -29,15 +30,14 @@ class Scope:
         """Return the path of a field within the objects."""
         return field.path[len(self.prefix) :]
 
-    @property
-    def can_require(self) -> bool:
-        """Whether a field that all objects have may become NOT NULL."""
-        return self.objects >= FEW and self.is_whole
+    def can_require(self, field: FieldStatistics) -> bool:
+        """Return whether a field that all objects have may become NOT NULL."""
+        return self.is_whole and (self.objects >= FEW or field.path[0] in self.required)
 
 
 def documents_of(collection: CollectionStatistics) -> Scope:
     """Return the scope of the documents of a collection."""
-    return Scope(collection.documents, (), not collection.damaged)
+    return Scope(collection.documents, (), not collection.damaged, collection.validator.required)
 
 
 def elements_of(field: FieldStatistics, scope: Scope) -> Scope:

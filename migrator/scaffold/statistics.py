@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from migrator.scaffold.indexes import Index
+from migrator.scaffold.indexes import Index, Validator
 from migrator.scaffold.profiler import ELEMENTS, OTHERS
 from migrator.scaffold.sketch import Sketch
 
@@ -104,6 +104,7 @@ class CollectionStatistics:
     damaged: int
     fields: list[FieldStatistics]
     indexes: tuple[Index, ...] = ()
+    validator: Validator = field(default_factory=Validator)
 
     def walk(self) -> Iterator[FieldStatistics]:
         """Yield all paths, parents first."""

@@ -181,6 +181,10 @@ def test_indexes_follow_those_of_the_source(tmp_path: Path) -> None:
         {"name": "text", "key": {"_fts": "text", "_ftsx": 1}},
         {"name": "deep", "key": {"log.a": 1}},
         {"name": "long", "key": {"long": 1}},
+        {"name": "together", "key": {"half": 1, "other": 1}},
+        {"name": "code", "key": {"parts.code": 1}},
+        {"name": "apart", "key": {"name": 1, "parts.code": 1}},
+        {"name": "pair", "key": {"name": 1, "email": 1}, "unique": True},
     ]
     documents = [
         {
@@ -191,6 +195,9 @@ def test_indexes_follow_those_of_the_source(tmp_path: Path) -> None:
             "at": DAY,
             "log": {"a": [1]},
             "long": "x" * 3000,
+            "half": "x" * 2000,
+            "other": "x" * 2000,
+            "parts": [{"code": "a"}],
         }
         for number in range(MANY)
     ]
@@ -201,7 +208,11 @@ def test_indexes_follow_those_of_the_source(tmp_path: Path) -> None:
         ("things_tags_idx", ("tags",), True),
         ("things_name_at_idx", ("name", "at"), False),
         ("things_at_idx", ("at",), False),
+        ("things_name_email_idx", ("name", "email"), False),
     ]
+    assert [each.columns for each in table.children[0].indexes] == [("code",)]
+    asked = [each.split("`")[1] for each in table.questions if each.startswith("The index")]
+    assert asked == ["twice", "text", "deep", "long", "together", "apart", "pair"]
     assert table.indexes[2].descending == {"at"}
     assert "60 s after at" in table.comments[0]
 
@@ -247,3 +258,21 @@ def test_elements_of_arrays_become_rows(tmp_path: Path) -> None:
     assert [each.name for each in parts.columns] == ["post_part_id", "text"]
     assert (parts.parent, parts.has_key, links.parent, links.has_key) == ("post_id", True, "post_part_id", False)
     assert [each.name for each in post.columns] == ["mixed", "wild", "rare"]
+
+
+def test_a_validator_is_evidence(tmp_path: Path) -> None:
+    """Required fields of $jsonSchema become NOT NULL also in a small collection, and its enums are mentioned."""
+    rules = {"required": ["name", "gone"], "properties": {"state": {"enum": ["on", "off"]}}}
+    (tmp_path / "things.bson").write_bytes(bson.encode({"_id": 1, "name": "a", "state": "on"}))
+    metadata = {"collectionName": "things", "options": {"validator": {"$jsonSchema": rules}}}
+    (tmp_path / "things.metadata.json").write_text(json.dumps(metadata))
+    (table,) = make_draft(profile(open_source(f"dump:{tmp_path}"), silent)).tables
+    assert [(each.name, each.required) for each in table.columns] == [("name", True), ("state", False)]
+    assert "`state` has 2 values by the validator: it could become an enum or a CHECK." in table.questions
+
+
+def test_keys_of_objects_are_looked_up(tmp_path: Path) -> None:
+    users = [{"_id": ObjectId()} for _ in range(MANY)]
+    votes = [{"votes": {str(users[(number + each) % MANY]["_id"]): 1 for each in range(3)}} for number in range(MANY)]
+    tables = {table.collection: table for table in draft_of(tmp_path, {"users": users, "polls": votes}).tables}
+    assert any("its keys are in users._id (40 of 40)" in each for each in tables["polls"].questions)
