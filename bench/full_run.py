@@ -1,4 +1,4 @@
-"""Comparison of a complete run from a dump with `pg_restore -j2` of the database that it creates.
+"""Comparison of a complete run from a dump with `pg_restore -j2` of the database that it creates, and with `scaffold`.
 
 Both write to an empty embedded PostgreSQL with the same settings, alternately. The server is started before the
 measurement; the seconds of a run are those that it reports (`run --json`, "seconds").
@@ -21,6 +21,7 @@ from migrator.targets.bundled import program_path
 from migrator.targets.embedded import EmbeddedTarget
 
 RESTORE = "pg_restore -j2 of the same database"
+SCAFFOLD = "migrate scaffold of the same dump"
 
 
 def run_name(workers: int) -> str:
@@ -36,6 +37,7 @@ def compare_with_restore(folder: Path, documents: int, repetitions: int, workers
         for count in workers:
             run(folder, count, series)
         restore(folder, series)
+        scaffold(folder, series)
     return series
 
 
@@ -64,6 +66,16 @@ def restore(folder: Path, series: Series) -> None:
         began = time.perf_counter()
         subprocess.run([program_path("pg_restore"), "-j2", "--no-owner", "-d", target.dsn, archive], check=True)
         series.add(RESTORE, time.perf_counter() - began)
+
+
+def scaffold(folder: Path, series: Series) -> None:
+    """Measure the whole command, its start included."""
+    shutil.rmtree(folder / "draft", ignore_errors=True)
+    began = time.perf_counter()
+    arguments = [COMMAND, "scaffold", folder / "draft", "-q", "--source", folder / "dump"]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    peak = watch(process)
+    series.add(SCAFFOLD, time.perf_counter() - began, peak)
 
 
 @contextmanager
