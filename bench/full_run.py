@@ -72,8 +72,8 @@ def scaffold(folder: Path, series: Series) -> None:
     """Measure the whole command, its start included."""
     shutil.rmtree(folder / "draft", ignore_errors=True)
     began = time.perf_counter()
-    arguments = [COMMAND, "scaffold", folder / "draft", "-q", "--source", folder / "dump"]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    arguments = ["scaffold", str(folder / "draft"), "-q", "--source", str(folder / "dump")]
+    process = subprocess.Popen([str(COMMAND), *arguments], stdout=subprocess.DEVNULL)
     peak = watch(process)
     series.add(SCAFFOLD, time.perf_counter() - began, peak)
 
