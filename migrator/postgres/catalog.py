@@ -18,7 +18,7 @@ from sqlalchemy import MetaData
 from migrator.errors import TargetError
 from migrator.postgres import ddl, schema_changes
 from migrator.postgres.privileges import require_create, suggest_grants
-from migrator.postgres.search_path import Record, create_object, render
+from migrator.postgres.search_path import Record, create_objects, render
 
 Connection = psycopg.Connection[Any]
 
@@ -218,8 +218,7 @@ def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cat
     statements = ddl.statements(metadata, rls, SCRATCH_SCHEMA)
     install_extensions(connection, [statement for statement in statements if statement.kind == "extension"])
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_SCHEMA)))
-    for statement in statements:
-        create_object(connection, statement.sql)
+    create_objects(connection, [statement.sql for statement in statements], metadata.info.get("extensions", ()))
     return read(connection, SCRATCH_SCHEMA)
 
 

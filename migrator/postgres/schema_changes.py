@@ -20,7 +20,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
 from migrator.postgres.privileges import CONNECT_AS_OWNER
-from migrator.postgres.search_path import create_object, extension_path
+from migrator.postgres.search_path import extension_path
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -125,12 +125,7 @@ def execute(connection: Connection, script: str) -> None:
             connection.execute(f"{LOCK_WAIT}; {script}".encode())
 
 
-def create(connection: Connection, statement: Statement) -> None:
-    """Execute `statement` in the open transaction and record it."""
-    create_object(connection, statement.sql, _record_creation(statement))
-
-
-def creation(statement: Statement, suffix: str) -> str:
+def creation(statement: Statement, suffix: str = "") -> str:
     """Return the script that executes `statement` (with `suffix`, such as NOT VALID) and records it."""
     return f"{statement.sql}{suffix}; {_record_creation(statement)}"
 

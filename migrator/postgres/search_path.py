@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -109,20 +110,37 @@ def render(
             return {name: cursor.fetchall() for name, cursor in cursors.items()}
 
 
-def create_object(connection: Connection, statement: str, record: str = "") -> None:
-    """Execute a statement that creates an object of the declared schema, within a transaction, and then `record`.
+def create_objects(connection: Connection, scripts: Iterable[str], extensions: Iterable[str]) -> None:
+    """Execute scripts that create objects of the declared schema, in their order, within a transaction.
+
+    Scripts that do not mention one of the extensions are executed together: a schema has a hundred objects.
+    """
+    known = tuple(extensions)
+    for mentioned, group in groupby(scripts, lambda script: any(name in script for name in known)):
+        several = list(group)
+        if mentioned or not _execute(connection, "; ".join(several)):
+            for script in several:
+                create_object(connection, script)
+
+
+def create_object(connection: Connection, script: str) -> None:
+    """Execute a script that creates an object of the declared schema, within a transaction.
 
     A name that pg_catalog does not have is one of an extension (`vector`, `vector_cosine_ops`).
     """
-    statements = [statement, record] if record else [statement]
-    try:
-        # One round trip: a schema has a hundred objects.
-        script = ["SAVEPOINT migrator_object", *statements, "RELEASE SAVEPOINT migrator_object"]
-        connection.execute("; ".join(script).encode())
-    except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction):
-        connection.execute("ROLLBACK TO SAVEPOINT migrator_object; RELEASE SAVEPOINT migrator_object")
+    if not _execute(connection, script):
         with extension_path(connection):
-            connection.execute("; ".join(statements).encode())
+            connection.execute(script.encode())
+
+
+def _execute(connection: Connection, script: str) -> bool:
+    """Execute a script in a round trip; return whether it succeeded. If a name is missing, nothing has changed."""
+    try:
+        connection.execute(f"SAVEPOINT migrator_script; {script}; RELEASE SAVEPOINT migrator_script".encode())
+    except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction):
+        connection.execute("ROLLBACK TO SAVEPOINT migrator_script; RELEASE SAVEPOINT migrator_script")
+        return False
+    return True
 
 
 @contextmanager

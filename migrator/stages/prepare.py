@@ -24,7 +24,7 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
 from migrator.postgres.privileges import quote, refuse_hidden_rows
-from migrator.postgres.search_path import search_path
+from migrator.postgres.search_path import create_objects, search_path
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -182,8 +182,7 @@ def create_missing(connection: Connection, metadata: MetaData, actual: Catalog) 
     # Row-level security does not change which objects the load needs.
     needed = [each for each in ddl.statements(metadata, rls=False) if each.before_load]
     missing = [statement for statement in needed if not actual.has(statement)]
-    for statement in missing:
-        schema_changes.create(connection, statement)
+    create_objects(connection, map(schema_changes.creation, missing), metadata.info.get("extensions", ()))
     return len(missing)
 
 

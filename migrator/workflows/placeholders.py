@@ -14,7 +14,7 @@ from sqlalchemy import Column, MetaData, Table, Text, UniqueConstraint
 from migrator.errors import UsageError
 from migrator.postgres import ddl
 from migrator.postgres.foreign_keys import Relation, existing
-from migrator.postgres.search_path import create_object
+from migrator.postgres.search_path import create_objects
 from migrator.state.records import Connection, Namespace, has_records
 
 
@@ -26,8 +26,8 @@ def copy_placeholders(target: Connection, scratch: Connection, metadata: MetaDat
     if not tables:
         return 0
     with scratch.transaction():
-        for statement in ddl.statements(metadata, rls=False):
-            create_object(scratch, statement.sql)
+        scripts = [statement.sql for statement in ddl.statements(metadata, rls=False)]
+        create_objects(scratch, scripts, metadata.info.get("extensions", ()))
     return sum(_copy_table(target, scratch, table, namespace) for table in tables)
 
 

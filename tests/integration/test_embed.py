@@ -14,6 +14,8 @@ from tests.driving import call, dump_database
 from tests.embedding_server import Running, serving
 from tests.templates import Templates
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def service() -> Iterator[Running]:

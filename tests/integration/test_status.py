@@ -24,6 +24,8 @@ from tests.proxy import proxy_to
 from tests.scenarios import write_config
 from tests.talks import make_talks
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SMALL = {"batch_rows": 100, "part_bytes": 40_000, "workers": 2}
 
 
