@@ -69,6 +69,12 @@ class Children:
         """The rules of elements whose own elements become rows."""
         return tuple(rule for rule in self.rules if isinstance(rule, Children))
 
+    def with_nested(self) -> Iterator[Children]:
+        """Yield this rule, and all below it."""
+        yield self
+        for rule in self.nested:
+            yield from rule.with_nested()
+
     @property
     def element_columns(self) -> tuple[str, ...]:
         """The columns that a row of an element has, except the key of the document's row and its own key."""
@@ -116,26 +122,28 @@ class Children:
 
     def rows_of(self, value: Any, context: Context) -> list[Row]:
         """Return the rows of the elements of a field, without the key of the document's row."""
-        rows = []
-        for place, name, element in self._elements_of(value):
-            document = self._document_of(element)
-            where = f"{self.path}[{place}]"
-            if document is None or (self.name is not None and "\0" in name):
-                context.note("element_not_loaded", f"{where} ({type_name(element)})")
-                continue
-            row: Row = {}
-            if self.position is not None:
-                row[self.position] = place
-            if self.name is not None:
-                row[self.name] = name
-            try:
-                for rule in self.rules:
-                    rule.to_row(document, row, context)
-            except Rejected as rejected:
-                context.note("element_not_loaded", f"{where}: {rejected.reason} {rejected.detail}".rstrip())
-                continue
-            rows.append(row)
-        return rows
+        found = (self.row_of(place, name, element, context) for place, name, element in self._elements_of(value))
+        return [row for row in found if row is not None]
+
+    def row_of(self, place: int, name: str, element: Any, context: Context) -> Row | None:
+        """Return the row of an element; None, with a finding, if it cannot become one."""
+        document = self._document_of(element)
+        where = f"{self.path}[{place}]"
+        if document is None or (self.name is not None and "\0" in name):
+            context.note("element_not_loaded", f"{where} ({type_name(element)})")
+            return None
+        row: Row = {}
+        if self.position is not None:
+            row[self.position] = place
+        if self.name is not None:
+            row[self.name] = name
+        try:
+            for rule in self.rules:
+                rule.to_row(document, row, context)
+        except Rejected as rejected:
+            context.note("element_not_loaded", f"{where}: {rejected.reason} {rejected.detail}".rstrip())
+            return None
+        return row
 
     # --- back --------------------------------------------------------------------------------------------------------
 
@@ -181,11 +189,17 @@ class Children:
         placed = {self._place_of(row): row for row in rows}
         remainder: Document = {}
         for place, name, element in self._elements_of(value):
-            if place not in placed:
-                remainder[str(place)] = {"is": element, **({"name": name} if self.shape == "map" else {})}
-            elif not same(restored := self._restore(placed[place])[1], element):
-                remainder[str(place)] = self._subtract_element(element, placed[place], restored)
+            parts = self.part_of(name, element, placed.get(place))
+            if parts is not None:
+                remainder[str(place)] = parts
         return remainder
+
+    def part_of(self, name: str, element: Any, row: Row | None) -> Document | None:
+        """Return what the row of an element cannot restore; None: it restores the element. `row` None: all of it."""
+        if row is None:
+            return {"is": element, "name": name} if self.shape == "map" else {"is": element}
+        restored = self._restore(row)[1]
+        return None if same(restored, element) else self._subtract_element(element, row, restored)
 
     def _subtract_element(self, element: Any, row: Row, restored: Any) -> Document:
         if self.values:

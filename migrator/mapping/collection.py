@@ -5,7 +5,7 @@ Only data types are here. The rules of a mapping are in rules.py and references.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,7 +180,7 @@ class Collection:
     @property
     def child_rules(self) -> tuple[Children, ...]:
         """All rules whose rows belong to the rows of this collection, nested ones too: parents come first."""
-        return tuple(each for rule in self.children for each in _with_nested(rule))
+        return tuple(each for rule in self.children for each in rule.with_nested())
 
     @property
     def member_lists(self) -> tuple[MemberList, ...]:
@@ -214,12 +214,6 @@ class Collection:
             if isinstance(rule, Reference)
             for name in rule.carry
         )
-
-
-def _with_nested(rule: Children) -> Iterator[Children]:
-    yield rule
-    for each in rule.nested:
-        yield from _with_nested(each)
 
 
 def is_left_to_target(column: sa.Column[Any]) -> bool:

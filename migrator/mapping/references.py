@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
+
+from bson import ObjectId
 
 from migrator import ids
 from migrator.documents.codec import Document
@@ -13,6 +16,8 @@ from migrator.findings import REASONS
 from migrator.mapping.codecs import INDEXABLE_BYTES, UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, Row, type_name
 from migrator.mapping.rules import FirstCause
+
+MAX_REFERENCE_IDS = 50_000  # per key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +112,39 @@ def _ignore(code: str, detail: str) -> None:
 
 
 def collect_keys(path: str, key: Key) -> Callable[[Iterable[Document]], set[Any]]:
-    """Return a function that collects the IDs to which the field `path` of documents refers. Empty values are skipped.
-
-    Equal texts are converted once: many documents refer to few rows.
-    """
+    """Return a function that collects the IDs to which the field `path` of documents refers, without empty values."""
+    known = reference_ids(key)
 
     def keys(documents: Iterable[Document]) -> set[Any]:
-        values = [value for document in documents if (value := document.get(path)) is not None and value != ""]
-        texts = {value for value in values if type(value) is str}  # bson.Code is a str that is not hashable
-        found = {key.identify(text) for text in texts} | {key.identify(v) for v in values if type(v) is not str}
-        return found - {None}
+        return {known.of(value) for document in documents if (value := document.get(path)) is not None} - {None}
 
     return keys
+
+
+class ReferenceIds(dict[Any, Any]):
+    """The plain IDs of values of references. Equal values are converted once: many documents refer to few rows."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__()
+        self._key = key
+
+    def of(self, value: Any) -> Any:
+        """Return the plain ID that a value names; None if no row can have it."""
+        if type(value) is ObjectId:
+            return self[value.binary]  # hashing an ObjectId takes longer
+        return self[value] if type(value) is str else self._key.identify(value)
+
+    def __missing__(self, value: str | bytes) -> Any:
+        if len(self) >= MAX_REFERENCE_IDS:
+            self.clear()
+        self[value] = found = self._key.identify(ObjectId(value) if isinstance(value, bytes) else value)
+        return found
+
+
+@lru_cache(maxsize=64)
+def reference_ids(key: Key) -> ReferenceIds:
+    """Return the IDs of references by a key, of this process."""
+    return ReferenceIds(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

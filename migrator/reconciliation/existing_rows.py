@@ -9,9 +9,10 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
 from migrator.reconciliation.order import Incumbent
-from migrator.rows.plain_values import plain_value, sql_parameter
+from migrator.rows.plain_values import as_parameter, plain_value, sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
@@ -33,10 +34,14 @@ class ExistingRows:
 
     def find_ids(self, column: str, value: Any) -> list[Any]:
         """Return the IDs of the rows that have a value in a column."""
-        query = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(
-            sql.Identifier(self._collection.key.column), self._rows.table(self._collection), sql.Identifier(column)
+        expression, given = as_parameter(value, kind_of_column(self._collection.table.c[column]))
+        query = sql.SQL("SELECT {} FROM {} WHERE {} = {}").format(
+            sql.Identifier(self._collection.key.column),
+            self._rows.table(self._collection),
+            sql.Identifier(column),
+            expression,
         )
-        found = self._rows.connection.execute(query, (sql_parameter(value),)).fetchall()
+        found = self._rows.connection.execute(query, (given,)).fetchall()
         return [plain_value(row_id) for (row_id,) in found]
 
     def can_yield(self, incumbent: Incumbent, requested_id: Any) -> bool:
@@ -55,8 +60,9 @@ class ExistingRows:
         relation = Relation(self._rows.namespace.rows, self._collection.table.name)
         found = find_keys(self._rows.connection, self._collection.table.metadata, self._rows.namespace.rows)
         wanted = (self._collection.key.column,)
+        own = {relation, *(Relation(relation.schema, rule.table.name) for rule in self._collection.children)}
         return [
-            key for key in found if key.parent == relation and key.parent_columns == wanted and key.child != relation
+            key for key in found if key.parent == relation and key.parent_columns == wanted and key.child not in own
         ]
 
     def _incumbent(self, row_id: Any) -> Incumbent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from migrator.mapping.collection import Collection
@@ -32,12 +33,14 @@ _PREFIXES = {
 class CodeWriter:
     """The lines of one function, and its names.
 
-    `bound` are the values of global names. `columns` are the local names of plain values by row key, `fields` those of
-    the projected fields in the order of their slots, `key_caches` those of the `KeyCache` of each key.
+    `elements` are the functions for fields whose elements become rows, by path. `bound` are the values of global names.
+    `columns` are the local names of plain values by row key, `fields` those of the projected fields in the order of
+    their slots, `key_caches` those of the `KeyCache` of each key.
     """
 
     collection: Collection
     constants: Row
+    elements: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     lines: list[str] = dataclasses.field(default_factory=list)
     bound: dict[str, Any] = dataclasses.field(default_factory=dict)
     columns: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -18,6 +18,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT
 from migrator.translation.codegen import CodeWriter
+from migrator.translation.elements import compile_elements
 from migrator.translation.interpreter import constants_of
 from migrator.translation.operations import Memo
 from migrator.translation.optimizer import optimized_program
@@ -95,7 +96,9 @@ def source_of(collection: Collection, options: Any) -> str:
 
 def _generate(collection: Collection, options: Any, destination: Destination) -> tuple[str, CodeWriter, Projection]:
     program = optimized_program(collection)
-    writer = CodeWriter(collection, constants_of(collection, options))
+    compiled = {rule.path: compile_elements(rule) for rule in collection.children}
+    elements = {path: function for path, function in compiled.items() if function is not None}
+    writer = CodeWriter(collection, constants_of(collection, options), elements)
     text = write_program(program, writer, destination)
     low_cardinality = next(operation.fields for operation in program if isinstance(operation, Memo))
     lookup_fields = frozenset(name for lookup in collection.lookups for name in lookup.fields)

@@ -6,14 +6,14 @@ unique value turns out to be taken can still be removed. No SQL here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from migrator.documents.codec import Document
 from migrator.findings import severity_of
-from migrator.ids import uuid_of, uuid_text
+from migrator.ids import element_uuid, uuid_text
 from migrator.mapping.children import Children, child_columns
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
@@ -147,13 +147,7 @@ class Encoder:
 
     def add_children(self, output: Output, rule: Children, rows: Iterable[Row], parent_id: Any) -> None:
         """Add the rows of the elements of a field to the row that was added last, with the rows of their elements."""
-        encoder, tuples = self.children[rule.table.name], output.children.setdefault(rule.table.name, [])
-        index = len(output.rows) - 1
-        for row in rows:
-            row_id = encoder.id_of(parent_id, row)
-            tuples.append((index, encoder.row_tuple(row, parent_id, row_id)))
-            for nested in rule.nested:
-                self.add_children(output, nested, row[nested.row_key], row_id)
+        add_child_tuples(output, child_tuples(self.children, rule, rows, parent_id))
 
     def add_reject(self, output: Output, source_id: bytes, raw: bytes, reject: Reject) -> None:
         """Add a rejected document."""
@@ -177,21 +171,45 @@ class Encoder:
         ]
 
 
+def add_child_tuples(output: Output, tuples: Iterable[tuple[str, bytes]]) -> None:
+    """Add the rows of elements, each with its table, to the row that was added last."""
+    index = len(output.rows) - 1
+    for table, data in tuples:
+        output.children.setdefault(table, []).append((index, data))
+
+
+def child_tuples(
+    encoders: Mapping[str, ChildEncoder], rule: Children, rows: Iterable[Row], parent_id: Any
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the table and the encoded row of elements, each followed by the rows of its own elements."""
+    table = rule.table.name
+    encoder = encoders[table]
+    for row in rows:
+        row_id = encoder.id_of(parent_id, row)
+        yield table, encoder.row_tuple(row, parent_id, row_id)
+        for nested in rule.nested:
+            yield from child_tuples(encoders, nested, row[nested.row_key], row_id)
+
+
 class ChildEncoder:
     """Encodes the rows of one table whose rows belong to the rows of documents."""
 
     def __init__(self, rule: Children) -> None:
-        self._rule = rule
-        kinds = [(column.name, kind_of_column(column)) for column in child_columns(rule)]
-        self.columns = [name for name, _ in kinds]
-        self._kinds = [kind for _, kind in kinds]
+        self._rule, self._path = rule, rule.path.encode()
+        self.kinds = [(column.name, kind_of_column(column)) for column in child_columns(rule)]
+        self.columns = [name for name, _ in self.kinds]
+        self._kinds = [kind for _, kind in self.kinds]
 
     def id_of(self, parent_id: Any, row: Row) -> bytes | None:
         """Return the UUID of a row of an element; None if its table has no such key."""
         if self._rule.key is None:
             return None
-        place = 0 if self._rule.position is None else row[self._rule.position]
-        return uuid_of(self._rule.table.name, f"{format_target_id(parent_id)}/{self._rule.path}/{place}")
+        return self.id_at(parent_id, 0 if self._rule.position is None else row[self._rule.position])
+
+    def id_at(self, parent_id: Any, place: int) -> bytes:
+        """Return the UUID of the element at a place."""
+        parent = parent_id if isinstance(parent_id, bytes) else str(parent_id).encode()
+        return element_uuid(parent, self._path, place)
 
     def row_tuple(self, row: Row, parent_id: Any, row_id: bytes | None) -> bytes:
         """Return a row with the columns in the order of `columns`."""

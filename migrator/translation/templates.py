@@ -39,9 +39,11 @@ _CONDITIONS: dict[Codec, tuple[str, str]] = {
 _TEXT = ("{value}.__class__ is str", "'\\0' in {value}")
 
 
-def _condition_of(codec: Codec) -> tuple[str, str] | None:
+def condition_of(codec: Codec) -> tuple[str, str] | None:
+    """Return the condition for values of the usual type, and what rules them out; None if there is no usual type."""
     if isinstance(codec, codecs.Text):
-        return _TEXT
+        limits = [codec.most and codec.most // 4, codec.length]
+        return _TEXT[0], " or ".join([_TEXT[1], *(f"len({{value}}) > {each}" for each in limits if each is not None)])
     return _CONDITIONS.get(codec) if isinstance(codec, Hashable) else None
 
 
@@ -49,7 +51,7 @@ def write_field(rule: Field, writer: CodeWriter) -> None:
     """Write the conversion of a field that has one path, and the comparison with what its column restores."""
     path, column = rule.paths[0], writer.column(rule.column)
     value = writer.field(path, SlotType.DATETIME if isinstance(rule.codec, codecs.DateTime) else SlotType.VALUE)
-    condition = _condition_of(rule.codec)
+    condition = condition_of(rule.codec)
     keyword = "if" if condition is None else "elif"
     if condition is not None:
         writer.add(BODY, *_read_usual(rule, column, value, condition))
@@ -79,12 +81,8 @@ def _read_other(rule: Field, column: str, value: str, writer: CodeWriter) -> Non
 def _read_usual(rule: Field, column: str, value: str, condition: tuple[str, str]) -> list[str]:
     usual, unusual = (each.format(value=value) for each in condition)
     lines = [f"if {usual}:", f"    {column} = {value}"]
-    checks = [unusual] if unusual else []
-    if isinstance(rule.codec, codecs.Text):
-        limits = [rule.codec.most and rule.codec.most // 4, rule.codec.length]
-        checks += [f"len({value}) > {limit}" for limit in limits if limit is not None]
-    if checks:
-        lines += [f"    if {' or '.join(checks)}:", f"        {LEAVE}"]
+    if unusual:
+        lines += [f"    if {unusual}:", f"        {LEAVE}"]
     return lines
 
 
@@ -126,7 +124,13 @@ def write_unchecked_reference(rule: UncheckedReference, writer: CodeWriter) -> N
 def write_children(rule: Children, writer: CodeWriter) -> None:
     """Write the call of the rule that makes rows of the elements of a field."""
     rows, value = writer.column(rule.row_key), writer.field(rule.path)
-    writer.add(BODY, f"{rows} = {writer.bind(f'rows_of_{rule.path}', rule.rows_of)}({value}, context)")
+    elements = writer.elements.get(rule.path)
+    if elements is None:
+        writer.add(BODY, f"{rows} = {writer.bind(f'rows_of_{rule.path}', rule.rows_of)}({value}, context)")
+        return
+    translate, key = writer.bind(f"translate_{rule.path}", elements), writer.columns[writer.collection.key.column]
+    writer.add(BODY, f"{rows} = []")
+    writer.add(BODY, f"{writer.local('rest', rule.path)} = {translate}({value}, {key}, context, {rows})")
 
 
 def write_json_object(rule: JsonObject, writer: CodeWriter) -> None:
@@ -179,6 +183,12 @@ def write_variants_residue(rule: Variants, writer: CodeWriter) -> None:
 def write_children_residue(rule: Children, writer: CodeWriter) -> None:
     """Write the comparison with the field that the rows of the elements restore, then the search for a remainder."""
     value, rows = writer.field(rule.path), writer.columns[rule.row_key]
+    if rule.path in writer.elements:
+        rest = writer.local("rest", rule.path)
+        writer.add(BODY, f"if {rest} is None:", "    pass")
+        writer.add(BODY, f"elif {rest}.__class__ is dict:", f"    remainders += (({rule.path!r}, {rest}),)")
+        _write_unequal(rule.path, value, BODY, writer)
+        return
     writer.add(BODY, f"restored = {writer.bind(f'restore_{rule.path}', rule.restore)}({rows})")
     writer.add(BODY, f"if restored is {value} or restored is not ABSENT and same(restored, {value}):", "    pass")
     subtract = writer.bind(f"subtract_{rule.path}", rule.subtract)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from migrator.postgres import copy_format
 from migrator.translation import tuple_layout
 from migrator.translation.codegen import LEAVE, CodeWriter
-from migrator.translation.encoder import PROBED_BYTES, format_target_id
+from migrator.translation.encoder import PROBED_BYTES, add_child_tuples, format_target_id
 from migrator.translation.operations import Emit
 from migrator.translation.tuple_layout import Layout, PartType, Run, runs_of
 
@@ -42,6 +42,9 @@ def write_output(operation: Emit, writer: CodeWriter, destination: Destination) 
     for rule in collection.children:
         rows, bound = writer.columns[rule.row_key], writer.bind(f"children_{rule.path}", rule)
         writer.add(2, f"if {rows}:")
+        if rule.path in writer.elements:
+            writer.add(3, f"{writer.bind('add_child_tuples', add_child_tuples)}(output, {rows})")
+            continue
         writer.add(3, f"encoder.add_children(output, {bound}, {rows}, {writer.columns[collection.key.column]})")
     _write_links(writer)
     writer.add(2, "if notes:")

@@ -14,6 +14,10 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from bson import Int64 as _Int64
+from bson import ObjectId as _ObjectId
+from bson.datetime_ms import DatetimeMS as _DatetimeMS
+
 from migrator.translation.native._bson cimport (
     ARRAY, BINARY, BOOLEAN, DATE, DECIMAL128, DOCUMENT, DOUBLE, INT32, INT64, MAX_FIELDS, MAX_KEY, MIN_KEY, NULL_VALUE,
     OBJECTID, STRING, TIMESTAMP, Bytes, SeenNames, byte, hash_of, int32, int64, is_new, is_utf8, read_uuid, skip,
@@ -254,7 +258,13 @@ cdef class Projector:
             return self._document(p)
         if bson_type == ARRAY:
             return self._array(p)
+        if bson_type == INT64:
+            return _Int64(int64(p))
+        if bson_type == DATE:
+            return _DatetimeMS(int64(p))
         raw = PyBytes_FromStringAndSize(<const char*>p, end - p)
+        if bson_type == OBJECTID:
+            return _ObjectId(raw)
         return self._decode(bson_type, raw)
 
     cdef dict _document(self, Bytes p):
