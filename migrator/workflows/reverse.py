@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from migrator.errors import UsageError
+from migrator.mapping.collection import Collection
 from migrator.reversing import capture
 from migrator.reversing.changes import create_indexes
 from migrator.rows.store import RowStore
@@ -19,8 +23,9 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
     """Prove that changes can be recorded in the target and written to the source. Leaves no changes behind.
 
     Raises: `TargetError`, `SourceError`: a privilege is missing; `StoppedError`: another session holds a lock;
-    `UsageError`: the source is a dump.
+    `UsageError`: the source is a dump, or fields of documents are rows of their own.
     """
+    _refuse_children(context.definition.mappings.values())
     existing = set(require_changing(context).list_collections())
     collections = capture.captured(context.definition.mappings.values())
     capture.prove(connection, context.namespace, collections)
@@ -31,6 +36,18 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
         writer.prove(each.name for each in collections if each.name in existing)  # it would create others
     finally:
         writer.close()
+
+
+def _refuse_children(mappings: Iterable[Collection]) -> None:
+    """Raises: `UsageError` if rows belong to rows of documents: their changes are not recorded."""
+    fields = [f"{mapping.name}.{rule.path}" for mapping in mappings for rule in mapping.children]
+    if fields:
+        raise UsageError(
+            "changes of rows that belong to fields of documents cannot be returned to MongoDB yet:"
+            f" {', '.join(sorted(fields))}",
+            hint="Stop the application, run `migrate follow --until-caught-up` and `migrate verify`, then switch by"
+            " hand; or keep these fields in a jsonb column.",
+        )
 
 
 def begin_reverse(context: MigrationContext, connection: Connection) -> None:
