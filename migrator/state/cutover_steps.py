@@ -26,6 +26,8 @@ STOP_WRITES: Final = "stop writes"
 REFUSE_WRITES: Final = "refuse writes"
 SWITCH: Final = "switch"
 MOVE: Final = "move the application"
+ADOPT: Final = "record returned rows"
+LAST: Final = {FORWARD: MOVE, BACK: ADOPT}
 UNDOABLE: Final = frozenset({SUSPEND_TTL, STOP_WRITES, REFUSE_WRITES})
 
 

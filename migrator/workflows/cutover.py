@@ -18,7 +18,7 @@ from migrator.errors import MigrateError, StoppedError
 from migrator.events import Notice
 from migrator.formatting import format_duration
 from migrator.state import cutover_steps, sync
-from migrator.state.cutover_steps import DONE, FORWARD, MOVE, StepRecord
+from migrator.state.cutover_steps import DONE, FORWARD, LAST, StepRecord
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows.cutover_check import Summary
@@ -228,7 +228,7 @@ def needs_completion(connection: Connection, context: MigrationContext, directio
     switched = next((each for each in records if each.is_switch), None)
     if switched is None or switched.direction != direction:
         return None
-    return None if any(each.step == MOVE and each.status == DONE for each in records) else switched
+    return None if any(each.step == LAST[direction] and each.status == DONE for each in records) else switched
 
 
 def open_journal(

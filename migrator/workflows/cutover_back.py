@@ -13,7 +13,7 @@ from migrator.formatting import format_count
 from migrator.reversing import write_stop
 from migrator.reversing.capture import captured
 from migrator.state import cutover_steps, full_verification, journal, own_transactions, sync
-from migrator.state.cutover_steps import MOVE, REFUSE_WRITES, STOP_WRITES
+from migrator.state.cutover_steps import ADOPT, MOVE, REFUSE_WRITES, STOP_WRITES
 from migrator.state.follow_lock import paused
 from migrator.workflows.complete import restore_source
 from migrator.workflows.cutover_journal import Step
@@ -22,7 +22,6 @@ from migrator.workflows.receiving import require_changing
 from migrator.workflows.reverse import count_waiting, end_reverse
 
 RESTORE: Final = "restore MongoDB"
-ADOPT: Final = "record returned rows"
 
 
 class BackSwitch(SwitchSteps):
