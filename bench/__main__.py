@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.database import open_database
 from bench.follow.applying import applying_lines, measure_applying
 from bench.follow.live import live_follow_lines, measure_live
+from bench.follow.returning import measure_returning, returning_lines
 from bench.full_run import RESTORE, compare_with_restore, run_name
 from bench.measure import Measurements, measure
 from bench.peers import MIGRATE, compare_with_peers
@@ -66,16 +67,19 @@ def main() -> None:
     if "live" in arguments.parts:
         with temporary_folder() as folder:
             live = compare_with_peers(folder, arguments.live, arguments.repetitions, workers=2)
-    applied = followed = None
+    applied = followed = returned = None
     if "follow" in arguments.parts:
         with temporary_folder() as folder:
             applied = measure_applying(folder, arguments.followed)
         with temporary_folder() as folder:
             followed = measure_live(folder, arguments.followed // 5, arguments.seconds)
+        with temporary_folder() as folder:
+            returned = measure_returning(folder, arguments.followed // 5)
     if arguments.json:
         found = all_as_json(figures, scaling=scaling, whole=whole, live=live)
-        if applied and followed:
+        if applied and followed and returned:
             found["follow"] = {name: rate.as_json() for name, rate in applied.items()} | {"live": followed.as_json()}
+            found["return"] = {name: rate.as_json() for name, rate in returned.items()}
         print(json.dumps(found, indent=1))
         return
     parts = [as_table(figures)] if figures else []
@@ -84,6 +88,7 @@ def main() -> None:
     parts += ["\n".join(live_lines(live, arguments.live))] if live else []
     parts += ["\n".join(applying_lines(applied))] if applied else []
     parts += ["\n".join(live_follow_lines(followed))] if followed else []
+    parts += ["\n".join(returning_lines(returned))] if returned else []
     print("\n\n".join(parts))
 
 

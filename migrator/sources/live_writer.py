@@ -36,12 +36,16 @@ class LiveWriter:
             return find_documents(self._database, collection, source_ids, lambda act: act())
 
     def prove(self, collections: Iterable[str]) -> None:
-        """Update and delete no document of each collection, to prove that the privileges suffice."""
+        """Insert, update and delete no document of each collection, to prove that the privileges suffice.
+
+        A server checks the right before the document, and inserts none whose `_id` has a field that begins with `$`.
+        """
         nothing = {"_id": ObjectId(), "migrate": {"$exists": True}}
         refused = []
         for name in collections:
             update = {"q": nothing, "u": {"$set": {"migrate": 1}}}
             for command in (
+                {"insert": name, "documents": [{"_id": {"$migrate": 1}}], "bypassDocumentValidation": True},
                 {"update": name, "updates": [update], "bypassDocumentValidation": True},
                 {"delete": name, "deletes": [{"q": nothing, "limit": 1}]},
             ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import trustme
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from migrator.errors import SourceError
 from migrator.sources import live, live_client
 from migrator.sources.live import LiveSource
+from migrator.sources.live_writer import LiveWriter
 from migrator.workflows import retry
 from tests.driving import Answer, call
 from tests.mongo import Server, fill, server_in
@@ -22,6 +25,7 @@ from tests.talks import make_talks
 
 PASSWORD = "hidden-secret@1"
 WRITTEN = "hidden-secret%401"
+RIGHTS = ("insert", "update", "remove")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             talks, admin = client["talks"], client["admin"]
             talks.command("createUser", "reader", pwd=PASSWORD, roles=["read"])
             talks.command("createUser", "nobody", pwd=PASSWORD, roles=[])
+            for missing in RIGHTS:
+                actions = sorted({"find", *RIGHTS} - {missing})
+                granted = [{"resource": {"db": "talks", "collection": ""}, "actions": actions}]
+                talks.command("createRole", f"no_{missing}", privileges=granted, roles=[])
+                talks.command("createUser", f"no_{missing}", pwd=PASSWORD, roles=[f"no_{missing}"])
+            talks.command("createUser", "writer", pwd=PASSWORD, roles=["readWrite"])
             admin.command("createUser", "root", pwd=PASSWORD, roles=["root"])
         server.kill(15)
         server.options = ("--auth", "--enable-test-commands")
@@ -58,6 +68,19 @@ def test_a_reader_is_enough(server: Server, database: str, tmp_path: Path) -> No
     answer = run_as(f"reader:{WRITTEN}@", server, database, tmp_path)
     assert answer.code == 0, answer.told
     assert call("verify", "-c", tmp_path / "m.toml", "--level", "roundtrip").code == 0
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_rights_to_write_are_proven(right: str, server: Server) -> None:
+    """Before a switch, each right is proven with a command that changes nothing."""
+    url = f"mongodb://no_{right}:{WRITTEN}@127.0.0.1:{server.port}/talks"
+    expected = pytest.raises(SourceError, match="no privilege to write to users")
+    with closing(LiveWriter(url, "talks")) as refused, expected:
+        refused.prove(["users"])
+    with closing(LiveWriter(f"mongodb://writer:{WRITTEN}@127.0.0.1:{server.port}/talks", "talks")) as writer:
+        writer.prove(["users"])
+    with MongoClient[dict[str, Any]](server.way) as client:
+        assert client["talks"]["users"].count_documents({}) == len(make_talks(messages=300)["users"])
 
 
 @pytest.mark.usefixtures("endless_retries")
