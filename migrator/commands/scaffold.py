@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +15,9 @@ from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.formatting import format_count
 from migrator.masking import Secrets, url_secrets
-from migrator.scaffold.workflow import ScaffoldResult, scaffold
+from migrator.scaffold.workflow import Names, ScaffoldResult, scaffold
 from migrator.sources import open_source
+from migrator.targets import open_target
 
 
 def scaffold_command(
@@ -25,6 +26,9 @@ def scaffold_command(
         str, typer.Option(help="A mongodump folder or archive, or mongodb://… (default: [source] of --config).")
     ] = "",
     database: Annotated[str, typer.Option(help="The database, if the source has several.")] = "",
+    target: Annotated[
+        str, typer.Option(help="Draft onto the tables of this PostgreSQL: postgresql://… or embedded:FOLDER.")
+    ] = "",
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draft a migration of any application: mappings, schema, configuration, and a review of each guess.
@@ -38,13 +42,16 @@ def scaffold_command(
     if not source:
         settings = load_config(config, os.environ).source
         url, name = settings.url, name or settings.database
-    console.mask = Secrets(url_secrets(url)).mask
+    console.mask = Secrets([*url_secrets(url), *url_secrets(target)]).mask
 
     def warn(text: str) -> None:
         console.emit(Notice(text=text, level="warning"))
 
-    with closing(open_source(url, name, warn)) as opened:
-        result = scaffold(opened, url, name, folder, console.emit)
+    names = Names(source=url, database=name, target=target or None)
+    with ExitStack() as opened:
+        found = opened.enter_context(closing(open_source(url, name, warn)))
+        existing = opened.enter_context(closing(open_target(target, create=False, notify=warn))) if target else None
+        result = scaffold(found, existing, names, folder, console.emit)
     print_result(console, result.as_json(), lambda: console.print(describe(result, folder)))
 
 

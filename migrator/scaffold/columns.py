@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from migrator.scaffold.draft import ChildDraft, ColumnDraft, ImpliedDraft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.draft import KEY_COLUMN, ChildDraft, ColumnDraft, ImpliedDraft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.ids import Target, draft_id, draft_junction
 from migrator.scaffold.kinds import decide_kind, is_indexable
 from migrator.scaffold.names import singular, snake_case, unique_name
@@ -13,7 +13,6 @@ from migrator.scaffold.scope import Scope, elements_of, has_row_elements
 from migrator.scaffold.shapes import describe_shape, is_flat
 from migrator.scaffold.statistics import ARRAY, INT32, OBJECT, FieldStatistics, Path, dotted
 
-KEY_COLUMN = "id"
 VERSION = "__v"  # Mongoose's counter of changes to arrays
 MOST_COLUMNS = 200  # of one table; rarer fields stay in the residue
 

@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from migrator.mapping.codecs import INDEXABLE_BYTES
-from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ColumnDraft, IndexDraft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.draft import KEY_COLUMN, ColumnDraft, IndexDraft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.indexes import Index
 from migrator.scaffold.names import unique_name
 from migrator.scaffold.statistics import CollectionStatistics

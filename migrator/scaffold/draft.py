@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from migrator.scaffold.existing import ExistingTable
 from migrator.scaffold.references import FoundReference
+
+KEY_COLUMN = "id"
 
 
 class Kind(StrEnum):
@@ -43,6 +46,7 @@ class Restore(StrEnum):
 
     OBJECT_ID = "AS_OBJECTID"
     HEX = "AS_HEX"
+    OBJECT_ID_TEXT = "AS_OBJECTID_OF_TEXT"
     UUID = "AS_UUID"
     UUID_TEXT = "AS_UUID_TEXT"
     TEXT = "AS_TEXT"
@@ -50,13 +54,26 @@ class Restore(StrEnum):
     LONG = "AS_LONG"
 
 
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The codec of a column that exists, as code, and the name that it needs."""
+
+    code: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDraft:
-    """The key of a table: the field, and the kind of its values that the column holds; None: a UUID made of them."""
+    """The key of a table: the field, and the kind of its values that the column holds; None: a UUID made of them.
+
+    `codec`: that of a column that exists, if it is not the usual one.
+    """
 
     path: str
     kind: Kind | None
     evidence: str
+    column: str = KEY_COLUMN
+    codec: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +82,7 @@ class ColumnDraft:
 
     `longest`: bytes of the longest text. `target` is the collection to which an ID refers, `restore` the form of its
     value, and `is_key` whether it is a foreign key. `item` is the kind of the items of an array. `restores_null`: NULL
-    means null, not an absent field.
+    means null, not an absent field. `codec` and `default` (as code) are those of a column that exists.
     """
 
     name: str
@@ -81,6 +98,8 @@ class ColumnDraft:
     target: str = ""
     restore: Restore | None = None
     is_key: bool = False
+    codec: Codec | None = None
+    default: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +188,8 @@ class TableDraft(RowsDraft):
 class Draft:
     """The draft of a migration. `empty`: collections without documents, `archived`: collections that get no table.
 
-    `tables` are in an order in which references lead to earlier ones.
+    `tables` are in an order in which references lead to earlier ones. `existing`: the tables of the target, by
+    collection; empty: the draft makes the tables.
     """
 
     database: str
@@ -178,3 +198,4 @@ class Draft:
     references: tuple[FoundReference, ...]
     empty: tuple[str, ...]
     archived: dict[str, str]
+    existing: dict[str, ExistingTable] = field(default_factory=dict)

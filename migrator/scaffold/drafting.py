@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 
-from migrator.scaffold.columns import KEY_COLUMN, Filler
+from migrator.scaffold.columns import Filler
 from migrator.scaffold.constraints import fill_indexes
-from migrator.scaffold.draft import Draft, TableDraft
+from migrator.scaffold.draft import KEY_COLUMN, Draft, TableDraft
 from migrator.scaffold.ids import Target, choose_key, is_complete
 from migrator.scaffold.names import python_name, snake_case, unique_name
 from migrator.scaffold.profiling import SourceStatistics
@@ -27,7 +27,7 @@ def make_draft(source: SourceStatistics) -> Draft:
     references = find_references(source)
     keys = [key for collection in source.collections for key in find_keys(collection)]
     used = [each for each in source.collections if each.documents and not each.name.startswith(BUCKETS)]
-    tables = _name_tables(used, references)
+    tables = name_tables(used, references)
     of_name = {each.name: each for each in used}
     keyed = choose_foreign_keys(of_name, tables, references)
     names = {*_RESERVED, *(table.table for table in tables.values())}
@@ -43,7 +43,7 @@ def make_draft(source: SourceStatistics) -> Draft:
     return Draft(
         database=source.database,
         documents=source.documents,
-        tables=tuple(tables[name] for name in _order(tables, keyed)),
+        tables=tuple(tables[name] for name in order_tables(tables, keyed)),
         references=tuple(references),
         empty=tuple(each.name for each in source.collections if not each.documents),
         archived={
@@ -54,7 +54,8 @@ def make_draft(source: SourceStatistics) -> Draft:
     )
 
 
-def _name_tables(used: Sequence[CollectionStatistics], references: Sequence[FoundReference]) -> dict[str, TableDraft]:
+def name_tables(used: Sequence[CollectionStatistics], references: Sequence[FoundReference]) -> dict[str, TableDraft]:
+    """Return a table for each collection, with names and key."""
     tables: dict[str, TableDraft] = {}
     names: set[str] = set()
     modules = set(_RESERVED)
@@ -154,7 +155,8 @@ def _describe_keys(collection: CollectionStatistics, keys: Sequence[KeyField]) -
                 break
 
 
-def _order(tables: dict[str, TableDraft], keyed: Sequence[FoundReference]) -> list[str]:
+def order_tables(tables: Mapping[str, TableDraft], keyed: Sequence[FoundReference]) -> list[str]:
+    """Return the collections in an order in which references lead to earlier ones."""
     sorter: TopologicalSorter[str] = TopologicalSorter({name: set() for name in sorted(tables)})
     for each in keyed:
         sorter.add(each.collection, each.target)

@@ -93,7 +93,7 @@ def draft_id(field: FieldStatistics, scope: Scope, target: Target) -> ColumnDraf
     values = field.elements if is_list else field
     if values is None or (is_list and field.count(ARRAY) != field.filled):
         return None
-    restore, count = _find_form(values, target.key)
+    restore, count = find_form(values, target.key)
     if count < _MOST * values.filled:
         return None
     reference = target.reference
@@ -130,12 +130,14 @@ def draft_junction(field: FieldStatistics, scope: Scope, target: Target) -> Colu
     return replace(found, name=name, path=VALUE, kind=Kind.ID, item=None, required=True, indexable=True, is_key=True)
 
 
-def _find_form(values: FieldStatistics, key: KeyDraft) -> tuple[Restore, int]:
+def find_form(values: FieldStatistics, key: KeyDraft) -> tuple[Restore, int]:
     """Return the most frequent form of keys in documents, and the number of values that have it."""
     if key.kind in (Kind.INTEGER, Kind.LONG):
         forms = {Restore.INTEGER: values.count(INT32), Restore.LONG: values.count(INT64)}
     elif key.kind is Kind.UUID:
         forms = {Restore.UUID: values.count(BINARY)}
+    elif key.kind is Kind.OBJECT_ID:
+        forms = {Restore.OBJECT_ID_TEXT: values.count(OBJECT_ID), Restore.TEXT: values.object_id_texts}
     elif key.kind is Kind.TEXT:
         forms = {Restore.TEXT: values.count(STRING)}
     else:

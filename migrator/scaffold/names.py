@@ -11,6 +11,17 @@ _ID_ENDING = re.compile(
     r"(?:_?ids?|Ids?|IDs?|(?<=[a-z])(?:Number|No|Code|Key|Slug|Ref)|_(?:number|no|code|key|slug|ref))$"
 )
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+# Names that applications use for the same.
+_SYNONYMS = (
+    ("createdat", "created", "createdon", "creationdate", "datecreated", "createtime", "insertedat"),
+    ("updatedat", "updated", "updatedon", "modifiedat", "modified", "lastmodified", "changedat"),
+    ("email", "mail", "emailaddress"),
+    ("description", "desc", "summary"),
+    ("image", "picture", "photo", "imageurl", "pictureurl"),
+    ("phone", "phonenumber", "telephone", "tel"),
+    ("zip", "zipcode", "postcode", "postalcode"),
+    ("quantity", "qty", "count", "amount"),
+)
 _LONGEST = 63  # bytes of a name in PostgreSQL
 
 
@@ -47,7 +58,7 @@ def singular(word: str) -> str:
 
 def stem(field: str) -> str:
     """Return what an ID field names: userId and user_ids → user."""
-    return singular(_squash(_ID_ENDING.sub("", field) or field))
+    return singular(squash(_ID_ENDING.sub("", field) or field))
 
 
 def has_id_ending(field: str) -> bool:
@@ -57,9 +68,25 @@ def has_id_ending(field: str) -> bool:
 
 def is_named_after(field: str, collection: str) -> bool:
     """Return whether a field is named after a collection: courseId after courses, groupId after promptgroups."""
-    named, of = stem(field), singular(_squash(collection))
+    named, of = stem(field), singular(squash(collection))
     return named == of or (len(named) > 3 and of.endswith(named)) or (len(of) > 3 and named.endswith(of))
 
 
-def _squash(name: str) -> str:
+def squash(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def score_names(path: tuple[str, ...], column: str) -> int:
+    """Return how well the names of a field and a column agree: from 0, not at all, to 5, the same name."""
+    whole, last, name = squash("".join(path)), squash(path[-1]), squash(column)
+    if whole == name:
+        return 5
+    if any(whole in words and name in words for words in _SYNONYMS):
+        return 4
+    if len(path) == 1 and stem(path[0]) == stem(column):
+        return 4 - (has_id_ending(path[0]) and not has_id_ending(column))
+    if last == name or any(last in words and name in words for words in _SYNONYMS):
+        return 2
+    is_part = min(len(whole), len(name)) > 3 and (whole.endswith(name) or name.endswith(whole))
+    return 1 if is_part or (len(name) > 3 and whole.startswith(name)) else 0

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from migrator.errors import SourceError
+from migrator.errors import SourceError, UsageError
 from migrator.events import Emit
 from migrator.scaffold.draft import Draft
 from migrator.scaffold.drafting import make_draft
+from migrator.scaffold.existing import read_tables
+from migrator.scaffold.matching import make_draft_onto
 from migrator.scaffold.profiling import profile
 from migrator.scaffold.statistics import dotted
 from migrator.scaffold.writing.project import render_project, require_new, write_project
 from migrator.sources.base import Source
+from migrator.targets.base import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +57,34 @@ class ScaffoldResult:
         }
 
 
-def scaffold(source: Source, url: str, database: str | None, folder: Path, emit: Emit) -> ScaffoldResult:
-    """Draft a migration of a source into a new project in `folder`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What migrate.toml will name: the URL of the source, its database, and the URL of a target that exists."""
 
-    Raises: `UsageError` if a file exists already, `SourceError` if the source has no documents or cannot be read.
+    source: str
+    database: str | None = None
+    target: str | None = None
+
+
+def scaffold(source: Source, target: Target | None, names: Names, folder: Path, emit: Emit) -> ScaffoldResult:
+    """Draft a migration of a source into a new project in `folder`. With a `target`, into its tables.
+
+    Raises: `UsageError` if a file exists already, or the target has no tables that fit; `SourceError` if the source has
+    no documents or cannot be read; `TargetError`.
     """
     require_new(folder)
-    draft = make_draft(profile(source, emit))
+    existing = () if target is None else read_tables(target)
+    statistics = profile(source, emit)
+    draft = make_draft(statistics) if target is None else make_draft_onto(statistics, existing)
+    if target is not None and not draft.tables:
+        raise UsageError(
+            f"{target.label} has no table that fits a collection of the source",
+            hint="Create the tables first, or draft them: leave out --target.",
+        )
     if not draft.tables:
         raise SourceError(
             f"{source.label} contains no documents to draft a migration from",
             "Check --source and --database; names are case-sensitive.",
         )
-    files = write_project(render_project(draft, url, database, folder), folder)
+    files = write_project(render_project(draft, names.source, names.database, folder, names.target), folder)
     return ScaffoldResult(draft=draft, files=tuple(files))

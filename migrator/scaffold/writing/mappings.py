@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ChildDraft, ColumnDraft, Draft, Kind, Restore, RowsDraft, TableDraft
+from migrator.scaffold.draft import KEY_COLUMN, ChildDraft, ColumnDraft, Draft, Kind, Restore, RowsDraft, TableDraft
 from migrator.scaffold.names import python_name
 from migrator.scaffold.writing.code import Imports, as_comment, call, explode, quote
 
@@ -32,6 +31,7 @@ _CODEC_OF: Final[dict[Kind, str]] = {
 _RESTORES: Final[dict[Restore, tuple[str, str]]] = {
     Restore.OBJECT_ID: ("ObjectIdText().write", "ObjectIdText"),
     Restore.HEX: ("ObjectIdText(as_text=True).write", "ObjectIdText"),
+    Restore.OBJECT_ID_TEXT: ("OBJECTID_HEX.write", "OBJECTID_HEX"),
     Restore.UUID: ("UUID.write", "UUID"),
     Restore.UUID_TEXT: ("UUID_TEXT.write", "UUID_TEXT"),
     Restore.TEXT: ("TEXT.write", "TEXT"),
@@ -140,9 +140,11 @@ def _key(table: TableDraft, imports: Imports) -> str:
     if table.key.kind is Kind.TEXT:
         arguments.append("text=True")
     elif table.key.kind is not None:
-        codec = _CODEC_OF[table.key.kind]
+        codec = table.key.codec or _CODEC_OF[table.key.kind]
         imports.add(_CODECS, codec)
         arguments.append(f"codec={codec}")
+    if table.key.column != KEY_COLUMN:
+        arguments.append(f"column={quote(table.key.column)}")
     return call("Key", arguments, 1)
 
 
@@ -207,6 +209,12 @@ class _RuleWriter:
         self._imports.add(_RULES, "map_field")
         if column.restores_null:
             options.append("restore_null=True")
+        options += [f"default={column.default}"] if column.default else []
+        if column.codec is not None:
+            self._imports.add(
+                _CODECS, column.codec.name, *(["Array"] if column.codec.code.startswith("Array(") else [])
+            )
+            return call("map_field", [*arguments, column.codec.code, *options], depth)
         codec = _codec(column, column.item or column.kind, is_indexed, self._tables, self._imports)
         if column.kind is Kind.ARRAY:
             self._imports.add(_CODECS, "Array")

@@ -9,6 +9,7 @@ from migrator.errors import UsageError
 from migrator.masking import url_secrets
 from migrator.scaffold.draft import Draft
 from migrator.scaffold.writing.code import quote
+from migrator.scaffold.writing.existing import write_existing_schema
 from migrator.scaffold.writing.mappings import write_mappings
 from migrator.scaffold.writing.review import write_review
 from migrator.scaffold.writing.schema import write_schema
@@ -25,31 +26,38 @@ _CONFIGURATION = """\
 url = {url}
 {database}
 [target]
-url = "embedded:.migrate/postgres" # your own: "postgresql://USER:${{PGPASSWORD}}@HOST/DATABASE"
+url = {target}
 """
 
 
-def render_project(draft: Draft, url: str, database: str | None, folder: Path) -> dict[str, str]:
-    """Return the files of a project in `folder`: path → text. A password in the URL is replaced by a variable."""
+_DEFAULT_TARGET = '"embedded:.migrate/postgres" # your own: "postgresql://USER:${PGPASSWORD}@HOST/DATABASE"'
+
+
+def render_project(
+    draft: Draft, url: str, database: str | None, folder: Path, target: str | None = None
+) -> dict[str, str]:
+    """Return the files of a project in `folder`: path → text. Passwords in URLs are replaced by variables."""
     named = f"database = {quote(database)}\n" if database else ""
-    configuration = _CONFIGURATION.format(url=quote(_portable_url(url, folder)), database=named)
+    sink = _DEFAULT_TARGET if target is None else quote(_portable_url(target, folder, "${PGPASSWORD}"))
+    configuration = _CONFIGURATION.format(url=quote(_portable_url(url, folder)), database=named, target=sink)
     return {
         "migrate.toml": configuration,
         "REVIEW.md": write_review(draft),
-        **write_schema(draft),
+        **(write_existing_schema(draft) if draft.existing else write_schema(draft)),
         **write_mappings(draft),
     }
 
 
-def _portable_url(url: str, folder: Path) -> str:
+def _portable_url(url: str, folder: Path, variable: str = _PASSWORD) -> str:
     """Return the URL as migrate.toml needs it: the path of a dump absolute or below the folder, no secrets."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
         for secret in url_secrets(url):
-            url = url.replace(secret, _PASSWORD)
+            url = url.replace(secret, variable)
         return url
-    path, base = Path(url.removeprefix("dump:")).expanduser().resolve(), folder.resolve()
+    kind = "embedded:" if url.startswith("embedded:") else "dump:"
+    path, base = Path(url.removeprefix(kind)).expanduser().resolve(), folder.resolve()
     text = path.relative_to(base) if path.is_relative_to(base) else path
-    return f"dump:{text}".replace("$", "$$")
+    return f"{kind}{text}".replace("$", "$$")
 
 
 def require_new(folder: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ColumnDraft, Draft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.draft import KEY_COLUMN, ColumnDraft, Draft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.statistics import dotted
 from migrator.scaffold.writing.code import as_comment
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from migrator.scaffold.columns import KEY_COLUMN
-from migrator.scaffold.draft import ColumnDraft, Draft, IndexDraft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.draft import KEY_COLUMN, ColumnDraft, Draft, IndexDraft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.names import python_name
 from migrator.scaffold.writing.code import INDENT, WIDTH, Imports, as_comment, call, explode, quote
 
@@ -50,12 +49,13 @@ metadata = MetaData(
 def write_schema(draft: Draft) -> dict[str, str]:
     """Return the files of the package: path → text."""
     modules = [table.module for table in draft.tables]
-    files = {"schema/__init__.py": _write_package(modules), "schema/base.py": _BASE}
+    files = {"schema/__init__.py": write_package(modules), "schema/base.py": _BASE}
     of_collection = {table.collection: table for table in draft.tables}
     return files | {f"schema/{table.module}.py": _write_table(table, of_collection) for table in draft.tables}
 
 
-def _write_package(modules: list[str]) -> str:
+def write_package(modules: list[str]) -> str:
+    """Return the text of `schema/__init__.py`."""
     imports = Imports()
     imports.add("schema", *modules)
     imports.add("schema.base", "metadata")

@@ -1,0 +1,223 @@
+"""Matches collections with tables that exist, and fields with their columns: by names, types and values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from migrator.scaffold.draft import Codec, ColumnDraft, Draft, KeyDraft, Kind, TableDraft
+from migrator.scaffold.drafting import choose_foreign_keys, name_tables, order_tables
+from migrator.scaffold.existing import ExistingColumn, ExistingTable
+from migrator.scaffold.fitting import fit
+from migrator.scaffold.ids import Target, draft_id, is_complete
+from migrator.scaffold.names import score_names, singular, squash
+from migrator.scaffold.profiling import SourceStatistics
+from migrator.scaffold.references import FoundReference, find_references
+from migrator.scaffold.scope import documents_of
+from migrator.scaffold.statistics import OBJECT, OBJECT_ID, CollectionStatistics, FieldStatistics, dotted
+from migrator.scaffold.writing.code import quote
+
+_FEWEST = 0.3  # of the columns of a table have a field with such a name: it can be the collection's table
+_KEY_KINDS = {
+    "uuid": (None, Kind.UUID),
+    "text": (Kind.TEXT, Kind.OBJECT_ID),
+    "bigint": (Kind.INTEGER, Kind.LONG),
+    "integer": (Kind.INTEGER, Kind.LONG),
+}
+_LITERAL = re.compile(r"'((?:[^'\\]|'')*)'(?:::[\w .\"()]+)?")
+
+
+def make_draft_onto(source: SourceStatistics, existing: Sequence[ExistingTable]) -> Draft:
+    """Return the draft of a migration into tables that exist."""
+    references = find_references(source)
+    used = [each for each in source.collections if each.documents]
+    of_name = {each.name: each for each in used}
+    tables = name_tables(used, references)
+    found = match_tables(used, existing)
+    reasons: dict[str, str] = {each.name: "no table fits" for each in used if each.name not in found}
+    for name in list(found):
+        key = choose_existing_key(of_name[name], tables[name], found[name])
+        if key is None:
+            reasons[name] = f"its key does not fit that of the table {found[name].name}"
+            del found[name]
+        else:
+            tables[name].key, tables[name].table = key, found[name].name
+    kept = {name: tables[name] for name in found}
+    keyed = choose_foreign_keys(of_name, kept, references)
+    for table in kept.values():
+        _Matcher(of_name, kept, found, references, keyed).fill(table)
+    return Draft(
+        database=source.database,
+        documents=source.documents,
+        tables=tuple(kept[name] for name in order_tables(kept, keyed)),
+        references=tuple(references),
+        empty=tuple(each.name for each in source.collections if not each.documents),
+        archived=reasons,
+        existing=found,
+    )
+
+
+def match_tables(
+    collections: Sequence[CollectionStatistics], existing: Sequence[ExistingTable]
+) -> dict[str, ExistingTable]:
+    """Return the table of each collection: with the same name, or with a similar one and many columns in common."""
+    scored = []
+    for collection in collections:
+        for table in existing:
+            one, other = singular(squash(collection.name)), singular(squash(table.name))
+            common = _share_columns(collection, table)
+            if one == other or (min(len(one), len(other)) > 3 and (one in other or other in one) and common >= _FEWEST):
+                scored.append(((one == other) + common, collection.name, table))
+    found: dict[str, ExistingTable] = {}
+    for _, name, table in sorted(scored, key=lambda each: -each[0]):
+        if name not in found and table not in found.values():
+            found[name] = table
+    return found
+
+
+def _share_columns(collection: CollectionStatistics, table: ExistingTable) -> float:
+    names = [each.name for each in table.columns]
+    matched = sum(any(score_names((field.name,), name) > 1 for field in collection.fields) for name in names)
+    return matched / max(1, len(names))
+
+
+def choose_existing_key(
+    collection: CollectionStatistics, table: TableDraft, existing: ExistingTable
+) -> KeyDraft | None:
+    """Return the key of a table that exists; None if the keys of the documents do not fit its primary key."""
+    if len(existing.primary_key) != 1:
+        return None
+    column = existing.column(existing.primary_key[0])
+    kind = table.key.kind
+    field = collection.find(table.key.path)
+    if column.kind == "text" and field is not None and field.count(OBJECT_ID) == field.occurrences:
+        kind = Kind.OBJECT_ID
+    if kind not in _KEY_KINDS.get(column.kind or "", ()):
+        return None
+    codec = "INTEGER" if column.kind == "integer" else ""
+    return replace(table.key, kind=kind, column=column.name, codec=codec)
+
+
+class _Matcher:
+    """Matches the fields of one collection with the columns of its table."""
+
+    def __init__(
+        self,
+        collections: Mapping[str, CollectionStatistics],
+        tables: Mapping[str, TableDraft],
+        existing: Mapping[str, ExistingTable],
+        references: Sequence[FoundReference],
+        keyed: Sequence[FoundReference],
+    ) -> None:
+        self._collections, self._tables, self._existing = collections, tables, existing
+        self._references, self._keyed = references, keyed
+        self._collection_of = {table.name: name for name, table in existing.items()}
+
+    def fill(self, table: TableDraft) -> None:
+        """Add the columns that have a field, and questions about what is left on both sides."""
+        collection, existing = self._collections[table.collection], self._existing[table.collection]
+        columns = [each for each in existing.columns if each.name != table.key.column and not each.is_generated]
+        fields = [each for each in _plain_fields(collection) if dotted(each.path) not in ("_id", table.key.path)]
+        scored = [
+            (score, -number, field, column)
+            for number, column in enumerate(columns)
+            for field in fields
+            if (score := score_names(field.path, column.name))
+        ]
+        used: set[str] = set()
+        filled: dict[str, ColumnDraft] = {}
+        for _, _, field, column in sorted(scored, key=lambda each: (-each[0], each[1])):
+            path = dotted(field.path)
+            if column.name in filled or path in used:
+                continue
+            if (drafted := self._draft(collection, field, column, existing)) is not None:
+                filled[column.name] = drafted
+                used.add(path)
+        table.columns += [filled[column.name] for column in columns if column.name in filled]
+        table.unique += [each.name for each in table.columns if each.name in existing.unique]
+        table.questions += _describe_rest(columns, filled, fields, used)
+
+    def _draft(
+        self, collection: CollectionStatistics, field: FieldStatistics, column: ExistingColumn, table: ExistingTable
+    ) -> ColumnDraft | None:
+        """Return the draft of a column for a field; None if the values do not fit."""
+        key = table.foreign_key(column.name)
+        if key is not None:
+            return self._draft_key(collection, field, column, key.table)
+        found = fit(column.type, field)
+        if found is None:
+            return None
+        absent, nulls = collection.documents - field.documents, field.occurrences - field.filled
+        default = _read_default(column)
+        return ColumnDraft(
+            name=column.name,
+            path=dotted(field.path),
+            kind=Kind.ANY,
+            required=not column.nullable and not default,
+            evidence=f"{field.describe_types()} in {field.documents:,} of {collection.documents:,} documents",
+            restores_null=nulls > absent,
+            codec=Codec(found.codec, found.name),
+            default=default if not column.nullable else "",
+        )
+
+    def _draft_key(
+        self, collection: CollectionStatistics, field: FieldStatistics, column: ExistingColumn, target: str
+    ) -> ColumnDraft | None:
+        name = self._collection_of.get(target)
+        reference = next((each for each in self._keyed if _is_of(each, collection, field, name)), None)
+        if name is None or reference is None:
+            return None
+        complete = is_complete(self._collections[name])
+        found = draft_id(field, documents_of(collection), Target(self._tables[name].key, reference, True, complete))
+        return None if found is None else replace(found, name=column.name, required=not column.nullable)
+
+
+def _is_of(
+    reference: FoundReference, collection: CollectionStatistics, field: FieldStatistics, target: str | None
+) -> bool:
+    return reference.collection == collection.name and reference.path == field.path and reference.target == target
+
+
+def _plain_fields(collection: CollectionStatistics) -> Iterator[FieldStatistics]:
+    """Yield the fields that a rule can read, and those of embedded documents."""
+    for field in collection.fields:
+        if field.name and "." not in field.name and field.name != "*" and field.filled:
+            yield field
+            if field.count(OBJECT) == field.filled:
+                yield from (each for each in field.fields if each.name and "." not in each.name and each.filled)
+
+
+def _read_default(column: ExistingColumn) -> str:
+    """Return the default of a column as Python code; "" if it is none, or not a literal."""
+    default = column.default or ""
+    if default in ("true", "false"):
+        return default.title()
+    if re.fullmatch(r"-?\d+", default):
+        return default
+    found = _LITERAL.fullmatch(default)
+    if found is None:
+        return ""
+    text = found[1].replace("''", "'")
+    if column.kind in ("json", "jsonb"):
+        return text if text in ("[]", "{}") else ""
+    return quote(text) if column.kind == "text" else ""
+
+
+def _describe_rest(
+    columns: Sequence[ExistingColumn],
+    filled: Mapping[str, ColumnDraft],
+    fields: Sequence[FieldStatistics],
+    used: set[str],
+) -> Iterator[str]:
+    """Yield what is left on both sides."""
+    for column in columns:
+        if column.name not in filled and column.needs_value:
+            yield f"The column `{column.name}` is NOT NULL, and no field fits it: `run` needs a rule that fills it."
+    left = [f"`{column.name}`" for column in columns if column.name not in filled and not column.needs_value]
+    if left:
+        yield f"Columns without a field: {', '.join(left)}."
+    tops = {path.split(".")[0] for path in used}
+    rest = [f"`{dotted(each.path)}`" for each in fields if dotted(each.path) not in used and each.path[0] not in tops]
+    if rest:
+        yield f"Fields without a column, which stay in the residue: {', '.join(rest)}."
