@@ -56,10 +56,11 @@ class Restore(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The codec of a column that exists, as code, and the name that it needs."""
+    """The codec of a column that exists: its code, and the name that it needs, or the labels of an enum."""
 
     code: str
     name: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,8 @@ def _read_table(inspector: Any, name: str) -> ExistingTable:
 
 def _read_column(described: Mapping[str, Any]) -> ExistingColumn:
     default = described.get("default")
+    if default is not None and isinstance(described["type"], sa.Enum):
+        default = default.partition("::")[0]  # the cast names a schema, but the engine compares in another one
     is_serial = default is not None and default.startswith("nextval(")
     return ExistingColumn(
         name=described["name"],

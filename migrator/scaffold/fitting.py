@@ -11,7 +11,6 @@ from migrator.postgres.column_kinds import find_kind, item_kind
 from migrator.scaffold.draft import Kind
 from migrator.scaffold.kinds import KindDecision, decide_kind
 from migrator.scaffold.statistics import DOUBLE, INT32, INT64, FieldStatistics
-from migrator.scaffold.writing.code import quote
 
 _BITS = {"smallint": 16, "integer": 32, "bigint": 64}
 _NUMBERS = (Kind.INTEGER, Kind.LONG, Kind.DOUBLE, Kind.NUMBER, Kind.DECIMAL)
@@ -19,11 +18,15 @@ _NUMBERS = (Kind.INTEGER, Kind.LONG, Kind.DOUBLE, Kind.NUMBER, Kind.DECIMAL)
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A codec as code, and the name that it needs. `is_uniform`: it can read every value of the field."""
+    """A codec as code, and the name that it needs. `is_uniform`: it can read every value of the field.
+
+    `labels`: those of an enum; the code is then left to the writer.
+    """
 
     codec: str
     name: str
     is_uniform: bool
+    labels: tuple[str, ...] = ()
 
 
 def fit(type_: Any, field: FieldStatistics) -> Fit | None:
@@ -73,8 +76,7 @@ def _fit_text(type_: Any, field: FieldStatistics, decided: KindDecision) -> Fit 
     if decided.kind not in (Kind.TEXT, Kind.UUID_TEXT):
         return None
     if isinstance(type_, sa.Enum):
-        labels = ", ".join(quote(each) for each in type_.enums)
-        return Fit(f"Enum(({labels},))", "Enum", False)
+        return Fit("", "Enum", False, tuple(type_.enums))
     if length is None:
         return Fit("TEXT", "TEXT", decided.is_uniform)
     name = "Char" if isinstance(type_, sa.CHAR) else "Text"

@@ -125,6 +125,7 @@ class _Matcher:
             for field in fields
             if (score := score_names(field.path, column.name))
         ]
+        scored += self._score_references(collection, existing, columns, fields)
         used: set[str] = set()
         filled: dict[str, ColumnDraft] = {}
         for _, _, field, column in sorted(scored, key=lambda each: (-each[0], each[1])):
@@ -137,6 +138,22 @@ class _Matcher:
         table.columns += [filled[column.name] for column in columns if column.name in filled]
         table.unique += [each.name for each in table.columns if each.name in existing.unique]
         table.questions += _describe_rest(columns, filled, fields, used)
+        table.questions += _describe_losses(collection, table)
+
+    def _score_references(
+        self,
+        collection: CollectionStatistics,
+        existing: ExistingTable,
+        columns: Sequence[ExistingColumn],
+        fields: Sequence[FieldStatistics],
+    ) -> Iterator[tuple[int, int, FieldStatistics, ExistingColumn]]:
+        """Yield the foreign keys to tables to which just one field refers, whatever their names."""
+        for number, column in enumerate(columns):
+            key = existing.foreign_key(column.name)
+            target = None if key is None else self._collection_of.get(key.table)
+            found = [each for each in fields if any(_is_of(of, collection, each, target) for of in self._keyed)]
+            if target is not None and len(found) == 1:
+                yield 1, -number, found[0], column
 
     def _draft(
         self, collection: CollectionStatistics, field: FieldStatistics, column: ExistingColumn, table: ExistingTable
@@ -147,7 +164,7 @@ class _Matcher:
             return self._draft_key(collection, field, column, key.table)
         found = fit(column.type, field)
         if found is None:
-            return None
+            return self._draft_unchecked(collection, field, column)
         absent, nulls = collection.documents - field.documents, field.occurrences - field.filled
         default = _read_default(column)
         return ColumnDraft(
@@ -157,7 +174,7 @@ class _Matcher:
             required=not column.nullable and not default,
             evidence=f"{field.describe_types()} in {field.documents:,} of {collection.documents:,} documents",
             restores_null=nulls > absent,
-            codec=Codec(found.codec, found.name),
+            codec=Codec(found.codec, found.name, found.labels),
             default=default if not column.nullable else "",
         )
 
@@ -171,6 +188,20 @@ class _Matcher:
         complete = is_complete(self._collections[name])
         found = draft_id(field, documents_of(collection), Target(self._tables[name].key, reference, True, complete))
         return None if found is None else replace(found, name=column.name, required=not column.nullable)
+
+    def _draft_unchecked(
+        self, collection: CollectionStatistics, field: FieldStatistics, column: ExistingColumn
+    ) -> ColumnDraft | None:
+        """Return the column with the ID of a document that need not exist; None if the field is no such reference."""
+        for each in self._references:
+            if each.target not in self._tables or not _is_of(each, collection, field, each.target):
+                continue
+            key = self._tables[each.target].key
+            kind = self._existing[each.target].column(key.column).kind
+            if dotted(each.target_path) == key.path and kind == column.kind:
+                found = draft_id(field, documents_of(collection), Target(key, each, False, False))
+                return None if found is None else replace(found, name=column.name, required=not column.nullable)
+        return None
 
 
 def _is_of(
@@ -218,6 +249,15 @@ def _describe_rest(
     if left:
         yield f"Columns without a field: {', '.join(left)}."
     tops = {path.split(".")[0] for path in used}
-    rest = [f"`{dotted(each.path)}`" for each in fields if dotted(each.path) not in used and each.path[0] not in tops]
+    rest = [f"`{each.name}`" for each in fields if len(each.path) == 1 and each.name not in tops]
     if rest:
         yield f"Fields without a column, which stay in the residue: {', '.join(rest)}."
+
+
+def _describe_losses(collection: CollectionStatistics, table: TableDraft) -> Iterator[str]:
+    """Yield the columns that refuse documents without a value."""
+    for column in table.columns:
+        field = collection.find(*column.path.split("."))
+        missing = collection.documents - (0 if field is None else field.filled)
+        if column.required and missing > 0:
+            yield f"{missing:,} documents have no value for `{column.name}`, which is NOT NULL: they are rejected."

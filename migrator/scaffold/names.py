@@ -21,6 +21,7 @@ _SYNONYMS = (
     ("phone", "phonenumber", "telephone", "tel"),
     ("zip", "zipcode", "postcode", "postalcode"),
     ("quantity", "qty", "count", "amount"),
+    ("size", "bytes", "filesize", "length"),
 )
 _LONGEST = 63  # bytes of a name in PostgreSQL
 

@@ -134,6 +134,62 @@ def test_drafts_of_arbitrary_documents(
         assert answer.code == 0, answer.told
 
 
+SHOP_TABLES = """
+CREATE TYPE order_state AS ENUM ('new', 'paid', 'shipped');
+CREATE TABLE category (
+    id uuid PRIMARY KEY, name varchar(80) NOT NULL, slug text UNIQUE, parent_id uuid, position int NOT NULL DEFAULT 0
+);
+CREATE TABLE product (
+    product_id char(24) PRIMARY KEY, sku varchar(40) NOT NULL UNIQUE, title text NOT NULL, price numeric(12, 2),
+    category_id uuid CONSTRAINT in_category REFERENCES category ON DELETE CASCADE, stock integer, images text[],
+    weight double precision, attributes jsonb, created timestamptz NOT NULL DEFAULT now(),
+    serial bigint GENERATED ALWAYS AS IDENTITY
+);
+CREATE TABLE customer (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), mail text NOT NULL UNIQUE, name_first text, name_last text,
+    loyalty_points bigint NOT NULL DEFAULT 0, phone varchar(20), vip boolean NOT NULL DEFAULT false
+);
+CREATE TABLE orders (
+    id uuid PRIMARY KEY, order_number integer NOT NULL, buyer uuid NOT NULL REFERENCES customer, total numeric,
+    status order_state NOT NULL DEFAULT 'new', coupon text, placed_at timestamp, CHECK (total > -1)
+);
+CREATE INDEX ON orders (placed_at);
+CREATE TABLE unrelated (id serial PRIMARY KEY, what text);
+"""
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("restored_modules")
+def test_the_untouched_draft_fills_tables_that_exist(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, types and keys are the target's: run, verified, reverted, and the code is formatted."""
+    write_dump(MAKERS["shop"](1, 400), tmp_path / "dump")
+    with psycopg.connect(database) as connection:
+        connection.execute(SHOP_TABLES)
+    project = tmp_path / "project"
+    answer = call("scaffold", project, "--source", tmp_path / "dump", "--target", database, "--json")
+    assert answer.code == 0, answer.told
+    names = {each["collection"]: each["table"] for each in answer.json["tables"]}
+    assert names == {"categories": "category", "customers": "customer", "orders": "orders", "products": "product"}
+    run_tool(project, "ruff", "format", "--isolated", "--check", ".")
+    run_tool(project, "ruff", "check", "--isolated", "--select", "E4,E7,E9,F,I,UP,B,RUF", ".")
+    monkeypatch.setenv("MIGRATE_TARGET__URL", database)
+    monkeypatch.setenv("MIGRATE_ENGINE__WORKERS", "1")
+    for arguments in (("run",), ("verify", "--level", "roundtrip")):
+        answer = call(*arguments, "-c", project / "migrate.toml")
+        assert answer.code == 0, answer.told
+    with psycopg.connect(database) as connection:
+        query = "SELECT count(*), count(buyer), count(DISTINCT status) FROM orders"
+        assert connection.execute(query).fetchone() == (400, 400, 3)
+        query = "SELECT count(*), count(category_id), min(length(product_id)) FROM product"
+        assert connection.execute(query).fetchone() == (80, 80, 24)
+        assert connection.execute("SELECT count(parent_id) FROM category").fetchone() == (9,)
+    assert call("revert", "--yes", "-c", project / "migrate.toml").code == 0
+    other = call("scaffold", tmp_path / "new", "--source", FIXTURES / "demo", "--target", database)
+    assert (other.code, "leave out --target" in other.err) == (2, True)
+
+
 def documents_of(url: str) -> dict[str, list[bytes]]:
     """The documents of all collections that have any, sorted, with their fields sorted."""
     source = open_source(url)

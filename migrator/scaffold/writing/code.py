@@ -44,6 +44,17 @@ def explode(name: str, arguments: Iterable[str], depth: int = 0) -> str:
     return f"{name}(\n{lines}{INDENT * depth})"
 
 
+def assign(name: str, function: str, items: Sequence[str]) -> str:
+    """Return `name = function((items))`: a call with one tuple."""
+    line = f"{name} = {function}(({', '.join(items)}{',' if len(items) == 1 else ''}))"
+    if len(line) <= WIDTH:
+        return line
+    inner = f"({', '.join(items)})"
+    if len(INDENT) + len(inner) > WIDTH or len(items) == 1:
+        inner = explode("", items, 1)
+    return f"{name} = {function}(\n{INDENT}{inner}\n)"
+
+
 class Imports:
     """The imports of a module: third-party packages first, then those of the project, each sorted."""
 

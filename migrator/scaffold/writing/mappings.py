@@ -7,7 +7,7 @@ from typing import Final
 
 from migrator.scaffold.draft import KEY_COLUMN, ChildDraft, ColumnDraft, Draft, Kind, Restore, RowsDraft, TableDraft
 from migrator.scaffold.names import python_name
-from migrator.scaffold.writing.code import Imports, as_comment, call, explode, quote
+from migrator.scaffold.writing.code import Imports, as_comment, assign, call, explode, quote
 
 _CODECS, _RULES, _REFERENCES = "migrator.mapping.codecs", "migrator.mapping.rules", "migrator.mapping.references"
 _CODEC_OF: Final[dict[Kind, str]] = {
@@ -163,10 +163,20 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     if table.unique:
         entries = ", ".join(f'{quote(name)}: "duplicate_key"' for name in table.unique)
         arguments.append(f"unique={{{entries}}}")
+    enums = [
+        assign(_enum_name(column), "Enum", [quote(each) for each in column.codec.labels])
+        for column in table.columns
+        if column.codec is not None and column.codec.labels
+    ]
     writer = _RuleWriter(table, tables, imports)
     arguments.append(f"rules={writer.rules(table, 1, set(table.unique))}")
     head = f'"""Collection {as_comment(table.collection)} → table {table.table}."""'
-    return f"{head}\n\n{imports.render()}\n\n{explode('mapping = Collection', arguments)}\n"
+    constants = "".join(f"{each}\n" for each in enums) + ("\n" if enums else "")
+    return f"{head}\n\n{imports.render()}\n\n{constants}{explode('mapping = Collection', arguments)}\n"
+
+
+def _enum_name(column: ColumnDraft) -> str:
+    return f"{python_name(column.name).upper()}_ENUM"
 
 
 class _RuleWriter:
@@ -210,6 +220,9 @@ class _RuleWriter:
         if column.restores_null:
             options.append("restore_null=True")
         options += [f"default={column.default}"] if column.default else []
+        if column.codec is not None and column.codec.labels:
+            self._imports.add(_CODECS, "Enum")
+            return call("map_field", [*arguments, _enum_name(column), *options], depth)
         if column.codec is not None:
             self._imports.add(
                 _CODECS, column.codec.name, *(["Array"] if column.codec.code.startswith("Array(") else [])

@@ -93,6 +93,8 @@ def _describe_columns(table: RowsDraft) -> str:
 
 def _row(column: ColumnDraft) -> tuple[str, ...]:
     kind = f"array of {column.item}" if column.item else str(column.kind)
+    if column.codec is not None:
+        kind = column.codec.code or column.codec.name
     kind = f"{kind} → {column.target}" if column.target else kind
     return f"`{column.name}`", f"`{column.path}`", kind, "yes" if column.required else "", column.evidence
 
