@@ -53,6 +53,7 @@ RETRYABLE = (
     "dangling_agent",
     "dangling_file",
     "dangling_reference",
+    "element_not_loaded",
     "model_unknown",
     "orphan_adopted",
     "provider_unknown",

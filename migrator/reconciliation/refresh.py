@@ -76,6 +76,8 @@ def _refresh_batch(writer: DocumentWriter, row_ids: list[str]) -> None:
             if change := dict(_differing(collection, row, result.row)):
                 changes[row[collection.key.column]] = change
             _replace_findings(writer, source_id, [each for each in findings if each.code in RETRYABLE])
+            if collection.children:
+                _add_missing_findings(writer, source_id, findings)
     if changes:
         with preserve_dependents(writer.rows, collection, list(changes)):
             update_rows(writer.rows, collection, changes, None)
@@ -87,6 +89,17 @@ def _differing(collection: Collection, before: Row, now: Row) -> Iterator[tuple[
     for column in collection.columns:
         if column.name in now and column.name != parent and now[column.name] != before[column.name]:
             yield column.name, now[column.name]
+    for rule in collection.children:
+        if len(now[rule.row_key]) != len(before[rule.row_key]):  # other rows can be referred to now
+            yield rule.row_key, now[rule.row_key]
+
+
+def _add_missing_findings(writer: DocumentWriter, source_id: bytes, findings: list[Finding]) -> None:
+    """Add the findings about values of elements that have become rows."""
+    query = writer.rows.namespace.sql("SELECT code, detail FROM {findings} WHERE collection = %s AND source_id = %s")
+    present = set(writer.rows.connection.execute(query, (writer.collection.name, source_id)).fetchall())
+    missing = [each for each in findings if (each.code, each.detail) not in present]
+    add_findings(writer.rows.connection, writer.rows.namespace, missing)
 
 
 def _replace_findings(writer: DocumentWriter, source_id: bytes, findings: list[Finding]) -> None:

@@ -12,7 +12,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import Connection, copy
 from migrator.postgres.session import owner_search_path
 from migrator.state.records import Namespace
-from migrator.translation.encoder import Encoder, Output, member_tuples
+from migrator.translation.encoder import ChildEncoder, Encoder, Output, member_tuples
 
 
 def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes]) -> None:
@@ -35,15 +35,27 @@ def copy_children(
     chosen = range(start, len(output.rows) if stop is None else stop)
     for table, child in encoder.children.items():
         tuples = [each for row, each in output.children.get(table, ()) if row in chosen]
-        names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, child.columns)))
-        with owner_search_path(connection):
-            copy(connection, namespace.table(table), tuples, names)
+        copy_elements(connection, namespace, child, table, tuples)
+
+
+def copy_elements(
+    connection: Connection, namespace: Namespace, encoder: ChildEncoder, table: str, tuples: list[bytes]
+) -> None:
+    """Insert encoded rows of elements into their table."""
+    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
+    with owner_search_path(connection):
+        copy(connection, namespace.table(table), tuples, names)
 
 
 def delete_children(connection: Connection, namespace: Namespace, collection: Collection, ids: Sequence[str]) -> None:
     """Delete the rows that belong to the rows with these IDs (text), nested ones first."""
     for rule in collection.children:
-        _delete_children(connection, namespace, rule, sql.SQL("SELECT pg_catalog.unnest(%s::text[])"), ids)
+        delete_elements(connection, namespace, rule, ids)
+
+
+def delete_elements(connection: Connection, namespace: Namespace, rule: Children, ids: Sequence[str]) -> None:
+    """Delete the rows of the elements of one field, of the rows with these IDs."""
+    _delete_children(connection, namespace, rule, sql.SQL("SELECT pg_catalog.unnest(%s::text[])"), ids)
 
 
 def _delete_children(

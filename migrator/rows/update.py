@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from psycopg import sql
 
 from migrator.documents.residue import raw_document_of
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
 from migrator.postgres.session import owner_search_path
+from migrator.rows.copy import copy_elements, delete_elements
 from migrator.rows.plain_values import as_parameter, sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore
 from migrator.state.own_transactions import record_transaction
 from migrator.state.records import Namespace
-from migrator.translation.encoder import finding_tuple, format_target_id
+from migrator.translation.encoder import ChildEncoder, child_tuples, finding_tuple, format_target_id
 from migrator.translation.interpreter import residue_of
 from migrator.translation.outcomes import Finding
 
@@ -56,7 +58,11 @@ def _findings(
 def write_changes(
     rows: RowStore, collection: Collection, found: Iterable[LoadedRow], changes: Mapping[Any, Row]
 ) -> None:
-    """Set columns of rows that `read_loaded` has returned, and update their residues."""
+    """Set columns of rows that `read_loaded` has returned, and update their residues.
+
+    A change can also have the rows of the elements of a field.
+    """
+    fields = {rule.row_key: rule for rule in collection.children}
     query = rows.namespace.sql(
         "UPDATE {ledger} SET residue = %s WHERE collection OPERATOR(pg_catalog.=) %s::pg_catalog.text"
         " AND target_id OPERATOR(pg_catalog.=) %s::pg_catalog.text"
@@ -67,8 +73,26 @@ def write_changes(
             change = changes[row_id]
             document = rebuild_document(collection, source_id, row, before)
             residue = residue_of(collection, document, {**row, **change}) if raw_document_of(before) is None else before
-            update_row(rows, collection, row_id, change)
+            if columns := {name: value for name, value in change.items() if name not in fields}:
+                update_row(rows, collection, row_id, columns)
             rows.connection.execute(query, (residue, collection.name, format_target_id(row_id)))
+
+    for row_id, change in changes.items():
+        replace_elements(rows, collection, row_id, {fields[name]: change[name] for name in change if name in fields})
+
+
+def replace_elements(
+    rows: RowStore, collection: Collection, row_id: Any, elements: Mapping[Children, Sequence[Row]]
+) -> None:
+    """Replace the rows of the elements of some fields of one row."""
+    encoders = {rule.table.name: ChildEncoder(rule) for rule in collection.child_rules}
+    for rule, found in elements.items():
+        delete_elements(rows.connection, rows.namespace, rule, [format_target_id(row_id)])
+        tuples = list(child_tuples(encoders, rule, found, row_id))
+        for each in rule.with_nested():
+            encoder = encoders[each.table.name]
+            chosen = [data for table, data in tuples if table == each.table.name]
+            copy_elements(rows.connection, rows.namespace, encoder, each.table.name, chosen)
 
 
 def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row) -> None:

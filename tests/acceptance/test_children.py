@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tests.conftest import fresh_database
 from tests.driving import call, digest_database, dump_database
@@ -80,3 +82,31 @@ def test_changed_elements_are_found(change: LiteralString, loaded: tuple[str, Pa
     finally:
         assert call("revert", "-c", settings, "--yes", "--force").code == 0
         assert call("run", "-c", settings).code == 0
+
+
+def test_retry_loads_elements(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """Items whose product was rejected become rows by `rejects retry`, as a new run would load them."""
+    target, fresh = new_database(), new_database()
+    collections = Shop(3, 80).collections()
+    products = [{**each, "sku": f"sku {number}"} for number, each in enumerate(collections["products"])]
+    holder = min(products[1::2], key=lambda each: bytes(each["_id"].binary))
+    holder["sku"] = "same"  # of those with this number, the one that is loaded
+    spoilt = [{**each, "sku": "same"} if number % 2 else each for number, each in enumerate(products)]
+    first = write_project(tmp_path / "first", target, {**collections, "products": spoilt})
+    assert call("run", "-c", first).code == 0
+    missing = count(target, "order_items")
+    write_project(tmp_path / "second", fresh, {**collections, "products": products})
+    shutil.copytree(tmp_path / "second" / "dump", tmp_path / "first" / "dump", dirs_exist_ok=True)
+    assert call("rejects", "retry", "-c", first).code == 0
+    assert call("run", "-c", tmp_path / "second" / "migrate.toml").code == 0
+    assert missing < count(target, "order_items") == count(fresh, "order_items")
+    assert count(target, "discounts") == count(fresh, "discounts")
+    verified = call("verify", "-c", first, "--level", "roundtrip", "--json")
+    assert [each for each in verified.json["checks"] if not each["ok"]] == []
+
+
+def count(url: str, table: LiteralString) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+        assert row is not None
+        return int(row[0])
