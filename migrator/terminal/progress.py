@@ -39,7 +39,7 @@ TITLES = {
     "return the last changes": "Returning the last changes",
     "refuse writes": "Refusing writes in PostgreSQL",
     "record returned rows": "Recording the returned rows",
-    "settle": "Deciding again what depends on several documents",
+    "decide again": "Deciding again what depends on several documents",
     "restore MongoDB": "Restoring MongoDB",
     "verify": "Verifying",
     "switch": "Switching",

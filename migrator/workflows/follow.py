@@ -16,11 +16,11 @@ import psycopg
 from migrator.errors import SourceError, TargetError
 from migrator.events import Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.following import deferral
+from migrator.following.after_switch import AfterSwitch
 from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.following.indexes import ensure_indexes
 from migrator.following.initial_wants import record_initial_wants
-from migrator.following.settling import Settling
 from migrator.formatting import format_count
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.prometheus import write_metrics
@@ -50,7 +50,7 @@ from migrator.workflows.returning import ReturnCounts, ReturnOptions, ReturnRepo
 from migrator.workflows.switched import refuse_complete
 
 STEP = "follow"
-SETTLE = "settle"
+DECIDE_AGAIN = "decide again"
 BATCH_KEYS = 1000
 BATCH_BYTES = 32 << 20  # of documents in memory
 LOOKUP_KEYS = 200  # documents that are looked up together, at most 16 MB each
@@ -205,7 +205,7 @@ class Follower:
         began = self._changing.server_time()
         with following(self._connection), self._prepared() as applier:
             self._receiving.begin(self._connection, is_loaded=True)
-            self._settle(applier)
+            self._decide_again(applier)
             sync.set_applying(self._connection, self._namespace, sync.FOLLOWING)
             self._emit(StepStarted(step=STEP, unit="changes"))
             throttle = Throttle(self._connection, self._namespace, self._context.config.engine)
@@ -230,15 +230,17 @@ class Follower:
             self._embed(applier)
         self._emit(StepFinished(step=STEP, note=f"{format_count(counts.applied, 'changes')} applied"))
 
-    def _settle(self, applier: Applier) -> None:
+    def _decide_again(self, applier: Applier) -> None:
         """Decide again about what depends on several documents, if the application was switched back."""
         if not switch_back.is_marked(self._connection, self._namespace):
             return
-        self._emit(StepStarted(step=SETTLE, unit="documents"))
+        self._emit(StepStarted(step=DECIDE_AGAIN, unit="documents"))
         with paused(self._connection):
-            done = Settling(applier).settle(lambda count: self._emit(StepAdvanced(step=SETTLE, done=count)))
+            done = AfterSwitch(applier).decide_again(
+                lambda count: self._emit(StepAdvanced(step=DECIDE_AGAIN, done=count))
+            )
             switch_back.forget(self._connection, self._namespace)
-        self._emit(StepFinished(step=SETTLE, note=format_count(done, "documents")))
+        self._emit(StepFinished(step=DECIDE_AGAIN, note=format_count(done, "documents")))
 
     @contextmanager
     def _prepared(self) -> Iterator[Applier]:

@@ -62,7 +62,7 @@ def begin_reverse(context: MigrationContext, connection: Connection) -> None:
 
 def end_reverse(connection: Connection, namespace: Namespace) -> None:
     """Record no more changes. Call it in the transaction that ends the state `SWITCHED`, after the last change was
-    returned. Conflicts and values that were not returned are kept. Following begins with `following.settling`."""
+    returned. Conflicts and values that were not returned are kept. Following begins with `following.after_switch`."""
     capture.remove(connection, namespace)
     switch_back.mark(connection, namespace)
 

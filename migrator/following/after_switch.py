@@ -27,12 +27,12 @@ BATCH = 500  # documents
 
 
 @dataclass(frozen=True)
-class Settling:
+class AfterSwitch:
     """Decides about all documents with an applier. Can be repeated after an interruption."""
 
     applier: Applier
 
-    def settle(self, report: Callable[[int], None]) -> int:
+    def decide_again(self, report: Callable[[int], None]) -> int:
         """Decide again; return the number of documents that were resolved. `report` gets it, too, from time to time.
 
         Call it before the documents that were returned are applied: they tell what the application has changed.
