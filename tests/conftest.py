@@ -231,6 +231,7 @@ def disable_durability(url: str) -> None:
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
             connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
         connection.execute("SELECT pg_reload_conf()")
+    psycopg.connect(with_database(url, "template1")).close()  # writes a cache of the catalog that each database gets
 
 
 def administer(server_url: str, statement: str, name: str) -> None:
