@@ -165,7 +165,7 @@ def dump_database(url: str) -> str:
     return _EMPTY[empty]
 
 
-_EMPTY: dict[tuple[str, str], str] = {}
+_EMPTY: dict[tuple[object, ...], str] = {}
 _CATALOGS: dict[int, list[str]] = {}  # version of the server → those with OIDs, but pg_namespace
 _LIST_CATALOGS = """
     SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'oid'
@@ -175,10 +175,9 @@ _LIST_CATALOGS = """
 _FIRST_OID = 16384  # of objects that are made after initdb
 
 
-def describe_empty(url: str) -> tuple[str, str] | None:
-    """The server, and owner, privileges and comment of each schema, if a database contains no other object; else
-    None."""
-    with psycopg.connect(url, autocommit=True) as connection:
+def describe_empty(url: str) -> tuple[object, ...] | None:
+    """Server, encoding, and owner, privileges and comment of each schema, if a database has no other object; else None."""
+    with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         version = connection.info.server_version
         if version not in _CATALOGS:
             _CATALOGS[version] = [str(row[0]) for row in connection.execute(_LIST_CATALOGS)]
@@ -189,7 +188,8 @@ def describe_empty(url: str) -> tuple[str, str] | None:
         )
         query = f"SELECT ({schemas}) WHERE NOT EXISTS ({made})"
         found = connection.execute(query.encode()).fetchone()
-        return None if found is None else (connection.info.host, str(found[0]))
+        encoding = connection.info.parameter_status("server_encoding")
+        return None if found is None else (connection.info.host, version, encoding, str(found[0]))
 
 
 def _dump(url: str) -> str:
