@@ -176,7 +176,7 @@ _FIRST_OID = 16384  # of objects that are made after initdb
 
 
 def describe_empty(url: str) -> tuple[object, ...] | None:
-    """Server, encoding, and owner, privileges and comment of each schema, if a database has no other object; else None."""
+    """Server, encoding, and the owners, privileges and comments of schemas; None if there is any other object."""
     with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         version = connection.info.server_version
         if version not in _CATALOGS:
@@ -187,7 +187,10 @@ def describe_empty(url: str) -> tuple[object, ...] | None:
             " ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'"
         )
         query = f"SELECT ({schemas}) WHERE NOT EXISTS ({made})"
-        found = connection.execute(query.encode()).fetchone()
+        try:
+            found = connection.execute(query.encode()).fetchone()
+        except psycopg.errors.InsufficientPrivilege:  # a role that may not read all catalogs
+            return None
         encoding = connection.info.parameter_status("server_encoding")
         return None if found is None else (connection.info.host, version, encoding, str(found[0]))
 
