@@ -15,6 +15,7 @@ from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.formatting import format_count
 from migrator.masking import Secrets, url_secrets
+from migrator.scaffold.asking import Advisor
 from migrator.scaffold.workflow import Names, ScaffoldResult, scaffold
 from migrator.sources import open_source
 from migrator.targets import open_target
@@ -29,6 +30,14 @@ def scaffold_command(
     target: Annotated[
         str, typer.Option(help="Draft onto the tables of this PostgreSQL: postgresql://… or embedded:FOLDER.")
     ] = "",
+    ask: Annotated[
+        str,
+        typer.Option(
+            help="With --target: ask the language model at this OpenAI-compatible URL about fields and columns that"
+            " names do not match. It gets names, types and counts, never values. The key is read from OPENAI_API_KEY."
+        ),
+    ] = "",
+    ask_model: Annotated[str, typer.Option(help="The model to ask.")] = "gpt-4o-mini",
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draft a migration of any application: mappings, schema, configuration, and a review of each guess.
@@ -36,13 +45,16 @@ def scaffold_command(
     Reads all documents of the source once; writes nothing to it.
     """
     console = current_console(json, quiet, verbose)
+    if ask and not target:
+        raise UsageError("--ask needs --target: otherwise there are no columns to match", hint="Leave out --ask.")
+    key = os.environ.get("OPENAI_API_KEY", "")
     url, name = source, database or None
     if not source and not config.exists():
         raise UsageError("no source is named", hint="Name it with --source, or in a configuration with --config.")
     if not source:
         settings = load_config(config, os.environ).source
         url, name = settings.url, name or settings.database
-    console.mask = Secrets([*url_secrets(url), *url_secrets(target)]).mask
+    console.mask = Secrets([*filter(None, [key]), *url_secrets(url), *url_secrets(target), *url_secrets(ask)]).mask
 
     def warn(text: str) -> None:
         console.emit(Notice(text=text, level="warning"))
@@ -51,7 +63,8 @@ def scaffold_command(
     with ExitStack() as opened:
         found = opened.enter_context(closing(open_source(url, name, warn)))
         existing = opened.enter_context(closing(open_target(target, create=False, notify=warn))) if target else None
-        result = scaffold(found, existing, names, folder, console.emit)
+        advisor = Advisor(ask, ask_model, key).ask if ask else None
+        result = scaffold(found, existing, names, folder, console.emit, advisor)
     print_result(console, result.as_json(), lambda: console.print(describe(result, folder)))
 
 

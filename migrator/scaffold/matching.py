@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from migrator.scaffold.asking import Ask, Question
 from migrator.scaffold.draft import Codec, ColumnDraft, Draft, KeyDraft, Kind, TableDraft
 from migrator.scaffold.drafting import choose_foreign_keys, name_tables, order_tables
 from migrator.scaffold.existing import ExistingColumn, ExistingTable
@@ -15,6 +16,7 @@ from migrator.scaffold.names import score_names, singular, squash
 from migrator.scaffold.profiling import SourceStatistics
 from migrator.scaffold.references import FoundReference, find_references
 from migrator.scaffold.scope import documents_of
+from migrator.scaffold.shapes import is_map, is_plain_name
 from migrator.scaffold.statistics import OBJECT, OBJECT_ID, CollectionStatistics, FieldStatistics, dotted
 from migrator.scaffold.writing.code import quote
 
@@ -28,8 +30,8 @@ _KEY_KINDS = {
 _LITERAL = re.compile(r"'((?:[^'\\]|'')*)'(?:::[\w .\"()]+)?")
 
 
-def make_draft_onto(source: SourceStatistics, existing: Sequence[ExistingTable]) -> Draft:
-    """Return the draft of a migration into tables that exist."""
+def make_draft_onto(source: SourceStatistics, existing: Sequence[ExistingTable], ask: Ask | None = None) -> Draft:
+    """Return the draft of a migration into tables that exist. `ask` is asked about what names do not match."""
     references = find_references(source)
     used = [each for each in source.collections if each.documents]
     of_name = {each.name: each for each in used}
@@ -46,7 +48,7 @@ def make_draft_onto(source: SourceStatistics, existing: Sequence[ExistingTable])
     kept = {name: tables[name] for name in found}
     keyed = choose_foreign_keys(of_name, kept, references)
     for table in kept.values():
-        _Matcher(of_name, kept, found, references, keyed).fill(table)
+        _Matcher(of_name, kept, found, references, keyed, ask).fill(table)
     return Draft(
         database=source.database,
         documents=source.documents,
@@ -109,7 +111,9 @@ class _Matcher:
         existing: Mapping[str, ExistingTable],
         references: Sequence[FoundReference],
         keyed: Sequence[FoundReference],
+        ask: Ask | None,
     ) -> None:
+        self._ask = ask
         self._collections, self._tables, self._existing = collections, tables, existing
         self._references, self._keyed = references, keyed
         self._collection_of = {table.name: name for name, table in existing.items()}
@@ -128,17 +132,42 @@ class _Matcher:
         scored += self._score_references(collection, existing, columns, fields)
         used: set[str] = set()
         filled: dict[str, ColumnDraft] = {}
-        for _, _, field, column in sorted(scored, key=lambda each: (-each[0], each[1])):
+
+        def match(field: FieldStatistics, column: ExistingColumn, evidence: str = "") -> None:
             path = dotted(field.path)
             if column.name in filled or path in used:
-                continue
+                return
             if (drafted := self._draft(collection, field, column, existing)) is not None:
-                filled[column.name] = drafted
+                filled[column.name] = replace(drafted, evidence=drafted.evidence + evidence)
                 used.add(path)
+
+        for _, _, field, column in sorted(scored, key=lambda each: (-each[0], each[1])):
+            match(field, column)
+        for field, column in self._ask_about(collection, existing, fields, columns, used, filled):
+            match(field, column, "; matched by the language model")
         table.columns += [filled[column.name] for column in columns if column.name in filled]
         table.unique += [each.name for each in table.columns if each.name in existing.unique]
         table.questions += _describe_rest(columns, filled, fields, used)
         table.questions += _describe_losses(collection, table)
+
+    def _ask_about(
+        self,
+        collection: CollectionStatistics,
+        existing: ExistingTable,
+        fields: Sequence[FieldStatistics],
+        columns: Sequence[ExistingColumn],
+        used: set[str],
+        filled: Mapping[str, ColumnDraft],
+    ) -> list[tuple[FieldStatistics, ExistingColumn]]:
+        """Return the pairs that are proposed for what is left, if somebody is asked."""
+        plain = [each for each in fields if all(map(is_plain_name, each.path))]
+        left = {dotted(each.path): each for each in plain if dotted(each.path) not in used}
+        open_columns = {each.name: each for each in columns if each.name not in filled}
+        if self._ask is None or not left or not open_columns:
+            return []
+        question = Question(collection, existing.name, list(left.values()), list(open_columns.values()))
+        pairs = self._ask(question)
+        return [(left[path], open_columns[name]) for path, name in pairs if path in left and name in open_columns]
 
     def _score_references(
         self,
@@ -215,7 +244,7 @@ def _plain_fields(collection: CollectionStatistics) -> Iterator[FieldStatistics]
     for field in collection.fields:
         if field.name and "." not in field.name and field.name != "*" and field.filled:
             yield field
-            if field.count(OBJECT) == field.filled:
+            if field.count(OBJECT) == field.filled and not is_map(field):  # the keys of a map are values
                 yield from (each for each in field.fields if each.name and "." not in each.name and each.filled)
 
 

@@ -13,6 +13,8 @@ _STABLE = 0.9  # of the objects have each of the fields
 _FEW_KEYS = 8  # an object with fewer distinct names is not a map
 _SPARSE = 0.25  # of the distinct names are in one object, on average
 _MANY_KEYS = 64  # of these, keys are certainly data
+_PLAIN_ID = re.compile(r"[0-9a-f]{24}|[0-9a-fA-F-]{36}|\d+")
+_NAME = re.compile(r"[^\W\d]\w{0,63}")  # how programmers name fields; e-mail addresses, dates and sentences are values
 _ID_KEY = re.compile(r"[0-9a-f]{24}|[0-9a-f-]{36}|\d+|.*\d{4}.*|(?=.*\d)[\w-]{12,}")
 
 
@@ -35,6 +37,8 @@ def is_map(field: FieldStatistics) -> bool:
     """Return whether the keys of an object are data: many distinct ones, few in each object, or IDs."""
     objects = field.count(OBJECT)
     names = [child.name for child in field.fields]
+    if objects and 2 * sum(_PLAIN_ID.fullmatch(name) is not None for name in names) > len(names):
+        return True
     distinct = len(names) + (field.others.keys.distinct if field.others is not None else 0)
     if not objects or distinct < _FEW_KEYS:
         return False
@@ -42,6 +46,11 @@ def is_map(field: FieldStatistics) -> bool:
     is_sparse = values <= _SPARSE * distinct * objects
     ids = sum(_ID_KEY.fullmatch(name) is not None for name in names)
     return is_sparse and (distinct > _MANY_KEYS or 2 * ids > len(names))
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a name is one that programmers choose, and not a value."""
+    return _NAME.fullmatch(name) is not None and _PLAIN_ID.fullmatch(name) is None
 
 
 def describe_shape(field: FieldStatistics) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from migrator.errors import SourceError, UsageError
 from migrator.events import Emit
+from migrator.scaffold.asking import Ask
 from migrator.scaffold.draft import Draft
 from migrator.scaffold.drafting import make_draft
 from migrator.scaffold.existing import read_tables
@@ -66,16 +67,20 @@ class Names:
     target: str | None = None
 
 
-def scaffold(source: Source, target: Target | None, names: Names, folder: Path, emit: Emit) -> ScaffoldResult:
+def scaffold(
+    source: Source, target: Target | None, names: Names, folder: Path, emit: Emit, ask: Ask | None = None
+) -> ScaffoldResult:
     """Draft a migration of a source into a new project in `folder`. With a `target`, into its tables.
 
+    `ask` is asked about fields and columns that names do not match.
+
     Raises: `UsageError` if a file exists already, or the target has no tables that fit; `SourceError` if the source has
-    no documents or cannot be read; `TargetError`.
+    no documents or cannot be read; `TargetError`; `AccessError` of `ask`.
     """
     require_new(folder)
     existing = () if target is None else read_tables(target)
     statistics = profile(source, emit)
-    draft = make_draft(statistics) if target is None else make_draft_onto(statistics, existing)
+    draft = make_draft(statistics) if target is None else make_draft_onto(statistics, existing, ask)
     if target is not None and not draft.tables:
         raise UsageError(
             f"{target.label} has no table that fits a collection of the source",
