@@ -5,8 +5,22 @@ The engine derives the order of loading from the references between collections.
 
 from __future__ import annotations
 
-from mappings import agents, chunks, conversations, files, lms, memories, messages, recordings, transactions, users
+from mappings import (
+    agents,
+    chunks,
+    codes,
+    conversations,
+    files,
+    lms,
+    memories,
+    messages,
+    recordings,
+    transactions,
+    users,
+)
 from migrator.mapping.collection import VectorColumn
+
+__all__ = ["ADOPTER", "EMBEDDED", "MAPPINGS", "MERGES", "codes"]
 
 MAPPINGS = (
     users.mapping,

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import mappings  # noqa: F401  # declares codes
 from migrator import errors
 from migrator.findings import FINDINGS, REASONS
 

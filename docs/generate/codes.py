@@ -6,6 +6,7 @@ reject reasons, and exit codes, from texts.toml. A code without a text is an err
 
 from __future__ import annotations
 
+import mappings  # noqa: F401  # declares codes
 from docs.generate.markdown import NOTICE, code, sentence, table
 from docs.generate.texts import load_texts
 from migrator import errors

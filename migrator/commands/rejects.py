@@ -44,9 +44,9 @@ def rejects_list(
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """List rejected documents, grouped by collection and reason."""
+    session = open_session(config, json, verbose, quiet)  # imports the mappings, which declare reasons of their own
     if reason is not None and reason not in REASONS:
-        raise UsageError(f"unknown reason {reason!r}", hint=f"Use one of: {', '.join(REASONS)}.")
-    session = open_session(config, json, verbose, quiet)
+        raise UsageError(f"unknown reason {reason!r}", hint=f"Use one of: {', '.join(sorted(REASONS))}.")
     chosen = rejects.RejectFilter(collection=collection, reason=reason, limit=limit, page=page)
     with session.connection() as connection:
         found = rejects.list_rejects(connection, Namespace(), chosen)

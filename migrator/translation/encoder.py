@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from migrator.documents.codec import Document
-from migrator.findings import severity_of
+from migrator.errors import UsageError
+from migrator.findings import FINDINGS, REASONS, severity_of
 from migrator.ids import element_uuid, uuid_text
 from migrator.mapping.children import Children, child_columns
 from migrator.mapping.collection import Collection
@@ -152,6 +153,11 @@ class Encoder:
     def add_reject(self, output: Output, source_id: bytes, raw: bytes, reject: Reject) -> None:
         """Add a rejected document."""
         name = self.collection.name
+        if reject.reason not in REASONS:
+            raise UsageError(
+                f"the mapping of {name} rejects a document for the reason {reject.reason!r}, which is not declared",
+                hint="Declare it in the package of the mappings: migrator.findings.declare.",
+            )
         output.outcomes.append(ledger_tuple(name, source_id, None, "rejected", None))
         output.rejects.append(copy_format.write_row((name, source_id, reject.reason, reject.detail, raw), REJECT_KINDS))
 
@@ -248,5 +254,10 @@ def add_archived(output: Output, collection: str, source_id: bytes, raw: bytes) 
 
 def finding_tuple(finding: Finding) -> bytes:
     """Return a row of the findings."""
+    if finding.code not in FINDINGS:
+        raise UsageError(
+            f"the mapping of {finding.collection} records the finding {finding.code!r}, which is not declared",
+            hint="Declare it in the package of the mappings: migrator.findings.declare.",
+        )
     values = (finding.collection, finding.code, severity_of(finding.code), finding.source_id, finding.detail)
     return copy_format.write_row(values, FINDING_KINDS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import mappings  # noqa: F401  # declares codes
 from docs.generate import codes, commands, configuration, pages, records, texts
 from migrator.config.models import Config
 from migrator.config.starter import STARTER

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import mappings  # noqa: F401  # declares codes
 from migrator.errors import UsageError
 from migrator.findings import REASONS
 from migrator.formatting import format_share, format_size
