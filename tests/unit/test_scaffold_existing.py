@@ -24,7 +24,7 @@ from migrator.scaffold.writing.project import render_project
 from migrator.sources import open_source
 
 MANY = 40
-IDS = [ObjectId() for _ in range(MANY)]
+IDS = [ObjectId(f"65f0c0de{number:016x}") for number in range(40)]
 
 
 def statistics_of(folder: Path, collections: dict[str, list[dict[str, Any]]]) -> SourceStatistics:
