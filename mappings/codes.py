@@ -1,4 +1,4 @@
-"""The codes of findings and reject reasons of this migration, beside those of the engine."""
+"""The codes of findings and reject reasons of this migration, in addition to those of the engine."""
 
 from __future__ import annotations
 
