@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import bson
 import psycopg
 import pytest
 
@@ -15,6 +16,7 @@ from migrator.documents.raw_bson import split_documents
 from migrator.sources import open_source
 from migrator.sources.base import Source
 from migrator.verification.record_diff import sort_fields
+from tests import mongo
 from tests.arbitrary import Arbitrary
 from tests.driving import call, spawn
 from tests.foreign import MAKERS, write_dump
@@ -132,6 +134,25 @@ def test_drafts_of_arbitrary_documents(
     for arguments in (("run",), ("verify", "--level", "roundtrip")):
         answer = call(*arguments, "-c", tmp_path / "project" / "migrate.toml")
         assert answer.code == 0, answer.told
+
+
+@pytest.mark.long
+def test_a_live_source_gives_the_same_draft(live_server: mongo.Server, tmp_path: Path) -> None:
+    """The packages for a server equal those for a dump of it; the password of the URL is not written."""
+    database = MAKERS["content"](1, 300)
+    write_dump(database, tmp_path / "content")
+    raws = {name: [bson.encode(each) for each in documents] for name, documents in database.items()}
+    mongo.fill(live_server.url, "content", raws)
+    sources = {"dump": (tmp_path / "content",), "live": (live_server.url, "--database", "content")}
+    for name, source in sources.items():
+        answer = call("scaffold", tmp_path / name, "--source", *source)
+        assert answer.code == 0, answer.told
+    one, other = (
+        {str(path.relative_to(tmp_path / name)): path.read_text() for path in (tmp_path / name).rglob("*.py")}
+        for name in sources
+    )
+    assert one == other
+    assert 'database = "content"' in (tmp_path / "live" / "migrate.toml").read_text()
 
 
 SHOP_TABLES = """

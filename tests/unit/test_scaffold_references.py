@@ -106,3 +106,19 @@ def test_references_of_other_applications_equal_their_models(application: str, t
     found = find_references(profile(open_source(f"dump:{tmp_path / 'dump'}"), silent))
     pairs = {f"{each.collection}.{dotted(each.path)}": f"{each.target}.{dotted(each.target_path)}" for each in found}
     assert pairs == LINKS[application]
+
+
+def test_an_archive_gives_the_same_as_its_folder() -> None:
+    """The order in which an archive interleaves collections does not matter."""
+    folder, archive = (
+        profile(open_source(f"dump:{FIXTURES / name}"), silent) for name in ("librechat", "librechat.archive.gz")
+    )
+    described = [
+        [
+            (each.name, each.documents, each.bytes, [(field.path, field.types) for field in each.walk()])
+            for each in source.collections
+        ]
+        for source in (folder, archive)
+    ]
+    assert described[0] == described[1]
+    assert find_references(folder) == find_references(archive)

@@ -13,8 +13,9 @@ _HEAD = """\
 
 `migrate scaffold` read {documents:,} documents of the database `{database}` and drafted {tables} tables. A wrong guess
 loses nothing: what a row does not reproduce is stored in the residue, and `migrate verify --level roundtrip` checks it.
-`migrate plan --details COLLECTION` shows which fields are in the residue. Delete this file when
-nothing is left to decide.
+`migrate plan --details COLLECTION` shows which fields are in the residue. A column that is NOT NULL rejects documents
+without a value, also later ones of a live source: remove `required=True` and `nullable=False` where the application may
+leave it out. Delete this file when nothing is left to decide.
 
 """
 
