@@ -26,7 +26,7 @@ def change_rows(rig: Switched, chance: random.Random, number: int) -> None:
     user = pick("users")
     (tenant,) = rig.read("SELECT id FROM tenants LIMIT 1")
     new = UUID(int=chance.getrandbits(128), version=4)
-    match chance.randrange(14):
+    match chance.randrange(15):
         case 0:
             run(
                 "INSERT INTO users (id, tenant_id, email, name, role, created_at)"
@@ -64,6 +64,9 @@ def change_rows(rig: Switched, chance: random.Random, number: int) -> None:
         case 6:
             run("DELETE FROM memories WHERE id = %s", (pick("memories"),))
             run("DELETE FROM transactions WHERE id = %s", (pick("transactions"),))
+        case 7:
+            values = (chance.choice(["openai", "anthropic", "google"]), f"model {number}", pick("agents"))
+            run("UPDATE agents SET provider = %s, model = %s WHERE id = %s", values)
         case _:
             change_randomly(rig, chance, 50)
 

@@ -121,7 +121,7 @@ def _drain(returner: Returner, postgres: Path, name: str) -> ReturnRate:
     counts = drain(returner)
     if profile:
         profile.disable()
-        pstats.Stats(profile).sort_stats("cumtime").print_stats(95)
+        pstats.Stats(profile).sort_stats(os.environ.get("BENCH_SORT", "cumtime")).print_stats(70)
     return ReturnRate(
         changes=counts.changes,
         documents=counts.documents,

@@ -15,12 +15,14 @@ from psycopg import sql
 from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey, Newest
 from migrator.following.closure import Closure
+from migrator.following.interests import loose_lookups, offers_of
 from migrator.mapping.collection import Collection, Tree
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.unreturned import apply_unreturned
 from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
 from migrator.rows.update import batched
+from migrator.state import wants
 from migrator.state.own_transactions import record_transaction
 
 BATCH = 500  # documents
@@ -45,6 +47,10 @@ class AfterSwitch:
                 careful.apply([], self._newest(some))
                 done += len(some)
                 report(done)
+        for some in batched(list(self._read_wanting()), BATCH):
+            self.applier.apply([], self._newest(some))  # most of them do not change
+            done += len(some)
+            report(done)
         self._set_latest()
         return done
 
@@ -114,6 +120,20 @@ class AfterSwitch:
             order=sql.Identifier(tree.order),
         )
         return [row_id for (row_id,) in self._rows.connection.execute(query, (self.applier.stage.tenant,))]
+
+    def _read_wanting(self) -> Iterator[DocumentKey]:
+        """Yield the documents that look up values of changed rows without a foreign key: of an agent, for example."""
+        mappings = self._rows.mappings
+        looked_up = {other for mapping in mappings.values() for other, _ in loose_lookups(mapping)}
+        query = self._rows.namespace.sql(
+            "SELECT l.target_id FROM {dirty} d JOIN {ledger} l USING (collection, source_id)"
+            " WHERE l.outcome = 'loaded' AND l.collection = %s"
+        )
+        for name in sorted(looked_up & mappings.keys()):
+            ids = [row_id for (row_id,) in self._rows.connection.execute(query, (name,))]
+            for some in batched(ids, BATCH):
+                offers = offers_of(self._rows, mappings[name], some)
+                yield from sorted(wants.find(self._rows.connection, self._rows.namespace, offers))
 
     def _newest(self, keys: Iterable[DocumentKey]) -> Newest:
         """Return the documents as the target has them. What has changed in the source since is waiting."""

@@ -141,8 +141,10 @@ class Views:
 
     def _listing(self) -> Iterable[Key]:
         """Yield the rows that list a row which is new, gone, or belongs to another row than before."""
+        mappings = self._rows.mappings
+        listing = {name: list(owners_of(mappings, name)) for name in mappings}
         for key in self._pending.before:
-            for mapping, rule in owners_of(self._rows.mappings, key[0]):
+            for mapping, rule in listing[key[0]]:
                 owners = self._owners(key, rule.reference_column)
                 if owners[0] != owners[1]:
                     yield from ((mapping.name, owner) for owner in owners if owner is not None)
