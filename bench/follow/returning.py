@@ -23,6 +23,7 @@ from pymongo import MongoClient, ReplaceOne
 from bench.cpu import server_of, server_seconds
 from bench.follow.live import DATABASE, Followed, followed
 from migrator.config.loader import load_config
+from migrator.documents.codec import decode, encode
 from migrator.events import silent
 from migrator.mapping.loader import load_definition
 from migrator.reversing.returner import Returner
@@ -132,12 +133,13 @@ def _drain(returner: Returner, postgres: Path, name: str) -> ReturnRate:
 
 
 def _replace(source: Followed, count: int) -> ReturnRate:
-    """Replace messages by themselves, as fast as the server accepts it."""
+    """Replace messages by changed ones, as fast as the server accepts it: without a change it would write nothing."""
     with MongoClient[RawBSONDocument](source.url, document_class=RawBSONDocument, w="majority") as client:
         messages = client[DATABASE]["messages"]
-        requests: list[ReplaceOne[RawBSONDocument]] = [
-            ReplaceOne({"_id": each["_id"]}, each) for each in messages.find(limit=count)
-        ]
+        requests: list[ReplaceOne[RawBSONDocument]] = []
+        for each in messages.find(limit=count):
+            changed = {**decode(bytes(each.raw)), "text": "changed once more"}
+            requests.append(ReplaceOne({"_id": each["_id"]}, RawBSONDocument(encode(changed)), upsert=True))
         began, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(requests), BATCH_CHANGES):
             messages.bulk_write(requests[start : start + BATCH_CHANGES], ordered=False)
