@@ -9,6 +9,7 @@ from typing import Any
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode_each
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.merges import Merge
 from migrator.sources.base import Batch
@@ -67,7 +68,7 @@ class FieldStatistics:
                 "path": path,
                 "types": dict(kinds),
                 "present": self.present[path],
-                "fate": _fate(path, fates, kept),
+                "fate": fate_of(path, fates, kept),
             }
             for path, kinds in self.types.items()
         ]
@@ -98,7 +99,22 @@ def fates_of(mapping: Collection) -> dict[str, str]:
                 fates[path] = f"{fates[path]}, {columns}" if path in fates else columns
         for path in rule.restored_fields:
             fates.setdefault(path, "implied")
+    for child in mapping.children:
+        fates |= _fates_of_elements(child, child.path)
     fates["_id"] = fates.get("_id", "ledger")
+    return fates
+
+
+def _fates_of_elements(rule: Children, path: str) -> dict[str, str]:
+    """Return path → the table and column of elements; `path.*` stands for their fields without a rule."""
+    fates = {path: rule.table.name, f"{path}.*": rule.table.name if rule.values or rule.shape == "map" else "residue"}
+    for each in rule.rules:
+        if isinstance(each, Children):
+            fates |= _fates_of_elements(each, f"{path}.{each.path}")
+            continue
+        columns = ", ".join(f"{rule.table.name}.{column}" for column in each.columns if "." not in column)
+        for name in each.source_paths:
+            fates[path if rule.values else f"{path}.{name}"] = columns or "implied"
     return fates
 
 
@@ -112,10 +128,13 @@ def fates_of_merge(merge: Merge) -> dict[str, str]:
     return fates
 
 
-def _fate(path: str, fates: dict[str, str], kept: str) -> str:
+def fate_of(path: str, fates: dict[str, str], kept: str) -> str:
+    """Return the fate of a path: its own, that of the nearest field around it, or `kept`."""
     plain = path.replace("[]", "")
     while plain:
         if plain in fates:
             return fates[plain]
         plain = plain.rpartition(".")[0]
+        if f"{plain}.*" in fates:
+            return fates[f"{plain}.*"]
     return kept

@@ -22,6 +22,7 @@ from migrator.translation.encoder import Output
 from migrator.translation.interpreter import Listed, References
 from migrator.translation.projection import Projection, SlotType
 from migrator.translation.translator import Translator
+from migrator.workflows.profile import fate_of, fates_of
 from tests.shop import HERE, Shop
 
 SEEDS = [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 60))]
@@ -88,3 +89,15 @@ def test_all_fields_of_the_shop_are_compiled(mappings: dict[str, Collection]) ->
     items = next(rule for rule in children if rule.path == "items")
     with_default = map_field("quantity", "quantity", INTEGER, default=1)
     assert compile_elements(replace(items, rules=(with_default,))) is None
+
+
+def test_a_plan_names_the_tables_of_elements(mappings: dict[str, Collection]) -> None:
+    """The plan says for each field of an element in which column it is, or that the residue keeps it."""
+    fates = {**fates_of(mappings["orders"]), **fates_of(mappings["products"])}
+    paths = {
+        "items": "order_items", "items[].product": "order_items.product_id", "items[].gift": "residue",
+        "items[].discounts[].code": "discounts.code", "payment.method": "payments.method",
+        "tags[]": "order_tags.tag_id",
+        "attributes": "product_attributes.value", "attributes.colour": "product_attributes",
+    }  # fmt: skip
+    assert {path: fate_of(path, fates, "residue") for path in paths} == paths
