@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from migrator.documents.raw_bson import document_offsets, value_end
 from migrator.scaffold import native
-from migrator.scaffold.sketch import OBJECT_ID, TEXT, UUID, WHOLE, PythonSketch, hash_value, recognize_text
+from migrator.scaffold.sketch import OBJECT_ID, TEXT, UUID, WHOLE, Budget, PythonSketch, hash_value, recognize_text
 
 FIELD, ELEMENTS, OTHERS = 0, 1, 2  # the kinds of nodes
 _DEPTH, _LONGEST_NAME, _LONGEST_VALUE, _SAMPLE_BYTES = 100, 128, 64, 32
@@ -26,7 +26,7 @@ _COUNTED = ("documents", "empty", "nul", "object_id_texts", "uuid_texts", "id_te
 
 
 class _Node:
-    def __init__(self, parent: int, name: str, kind: int, most: int, most_keys: int) -> None:
+    def __init__(self, parent: int, name: str, kind: int, most: int, most_keys: int, budget: Budget) -> None:
         self.parent, self.name, self.kind = parent, name, kind
         self.counts: Counter[str] = Counter()
         self.types: Counter[int] = Counter()
@@ -35,7 +35,7 @@ class _Node:
         self.least, self.greatest = _NONE, -_NONE
         self.sample_type = self.same = 0
         self.sample: bytes | None = None
-        self.values, self.keys = PythonSketch(most), PythonSketch(most_keys)
+        self.values, self.keys = PythonSketch(most, budget), PythonSketch(most_keys, budget)
         self.fields: dict[bytes, int] = {}
         self.element = self.others = -1
 
@@ -68,17 +68,30 @@ class _Damaged(Exception):
 class PythonProfiler:
     """The statistics of the documents of one collection.
 
-    The distinct values of the paths `exact` are counted with `most_keys` slots, of all others with `most_values`.
+    The distinct values of the paths `exact` are counted with `most_keys` slots, of all others with `most_values`. All
+    of them together get `most_slots`, of which `left` are left; beyond, their samples become smaller.
     """
 
     def __init__(
-        self, exact: Iterable[tuple[str, ...]], *, most_nodes: int, most_children: int, most_values: int, most_keys: int
+        self,
+        exact: Iterable[tuple[str, ...]],
+        *,
+        most_nodes: int,
+        most_children: int,
+        most_values: int,
+        most_keys: int,
+        most_slots: int,
     ) -> None:
+        self._budget = Budget(most_slots)
         self._exact = {tuple(path) for path in exact}
         self._most_nodes, self._most_children = most_nodes, most_children
         self._most_values, self._most_keys = most_values, most_keys
-        self._nodes = [_Node(-1, "", FIELD, most_values, most_values)]
+        self._nodes = [_Node(-1, "", FIELD, most_values, most_values, self._budget)]
         self.documents = self.damaged = 0
+
+    @property
+    def left(self) -> int:
+        return self._budget.slots
 
     def observe(self, data: bytes) -> None:
         """Count the documents of a batch. Raises: ValueError if a length does not fit."""
@@ -169,7 +182,7 @@ class PythonProfiler:
             path.append(self._nodes[above].name)
             above = self._nodes[above].parent
         most = self._most_keys if tuple(reversed(path)) in self._exact else self._most_values
-        self._nodes.append(_Node(parent, name, kind, most, self._most_values))
+        self._nodes.append(_Node(parent, name, kind, most, self._most_values, self._budget))
         return len(self._nodes) - 1
 
 

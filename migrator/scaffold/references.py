@@ -30,6 +30,7 @@ LIKELY = 0.5  # of distinct IDs exist: a reference with many orphans, because ot
 LIKELY_IF_NAMED = 0.2  # the same for a field with the name of the collection
 _TOLERANCE = 0.1  # candidates whose share of hits is less than this below the best one are compared by their names
 _UNIQUE_BY_INDEX, _UNIQUE_BY_VALUES = 0.9, 0.99  # distinct values per document: a key with dirt, a key without an index
+_FIRST = 64  # values that are compared first: without any hit, hardly a fifth of all values can exist
 _LONGEST_KEY = 64
 _LARGE = 100_000  # whole numbers from here on are no counters: equal ones are no coincidence
 _FEW = 5  # distinct values
@@ -135,6 +136,8 @@ def _is_reference(key: KeyField, keys: Sequence[KeyField]) -> bool:
             other.is_id or other.field.values.distinct > key.field.values.distinct
         ):
             continue
+        if not compare(key.field.values, other.field.values, _FIRST)[1]:
+            continue
         compared, hits = compare(key.field.values, other.field.values)
         if compared and hits >= LIKELY * compared and _holds_ids(key.field):
             return True
@@ -149,9 +152,9 @@ def _find_candidates(
     for key in keys:
         if key.field is field or _copies_key(collection, field, key):
             continue
-        compared, hits = compare(field.values, key.field.values)
-        if not hits:
+        if not compare(field.values, key.field.values, _FIRST)[1]:
             continue
+        compared, hits = compare(field.values, key.field.values)
         reference = FoundReference(
             collection=collection.name,
             path=field.path,

@@ -9,6 +9,7 @@ hashes, the number of distinct values has a standard error of 1 / sqrt(kept), be
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Protocol
 
 from migrator.scaffold import native
@@ -74,17 +75,27 @@ class Sketch(Protocol):
         ...
 
 
-def compare(one: Sketch, other: Sketch) -> tuple[int, int]:
-    """Return how many of the values that both samples could hold are in `one`, and how many of these in `other`."""
-    compared, found = one.shared_with(other)  # type: ignore[attr-defined]
+def compare(one: Sketch, other: Sketch, most: int = 0) -> tuple[int, int]:
+    """Return how many of the values that both samples could hold are in `one`, and how many of these in `other`.
+
+    `most`: the number of values to compare; 0: all.
+    """
+    compared, found = one.shared_with(other, most)  # type: ignore[attr-defined]
     return int(compared), int(found)
+
+
+class Budget:
+    """The number of slots that several sketches may still add."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
 
 
 class PythonSketch:
     """See `Sketch`. `most`: the largest number of slots, a power of two; half of them are used."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, budget: Budget | None = None) -> None:
+        self._most, self._budget = most, budget
         self._slots = _MIN_SLOTS
         self._hashes: set[int] = set()
         self.level = 0
@@ -102,7 +113,9 @@ class PythonSketch:
             return
         self._hashes.add(value)
         while len(self._hashes) * 2 > self._slots - 1:
-            if self._slots < self._most:
+            if self._slots < self._most and (self._budget is None or self._budget.slots >= self._slots):
+                if self._budget is not None:
+                    self._budget.slots -= self._slots
                 self._slots *= 2
             else:
                 self.level += 1
@@ -111,10 +124,11 @@ class PythonSketch:
     def __contains__(self, value: int) -> bool:
         return value in self._hashes
 
-    def shared_with(self, other: PythonSketch) -> tuple[int, int]:
+    def shared_with(self, other: PythonSketch, most: int = 0) -> tuple[int, int]:
         """See `compare`."""
         level = max(self.level, other.level)
-        compared = [each for each in self._hashes if not each >> (64 - level)]
+        both = (each for each in self._hashes if not each >> (64 - level))
+        compared = list(islice(both, most) if most else both)
         return len(compared), sum(each in other for each in compared)
 
 

@@ -17,7 +17,7 @@ from migrator.scaffold.profiler import PythonProfiler
 from migrator.scaffold.sketch import PythonSketch, compare, hash_text, hash_value
 from tests import strategies
 
-LIMITS = {"most_nodes": 40, "most_children": 5, "most_values": 32, "most_keys": 64}
+LIMITS = {"most_nodes": 40, "most_children": 5, "most_values": 32, "most_keys": 64, "most_slots": 100}
 SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 documents = st.dictionaries(
     st.one_of(st.sampled_from(["_id", "a", "b"]), strategies.keys), strategies.values, max_size=6
@@ -51,6 +51,7 @@ def test_both_profilers_agree_on_documents(found: list[dict[str, Any]]) -> None:
     python, compiled = both(b"".join(map(encode, found)))
     assert (python.documents, python.damaged) == (compiled.documents, compiled.damaged) == (len(found), 0)
     assert described(python) == described(compiled)
+    assert python.left == compiled.left
 
 
 @needs_native
@@ -110,3 +111,17 @@ def test_a_sketch_estimates_and_compares_in_bounded_memory(sketch: Any) -> None:
     assert 0 < compared < 100
     compared, found = compare(large, shifted)
     assert abs(found / compared - 0.8) < 0.06
+
+
+@pytest.mark.parametrize("profiler", [PythonProfiler, pytest.param(native.Profiler, marks=needs_native)])
+def test_all_sketches_together_stay_in_their_budget(profiler: Any) -> None:
+    """300 fields with 200 distinct values each would take 512 slots each."""
+    found = profiler(
+        [], **{**LIMITS, "most_nodes": 1000, "most_children": 1000, "most_values": 1024, "most_slots": 20_000}
+    )
+    for number in range(200):
+        found.observe(encode({f"field{each}": number * 1000 + each for each in range(300)}))
+    assert 0 <= found.left < 1024
+    nodes = found.nodes()
+    assert sum(node["values"].kept for node in nodes) < (20_000 + 300 * 16) / 2
+    assert all(abs(node["values"].distinct - 200) < 200 for node in nodes)

@@ -53,6 +53,7 @@ cdef struct Hashes:  # a hash table of 64-bit hashes that begin with at least `l
     uint64_t count
     uint64_t most  # slots
     int level
+    int64_t* budget  # slots that all tables of a profiler may still add; NULL: no limit
 
 
 cdef bint hashes_insert(Hashes* self, uint64_t value) noexcept nogil:
@@ -102,11 +103,13 @@ cdef inline int hashes_add(Hashes* self, uint64_t value) except -1 nogil:
     if self.slots == NULL:
         hashes_rebuild(self, MIN_SLOTS)
     if hashes_insert(self, value) and self.count * 2 > self.mask:
-        if self.mask + 1 >= self.most:
+        if self.mask + 1 >= self.most or (self.budget != NULL and self.budget[0] < <int64_t>self.mask + 1):
             while self.count * 2 > self.mask:
                 self.level += 1
                 hashes_rebuild(self, self.mask + 1)
         else:
+            if self.budget != NULL:
+                self.budget[0] -= <int64_t>self.mask + 1
             hashes_rebuild(self, (self.mask + 1) * 2)
     return 0
 
@@ -140,8 +143,8 @@ cdef class Sketch:
     def __contains__(self, uint64_t value):
         return hashes_have(&self._hashes, value)
 
-    def shared_with(self, Sketch other not None):
-        """Return how many of the hashes kept by both samplings exist here, and how many of these in the other."""
+    def shared_with(self, Sketch other not None, uint64_t most=0):
+        """See `sketch.compare`."""
         cdef int level = max(self._hashes.level, other._hashes.level)
         cdef uint64_t index, value, compared = 0, found = 0
         if self._hashes.slots != NULL:
@@ -150,6 +153,8 @@ cdef class Sketch:
                 if value and (level == 0 or value >> (64 - level) == 0):
                     compared += 1
                     found += hashes_have(&other._hashes, value)
+                    if compared == most:
+                        break
         return compared, found
 
 
@@ -179,10 +184,11 @@ cdef class Profiler:
     cdef int* _table
     cdef int _count, _room, _mask, _most_nodes, _most_children
     cdef uint64_t _most_values, _most_keys
-    cdef int64_t _documents, _damaged
+    cdef int64_t _documents, _damaged, _budget
     cdef set _exact
 
-    def __cinit__(self, exact, *, int most_nodes, int most_children, uint64_t most_values, uint64_t most_keys):
+    def __cinit__(self, exact, *, int most_nodes, int most_children, uint64_t most_values, uint64_t most_keys, int64_t most_slots):
+        self._budget = most_slots
         self._exact = {tuple(path) for path in exact}
         self._most_nodes, self._most_children = most_nodes, most_children
         self._most_values, self._most_keys = most_values, most_keys
@@ -211,6 +217,10 @@ cdef class Profiler:
     @property
     def damaged(self):
         return self._damaged
+
+    @property
+    def left(self):
+        return self._budget
 
     def observe(self, bytes data):
         """Count the documents of a batch."""
@@ -429,6 +439,7 @@ cdef class Profiler:
         memcpy(node.name, name, length)
         node.name_length = <int>length if kind == 0 else -1
         self._count += 1
+        node.values.budget = node.keys.budget = &self._budget
         node.values.most = self._most_values
         node.keys.most = self._most_values
         if self._exact and self._path(index) in self._exact:
@@ -485,6 +496,7 @@ cdef class Profiler:
 cdef Sketch take(Hashes* hashes):
     cdef Sketch sketch = Sketch(hashes.most)
     sketch._hashes = hashes[0]
+    sketch._hashes.budget = NULL  # it belongs to the profiler
     hashes.slots = NULL
     hashes.count = hashes.mask = 0
     return sketch
