@@ -12,8 +12,7 @@ from migrator.masking import Secrets
 from migrator.targets.base import Connection
 from migrator.targets.bundled import SUPERUSER, program_path
 from migrator.targets.postmaster import Postmaster
-from migrator.targets.server import open_connection, reopen
-from migrator.targets.sessions import KeptSessions
+from migrator.targets.server import open_connection
 
 # For a new folder. Loading writes gigabytes: with the default max_wal_size of 1 GB there is a checkpoint every few
 # seconds, and after each of them every page is written whole again.
@@ -46,16 +45,18 @@ class EmbeddedTarget:
         self.label = f"embedded:{folder}"
         self._postmaster = Postmaster(folder, settings=settings, durable=durable, notify=notify)
         address = self._postmaster.join(create=create)
-        self._kept = KeptSessions()
         self.dsn = make_conninfo(host=address.socket_folder, port=address.port, user=SUPERUSER, dbname="postgres")
 
     def __repr__(self) -> str:
         return f"EmbeddedTarget({self.label})"
 
     def connect(self) -> Connection:
-        """Return a new connection; a server that has crashed is started again first."""
+        """Return a new connection; a server that has crashed is started again first.
+
+        Closed sessions are not used again: one of a crashed server answers for a moment longer than the server.
+        """
         self._postmaster.ensure_running()
-        return reopen(self._kept, self.dsn) or open_connection(self.dsn, self.label, Secrets([]), kept=self._kept)
+        return open_connection(self.dsn, self.label, Secrets([]))
 
     def psql_command(self) -> list[str]:
         return [str(program_path("psql")), self.dsn]
@@ -64,5 +65,4 @@ class EmbeddedTarget:
         return {}
 
     def close(self) -> None:
-        self._kept.close()
         self._postmaster.leave()
