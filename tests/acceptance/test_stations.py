@@ -19,8 +19,9 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 21))])
 def test_stations(seed: int, live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
-    """Random changes on each side, drained at each station."""
-    chance, changes, documents = random.Random(seed), 25 if seed == 0 else 80, read_dump(FIXTURES / "demo")
+    """Random changes on each side, drained at each station. The daily case leaves out what others show, too."""
+    is_daily = seed == 0
+    chance, changes, documents = random.Random(seed), 25 if is_daily else 80, read_dump(FIXTURES / "demo")
     with (
         journey(live_server.url, f"stations_{seed}", new_database(), new_database(), tmp_path, documents) as rig,
         closing(SourceChanges(live_server.url, rig.name)) as source,
@@ -30,7 +31,10 @@ def test_stations(seed: int, live_server: mongo.Server, new_database: Callable[[
                 source.change(chance, number)
             rig.follow()
             rig.assert_same((seed, leg, "forward"))
-            rig.assert_equals_run((seed, leg))
+            if leg == 1 or not is_daily:
+                rig.assert_equals_run((seed, leg))
+            if leg == 1 and is_daily:
+                break
             rig.cut_over()
             for number in range(changes):
                 change_rows(rig, chance, number)
