@@ -113,12 +113,12 @@ def test_a_project_without_mappings(project: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_in_a_rule_is_the_users(project: Path, database: str, workers: int) -> None:
     """An exception that a function of the mappings raises for a document ends with exit code 2, file and line."""
-    start = "def tenant(options: Any) -> Row:"
-    change(project, "mappings/shared.py", start, f"{start}\n    raise RuntimeError('wrong')")
+    start = "def compute_role(context: Context, created_by_user: Any, sender: Any) -> str:"
+    change(project, "mappings/messages.py", start, f"{start}\n    raise RuntimeError('wrong')")
     change(project, "migrate.toml", "embedded:.migrate/postgres", database)
     answer = spawn("run", "-q", "--workers", workers, "-c", project / "migrate.toml")
     require_users_error(answer, "RuntimeError: wrong")
-    assert f"{project / 'mappings/shared.py'}, line" in answer.err
+    assert f"{project / 'mappings/messages.py'}, line" in answer.err
 
 
 @pytest.mark.long
