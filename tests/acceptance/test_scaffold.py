@@ -18,7 +18,7 @@ from migrator.sources.base import Source
 from migrator.verification.record_diff import sort_fields
 from tests import mongo
 from tests.arbitrary import Arbitrary
-from tests.driving import call, spawn
+from tests.driving import call
 from tests.foreign import MAKERS, write_dump
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -59,8 +59,9 @@ def test_the_code_has_types(project: Path, tmp_path: Path) -> None:
     run_tool(project, "mypy", "--strict", "mappings", "schema", MYPYPATH=str(tmp_path))
 
 
+@pytest.mark.usefixtures("restored_modules")
 def test_the_packages_load_and_nothing_is_overwritten(project: Path) -> None:
-    answer = spawn("schema", "-c", project / "migrate.toml")
+    answer = call("schema", "-c", project / "migrate.toml")
     assert answer.code == 0, answer.told
     assert "CREATE TABLE" in answer.out
     before = {path: path.read_bytes() for path in project.rglob("*.py")}

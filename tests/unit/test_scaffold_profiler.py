@@ -18,7 +18,7 @@ from migrator.scaffold.sketch import PythonSketch, compare, hash_text, hash_valu
 from tests import strategies
 
 LIMITS = {"most_nodes": 40, "most_children": 5, "most_values": 32, "most_keys": 64, "most_slots": 100}
-SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 documents = st.dictionaries(
     st.one_of(st.sampled_from(["_id", "a", "b"]), strategies.keys), strategies.values, max_size=6
 ).map(strategies.build)
@@ -58,6 +58,11 @@ def test_both_profilers_agree_on_documents(found: list[dict[str, Any]]) -> None:
 @SETTINGS
 @given(st.lists(documents, min_size=1, max_size=5), st.randoms(use_true_random=False))
 def test_both_profilers_agree_on_damaged_documents(found: list[dict[str, Any]], chance: random.Random) -> None:
+    check_damaged(found, chance)
+
+
+def check_damaged(found: list[dict[str, Any]], chance: random.Random) -> None:
+    """Damage some bytes of the documents, and compare."""
     data = b""
     for document in found:
         raw = bytearray(encode(document))
@@ -125,3 +130,11 @@ def test_all_sketches_together_stay_in_their_budget(profiler: Any) -> None:
     nodes = found.nodes()
     assert sum(node["values"].kept for node in nodes) < (20_000 + 300 * 16) / 2
     assert all(abs(node["values"].distinct - 200) < 200 for node in nodes)
+
+
+@needs_native
+@pytest.mark.long
+@settings(SETTINGS, max_examples=5000)
+@given(st.lists(documents, min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_both_profilers_agree_on_many(found: list[dict[str, Any]], chance: random.Random) -> None:
+    check_damaged(found, chance)
