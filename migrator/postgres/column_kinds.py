@@ -88,7 +88,7 @@ def _kind_of_array(type_: sa.ARRAY[Any]) -> str | None:
     item = find_kind(type_.item_type)
     if item is None or item == "vector" or (type_.dimensions or 1) > 1:
         return None
-    if item == "text" and not isinstance(type_.item_type, sa.Text):
+    if isinstance(type_.item_type, postgresql.DOMAIN) or (item == "text" and not isinstance(type_.item_type, sa.Text)):
         return None  # binary COPY of an array needs the OID of the item type: an enum has none that is fixed
     return f"{item}[]"
 
