@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import bson
 import psycopg
 import pytest
 
-from migrator.documents.raw_bson import split_documents
-from migrator.sources import open_source
-from migrator.sources.base import Source
-from migrator.verification.record_diff import sort_fields
+from examples.sources import MAKERS, write_dump
 from tests import mongo
 from tests.arbitrary import Arbitrary
 from tests.driving import call
-from tests.foreign import MAKERS, write_dump
+from tests.round_trip import there_and_back
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -101,22 +97,7 @@ def test_the_untouched_draft_is_a_migration(
         write_dump(MAKERS[name](1, 400), dump := tmp_path / "dump")
     url = f"dump:{dump}"
     assert call("scaffold", tmp_path / "project", "--source", url).code == 0
-    monkeypatch.setenv("MIGRATE_TARGET__URL", database)
-    monkeypatch.setenv("MIGRATE_ENGINE__WORKERS", "1")
-    config = ("-c", tmp_path / "project" / "migrate.toml")
-    answer = call("run", *config, "--json")
-    assert answer.code == 0, answer.told
-    assert all(each["loaded"] == each["source"] for each in answer.json["collections"].values())
-    for arguments in (
-        ("verify", "--level", "roundtrip"),
-        ("export", tmp_path / "rebuilt"),
-        ("revert", "--yes"),
-    ):
-        answer = call(*arguments, *config)
-        assert answer.code == 0, answer.told
-    assert documents_of(f"dump:{tmp_path / 'rebuilt'}") == documents_of(url)
-    with psycopg.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+    there_and_back(tmp_path / "project", url, database, monkeypatch)
 
 
 @pytest.mark.long
@@ -210,18 +191,3 @@ def test_the_untouched_draft_fills_tables_that_exist(
     assert call("revert", "--yes", "-c", project / "migrate.toml").code == 0
     other = call("scaffold", tmp_path / "new", "--source", FIXTURES / "demo", "--target", database)
     assert (other.code, "leave out --target" in other.err) == (2, True)
-
-
-def documents_of(url: str) -> dict[str, list[bytes]]:
-    """The documents of all collections that have any, sorted, with their fields sorted."""
-    source = open_source(url)
-    return {
-        collection.name: documents
-        for collection in source.collections()
-        if (documents := sorted(map(sort_fields, _read(source, collection.name))))
-    }
-
-
-def _read(source: Source, name: str) -> Iterator[bytes]:
-    for batch in source.read({name: ""}, documents=5000, size=4 << 20):
-        yield from split_documents(batch.data)

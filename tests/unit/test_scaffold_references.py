@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.sources import LINKS, MAKERS, write_dump
 from mappings import MAPPINGS
 from migrator.events import silent
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
@@ -14,7 +15,6 @@ from migrator.scaffold.profiling import SourceStatistics, profile
 from migrator.scaffold.references import FoundReference, find_references
 from migrator.scaffold.statistics import dotted
 from migrator.sources import open_source
-from tests.foreign import LINKS, MAKERS, write_dump
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 Link = tuple[str, str, str, str]  # collection, path, collection, key

@@ -44,6 +44,15 @@ def explode(name: str, arguments: Iterable[str], depth: int = 0) -> str:
     return f"{name}(\n{lines}{INDENT * depth})"
 
 
+def as_tuple(name: str, items: Sequence[str], depth: int) -> str:
+    """Return a tuple after `name`, as an argument at a depth: one item on the same line if it fits."""
+    if not items:
+        return f"{name}()"
+    line = f"{name}({items[0]},)"  # this comma does not keep the layout: without it there is no tuple
+    is_short = "\n" not in line and len(INDENT) * depth + len(line) + 1 <= WIDTH
+    return line if len(items) == 1 and is_short else explode(name, items, depth)
+
+
 def assign(name: str, function: str, items: Sequence[str]) -> str:
     """Return `name = function((items))`: a call with one tuple."""
     line = f"{name} = {function}(({', '.join(items)}{',' if len(items) == 1 else ''}))"

@@ -7,7 +7,7 @@ from typing import Final
 
 from migrator.scaffold.draft import KEY_COLUMN, ChildDraft, ColumnDraft, Draft, Kind, Restore, RowsDraft, TableDraft
 from migrator.scaffold.names import python_name
-from migrator.scaffold.writing.code import Imports, as_comment, assign, call, explode, quote
+from migrator.scaffold.writing.code import Imports, as_comment, as_tuple, assign, call, explode, quote
 
 _CODECS, _RULES, _REFERENCES = "migrator.mapping.codecs", "migrator.mapping.rules", "migrator.mapping.references"
 _CODEC_OF: Final[dict[Kind, str]] = {
@@ -169,7 +169,7 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
         if column.codec is not None and column.codec.labels
     ]
     writer = _RuleWriter(table, tables, imports)
-    arguments.append(f"rules={writer.rules(table, 1, set(table.unique))}")
+    arguments.append(writer.rules(table, 1, set(table.unique)))
     head = f'"""Collection {as_comment(table.collection)} → table {table.table}."""'
     constants = "".join(f"{each}\n" for each in enums) + ("\n" if enums else "")
     return f"{head}\n\n{imports.render()}\n\n{constants}{explode('mapping = Collection', arguments)}\n"
@@ -186,14 +186,14 @@ class _RuleWriter:
         self._module, self._tables, self._imports = table.module, tables, imports
 
     def rules(self, rows: RowsDraft, depth: int, unique: Collection[str] = ()) -> str:
-        """Return the tuple with the rules of a table."""
+        """Return the argument with the rules of a table."""
         indexed = {name for index in rows.indexes for name in index.columns} | set(unique)
         rules = [self._rule(column, column.name in indexed, depth + 1) for column in rows.columns]
         rules += [self._children(child, depth + 1) for child in rows.children]
         for each in rows.implied:
             self._imports.add(_RULES, "imply_field")
             rules.append(call("imply_field", [quote(each.path), each.value], depth + 1))
-        return explode("", rules, depth) if rules else "()"
+        return as_tuple("rules=", rules, depth)
 
     def _children(self, child: ChildDraft, depth: int) -> str:
         variable = python_name(child.table)
@@ -208,7 +208,7 @@ class _RuleWriter:
         arguments = [f"path={quote(child.path)}", f"table={variable}", f"parent={quote(child.parent)}", *named]
         if child.has_key:
             arguments.append(f"key={quote(KEY_COLUMN)}")
-        return explode("Children", [*arguments, f"rules={self.rules(child, depth + 1)}"], depth)
+        return explode("Children", [*arguments, self.rules(child, depth + 1)], depth)
 
     def _rule(self, column: ColumnDraft, is_indexed: bool, depth: int) -> str:
         arguments = [quote(column.path), quote(column.name)]

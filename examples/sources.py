@@ -1,12 +1,15 @@
 """Databases of other applications than LibreChat, out of a seed: a shop, a content system, devices with readings.
 
-Each has references in several forms, as Mongoose models of such applications have them, and some dirt. `LINKS` is what
-the models say: collection.path → collection.key.
+We wrote these applications ourselves; they are no published models. Each has references in several forms, as Mongoose
+models of such applications have them, and some dirt. `LINKS` is what the models say: collection.path → collection.key.
+
+    python examples/sources.py shop FOLDER    writes a dump of the database `shop` to FOLDER/shop
 """
 
 from __future__ import annotations
 
 import random
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ from bson.datetime_ms import DatetimeMS
 
 Document = dict[str, Any]
 Database = dict[str, list[Document]]
+SEED, SIZE = 1, 400  # of the dumps that the drafts in this folder are made from
 START = 1_700_000_000_000  # milliseconds
 
 LINKS = {
@@ -315,3 +319,20 @@ def write_dump(database: Database, folder: Path) -> None:
     folder.mkdir(parents=True)
     for name, documents in database.items():
         (folder / f"{name}.bson").write_bytes(b"".join(map(bson.encode, documents)))
+
+
+def main(arguments: list[str]) -> int:
+    """Write the dump of one application, and return the exit code."""
+    if len(arguments) != 2 or arguments[0] not in MAKERS:
+        print(f"Usage: python examples/sources.py {'|'.join(MAKERS)} FOLDER", file=sys.stderr)
+        return 2
+    name, folder = arguments
+    database = MAKERS[name](SEED, SIZE)
+    write_dump(database, Path(folder) / name)
+    documents = sum(map(len, database.values()))
+    print(f"{documents:,} documents of {len(database)} collections written to {Path(folder) / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""Collection customers → table customers."""
+
+from __future__ import annotations
+
+from migrator.mapping.children import Children
+from migrator.mapping.codecs import LONG, OBJECTID_HEX, TEXT
+from migrator.mapping.collection import Collection
+from migrator.mapping.rules import map_field
+
+from mappings import shared
+from schema.customers import customer_addresses, customers
+
+mapping = Collection(
+    name="customers",
+    table=customers,
+    key=shared.CUSTOMERS,
+    rules=(
+        map_field("email", "email", TEXT, required=True),
+        map_field("name.first", "name_first", TEXT, required=True),
+        map_field("name.last", "name_last", TEXT, required=True),
+        map_field("loyaltyPoints", "loyalty_points", LONG, required=True),
+        map_field("phone", "phone", TEXT),
+        Children(
+            path="addresses",
+            table=customer_addresses,
+            parent="customer_id",
+            rules=(
+                map_field("_id", "customer_address_id", OBJECTID_HEX, required=True),
+                map_field("street", "street", TEXT, required=True),
+                map_field("zip", "zip", TEXT, required=True),
+            ),
+        ),
+    ),
+)

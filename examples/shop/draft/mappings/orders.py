@@ -1,0 +1,64 @@
+"""Collection orders → table orders."""
+
+from __future__ import annotations
+
+from migrator.mapping.children import Children
+from migrator.mapping.codecs import BIGINT, DATETIME, NUMERIC, TEXT
+from migrator.mapping.collection import Collection
+from migrator.mapping.references import Key
+from migrator.mapping.rules import imply_field, map_field
+
+from mappings import shared
+from schema.orders import order_items, orders
+
+mapping = Collection(
+    name="orders",
+    table=orders,
+    key=Key(path="_id", collection="orders"),
+    rules=(
+        map_field("orderNumber", "order_number", BIGINT, required=True),
+        shared.reference(
+            "customer",
+            "customer_id",
+            shared.CUSTOMERS,
+            shared.AS_OBJECTID,
+            required=True,
+        ),
+        map_field(
+            "shippingAddress.street",
+            "shipping_address_street",
+            TEXT,
+            required=True,
+        ),
+        map_field("shippingAddress.city", "shipping_address_city", TEXT, required=True),
+        map_field("shippingAddress.zip", "shipping_address_zip", TEXT, required=True),
+        map_field(
+            "shippingAddress.country",
+            "shipping_address_country",
+            TEXT,
+            required=True,
+        ),
+        map_field("total", "total", NUMERIC),
+        map_field("status", "status", TEXT, required=True),
+        map_field("coupon", "coupon", TEXT, restore_null=True),
+        map_field("placedAt", "placed_at", DATETIME, required=True),
+        Children(
+            path="items",
+            table=order_items,
+            parent="order_id",
+            rules=(
+                shared.reference(
+                    "product",
+                    "product_id",
+                    shared.PRODUCTS,
+                    shared.AS_OBJECTID,
+                    required=True,
+                ),
+                map_field("sku", "sku", TEXT, required=True),
+                map_field("quantity", "quantity", BIGINT, required=True),
+                map_field("price", "price", NUMERIC),
+            ),
+        ),
+        imply_field("__v", 0),
+    ),
+)

@@ -1,0 +1,27 @@
+"""Collection categories → table categories."""
+
+from __future__ import annotations
+
+from migrator.mapping.codecs import INDEXED_TEXT, TEXT
+from migrator.mapping.collection import Collection
+from migrator.mapping.rules import imply_field, map_field
+
+from mappings import shared
+from schema.categories import categories
+
+mapping = Collection(
+    name="categories",
+    table=categories,
+    key=shared.CATEGORIES,
+    unique={"slug": "duplicate_key"},
+    rules=(
+        map_field("name", "name", TEXT, required=True),
+        map_field("slug", "slug", INDEXED_TEXT, required=True),
+        map_field(
+            "parent",
+            "parent_id",
+            shared.Id(shared.CATEGORIES, shared.AS_OBJECTID),
+        ),
+        imply_field("__v", 0),
+    ),
+)
