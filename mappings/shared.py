@@ -22,11 +22,6 @@ MODULES = Key(path="_id", collection="modules")
 AS_OBJECTID, AS_TEXT = ObjectIdText(), ObjectIdText(as_text=True)
 
 
-def tenant(options: Any) -> Row:
-    """Return the constant column `tenant_id`: all rows belong to one tenant."""
-    return {"tenant_id": options.tenant.bytes}
-
-
 def dates(created: str = "createdAt", updated: str = "updatedAt") -> tuple[Field, Field]:
     """Return the rules for created_at and updated_at, with their defaults."""
     return (
