@@ -1,4 +1,4 @@
-"""`python -m docs.generate`: writes the generated pages of `docs/reference`; with `--tutorial`, reruns the tutorial."""
+"""`python -m docs.generate`: writes the generated pages of `docs/reference`; `--tutorial` reruns the tutorials."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reruns the commands of the tutorial and replaces the outputs shown in it, so that they are what the tool prints.
+"""Reruns the commands of the tutorials and replaces the outputs shown in them, so that they are what the tool prints.
 
-A `console` block of the tutorial is a command after `$ `, and its output. A command marked `# not run` is not changed.
+A `console` block of a tutorial is a command after `$ `, and its output. A command marked `# not run` is not changed.
 """
 
 from __future__ import annotations
@@ -12,28 +12,34 @@ import sys
 import tempfile
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "tutorial.md"
+CHECKOUT = Path(__file__).parents[2]  # a variable of the same name in the commands
+PAGES = (CHECKOUT / "docs" / "tutorial.md", CHECKOUT / "docs" / "how-to" / "any-application.md")
 BLOCK = re.compile(r"(?<=```console\n)\$ (?P<command>[^\n]+)\n(?P<output>.*?)(?=```)", re.DOTALL)
 NOT_RUN = "# not run"
 SEPARATOR = "\x1e"
 
 
 def refresh() -> None:
-    """Rewrites the tutorial with the outputs of its commands, executed one after the other in an empty folder."""
-    text = PAGE.read_text(encoding="utf-8")
-    outputs = dict(zip(shown_outputs(), run(list(shown_outputs())), strict=True))
-    PAGE.write_text(BLOCK.sub(lambda block: _block(block, outputs), text), encoding="utf-8")
+    """Rewrites the tutorials with the outputs of their commands, executed one after the other in an empty folder."""
+    for page in PAGES:
+        _refresh_page(page)
 
 
-def shown_outputs() -> dict[str, str]:
-    """Returns command → output as the page shows it, without the commands that are not run."""
-    blocks = BLOCK.finditer(PAGE.read_text(encoding="utf-8"))
-    return {block["command"]: block["output"] for block in blocks if not block["command"].endswith(NOT_RUN)}
+def _refresh_page(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    outputs = iter(run([command for command, _ in shown_outputs(page)]))
+
+    def renew(block: re.Match[str]) -> str:
+        command = block["command"]
+        return block[0] if command.endswith(NOT_RUN) else f"$ {command}\n{next(outputs)}"
+
+    page.write_text(BLOCK.sub(renew, text), encoding="utf-8")
 
 
-def _block(block: re.Match[str], outputs: dict[str, str]) -> str:
-    command = block["command"]
-    return f"$ {command}\n{outputs[command]}" if command in outputs else block[0]
+def shown_outputs(page: Path) -> list[tuple[str, str]]:
+    """Returns each command with its output as the page shows it, without the commands that are not run."""
+    blocks = BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [(block["command"], block["output"]) for block in blocks if not block["command"].endswith(NOT_RUN)]
 
 
 def run(commands: list[str]) -> list[str]:
@@ -43,7 +49,7 @@ def run(commands: list[str]) -> list[str]:
         CalledProcessError: a command failed.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "PAGER": "cat"}
+    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "PAGER": "cat", "CHECKOUT": str(CHECKOUT)}
     script = "set -e\n" + "\n".join(f"{{ {command}\n}} 2>&1\nprintf '{SEPARATOR}'" for command in commands)
     with tempfile.TemporaryDirectory(prefix="migrate-tutorial-", ignore_cleanup_errors=True) as folder:
         done = subprocess.run(

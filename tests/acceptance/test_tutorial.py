@@ -1,12 +1,13 @@
-"""docs/tutorial.md: its commands work, and print what the page shows. Run by make test-long."""
+"""The tutorials: their commands work, and print what the pages show. Run by make test-long."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from docs.generate.tutorial import run, shown_outputs
+from docs.generate.tutorial import PAGES, run, shown_outputs
 
 MEASURED = re.compile(r"[\d.,]+ (ms|s|min|h|KB|MB)\b.*|(?<=1/1) +\d+ ")
 
@@ -18,9 +19,10 @@ def without_measurements(output: str) -> str:
 
 
 @pytest.mark.long
-def test_the_tutorial_works_as_it_is_printed() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_tutorial_works_as_it_is_printed(page: Path) -> None:
     """Every command ends with exit code 0 and prints the output on the page, apart from measurements."""
-    shown = shown_outputs()
+    shown = shown_outputs(page)
     assert len(shown) > 10
-    for (command, expected), output in zip(shown.items(), run(list(shown)), strict=True):
+    for (command, expected), output in zip(shown, run([command for command, _ in shown]), strict=True):
         assert without_measurements(output) == without_measurements(expected), command
