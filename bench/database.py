@@ -27,7 +27,7 @@ from migrator.workflows.run import run_migration
 
 TABLES = """
 CREATE SCHEMA bench;
-CREATE TABLE bench.messages (LIKE messages);
+CREATE TABLE bench.messages (LIKE public.messages);
 CREATE TABLE bench.ledger (LIKE migrator.ledger);
 """
 
