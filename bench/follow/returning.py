@@ -25,6 +25,7 @@ from bench.follow.live import DATABASE, Followed, followed
 from migrator.config.loader import load_config
 from migrator.documents.codec import decode, encode
 from migrator.events import silent
+from migrator.execution.garbage import collect_seldom
 from migrator.mapping.loader import load_definition
 from migrator.reversing.returner import Returner
 from migrator.sources import open_source
@@ -84,6 +85,7 @@ class ReturnRate:
 
 def measure_returning(folder: Path, messages: int) -> dict[str, ReturnRate]:
     """Return the rate of each kind of change, and that of SecantusDB alone."""
+    collect_seldom()  # as every command does
     found = {}
     with followed(folder, messages) as source, _switched(source) as (returner, connection):
         server = folder / "followed"

@@ -19,6 +19,7 @@ from migrator.config.loader import load_config
 from migrator.config.models import Config
 from migrator.errors import StoppedError
 from migrator.events import Notice
+from migrator.execution.garbage import collect_seldom
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.postgres.environment import remove_libpq_variables
 from migrator.postgres.privileges import explain_missing_privileges
@@ -97,6 +98,7 @@ class Session:
 
 def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
     """Reads the configuration and imports the packages of the project. Raises: `UsageError`."""
+    collect_seldom()
     console = current_console(json, quiet, verbose)
     settings = load_config(config, os.environ)
     console.mask = settings.secrets().mask
