@@ -6,7 +6,7 @@ import gc
 from typing import Final
 
 # Objects between two collections of the youngest generation, and collections between those of the two others.
-THRESHOLDS: Final = (50_000, 20, 50)
+THRESHOLDS: Final = (5_000, 50, 50)
 
 
 def collect_seldom() -> None:
