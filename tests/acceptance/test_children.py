@@ -66,6 +66,22 @@ FAULTS = {
 }  # fmt: skip
 
 
+def test_all_changed_elements_are_found(loaded: tuple[str, Path]) -> None:
+    """Changed, missing and added rows of elements are found in all their tables by one comparison of rows."""
+    url, settings = loaded
+    with psycopg.connect(url) as connection:
+        for change in FAULTS:
+            connection.execute(change)
+    try:
+        verified = call("verify", "-c", settings, "--json")
+        wrong = {each["table"] for each in verified.json["checks"] if not each["ok"] and each["check"] == "rows"}
+        assert (verified.code, wrong) == (4, set(FAULTS.values()))
+    finally:
+        assert call("revert", "-c", settings, "--yes", "--force").code == 0
+        assert call("run", "-c", settings).code == 0
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("change", FAULTS, ids=range(len(FAULTS)))
 def test_changed_elements_are_found(change: LiteralString, loaded: tuple[str, Path]) -> None:
     """A changed, missing or added row of an element is found in its table by a comparison of rows."""

@@ -172,6 +172,7 @@ def test_back_and_forth(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.long  # the stations show it, too
 def test_newest_message(live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
     """The date of the newest message follows from the messages if the application does not keep it, also in the part
     below a millisecond; a date that the application has set stays. `verify` agrees."""

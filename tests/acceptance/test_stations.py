@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 def test_stations(seed: int, live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> None:
     """Random changes on each side, drained at each station. The daily case leaves out what others show, too."""
     is_daily = seed == 0
-    chance, changes, documents = random.Random(seed), 25 if is_daily else 80, read_dump(FIXTURES / "demo")
+    chance, changes, documents = random.Random(seed), 15 if is_daily else 80, read_dump(FIXTURES / "demo")
     with (
         journey(live_server.url, f"stations_{seed}", new_database(), new_database(), tmp_path, documents) as rig,
         closing(SourceChanges(live_server.url, rig.name)) as source,
