@@ -19,10 +19,11 @@ _COUNT = struct.Struct(">i")
 _FIELD = struct.Struct(">Ii")  # OID of the type, and length of the value; -1 is NULL
 
 
-def children_query(namespace: Namespace, rule: Children, alias: str = "c") -> sql.Composed:
+def children_query(namespace: Namespace, rule: Children, alias: str = "c", *, all_rows: bool) -> sql.Composed:
     """Return the query `SELECT owner, rows`: the rows of each parent as an array of records, in their order.
 
-    The caller adds a WHERE clause, if any, and `GROUP BY 1`.
+    The caller adds a WHERE clause, if any, and `GROUP BY 1`. With `all_rows`, the rows of elements inside elements are
+    aggregated once for the whole table; otherwise for each element, with the index.
     """
     order = [sql.Identifier(alias, rule.position)] if rule.position is not None else [sql.SQL("1")]
     return sql.SQL(
@@ -34,7 +35,7 @@ def children_query(namespace: Namespace, rule: Children, alias: str = "c") -> sq
         order=sql.SQL(", ").join(order),
         table=namespace.table(rule.table.name),
         alias=sql.Identifier(alias),
-        joins=sql.SQL("").join(_joins(namespace, rule, alias)),
+        joins=sql.SQL("").join(_joins(namespace, rule, alias, all_rows=all_rows)),
     )
 
 
@@ -45,15 +46,18 @@ def _record(rule: Children, alias: str) -> Iterator[sql.Composable]:
         yield sql.Identifier(f"{alias}{number}", "rows")
 
 
-def _joins(namespace: Namespace, rule: Children, alias: str) -> Iterator[sql.Composable]:
+def _joins(namespace: Namespace, rule: Children, alias: str, *, all_rows: bool) -> Iterator[sql.Composable]:
     for number, nested in enumerate(rule.nested):
         assert rule.key is not None  # validated
         inner = f"{alias}{number}"
-        yield sql.SQL(" LEFT JOIN ({} GROUP BY 1) {inner} ON {inner}.owner OPERATOR(pg_catalog.=) {key}").format(
-            children_query(namespace, nested, f"{inner}x"),
-            inner=sql.Identifier(inner),
-            key=sql.Identifier(alias, rule.key),
-        )
+        gathered = children_query(namespace, nested, f"{inner}x", all_rows=all_rows)
+        names = {"inner": sql.Identifier(inner), "key": sql.Identifier(alias, rule.key)}
+        if all_rows:
+            query = " LEFT JOIN ({} GROUP BY 1) {inner} ON {inner}.owner OPERATOR(pg_catalog.=) {key}"
+            yield sql.SQL(query).format(gathered, **names)
+        else:
+            query = " LEFT JOIN LATERAL ({} WHERE {parent} OPERATOR(pg_catalog.=) {key} GROUP BY 1) {inner} ON true"
+            yield sql.SQL(query).format(gathered, parent=sql.Identifier(f"{inner}x", nested.parent), **names)
 
 
 def _read_columns(rule: Children) -> list[str]:

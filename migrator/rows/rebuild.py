@@ -131,7 +131,7 @@ def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, a
 def _join_children(rows: RowStore, collection: Collection, rule: Children, *, all_rows: bool) -> sql.Composable:
     """Return the join with the rows that belong to the rows: as `_join_members`."""
     alias, key = sql.Identifier(f"n_{rule.path}"), sql.Identifier("t", collection.key.column)
-    gathered = children_query(rows.namespace, rule)
+    gathered = children_query(rows.namespace, rule, all_rows=all_rows)
     if all_rows:
         return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner OPERATOR(pg_catalog.=) {}").format(
             gathered, key, a=alias
