@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from migrator import ids
 from migrator.documents.codec import Document
-from migrator.documents.jsonb import remove_nul
+from migrator.documents.jsonb import Note, remove_nul
 from migrator.findings import REASONS
 from migrator.mapping.codecs import INDEXABLE_BYTES, UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context, Lookup, Match, Rejected, Row, type_name
@@ -208,6 +208,44 @@ class Reference:
         value = self.write(row[self.column])
         if value is not ABSENT and value is not UNREADABLE:
             document[self.path] = value
+
+
+Restore = Callable[[Any], Any]  # key of a row → the value of a field that names the row
+
+
+def reference_to(path: str, column: str, key: Key, restore: Restore, *, required: bool = False) -> Reference:
+    """Return the rule of a field that names a document of another collection.
+
+    If that document does not exist, the column is NULL, with a finding. If the column is `required`, the document is
+    rejected instead.
+    """
+
+    def handle_missing(context: Context, document: Document) -> Match:
+        if required:
+            raise Rejected("orphan", path)
+        if document.get(path) not in (None, ""):
+            context.note("dangling_reference", path)
+        return Match(None, {})
+
+    def write(plain: Any) -> Any:
+        return ABSENT if plain is None else restore(plain)
+
+    return Reference(path=path, column=column, key=key, on_missing=handle_missing, write=write)
+
+
+@dataclass(frozen=True, slots=True)
+class IdCodec:
+    """The key of a document of another collection, which need not exist ↔ its row's key."""
+
+    key: Key
+    restore: Restore
+
+    def read(self, value: Any, note: Note, path: str) -> Any:
+        plain = self.key.identify(value)
+        return UNREADABLE if plain is None else plain
+
+    def write(self, plain: Any) -> Any:
+        return self.restore(plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

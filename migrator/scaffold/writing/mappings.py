@@ -38,52 +38,6 @@ _RESTORES: Final[dict[Restore, tuple[str, str]]] = {
     Restore.INTEGER: ("BIGINT.write", "BIGINT"),
     Restore.LONG: ("LONG.write", "LONG"),
 }
-_ID: Final = '''\
-@dataclass(frozen=True, slots=True)
-class Id:
-    """The key of a document of another collection, which need not exist ↔ its row's key."""
-
-    key: Key
-    restore: Restore
-
-    def read(self, value: Any, note: Note, path: str) -> Any:
-        plain = self.key.identify(value)
-        return UNREADABLE if plain is None else plain
-
-    def write(self, plain: Any) -> Any:
-        return self.restore(plain)'''
-_REFERENCE: Final = '''\
-def reference(
-    path: str,
-    column: str,
-    key: Key,
-    restore: Restore,
-    *,
-    required: bool = False,
-) -> Reference:
-    """Return the rule of a field that names a document of another collection.
-
-    If that document does not exist, the column is NULL, with a finding. If the column is
-    required, the document is rejected instead.
-    """
-
-    def handle_missing(context: Context, document: Document) -> Match:
-        if required:
-            raise Rejected("orphan", path)
-        if document.get(path) not in (None, ""):
-            context.note("dangling_reference", path)
-        return Match(None, {})
-
-    def write(plain: Any) -> Any:
-        return ABSENT if plain is None else restore(plain)
-
-    return Reference(
-        path=path,
-        column=column,
-        key=key,
-        on_missing=handle_missing,
-        write=write,
-    )'''
 
 
 def write_mappings(draft: Draft) -> dict[str, str]:
@@ -108,27 +62,15 @@ def _write_shared(draft: Draft, tables: dict[str, TableDraft]) -> str:
     if not columns:
         return '"""Definitions that several mappings share: none yet."""\n'
     imports.add(_REFERENCES, "Key")
-    imports.add("collections.abc", "Callable")
-    imports.add("typing", "Any")
     targets = sorted({column.target for column in columns})
     lines = [f"{_key_name(tables[name])} = {_key(tables[name], imports)}" for name in targets]
-    lines += ["", "Restore = Callable[[Any], Any]"]
+    lines.append("")
     for restore in sorted({column.restore for column in columns if column.restore is not None}):
         code, name = _RESTORES[restore]
         imports.add(_CODECS, name)
         lines.append(f"{restore} = {code}")
-    blocks = ["\n".join(lines)]
-    if any(not column.is_key for column in columns):
-        imports.add("dataclasses", "dataclass")
-        imports.add("migrator.documents.jsonb", "Note")
-        imports.add(_CODECS, "UNREADABLE")
-        blocks.append(_ID)
-    if any(column.is_key for column in columns):
-        imports.add("migrator.documents.codec", "Document")
-        imports.add("migrator.mapping.context", "ABSENT", "Context", "Match", "Rejected")
-        imports.add(_REFERENCES, "Reference")
-        blocks.append(_REFERENCE)
-    return f'"""Definitions that several mappings share."""\n\n{imports.render()}\n\n' + "\n\n\n".join(blocks) + "\n"
+    code = "\n".join(lines)
+    return f'"""Definitions that several mappings share."""\n\n{imports.render()}\n\n{code}\n'
 
 
 def _key_name(table: TableDraft) -> str:
@@ -215,7 +157,8 @@ class _RuleWriter:
         options = ["required=True"] if column.required else []
         if column.is_key:
             self._imports.add("mappings", "shared")
-            return call("shared.reference", [*arguments, *_target(column, self._tables), *options], depth)
+            self._imports.add(_REFERENCES, "reference_to")
+            return call("reference_to", [*arguments, *_target(column, self._tables), *options], depth)
         self._imports.add(_RULES, "map_field")
         if column.restores_null:
             options.append("restore_null=True")
@@ -238,7 +181,8 @@ class _RuleWriter:
 def _codec(column: ColumnDraft, kind: Kind, is_indexed: bool, tables: dict[str, TableDraft], imports: Imports) -> str:
     if kind is Kind.ID:
         imports.add("mappings", "shared")
-        return f"shared.Id({', '.join(_target(column, tables))})"
+        imports.add(_REFERENCES, "IdCodec")
+        return f"IdCodec({', '.join(_target(column, tables))})"
     codec = "INDEXED_TEXT" if column.kind is Kind.TEXT and is_indexed else _CODEC_OF[kind]
     imports.add(_CODECS, codec.partition("(")[0])
     return codec

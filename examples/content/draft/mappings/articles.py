@@ -5,6 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import junction
 from migrator.mapping.codecs import BOOLEAN, DATETIME, LONG, TEXT, Array
 from migrator.mapping.collection import Collection
+from migrator.mapping.references import IdCodec, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -17,20 +18,14 @@ mapping = Collection(
     rules=(
         map_field("title", "title", TEXT, required=True),
         map_field("body", "body", TEXT, required=True),
-        shared.reference(
+        reference_to(
             "authorId",
             "author_id",
             shared.AUTHORS,
             shared.AS_HEX,
             required=True,
         ),
-        shared.reference(
-            "site",
-            "site_id",
-            shared.SITES,
-            shared.AS_TEXT,
-            required=True,
-        ),
+        reference_to("site", "site_id", shared.SITES, shared.AS_TEXT, required=True),
         map_field("seo.title", "seo_title", TEXT, required=True),
         map_field("seo.noIndex", "seo_no_index", BOOLEAN, required=True),
         map_field("status", "status", TEXT, required=True),
@@ -39,19 +34,13 @@ mapping = Collection(
         map_field(
             "related",
             "related_ids",
-            Array(shared.Id(shared.ARTICLES, shared.AS_TEXT)),
+            Array(IdCodec(shared.ARTICLES, shared.AS_TEXT)),
         ),
         junction(
             "tags",
             article_tags,
             parent="article_id",
-            reference=shared.reference(
-                "value",
-                "tag_id",
-                shared.TAGS,
-                shared.AS_TEXT,
-                required=True,
-            ),
+            reference=reference_to("value", "tag_id", shared.TAGS, shared.AS_TEXT, required=True),
         ),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migrator.mapping.codecs import BIGINT, BOOLEAN, TEXT
 from migrator.mapping.collection import Collection
+from migrator.mapping.references import IdCodec, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -14,7 +15,7 @@ mapping = Collection(
     table=comments,
     key=shared.COMMENTS,
     rules=(
-        shared.reference(
+        reference_to(
             "articleId",
             "article_id",
             shared.ARTICLES,
@@ -27,7 +28,7 @@ mapping = Collection(
         map_field(
             "replyTo",
             "reply_to_id",
-            shared.Id(shared.COMMENTS, shared.AS_OBJECTID),
+            IdCodec(shared.COMMENTS, shared.AS_OBJECTID),
         ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import BIGINT, BYTES, TEXT, UUID
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -19,7 +19,7 @@ mapping = Collection(
         map_field("file", "file", TEXT, required=True),
         map_field("bytes", "bytes", BIGINT, required=True),
         map_field("thumbnail", "thumbnail", BYTES, required=True),
-        shared.reference(
+        reference_to(
             "uploadedBy",
             "uploaded_by",
             shared.AUTHORS,
@@ -31,7 +31,7 @@ mapping = Collection(
             table=media_used_in,
             parent="media_id",
             rules=(
-                shared.reference(
+                reference_to(
                     "article",
                     "article_id",
                     shared.ARTICLES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import BIGINT, DATETIME, JSON, TEXT
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -16,7 +16,7 @@ mapping = Collection(
     table=revisions,
     key=Key(path="_id", collection="revisions"),
     rules=(
-        shared.reference(
+        reference_to(
             "article",
             "article_id",
             shared.ARTICLES,
@@ -24,7 +24,7 @@ mapping = Collection(
             required=True,
         ),
         map_field("number", "number", BIGINT, required=True),
-        shared.reference(
+        reference_to(
             "editor",
             "editor_id",
             shared.AUTHORS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrator.mapping.codecs import DATETIME, TEXT
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -15,7 +15,7 @@ mapping = Collection(
     table=alerts,
     key=Key(path="_id", collection="alerts"),
     rules=(
-        shared.reference(
+        reference_to(
             "device",
             "device_id",
             shared.DEVICES,
@@ -24,7 +24,7 @@ mapping = Collection(
         ),
         map_field("level", "level", TEXT, required=True),
         map_field("raised", "raised", DATETIME),
-        shared.reference(
+        reference_to(
             "acknowledgedBy",
             "acknowledged_by",
             shared.ACCOUNTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import junction
 from migrator.mapping.codecs import TEXT
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -17,7 +17,7 @@ mapping = Collection(
     key=Key(path="_id", collection="groups"),
     rules=(
         map_field("name", "name", TEXT, required=True),
-        shared.reference(
+        reference_to(
             "ownerId",
             "owner_id",
             shared.ACCOUNTS,
@@ -28,7 +28,7 @@ mapping = Collection(
             "members",
             group_members,
             parent="group_id",
-            reference=shared.reference(
+            reference=reference_to(
                 "value",
                 "member_id",
                 shared.DEVICES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrator.mapping.codecs import DATETIME, JSON_OBJECT, Double
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -15,7 +15,7 @@ mapping = Collection(
     table=readings,
     key=Key(path="_id", collection="readings"),
     rules=(
-        shared.reference(
+        reference_to(
             "deviceId",
             "device_id",
             shared.DEVICES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import BIGINT, DATETIME
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -16,7 +16,7 @@ mapping = Collection(
     table=carts,
     key=Key(path="_id", collection="carts"),
     rules=(
-        shared.reference(
+        reference_to(
             "customer",
             "customer_id",
             shared.CUSTOMERS,
@@ -29,7 +29,7 @@ mapping = Collection(
             table=cart_lines,
             parent="cart_id",
             rules=(
-                shared.reference(
+                reference_to(
                     "productId",
                     "product_id",
                     shared.PRODUCTS,

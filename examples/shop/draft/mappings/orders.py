@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import BIGINT, DATETIME, NUMERIC, TEXT
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import imply_field, map_field
 
 from mappings import shared
@@ -17,7 +17,7 @@ mapping = Collection(
     key=Key(path="_id", collection="orders"),
     rules=(
         map_field("orderNumber", "order_number", BIGINT, required=True),
-        shared.reference(
+        reference_to(
             "customer",
             "customer_id",
             shared.CUSTOMERS,
@@ -47,7 +47,7 @@ mapping = Collection(
             table=order_items,
             parent="order_id",
             rules=(
-                shared.reference(
+                reference_to(
                     "product",
                     "product_id",
                     shared.PRODUCTS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrator.mapping.codecs import BIGINT, DATETIME, NUMERIC, TEXT
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -16,7 +16,7 @@ mapping = Collection(
     key=Key(path="_id", collection="payments"),
     rules=(
         map_field("orderNumber", "order_number", BIGINT, required=True),
-        shared.reference(
+        reference_to(
             "customerId",
             "customer_id",
             shared.CUSTOMERS,

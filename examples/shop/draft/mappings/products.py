@@ -13,6 +13,7 @@ from migrator.mapping.codecs import (
     Double,
 )
 from migrator.mapping.collection import Collection
+from migrator.mapping.references import IdCodec, reference_to
 from migrator.mapping.rules import imply_field, map_field
 
 from mappings import shared
@@ -25,7 +26,7 @@ mapping = Collection(
     rules=(
         map_field("sku", "sku", TEXT, required=True),
         map_field("title", "title", TEXT, required=True),
-        shared.reference(
+        reference_to(
             "category",
             "category_id",
             shared.CATEGORIES,
@@ -44,7 +45,7 @@ mapping = Collection(
         map_field(
             "relatedProducts",
             "related_product_ids",
-            Array(shared.Id(shared.PRODUCTS, shared.AS_OBJECTID)),
+            Array(IdCodec(shared.PRODUCTS, shared.AS_OBJECTID)),
         ),
         imply_field("__v", 0),
     ),

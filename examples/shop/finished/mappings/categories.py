@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migrator.mapping.codecs import INDEXED_TEXT, TEXT
 from migrator.mapping.collection import Collection
+from migrator.mapping.references import IdCodec
 from migrator.mapping.rules import imply_field, map_field
 
 from mappings import shared
@@ -20,7 +21,7 @@ mapping = Collection(
         map_field(
             "parent",
             "parent_id",
-            shared.Id(shared.CATEGORIES, shared.AS_OBJECTID),
+            IdCodec(shared.CATEGORIES, shared.AS_OBJECTID),
         ),
         imply_field("__v", 0),
     ),

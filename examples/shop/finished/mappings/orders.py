@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import DATETIME, INTEGER, TEXT, Enum
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import imply_field, map_field
 
 from mappings import shared
@@ -18,7 +18,7 @@ mapping = Collection(
     unique={"order_number": "duplicate_key"},
     rules=(
         map_field("orderNumber", "order_number", INTEGER, required=True),
-        shared.reference(
+        reference_to(
             "customer",
             "customer_id",
             shared.CUSTOMERS,
@@ -48,7 +48,7 @@ mapping = Collection(
             table=order_items,
             parent="order_id",
             rules=(
-                shared.reference(
+                reference_to(
                     "product",
                     "product_id",
                     shared.PRODUCTS,

@@ -6,7 +6,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.codecs import DATETIME, INTEGER, UUID_TEXT, Enum
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Context, Match, Rejected
-from migrator.mapping.references import Key, Reference
+from migrator.mapping.references import Key, Reference, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -30,7 +30,7 @@ mapping = Collection(
             on_missing=reject_payment,
         ),
         map_field("orderNumber", "order_number", INTEGER, required=True),
-        shared.reference(
+        reference_to(
             "customerId",
             "customer_id",
             shared.CUSTOMERS,

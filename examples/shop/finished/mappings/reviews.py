@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrator.mapping.codecs import SMALLINT
 from migrator.mapping.collection import Collection
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 
 from mappings import shared
@@ -15,14 +15,14 @@ mapping = Collection(
     table=reviews,
     key=Key(path="_id", collection="reviews"),
     rules=(
-        shared.reference(
+        reference_to(
             "product",
             "product_id",
             shared.PRODUCTS,
             shared.AS_OBJECTID,
             required=True,
         ),
-        shared.reference("author", "author_id", shared.CUSTOMERS, shared.AS_OBJECTID),
+        reference_to("author", "author_id", shared.CUSTOMERS, shared.AS_OBJECTID),
         map_field("stars", "stars", SMALLINT, required=True),
     ),
 )
