@@ -12,15 +12,23 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import Connection, copy
 from migrator.postgres.session import owner_search_path
 from migrator.state.records import Namespace
-from migrator.translation.encoder import ChildEncoder, Encoder, Output, member_tuples
+from migrator.translation.encoder import Encoder, Output, member_tuples
 
 
 def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes]) -> None:
     """Insert encoded rows into their table."""
-    # The columns are named because the table may have existed before, with another column order.
-    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
+    copy_tuples(connection, namespace.table(encoder.collection.table.name), encoder.columns, tuples)
+
+
+def copy_tuples(connection: Connection, table: sql.Identifier, columns: Sequence[str], tuples: list[bytes]) -> None:
+    """Insert encoded rows into a table, by the search path of its owner."""
     with owner_search_path(connection):
-        copy(connection, namespace.table(encoder.collection.table.name), tuples, names)
+        copy(connection, table, tuples, _column_list(columns))
+
+
+def _column_list(columns: Sequence[str]) -> sql.Composed:
+    """Name the columns: the table may have existed before, with another column order."""
+    return sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
 
 
 def copy_children(
@@ -35,16 +43,7 @@ def copy_children(
     chosen = range(start, len(output.rows) if stop is None else stop)
     for table, child in encoder.children.items():
         tuples = [each for row, each in output.children.get(table, ()) if row in chosen]
-        copy_elements(connection, namespace, child, table, tuples)
-
-
-def copy_elements(
-    connection: Connection, namespace: Namespace, encoder: ChildEncoder, table: str, tuples: list[bytes]
-) -> None:
-    """Insert encoded rows of elements into their table."""
-    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
-    with owner_search_path(connection):
-        copy(connection, namespace.table(table), tuples, names)
+        copy_tuples(connection, namespace.table(table), child.columns, tuples)
 
 
 def delete_children(connection: Connection, namespace: Namespace, collection: Collection, ids: Sequence[str]) -> None:
@@ -92,8 +91,7 @@ def replace_rows(
     table, key = namespace.table(encoder.collection.table.name), sql.Identifier(encoder.collection.key.column)
     incoming = sql.Identifier("pg_temp", f"incoming_{encoder.collection.table.name}")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, table))
-    names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, encoder.columns)))
-    copy(connection, incoming, tuples, names)
+    copy(connection, incoming, tuples, _column_list(encoder.columns))
     kept = encoder.collection.filled_later  # a value that a later stage has computed
     values = sql.SQL(", ").join(
         sql.SQL("{0} = coalesce(i.{0}, t.{0})" if name in kept else "{0} = i.{0}").format(sql.Identifier(name))

@@ -46,7 +46,7 @@ def as_parameter(value: Any, kind: str) -> tuple[sql.Composable, Any]:
     """Return an SQL expression with one placeholder for a plain value of a column, and the parameter."""
     if value is None or kind in _SIMPLE or kind == "vector":
         return sql.SQL("%s"), value
-    return sql.SQL("%s::{}").format(sql.SQL(_literal(catalog_name(kind)))), Encoded(writer(kind)(value))
+    return sql.SQL("%s::{}").format(sql.SQL(catalog_name(kind))), Encoded(writer(kind)(value))
 
 
 def array_parameter(values: list[Any], kind: str) -> Any:
@@ -107,7 +107,3 @@ _LOADERS: Final[dict[str, type[Loader]]] = {
     "uuid": PlainUuid,
     **{kind: _loader_of(kind) for kind in ("timestamp", "timestamptz", "date", "time", "numeric", "json", "jsonb")},
 }
-
-
-def _literal(text: str) -> Any:
-    return text

@@ -15,7 +15,7 @@ from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
 from migrator.postgres.session import owner_search_path
-from migrator.rows.copy import copy_elements, delete_elements
+from migrator.rows.copy import copy_tuples, delete_elements
 from migrator.rows.plain_values import as_parameter, sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore
@@ -77,8 +77,9 @@ def write_changes(
                 update_row(rows, collection, row_id, columns)
             rows.connection.execute(query, (residue, collection.name, format_target_id(row_id)))
 
-    for row_id, change in changes.items():
-        replace_elements(rows, collection, row_id, {fields[name]: change[name] for name in change if name in fields})
+    for row_id, change in changes.items() if fields else ():
+        if elements := {fields[name]: change[name] for name in change if name in fields}:
+            replace_elements(rows, collection, row_id, elements)
 
 
 def replace_elements(
@@ -90,9 +91,9 @@ def replace_elements(
         delete_elements(rows.connection, rows.namespace, rule, [format_target_id(row_id)])
         tuples = list(child_tuples(encoders, rule, found, row_id))
         for each in rule.with_nested():
-            encoder = encoders[each.table.name]
-            chosen = [data for table, data in tuples if table == each.table.name]
-            copy_elements(rows.connection, rows.namespace, encoder, each.table.name, chosen)
+            name = each.table.name
+            chosen = [data for table, data in tuples if table == name]
+            copy_tuples(rows.connection, rows.namespace.table(name), encoders[name].columns, chosen)
 
 
 def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row) -> None:

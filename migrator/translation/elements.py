@@ -39,9 +39,9 @@ def compile_elements(rule: Children) -> Elements | None:
     It is called with the value of the field, the key of the document's row, the context, and a list that gets the
     tuples.
     """
-    writer = _Writer(rule)
-    if not all(_is_compilable(each) for each in rule.rules):
+    if not all(map(_is_compilable, rule.rules)):
         return None
+    writer = _Writer(rule)
     text = writer.write()
     namespace = dict(writer.bound)
     exec(compile(text, f"<compiled {rule.path}>", "exec"), namespace)

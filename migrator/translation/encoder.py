@@ -106,6 +106,7 @@ class Encoder:
     def __init__(self, collection: Collection, lister: str | None = None) -> None:
         self.collection = collection
         self._lister = lister
+        self._fields = collection.children
         self.children = {rule.table.name: ChildEncoder(rule) for rule in collection.child_rules}
         self.columns = [name for name, _ in collection.kinds]
         self.kinds = [kind for _, kind in collection.kinds]
@@ -133,7 +134,7 @@ class Encoder:
         output.ids.append(row_id)
         output.indexes.append(source.index)
         output.rows.append(self.row_tuple(row))
-        for rule in self.collection.children:
+        for rule in self._fields:
             self.add_children(output, rule, row[rule.row_key], row_id)
         target_id = format_target_id(row_id)
         output.ledger.append(ledger_tuple(self.collection.name, source.source_id, target_id, "loaded", loaded.residue))
@@ -203,8 +204,7 @@ class ChildEncoder:
     def __init__(self, rule: Children) -> None:
         self._rule, self._path = rule, rule.path.encode()
         self.kinds = [(column.name, kind_of_column(column)) for column in child_columns(rule)]
-        self.columns = [name for name, _ in self.kinds]
-        self._kinds = [kind for _, kind in self.kinds]
+        self.columns, self._kinds = [name for name, _ in self.kinds], [kind for _, kind in self.kinds]
 
     def id_of(self, parent_id: Any, row: Row) -> bytes | None:
         """Return the UUID of a row of an element; None if its table has no such key."""

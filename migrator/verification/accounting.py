@@ -18,6 +18,7 @@ from migrator.state import own_transactions
 from migrator.state.ledger import Counts
 from migrator.state.tenant import own_rows
 from migrator.verification.model import (
+    MISSING,
     Check,
     CountPair,
     Difference,
@@ -30,7 +31,7 @@ from migrator.verification.model import (
 )
 from migrator.verification.prescan import Prescan
 
-MISSING, UNEXPECTED = "missing in the target", "no source document for this row"
+UNEXPECTED = "no source document for this row"
 
 
 def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:

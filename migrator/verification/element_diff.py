@@ -5,8 +5,6 @@ A difference names the key of the parent and, in brackets, the place of the elem
 
 from __future__ import annotations
 
-from typing import Any
-
 from psycopg import sql
 
 from migrator.formatting import format_count
@@ -16,8 +14,19 @@ from migrator.postgres.column_kinds import is_exact, kind_of_column
 from migrator.rows.children import chain_joins, chain_to
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
-from migrator.verification.model import EXAMPLES, Check, Difference, Differences, Scope, count_differing, make_check
-from migrator.verification.value_diff import describe_pair, kind_of_value
+from migrator.verification.model import (
+    EXAMPLES,
+    MISSING,
+    NOT_PRODUCED,
+    Check,
+    Difference,
+    Differences,
+    Fault,
+    Scope,
+    count_differing,
+    make_check,
+)
+from migrator.verification.row_diff import describe_column
 
 
 def compare_elements(scope: Scope, scratch: Namespace, collection: Collection, rule: Children, *, every: bool) -> Check:
@@ -108,25 +117,14 @@ def _read_differences(scope: Scope, scratch: Namespace, rule: Children, owners: 
         {"owners": owners},
     )
     for owner, number, missing, unexpected, newer, actual, expected in rows:
-        row, fault = f"{owner}[{number}]", "target" if newer or missing else ""
+        row = f"{owner}[{number}]"
+        fault: Fault = "target" if newer or missing else ""
         if missing or unexpected:
-            note = "missing in the target" if missing else "the source does not produce this row"
-            found.append(Difference(row=row, note=note, fault="target" if newer or missing else ""))
+            found.append(Difference(row=row, note=MISSING if missing else NOT_PRODUCED, fault=fault))
             continue
-        found += _describe(scope, columns, row, expected, actual, "target" if fault else "")
-    return found
-
-
-def _describe(
-    scope: Scope, columns: Any, row: str, expected: list[str | None], actual: list[str | None], fault: Any
-) -> list[Difference]:
-    found = []
-    for column, wanted, value in zip(columns, expected, actual, strict=True):
-        if wanted != value:
-            pair = describe_pair(kind_of_value(column), wanted, value, scope.show)
-            found.append(
-                Difference(
-                    row=row, column=column.name, expected=pair.expected, actual=pair.actual, note=pair.note, fault=fault
-                )
-            )
+        found += [
+            describe_column(column, row, wanted, value, scope.show, fault)
+            for column, value, wanted in zip(columns, actual, expected, strict=True)
+            if value != wanted
+        ]
     return found

@@ -17,6 +17,7 @@ from migrator.targets.server import WorkerSessions
 from migrator.verification.check_codes import title_of
 
 EXAMPLES = 10  # differences that a check lists
+MISSING, NOT_PRODUCED = "missing in the target", "the source does not produce this row"  # notes about whole rows
 
 Fault = Literal["source", "target", "mapper", "configuration", "run", ""]
 CAUSES: dict[Fault, str] = {

@@ -21,9 +21,12 @@ from migrator.state.records import Connection, Namespace
 from migrator.verification import attribution
 from migrator.verification.model import (
     EXAMPLES,
+    MISSING,
+    NOT_PRODUCED,
     Check,
     Difference,
     Differences,
+    Fault,
     Scope,
     count_differing,
     make_check,
@@ -198,16 +201,22 @@ def _describe_rows(
     found: list[Difference] = []
     for _, key, missing, unexpected, _, names, actual, expected in rows:
         if missing or unexpected:
-            note = "missing in the target" if missing else "the source does not produce this row"
+            note = MISSING if missing else NOT_PRODUCED
             found.append(Difference(row=key, note=note, fault=causes[key]))
             continue
-        for name, value, wanted in zip(names, actual, expected, strict=True):
-            if name is not None:
-                pair = describe_pair(kind_of_value(mapping.table.c[name]), wanted, value, scope.show)
-                found.append(
-                    Difference(
-                        row=key, column=name, expected=pair.expected, actual=pair.actual, note=pair.note,
-                        fault=causes[key],
-                    )
-                )  # fmt: skip
+        found += [
+            describe_column(mapping.table.c[name], key, wanted, value, scope.show, causes[key])
+            for name, value, wanted in zip(names, actual, expected, strict=True)
+            if name is not None
+        ]
     return found
+
+
+def describe_column(
+    column: sa.Column[Any], row: str, expected: str | None, actual: str | None, show: bool, fault: Fault
+) -> Difference:
+    """Return the difference of one column of a row, whose values are PostgreSQL's texts."""
+    pair = describe_pair(kind_of_value(column), expected, actual, show)
+    return Difference(
+        row=row, column=column.name, expected=pair.expected, actual=pair.actual, note=pair.note, fault=fault
+    )

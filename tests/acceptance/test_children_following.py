@@ -17,7 +17,8 @@ from migrator.following import deferral
 from tests.archive_writer import write_folder
 from tests.changing import applier_of, apply_changes
 from tests.driving import call, digest_database
-from tests.shop import Document, Shop, write_project
+from tests.shop import Shop, write_project
+from tests.user_projects import Document
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 60))]
 

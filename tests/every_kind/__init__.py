@@ -6,45 +6,23 @@
 from __future__ import annotations
 
 import random
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from bson import Binary, Decimal128, Int64, ObjectId, encode
+from bson import Binary, Decimal128, Int64, ObjectId
 from bson.binary import UuidRepresentation
 
 from tests.arbitrary import Arbitrary
-from tests.archive_writer import write_folder
+from tests.user_projects import Document, write_user_project
 
-Document = dict[str, Any]
 HERE = Path(__file__).parent
-PACKAGES = ("kinds_schema", "kinds_mappings")
-SETTINGS = """
-[source]
-url = "{source}"
-database = "kinds"
-
-[target]
-url = "{target}"
-
-[migration]
-mappings = "kinds_mappings"
-schema = "kinds_schema"
-"""
 
 
-def write_project(folder: Path, target: str, collections: dict[str, list[Document]], source: str = "dump:dump") -> Path:
+def write_project(folder: Path, target: str, collections: dict[str, list[Document]]) -> Path:
     """Write the project, and return the path of its settings."""
-    for package in PACKAGES:
-        shutil.copytree(HERE / package, folder / package)
-    write_folder(
-        folder / "dump" / "kinds", {name: [encode(each) for each in found] for name, found in collections.items()}
-    )
-    settings = folder / "migrate.toml"
-    settings.write_text(SETTINGS.format(source=source, target=target), encoding="utf-8")
-    return settings
+    return write_user_project(HERE, "kinds", folder, target, collections)
 
 
 def make_collections(seed: int, count: int) -> dict[str, list[Document]]:

@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import random
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from bson import Decimal128, Int64, ObjectId, encode
+from bson import Decimal128, Int64, ObjectId
 
 from tests.arbitrary import Arbitrary
-from tests.archive_writer import write_folder
+from tests.user_projects import Document, write_user_project
 
-Document = dict[str, Any]
 HERE = Path(__file__).parent
-PACKAGES = ("shop_schema", "shop_mappings")
-SETTINGS = """
-[source]
-url = "{source}"
-database = "shop"
-
-[target]
-url = "{target}"
-
-[migration]
-mappings = "shop_mappings"
-schema = "shop_schema"
-"""
 
 
 def write_project(
     folder: Path, target: str, collections: dict[str, list[Document]] | None = None, source: str = "dump:dump"
 ) -> Path:
     """Write the project, and return the path of its settings."""
-    for package in PACKAGES:
-        shutil.copytree(HERE / package, folder / package)
-    if collections is not None:
-        write_folder(
-            folder / "dump" / "shop", {name: [encode(each) for each in found] for name, found in collections.items()}
-        )
-    settings = folder / "migrate.toml"
-    settings.write_text(SETTINGS.format(source=source, target=target), encoding="utf-8")
-    return settings
+    return write_user_project(HERE, "shop", folder, target, collections, source)
 
 
 class Shop:
