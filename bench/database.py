@@ -12,10 +12,9 @@ from typing import Any
 import psycopg
 
 from bench.documents import write_dump
-from migrator.config.loader import load_config
 from migrator.documents import raw_bson
 from migrator.events import silent
-from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.mapping.loader import MigrationDefinition, load_definition, load_settings
 from migrator.rows.lookup import RowLookup
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
@@ -55,7 +54,7 @@ def open_database(documents: int, batch: int) -> Iterator[BenchDatabase]:
         (folder / "migrate.toml").write_text(
             f'[source]\nurl = "dump:{folder}/dump/LibreChat"\n[target]\nurl = "embedded:{folder}/postgres"\n'
         )
-        config, definition = load_config(folder / "migrate.toml", {}), load_definition("mappings", "schema")
+        config, definition = load_settings(folder / "migrate.toml", {}), load_definition("mappings", "schema")
         target = open_target(config.target.url)
         try:
             source = open_source(config.source.url)

@@ -18,9 +18,12 @@ from mappings import (
     transactions,
     users,
 )
+from mappings.settings import Settings
+from mappings.transactions import find_blockers
+from migrator.mapping.adopter import Adopter
 from migrator.mapping.collection import VectorColumn
 
-__all__ = ["ADOPTER", "EMBEDDED", "MAPPINGS", "MERGES", "codes"]
+__all__ = ["ADOPTER", "EMBEDDED", "MAPPINGS", "MERGES", "Settings", "codes", "find_blockers"]
 
 MAPPINGS = (
     users.mapping,
@@ -38,8 +41,8 @@ MAPPINGS = (
 # Documents without a row of their own: they fill missing values of rows of another collection.
 MERGES = (recordings.mapping,)
 
-# The collection and column in which the e-mail address of `policies.orphan_owner` is looked up.
-ADOPTER = ("users", "email")
+# The owner of documents whose own one does not exist.
+ADOPTER = Adopter(collection="users", column="email", setting="policies.orphan_owner")
 
 # The rows that get an embedding of their text.
 EMBEDDED = VectorColumn(collection=chunks.NAME, table=chunks.mapping.table, text="content", vector="embedding")

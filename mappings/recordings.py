@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings import shared
-from migrator.config.models import Config
+from mappings.settings import Settings
 from migrator.documents.jsonb import Note
 from migrator.mapping.codecs import INTEGER, JSON_DATETIME, TEXT
 from migrator.mapping.merges import ByKey, ByValue, Fill, Merge, MergeCodes
@@ -27,9 +27,9 @@ class TimestampText:
         return JSON_DATETIME.write(plain)
 
 
-def prefers_recording(config: Config) -> bool:
+def prefers_recording(settings: Settings) -> bool:
     """Return whether the value of a recording takes precedence over that of the module."""
-    return config.recordings is not None and config.recordings.prefer == "recording"
+    return settings.recordings is not None and settings.recordings.prefer == "recording"
 
 
 mapping = Merge(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import decimal
+from collections.abc import Mapping
 from typing import Any
 
 from mappings import shared
+from mappings.settings import Settings
 from migrator.documents.codec import Document
 from migrator.mapping.codecs import INDEXED_TEXT, TEXT, UNREADABLE
 from migrator.mapping.collection import Collection
@@ -66,6 +68,17 @@ def compute_amount(context: Context, amount: Any, currency: str) -> int:
     if isinstance(amount, str):
         context.note("coerced", "amount")
     return int(cents)
+
+
+def find_blockers(settings: Settings, rejects: Mapping[str, int]) -> list[str]:
+    """Return a blocker if amounts have a fraction although the unit is cents: the unit is probably wrong."""
+    count = rejects.get("fractional_amount", 0)
+    if settings.transactions.amount_unit != "cents" or not count:
+        return []
+    return [
+        f"{count:,} amounts have a fraction, but transactions.amount_unit is cents;"
+        ' if the amounts are in the major unit, set amount_unit = "major"'
+    ]
 
 
 def return_amount(document: Document, row: Row) -> None:

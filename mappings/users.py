@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mappings import shared
+from mappings.settings import Settings
 from migrator.documents.codec import Document
 from migrator.mapping.codecs import BOOLEAN, DATETIME, INDEXED_TEXT, JSON_OBJECT, TEXT, Enum
 from migrator.mapping.collection import Collection
@@ -57,11 +58,17 @@ def return_provider_id(document: Document, row: Row) -> None:
         document[usual or (names[0] if names else "openidId")] = row["provider_id"]
 
 
+def merged_duplicates(settings: Settings) -> frozenset[str]:
+    """Return the reject reasons for which the later account is merged into the earlier one."""
+    return frozenset({"duplicate_email"} if settings.policies.duplicate_email == "merge" else ())
+
+
 mapping = Collection(
     name="users",
     table=users,
     key=shared.USERS,
     unique={"email": "duplicate_email"},
+    merged=merged_duplicates,
     rules=(
         shared.temporary("expiresAt"),
         map_field("email", "email", INDEXED_TEXT, required=True),

@@ -25,25 +25,23 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "merged": (INFO, "merged into an earlier document with the same unique value"),
     "non_finite": (WARNING, "NaN or Infinity replaced with null"),
     "nul_removed": (WARNING, "NUL character removed from text"),
-    "orphan_adopted": (WARNING, "owner does not exist or was rejected; reassigned to policies.orphan_owner"),
     "parent_inferred": (INFO, "parent derived from a list of children, because the document names none"),
     "rekeyed": (WARNING, "ID conflict; a new UUID was derived from `_id`"),
     "rounded": (INFO, "rounded to the precision of the column; the original value is preserved"),
     "source_changed": (WARNING, "the collection was written to during the load; some writes may be missing"),
-    "temporary": (WARNING, "has an expiry date: the application would have deleted it; see policies.temporary"),
     "text_empty": (INFO, "text is empty; not embedded"),
     "text_split": (INFO, "text exceeds the model's limit; its vector is the mean of several parts"),
     "too_long": (WARNING, "text exceeds the size limit of the column's index"),
     "unknown_enum": (WARNING, "value not in the enum; the column's default was used"),
     "vector_dimensions": (WARNING, "vector of the source has other dimensions than embedding.dimensions; not loaded"),
-    "vector_not_used": (INFO, "vector of the source not loaded, because chunks.vectors is reembed"),
-    "vector_reused": (INFO, "vector of the source loaded, because chunks.vectors is reuse"),
+    "vector_not_used": (INFO, 'vector of the source not loaded, because `vectors` is "reembed"'),
+    "vector_reused": (INFO, 'vector of the source loaded, because `vectors` is "reuse"'),
     "vector_unusable": (WARNING, "vector of the source malformed, zero, or with NaN or infinity; not loaded"),
     "wrong_type": (WARNING, "type not convertible; default or NULL used"),
 }
 
 # Findings that a missing document causes in the documents that reference it. `rejects retry` examines these again.
-RETRYABLE = {"dangling_reference", "element_not_loaded", "orphan_adopted"}
+RETRYABLE = {"dangling_reference", "element_not_loaded"}
 
 REASONS: dict[str, str] = {
     "duplicate_id": "another document has the same target ID",
@@ -57,9 +55,7 @@ REASONS: dict[str, str] = {
 }
 
 # The setting that loads documents rejected for a reason. All other causes are corrected in the source.
-SETTINGS: dict[str, str] = {
-    "orphan": 'policies.orphan_owner = "EMAIL" if the missing record is the owner',
-}
+SETTINGS: dict[str, str] = {}
 
 
 def declare(

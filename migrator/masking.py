@@ -46,6 +46,14 @@ def url_secrets(url: str) -> list[str]:
     return [secret for secret in found if secret]
 
 
+def address_of(url: str) -> str:
+    """Returns a URL without user, password and parameters, which do not change the data behind it."""
+    if "://" not in url:
+        return url
+    scheme, rest = url.split("://", 1)
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
 class Secrets:
     """Masks exact values, in all URL-escaped forms, and everything that `mask` masks."""
 

@@ -19,10 +19,9 @@ from pathlib import Path
 
 from bench.cpu import server_of, server_seconds
 from bench.follow.changes import LONG, Application, Change
-from migrator.config.loader import load_config
 from migrator.events import silent
 from migrator.following.applier import Applier
-from migrator.mapping.loader import load_definition
+from migrator.mapping.loader import load_definition, load_settings
 from migrator.sources import open_source
 from migrator.sources.base import Position
 from migrator.sources.change_events import DELETE, REPLACE, ChangeEvent
@@ -96,7 +95,7 @@ def _followed(folder: Path) -> Iterator[tuple[Applier, Path]]:
     """Migrate the dump; yield an applier and the folder of its server."""
     postgres, url = folder / "postgres", f"dump:{folder}/dump/LibreChat"
     (folder / "follow.toml").write_text(f'[source]\nurl = "{url}"\n[target]\nurl = "embedded:{postgres}"\n')
-    config, definition = load_config(folder / "follow.toml", {}), load_definition("mappings", "schema")
+    config, definition = load_settings(folder / "follow.toml", {}), load_definition("mappings", "schema")
     with closing(open_target(config.target.url)) as target, closing(open_source(url)) as source:
         context = MigrationContext(config=config, definition=definition, source=source, emit=silent)
         run_migration(context, target)

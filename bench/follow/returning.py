@@ -22,11 +22,10 @@ from pymongo import MongoClient, ReplaceOne
 
 from bench.cpu import server_of, server_seconds
 from bench.follow.live import DATABASE, Followed, followed
-from migrator.config.loader import load_config
 from migrator.documents.codec import decode, encode
 from migrator.events import silent
 from migrator.execution.garbage import collect_seldom
-from migrator.mapping.loader import load_definition
+from migrator.mapping.loader import load_definition, load_settings
 from migrator.reversing.returner import Returner
 from migrator.sources import open_source
 from migrator.state import sync
@@ -100,7 +99,7 @@ def measure_returning(folder: Path, messages: int) -> dict[str, ReturnRate]:
 @contextmanager
 def _switched(source: Followed) -> Iterator[tuple[Returner, Connection]]:
     """Switch the application, and yield what returns its changes, with a connection of the application."""
-    config, definition = load_config(source.config, {}), load_definition("mappings", "schema")
+    config, definition = load_settings(source.config, {}), load_definition("mappings", "schema")
     with (
         closing(open_target(config.target.url)) as target,
         closing(open_source(config.source.url, DATABASE)) as opened,

@@ -1,20 +1,23 @@
 """The configuration page and the JSON Schema of migrate.toml.
 
 Types, defaults and limits come from the pydantic models, the descriptions from the starter file that `migrate init`
-writes, so each is stated once.
+writes, so each is stated once. Sections and policies that the example's mappings declare are marked.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from docs.generate.markdown import NOTICE, code, sentence, table
+from mappings.settings import Settings
 from migrator.config.models import Config
-from migrator.config.starter import STARTER
+from migrator.config.starter import compose_starter
 
 Json = dict[str, Any]
+MAPPINGS = Path(__file__).parents[2] / "mappings"
 
 INTRODUCTION = """# Configuration
 
@@ -24,7 +27,11 @@ overrides a key, for example `MIGRATE_TARGET__URL`. Relative paths are relative 
 
 Editors check the file against the [JSON Schema](migrate.schema.json) if its first line is
 `#:schema ./migrate.schema.json` (Taplo, Even Better TOML).
+
+A package of mappings can declare sections and policies of its own ([how](../how-to/own-migration.md)). Those of the
+example, the migration of LibreChat, are on this page, too, and marked with *LibreChat*.
 """
+EXAMPLE = "LibreChat"
 _HEADING = re.compile(r"^(?:# )?\[+([a-z_.]+)\]+$")
 _SETTING = re.compile(r"^(?:# )?([a-z_]+) = (.+)$")
 
@@ -34,7 +41,7 @@ def descriptions() -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     section = ""
     comment: list[str] = []
-    for line in STARTER.splitlines():
+    for line in compose_starter(MAPPINGS).splitlines():
         if heading := _HEADING.match(line):
             section = heading[1]
             found[section, ""] = " ".join(comment)
@@ -52,7 +59,7 @@ def descriptions() -> dict[tuple[str, str], str]:
 
 def schema() -> Json:
     """Returns the JSON Schema of migrate.toml, with descriptions."""
-    result: Json = Config.model_json_schema(by_alias=True)
+    result: Json = Settings.model_json_schema(by_alias=True)
     result |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "migrate.toml", "description": ""}
     result["description"] = "What to migrate, where to, and by which rules."
     texts = descriptions()
@@ -88,12 +95,24 @@ def page() -> str:
     for name, each in sections(whole).items():
         is_list = whole["properties"][name].get("type") == "array"
         parts.append(f"## {'[[' if is_list else '['}{name}{']]' if is_list else ']'}\n")
+        if name not in Config.model_fields:
+            parts.append(f"*{EXAMPLE}*\n")
         if is_list or each.get("description"):
             parts.append(sentence(each.get("description", "")) + "\n")
         required = each.get("required", [])
+        engine = _engine_keys(name)
         rows = [_row(key, setting, key in required) for key, setting in each["properties"].items()]
+        if engine:
+            rows = [(*row[:3], row[3] if row[0] in engine else f"*{EXAMPLE}* {row[3]}") for row in rows]
         parts.append(table(("Key", "Type", "Default", "Meaning"), rows))
     return "\n".join(parts)
+
+
+def _engine_keys(section: str) -> set[str]:
+    """Return the names of the engine's keys in a section, as code; nothing for a section that it does not have."""
+    field = Config.model_fields.get(section)
+    model: Any = None if field is None else field.annotation
+    return set() if model is None else {code(each.alias or name) for name, each in model.model_fields.items()}
 
 
 def _row(key: str, setting: Json, required: bool) -> tuple[str, str, str, str]:

@@ -14,7 +14,7 @@ def check(
 ) -> None:  # fmt: skip
     """Check source, target and services in seconds. Writes nothing.
 
-    Reads no documents, except users if policies.orphan_owner names one, and chunks if their vectors are reused.
+    Reads no documents, except to find the owner that a policy names for orphans, and vectors that are reused.
     """
     session = open_session(config, json, verbose, quiet)
     with session.source() as source, session.existing_target() as target:

@@ -15,12 +15,11 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from migrator.config.loader import load_config
 from migrator.config.models import Config
 from migrator.errors import StoppedError
 from migrator.events import Notice
 from migrator.execution.garbage import collect_seldom
-from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.mapping.loader import MigrationDefinition, load_definition, load_settings
 from migrator.postgres.environment import remove_libpq_variables
 from migrator.postgres.privileges import explain_missing_privileges
 from migrator.sources import open_source
@@ -100,7 +99,7 @@ def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Sessio
     """Reads the configuration and imports the packages of the project. Raises: `UsageError`."""
     collect_seldom()
     console = current_console(json, quiet, verbose)
-    settings = load_config(config, os.environ)
+    settings = load_settings(config, os.environ)
     console.mask = settings.secrets().mask
     if removed := remove_libpq_variables():
         names = ", ".join(removed)

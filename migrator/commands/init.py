@@ -9,7 +9,7 @@ import typer
 
 from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
 from migrator.config.example import NAMES, copy_example
-from migrator.config.starter import STARTER
+from migrator.config.starter import compose_starter
 from migrator.errors import UsageError
 
 
@@ -41,9 +41,10 @@ def init(
 
 
 def write_starter(path: Path) -> Path:
-    """Writes the starter configuration to a new file. Raises: `OSError`."""
+    """Writes the starter configuration, for the package `mappings` next to it, to a new file. Raises: `OSError`."""
+    text = compose_starter(path.parent / "mappings")
     with path.open("x", encoding="utf-8") as file:
-        file.write(STARTER)
+        file.write(text)
     return path
 
 

@@ -54,7 +54,7 @@ def plan_command(
         blockers = [f"{each.text}: {each.remedy}" for each in preflight.blockers]
         fingerprints = collect_fingerprints(migration)
         if preflight.lacks_owner:  # a blocker already; the rest of the plan is predicted without this policy
-            migration = without_orphan_owner(migration)
+            migration = without_adopter(migration)
         report = make_plan(migration, target, fingerprints, sample, blockers)
     report = replace(report, about=describe(preflight))
     if out is not None:
@@ -71,10 +71,10 @@ def plan_command(
         raise typer.Exit(PlanError.exit_code)
 
 
-def without_orphan_owner(migration: MigrationContext) -> MigrationContext:
-    """Returns the migration with `policies.orphan_owner` = "reject"."""
-    policies = migration.config.policies.model_copy(update={"orphan_owner": "reject"})
-    return replace(migration, config=migration.config.model_copy(update={"policies": policies}))
+def without_adopter(migration: MigrationContext) -> MigrationContext:
+    """Returns the migration without an owner for documents whose own one does not exist."""
+    adopter = migration.definition.adopter
+    return migration if adopter is None else replace(migration, config=adopter.without(migration.config))
 
 
 def describe(preflight: PreflightReport) -> dict[str, str]:

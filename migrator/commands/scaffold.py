@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
-from migrator.config.loader import load_config
 from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.formatting import format_count
+from migrator.mapping.loader import load_settings
 from migrator.masking import Secrets, url_secrets
 from migrator.scaffold.asking import Advisor
 from migrator.scaffold.workflow import Names, ScaffoldResult, scaffold
@@ -52,7 +52,7 @@ def scaffold_command(
     if not source and not config.exists():
         raise UsageError("no source is named", hint="Name it with --source, or in a configuration with --config.")
     if not source:
-        settings = load_config(config, os.environ).source
+        settings = load_settings(config, os.environ).source
         url, name = settings.url, name or settings.database
     console.mask = Secrets([*filter(None, [key]), *url_secrets(url), *url_secrets(target), *url_secrets(ask)]).mask
 

@@ -11,40 +11,56 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from migrator.config.models import FOLDER_URLS, Config, StorageRule, embedding_fingerprint, fingerprint
-from migrator.config.starter import STARTER
+from migrator.config.fields import FOLDER_URLS
+from migrator.config.models import Config, MigrationConfig
 from migrator.errors import UsageError
 from migrator.formatting import format_count
-from migrator.masking import Secrets, mask
-
-__all__ = ["STARTER", "Config", "Secrets", "StorageRule", "embedding_fingerprint", "fingerprint", "load_config", "mask"]
+from migrator.masking import Secrets
 
 _Raw = dict[str, Any]
+# Returns the model of the configuration: that of the package of mappings, which is searched in a folder first.
+FindModel = Callable[[MigrationConfig, Path], type[Config]]
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 _PREFIX = "MIGRATE_"
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+def load_config(path: Path, environ: Mapping[str, str], find_model: FindModel) -> Config:
     """Returns the configuration in `path`, with variables of `environ`. Relative paths start at the folder of `path`.
 
     Raises: `UsageError` with one line per error.
     """
-    overrides = _find_overrides(environ)
+    folder = Path(os.path.abspath(path)).parent
     written = _read(path)
+    model = find_model(_packages_of(written, environ), folder)
+    overrides = _find_overrides(environ, model)
     raw = _expand(written, environ, overrides)
     _override(raw, environ, overrides)
-    _resolve_paths(raw, Path(os.path.abspath(path)).parent)
+    _resolve_paths(raw, folder)
     try:
-        return Config.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         # Values of environment variables are treated as secrets, in any key.
         filled = Secrets(environ[name] for name in _VARIABLE.findall(repr(written)) if name in environ)
-        raise _usage_error(path, error.errors(include_url=False), overrides, filled) from None
+        problems = error.errors(include_url=False)
+        raise _usage_error(path, [_describe(each, overrides, model) for each in problems], filled) from None
+
+
+def _packages_of(raw: _Raw, environ: Mapping[str, str]) -> MigrationConfig:
+    """Returns the names of the packages; the default ones if they are invalid, which is reported later."""
+    section = raw.get("migration")
+    section = dict(section) if isinstance(section, dict) else {}
+    for key in _keys(MigrationConfig):
+        variable = f"{_PREFIX}MIGRATION__{key}".upper()
+        section |= {key: environ[variable]} if variable in environ else {}
+    try:
+        return MigrationConfig.model_validate(section)
+    except ValidationError:
+        return MigrationConfig()
 
 
 def _read(path: Path) -> _Raw:
@@ -95,9 +111,9 @@ def _expand_value(value: Any, key: str, environ: Mapping[str, str], missing: dic
 # ── MIGRATE_SECTION__KEY ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _find_overrides(environ: Mapping[str, str]) -> dict[str, str]:
+def _find_overrides(environ: Mapping[str, str], model: type[Config]) -> dict[str, str]:
     """Returns the keys that the environment overrides: `{"target.url": "MIGRATE_TARGET__URL"}`."""
-    known = dict(_variables())
+    known = dict(_variables(model))
     found: dict[str, str] = {}
     for name in sorted(n for n in environ if n.startswith(_PREFIX) and "__" in n):
         if name not in known:
@@ -114,12 +130,12 @@ def _override(raw: _Raw, environ: Mapping[str, str], overrides: Mapping[str, str
             table[key] = environ[variable]
 
 
-def _variables() -> Iterator[tuple[str, str]]:
-    """Yields (variable, key) for every key that can be overridden. `[[storage]]` is a list and cannot."""
-    for section in Config.model_fields:
-        model = _model_of(Config, section)
-        if model is not None and model is not StorageRule:
-            for key in _keys(model):
+def _variables(model: type[Config]) -> Iterator[tuple[str, str]]:
+    """Yields (variable, key) for every key that can be overridden. A list of sections cannot."""
+    for section, field in model.model_fields.items():
+        keys = _model_of(model, section)
+        if keys is not None and get_origin(field.annotation) is not tuple:
+            for key in _keys(keys):
                 yield f"{_PREFIX}{section}__{key}".upper(), f"{section}.{key}"
 
 
@@ -157,10 +173,8 @@ def _resolve(url: str, folder: Path) -> str:
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _usage_error(
-    path: Path, problems: list[ErrorDetails], overrides: Mapping[str, str], secrets: Secrets
-) -> UsageError:
-    lines = [secrets.mask(_describe(problem, overrides)) for problem in problems]
+def _usage_error(path: Path, problems: list[str], secrets: Secrets) -> UsageError:
+    lines = [secrets.mask(problem) for problem in problems]
     count = format_count(len(lines), "errors")
     return UsageError(
         f"{path}: invalid configuration: {count}\n" + "\n".join(lines),
@@ -168,23 +182,29 @@ def _usage_error(
     )
 
 
-def _describe(problem: ErrorDetails, overrides: Mapping[str, str]) -> str:
+def _describe(problem: ErrorDetails, overrides: Mapping[str, str], model: type[Config]) -> str:
     """Returns one line: key, problem, remedy."""
     location = problem["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     origin = f" (from {overrides[key]})" if key in overrides else ""
-    word, remedy = _REMEDIES.get(problem["type"], _describe_invalid)(problem)
+    match problem["type"]:
+        case "extra_forbidden":
+            word, remedy = _unknown_key(problem, model)
+        case "missing":
+            word, remedy = f"this {'section' if len(location) == 1 else 'key'} is required", "add it"
+        case _:
+            word, remedy = _describe_invalid(problem)
     return f"  {key}{origin}: {word}; {remedy}"
 
 
-def _unknown_key(problem: ErrorDetails) -> tuple[str, str]:
+def _unknown_key(problem: ErrorDetails, config: type[Config]) -> tuple[str, str]:
     *parents, key = problem["loc"]
-    model: type[BaseModel] | None = Config
+    model: type[BaseModel] | None = config
     for parent in parents:
         if model is not None and isinstance(parent, str):
             model = _model_of(model, parent)
     what = "section" if not parents else "key"
-    return f"unknown {what}", _nearest(str(key), _keys(model or Config))
+    return f"unknown {what}", _nearest(str(key), _keys(model or config))
 
 
 def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
@@ -192,11 +212,6 @@ def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
     if near:
         return f"did you mean {next(k for k in known if k.lower() == near[0])}?"
     return f"valid names: {', '.join(known)}"
-
-
-def _missing_key(problem: ErrorDetails) -> tuple[str, str]:
-    what = "section" if len(problem["loc"]) == 1 else "key"
-    return f"this {what} is required", "add it"
 
 
 def _describe_invalid(problem: ErrorDetails) -> tuple[str, str]:
@@ -207,9 +222,3 @@ def _describe_invalid(problem: ErrorDetails) -> tuple[str, str]:
     if secret or not isinstance(value, str | int | float):
         return message, "correct the value"
     return message, f"got {value!r}"
-
-
-_REMEDIES: Mapping[str, Callable[[ErrorDetails], tuple[str, str]]] = {
-    "extra_forbidden": _unknown_key,
-    "missing": _missing_key,
-}

@@ -1,7 +1,32 @@
-"""The text that `migrate init` writes; `migrate.toml.example` at the root of the repository is an identical copy.
+"""The text that `migrate init` writes: the settings of the engine, and those of a package of mappings.
 
-Not here: the meaning of the keys to the program (models.py), and the example project (example.py).
+`migrate.toml.example` at the root of the repository is the text with the settings of the example's mappings. Not here:
+the meaning of the keys to the program (models.py), and the example project (example.py).
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+OWN_SETTINGS = "settings.toml"  # the file in a package of mappings that describes its settings, in this form
+_LAST_KEY = '# max_rejected = "2%"\n'  # of [policies]
+_NEXT = "[engine]\n"
+
+
+def compose_starter(mappings: Path) -> str:
+    """Returns the starter text for the mappings in a folder: policies and sections of theirs are added.
+
+    Raises: `OSError` if their file exists and cannot be read.
+    """
+    file = mappings / OWN_SETTINGS
+    text = STARTER
+    for block in file.read_text(encoding="utf-8").split("\n\n")[1:] if file.is_file() else ():
+        if block.startswith("[policies]\n"):
+            text = text.replace(_LAST_KEY, _LAST_KEY + block.partition("\n")[2].rstrip() + "\n", 1)
+        else:
+            text = text.replace(_NEXT, block.rstrip() + "\n\n" + _NEXT, 1)
+    return text
+
 
 STARTER = """\
 # Configuration of migrate: source, target and options.
@@ -13,11 +38,11 @@ STARTER = """\
 [source]
 # The MongoDB database. "dump:PATH" is a mongodump folder (.bson or .bson.gz) or a mongodump --archive file, compressed
 # or not.
-url = "dump:fixtures/demo"
+url = "dump:dump"
 # A live server instead (mongodb:// or mongodb+srv://):
 # url = "mongodb://reader:${MONGO_PASSWORD}@localhost:27017"
 # The database to read. Optional if the source holds one database only. No default.
-# database = "LibreChat"
+# database = "app"
 
 [target]
 # The PostgreSQL database. "embedded:FOLDER" is a bundled PostgreSQL with pgvector that stores its data in that folder.
@@ -34,37 +59,6 @@ url = "embedded:.migrate/postgres"
 # name = "Default"
 # The subdomain of that tenant.
 # subdomain = "default"
-
-# Session recordings to merge into the modules. Without this section nothing is merged.
-# [recordings]
-# Where they are stored: "postgresql://…" is the Supabase database (read access is enough), "csv:FILE" an export of the
-# table. No default.
-# url = "csv:recordings.csv"
-# The table, if url is a database: "recordings" or "schema.recordings".
-# table = "recordings"
-# Which value takes precedence if a module and its recording both have one: "module" or "recording".
-# prefer = "module"
-# Columns with a different name in that table, by the name that the mapping uses: { id = "uuid" }.
-# columns = {}
-
-# Text chunks of files for document_chunks. Without this section no chunks are loaded.
-# [chunks]
-# Where they are stored: "postgresql://…" is the database of the RAG API, "jsonl:FILE" an export (JSON Lines with
-# file_id and content), "files:FOLDER" the files themselves (requires: pip install 'mongo-to-postgres[files]').
-# No default.
-# url = "jsonl:chunks.jsonl"
-# The collection of the RAG API's store to read (its COLLECTION_NAME). Without this key all are read. No default.
-# collection = "testcollection"
-# What happens to vectors that are stored with the chunks: "reembed" ignores them and computes all vectors again;
-# "reuse" loads them, so that only missing ones are computed. They must be vectors of embedding.model with
-# embedding.dimensions numbers, because vectors of two models cannot be compared.
-# vectors = "reembed"
-# The model that computed these vectors. Required for "reuse". No default.
-# model = "text-embedding-3-small"
-# The length of a chunk that is cut from a file, in characters.
-# size = 1500
-# The number of characters that a chunk repeats from the previous one.
-# overlap = 100
 
 [embedding]
 # Which provider computes missing embeddings: "openai" (any OpenAI-compatible endpoint), "local" (offline, for
@@ -88,37 +82,12 @@ url = "embedded:.migrate/postgres"
 # usd_per_million = 0.02
 
 [policies]
-# Documents whose owner does not exist: "reject" them, or assign them to the user with this e-mail address.
-# orphan_owner = "reject"
-# A second account with the same e-mail address: "reject" it, or "merge" its content into the first account.
-# duplicate_email = "reject"
 # Collections without a table: "archive" stores their original documents in migrator.archive, "ignore" skips them.
 # unmapped_collections = "archive"
 # The most documents that may be rejected: a number, or a percentage of all documents. If more are rejected, `plan`
 # reports a blocker, and `run` stops before it creates indexes (exit code 8). Without this key there is no limit. No
 # default.
 # max_rejected = "2%"
-# Users, conversations and messages with an expiry date, which the application would have deleted: "load" them with a
-# warning, or "archive" their original documents.
-# temporary = "load"
-
-[transactions]
-# The unit of `amount` in the source: "cents" or "major" (dollars, euros).
-# amount_unit = "cents"
-
-# Rules that rewrite the address of stored files (provider, key and url). They are tried in order; the first match is
-# used. Without a matching rule the address does not change. $1 is the first group of `match`, $0 the whole match.
-# [[storage]]
-# The rule applies to files with this `source`. Without this key it applies to all files. No default.
-# source = "local"
-# The provider in the target. No default.
-# provider = "r2"
-# A regular expression that is searched in the path of the file.
-# match = "^/uploads/(.*)$"
-# The key in the new storage. No default.
-# key = "uploads/$1"
-# The URL in the new storage. No default.
-# url = "https://cdn.example.com/uploads/$1"
 
 [engine]
 # The number of worker processes. 0: one per CPU core.

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from migrator.config.models import EmbeddingConfig, address_of
+from migrator.config.models import EmbeddingConfig
 from migrator.documents.vectors import Vector
 from migrator.embedding.openai_errors import (
     ACCOUNT,
@@ -39,6 +39,7 @@ from migrator.embedding.provider import PROBE
 from migrator.embedding.rate_limit import AdaptiveLimiter
 from migrator.embedding.responses import read_response
 from migrator.errors import EmbeddingError, UsageError
+from migrator.masking import address_of
 
 MAX_FIRST_ATTEMPTS = 5  # before the first success, about three seconds: the likely cause is a wrong setting
 SPLIT_ATTEMPTS = 4  # of several texts while the service works; then they are sent in smaller requests

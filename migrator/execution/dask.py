@@ -13,20 +13,20 @@ import time
 import traceback
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from migrator import __version__
-from migrator.config.models import Config
+from migrator.config.models import Config, SourceConfig
 from migrator.errors import AccessError, MigrateError, UsageError
 from migrator.events import Emit, Notice
 from migrator.execution.pool import WorkersLostError
 from migrator.execution.tasks import Fingerprints, Job, Task, TaskResult, close_runners, open_same_source, run_task
+from migrator.mapping.project import ProjectPackages, import_packages
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from migrator.mapping.project import ProjectPackages
 
 CONNECT_TIMEOUT = 10  # seconds until the scheduler must answer and have a worker
 WORKER_TIMEOUT = 120  # seconds without any worker after which a run stops
@@ -47,6 +47,26 @@ class ClusterError(AccessError):
     """The cluster is unreachable, or its workers cannot run tasks."""
 
 
+@dataclass(frozen=True, slots=True)
+class PackedJob:
+    """A job for a worker that has not imported the packages of the project yet. Its repr shows no secrets."""
+
+    number: int
+    packages: ProjectPackages
+    data: bytes = field(repr=False)
+
+    def unpack(self) -> Job:
+        """Return the job. Raises: `UsageError` if the packages cannot be imported."""
+        import_packages(self.packages)
+        job: Job = pickle.loads(self.data)
+        return job
+
+
+def pack(job: Job) -> PackedJob:
+    """Return a job that a worker unpacks."""
+    return PackedJob(job.number, job.packages, pickle.dumps(job))
+
+
 class DaskPool:
     """A `Pool` on a Dask cluster. `workers` is the number of concurrent tasks; 0: one per thread of the cluster."""
 
@@ -58,13 +78,16 @@ class DaskPool:
         self._executor: Executor = self._client.get_executor()
         self.count = workers or self._threads()
         self._last_seen = time.monotonic()
+        self._packed: PackedJob | None = None
         self.losses = (*_losses(), CancelledError)
 
     def prestart(self) -> None:
         """Do nothing: the workers run already."""
 
     def submit(self, job: Job, task: Task) -> Future[TaskResult]:
-        return unwrap(self._executor.submit(run_remote_task, job, task))
+        if self._packed is None or self._packed.number != job.number:
+            self._packed = pack(job)
+        return unwrap(self._executor.submit(run_remote_task, self._packed, task))
 
     def check(self) -> None:
         """Report that the cluster has no worker, and raise `WorkersLostError` after `WORKER_TIMEOUT` without one."""
@@ -137,10 +160,13 @@ def check_cluster(
     Raises:
         ClusterError: a worker does not; the message names the worker and the cause.
     """
-    address = config.engine.executor
-    client = connect(address)
+    source = config.source if reads_source else None
+    advice = "Workers use the same addresses of source and target as this machine: use addresses that all can reach."
+    if config.target.url.startswith("embedded:"):
+        advice = "An embedded target is reachable on its own machine only: start workers there, or use a server."
+    client = connect(config.engine.executor)
     try:
-        answers = client.run(check_worker, config, dsn, packages, fingerprints, reads_source, on_error="return")
+        answers = client.run(check_worker, source, dsn, packages, fingerprints, advice, on_error="return")
     finally:
         client.close(timeout=CONNECT_TIMEOUT)
     for worker, answer in answers.items():
@@ -156,9 +182,12 @@ def check_cluster(
 
 
 def check_worker(
-    config: Config, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, reads_source: bool
+    source: SourceConfig | None, dsn: str, packages: ProjectPackages, fingerprints: Fingerprints, advice: str
 ) -> tuple[str, str] | None:
-    """Check the worker that runs this function. Return cause and remedy of the first problem, or None."""
+    """Check the worker that runs this function. Return cause and remedy of the first problem, or None.
+
+    `advice` is added to the remedy if the source or the target cannot be reached. `source` is None if it is not read.
+    """
     from migrator.mapping.loader import load_definition
     from migrator.targets.server import connect_worker
 
@@ -166,23 +195,18 @@ def check_worker(
     try:
         if load_definition(*packages).fingerprint != fingerprints.mappings:
             return f"its mappings differ from the mappings on this machine (migrate {__version__})", same
-        if reads_source:
-            open_same_source(config, fingerprints).close()
+        if source is not None:
+            open_same_source(source, fingerprints).close()
         connect_worker(dsn).close()
     except MigrateError as error:
-        advice = (
-            "Workers use the same addresses of source and target as this machine: use addresses that all can reach."
-        )
-        if config.target.url.startswith("embedded:"):
-            advice = "An embedded target is reachable on its own machine only: start workers there, or use a server."
         return error.message, f"{error.hint} {advice}".strip()
     return None
 
 
-def run_remote_task(job: Job, task: Task) -> TaskResult | RemoteFailure:
+def run_remote_task(packed: PackedJob, task: Task) -> TaskResult | RemoteFailure:
     """Run a task on a worker, and return errors as values: Dask logs raised errors, with the values in them."""
     try:
-        return run_task(job, task)
+        return run_task(_unpack(packed), task)
     except Exception as error:  # noqa: BLE001 - `unwrap` raises it again
         trace = "".join(traceback.format_exception(error))
         try:
@@ -190,6 +214,18 @@ def run_remote_task(job: Job, task: Task) -> TaskResult | RemoteFailure:
         except Exception:  # noqa: BLE001 - pickling of foreign errors can fail in any way
             return RemoteFailure(RuntimeError(f"{type(error).__name__}: {error}"), trace)
         return RemoteFailure(error, trace)
+
+
+_unpacked: dict[PackedJob, Job] = {}  # the last job of this worker process
+
+
+def _unpack(packed: PackedJob) -> Job:
+    job = _unpacked.get(packed)
+    if job is None:
+        job = packed.unpack()
+        _unpacked.clear()
+        _unpacked[packed] = job
+    return job
 
 
 def unwrap(future: Future[Any]) -> Future[TaskResult]:

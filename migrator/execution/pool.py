@@ -19,6 +19,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from migrator.errors import StoppedError
 from migrator.execution.child import begin_child
 from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
+from migrator.mapping.project import ProjectPackages, import_packages
 from migrator.sources.base import Batch
 
 TASKS_PER_WORKER = 2  # submitted, including the running one: no worker waits, and few documents are in memory
@@ -125,13 +126,15 @@ class PooledWorkers:
 class ProcessPool:
     """Processes on this machine, started with the first call. `workers` 0: one per core.
 
-    `modules` are imported once, in the server process that forks the workers.
+    `packages`: of the project, which every worker imports before its first task, so that it can unpickle values of
+    their types. `modules` are imported once, in the server process that forks the workers.
     """
 
     losses: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
-    def __init__(self, workers: int, modules: tuple[str, ...] = ()) -> None:
-        self._modules = modules
+    def __init__(self, workers: int, packages: ProjectPackages | None, modules: tuple[str, ...] = ()) -> None:
+        self._packages = packages
+        self._modules = modules if packages is None else (*modules, *packages.modules)
         self.count = workers or os.cpu_count() or 1
         self._executor: ProcessPoolExecutor | None = None
 
@@ -172,7 +175,9 @@ class ProcessPool:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(self.count, mp_context=self._context(), initializer=begin_worker)
+            self._executor = ProcessPoolExecutor(
+                self.count, mp_context=self._context(), initializer=begin_worker, initargs=(self._packages,)
+            )
         return self._executor
 
     def _context(self) -> BaseContext:
@@ -181,7 +186,9 @@ class ProcessPool:
         return context
 
 
-def begin_worker() -> None:
+def begin_worker(packages: ProjectPackages | None) -> None:
     """Set up a worker process: it ends with its parent, and closes its connections at the end."""
     begin_child()
+    if packages is not None:
+        import_packages(packages)
     multiprocessing.util.Finalize(None, close_runners, exitpriority=10)

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from migrator.config.models import Config
+from migrator.config.models import Config, SourceConfig
 from migrator.errors import SourceError, UsageError
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.mapping.project import ProjectPackages
@@ -254,7 +254,7 @@ def open_runner(job: Job) -> TaskRunner:
     connection = prepare_session(connect_worker(job.dsn))
 
     def open_source_of_job() -> Source:
-        return open_same_source(job.config, job.fingerprints, runner.report_wait)
+        return open_same_source(job.config.source, job.fingerprints, runner.report_wait)
 
     runner = TaskRunner(job, definition, open_source_of_job, connection)
     return runner
@@ -266,14 +266,14 @@ def fingerprints_of(source: Source, definition: MigrationDefinition) -> Fingerpr
 
 
 def open_same_source(
-    config: Config, fingerprints: Fingerprints | None, notify: Callable[[str], None] | None = None
+    config: SourceConfig, fingerprints: Fingerprints | None, notify: Callable[[str], None] | None = None
 ) -> Source:
     """Open the source of the run.
 
     Raises:
         SourceError: the source that this process reaches is not the source of the run.
     """
-    source = open_source(config.source.url, config.source.database, notify)
+    source = open_source(config.url, config.database, notify)
     if fingerprints is not None and source.fingerprint() != fingerprints.source:
         raise SourceError(
             f"{source.label} on worker {platform.node()} is not the source of this run",

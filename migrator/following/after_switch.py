@@ -1,7 +1,7 @@
 """Decides again, after a switch back, about everything that depends on several documents, as a new run would.
 
 While PostgreSQL was in use, the application changed rows, and their documents followed. These rows are right by
-themselves. But a run would now load other documents (an e-mail address is free, an owner exists), cut other parents,
+themselves. But a run would now load other documents (a unique value is free, an owner exists), cut other parents,
 and set other latest values.
 """
 
@@ -122,7 +122,7 @@ class AfterSwitch:
         return [row_id for (row_id,) in self._rows.connection.execute(query, (self.applier.stage.tenant,))]
 
     def _read_wanting(self) -> Iterator[DocumentKey]:
-        """Yield the documents that look up values of changed rows without a foreign key: of an agent, for example."""
+        """Yield the documents that look up values of changed rows without a foreign key."""
         mappings = self._rows.mappings
         looked_up = {other for mapping in mappings.values() for other, _ in loose_lookups(mapping)}
         query = self._rows.namespace.sql(

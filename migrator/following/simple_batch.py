@@ -1,7 +1,7 @@
 """Applies the simple changes of a batch, level by level, and returns the changes that are left.
 
-A changed row may have values that documents of other collections carry: a message carries the owner of its
-conversation. The row is updated in place, and these documents are written again from what they were before.
+A changed row may have values that documents of other collections carry, for example the owner of a row that they refer
+to. The row is updated in place, and these documents are written again from what they were before.
 """
 
 from __future__ import annotations

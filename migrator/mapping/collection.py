@@ -36,6 +36,11 @@ Rule = (
 )
 
 
+def no_reasons(config: Any) -> frozenset[str]:
+    """Return no reject reasons: documents with a duplicate value are rejected."""
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """An array field in which documents list other documents by `key`. The load stores it for later stages."""
@@ -103,7 +108,8 @@ class Collection:
     gets a new ID. Without `owner`, every later duplicate is rejected.
     `reference_owner(document)` is set if the owner follows from the document alone. References from the owner of a
     document that was not loaded then find no row of another owner with the same ID.
-    `unique` maps columns to the reject reason of documents with a duplicate value.
+    `unique` maps columns to the reject reason of documents with a duplicate value. `merged(config)` returns the reasons
+    for which the later document is not rejected, but merged into the row of the earlier one.
     `constants` are plain values of columns that are the same in every row. The column of the tenant is not among them.
     `probes` are SQL expressions over a column (`{}` is its value) that fail for long texts, because an index computes
     them.
@@ -123,6 +129,7 @@ class Collection:
     owner: Callable[[Document, Row], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     reference_owner: Callable[[Document], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     unique: Mapping[str, str] = field(default_factory=dict, hash=False)
+    merged: Callable[[Any], frozenset[str]] = field(default=no_reasons, hash=False)
     constants: Mapping[str, Any] = field(default_factory=dict, hash=False)
     links: tuple[Link, ...] = ()
     listed_by: str | None = None  # "collection.path" of the `Link` whose arrays list documents of this collection

@@ -5,7 +5,7 @@ The engine imports neither package by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import Any, Final
 
 from sqlalchemy import MetaData
 
+from migrator.config.loader import load_config
+from migrator.config.models import Config, MigrationConfig
 from migrator.documents.fingerprint import hash_code
 from migrator.errors import UsageError
+from migrator.mapping.adopter import Adopter
 from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
@@ -24,21 +27,25 @@ from migrator.mapping.validation import validate
 # The parts of the engine that determine, together with the mappings, what a document becomes.
 _ENGINE: Final = ("documents", "mapping", "translation", "ids.py", "postgres/copy_format.py")
 
+FindBlockers = Callable[[Any, Mapping[str, int]], Iterable[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class MigrationDefinition:
     """The mappings by collection, the tables of the target, and the packages that define them.
 
-    `merges` are keyed by the collection whose
-    documents are merged into rows of another. `embedded` names the rows that get an embedding; None: no rows.
+    `merges` are keyed by the collection whose documents are merged into rows of another. `embedded` names the rows that
+    get an embedding; None: no rows. `blockers` returns what prevents a run, with the remedy, from the configuration and
+    the number of rejected documents by reason in the rehearsal.
     """
 
     mappings: Mapping[str, Collection]
     metadata: MetaData
-    adopter: tuple[str, str] | None
+    adopter: Adopter | None
     packages: ProjectPackages
     merges: Mapping[str, Merge] = field(default_factory=dict)
     embedded: VectorColumn | None = None
+    blockers: FindBlockers | None = None
 
     @property
     def known(self) -> frozenset[str]:
@@ -49,6 +56,24 @@ class MigrationDefinition:
     def fingerprint(self) -> str:
         """The fingerprint of the code that determines the result: the packages', and the engine's part of it."""
         return _fingerprint(self.packages)
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Config:
+    """Return the configuration in `path`: with the sections and policies that its package of mappings declares.
+
+    Raises: `UsageError` with one line per error, or if the package cannot be imported.
+    """
+    return load_config(path, environ, _find_settings)
+
+
+def _find_settings(names: MigrationConfig, folder: Path) -> type[Config]:
+    mappings, _ = import_packages(ProjectPackages(names.mappings, names.schema_module, str(folder)))
+    model: Any = getattr(mappings, "Settings", Config)
+    if not (isinstance(model, type) and issubclass(model, Config)):
+        raise UsageError(
+            f"{mappings.__name__}.Settings is not a subclass of migrator.config.models.Config", hint="Correct it."
+        )
+    return model
 
 
 def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> MigrationDefinition:
@@ -63,15 +88,28 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     by_name = {collection.name: collection for collection in collections}
     if len(by_name) < len(collections):
         raise UsageError("MAPPINGS has two entries for one collection", hint="Keep one of them.")
+    merges = {merge.name: merge for merge in getattr(mappings, "MERGES", ())}
+    _require_sections(getattr(mappings, "Settings", Config), [*by_name.values(), *merges.values()])
     validate(by_name, metadata)
     return MigrationDefinition(
         mappings=by_name,
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),
         packages=packages,
-        merges={merge.name: merge for merge in getattr(mappings, "MERGES", ())},
+        merges=merges,
         embedded=getattr(mappings, "EMBEDDED", None),
+        blockers=getattr(mappings, "find_blockers", None),
     )
+
+
+def _require_sections(settings: type[Config], filled: Iterable[Collection | Merge]) -> None:
+    """Raises: UsageError if the settings lack a section from which a collection or a merge gets its documents."""
+    for each in filled:
+        if each.section is not None and each.section not in settings.model_fields:
+            raise UsageError(
+                f"the mapping of {each.name} reads the section [{each.section}], which the mappings do not declare",
+                hint=f"Add the field {each.section} to the class Settings of the mappings, for example a TableSection.",
+            )
 
 
 def _attribute(module: ModuleType, name: str) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.config.models import Config
 from migrator.documents.codec import Document
 from migrator.documents.jsonb import Note, normalize
 from migrator.mapping.codecs import DATETIME, TEXT, UNREADABLE, Codec
@@ -144,7 +143,7 @@ class Merge:
     newest: str
     fills: tuple[Fill, ...]
     codes: MergeCodes
-    overwrites: Callable[[Config], bool] = field(hash=False)
+    overwrites: Callable[[Any], bool] = field(hash=False)
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def changes(self, document: Document, row: Row, overwrites: bool, note: Note) -> Row:

@@ -1,7 +1,7 @@
 """Member lists: fields that list the `_id`s of a row's members (`references.MemberList`), removed from the residue.
 
-The ledger can reproduce such a list if it equals the members of the row, or the first of them: LibreChat writes the
-list when it saves a conversation, and messages may follow. Code that adds or removes members of loaded rows calls
+The ledger can reproduce such a list if it equals the members of the row, or the first of them: an application
+may write the list when it saves the row, and add members later. Code that adds or removes members of loaded rows calls
 `expand_all` before and `compact_all` after; in between, the residues contain the lists.
 
 Every batch records the members that it has loaded (`member_lists`), which saves a join of the ledger and the rows.

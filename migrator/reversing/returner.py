@@ -237,7 +237,7 @@ class Returner:
         if documents:
             self.writer.write(name, documents)
 
-    # --- recording ---------------------------------------------------------------------------------------------------
+    # --- the records -------------------------------------------------------------------------------------------------
 
     def _record(self, returned: list[Returned], conflicts: list[Conflict]) -> None:
         connection, namespace = self.rows.connection, self.rows.namespace

@@ -1,7 +1,7 @@
 """The rows that a batch of changes affects, as they were at the last return and as they are now.
 
 A document depends on its row, on columns of the rows that it refers to, and on the rows that it lists. So a change of a
-conversation can change the documents of its messages, and a new message that of its conversation.
+row can change the documents of the rows that refer to it, and a new row the document of the row that lists it.
 """
 
 from __future__ import annotations

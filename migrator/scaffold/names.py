@@ -68,7 +68,7 @@ def has_id_ending(field: str) -> bool:
 
 
 def is_named_after(field: str, collection: str) -> bool:
-    """Return whether a field is named after a collection: courseId after courses, groupId after promptgroups."""
+    """Return whether a field is named after a collection: orderId after orders, groupId after usergroups."""
     named, of = stem(field), singular(squash(collection))
     return named == of or (len(named) > 3 and of.endswith(named)) or (len(of) > 3 and named.endswith(of))
 

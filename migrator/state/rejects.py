@@ -72,6 +72,12 @@ def count_rejects(connection: Connection, namespace: Namespace, chosen: RejectFi
     return {(row[0], row[1]): row[2] for row in connection.execute(query, (chosen.collection, chosen.reason))}
 
 
+def count_by_reason(connection: Connection, namespace: Namespace) -> dict[str, int]:
+    """Return reason → number of rejected documents."""
+    query = namespace.sql("SELECT reason, count(*) FROM {rejects} GROUP BY 1")
+    return {str(reason): int(count) for reason, count in connection.execute(query)}
+
+
 def _with_missing_id(row: tuple[Any, ...]) -> Rejected:
     """Return a reject for a list. The detail of an orphan begins with the field that refers to the missing record."""
     *values, document = row

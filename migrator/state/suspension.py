@@ -1,6 +1,6 @@
 """Suspends the triggers and rules of the target's owner in the transactions that write rows of the migration.
 
-They would change or drop what is written: a trigger that sets `updated_at` overwrites the date of every conversation.
+They would change or drop what is written: a trigger that sets `updated_at` overwrites the date of every row.
 `session_replication_role = replica` suspends them for one transaction. The journal records whether that is necessary,
 so that every worker does the same (`own_transactions.record_transaction`). The setting also suspends the triggers of
 foreign keys: `find_violations` checks these before the run is done.

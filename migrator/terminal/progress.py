@@ -38,7 +38,7 @@ TITLES = {
     "return changes": "Returning changes to MongoDB",
     "return the last changes": "Returning the last changes",
     "refuse writes": "Refusing writes in PostgreSQL",
-    "record returned rows": "Recording the returned rows",
+    "record returned rows": "Saving the returned rows",
     "decide again": "Deciding again what depends on several documents",
     "restore MongoDB": "Restoring MongoDB",
     "verify": "Verifying",

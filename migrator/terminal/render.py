@@ -29,7 +29,7 @@ MAX_CODES = 8  # codes in one line, if the screen is too small for their meaning
 VECTORS = {
     "reused": "reused",
     "unusable": "unusable (computed like missing ones)",
-    "not_used": 'not used (chunks.vectors = "reembed")',
+    "not_used": 'not used (vectors = "reembed")',
 }
 NO_BREAK = "\xa0"  # a space at which lines are not broken; printed as an ordinary space
 

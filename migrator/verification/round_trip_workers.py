@@ -130,7 +130,7 @@ def _check_parts(trip: RoundTrip, left: list[Partition]) -> Iterator[tuple[Parti
         for part in left:
             yield part, _compare_part(trip.scope, trip.source, part, trip.share)
         return
-    with closing(ProcessPool(workers, (__name__, *trip.job.packages.modules))) as pool:
+    with closing(ProcessPool(workers, trip.job.packages, (__name__,))) as pool:
         running: dict[Future[RoundTripCounts], Partition] = {
             pool.call(check_part, trip.job, part): part for part in left
         }

@@ -1,4 +1,4 @@
-"""Applies the changes of auxiliary sources (recordings, chunks) while a live source is followed.
+"""Applies the changes of auxiliary sources while a live source is followed.
 
 They have no change stream. A source whose fingerprint has changed is read as a whole, and what differs is applied.
 """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from migrator.config.models import Config, embedding_fingerprint, fingerprint, setting_fingerprints
+from migrator.config.fingerprints import embedding_fingerprint, fingerprint, setting_fingerprints
+from migrator.config.models import Config
 from migrator.documents.fingerprint import hash_json
 from migrator.errors import UsageError
 from migrator.state import journal
@@ -13,13 +14,6 @@ from migrator.state.records import Connection, Namespace, has_records
 from migrator.workflows.migration import MigrationContext
 
 SETTINGS = "settings"  # the fingerprints of single settings, as JSON; they only give names to a changed configuration
-# Policies that `rejects retry` accepts with a new value: a run with the old value rejected all documents that the new
-# value concerns. The merges are undone and applied again, so their precedence may change too.
-RETRY_FROM = {
-    "policies.orphan_owner": hash_json("reject"),
-    "policies.duplicate_email": hash_json("reject"),
-    "recordings.prefer": None,
-}
 
 
 def collect_fingerprints(context: MigrationContext) -> dict[str, str]:
@@ -94,7 +88,8 @@ def require_retryable(known: Mapping[str, str], fingerprints: Mapping[str, str],
 
 
 def _refused_settings(known: Mapping[str, str], config: Config) -> Iterator[str]:
-    before = json.loads(known[SETTINGS])
+    before, accepted = json.loads(known[SETTINGS]), config.ACCEPTED_BY_RETRY
     for name in changed_settings(known, config):
-        if name not in RETRY_FROM or RETRY_FROM[name] not in (None, before.get(name)):
+        value = accepted.get(name)
+        if name not in accepted or (value is not None and before.get(name) != hash_json(value)):
             yield name

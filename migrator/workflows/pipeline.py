@@ -21,7 +21,6 @@ from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWork
 from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
-from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.project import ProjectPackages
 from migrator.postgres.tenancy import tenancy_of
 from migrator.reconciliation.conflicts import ConflictResolver
@@ -47,7 +46,7 @@ LARGE_SOURCE = 32 << 20  # bytes; below this size the start of worker processes 
 
 
 class OwnerNotLoadedError(UsageError):
-    """The user of `policies.orphan_owner` was not loaded."""
+    """The row of the adopter was not loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +193,7 @@ class Pipeline:
         engine = self.context.config.engine
         if self._uses_cluster:
             return DaskPool(engine.executor, engine.workers, self.context.emit)
-        return ProcessPool(engine.workers, modules_of(self.context.definition))
+        return ProcessPool(engine.workers, self.context.definition.packages)
 
     def _run_level(self, job: Job, pool: Pool) -> None:
         source, level = self.context.source, list(job.collections)
@@ -222,11 +221,10 @@ class Pipeline:
         mapped = [name for name in level if name in self.mappings]
         options = Options(config, config.tenant.id, self._adopter_id(mapped))
         lookup = RowLookup(self.rows, config.tenant.id)
-        merge = frozenset({"duplicate_email"} if config.policies.duplicate_email == "merge" else ())
         return [
             ConflictResolver(
                 DocumentWriter(self.rows, self.mappings[name], options, lookup, partial(self._compile, name, options)),
-                merge,
+                self.mappings[name].merged(config),
             )
             for name in mapped
         ]
@@ -243,38 +241,35 @@ class Pipeline:
         reconcile_again(self._stage(run), resolver.collection)
 
     def _adopter_id(self, mapped: list[str]) -> bytes | None:
-        """Return the ID of the user in `policies.orphan_owner`; None until the users are loaded.
+        """Return the ID of the adopter's row; None until its collection is loaded.
 
-        Raises: `UsageError` if this user was not loaded.
+        Raises: `UsageError` if this row was not loaded.
         """
         adopter = self.context.definition.adopter
-        if adopter is None or adopter[0] in mapped or not mapped:
+        if adopter is None or adopter.collection in mapped or not mapped:
             return None
         return self.find_adopter()
 
     def find_adopter(self) -> bytes | None:
-        """Return the ID of the user in `policies.orphan_owner`; None if there is no such setting.
+        """Return the ID of the adopter's row; None without an adopter.
 
-        Raises: `UsageError` if this user was not loaded.
+        Raises: `UsageError` if this row was not loaded.
         """
-        config = self.context.config
-        email, adopter = config.policies.orphan_owner, self.context.definition.adopter
-        if email == "reject" or adopter is None:
+        config, adopter = self.context.config, self.context.definition.adopter
+        value = None if adopter is None else adopter.value(config)
+        if adopter is None or value is None:
             return None
-        collection, column = adopter
-        mapping = self.mappings[collection]
+        mapping = self.mappings[adopter.collection]
         query = sql.SQL("SELECT {} FROM {} t WHERE {} = %s AND {}").format(
             sql.Identifier(mapping.key.column),
             self.namespace.table(mapping.table.name),
-            sql.Identifier(column),
+            sql.Identifier(adopter.column),
             own_rows(mapping.table, config.tenant.id),
         )
-        found = self.connection.execute(query, (email,)).fetchone()
+        found = self.connection.execute(query, (value,)).fetchone()
         if found is None:
-            raise OwnerNotLoadedError(
-                f"policies.orphan_owner: no user with the email {email} was loaded",
-                hint='Use the email of a user in the source, or set orphan_owner = "reject".',
-            )
+            text, remedy = adopter.describe_missing(value)
+            raise OwnerNotLoadedError(f"{text} was loaded", hint=remedy)
         return bytes(found[0].bytes)
 
 
@@ -297,18 +292,13 @@ def list_refused(error: UpdatesRefusedError) -> str:
     return f"later changes of {'; '.join(parts)}"
 
 
-def modules_of(definition: MigrationDefinition) -> tuple[str, ...]:
-    """Return the modules that worker processes import."""
-    return () if definition.packages is None else definition.packages.modules
-
-
 def preload_workers(context: MigrationContext) -> None:
     """Let the worker processes of this machine import their modules in advance if `Pipeline.run` will start them.
 
     The imports take half a second, in parallel to the preparation of the target.
     """
     if context.config.engine.executor == "local" and needs_workers(context):
-        ProcessPool(context.config.engine.workers, modules_of(context.definition)).preload()
+        ProcessPool(context.config.engine.workers, context.definition.packages).preload()
 
 
 def needs_workers(context: MigrationContext) -> bool:

@@ -35,6 +35,7 @@ from migrator.stages.prepare import prepare, require_compatible
 from migrator.state import journal, scratch
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import Connection, Namespace, create_records
+from migrator.state.rejects import count_by_reason
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_target
 from migrator.workflows.migration import MigrationContext
@@ -103,7 +104,9 @@ def plan(
             blockers.append(f"{known.message}: {known.hint}")
         blockers += check_keys_of_owner(target, connection, context)
         seconds = time.monotonic() - started
-        blockers += find_fractional_amounts(connection, context.namespace, context.config)
+        if context.definition.blockers is not None:
+            reasons = count_by_reason(connection, context.namespace)
+            blockers += context.definition.blockers(context.config, reasons)
         if not any(each.level == "blocker" for each in check_vectors(context)):  # the preflight has reported those
             blockers += find_other_dimensions(
                 connection, context.namespace, context.definition.embedded, context.config
@@ -227,15 +230,3 @@ def build_indexes(database: Target, definition: MigrationDefinition, config: Con
     """Build indexes and foreign keys too, which shows their duration and that the rows satisfy them."""
     options = BuildOptions(rls=False, sessions=config.engine.workers or 2)
     build_post_data(database.connect, definition.metadata, options, emit)
-
-
-def find_fractional_amounts(connection: Connection, namespace: Namespace, config: Config) -> list[str]:
-    """Return a blocker if amounts have a fraction although the unit is cents: the unit is probably wrong."""
-    query = namespace.sql("SELECT count(*) FROM {rejects} WHERE reason = 'fractional_amount'")
-    found = connection.execute(query).fetchone()
-    if config.transactions.amount_unit != "cents" or not found or not found[0]:
-        return []
-    return [
-        f"{found[0]:,} amounts have a fraction, but transactions.amount_unit is cents;"
-        ' if the amounts are in the major unit, set amount_unit = "major"'
-    ]

@@ -14,6 +14,7 @@ from typing import Any
 
 from migrator.errors import AccessError, MigrateError, PlanError, SourceError, TargetError, UsageError
 from migrator.formatting import format_count
+from migrator.mapping.adopter import NOBODY
 from migrator.postgres import server_checks
 from migrator.postgres.owner_checks import check_owner_objects, check_vector_column
 from migrator.postgres.privileges import require_create
@@ -58,7 +59,7 @@ class PreflightReport:
 
     @property
     def lacks_owner(self) -> bool:
-        """Whether the user of `policies.orphan_owner` does not exist."""
+        """Whether the row of the adopter does not exist."""
         return any(each.check == OWNER for each in self.blockers)
 
     @property
@@ -101,7 +102,7 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
         report, "source", partial(check_source, context), format_count(len(context.source.collections()), "collections")
     )
     _execute(report, "vectors", partial(check_vectors, context), describe_vectors(context.config))
-    _execute(report, OWNER, partial(check_adopter, context, target), context.config.policies.orphan_owner)
+    _execute(report, OWNER, partial(check_adopter, context, target), _describe_adopter(context))
     if target is not None:
         _check_target(report, context, target, complete=complete)
     else:
@@ -111,6 +112,11 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
             report, "services", partial(_check_services, context), f"embedding: {context.config.embedding.provider}"
         )
     return report
+
+
+def _describe_adopter(context: MigrationContext) -> str:
+    adopter = context.definition.adopter
+    return (None if adopter is None else adopter.value(context.config)) or NOBODY
 
 
 def require_no_blockers(report: PreflightReport) -> None:

@@ -40,12 +40,12 @@ class RetryReport:
 
 
 def require_adopter(pipeline: Pipeline) -> None:
-    """Check `policies.orphan_owner` before anything is written. The retry itself may load this user.
+    """Check the adopter before anything is written. The retry itself may load its row.
 
-    Raises: `UsageError` if this user is not loaded and no user is rejected.
+    Raises: `UsageError` if this row is not loaded and no document of its collection is rejected.
     """
     adopter = pipeline.context.definition.adopter
-    if adopter is None or adopter[0] not in count_rejects(pipeline.connection, pipeline.namespace):
+    if adopter is None or adopter.collection not in count_rejects(pipeline.connection, pipeline.namespace):
         pipeline.find_adopter()
 
 

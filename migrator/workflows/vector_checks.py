@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from migrator.config.auxiliary import ChunksSection
 from migrator.config.models import Config
 from migrator.documents.vectors import read_vector
 from migrator.embedding import vector_store
@@ -17,79 +19,95 @@ from migrator.state.records import Connection, Namespace
 from migrator.workflows.migration import MigrationContext
 
 SAMPLE = 100  # vectors that are read before a run
-REEMBED = 'or set chunks.vectors = "reembed" to compute all vectors again.'
+
+
+@dataclass(frozen=True, slots=True)
+class _Reuse:
+    """A section of migrate.toml whose vectors are reused."""
+
+    name: str
+    section: ChunksSection
+
+    @property
+    def reembed(self) -> str:
+        return f'or set {self.name}.vectors = "reembed" to compute all vectors again.'
+
+
+def _find_reuse(config: Config) -> _Reuse | None:
+    """Return the section whose vectors are reused; None if all vectors are computed."""
+    for name, section in config.own_sections().items():
+        if isinstance(section, ChunksSection) and section.reuses_vectors:
+            return _Reuse(name, section)
+    return None
 
 
 def describe_vectors(config: Config) -> str:
     """Return what happens to vectors of the source, in one line."""
-    if config.chunks is None or not config.chunks.reuses_vectors:
+    reuse = _find_reuse(config)
+    if reuse is None:
         return "computed by [embedding]"
-    return f"reused: {config.chunks.model}, {config.embedding.space.dimensions} dimensions"
+    return f"reused: {reuse.section.model}, {config.embedding.space.dimensions} dimensions"
 
 
 def check_vectors(context: MigrationContext) -> Iterator[Problem]:
-    """Yield problems with `chunks.vectors = "reuse"`. It reads the first vectors of the source.
+    """Yield problems with vectors that are reused. It reads the first vectors of the source.
 
     Raises: `UsageError` if the vectors are wider than their column; `SourceError` if the source cannot be read.
     """
-    chunks, embedded, space = context.config.chunks, context.definition.embedded, context.config.embedding.space
-    if chunks is None or not chunks.reuses_vectors:
+    reuse, embedded, space = _find_reuse(context.config), context.definition.embedded, context.config.embedding.space
+    if reuse is None:
         return
     if embedded is None:
-        text = 'chunks.vectors is "reuse", but the mappings declare no EMBEDDED'
-        yield Problem(level="blocker", text=text, remedy='Declare it, or set chunks.vectors = "reembed".')
+        text = f'{reuse.name}.vectors is "reuse", but the mappings declare no EMBEDDED'
+        yield Problem(level="blocker", text=text, remedy=f'Declare it, or set {reuse.name}.vectors = "reembed".')
         return
-    if chunks.model != space.model:
+    if reuse.section.model != space.model:
         yield Problem(
             level="blocker",
-            text=f"chunks.model is {chunks.model}, but the model of [embedding] is {space.model}: vectors of two models"
-            " cannot be compared",
-            remedy=f"Set the same model in [embedding], {REEMBED}",
+            text=f"{reuse.name}.model is {reuse.section.model}, but the model of [embedding] is {space.model}: vectors"
+            " of two models cannot be compared",
+            remedy=f"Set the same model in [embedding], {reuse.reembed}",
         )
     vector_store.check_width(embedded, space.model, space.dimensions)
     sample = context.source.sample_vectors(embedded.collection, SAMPLE)
-    yield from _check_sample(sample, embedded, space.dimensions)
+    yield from _check_sample(reuse, sample, embedded, space.dimensions)
 
 
-def _check_sample(sample: VectorSample, embedded: VectorColumn, dimensions: int) -> Iterator[Problem]:
+def _check_sample(reuse: _Reuse, sample: VectorSample, embedded: VectorColumn, dimensions: int) -> Iterator[Problem]:
     if not sample.values:
         yield Problem(
             level="warning",
-            text=f'chunks.vectors is "reuse", but no vector was found at the beginning of {embedded.collection}',
-            remedy="Check chunks.url. Missing vectors are computed by [embedding].",
+            text=f'{reuse.name}.vectors is "reuse", but no vector was found at the beginning of {embedded.collection}',
+            remedy=f"Check {reuse.name}.url. Missing vectors are computed by [embedding].",
         )
         return
     read = [vector for value in sample.values if (vector := read_vector(value)) is not None]
     if not read:
         text = f"none of the first {format_count(len(sample.values), 'vectors')} of the source is readable as a vector"
-        yield Problem(level="blocker", text=text, remedy=f"Correct the vectors in the source, {REEMBED}")
+        yield Problem(level="blocker", text=text, remedy=f"Correct the vectors in the source, {reuse.reembed}")
     found = Counter(map(len, read))
     if found and found[dimensions] * 2 < len(read):
-        yield _other_dimensions(
-            found.most_common(1)[0][0], f"the first {len(read):,} vectors of the source", dimensions
+        yield Problem(
+            level="blocker",
+            text=f"most of the first {len(read):,} vectors of the source have {found.most_common(1)[0][0]:,}"
+            f" dimensions, but embedding.dimensions is {dimensions:,}",
+            remedy=f"Set embedding.dimensions to the dimensions of the source, {reuse.reembed}",
         )
     if sample.kind == "halfvec":
         yield Problem(
             level="warning",
             text="the vectors of the source are of type halfvec: reused vectors have 2 bytes of precision per number,"
             " computed ones 4",
-            remedy=f"This changes distances slightly. Accept it, {REEMBED}",
+            remedy=f"This changes distances slightly. Accept it, {reuse.reembed}",
         )
-
-
-def _other_dimensions(dimensions: int, what: str, expected: int) -> Problem:
-    return Problem(
-        level="blocker",
-        text=f"most of {what} have {dimensions:,} dimensions, but embedding.dimensions is {expected:,}",
-        remedy=f"Set embedding.dimensions to the dimensions of the source, {REEMBED}",
-    )
 
 
 def find_other_dimensions(
     connection: Connection, namespace: Namespace, embedded: VectorColumn | None, config: Config
 ) -> list[str]:
     """Return a blocker if most vectors that a complete rehearsal has read have other dimensions."""
-    if embedded is None or config.chunks is None or not config.chunks.reuses_vectors:
+    reuse = _find_reuse(config)
+    if embedded is None or reuse is None:
         return []
     query = namespace.sql(
         "SELECT count(*) FILTER (WHERE code = %s), count(*) FILTER (WHERE code = %s) FROM {findings}"
@@ -103,5 +121,5 @@ def find_other_dimensions(
     return [
         f"{found[1]:,} of {format_count(found[0] + found[1], 'vectors')} of the source have other dimensions than"
         f" embedding.dimensions ({config.embedding.space.dimensions:,}): set embedding.dimensions to the dimensions of"
-        f" the source, {REEMBED}"
+        f" the source, {reuse.reembed}"
     ]

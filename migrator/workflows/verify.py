@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from migrator.config.models import fingerprint
+from migrator.config.fingerprints import fingerprint
 from migrator.errors import UsageError
 from migrator.events import Notice, as_dry_run
 from migrator.postgres.privileges import refuse_hidden_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from migrator.config.models import fingerprint
+from migrator.config.fingerprints import fingerprint
 from migrator.documents.fingerprint import hash_text
 from migrator.events import Notice
 from migrator.reconciliation.unreturned import apply_all_unreturned

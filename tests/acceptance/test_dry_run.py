@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from migrator.config.loader import load_config
 from migrator.events import Event
+from migrator.mapping.loader import load_settings
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import PREFIX
 from migrator.workflows import dry_run
@@ -191,7 +191,7 @@ def test_without_a_target(new_database: Callable[[], str], config: Path, tmp_pat
 
 def test_nothing_is_paid_for(config: Path) -> None:
     """No service is asked for embeddings, and no cluster for its workers; both is said."""
-    settings = load_config(config, {
+    settings = load_settings(config, {
         "MIGRATE_EMBEDDING__PROVIDER": "openai", "MIGRATE_EMBEDDING__API_KEY": "k",
         "MIGRATE_ENGINE__EXECUTOR": "dask://127.0.0.1:8786",
     })  # fmt: skip

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from migrator.config.example import LAYOUT
@@ -119,6 +120,54 @@ def test_an_exception_in_a_rule_is_the_users(project: Path, database: str, worke
     answer = spawn("run", "-q", "--workers", workers, "-c", project / "migrate.toml")
     require_users_error(answer, "RuntimeError: wrong")
     assert f"{project / 'mappings/messages.py'}, line" in answer.err
+
+
+def add_setting(project: Path) -> None:
+    """Gives the project a section of its own, which a rule of messages reads."""
+    field = "    storage: tuple[StorageRule, ...] = ()"
+    section = 'class GreetingSection(Section):\n    """A greeting."""\n\n    text: Text\n\n\nclass Settings(Config):'
+    change(project, "mappings/settings.py", field, f"{field}\n    greeting: GreetingSection | None = None")
+    change(project, "mappings/settings.py", "class Settings(Config):", section)
+    start = "def compute_role(context: Context, created_by_user: Any, sender: Any) -> str:"
+    change(project, "mappings/messages.py", start, f"{start}\n    return str(context.options.config.greeting.text)")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_section_of_the_projects_own(project: Path, database: str, workers: int) -> None:
+    """Rules read it, also in worker processes, although the current folder has mappings that lack it."""
+    add_setting(project)
+    change(project, "migrate.toml", "embedded:.migrate/postgres", database)
+    config = project / "migrate.toml"
+    answer = spawn("check", "-c", config, environment={"MIGRATE_GREETINGS__TEXT": "hello"})
+    require_users_error(answer, "MIGRATE_GREETINGS__TEXT matches no key of migrate.toml")
+    assert "did you mean MIGRATE_GREETING__TEXT?" in answer.err
+    part = {"MIGRATE_GREETING__TEXT": "assistant", "MIGRATE_ENGINE__PART_BYTES": "20000"}
+    run = spawn("run", "-q", "--workers", workers, "-c", config, environment=part)
+    assert run.code == 0, run.told
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT DISTINCT role::text FROM messages").fetchall() == [("assistant",)]
+    changed = spawn("run", "-q", "-c", config, environment={**part, "MIGRATE_GREETING__TEXT": "user"})
+    require_users_error(changed, "configuration (greeting.text)")
+
+
+def test_a_section_that_no_settings_declare(project: Path) -> None:
+    """A mapping that reads an undeclared section is refused by name; the settings must be a configuration."""
+    change(project, "mappings/chunks.py", 'section="chunks"', 'section="texts"')
+    require_users_error(
+        call("schema", "-c", project / "migrate.toml"),
+        "the mapping of document_chunks reads the section [texts], which the mappings do not declare",
+    )
+    change(project, "mappings/__init__.py", "from mappings.settings import Settings", "Settings = 1")
+    require_users_error(spawn("schema", "-c", project / "migrate.toml"), "mappings.Settings is not a subclass")
+
+
+def test_init_describes_the_settings_of_the_mappings(project: Path, tmp_path: Path) -> None:
+    """Next to the mappings of the example, the file has their sections; elsewhere, only the engine's."""
+    assert call("init", project / "other.toml").code == 0
+    assert call("init", tmp_path / "migrate.toml").code == 0
+    texts = [(path / name).read_text() for path, name in ((project, "other.toml"), (tmp_path, "migrate.toml"))]
+    assert ["# [recordings]" in text for text in texts] == [True, False]
+    assert ["# orphan_owner" in text for text in texts] == [True, False]
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from migrator.documents.codec import decode
 from migrator.documents.vectors import describe_form, read_vector, restore_form, to_binary
 from migrator.embedding.provider import PROBE
 from migrator.errors import StoppedError
+from migrator.sources.auxiliary.base import Origin
 from migrator.sources.auxiliary.langchain_store import LangchainStore
 from migrator.stages import embed
 from tests.acceptance.test_interruptions import finish, interrupt
@@ -443,7 +444,9 @@ def test_text_form_of_pgvector(database: str) -> None:
     numbers = [1e-30, 1.17549435e-38, 1.1e-5, 0.0001, 0.1, 0.3, 1 / 3, -2.5, 123456.0, 99999.99, 16777216.0 / 3e3, -0.0]
     with psycopg.connect(database) as connection:
         connection.execute(insert, ("a", str(numbers)))
-    (found,) = LangchainStore("document_chunks", database, None, with_vectors=True).sample_vectors(9).values
+    (found,) = (
+        LangchainStore(Origin("document_chunks", "chunks"), database, None, with_vectors=True).sample_vectors(9).values
+    )
     ((text,),) = ask(database, "SELECT embedding::text FROM langchain_pg_embedding")
     vector = read_vector(found)
     assert vector == read_vector(text)

@@ -16,10 +16,14 @@ from psycopg import sql
 
 from migrator.documents.codec import Document, decode, encode
 from migrator.errors import SourceError, UsageError
+from migrator.sources.auxiliary.base import Origin
 from migrator.sources.auxiliary.langchain_store import LangchainStore
 from migrator.sources.auxiliary.postgres_table import PostgresTable
 from tests.driving import call, digest_database
 from tests.scenarios import FOLDER, read_scenario, write_config, write_dump
+
+CHUNKS = Origin("document_chunks", "chunks")
+RECORDINGS = Origin("recordings", "recordings")
 
 SUPABASE = """
     CREATE TABLE recordings (
@@ -99,7 +103,7 @@ def test_values_of_a_table(database: str, reader: str) -> None:
         f"GRANT USAGE ON SCHEMA other TO {urlsplit(reader).username}",
         f"GRANT SELECT ON other.takes TO {urlsplit(reader).username}",
     )
-    first, second = read(PostgresTable("recordings", reader, "other.takes", {"id": "key"}))
+    first, second = read(PostgresTable(RECORDINGS, reader, "other.takes", {"id": "key"}))
     assert list(first) == ["_id", "i", "n", "f", "b", "j", "k", "t", "u", "day", "tags", "raw", "gone", "d"]
     assert first == {
         "_id": 1, "i": 0, "n": first["n"], "f": float("inf"), "b": None, "j": "null", "k": None, "t": "infinity",
@@ -112,13 +116,13 @@ def test_values_of_a_table(database: str, reader: str) -> None:
         "u": "2024-05-01 10:00:00.123456", "day": "2024-05-01", "tags": '{a,"b c"}', "raw": "\\x00ff", "gone": None,
         "d": 7,
     }  # fmt: skip
-    assert read(PostgresTable("recordings", reader, "other.takes", {"id": "key"}), 1) == [second]
+    assert read(PostgresTable(RECORDINGS, reader, "other.takes", {"id": "key"}), 1) == [second]
 
 
 def test_nothing_can_be_written(database: str) -> None:
     """Even as a superuser, the transaction is one that cannot write."""
     execute(database, SUPABASE)
-    with PostgresTable("recordings", database, "recordings", {})._reader.transaction() as connection:
+    with PostgresTable(RECORDINGS, database, "recordings", {})._reader.transaction() as connection:
         assert connection.execute("SHOW transaction_read_only").fetchone() == ("on",)
         assert connection.execute("SHOW transaction_isolation").fetchone() == ("repeatable read",)
 
@@ -127,10 +131,10 @@ def test_a_fingerprint_is_of_the_rows(database: str) -> None:
     """It changes with any value, and not with the order in which rows lie."""
     fill = "INSERT INTO recordings (id, duration) SELECT gen_random_uuid(), n FROM generate_series(1, 9) n"
     execute(database, SUPABASE, fill)
-    table = PostgresTable("recordings", database, "recordings", {})
+    table = PostgresTable(RECORDINGS, database, "recordings", {})
     before = table.fingerprint()
     execute(database, "CREATE TABLE again AS SELECT * FROM recordings ORDER BY duration DESC")
-    assert PostgresTable("recordings", database, "again", {}).fingerprint() == before
+    assert PostgresTable(RECORDINGS, database, "again", {}).fingerprint() == before
     execute(database, "UPDATE recordings SET duration = NULL WHERE duration = 9")
     assert table.fingerprint() != before
 
@@ -179,7 +183,7 @@ def test_the_older_store(database: str, reader: str) -> None:
         old_row(8, "by start, before", '{"start_index": 7}', "f4"),
         old_row(2, "nobody", "[1]", None),
     )  # fmt: skip
-    found = read(LangchainStore("document_chunks", reader, None))
+    found = read(LangchainStore(CHUNKS, reader, None))
     assert contents(found) == [
         ("f1", 0, "p0 first"), ("f1", 1, "p0 second"), ("f1", 2, "p2"), ("f1", 3, "p10"),
         ("f2", 0, "other, by custom_id"), ("f3", 0, "metadata goes before"),
@@ -190,10 +194,10 @@ def test_the_older_store(database: str, reader: str) -> None:
         "metadata": {"page": 0, "file_id": "f1", "user_id": "u", "digest": "d"}, "collection": "testcollection",
         "collection_id": FIRST, "custom_id": "f1", "vector_omitted": True,
     }  # fmt: skip
-    assert read(LangchainStore("document_chunks", reader, None), 7) == found[7:]
-    assert contents(read(LangchainStore("document_chunks", reader, "x"))) == [("f2", 0, "other, by custom_id")]
+    assert read(LangchainStore(CHUNKS, reader, None), 7) == found[7:]
+    assert contents(read(LangchainStore(CHUNKS, reader, "x"))) == [("f2", 0, "other, by custom_id")]
     with pytest.raises(UsageError, match="no collection nowhere; collections found: testcollection, x") as caught:
-        LangchainStore("document_chunks", reader, "nowhere").fingerprint()
+        LangchainStore(CHUNKS, reader, "nowhere").fingerprint()
     assert "chunks" in caught.value.hint
 
 
@@ -212,7 +216,7 @@ def test_the_newer_store(database: str, reader: str) -> None:
             ]
         ),
     )  # fmt: skip
-    store = LangchainStore("document_chunks", reader, "testcollection")
+    store = LangchainStore(CHUNKS, reader, "testcollection")
     found = read(store)
     assert contents(found) == [("f1", 0, "first"), ("f1", 1, "second"), ("f2", 0, "page is no number")]
     assert found[0] == {
@@ -220,7 +224,7 @@ def test_the_newer_store(database: str, reader: str) -> None:
         "metadata": {"file_id": "f1", "chunk_index": 0}, "collection": "testcollection", "collection_id": FIRST,
     }  # fmt: skip
     execute(database, "UPDATE langchain_pg_embedding SET embedding = '[1]'")
-    with_vectors = LangchainStore("document_chunks", reader, "testcollection", with_vectors=True)
+    with_vectors = LangchainStore(CHUNKS, reader, "testcollection", with_vectors=True)
     before, before_with_vectors = store.fingerprint(), with_vectors.fingerprint()
     execute(database, "UPDATE langchain_pg_embedding SET embedding = '[2]'")
     assert store.fingerprint() == before
@@ -237,7 +241,7 @@ def test_a_view_of_a_store(database: str) -> None:
         "CREATE VIEW langchain_pg_embedding AS SELECT * FROM (VALUES ('b', 'B', '{\"file_id\": \"f\"}'::jsonb),"
         " ('a', 'A', '{\"file_id\": \"f\"}')) v (id, document, cmetadata)",
     )
-    assert contents(read(LangchainStore("document_chunks", database, None))) == [("f", 0, "A"), ("f", 1, "B")]
+    assert contents(read(LangchainStore(CHUNKS, database, None))) == [("f", 0, "A"), ("f", 1, "B")]
 
 
 ESCAPED = [  # cmetadata as text, metadata as read, whether the original text is preserved
@@ -264,7 +268,7 @@ def test_metadata_that_the_operators_of_json_refuse(database: str, reader: str) 
     """NUL, surrogates and large numbers in one row stop no other row and lose no metadata; the order stays."""
     rows = [old_row(number, f"text {number}", text.replace("'", "''")) for number, (text, _, _) in enumerate(ESCAPED)]
     execute(database, *OLD.split(";"), COLLECTIONS, *rows[::-1], old_row(99, "good", '{"file_id": "f1", "page": 9}'))
-    found = {each["content"]: each for each in read(LangchainStore("document_chunks", reader, None))}
+    found = {each["content"]: each for each in read(LangchainStore(CHUNKS, reader, None))}
     assert len(found) == len(ESCAPED) + 1
     for number, (text, metadata, is_changed) in enumerate(ESCAPED):
         chunk = found[f"text {number}"]
@@ -385,7 +389,7 @@ def test_the_settings_of_the_role_do_not_matter(database: str, reader: str) -> N
                 "row_security": "on"}  # fmt: skip
     for name, value in settings.items():
         execute(database, f"ALTER ROLE {role} SET {name} = {value}")
-    (found,) = read(PostgresTable("recordings", reader, "recordings", {}))
+    (found,) = read(PostgresTable(RECORDINGS, reader, "recordings", {}))
     assert found == {"_id": 1, "t": DatetimeMS(1714557600000), "f": 0.1, "b": "\\x00ff"}
 
 
@@ -440,11 +444,11 @@ def test_a_store_of_another_kind(database: str) -> None:
     """A table of that name that is none of langchain's."""
     execute(database, "CREATE TABLE langchain_pg_embedding (key int, document text, cmetadata json)")
     with pytest.raises(SourceError, match="no column id or uuid; columns found: key"):
-        read(LangchainStore("document_chunks", database, None))
+        read(LangchainStore(CHUNKS, database, None))
 
 
 def test_columns_that_are_not_there(database: str) -> None:
     """A configured name that the table has not."""
     execute(database, SUPABASE)
     with pytest.raises(UsageError, match=r"no column said \(for transcript_text\)"):
-        read(PostgresTable("recordings", database, "recordings", {"transcript_text": "said"}))
+        read(PostgresTable(RECORDINGS, database, "recordings", {"transcript_text": "said"}))

@@ -11,11 +11,10 @@ import pytest
 from bson import ObjectId
 from hypothesis import HealthCheck, Phase, given, settings
 
-from migrator.config.loader import load_config
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.events import silent
-from migrator.mapping.loader import MigrationDefinition, load_definition
+from migrator.mapping.loader import MigrationDefinition, load_definition, load_settings
 from migrator.rows.rebuild import read_documents
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
@@ -109,7 +108,7 @@ def migrate(folder: Path, database: str, collections: Collections) -> MigrationD
     write_folder(folder / "dump" / "LibreChat", collections)
     path = folder / "migrate.toml"
     path.write_text(f'[source]\nurl = "dump:dump"\n[target]\nurl = "{database}"\n[engine]\nbatch_rows = 50\n')
-    config = load_config(path, {})
+    config = load_settings(path, {})
     definition = load_definition("mappings", "schema")
     with closing(open_source(config.source.url)) as source, closing(open_target(database)) as target:
         run_migration(MigrationContext(config=config, definition=definition, source=source, emit=silent), target)

@@ -10,7 +10,10 @@ import pytest
 
 from migrator.documents.codec import Document, decode
 from migrator.errors import UsageError
+from migrator.sources.auxiliary.base import Origin
 from migrator.sources.auxiliary.text_files import TextFiles, file_id_of
+
+CHUNKS = Origin("document_chunks", "chunks")
 
 TEXT = "First sentence, which says something. Second sentence, which says more. Third one.\n\n" * 20
 
@@ -39,7 +42,7 @@ def make_pdf(*texts: str) -> bytes:
 
 
 def read(root: Path, size: int = 400, overlap: int = 50, skip: int = 0) -> list[Document]:
-    return [decode(each) for each in TextFiles("document_chunks", str(root), size, overlap).read(skip)]
+    return [decode(each) for each in TextFiles(CHUNKS, str(root), size, overlap).read(skip)]
 
 
 def test_plain_texts(tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"\x89PNG")
     (tmp_path / "d.txt").write_bytes(b"")
     told: list[str] = []
-    found = [decode(each) for each in TextFiles("document_chunks", str(tmp_path), 400, 50, told.append).read(0)]
+    found = [decode(each) for each in TextFiles(CHUNKS, str(tmp_path), 400, 50, told.append).read(0)]
     assert [(each["file_id"], each["content"]) for each in found] == [("a", None), ("b", None)]
     assert all("invalid" in each["metadata"]["error"] for each in found)
     assert told == [f"files:{tmp_path}: skipped 1 file of unsupported types"]
@@ -139,7 +142,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:
     """It changes with either."""
     (tmp_path / "a.txt").write_text("x")
-    folder = TextFiles("document_chunks", str(tmp_path), 400, 50)
+    folder = TextFiles(CHUNKS, str(tmp_path), 400, 50)
     before = folder.fingerprint()
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")
     renamed = folder.fingerprint()
@@ -153,7 +156,7 @@ def test_without_the_extra(tmp_path: Path) -> None:
         patch("migrator.sources.auxiliary.text_files.find_spec", lambda name: None),
         pytest.raises(UsageError, match="requires the modules pypdf, cryptography, docx, ") as raised,
     ):
-        TextFiles("document_chunks", str(tmp_path), 400, 50)
+        TextFiles(CHUNKS, str(tmp_path), 400, 50)
     assert "mongo-to-postgres[files]" in raised.value.hint
 
 

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 
 from migrator.documents.codec import Document, decode, encode, same
 from migrator.errors import DamagedSourceError, SourceError, UsageError
-from migrator.sources.auxiliary.base import make_batches
+from migrator.sources.auxiliary.base import Origin, make_batches
 from migrator.sources.auxiliary.csv_file import CsvFile
 from migrator.sources.auxiliary.json_text import JsonText
 from migrator.sources.auxiliary.jsonl import JsonLines
 from migrator.sources.auxiliary.values import parse
+
+CHUNKS = Origin("document_chunks", "chunks")
+RECORDINGS = Origin("recordings", "recordings")
 
 VALUES: list[tuple[str, str, Any]] = [
     ("integer", "5", 5), ("integer", "-0", "-0"), ("integer", "007", "007"), ("integer", "5.0", "5.0"),
@@ -61,7 +64,7 @@ def write_csv(folder: Path, data: str | bytes) -> str:
 
 
 def read_csv(path: str, skip: int = 0, **columns: str) -> list[Document]:
-    return [decode(each) for each in CsvFile("recordings", path, {"n": "integer"}, columns).read(skip)]
+    return [decode(each) for each in CsvFile(RECORDINGS, path, {"n": "integer"}, columns).read(skip)]
 
 
 def test_rows_of_csv(tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def write_lines(folder: Path, *lines: Any) -> str:
 
 
 def read_lines(path: str, skip: int = 0) -> list[Document]:
-    return [decode(each) for each in JsonLines("document_chunks", path).read(skip)]
+    return [decode(each) for each in JsonLines(CHUNKS, path).read(skip)]
 
 
 def test_lines(tmp_path: Path) -> None:
@@ -125,11 +128,11 @@ def test_lines(tmp_path: Path) -> None:
     found = read_lines(path)
     assert [(each["_id"], each["position"]) for each in found] == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2)]
     assert read_lines(path, 4) == found[4:]
-    before = JsonLines("document_chunks", path).fingerprint()
+    before = JsonLines(CHUNKS, path).fingerprint()
     data = Path(path).read_bytes()
     Path(path).write_bytes(gzip.compress(data))
     assert read_lines(path) == found
-    assert JsonLines("document_chunks", path).fingerprint() != before
+    assert JsonLines(CHUNKS, path).fingerprint() != before
 
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b"5", b"\xff", b'{"a": {"$oid": "x"}}'])

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from bench.documents import DocumentGenerator
 from mappings import MAPPINGS
-from migrator.config.loader import load_config
 from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS, Document, encode, is_faithful
 from migrator.documents.residue import pack_residue
 from migrator.ids import canonical_uuid, is_uuid, uuid_text
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match, Row
+from migrator.mapping.loader import load_settings
 from migrator.state.tenant import Options
 from migrator.translation.compiler import Compiled, compile_collection, source_of
 from migrator.translation.encoder import Encoder, Output, SourceDocument
@@ -51,7 +51,7 @@ References = dict[tuple[str, str], dict[Any, tuple[Match, ...]]]
 def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
     path = tmp_path_factory.mktemp("config") / "migrate.toml"
     path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
-    config = load_config(path, {})
+    config = load_settings(path, {})
     return Options(config, config.tenant.id)
 
 

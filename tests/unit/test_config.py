@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from mappings.settings import Settings, StorageRule
+from migrator.config.fingerprints import embedding_fingerprint, fingerprint
 from migrator.config.loader import load_config
-from migrator.config.models import Config, StorageRule, embedding_fingerprint, fingerprint
-from migrator.config.starter import STARTER
+from migrator.config.models import Config, MigrationConfig
+from migrator.config.starter import compose_starter
 from migrator.errors import UsageError
 from migrator.masking import mask
 
 ROOT = Path(__file__).parents[2]
+STARTER = compose_starter(ROOT / "mappings")
 MINIMAL = """
 [source]
 url = "dump:backup"
@@ -56,17 +59,24 @@ mappings = "other.mappings"
 schema = "other.schema"
 """
 
-Load = Callable[..., Config]
+Load = Callable[..., Settings]
+
+
+def settings_of_librechat(names: MigrationConfig, folder: Path) -> type[Config]:
+    """The settings that the mappings of LibreChat declare, whatever the names of the packages."""
+    return Settings
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
     """Writes a text as migrate.toml and loads it with an environment."""
 
-    def write_and_load(text: str, environ: Mapping[str, str] | None = None) -> Config:
+    def write_and_load(text: str, environ: Mapping[str, str] | None = None) -> Settings:
         path = tmp_path / "migrate.toml"
         path.write_text(textwrap.dedent(text), encoding="utf-8")
-        return load_config(path, environ or {})
+        loaded = load_config(path, environ or {}, settings_of_librechat)
+        assert isinstance(loaded, Settings)
+        return loaded
 
     return write_and_load
 
@@ -139,7 +149,7 @@ def test_relative_file_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """The default `migrate.toml` in the working directory gives absolute paths, too."""
     monkeypatch.chdir(tmp_path)
     Path("migrate.toml").write_text(MINIMAL)
-    assert load_config(Path("migrate.toml"), {}).source.url == f"dump:{tmp_path}/backup"
+    assert load_config(Path("migrate.toml"), {}, settings_of_librechat).source.url == f"dump:{tmp_path}/backup"
 
 
 def test_variables_are_filled_in(load: Load) -> None:
@@ -238,14 +248,14 @@ def test_all_mistakes_at_once(load: Load) -> None:
 def test_no_file(tmp_path: Path) -> None:
     """Without a file the hint is the command that writes one."""
     with pytest.raises(UsageError, match="does not exist") as caught:
-        load_config(tmp_path / "none.toml", {})
+        load_config(tmp_path / "none.toml", {}, settings_of_librechat)
     assert "migrate init" in caught.value.hint
 
 
 def test_folder_instead_of_file(tmp_path: Path) -> None:
     """A folder is no settings file."""
     with pytest.raises(UsageError, match="cannot read"):
-        load_config(tmp_path, {})
+        load_config(tmp_path, {}, settings_of_librechat)
 
 
 def test_syntax_error_has_its_line(load: Load) -> None:
@@ -257,10 +267,10 @@ def test_other_encodings(tmp_path: Path) -> None:
     """A byte order mark is no harm; another encoding than UTF-8 is named."""
     path = tmp_path / "migrate.toml"
     path.write_bytes(MINIMAL.encode("utf-8-sig"))
-    assert load_config(path, {}).target.rls == "all"
+    assert load_config(path, {}, settings_of_librechat).target.rls == "all"
     path.write_bytes(b"# caf\xe9\n")
     with pytest.raises(UsageError, match="not valid UTF-8"):
-        load_config(path, {})
+        load_config(path, {}, settings_of_librechat)
 
 
 def test_repr_has_no_secrets(load: Load) -> None:
@@ -384,14 +394,14 @@ def test_fingerprint_sees_storage_rules(load: Load) -> None:
 
 
 def test_example_is_the_starter() -> None:
-    """`migrate.toml.example` is what `migrate init` writes."""
+    """`migrate.toml.example` is what `migrate init` writes next to the mappings of LibreChat."""
     assert (ROOT / "migrate.toml.example").read_text(encoding="utf-8") == STARTER
 
 
 def test_starter_loads_as_it_is(load: Load) -> None:
     """The starter works without any variable set, and shows the defaults truthfully."""
     config = load(STARTER)
-    assert config == load(MINIMAL.replace("backup", "fixtures/demo").replace("data", ".migrate/postgres"))
+    assert config == load(MINIMAL.replace("backup", "dump").replace("data", ".migrate/postgres"))
 
 
 def test_starter_is_true_when_uncommented(load: Load) -> None:
@@ -411,12 +421,39 @@ def test_starter_is_true_when_uncommented(load: Load) -> None:
     assert config.chunks is not None
 
 
+def test_the_engine_refuses_sections_of_others(tmp_path: Path) -> None:
+    """Without mappings that declare them, a section and a policy are unknown, and their variables, too."""
+    path = tmp_path / "migrate.toml"
+    path.write_text(MINIMAL + '[chunks]\nurl = "jsonl:x"\n[policies]\norphan_owner = "reject"\n')
+    with pytest.raises(UsageError) as caught:
+        load_config(path, {}, lambda names, folder: Config)
+    assert "chunks: unknown section" in caught.value.message
+    assert "policies.orphan_owner: unknown key; valid names: unmapped_collections, max_rejected" in caught.value.message
+    with pytest.raises(UsageError, match="MIGRATE_POLICIES__ORPHAN_OWNER matches no key"):
+        load_config(path, {"MIGRATE_POLICIES__ORPHAN_OWNER": "reject"}, lambda names, folder: Config)
+
+
+def test_the_name_of_the_mappings_can_come_from_the_environment(tmp_path: Path) -> None:
+    """Their settings are found before the file is checked."""
+    path = tmp_path / "migrate.toml"
+    path.write_text(MINIMAL + '[migration]\nmappings = "one"\n')
+    asked: list[tuple[str, str, Path]] = []
+
+    def find(names: MigrationConfig, folder: Path) -> type[Config]:
+        asked.append((names.mappings, names.schema_module, folder))
+        return Config
+
+    load_config(path, {}, find)
+    load_config(path, {"MIGRATE_MIGRATION__MAPPINGS": "two", "MIGRATE_MIGRATION__SCHEMA": "tables"}, find)
+    assert asked == [("one", "schema", tmp_path), ("two", "tables", tmp_path)]
+
+
 def test_starter_has_every_key() -> None:
     """No key is missing from the starter."""
     from migrator.config.loader import _keys, _model_of
 
-    for section in Config.model_fields:
-        model = _model_of(Config, section)
+    for section in Settings.model_fields:
+        model = _model_of(Settings, section)
         assert model is not None
         text = STARTER.split(f"[{section}]")[1]
         assert all(f"{key} = " in text for key in _keys(model)), section

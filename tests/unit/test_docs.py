@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-import mappings  # noqa: F401  # declares codes
 from docs.generate import codes, commands, configuration, pages, records, texts
-from migrator.config.models import Config
-from migrator.config.starter import STARTER
+from mappings.settings import Settings
+from migrator.config.starter import STARTER, compose_starter
 from migrator.findings import FINDINGS, REASONS
 from migrator.verification.check_codes import CHECKS
 from migrator.verification.record_diff import RELATIONS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+EXAMPLE = compose_starter(ROOT / "mappings")
 PAGES = [*sorted(DOCS.glob("**/*.md")), ROOT / "README.md"]
 
 
@@ -81,8 +81,8 @@ def test_every_setting_has_a_description() -> None:
 
 
 def uncommented() -> str:
-    """The starter file with every setting and section active."""
-    return re.sub(r"^# (?=(\[+[a-z]+\]+|[a-z_]+ = .*)$)", "", STARTER, flags=re.MULTILINE)
+    """The starter file for the mappings of LibreChat, with every setting and section active."""
+    return re.sub(r"^# (?=(\[+[a-z]+\]+|[a-z_]+ = .*)$)", "", EXAMPLE, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("text", [STARTER, (ROOT / "migrate.toml.example").read_text(encoding="utf-8")])
@@ -174,7 +174,7 @@ def within(value: Any, keyword: str, limit: Any) -> bool:
 def test_the_schema_file_is_json() -> None:
     """The schema that ships describes the same sections as the models."""
     shipped = json.loads((pages.FOLDER / "migrate.schema.json").read_text(encoding="utf-8"))
-    assert set(shipped["properties"]) == {each.alias or name for name, each in Config.model_fields.items()}
+    assert set(shipped["properties"]) == {each.alias or name for name, each in Settings.model_fields.items()}
 
 
 def example_commands() -> list[tuple[str, list[str]]]:

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings import MAPPINGS
-from migrator.config.loader import load_config
 from migrator.documents.codec import Document, decode, encode
 from migrator.mapping.codecs import TEXT
+from migrator.mapping.loader import load_settings
 from migrator.mapping.rules import map_field
 from migrator.state.tenant import Options
 from migrator.translation.compiler import source_of
@@ -38,7 +38,7 @@ COLLECTIONS = {"toy": TOY, "messages": BY_NAME["messages"], "agents": BY_NAME["a
 def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
     path = tmp_path_factory.mktemp("config") / "migrate.toml"
     path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
-    config = load_config(path, {})
+    config = load_settings(path, {})
     return Options(config, config.tenant.id)
 
 

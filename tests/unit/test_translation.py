@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mappings import MAPPINGS, shared
-from migrator.config.loader import load_config
 from migrator.documents import jsonb
 from migrator.documents.codec import Document, decode, encode, same
 from migrator.findings import FINDINGS, REASONS
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT, Match
+from migrator.mapping.loader import load_settings
 from migrator.postgres import copy_format
 from migrator.state.tenant import Options
 from migrator.translation.interpreter import References, Translation, rebuild, source_id_of
@@ -64,7 +64,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
 def configure(factory: pytest.TempPathFactory, more: str, adopter: bytes | None = None) -> Options:
     path = factory.mktemp("config") / "migrate.toml"
     path.write_text(MINIMAL + more)
-    config = load_config(path, {})
+    config = load_settings(path, {})
     return Options(config, config.tenant.id, adopter)
 
 

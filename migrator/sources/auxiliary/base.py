@@ -7,7 +7,7 @@ coordinator reads such a collection as a stream.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from migrator.errors import UsageError
 from migrator.sources.base import (
@@ -24,6 +24,13 @@ from migrator.sources.base import (
 ORIGINAL, UNREADABLE = "original_json", "unreadable"
 # The vector of a document, if it is to be loaded; else whether the source has one.
 VECTOR, OMITTED = "embedding", "vector_omitted"
+
+
+class Origin(NamedTuple):
+    """The collection that an auxiliary source provides, and its section of migrate.toml."""
+
+    collection: str
+    section: str
 
 
 class AuxiliarySource(Protocol):

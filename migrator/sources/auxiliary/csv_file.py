@@ -16,6 +16,7 @@ from typing import IO
 from migrator.documents.codec import Document, encode
 from migrator.documents.fingerprint import hash_file
 from migrator.errors import DamagedSourceError, SourceError, UsageError
+from migrator.sources.auxiliary.base import Origin
 from migrator.sources.auxiliary.values import parse
 
 LONGEST = 1 << 30  # characters of one field; transcripts are long
@@ -27,10 +28,9 @@ _AGAIN = (
 class CsvFile:
     """The rows of a CSV file. `kinds`: column → kind (values.py); `columns`: name in the mapping → name in the file."""
 
-    section = "recordings"
-
-    def __init__(self, name: str, path: str, kinds: Mapping[str, str], columns: Mapping[str, str]) -> None:
-        self.name, self._path, self._kinds = name, Path(path), kinds
+    def __init__(self, origin: Origin, path: str, kinds: Mapping[str, str], columns: Mapping[str, str]) -> None:
+        self.name, self.section = origin
+        self._path, self._kinds = Path(path), kinds
         self._renamed = {in_file: name for name, in_file in columns.items()}
         self.label = f"csv:{path}"
         self._header()  # reports errors of the file before the run begins
@@ -92,7 +92,7 @@ class CsvFile:
             raise UsageError(
                 f"{self.label} has no column id; columns found: {', '.join(header) or 'none'}",
                 hint="The first line must contain the column names."
-                ' If the column has another name, set [recordings] columns = { id = "NAME" }.',
+                f' If the column has another name, set [{self.section}] columns = {{ id = "NAME" }}.',
             )
         duplicates = sorted({name for name in header if header.count(name) > 1})
         if duplicates:
@@ -106,7 +106,7 @@ class CsvFile:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: OSError) -> SourceError:
-        return SourceError(f"cannot read {self.label}: {error.strerror}", "Correct `url` under [recordings].")
+        return SourceError(f"cannot read {self.label}: {error.strerror}", f"Correct `url` under [{self.section}].")
 
     def _damaged(self, error: Exception, line: int) -> DamagedSourceError:
         reason = f"invalid UTF-8 near line {line + 1}" if isinstance(error, UnicodeError) else f"line {line}: {error}"

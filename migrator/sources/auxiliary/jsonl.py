@@ -25,7 +25,7 @@ from migrator.documents.codec import Document, decode, encode
 from migrator.documents.fingerprint import hash_file
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.mapping.context import ABSENT, value_at
-from migrator.sources.auxiliary.base import OMITTED, ORIGINAL, UNREADABLE, VECTOR
+from migrator.sources.auxiliary.base import OMITTED, ORIGINAL, UNREADABLE, VECTOR, Origin
 from migrator.sources.auxiliary.json_text import JsonText
 from migrator.sources.base import VectorSample
 
@@ -44,10 +44,9 @@ SAMPLED_LINES = 1000  # lines in which vectors of a sample are searched
 class JsonLines:
     """The chunks of a file, compressed with gzip or not."""
 
-    section = "chunks"
-
-    def __init__(self, name: str, path: str, *, with_vectors: bool = False) -> None:
-        self.name, self._path, self._with_vectors = name, Path(path), with_vectors
+    def __init__(self, origin: Origin, path: str, *, with_vectors: bool = False) -> None:
+        self.name, self.section = origin
+        self._path, self._with_vectors = Path(path), with_vectors
         self.label = f"jsonl:{path}"
         self._open().close()
 
@@ -127,7 +126,7 @@ class JsonLines:
 
     def _unreadable(self, error: Exception) -> SourceError:
         reason = getattr(error, "strerror", None) or error
-        return SourceError(f"cannot read {self.label}: {reason}", "Correct `url` under [chunks].")
+        return SourceError(f"cannot read {self.label}: {reason}", f"Correct `url` under [{self.section}].")
 
 
 def normalize_chunk(found: Document, number: int, next_positions: Counter[str]) -> Document:

@@ -1,6 +1,6 @@
-"""The vector store of the RAG API: `langchain_pg_embedding` and `langchain_pg_collection`, in any schema version.
+"""The vector store of LangChain: `langchain_pg_embedding` and `langchain_pg_collection`, in any schema version.
 
-The older schema (langchain, langchain-community, LibreChat's rag_api) has `uuid`, `custom_id` (rag_api stores the file
+The older schema (langchain, langchain-community, rag_api) has `uuid`, `custom_id` (rag_api stores the file
 ID in it, for each chunk of the file) and cmetadata as json. The newer schema (langchain-postgres) has a text `id`
 instead of both, and jsonb. The file ID is cmetadata's `file_id`, else `custom_id`.
 
@@ -21,7 +21,7 @@ from psycopg import sql
 from migrator.documents.codec import Document, encode
 from migrator.documents.vectors import from_array
 from migrator.errors import SourceError, UsageError
-from migrator.sources.auxiliary.base import OMITTED, ORIGINAL, VECTOR
+from migrator.sources.auxiliary.base import OMITTED, ORIGINAL, VECTOR, Origin
 from migrator.sources.auxiliary.json_text import JsonText
 from migrator.sources.auxiliary.postgres_reader import (
     Connection,
@@ -41,10 +41,9 @@ ORDER_FIELDS = ("page", "chunk_index", "start_index")  # of cmetadata, most sign
 class LangchainStore:
     """The chunks of the store: of one `collection`, or of all if it is None."""
 
-    section = "chunks"
-
-    def __init__(self, name: str, url: str, collection: str | None, *, with_vectors: bool = False) -> None:
-        self.name, self._collection, self._with_vectors = name, collection, with_vectors
+    def __init__(self, origin: Origin, url: str, collection: str | None, *, with_vectors: bool = False) -> None:
+        self.name, self.section = origin
+        self._collection, self._with_vectors = collection, with_vectors
         self._reader = PostgresReader(url, self.section)
         self.label = f"{self._reader.label}, {CHUNKS}"
 
@@ -126,7 +125,9 @@ class LangchainStore:
         if self._collection is None:
             return None
         if "collection_id" not in columns:
-            raise SourceError(f"{self.label} has no column collection_id", "Remove `collection` from [chunks].")
+            raise SourceError(
+                f"{self.label} has no column collection_id", f"Remove `collection` from [{self.section}]."
+            )
         read_columns(connection, sql.Identifier(COLLECTIONS), COLLECTIONS, self.section)
         query = sql.SQL("SELECT DISTINCT name FROM {} ORDER BY name").format(sql.Identifier(COLLECTIONS))
         names = [str(name) for (name,) in connection.execute(query)]
@@ -134,7 +135,7 @@ class LangchainStore:
             existing = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
             raise UsageError(
                 f"{self._reader.label} has no collection {self._collection}; collections found: {existing or 'none'}",
-                hint="Correct `collection` under [chunks], or remove it to read all collections.",
+                hint=f"Correct `collection` under [{self.section}], or remove it to read all collections.",
             )
         return sql.SQL("e.collection_id IN (SELECT uuid FROM {} WHERE name = {})").format(
             sql.Identifier(COLLECTIONS), sql.Literal(self._collection)

@@ -1,4 +1,4 @@
-"""A table of a PostgreSQL database (Supabase): one document per row with all columns, in the order of the ID.
+"""A table of a PostgreSQL database: one document per row with all columns, in the order of the ID.
 
 A value that no BSON type represents exactly becomes PostgreSQL's text form of the value.
 """
@@ -11,6 +11,7 @@ from psycopg import sql
 
 from migrator.documents.codec import encode
 from migrator.errors import UsageError
+from migrator.sources.auxiliary.base import Origin
 from migrator.sources.auxiliary.postgres_reader import (
     Connection,
     PostgresReader,
@@ -30,10 +31,9 @@ KINDS = {
 class PostgresTable:
     """The rows of a table. `columns`: name of a column in the mapping → name in the table, if they differ."""
 
-    section = "recordings"
-
-    def __init__(self, name: str, url: str, table: str, columns: Mapping[str, str]) -> None:
-        self.name, self._table, self._columns = name, table, columns
+    def __init__(self, origin: Origin, url: str, table: str, columns: Mapping[str, str]) -> None:
+        self.name, self.section = origin
+        self._table, self._columns = table, columns
         self._reader = PostgresReader(url, self.section)
         self.label = f"{self._reader.label}, {table}"
 
@@ -64,7 +64,7 @@ class PostgresTable:
         if missing or self._columns.get("id", "id") not in found:
             raise UsageError(
                 f"{self.label} has no column {', '.join(missing) or 'id'}; columns found: {', '.join(found)}",
-                hint='Set [recordings] columns = { id = "NAME" } for columns with other names.',
+                hint=f'Set [{self.section}] columns = {{ id = "NAME" }} for columns with other names.',
             )
         return {name: KINDS.get(oid, "text") for name, oid in found.items()}
 

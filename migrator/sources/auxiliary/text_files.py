@@ -1,7 +1,7 @@
 """A folder of files: their text, split into chunks as the RAG API does.
 
 Requires the optional extra `files` (pypdf with cryptography, python-docx, semantic-text-splitter). The ID of a file is
-the first part of its name in LibreChat, `ID__name`, or the name without its extension. A file that cannot be read
+the first part of its name if that is `ID__name`, else the name without its extension. A file that cannot be read
 becomes a chunk without content that names the reason; it is rejected and archived. Files of other types than text are
 skipped; the number is reported.
 """
@@ -18,7 +18,7 @@ from migrator.documents.codec import Document, encode
 from migrator.documents.fingerprint import hash_file, hash_parts
 from migrator.errors import SourceError, UsageError
 from migrator.formatting import format_count
-from migrator.sources.auxiliary.base import UNREADABLE
+from migrator.sources.auxiliary.base import UNREADABLE, Origin
 from migrator.sources.auxiliary.text_extraction import EXTRACTORS, Page, UnreadableFileError
 
 REQUIRED_MODULES = ("pypdf", "cryptography", "docx", "semantic_text_splitter")
@@ -27,22 +27,21 @@ REQUIRED_MODULES = ("pypdf", "cryptography", "docx", "semantic_text_splitter")
 class TextFiles:
     """The chunks of all files in a folder. `size` and `overlap` of chunks are in characters."""
 
-    section = "chunks"
-
     def __init__(
-        self, name: str, path: str, size: int, overlap: int, notify: Callable[[str], None] | None = None
+        self, origin: Origin, path: str, size: int, overlap: int, notify: Callable[[str], None] | None = None
     ) -> None:
+        self.name, self.section = origin
         missing = [module for module in REQUIRED_MODULES if find_spec(module) is None]
         if missing:
             raise UsageError(
-                f"chunks.url is a folder, which requires the modules {', '.join(missing)}",
+                f"{self.section}.url is a folder, which requires the modules {', '.join(missing)}",
                 hint='Install the extra: pip install "mongo-to-postgres[files]"; or export the chunks as JSON Lines.',
             )
-        self.name, self._root, self._size, self._overlap = name, Path(path), size, overlap
+        self._root, self._size, self._overlap = Path(path), size, overlap
         self._notify = notify or (lambda text: None)
         self.label = f"files:{path}"
         if not self._root.is_dir():
-            raise SourceError(f"{self.label} is not a folder", "Correct `url` under [chunks].")
+            raise SourceError(f"{self.label} is not a folder", f"Correct `url` under [{self.section}].")
 
     def fingerprint(self) -> str:
         parts: list[bytes] = []
