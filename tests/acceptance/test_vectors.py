@@ -236,7 +236,7 @@ def test_reembed(chunks: Chunks, new_database: Callable[[], str]) -> None:
     fill_store(store, "vector", texts(3), ["no vector"])
     config = chunks.configure(store, chunks={"vectors": "reembed"})
     answer = succeed("plan", "-c", config)
-    assert 'Vectors of the source: 3 not used (chunks.vectors = "reembed")' in answer.out
+    assert 'Vectors of the source: 3 not used (vectors = "reembed")' in answer.out
     assert "To embed: 4 chunks" in answer.out
     report = succeed("run", "-c", config, "--json").json
     assert report["findings"]["vector_not_used"] == 3

@@ -15,16 +15,19 @@ from tests.archive_writer import write_folder
 from tests.driving import call
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-migration.md"
-PACKAGES = ("shop_schema", "shop_mappings")
+FILES = ("shop_schema/__init__.py", "shop_mappings/__init__.py", "shop_mappings/settings.py")
 
 
 @pytest.fixture
 def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's project folder, with a dump: two customers, and two orders, of which one has no customer."""
     text = PAGE.read_text(encoding="utf-8")
-    for package, code in zip(PACKAGES, re.findall(r"```python\n(.*?)```", text, re.DOTALL), strict=True):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text(code, encoding="utf-8")
+    for name, code in zip(FILES, re.findall(r"```python\n(.*?)```", text, re.DOTALL), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    with (tmp_path / "shop_mappings" / "__init__.py").open("a", encoding="utf-8") as file:
+        file.write("\nfrom shop_mappings.settings import Settings\n")
+    for package in ("shop_schema", "shop_mappings", "shop_mappings.settings"):
         monkeypatch.delitem(sys.modules, package, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     settings = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0]
@@ -43,7 +46,16 @@ def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_the_example_migration_works(project: Path) -> None:
-    """Three documents are loaded, the order without a customer is rejected, and all four are rebuilt exactly."""
+    """Three documents are loaded, the order without a customer is rejected, and all four are rebuilt exactly.
+
+    The settings of the page are those of the project.
+    """
+    with project.open("a", encoding="utf-8") as file:
+        file.write('\n[prices]\nunit = "euros"\n[policies]\nduplicate_sku = "merge"\n')
+    wrong = call("check", "-c", project)
+    assert wrong.code == 2
+    assert "prices.unit: should be 'cents' or 'major'" in wrong.err
+    project.write_text(project.read_text(encoding="utf-8").replace("euros", "major"), encoding="utf-8")
     run = call("run", "-c", project, "--json")
     assert (run.code, run.json["tables"]) == (0, {"customers": 2, "orders": 1})
     assert call("verify", "-c", project, "--level", "roundtrip").code == 0
