@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.database import open_database
+from bench.elements import compare_elements, element_lines
 from bench.follow.applying import applying_lines, measure_applying
 from bench.follow.live import live_follow_lines, measure_live
 from bench.follow.returning import measure_returning, returning_lines
@@ -40,7 +41,7 @@ STEPS = {
 BASES = ("decode_all, one call", "decode_all, with gc", "decode_all")
 
 
-PARTS = ("steps", "whole", "live", "follow")
+PARTS = ("steps", "whole", "elements", "live", "follow")
 
 
 def main() -> None:
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=50_000, help="messages for the single steps")
     parser.add_argument("--batch", type=int, default=5000, help="documents per batch, for the single steps")
     parser.add_argument("--whole", type=int, default=500_000, help="messages for complete runs")
+    parser.add_argument("--orders", type=int, default=200_000, help="orders with items that become rows")
     parser.add_argument("--live", type=int, default=100_000, help="messages for runs from a live server")
     parser.add_argument("--followed", type=int, default=100_000, help="messages for changes that are followed")
     parser.add_argument("--seconds", type=float, default=30, help="of writes, for the lag of following")
@@ -67,6 +69,10 @@ def main() -> None:
     if "live" in arguments.parts:
         with temporary_folder() as folder:
             live = compare_with_peers(folder, arguments.live, arguments.repetitions, workers=2)
+    elements = None
+    if "elements" in arguments.parts:
+        with temporary_folder() as folder:
+            elements = compare_elements(folder, arguments.orders, arguments.repetitions)
     applied = followed = returned = None
     if "follow" in arguments.parts:
         with temporary_folder() as folder:
@@ -76,7 +82,8 @@ def main() -> None:
         with temporary_folder() as folder:
             returned = measure_returning(folder, arguments.followed // 5)
     if arguments.json:
-        found = all_as_json(figures, scaling=scaling, whole=whole, live=live)
+        seconds, cpu = elements or (None, None)
+        found = all_as_json(figures, scaling=scaling, whole=whole, live=live, elements=seconds, elements_cpu=cpu)
         if applied and followed and returned:
             found["follow"] = {name: rate.as_json() for name, rate in applied.items()} | {"live": followed.as_json()}
             found["return"] = {name: rate.as_json() for name, rate in returned.items()}
@@ -85,6 +92,7 @@ def main() -> None:
     parts = [as_table(figures)] if figures else []
     parts += ["\n".join(scaling_lines(scaling, arguments.documents))] if scaling else []
     parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
+    parts += ["\n".join(element_lines(*elements, arguments.orders))] if elements else []
     parts += ["\n".join(live_lines(live, arguments.live))] if live else []
     parts += ["\n".join(applying_lines(applied))] if applied else []
     parts += ["\n".join(live_follow_lines(followed))] if followed else []

@@ -26,6 +26,7 @@ _PREFIXES = {
     SlotType.DATETIME: "datetime",
     SlotType.UUID: "uuid",
     SlotType.PRESENT: "has",
+    SlotType.ELEMENTS: "place",
 }
 
 
@@ -33,9 +34,9 @@ _PREFIXES = {
 class CodeWriter:
     """The lines of one function, and its names.
 
-    `elements` are the functions for fields whose elements become rows, by path. `bound` are the values of global names.
-    `columns` are the local names of plain values by row key, `fields` those of the projected fields in the order of
-    their slots, `key_caches` those of the `KeyCache` of each key.
+    `elements` are the compiled rules of fields whose elements become rows, by path. `bound` are the values of global
+    names. `columns` are the local names of plain values by row key, `fields` those of the projected fields in the order
+    of their slots, `key_caches` those of the `KeyCache` of each key.
     """
 
     collection: Collection

@@ -8,8 +8,8 @@ byte; tests compare the two on arbitrary documents. `source_of` returns the code
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -18,7 +18,7 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import ABSENT
 from migrator.translation.codegen import CodeWriter
-from migrator.translation.elements import compile_elements
+from migrator.translation.elements import Elements, compile_elements
 from migrator.translation.interpreter import constants_of
 from migrator.translation.operations import Memo
 from migrator.translation.optimizer import optimized_program
@@ -35,12 +35,15 @@ _HEAD = 3  # values before the slots in the tuple of a projected document
 class Compiled:
     """The function for one collection: `translate(projections, translation, output, first)`, and its projection.
 
-    It fills `output`, and returns the indexes of the documents that it leaves to the interpreter. Documents that could
-    not be projected are skipped. Indexes are counted from `first`.
+    `elements` are the compiled rules of fields whose elements become rows, by path.
+
+    `translate` fills `output`, and returns the indexes of the documents that it leaves to the interpreter. Documents
+    that could not be projected are skipped. Indexes are counted from `first`.
     """
 
     projection: Projection
     translate: Translate
+    elements: Mapping[str, Elements] = field(default_factory=dict)
 
     def lookup_documents(self, projections: Projections) -> list[Document]:
         """Return documents with the same lookups as those projected: whole ones, or one for each distinct reference."""
@@ -49,20 +52,24 @@ class Compiled:
         for place, (name, slot_type) in enumerate(self.projection.slots, _HEAD):
             if slot_type is SlotType.DOCUMENT:
                 return [each[place] for each in projected]
+            if slot_type is SlotType.ELEMENTS:
+                documents += self.elements[name].lookup_documents(projections, [each[place] for each in projected])
             if slot_type is SlotType.VALUE and name in self.projection.lookup_fields:
                 values = [each[place] for each in projected if each[place] is not ABSENT]
                 documents += [{name: text} for text in {value for value in values if type(value) is str}]
                 documents += [{name: value} for value in values if type(value) is not str]
         return documents
 
-    def lookup_document(self, projected: tuple[Any, ...]) -> Document:
+    def lookup_document(self, projections: Projections, projected: tuple[Any, ...]) -> Document:
         """Return the fields of one projected document that lookups read, or the whole document."""
         found: Document = {}
         for place, (name, slot_type) in enumerate(self.projection.slots, _HEAD):
             if slot_type is SlotType.DOCUMENT:
                 return dict(projected[place])
-            if name in self.projection.lookup_fields and projected[place] is not ABSENT:
-                found[name] = projected[place]
+            if name not in self.projection.lookup_fields or projected[place] is ABSENT:
+                continue
+            value = projected[place]
+            found[name] = self.elements[name].value(projections, value) if slot_type is SlotType.ELEMENTS else value
         return found
 
 
@@ -74,7 +81,7 @@ def compile_collection(collection: Collection, options: Any, destination: Destin
     text, writer, projection = _generate(collection, options, destination or Destination())
     namespace = dict(writer.bound)
     exec(_compile(text, f"<compiled {collection.name}>"), namespace)
-    return Compiled(projection, namespace["translate"])
+    return Compiled(projection, namespace["translate"], writer.elements)
 
 
 @lru_cache(maxsize=64)
@@ -97,7 +104,7 @@ def source_of(collection: Collection, options: Any) -> str:
 def _generate(collection: Collection, options: Any, destination: Destination) -> tuple[str, CodeWriter, Projection]:
     program = optimized_program(collection)
     compiled = {rule.path: compile_elements(rule) for rule in collection.children}
-    elements = {path: function for path, function in compiled.items() if function is not None}
+    elements = {path: each for path, each in compiled.items() if each is not None}
     writer = CodeWriter(collection, constants_of(collection, options), elements)
     text = write_program(program, writer, destination)
     low_cardinality = next(operation.fields for operation in program if isinstance(operation, Memo))

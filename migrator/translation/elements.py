@@ -1,262 +1,283 @@
-"""Generates a function for each field whose elements become rows: it makes their tuples without calling the rules.
+"""Fields whose elements become rows, cut from BSON without decoding them: `native.ElementCutter`, set up for a rule.
 
-The function does inline what elements usually have. An element with any other value is left to the rule itself
-(`_SLOW`), so that the result is that of the interpreter. Rules with parts that have no template here are not compiled.
+It converts what elements usually have. An element with a value that its row would not restore is left to the rule
+itself (`_Field.add_by_rule`), so that the result is that of the interpreter. Rules with parts that have no native
+version are not compiled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final
 
-from bson import Int64, ObjectId
+from bson import ObjectId
 
-from migrator.documents.codec import Document, same
-from migrator.mapping.children import Children
-from migrator.mapping.codecs import UNREADABLE
+from migrator.documents.codec import Document, encode, same
+from migrator.mapping import codecs, dates
+from migrator.mapping.children import VALUE, Children
+from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context
-from migrator.mapping.references import Reference, reference_ids
+from migrator.mapping.references import Reference, ReferenceIds, reference_ids
 from migrator.mapping.rules import Field
+from migrator.postgres import copy_format
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.translation import native
 from migrator.translation.encoder import ChildEncoder, child_tuples
-from migrator.translation.templates import condition_of
-from migrator.translation.tuple_layout import Layout, packer_of, part_of
+from migrator.translation.projection import Projections, decode_value
 
-# What a function returns: the rows restore the field, or more than it, or something else; else the remainder.
+# What `cut` returns: the rows restore the field, or more than it, or something else; else the BSON of the remainder.
 EXACT: Final = None
 UNSET, CHANGED = object(), object()
-Tuples = list[tuple[str, bytes]]  # table, and encoded row
-Elements = Callable[[Any, Any, Context, Tuples], Any]
+UNFIT: Final = object()  # a row would not restore this value
+Tuples = list[tuple[str, bytes]]  # table, and encoded rows
 
-_BODY = 2  # indentation of the code for one element
-_SLOW = "remainder = slow(remainder, place, name, element, parent, context, tuples); continue"
-_LOOKED_UP = frozenset({str, ObjectId, int, Int64})
+_OBJECTID = 0x07
+_MOST_KNOWN, _MOST_KNOWN_BYTES = 10_000, 64
+_MOST_TEXT = 2**31 - 1
+
+
+class RuleType(IntEnum):
+    """How the value of a field becomes that of a column. LOOKED_UP: by `KnownValues`. NUMBER: whole ones are int32."""
+
+    LOOKED_UP = 0
+    REFERENCE = 1
+    NESTED = 2
+    TEXT = 3
+    INTEGER = 4
+    SMALLINT = 5
+    BIGINT = 6
+    LONG = 7
+    ANY_DOUBLE = 8
+    NUMBER = 9
+    TRUTH = 10
+    MOMENT = 11
+    HEX = 12
+
+
+_PARENT, _KEY, _POSITION, _NAME, _RULED = range(5)  # the cells of a row that the cutter fills
+_RULE_TYPES: dict[tuple[Codec, str], RuleType] = {
+    (codecs.INTEGER, "integer"): RuleType.INTEGER,
+    (codecs.SMALLINT, "smallint"): RuleType.SMALLINT,
+    (codecs.BIGINT, "bigint"): RuleType.BIGINT,
+    (codecs.LONG, "bigint"): RuleType.LONG,
+    (codecs.DOUBLE, "double precision"): RuleType.ANY_DOUBLE,
+    (codecs.Double(whole_as_int=True), "double precision"): RuleType.NUMBER,
+    (codecs.BOOLEAN, "boolean"): RuleType.TRUTH,
+    (codecs.DATETIME, "timestamp"): RuleType.MOMENT,
+    (codecs.DATETIME, "timestamptz"): RuleType.MOMENT,
+    (codecs.OBJECTID_HEX, "text"): RuleType.HEX,
+}
+_POSITION_SIZES = {"smallint": 2, "integer": 4, "bigint": 8}
+
+
+class Elements:
+    """The compiled version of one rule."""
+
+    def __init__(self, rule: Children) -> None:
+        self.rule = rule
+        self._field = _Field(rule)
+        self.cut = self._field.cutter.cut
+        self._references = any(isinstance(each, Reference) for one in rule.with_nested() for each in one.rules)
+
+    def lookup_documents(self, projections: Projections, places: list[Any]) -> list[Document]:
+        """Return documents with the same references as those whose fields are at `places`, each once."""
+        if not self._references:
+            return []
+        self._field.cutter.gather(projections.data, places)
+        return self._field.documents()
+
+    def value(self, projections: Projections, place: int) -> Any:
+        """Return the value of the field at a place."""
+        return decode_value(place & 255, projections.data[place >> 8 :])
 
 
 def compile_elements(rule: Children) -> Elements | None:
-    """Return the function for a field; None if the rules of its elements cannot be compiled.
-
-    It is called with the value of the field, the key of the document's row, the context, and a list that gets the
-    tuples.
-    """
-    if not all(map(_is_compilable, rule.rules)):
-        return None
-    writer = _Writer(rule)
-    text = writer.write()
-    namespace = dict(writer.bound)
-    exec(compile(text, f"<compiled {rule.path}>", "exec"), namespace)
-    function: Elements = namespace["translate"]
-    return function
+    """Return the compiled version of a rule; None if it has none."""
+    return Elements(rule) if native.ElementCutter is not None and _is_compilable(rule) else None
 
 
-def _is_compilable(rule: Any) -> bool:
+def _is_compilable(rule: Children) -> bool:
+    names = [path for each in rule.rules for path in each.restored_fields]
+    if len(set(names)) < len(names) or (rule.values and names != [VALUE]):
+        return False
+    position = None if rule.position is None else kind_of_column(rule.table.c[rule.position])
+    parent = kind_of_column(rule.table.c[rule.parent])
+    fits = position in {None, *_POSITION_SIZES} and all(_is_bytes(each) for each in rule.nested)
+    return fits and parent != "vector" and all(map(_is_rule_compilable, rule.rules))
+
+
+def _is_bytes(nested: Children) -> bool:
+    return kind_of_column(nested.table.c[nested.parent]) in ("uuid", "bytea")
+
+
+def _is_rule_compilable(rule: Any) -> bool:
     match rule:
         case Field():
             is_plain = rule.default is None and rule.default_factory is None and not rule.restore_null
             return is_plain and len(rule.paths) == 1 and rule.restore_path is None and "." not in rule.paths[0]
         case Reference():
-            return rule.resolve is None and rule.write is not None
+            return rule.resolve is None and rule.write is not None and not rule.carry and "." not in rule.path
         case Children():
-            return rule.shape == "array" and all(map(_is_compilable, rule.rules))
+            return rule.shape == "array" and _is_compilable(rule)
     return False
 
 
-@dataclass
-class _Writer:
-    rule: Children
-    lines: list[str] = field(default_factory=list)
-    bound: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, depth: int, *lines: str) -> None:
-        self.lines += ["    " * depth + line for line in lines]
-
-    def write(self) -> str:
-        rule = self.rule
-        self.bound.update(
-            ABSENT=ABSENT, UNREADABLE=UNREADABLE, Int64=Int64, same=same, LOOKED_UP=_LOOKED_UP, EXACT=EXACT,
-            UNSET=UNSET, CHANGED=CHANGED, slow=_SlowElements(rule).add, shape_of=_Shapes(rule).__getitem__,
-        )  # fmt: skip
-        self.add(0, "def translate(value, parent, context, tuples):", "    remainder = None; first = len(tuples)")
-        self._write_loop()
-        self._write_element()
-        # A field without rows is kept whole.
-        self.add(1, "if len(tuples) == first:", "    return CHANGED")
-        self.add(1, "return remainder")
-        return "\n".join(self.lines)
-
-    def _write_loop(self) -> None:
-        match self.rule.shape:
-            case "array":
-                self.add(1, "if value is ABSENT:", "    return UNSET")
-                self.add(1, "if value.__class__ is not list:", "    return CHANGED")
-                self.add(1, "if not value:", "    return EXACT", "name = ''")
-                self.add(1, "for place, element in enumerate(value):")
-            case "document":
-                self.add(1, "if value is ABSENT:", "    return EXACT")
-                self.add(1, "if value.__class__ is not dict:", "    return CHANGED", "name = ''")
-                self.add(1, "for place, element in ((0, value),):")
-            case "map":
-                self.add(1, "if value is ABSENT:", "    return EXACT")
-                self.add(1, "if value.__class__ is not dict:", "    return CHANGED")
-                self.add(1, "for place, (name, element) in enumerate(value.items()):")
-
-    def _write_element(self) -> None:
-        rule = self.rule
-        if rule.values:
-            self.add(_BODY, "if element is None:", f"    {_SLOW}")
-        else:
-            self.add(_BODY, "if element.__class__ is not dict:", f"    {_SLOW}", "get = element.get")
-        if rule.key is not None:
-            self.bound["row_id_of"] = ChildEncoder(rule).id_at
-            self.add(_BODY, "row_id = row_id_of(parent, place)")
-        for number, each in enumerate(rule.rules):
-            match each:
-                case Field():
-                    self._write_field(number, each)
-                case Reference():
-                    self._write_reference(number, each)
-                case Children():
-                    self._write_nested(number, each)
-        self._write_row()
-        self._write_remainder()
-
-    def _write_value(self, path: str) -> None:
-        self.add(_BODY, "field = element" if self.rule.values else f"field = get({path!r}, ABSENT)")
-
-    def _write_field(self, number: int, rule: Field) -> None:
-        column = f"column_{number}"
-        self._write_value(rule.paths[0])
-        usual = condition_of(rule.codec)
-        if usual is not None:
-            condition, unusual = (each.format(value="field") for each in usual)
-            checks = f"({condition}) and not ({unusual})" if unusual else condition
-            self.add(_BODY, f"if {checks}:", f"    {column} = field")
-            self.add(_BODY, "elif field is ABSENT:")
-        else:
-            self.add(_BODY, "if field is ABSENT:")
-        self.add(_BODY + 1, _SLOW if rule.required else f"{column} = None")
-        self.add(_BODY, "elif field is None:", f"    {_SLOW}", "else:")
-        self.bound |= {f"read_{number}": rule.codec.read, f"write_{number}": rule.codec.write}
-        self.add(_BODY + 1, f"{column} = read_{number}(field, context.note, {rule.paths[0]!r})")
-        self.add(_BODY + 1, f"if {column} is UNREADABLE or not same(write_{number}({column}), field):", f"    {_SLOW}")
-
-    def _write_reference(self, number: int, rule: Reference) -> None:
-        column = f"column_{number}"
-        self._write_value(rule.path)
-        self.bound[f"look_up_{number}"] = _References(rule).look_up
-        self.add(_BODY, "if field.__class__ not in LOOKED_UP:", f"    {_SLOW}")
-        self.add(_BODY, f"{column} = look_up_{number}(field, context)")
-        self.add(_BODY, f"if {column} is None:", f"    {_SLOW}")
-
-    def _write_nested(self, number: int, rule: Children) -> None:
-        function = compile_elements(rule)
-        assert function is not None  # its rules are compilable
-        self.bound[f"translate_{number}"] = function
-        self._write_value(rule.path)
-        self.add(_BODY, "if field.__class__ is not list:", f"    {_SLOW}", f"nested_{number} = []")
-        self.add(_BODY, f"cut_{number} = translate_{number}(field, row_id, context, nested_{number})")
-        self.add(_BODY, f"if cut_{number} is CHANGED:", f"    {_SLOW}")
-
-    def _write_row(self) -> None:
-        rule, encoder = self.rule, ChildEncoder(self.rule)
-        values = {rule.parent: "parent", rule.key: "row_id", rule.position: "place", rule.name: "name"}
-        values |= {each.columns[0]: f"column_{number}" for number, each in enumerate(rule.rules)}
-        layout = Layout()
-        layout.add_literal(len(encoder.kinds).to_bytes(2, "big"))
-        for column in encoder.kinds:
-            layout.add(*part_of(column, values[column[0]], self._bind))
-        self.bound["pack"] = packer_of(layout.parts)
-        if rule.name is not None:
-            self.add(_BODY, "if '\\0' in name:", f"    {_SLOW}")
-        self.add(_BODY, f"tuples.append(({rule.table.name!r}, pack({', '.join(layout.values)})))")
-        for number, each in enumerate(rule.rules):
-            if isinstance(each, Children):
-                self.add(_BODY, f"tuples += nested_{number}")
-
-    def _bind(self, name: str, value: Any) -> str:
-        self.bound[name] = value
-        return name
-
-    def _write_remainder(self) -> None:
-        if self.rule.values:
-            return
-        nested = {number: each for number, each in enumerate(self.rule.rules) if isinstance(each, Children)}
-        self.add(_BODY, "extra, order = shape_of(tuple(element))")
-        conditions = ["extra", "order", *(f"cut_{number} is not None" for number in nested)]
-        self.add(_BODY, f"if {' or '.join(conditions)}:", "    parts = {}")
-        if nested:
-            cuts = ", ".join(f"{each.path!r}: cut_{number}" for number, each in nested.items())
-            self.add(_BODY + 1, f"cut = {{path: found for path, found in {{{cuts}}}.items() if found is not None}}")
-            self.add(_BODY + 1, "if cut:", "    parts['cut'] = cut")
-        self.add(_BODY + 1, "if order:", "    parts['order'] = order")
-        self.add(
-            _BODY + 1, "if extra:", "    parts['set'] = [part for each in extra for part in (each, element[each])]"
-        )
-        self.add(_BODY + 1, "if remainder is None:", "    remainder = {}", "remainder[str(place)] = parts")
-
-
-class _Shapes(dict[tuple[str, ...], tuple[list[str], list[str]]]):
-    """The names of fields that elements have → those without a rule, and the names in their order if it is another."""
-
-    def __init__(self, rule: Children) -> None:
-        super().__init__()
-        self._mapped = [each.restored_fields[0] for each in rule.rules]
-
-    def __missing__(self, names: tuple[str, ...]) -> tuple[list[str], list[str]]:
-        extra = [name for name in names if name not in self._mapped]
-        restored = [name for name in self._mapped if name in names]
-        self[names] = found = extra, [] if (*restored, *extra) == names else list(names)
-        return found
-
-
-class _References:
-    """Looks up the rows of one reference. Values that restore the field exactly are kept for the batch."""
-
-    def __init__(self, rule: Reference) -> None:
-        self._rule, self._lookup, self._ids = rule, rule.lookup, reference_ids(rule.key)
-        self._context: Context | None = None
-        self._found: dict[Any, Any] = {}
-
-    def look_up(self, value: Any, context: Context) -> Any:
-        """Return the ID of the only row that a value leads to; None if there is none, or it restores another value."""
-        if context is not self._context:
-            self._context, self._found = context, {}
-        kind = value.__class__
-        name = kind, value.binary if kind is ObjectId else value
-        if name not in self._found:
-            self._found[name] = self._find(value, context)
-        return self._found[name]
-
-    def _find(self, value: Any, context: Context) -> Any:
-        candidates = context.find(self._lookup, self._ids.of(value))
-        assert self._rule.write is not None  # compilable
-        if len(candidates) != 1 or not same(self._rule.write(candidates[0].id), value):
-            return None
-        return candidates[0].id
-
-
-class _SlowElements:
-    """Adds elements by the rule itself."""
+class _Field:
+    """The cutter of one field, with what it calls."""
 
     def __init__(self, rule: Children) -> None:
         self._rule = rule
         self._encoders = {each.table.name: ChildEncoder(each) for each in rule.with_nested()}
+        self._nested = {each.path: _Field(each) for each in rule.nested}
+        kinds = self._encoders[rule.table.name].kinds
+        cells = {rule.parent: _PARENT, rule.key: _KEY, rule.position: _POSITION, rule.name: _NAME}
+        cells |= {each.columns[0]: _RULED + number for number, each in enumerate(rule.rules)}
+        self._known = [_known_of(rule, each) for each in rule.rules]
+        self.cutter = native.ElementCutter(
+            table=rule.table.name, shape=rule.shape, path=rule.path, values=rule.values, keyed=rule.key is not None,
+            position_size=0 if rule.position is None else _POSITION_SIZES[dict(kinds)[rule.position]],
+            columns=[cells[name] for name, _ in kinds],
+            rules=[self._rule_of(each, known) for each, known in zip(rule.rules, self._known, strict=True)],
+            by_rule=self.add_by_rule, encode_parent=copy_format.writer(dict(kinds)[rule.parent]),
+            absent=ABSENT, unfit=UNFIT, unset=UNSET, changed=CHANGED,
+            earliest=-(-dates.EARLIEST // 1000), latest=dates.LATEST // 1000, shift=copy_format.EPOCH_SHIFT,
+        )  # fmt: skip
 
-    def add(
-        self,
-        remainder: Document | None,
-        place: int,
-        name: str,
-        element: Any,
-        parent: Any,
-        context: Context,
-        tuples: Tuples,
-    ) -> Document | None:
-        """Add the tuples of one element, and return the remainder with its part."""
+    def _rule_of(self, rule: Any, known: Any) -> tuple[int, str, bool, int, Any, Any]:
+        match rule:
+            case Children():
+                return RuleType.NESTED, rule.path, False, 0, None, self._nested[rule.path].cutter
+            case Reference():
+                return RuleType.REFERENCE, rule.path, True, 0, known, None
+        rule_type, most = _type_of(rule.codec, kind_of_column(self._rule.table.c[rule.column]))
+        return rule_type, rule.paths[0], rule.required, most, known, None
+
+    def add_by_rule(
+        self, place: int, name: str, bson_type: int, raw: bytes, parent: Any, context: Context
+    ) -> tuple[Tuples, bytes | None]:
+        """Return the tuples of one element, and what they leave of it, by the rule itself."""
+        element = decode_value(bson_type, raw)
         row = self._rule.row_of(place, name, element, context)
-        if row is not None:
-            tuples += child_tuples(self._encoders, self._rule, [row], parent)
+        tuples = [] if row is None else list(child_tuples(self._encoders, self._rule, [row], parent))
         parts = self._rule.part_of(name, element, row)
-        if parts is None:
-            return remainder
-        return {**(remainder or {}), str(place): parts}
+        return tuples, None if parts is None else encode(parts)
+
+    def documents(self) -> list[Document]:
+        """Return documents with the references that the cutter has gathered, and forget these."""
+        elements = list(self._gathered())
+        match self._rule.shape:
+            case "array":
+                return [{self._rule.path: elements}] if elements else []
+            case "map":
+                return [{self._rule.path: {str(number): each for number, each in enumerate(elements)}}]
+        return [{self._rule.path: each} for each in elements]
+
+    def _gathered(self) -> Iterator[Any]:
+        for rule, known, wanted in zip(self._rule.rules, self._known, self.cutter.wanted, strict=True):
+            if isinstance(rule, Children):
+                yield from self._nested[rule.path].documents()
+            if isinstance(known, KnownReferences):
+                name = rule.restored_fields[0]
+                values = map(known.value_of, wanted)
+                yield from values if self._rule.values else ({name: value} for value in values)
+            wanted.clear()
+
+
+def _type_of(codec: Codec, kind: str) -> tuple[RuleType, int]:
+    """Return how values of a codec become those of a kind of column, and the most bytes of a text."""
+    if isinstance(codec, codecs.Text) and kind == "text":
+        return RuleType.TEXT, min(each for each in (codec.most, codec.length, _MOST_TEXT) if each is not None)
+    try:
+        return _RULE_TYPES.get((codec, kind), RuleType.LOOKED_UP), 0
+    except TypeError:  # a codec that is not hashable
+        return RuleType.LOOKED_UP, 0
+
+
+def _known_of(children: Children, rule: Any) -> KnownValues | KnownReferences | None:
+    match rule:
+        case Children():
+            return None
+        case Reference():
+            return KnownReferences(rule, kind_of_column(children.table.c[rule.column]))
+    return KnownValues(rule, kind_of_column(children.table.c[rule.column]))
+
+
+class KnownValues(dict[bytes, Any]):
+    """BSON of a field, type first → the bytes of its column, None for NULL, or `UNFIT`. For small values."""
+
+    def __init__(self, rule: Field, kind: str) -> None:
+        super().__init__()
+        self._codec, self._path, self._write = rule.codec, rule.paths[0], copy_format.writer(kind)
+
+    def begin(self, context: Context) -> None:
+        """Make room for further values. The cutter uses those here until then."""
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+
+    def find(self, raw: bytes, context: Context) -> Any:
+        """Return what a value becomes. It is kept if there is no finding."""
+        value, notes = decode_value(raw[0], raw[1:]), list[tuple[str, str]]()
+        plain = self._codec.read(value, lambda code, detail: notes.append((code, detail)), self._path)
+        if plain is UNREADABLE or not same(self._codec.write(plain), value):
+            return UNFIT  # the rule records the findings
+        for note in notes:
+            context.note(*note)
+        found = None if plain is None else self._write(plain)
+        if not notes and len(raw) <= _MOST_KNOWN_BYTES and len(self) < _MOST_KNOWN:
+            self[raw] = found
+        return found
+
+
+@dataclass(slots=True)
+class _Named:
+    """A value of references, the ID that it names, the ID of the row last found, and that as the bytes of a column."""
+
+    value: Any
+    row_id: Any
+    found: Any = None
+    field: Any = UNFIT
+
+
+class KnownReferences(dict[bytes, Any]):
+    """The same for references. What rows are found belongs to one context; what values name is kept."""
+
+    def __init__(self, rule: Reference, kind: str) -> None:
+        super().__init__()
+        self._rule, self._lookup, self._write = rule, rule.lookup, copy_format.writer(kind)
+        self._ids: ReferenceIds = reference_ids(rule.key)
+        self._named: dict[bytes, _Named] = {}
+
+    def begin(self, context: Context) -> None:
+        """Forget the rows that were found."""
+        self.clear()
+        if len(self._named) >= 2 * _MOST_KNOWN:
+            self._named.clear()
+
+    def value_of(self, raw: bytes) -> Any:
+        """Return the value of a reference."""
+        return self._name(raw).value
+
+    def _name(self, raw: bytes) -> _Named:
+        named = self._named.get(raw)
+        if named is None:
+            value = ObjectId(raw[1:]) if raw[0] == _OBJECTID else decode_value(raw[0], raw[1:])
+            self._named[raw] = named = _Named(value, self._ids.of(value))
+        return named
+
+    def find(self, raw: bytes, context: Context) -> Any:
+        """Return the key of the only row that a value leads to; `UNFIT` if none does, or it restores another value."""
+        named = self._name(raw)
+        candidates = context.find(self._lookup, named.row_id)
+        if len(candidates) != 1 or candidates[0].id is None:
+            found = UNFIT
+        elif candidates[0].id == named.found:
+            found = named.field
+        else:
+            assert self._rule.write is not None  # compilable
+            named.found = candidates[0].id
+            exact = same(self._rule.write(named.found), named.value)
+            found = named.field = self._write(named.found) if exact else UNFIT
+        self[raw] = found
+        return found

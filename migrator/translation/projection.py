@@ -31,6 +31,7 @@ class SlotType(IntEnum):
     VALUE: the value as the driver decodes it. DATETIME: microseconds since 1970 of a date that a timestamp can hold, or
     None for null. UUID: the 16 bytes of a text that is a UUID in canonical form, else the value, which must not be
     binary data. DOCUMENT: not a field but the whole document. PRESENT: True if the field exists, whatever its value.
+    ELEMENTS: where the value is in the batch, times 256, plus its BSON type; only the native projector has this form.
     """
 
     VALUE = 0
@@ -38,6 +39,7 @@ class SlotType(IntEnum):
     UUID = 2
     DOCUMENT = 3
     PRESENT = 4
+    ELEMENTS = 5
 
 
 Slot = tuple[str, SlotType]
@@ -62,8 +64,11 @@ class Projections(Protocol):
     """Some documents of a batch.
 
     `offsets` are the positions of their first bytes, `end` is the position after the last one. `tuples` has None for a
-    document that could not be projected.
+    document that could not be projected. `data` is the batch.
     """
+
+    @property
+    def data(self) -> bytes: ...
 
     @property
     def offsets(self) -> list[int]: ...
@@ -136,7 +141,7 @@ class Projector:
             position += len(raw)
         documents = decode_faithful(data[first:position], raws)
         tuples = [None if each is None else self._tuple(each) for each in documents]
-        return DecodedProjections(self._restored, raws, documents, tuples, (offsets, position))
+        return DecodedProjections(self._restored, raws, documents, tuples, (data, offsets, position))
 
     def _tuple(self, document: Document) -> tuple[Any, ...] | None:
         objectid = document.get("_id")
@@ -163,11 +168,11 @@ class DecodedProjections:
         raws: list[bytes],
         documents: Sequence[Document | None],
         tuples: list[tuple[Any, ...] | None],
-        extent: tuple[list[int], int],
+        extent: tuple[bytes, list[int], int],
     ) -> None:
         self._restored, self._raws, self._documents = restored, raws, documents
         self.tuples = tuples
-        self.offsets, self.end = extent
+        self.data, self.offsets, self.end = extent
 
     def raw(self, index: int) -> bytes:
         return self._raws[index]
@@ -226,4 +231,5 @@ _READERS: dict[SlotType, Callable[[Document, str], Any]] = {
     SlotType.UUID: _read_uuid,
     SlotType.DOCUMENT: lambda document, name: document,
     SlotType.PRESENT: lambda document, name: True if name in document else ABSENT,
+    SlotType.ELEMENTS: lambda document, name: UNFIT,
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import bson
 
-from migrator.documents.codec import CODEC_OPTIONS, Document
+from migrator.documents.codec import CODEC_OPTIONS, Document, encode
 from migrator.documents.residue import pack_residue
 from migrator.postgres.copy_format import NULL
 
@@ -20,7 +20,7 @@ _MAX_HEADERS = 1000
 
 Names = tuple[str, ...]
 VariantNumbers = tuple[tuple[str, int], ...]  # (field, number of its variant)
-Remainders = tuple[tuple[str, Document], ...]  # (field, what is left of it)
+Remainders = tuple[tuple[str, Document | bytes], ...]  # (field, what is left of it, which may be BSON already)
 
 
 def as_field(residue: bytes | None) -> bytes:
@@ -36,20 +36,23 @@ class ResidueHeaderCache:
 
     def pack(self, unset: Names, variants: VariantNumbers, remainders: Remainders) -> bytes:
         """Return the BSON elements of fields to unset, variants and remainders (`mapping.rules.Variants`)."""
-        if remainders:
-            return _encode(unset, variants, remainders)
         packed = self._packed.get((unset, variants))
-        return self._learn(unset, variants) if packed is None else packed
+        if packed is None:
+            packed = self._learn(unset, variants)
+        return packed + _encode_remainders(remainders) if remainders else packed
 
     def _learn(self, unset: Names, variants: VariantNumbers) -> bytes:
         if len(self._packed) >= _MAX_HEADERS:
             self._packed.clear()
-        return self._packed.setdefault((unset, variants), _encode(unset, variants, ()))
+        packed = pack_residue({}, list(unset), dict(variants))
+        return self._packed.setdefault((unset, variants), b"" if packed is None else packed[4:-1])
 
 
-def _encode(unset: Names, variants: VariantNumbers, remainders: Remainders) -> bytes:
-    packed = pack_residue({}, list(unset), dict(variants), dict(remainders))
-    return b"" if packed is None else packed[4:-1]
+def _encode_remainders(remainders: Remainders) -> bytes:
+    """Return the element `cut` of a residue, the last one of `pack_residue`."""
+    parts = [(name.encode(), each if isinstance(each, bytes) else encode(each)) for name, each in remainders]
+    fields = b"".join(b"\x03%b\0%b" % part for part in parts)
+    return b"\x03cut\0" + (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
 
 
 def encode_all(documents: list[Document]) -> Iterator[bytes]:

@@ -123,14 +123,14 @@ def write_unchecked_reference(rule: UncheckedReference, writer: CodeWriter) -> N
 
 def write_children(rule: Children, writer: CodeWriter) -> None:
     """Write the call of the rule that makes rows of the elements of a field."""
-    rows, value = writer.column(rule.row_key), writer.field(rule.path)
-    elements = writer.elements.get(rule.path)
+    rows, elements = writer.column(rule.row_key), writer.elements.get(rule.path)
     if elements is None:
+        value = writer.field(rule.path)
         writer.add(BODY, f"{rows} = {writer.bind(f'rows_of_{rule.path}', rule.rows_of)}({value}, context)")
         return
-    translate, key = writer.bind(f"translate_{rule.path}", elements), writer.columns[writer.collection.key.column]
-    writer.add(BODY, f"{rows} = []")
-    writer.add(BODY, f"{writer.local('rest', rule.path)} = {translate}({value}, {key}, context, {rows})")
+    cut, key = writer.bind(f"cut_{rule.path}", elements.cut), writer.columns[writer.collection.key.column]
+    place, rest = writer.field(rule.path, SlotType.ELEMENTS), writer.local("rest", rule.path)
+    writer.add(BODY, f"{rows} = []", f"{rest} = {cut}(projections.data, {place}, {key}, context, {rows})")
 
 
 def write_json_object(rule: JsonObject, writer: CodeWriter) -> None:
@@ -182,13 +182,14 @@ def write_variants_residue(rule: Variants, writer: CodeWriter) -> None:
 
 def write_children_residue(rule: Children, writer: CodeWriter) -> None:
     """Write the comparison with the field that the rows of the elements restore, then the search for a remainder."""
-    value, rows = writer.field(rule.path), writer.columns[rule.row_key]
+    rows = writer.columns[rule.row_key]
     if rule.path in writer.elements:
         rest = writer.local("rest", rule.path)
         writer.add(BODY, f"if {rest} is None:", "    pass")
-        writer.add(BODY, f"elif {rest}.__class__ is dict:", f"    remainders += (({rule.path!r}, {rest}),)")
-        _write_unequal(rule.path, value, BODY, writer)
+        writer.add(BODY, f"elif {rest}.__class__ is bytes:", f"    remainders += (({rule.path!r}, {rest}),)")
+        _write_unequal(rule.path, writer.field(rule.path, SlotType.ELEMENTS), BODY, writer)
         return
+    value = writer.field(rule.path)
     writer.add(BODY, f"restored = {writer.bind(f'restore_{rule.path}', rule.restore)}({rows})")
     writer.add(BODY, f"if restored is {value} or restored is not ABSENT and same(restored, {value}):", "    pass")
     subtract = writer.bind(f"subtract_{rule.path}", rule.subtract)

@@ -78,7 +78,7 @@ class Translator:
         decoded, references = self._translate_chunk(projections, 0, output)
         read = self.compiled.lookup_document
         documents = [
-            decoded.get(index) if projected is None else read(projected)
+            decoded.get(index) if projected is None else read(projections, projected)
             for index, projected in enumerate(projections.tuples)
         ]
         return output, references, documents

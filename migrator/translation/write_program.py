@@ -87,7 +87,7 @@ def _write_operation(operation: Operation, writer: CodeWriter, destination: Dest
 def _request_lookup_fields(writer: CodeWriter) -> None:
     """Project what the lookups read: they get it before the function runs."""
     lookups = writer.collection.lookups
-    for name in sorted(name for lookup in lookups for name in lookup.fields):
+    for name in sorted({name for lookup in lookups for name in lookup.fields}.difference(writer.elements)):
         writer.field(name)
     if writer.collection.listed_by is not None or not all(lookup.fields for lookup in lookups):
         writer.document()  # only the rule knows what its lookup reads

@@ -1,20 +1,28 @@
-"""Rows of embedded documents: generated code gives what the rules give, for documents of every kind."""
+"""Rows of embedded documents: compiled code gives what the rules give, for documents of every kind."""
 
 from __future__ import annotations
 
 import importlib
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
-from bson import encode
+import sqlalchemy as sa
+from bson import Int64, ObjectId, encode
+from sqlalchemy.dialects.postgresql import UUID
 
 from migrator.documents.codec import Document
-from migrator.mapping.codecs import INTEGER
+from migrator.mapping.children import Children
+from migrator.mapping.codecs import INTEGER, LONG, OBJECTID_HEX
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Match
+from migrator.mapping.references import Key
 from migrator.mapping.rules import map_field
 from migrator.translation.compiler import Compiled, compile_collection, leave_all
 from migrator.translation.elements import compile_elements
@@ -23,8 +31,12 @@ from migrator.translation.interpreter import Listed, References
 from migrator.translation.projection import Projection, SlotType
 from migrator.translation.translator import Translator
 from migrator.workflows.profile import fate_of, fates_of
+from tests.every_kind import HERE as KINDS
+from tests.every_kind import make_collections
 from tests.shop import HERE, Shop
 
+FIELD = "things in this box, with a name that SHA-1 needs more than one block for"
+BIG, ID = Key(path="number", collection="boxes", column="number", codec=LONG), Key(path="_id", collection="boxes")
 SEEDS = [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 60))]
 
 
@@ -34,7 +46,7 @@ class Known:
     def references(self, collection: Collection, documents: Iterable[Document]) -> References:
         found = list(documents)
         return {
-            lookup.name: {key: (Match(key, {}),) for key in lookup.keys(found) if key[-1] % 5}
+            lookup.name: {key: (Match(key, {}),) for key in lookup.keys(found) if crc32(repr(key).encode()) % 5}
             for lookup in collection.lookups
         }
 
@@ -45,23 +57,70 @@ class Known:
         return {}
 
 
+@contextmanager
+def packages(folder: Path) -> Iterator[None]:
+    """Make the packages in a folder importable."""
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+
+
 @pytest.fixture(scope="module")
-def mappings() -> Iterator[dict[str, Collection]]:
-    sys.path.insert(0, str(HERE))
-    yield {each.name: each for each in importlib.import_module("shop_mappings").MAPPINGS}
-    sys.path.remove(str(HERE))
+def mappings() -> dict[str, Collection]:
+    with packages(HERE):
+        return {each.name: each for each in importlib.import_module("shop_mappings").MAPPINGS}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["orders", "products"])
-def test_generated_code_equals_the_rules(name: str, seed: int, mappings: dict[str, Collection]) -> None:
+def test_cut_elements_equal_those_of_the_rules(name: str, seed: int, mappings: dict[str, Collection]) -> None:
     """Rows, rows of elements, ledger rows with residues, and findings are the same bytes."""
-    documents = Shop(seed, 300).collections()[name]
+    compare(mappings[name], Shop(seed, 300).collections()[name], seed)
+
+
+@pytest.mark.parametrize("key", [Key(path="_id", collection="boxes", codec=OBJECTID_HEX), BIG, ID], ids=range(3))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_elements_of_every_kind_equal_those_of_the_rules(key: Key, seed: int) -> None:
+    """The same for columns of every kind, references by keys of every kind, and documents with keys of every kind."""
+    made, chance = make_collections(seed, 120), random.Random(seed)
+    items = [
+        {name: each[name] for name in each if name in chance.sample(list(each), 4)} | {**place, "_id": chance.random()}
+        for each, place in zip(made["items"] * 3, made["places"] * 3, strict=True)
+    ]
+    documents = [
+        {
+            "_id": ObjectId(chance.randbytes(12)), "number": Int64(chance.randrange(2**60)),
+            FIELD: [items.pop() for _ in range(chance.randrange(4))],
+        }
+        for _ in range(120)
+    ]  # fmt: skip
+    compare(boxes(key), documents, seed)
+
+
+def boxes(key: Key) -> Collection:
+    """Boxes whose items have columns of every kind, and are in places."""
+    with packages(KINDS):
+        things, _, places = importlib.import_module("kinds_mappings").MAPPINGS
+    rules = (*things.rules, *places.rules)
+    types = {name: each.table.c[name].type for each in (things, places) for rule in each.rules for name in rule.columns}
+    kind = UUID if key.codec is None else sa.Text if key.codec is OBJECTID_HEX else sa.BigInteger
+    schema = sa.MetaData()
+    parents = sa.Table("boxes", schema, sa.Column(key.column, kind, primary_key=True))
+    columns = [sa.Column(name, type_) for name, type_ in types.items()]
+    own = sa.Column("position", sa.SmallInteger), sa.Column("key", UUID), sa.Column("box", kind)
+    table = sa.Table("things", schema, *columns, *own)
+    field = Children(path=FIELD, table=table, parent="box", key="key", rules=rules)
+    assert compile_elements(field) is not None
+    return Collection(name="boxes", table=parents, key=key, rules=(field,))
+
+
+def compare(mapping: Collection, documents: list[Document], seed: int) -> None:
+    """Translate documents by compiled code, and by the rules."""
     data = b"".join(encode(document) for document in documents)
     interpreted = Compiled(Projection(frozenset(), (), (("", SlotType.DOCUMENT),)), leave_all)
     outputs = [
-        Translator(mappings[name], None, Known(), compiled=compiled).translate(data)[0]
-        for compiled in (compile_collection(mappings[name], None), interpreted)
+        Translator(mapping, None, Known(), compiled=compiled).translate(data)[0]
+        for compiled in (compile_collection(mapping, None), interpreted)
     ]
     compiled, expected = map(by_document, outputs)
     assert compiled == expected, f"seed {seed}"
@@ -69,13 +128,17 @@ def test_generated_code_equals_the_rules(name: str, seed: int, mappings: dict[st
 
 
 def by_document(output: Output) -> dict[int, list[Any]]:
-    """Everything about each loaded document. Generated code comes first in an output, in any order."""
+    """Everything about each loaded document. Compiled code comes first in an output, in any order."""
     found: dict[int, list[Any]] = {
         index: [row, entry] for index, row, entry in zip(output.indexes, output.rows, output.ledger, strict=True)
     }
     for table, tuples in sorted(output.children.items()):
         for row, data in tuples:
-            found[output.indexes[row]].append((table, data))
+            entry = found[output.indexes[row]]
+            if entry[-1][0] == table:
+                entry[-1] = table, entry[-1][1] + data
+            else:
+                entry.append((table, data))
     for index, finding in sorted(output.findings):
         found[index].append(finding)
     return found

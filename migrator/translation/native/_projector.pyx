@@ -30,9 +30,10 @@ cdef enum SlotType:  # as in `projection.SlotType`
     UUID = 2
     WHOLE_DOCUMENT = 3
     PRESENT = 4
+    ELEMENTS = 5
 
 # For a test that compares these numbers with those of Python.
-SLOT_TYPES = {"VALUE": VALUE, "DATETIME": DATETIME, "UUID": UUID, "DOCUMENT": WHOLE_DOCUMENT, "PRESENT": PRESENT}
+SLOT_TYPES = {"VALUE": VALUE, "DATETIME": DATETIME, "UUID": UUID, "DOCUMENT": WHOLE_DOCUMENT, "PRESENT": PRESENT, "ELEMENTS": ELEMENTS}
 BSON_TYPES = {
     "DOUBLE": DOUBLE, "STRING": STRING, "DOCUMENT": DOCUMENT, "ARRAY": ARRAY, "BINARY": BINARY, "OBJECTID": OBJECTID,
     "BOOLEAN": BOOLEAN, "DATE": DATE, "NULL_VALUE": NULL_VALUE, "INT32": INT32, "TIMESTAMP": TIMESTAMP,
@@ -66,6 +67,7 @@ cdef class Projector:
     cdef dict _indexes  # of fields by name
     cdef list _names  # keeps the bytes of the names alive
     cdef int64_t _earliest, _latest
+    cdef Bytes _start  # of the batch
     cdef object _absent, _decode
 
     def __cinit__(self, restored, low_cardinality, slots, *, absent, decode, earliest, latest):
@@ -114,6 +116,7 @@ cdef class Projector:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), length
         cdef list offsets = [], tuples = []
         cdef int others
+        self._start = start
         while position < size and len(tuples) < limit:
             length = int32(start + position) if size - position >= 5 else 0
             if length < 5 or length > size - position:
@@ -227,6 +230,8 @@ cdef class Projector:
             return self._absent
         if slot_type == PRESENT:
             return True
+        if slot_type == ELEMENTS:
+            return <int64_t>(field.value - self._start) << 8 | field.bson_type
         if slot_type == DATETIME:
             if field.bson_type == NULL_VALUE:
                 return None
