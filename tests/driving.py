@@ -31,6 +31,7 @@ from migrator.targets.base import Target
 from migrator.targets.bundled import program_path
 from migrator.targets.server import ServerTarget
 from migrator.verification.record_diff import sort_fields
+from migrator.workflows.plan_indexes import Forecast
 from tests.conftest import CREATE_DATABASE, administer, with_database
 from tests.processes import fork_receivers
 
@@ -122,7 +123,7 @@ def hurried(server_url: str) -> Iterator[None]:
         patch("migrator.postgres.catalog.read_expected", read_once),
         patch("migrator.workflows.plan.ephemeral_target", lambda: _rehearsal(server_url)),
         patch("migrator.workflows.dry_run.ephemeral_target", lambda production_settings: _rehearsal(server_url)),
-        patch("migrator.workflows.plan.build_indexes", lambda *arguments: None),
+        patch("migrator.workflows.plan.rehearse_indexes", lambda *arguments: Forecast()),
     ):
         yield
 

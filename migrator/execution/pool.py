@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from itertools import chain, islice
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -20,7 +21,6 @@ from migrator.errors import StoppedError
 from migrator.execution.child import begin_child
 from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
 from migrator.mapping.project import ProjectPackages, import_packages
-from migrator.sources.base import Batch
 
 TASKS_PER_WORKER = 2  # submitted, including the running one: no worker waits, and few documents are in memory
 MIN_TASKS_FOR_POOL = 1  # this many tasks finish sooner than worker processes start
@@ -53,16 +53,16 @@ class Workers(Protocol):
 
 
 class SerialWorkers:
-    """Runs one task after the other in this process. `observe` is called with every batch before it is written."""
+    """Runs one task after the other in this process."""
 
     count = 1
 
-    def __init__(self, runner: TaskRunner, observe: Callable[[Batch], None] | None = None) -> None:
-        self._runner, self._observe = runner, observe
+    def __init__(self, runner: TaskRunner) -> None:
+        self._runner = runner
 
     def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]:
-        for task in tasks:
-            yield self._runner.run_task(task, self._observe)
+        for number, task in enumerate(tasks):
+            yield replace(self._runner.run_task(task), number=number)
 
 
 class Pool(Protocol):
@@ -99,28 +99,26 @@ class PooledWorkers:
         if len(first) <= MIN_TASKS_FOR_POOL:
             yield from SerialWorkers(self._runner).work(iter(first))
             return
-        running: set[Future[TaskResult]] = set()
+        running: dict[Future[TaskResult], int] = {}
         try:
-            for task in chain(first, tasks):
-                running.add(self._pool.submit(self._job, task))
+            for number, task in enumerate(chain(first, tasks)):
+                running[self._pool.submit(self._job, task)] = number
                 if len(running) >= TASKS_PER_WORKER * self.count:
-                    finished, running = self._wait(running)
-                    yield from (future.result() for future in finished)
+                    yield from self._wait(running)
             while running:
-                finished, running = self._wait(running)
-                yield from (future.result() for future in finished)
+                yield from self._wait(running)
         except self._pool.losses as error:
             raise worker_ended() from error
         finally:
             for future in running:
                 future.cancel()
 
-    def _wait(self, running: set[Future[TaskResult]]) -> tuple[set[Future[TaskResult]], set[Future[TaskResult]]]:
-        while True:
-            finished, unfinished = wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED)
-            if finished:
-                return finished, unfinished
+    def _wait(self, running: dict[Future[TaskResult], int]) -> Iterator[TaskResult]:
+        """Wait for at least one task, and yield the results of all that are finished. They are not running any more."""
+        while not (finished := wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED).done):
             self._pool.check()
+        numbers = {future: running.pop(future) for future in finished}
+        yield from (replace(future.result(), number=number) for future, number in numbers.items())
 
 
 class ProcessPool:

@@ -21,6 +21,7 @@ import psycopg
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from migrator.config.models import Config, SourceConfig
+from migrator.documents.field_counts import LONGEST_PATH, MOST_COUNTED, FieldCounter, FieldCounts, take_counts
 from migrator.errors import SourceError, UsageError
 from migrator.mapping.loader import MigrationDefinition, load_definition
 from migrator.mapping.project import ProjectPackages
@@ -63,7 +64,8 @@ class Job:
     """What the tasks of one level have in common. Picklable. It contains secrets, so its repr shows none of the fields.
 
     `number` distinguishes jobs: results of lookups that were cached for one job may be outdated in the next.
-    `fingerprints` are those that a remote worker must find; None for workers on this machine.
+    `fingerprints` are those that a remote worker must find; None for workers on this machine. `counts_fields`: the
+    result of each task has the fields of its documents.
     """
 
     number: int
@@ -77,6 +79,7 @@ class Job:
     collections: tuple[str, ...]
     adopter: bytes | None = None
     fingerprints: Fingerprints | None = None
+    counts_fields: bool = False
 
     def __repr__(self) -> str:
         return f"Job({self.number}, {', '.join(self.collections)})"
@@ -84,10 +87,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
-    """The number of documents that a task read, and their bytes of BSON."""
+    """The number of documents that a task read, and their bytes of BSON. `number`: of the task within its job.
+
+    `fields`: their fields, if the job counts them.
+    """
 
     documents: int
     bytes: int
+    number: int = 0
+    fields: FieldCounts | None = None
 
 
 class TaskRunner:
@@ -115,16 +123,17 @@ class TaskRunner:
     def source(self) -> Source:
         return self._open_source()
 
-    def run_task(self, task: Task, observe: Callable[[Batch], None] | None = None) -> TaskResult:
+    def run_task(self, task: Task) -> TaskResult:
         """Load all of a task that is not committed yet, and count what was loaded here."""
         documents = size = 0
+        counter = FieldCounter(MOST_COUNTED, LONGEST_PATH) if self.job.counts_fields else None
         with without_gc():
             while True:
                 for batch in self._batches(task):
                     self._clear_wait()
                     self._throttle.wait_while_throttled()
-                    if observe is not None:
-                        observe(batch)
+                    if counter is not None:
+                        counter.observe(batch.data)
                     if not self.write(batch) and isinstance(task, Partition):
                         # Another worker (one that was considered lost) loads the same part. It may have read a live
                         # source at another time, with other batch limits: start again from what the journal says.
@@ -132,7 +141,8 @@ class TaskRunner:
                     documents, size = documents + batch.count, size + len(batch.data)
                     self._throttle.limit_rate(batch.count)
                 else:
-                    return TaskResult(documents=documents, bytes=size)
+                    fields = None if counter is None else take_counts(counter, task.collection, size)
+                    return TaskResult(documents=documents, bytes=size, fields=fields)
 
     def report_wait(self, text: str) -> None:
         """Record what this worker waits for. The process with the terminal shows it (`monitoring.monitor`)."""

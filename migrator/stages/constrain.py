@@ -37,6 +37,7 @@ Connection = psycopg.Connection[Any]
 # The cost per byte of the table, relative to a B-tree: measured 0.7 µs per message of 1.2 KB, full text 63 µs and more.
 COSTS = {"gin": 100.0, "gist": 100.0}
 
+DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 EARLY_BUILD_BYTES = 16 << 20  # smaller tables are indexed in the stage post-data, a smaller database in one session
 
 # An ivfflat index with 1536 dimensions on more than 10,000 rows fails with the server's default of 64 MB ("memory
@@ -67,11 +68,12 @@ class Change:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """How to build post-data: with row-level security or not, in how many parallel sessions, and together with which
-    other tasks (they depend on nothing here)."""
+    other tasks (they depend on nothing here). `left_out`: objects that are not built."""
 
     rls: bool
     sessions: int
     other_tasks: Sequence[ScheduledTask] = ()
+    left_out: frozenset[Ref] = frozenset()
 
 
 def build_post_data(connect: Callable[[], Connection], metadata: MetaData, options: BuildOptions, emit: Emit) -> None:
@@ -81,7 +83,8 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
     `StoppedError`.
     """
     with connect() as connection:
-        changes = list(find_changes(connection, metadata, options.rls))
+        found = find_changes(connection, metadata, options.rls)
+        changes = [change for change in found if change.ref not in options.left_out]
         total = len(changes) + len(options.other_tasks)
         emit(StepStarted(step="post-data", total=total, unit="statements"))
         fast = [change for change in changes if change.is_fast]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,6 @@ from migrator.reconciliation.restart import has_foreign_edits, undo_load
 from migrator.rows.lookup import RowLookup
 from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
-from migrator.sources.base import Batch
 from migrator.stages.context import StageContext
 from migrator.stages.load import LoadLimits, load, order_by_dependency
 from migrator.stages.reconcile import reconcile, reconcile_again
@@ -39,6 +38,7 @@ from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import Options, ensure_tenant, own_rows
 from migrator.translation.compiler import Compiled, compile_collection
 from migrator.workflows.migration import MigrationContext
+from migrator.workflows.profile import ProfiledWorkers, Profiler
 
 Connection = psycopg.Connection[Any]
 MOST_REPETITIONS = 10  # of a load; each one rejects all documents that the same step has found
@@ -53,14 +53,14 @@ class OwnerNotLoadedError(UsageError):
 class Pipeline:
     """The data path of one migration into the namespace of `context`.
 
-    `dsn`: how workers connect to the database of `connection`. `observe` receives every batch before it is loaded; the
-    batches are then loaded by this process. `on_table_loaded` receives the name of each table when all its rows exist.
+    `dsn`: how workers connect to the database of `connection`. `profiler` receives the fields of all documents.
+    `on_table_loaded` receives the name of each table when all its rows exist.
     """
 
     context: MigrationContext
     connection: Connection
     dsn: str
-    observe: Callable[[Batch], None] | None = None
+    profiler: Profiler | None = None
     on_table_loaded: Callable[[str], None] = lambda table: None
     _compiled: dict[tuple[str, bytes | None], Compiled] = field(default_factory=dict, repr=False, compare=False)
 
@@ -82,10 +82,9 @@ class Pipeline:
         If the target refuses a later change of rows, the load is repeated without their documents: also the load of
         collections that an earlier call has loaded, because what refers to the documents may be among them.
         """
-        pipeline = self
         for _ in range(MOST_REPETITIONS):
             try:
-                return pipeline._run(run, only)
+                return self._run(run, only)
             except UpdatesRefusedError as error:
                 if has_foreign_edits(self.rows):
                     raise error.cause from error
@@ -94,9 +93,7 @@ class Pipeline:
                     only |= {each.part.collection for each in partitions.read_progress(self.connection, self.namespace)}
                 order = [name for level in self.levels() for name in level if name in self.mappings]
                 undo_load(self.rows, [self.mappings[name] for name in order], error.refused)
-                # The documents have been observed. A rehearsal still loads its batches in this process.
-                pipeline = replace(self, observe=None if self.observe is None else ignore)
-        return pipeline._run(run, only)
+        return self._run(run, only)
 
     def _run(self, run: int, only: frozenset[str]) -> None:
         config, source = self.context.config, self.context.source
@@ -106,7 +103,7 @@ class Pipeline:
         attempt = journal.begin_attempt(self.connection, self.namespace, run)
         batch_rows = journal.pin_setting(self.connection, self.namespace, run, "batch_rows", config.engine.batch_rows)
         with closing(self._open_pool()) as pool:
-            if self.observe is None and needs_workers(self.context):
+            if needs_workers(self.context):
                 pool.prestart()
             for number, level in enumerate(self.levels(only)):
                 mapped = [name for name in level if name in self.mappings]
@@ -122,6 +119,7 @@ class Pipeline:
                     collections=tuple(level),
                     adopter=self._adopter_id(mapped),
                     fingerprints=fingerprints_of(source, self.context.definition) if self._uses_cluster else None,
+                    counts_fields=self.profiler is not None,
                 )
                 self._run_level(job, pool)
         self.merge(run)
@@ -186,7 +184,7 @@ class Pipeline:
     @property
     def _uses_cluster(self) -> bool:
         """Whether a cluster loads the batches. Not in a dry run: its database is reachable from this machine only."""
-        is_real_run = self.namespace == Namespace() and self.observe is None
+        is_real_run = self.namespace == Namespace() and self.profiler is None
         return self.context.config.engine.executor != "local" and is_real_run
 
     def _open_pool(self) -> Pool:
@@ -200,7 +198,11 @@ class Pipeline:
         runner = TaskRunner(job, self.context.definition, lambda: source, self.connection)
         limits = LoadLimits(batch_rows=job.batch_rows, part_bytes=self.context.config.engine.part_bytes)
         stage = self._stage(job.run)
-        load(stage, source, level, self._workers(job, runner, pool), limits)
+        workers = self._workers(job, runner, pool)
+        if self.profiler is not None:
+            self.profiler.begin(level)
+            workers = ProfiledWorkers(workers, self.profiler)
+        load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
             reconcile(stage, resolver, self.on_table_loaded)
 
@@ -208,8 +210,8 @@ class Pipeline:
         return StageContext(rows=self.rows, tenant=self.context.config.tenant.id, run=run, emit=self.context.emit)
 
     def _workers(self, job: Job, runner: TaskRunner, pool: Pool) -> Workers:
-        if pool.is_single or self.observe is not None or self.context.definition.packages is None:
-            return SerialWorkers(runner, self.observe)
+        if pool.is_single or self.context.definition.packages is None:
+            return SerialWorkers(runner)
         return PooledWorkers(runner, job, pool)
 
     def resolvers_for(self, level: list[str]) -> list[ConflictResolver]:
@@ -271,10 +273,6 @@ class Pipeline:
             text, remedy = adopter.describe_missing(value)
             raise OwnerNotLoadedError(f"{text} was loaded", hint=remedy)
         return bytes(found[0].bytes)
-
-
-def ignore(batch: Batch) -> None:
-    """Do nothing with a batch."""
 
 
 def describe_refused(error: UpdatesRefusedError) -> str:

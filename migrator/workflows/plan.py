@@ -17,7 +17,7 @@ from psycopg import sql
 from migrator.config.models import Config
 from migrator.documents.fingerprint import hash_text
 from migrator.errors import DifferenceError, MigrateError, PlanError
-from migrator.events import Emit, Notice, as_dry_run, silent
+from migrator.events import Notice, as_dry_run, silent
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog
@@ -28,9 +28,8 @@ from migrator.postgres.owner_copies import check_own_keys, copy_owner_constraint
 from migrator.postgres.owner_objects import read_constraints
 from migrator.reversing.rehearsal import Returnable, rehearse
 from migrator.rows.refusals import REFUSALS
-from migrator.sources.base import Batch
 from migrator.sources.sampled import SampledSource
-from migrator.stages.constrain import BuildOptions, build_post_data
+from migrator.stages.constrain import DEFAULT_SESSIONS
 from migrator.stages.prepare import prepare, require_compatible
 from migrator.state import journal, scratch
 from migrator.state.ledger import count_outcomes
@@ -39,7 +38,8 @@ from migrator.state.rejects import count_by_reason
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_target
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import OwnerNotLoadedError, Pipeline
+from migrator.workflows.pipeline import OwnerNotLoadedError, Pipeline, preload_workers
+from migrator.workflows.plan_indexes import Forecast, rehearse_indexes
 from migrator.workflows.plan_report import (
     Observations,
     PlanReport,
@@ -49,7 +49,7 @@ from migrator.workflows.plan_report import (
     estimate_embedding,
     measure_size,
 )
-from migrator.workflows.profile import FieldStatistics
+from migrator.workflows.profile import FieldStatistics, Profiler
 from migrator.workflows.reject_limit import describe_excess
 from migrator.workflows.vector_checks import check_vectors, find_other_dimensions
 
@@ -79,21 +79,18 @@ def plan(
     blockers = [*known_blockers, *found]
     if found:
         target = None  # its tables cannot be read as the definition describes them
+    preload_workers(context)
     with ephemeral_target() as database, closing(database.connect()) as connection:
         prepare(connection, context.definition.metadata, rls=False, emit=silent)
         create_records(connection, context.namespace, with_following=False)
         has_rows = target is not None and copy_target(target, connection, context)
-        statistics: dict[str, FieldStatistics] = defaultdict(FieldStatistics)
-
-        def observe(batch: Batch) -> None:
-            statistics[batch.collection].observe(batch)
-
-        started = time.monotonic()
-        pipeline = Pipeline(context=context, connection=connection, dsn=database.dsn, observe=observe)
+        profiler, later, started = Profiler(), Forecast(), time.monotonic()
+        pipeline = Pipeline(context=context, connection=connection, dsn=database.dsn, profiler=profiler)
         try:
             pipeline.run(journal.begin_run(connection, context.namespace, context.source, {}))
             if not has_rows:
-                build_indexes(database, context.definition, context.config, context.emit)
+                sessions = context.config.engine.workers or DEFAULT_SESSIONS
+                later = rehearse_indexes(database, context.definition.metadata, sessions, context.emit)
         except (PlanError, DifferenceError) as error:
             blockers.append(error.message)
         except OwnerNotLoadedError as error:  # the source has this user, but its document is rejected
@@ -103,7 +100,7 @@ def plan(
                 raise
             blockers.append(f"{known.message}: {known.hint}")
         blockers += check_keys_of_owner(target, connection, context)
-        seconds = time.monotonic() - started
+        later = replace(later, seconds=later.seconds + time.monotonic() - started)
         if context.definition.blockers is not None:
             reasons = count_by_reason(connection, context.namespace)
             blockers += context.definition.blockers(context.config, reasons)
@@ -115,7 +112,7 @@ def plan(
             excess = describe_excess(context.config.policies, count_outcomes(connection, context.namespace))
             blockers += [] if excess is None else [excess]
         fingerprints = {**fingerprints, "target": digest}
-        return make_report(pipeline, fingerprints, blockers, statistics, seconds)
+        return make_report(pipeline, fingerprints, blockers, profiler.statistics, later)
 
 
 def make_report(
@@ -123,9 +120,9 @@ def make_report(
     fingerprints: dict[str, str],
     blockers: list[str],
     statistics: Mapping[str, FieldStatistics],
-    seconds: float,
+    taken: Forecast,
 ) -> PlanReport:
-    """Return the report of a rehearsal that took `seconds`."""
+    """Return the report of a rehearsal. `taken`: the seconds of the whole run, and the bytes of what was not built."""
     context, connection, namespace = pipeline.context, pipeline.connection, pipeline.namespace
     definition, outcomes = context.definition, count_outcomes(connection, namespace)
     findings = collect_findings(connection, namespace)
@@ -138,8 +135,8 @@ def make_report(
         tables=count_rows(definition.mappings, outcomes),
         entities=describe_tables(definition.metadata),
         left_out=context.source.left_out,
-        seconds=seconds,
-        target_bytes=measure_size(connection),
+        seconds=taken.seconds,
+        target_bytes=measure_size(connection) + taken.bytes,
         embedding=estimate_embedding(connection, namespace, definition.embedded, context.config.embedding),
         returnable=tuple(rehearse_return(pipeline)) if context.source.is_live and not blockers else (),
     )
@@ -224,9 +221,3 @@ def _copy_values(existing: Connection, connection: Connection, mapping: Collecti
         for data in source:
             sink.write(data)
     return True
-
-
-def build_indexes(database: Target, definition: MigrationDefinition, config: Config, emit: Emit) -> None:
-    """Build indexes and foreign keys too, which shows their duration and that the rows satisfy them."""
-    options = BuildOptions(rls=False, sessions=config.engine.workers or 2)
-    build_post_data(database.connect, definition.metadata, options, emit)

@@ -2,62 +2,48 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.documents import raw_bson
-from migrator.documents.codec import decode_each
+from migrator.documents.field_counts import FieldCounts, name_types
+from migrator.execution.pool import Workers
+from migrator.execution.tasks import Task, TaskResult
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.merges import Merge
-from migrator.sources.base import Batch
 
 # An object whose keys are data (for example, user IDs) has too many paths for the list; the others are only counted.
 MOST_PATHS = 400
-MOST_IN_ONE = 20_000  # distinct paths of one document; a set for each takes 0.3 KB
-LONGEST_PATH = 500  # characters; keys can be data, and each level contains the keys of the levels above
-
-_NAMES = {
-    "str": "string", "int": "int", "Int64": "long", "float": "double", "bool": "bool", "NoneType": "null",
-    "dict": "object", "list": "array", "DatetimeMS": "date", "ObjectId": "objectId", "bytes": "binData",
-    "Binary": "binData", "Decimal128": "decimal", "Timestamp": "timestamp", "Regex": "regex", "Code": "javascript",
-    "DBRef": "dbPointer", "MinKey": "minKey", "MaxKey": "maxKey",
-}  # fmt: skip
 
 
 @dataclass(slots=True)
 class FieldStatistics:
     """The statistics of one collection: documents and bytes read; per path the number of documents and the types.
 
-    `beyond` counts the occurrences of paths that are not listed.
+    `uncounted` is the number of values at paths that were not counted one by one.
     """
 
     documents: int = 0
     bytes: int = 0
     present: Counter[str] = field(default_factory=Counter)
-    types: dict[str, Counter[str]] = field(default_factory=dict)
-    beyond: int = 0
+    types: dict[str, Counter[int]] = field(default_factory=dict)
+    uncounted: int = 0
 
-    def observe(self, batch: Batch) -> None:
-        """Count the documents of a batch."""
-        self.documents += batch.count
-        self.bytes += len(batch.data)
-        for document in decode_each(batch.data, list(raw_bson.split_documents(batch.data))):
-            if document is None:
-                continue
-            found: dict[str, set[str]] = {}
-            _collect(document, "", found)
-            for path, kinds in found.items():
-                self._count(path, kinds)
+    @property
+    def beyond(self) -> int:
+        """The number of values at paths that are not listed."""
+        return self.uncounted + sum(self.present[path] for path in list(self.types)[MOST_PATHS:])
 
-    def _count(self, path: str, kinds: set[str]) -> None:
-        if path not in self.types and len(self.types) >= MOST_PATHS:
-            self.beyond += 1
-            return
-        self.present[path] += 1
-        self.types.setdefault(path, Counter()).update(kinds)
+    def add(self, counts: FieldCounts) -> None:
+        """Add the counts of further documents. Their new paths are listed after the known ones."""
+        self.documents += counts.documents
+        self.bytes += counts.bytes
+        self.uncounted += counts.beyond
+        for path, documents, types in counts.fields:
+            self.present[path] += documents
+            self.types.setdefault(path, Counter()).update(types)
 
     def as_json(self, mapping: Collection | None, merged: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Return the fields for the plan; `merged` maps fields of a collection without a mapping."""
@@ -66,27 +52,49 @@ class FieldStatistics:
         return [
             {
                 "path": path,
-                "types": dict(kinds),
+                "types": name_types(kinds),
                 "present": self.present[path],
                 "fate": fate_of(path, fates, kept),
             }
-            for path, kinds in self.types.items()
+            for path, kinds in list(self.types.items())[:MOST_PATHS]
         ]
 
 
-def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
-    """Collect the paths, with dots for sub-documents and [] for arrays. An explicit stack allows deep nesting."""
-    left = [(value, path)]
-    while left:
-        here, prefix = left.pop()
-        items = here.items() if isinstance(here, dict) else ((None, item) for item in here)
-        for name, item in items:
-            below = f"{prefix}[]" if name is None else f"{prefix}.{name}" if prefix else str(name)
-            below = below if len(below) <= LONGEST_PATH else f"{below[: LONGEST_PATH - 1]}…"
-            if len(found) < MOST_IN_ONE or below in found:
-                found.setdefault(below, set()).add(_NAMES.get(type(item).__name__, type(item).__name__))
-            if isinstance(item, dict | list):
-                left.append((item, below))
+class Profiler:
+    """Collects the statistics of all collections from the results of loading, in the order of the tasks."""
+
+    def __init__(self) -> None:
+        self.statistics: dict[str, FieldStatistics] = defaultdict(FieldStatistics)
+        self._next = 0
+        self._early: dict[int, TaskResult] = {}
+
+    def begin(self, collections: Iterable[str]) -> None:
+        """Begin the load of some collections. What an earlier load has found in them is forgotten."""
+        for name in collections:
+            self.statistics.pop(name, None)
+        self._next = 0
+        self._early.clear()
+
+    def add(self, result: TaskResult) -> None:
+        """Add the result of a task, as soon as those of all tasks before it are known."""
+        self._early[result.number] = result
+        while (first := self._early.pop(self._next, None)) is not None:
+            self._next += 1
+            if first.fields is not None:
+                self.statistics[first.fields.collection].add(first.fields)
+
+
+class ProfiledWorkers:
+    """Workers whose results a profiler receives."""
+
+    def __init__(self, workers: Workers, profiler: Profiler) -> None:
+        self._workers, self._profiler = workers, profiler
+        self.count = workers.count
+
+    def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]:
+        for result in self._workers.work(tasks):
+            self._profiler.add(result)
+            yield result
 
 
 def fates_of(mapping: Collection) -> dict[str, str]:

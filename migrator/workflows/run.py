@@ -28,7 +28,13 @@ from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
 from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
-from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_post_data, rebuild_vector_indexes
+from migrator.stages.constrain import (
+    DEFAULT_SESSIONS,
+    BuildOptions,
+    EarlyIndexBuilder,
+    build_post_data,
+    rebuild_vector_indexes,
+)
 from migrator.stages.context import StageContext
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
@@ -47,8 +53,6 @@ from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient
 from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry, try_out
 from migrator.workflows.switched import refuse_switched
-
-DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 
 
 def run_migration(

@@ -22,12 +22,12 @@ from bson.errors import InvalidBSON
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode_untrusted, format_id, is_faithful
+from migrator.documents.field_counts import LONGEST_PATH, MOST_COUNTED, FieldCounter
 from migrator.errors import MigrateError
 from migrator.execution.tasks import BATCH_BYTES
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Source
 from migrator.translation.translator import archive_batch
-from migrator.workflows.profile import FieldStatistics
 from tests.security.mutating import mutate
 
 ROWS = 5000
@@ -62,7 +62,7 @@ def read_parts(source: Source, names: list[str]) -> Iterator[Batch]:
 def digest(batch: Batch) -> int:
     """What plan, load and verify do with a batch before any of it reaches the target."""
     archive_batch(batch.collection, batch.data)
-    FieldStatistics().observe(batch)
+    FieldCounter(MOST_COUNTED, LONGEST_PATH).observe(batch.data)
     for raw in raw_bson.split_documents(batch.data):
         format_id(raw_bson.source_id(raw))
         try:

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from migrator.translation.native._bson cimport Bytes, byte, hash_of, int32, int64, is_utf8, nibble, read_uuid
+from migrator.translation.native._bson cimport Bytes, any_value_end, byte, hash_of, int32, int64, is_utf8, nibble, read_uuid
 
 cdef extern from *:
     """
@@ -268,7 +268,7 @@ cdef class Profiler:
     cdef Bytes _count_value(self, byte kind, Bytes p, Bytes last, int index, int depth) except? NULL:
         """Count one value. Return its end; NULL if it is damaged."""
         cdef Node* node
-        cdef Bytes end = value_end(kind, p, last)
+        cdef Bytes end = any_value_end(kind, p, last)
         cdef int slot = kind if kind < 0x14 else 0x14 if kind == 0x7F else 0x15
         if end == NULL:
             return NULL
@@ -560,43 +560,3 @@ def hash_text(str text):
     """Return the hash that a text has as a value or a key."""
     cdef bytes data = text.encode()
     return hash_key(<Bytes>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-
-
-cdef Bytes value_end(byte kind, Bytes p, Bytes last) noexcept nogil:
-    """Return the end of a value of any BSON type; NULL if it does not fit."""
-    cdef int32_t length = 0
-    cdef Py_ssize_t size = -1
-    cdef Bytes end
-    if kind == 0x10:
-        size = 4
-    elif kind == 0x01 or kind == 0x09 or kind == 0x11 or kind == 0x12:
-        size = 8
-    elif kind == 0x08:
-        size = 1
-    elif kind == 0x07:
-        size = 12
-    elif kind == 0x13:
-        size = 16
-    elif kind == 0x0A or kind == 0x06 or kind == 0x7F or kind == 0xFF:
-        size = 0
-    elif kind == 0x0B:
-        end = <Bytes>memchr(p, 0, last - p)
-        if end == NULL:
-            return NULL
-        end = <Bytes>memchr(end + 1, 0, last - end - 1)
-        return NULL if end == NULL else end + 1
-    elif last - p < 4:
-        return NULL
-    else:
-        length = int32(p)
-        if length < 0:
-            return NULL
-        if kind == 0x03 or kind == 0x04 or kind == 0x0F:
-            size = length if length >= 5 else -1
-        elif kind == 0x02 or kind == 0x0D or kind == 0x0E:
-            size = 4 + <Py_ssize_t>length if length >= 1 else -1
-        elif kind == 0x05:
-            size = 5 + <Py_ssize_t>length
-        elif kind == 0x0C:
-            size = 16 + <Py_ssize_t>length
-    return NULL if size < 0 or size > last - p else p + size

@@ -245,3 +245,43 @@ cdef inline void write_big(char* out, uint32_t value) noexcept nogil:
     out[1] = <char>(value >> 16 & 255)
     out[2] = <char>(value >> 8 & 255)
     out[3] = <char>(value & 255)
+
+
+cdef inline Bytes any_value_end(byte kind, Bytes p, Bytes last) noexcept nogil:
+    """Return the end of a value of any BSON type; NULL if it does not fit."""
+    cdef int32_t length = 0
+    cdef Py_ssize_t size = -1
+    cdef Bytes end
+    if kind == 0x10:
+        size = 4
+    elif kind == 0x01 or kind == 0x09 or kind == 0x11 or kind == 0x12:
+        size = 8
+    elif kind == 0x08:
+        size = 1
+    elif kind == 0x07:
+        size = 12
+    elif kind == 0x13:
+        size = 16
+    elif kind == 0x0A or kind == 0x06 or kind == 0x7F or kind == 0xFF:
+        size = 0
+    elif kind == 0x0B:
+        end = <Bytes>memchr(p, 0, last - p)
+        if end == NULL:
+            return NULL
+        end = <Bytes>memchr(end + 1, 0, last - end - 1)
+        return NULL if end == NULL else end + 1
+    elif last - p < 4:
+        return NULL
+    else:
+        length = int32(p)
+        if length < 0:
+            return NULL
+        if kind == 0x03 or kind == 0x04 or kind == 0x0F:
+            size = length if length >= 5 else -1
+        elif kind == 0x02 or kind == 0x0D or kind == 0x0E:
+            size = 4 + <Py_ssize_t>length if length >= 1 else -1
+        elif kind == 0x05:
+            size = 5 + <Py_ssize_t>length
+        elif kind == 0x0C:
+            size = 16 + <Py_ssize_t>length
+    return NULL if size < 0 or size > last - p else p + size
