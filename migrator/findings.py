@@ -47,6 +47,7 @@ REASONS: dict[str, str] = {
     "duplicate_id": "another document has the same target ID",
     "duplicate_key": "another document has the same unique value",
     "missing_required": "a required value is missing",
+    "no_table": "no mapping takes a document with this value; see `Collection.where`",
     "orphan": "refers to a missing or rejected parent record",
     "target_constraint": "a constraint or an index of the target refuses the row",
     "too_long": "text exceeds the size limit of the column's index",

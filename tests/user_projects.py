@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from bson import encode
 
+from migrator.documents import raw_bson
+from migrator.documents.codec import decode
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database, dump_database
 
 Document = dict[str, Any]
+Changed = dict[tuple[str, bytes], bytes | None]
 SETTINGS = """
 [source]
 url = "{source}"
@@ -62,3 +68,49 @@ def load_and_load_again(settings: Path, database: str) -> dict[str, int]:
     assert digest_database(database) == digests
     tables: dict[str, int] = run.json["tables"]
     return tables
+
+
+def change_documents(
+    chance: random.Random,
+    make: Callable[[str, Any], Document],
+    documents: dict[str, list[Document]],
+    changes: int,
+    names: Sequence[str],
+) -> Changed:
+    """Change, delete and add documents of `names`. Return what changed, None for a document that is gone.
+
+    `make` returns a new document of a collection with an `_id`.
+    """
+    changed = Changed()
+    for _ in range(changes):
+        name = chance.choice(names)
+        place = chance.randrange(len(documents[name]))
+        source_id = documents[name][place]["_id"]
+        if chance.random() < 0.25 and len(documents[name]) > 3:
+            del documents[name][place]
+            changed[name, raw_bson.source_id(encode({"_id": source_id}))] = None
+            continue
+        document = make(name, source_id)
+        documents[name][place] = document
+        changed[name, raw_bson.source_id(encode({"_id": source_id}))] = encode(document)
+    gone = [key for key, raw in changed.items() if raw is None]
+    for name, source_id in chance.sample(gone, len(gone) // 3):  # some come back
+        document = make(name, decode(source_id)["_id"])
+        documents[name].append(document)
+        changed[name, source_id] = encode(document)
+    return changed
+
+
+def everything(url: str) -> dict[str, Any]:
+    """Return digests, and the ledger with the fields of residues by name: a rebuilt document has them in any order."""
+    query = "SELECT collection, source_id, outcome, target_id, residue FROM migrator.ledger ORDER BY 1, 2, 3, 4"
+    digests: dict[str, Any] = digest_database(url)
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(query, binary=True).fetchall()
+    digests["migrator.ledger"] = [(*key, residue and _by_name(bytes(residue))) for *key, residue in rows]
+    return digests
+
+
+def _by_name(residue: bytes) -> str:
+    parts = decode(residue)
+    return repr({**parts, "set": sorted(parts.get("set", {}).items(), key=lambda pair: pair[0])})

@@ -25,6 +25,7 @@ from migrator.postgres.privileges import explain_missing_privileges
 from migrator.sources import open_source
 from migrator.sources.auxiliary import with_auxiliary
 from migrator.sources.base import Source
+from migrator.sources.shared import with_shared
 from migrator.targets import open_target
 from migrator.targets.base import Target
 from migrator.terminal.console import Console
@@ -63,6 +64,7 @@ class Session:
                 closing(open_source(self.config.source.url, self.config.source.database, self.warn))
             )
             main.prefetch_collections()
+            main = with_shared(main, self.definition.mappings)
             yield opened.enter_context(closing(with_auxiliary(main, self.config, self.definition, self.warn)))
 
     def migration(self, source: Source) -> MigrationContext:

@@ -34,6 +34,7 @@ from migrator.rows.refusals import REFUSALS, RowsRefusedError
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Partition, Source
+from migrator.sources.shared import with_shared
 from migrator.state import activity, journal
 from migrator.state.own_transactions import record_transaction
 from migrator.state.partitions import advance
@@ -264,7 +265,8 @@ def open_runner(job: Job) -> TaskRunner:
     connection = prepare_session(connect_worker(job.dsn))
 
     def open_source_of_job() -> Source:
-        return open_same_source(job.config.source, job.fingerprints, runner.report_wait)
+        source = open_same_source(job.config.source, job.fingerprints, runner.report_wait)
+        return with_shared(source, definition.mappings)
 
     runner = TaskRunner(job, definition, open_source_of_job, connection)
     return runner

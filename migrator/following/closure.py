@@ -92,8 +92,11 @@ class Closure:
         ]
 
     @cached_property
-    def _by_table(self) -> dict[str, Collection]:
-        return {mapping.table.name: mapping for mapping in self._rows.mappings.values()}
+    def _by_table(self) -> dict[str, list[Collection]]:
+        found: dict[str, list[Collection]] = defaultdict(list)
+        for mapping in self._rows.mappings.values():
+            found[mapping.table.name].append(mapping)
+        return found
 
     @cached_property
     def _elements_in(self) -> dict[str, list[tuple[Collection, Children]]]:
@@ -126,11 +129,10 @@ class Closure:
         """Add the rows that refer to rows by foreign keys."""
         kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
         for key in self.keys_to(collection):
-            child = self._by_table.get(key.child.name)
             for owner, rule in self._elements_in.get(key.child.name, ()):
                 owners = owners_query(self._rows.namespace, owner, rule, key.child_columns[0], kind)
                 more[owner.name] |= {row[0] for row in self._rows.connection.execute(owners, (ids,))}
-            if child is not None:
+            for child in self._by_table.get(key.child.name, ()):  # `expand` leaves out what the ledger does not have
                 query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
                     sql.Identifier(child.key.column),
                     self._rows.table(child),

@@ -24,12 +24,16 @@ Found = Mapping[tuple[str, str], Mapping[Any, tuple[Any, ...]]]  # lookup → pl
 
 
 def claims_of(collection: Collection, document: Document, row: Row | None) -> Iterator[Wanted]:
-    """Yield the ID and the unique values that a document would have, as far as they are known without its row."""
-    for row_id in requested_ids(collection, document, row):
-        yield wanted(collection.name, collection.key.column, row_id)
-    for column in collection.unique if row is not None else ():
-        if row is not None and row[column] is not None:
-            yield wanted(collection.name, column, row[column])
+    """Yield the ID and the unique values that a document would have, as far as they are known without its row.
+
+    Rows of earlier mappings of the same table may have them, too.
+    """
+    for name in (collection.name, *collection.earlier):
+        for row_id in requested_ids(collection, document, row):
+            yield wanted(name, collection.key.column, row_id)
+        for column in collection.unique if row is not None else ():
+            if row is not None and row[column] is not None:
+                yield wanted(name, column, row[column])
 
 
 def requested_ids(collection: Collection, document: Document, row: Row | None = None) -> Iterator[Any]:

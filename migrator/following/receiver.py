@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
 
@@ -43,9 +43,6 @@ from migrator.state.records import Connection, Namespace
 from migrator.state.sync import SyncState
 from migrator.targets.server import connect_worker
 
-if TYPE_CHECKING:  # the process does not need it
-    from migrator.config.models import Config
-
 IDLE_SECONDS: Final = 1.0  # after which the position is stored without events
 HEARTBEAT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 0.25  # for which the buffer is waited for; `stop` is noticed after it
@@ -61,12 +58,16 @@ _RECOVERABLE: Final = frozenset({"40", "53", "55", "57", "58"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiverJob:
-    """Source and target of a receiver. Picklable. It contains secrets, so its repr shows neither."""
+    """Source and target of a receiver. Picklable. It contains secrets, so its repr shows neither.
+
+    `shared`: the names in the mappings of the documents of a collection, if these are others than its own.
+    """
 
     url: str = field(repr=False)
     database: str
     dsn: str = field(repr=False)
     namespace: Namespace
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Receiver:
@@ -207,6 +208,7 @@ class Receiver:
     def _transfer(self, connection: Connection, source: LiveSource, stream: ChangeStream, received: int) -> None:
         """Store batches until stopped."""
         known = set(journal.read_metadata(connection, self._job.namespace))
+        known |= {name for name, names in self._job.shared.items() if not known.isdisjoint(names)}
         last_event, stored_at, is_end = None, 0.0, False
         began = received
         while not self._stopped():
@@ -220,7 +222,7 @@ class Receiver:
             if not batch.events and (not is_end or time.monotonic() - stored_at < IDLE_SECONDS):
                 continue
             is_end = False
-            described = _describe(source, sync.changed_descriptions(batch.events, known), known)
+            described = self._describe(source, sync.changed_descriptions(batch.events, known), known)
             batch = replace(batch, last_event=last_event)
             received = sync.store(connection, self._job.namespace, received, batch, described)
             last_event, stored_at = None, time.monotonic()
@@ -229,11 +231,11 @@ class Receiver:
             if 0 < len(batch.events) < _SMALL_BATCH:
                 time.sleep(_COLLECT_SECONDS)
 
-
-def _describe(source: LiveSource, names: list[str], known: set[str]) -> list[SourceCollection]:
-    """Return the collections that exist. All become `known`, so that they are described once."""
-    known.update(names)
-    return [found for found in map(source.describe_collection, names) if found is not None]
+    def _describe(self, source: LiveSource, names: list[str], known: set[str]) -> list[SourceCollection]:
+        """Return the collections that exist. All become `known`, so that they are described once."""
+        known.update(names)
+        found = [each for each in map(source.describe_collection, names) if each is not None]
+        return [replace(each, name=name) for each in found for name in self._job.shared.get(each.name, (each.name,))]
 
 
 def _is_recoverable(error: psycopg.Error) -> bool:
@@ -304,12 +306,9 @@ class ReceiverProcess:
             self._process.join()
 
 
-def start_receiver(config: Config, database: str, dsn: str, namespace: Namespace) -> ReceiverProcess:
-    """Start a process that receives the changes of `database` and return it. The record `sync` must exist.
-
-    `dsn`: of the target.
-    """
-    return ReceiverProcess(ReceiverJob(url=config.source.url, database=database, dsn=dsn, namespace=namespace))
+def start_receiver(job: ReceiverJob) -> ReceiverProcess:
+    """Start a process that receives the changes of a source and return it. The record `sync` must exist."""
+    return ReceiverProcess(job)
 
 
 def _run(job: ReceiverJob, stop: Any, text: Any, errors: Pipe) -> None:

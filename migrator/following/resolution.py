@@ -27,6 +27,7 @@ from migrator.following.interests import (
     wants_of_unloaded,
 )
 from migrator.following.set_back import SetBack
+from migrator.mapping.collection import Collection
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.id_order import id_order
 from migrator.reconciliation.trees import CUT_CODES, Trees
@@ -120,14 +121,21 @@ class CollectionResolution:
             requested |= set(requested_ids(collection, each.fields, row))
             loaded += [each] if row is not None else []
         rows: RowIds = defaultdict(set)
-        rows[collection.name] = self._holders(requested, loaded) | self._group_rows(loaded)
+        rows[collection.name] = self._holders(collection, requested, loaded) | self._group_rows(loaded)
+        for later in self._later:
+            rows[later.name] = self._holders(later, requested, loaded)
         waiting = self._waiting(found)
         unloaded = self._set_back.closure.split_loaded({each for each in waiting if each[0] == collection.name}, rows)
         self._set_back.rows(rows, unloaded)
 
-    def _holders(self, requested: set[Any], loaded: list[Translated]) -> set[str]:
+    @property
+    def _later(self) -> list[Collection]:
+        """The mappings of the same table that have to yield to this one."""
+        return [each for each in self._rows.mappings.values() if self._collection.name in each.earlier]
+
+    def _holders(self, collection: Collection, requested: set[Any], loaded: list[Translated]) -> set[str]:
         """Return the rows that have a requested ID or unique value, or that asked for such an ID before."""
-        collection, ids = self._collection, [format_target_id(each) for each in requested]
+        ids = [format_target_id(each) for each in requested]
         found = set(ids)  # only those that exist are set back
         query = self._rows.namespace.sql(
             "SELECT target FROM {aliases} WHERE collection = %s AND original_id = ANY(%s) AND target IS NOT NULL"

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from migrator.documents.codec import Document
 from migrator.mapping.children import Children
+from migrator.mapping.conditions import Where
 from migrator.mapping.context import Lookup, Row, join_lookups
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
@@ -104,6 +105,8 @@ class VectorColumn:
 class Collection:
     """The mapping of the documents of `name` to rows of `table`.
 
+    `source`: the collection of the source, if that has another name. Several mappings can share one: each takes the
+    documents that its `where` describes.
     `owner(document, row)` tells whether two documents with the same ID belong to different owners. The later one then
     gets a new ID. Without `owner`, every later duplicate is rejected.
     `reference_owner(document)` is set if the owner follows from the document alone. References from the owner of a
@@ -119,6 +122,7 @@ class Collection:
     `filled_later` are columns that a later stage fills where documents have no value. Only `Variants` with a `restore`
     may restore fields from them.
     `expected` lists rows of other collections that need rows here.
+    `earlier` is set by the engine: the mappings that fill the same table and are loaded before this one.
     `returns` complete the return of changed rows to the source.
     """
 
@@ -126,6 +130,8 @@ class Collection:
     table: sa.Table
     key: Key
     rules: tuple[Rule, ...]
+    source: str = ""
+    where: Where | None = None
     owner: Callable[[Document, Row], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     reference_owner: Callable[[Document], tuple[Hashable, ...]] | None = field(default=None, hash=False)
     unique: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -138,10 +144,16 @@ class Collection:
     probes: Mapping[str, str] = field(default_factory=dict, hash=False)
     low_cardinality: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     section: str | None = None
     filled_later: frozenset[str] = frozenset()
     expected: tuple[ExpectedRows, ...] = ()
     returns: tuple[Return, ...] = ()
+
+    @property
+    def source_name(self) -> str:
+        """The collection of the source that holds the documents."""
+        return self.source or self.name
 
     @property
     def filled_columns(self) -> frozenset[str]:
@@ -202,7 +214,7 @@ class Collection:
     @property
     def needs(self) -> frozenset[str]:
         """The collections that must be loaded before this one."""
-        return frozenset(lookup.collection for lookup in self.lookups) | frozenset(self.after)
+        return frozenset(lookup.collection for lookup in self.lookups) | {*self.after, *self.earlier}
 
     @property
     def restored_fields(self) -> frozenset[str]:

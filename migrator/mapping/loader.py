@@ -22,6 +22,8 @@ from migrator.mapping.adopter import Adopter
 from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
+from migrator.mapping.shared_collections import reject_rest
+from migrator.mapping.shared_tables import check_single_tables, order_shared
 from migrator.mapping.validation import validate
 
 # The parts of the engine that determine, together with the mappings, what a document becomes.
@@ -85,13 +87,13 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     mappings, schema = import_packages(packages)
     collections: Any = _attribute(mappings, "MAPPINGS")
     metadata: Any = _attribute(schema, "metadata")
-    by_name = {collection.name: collection for collection in collections}
+    by_name = order_shared({each.name: each for each in reject_rest(collections)})
     if len(by_name) < len(collections):
         raise UsageError("MAPPINGS has two entries for one collection", hint="Keep one of them.")
     merges = {merge.name: merge for merge in getattr(mappings, "MERGES", ())}
     _require_sections(getattr(mappings, "Settings", Config), [*by_name.values(), *merges.values()])
     validate(by_name, metadata)
-    return MigrationDefinition(
+    definition = MigrationDefinition(
         mappings=by_name,
         metadata=metadata,
         adopter=getattr(mappings, "ADOPTER", None),
@@ -100,6 +102,15 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
         embedded=getattr(mappings, "EMBEDDED", None),
         blockers=getattr(mappings, "find_blockers", None),
     )
+    check_single_tables(by_name, _users_of_tables(definition))
+    return definition
+
+
+def _users_of_tables(definition: MigrationDefinition) -> dict[str, str]:
+    """Return the collections whose tables something else uses, by what that is."""
+    used = {f"the merge of {name}": merge.into for name, merge in definition.merges.items()}
+    used |= {} if definition.embedded is None else {"EMBEDDED": definition.embedded.collection}
+    return used | ({} if definition.adopter is None else {"ADOPTER": definition.adopter.collection})
 
 
 def _require_sections(settings: type[Config], filled: Iterable[Collection | Merge]) -> None:

@@ -11,9 +11,12 @@ from migrator.errors import UsageError
 from migrator.mapping import codecs
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, is_generated, is_left_to_target
+from migrator.mapping.conditions import is_equal
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, Reference
 from migrator.mapping.rules import Compute, Field, Implied
+from migrator.mapping.shared_collections import find_shared
+from migrator.mapping.shared_tables import check_shared_tables
 from migrator.postgres.column_kinds import INTEGERS, JSON_KINDS, TIMESTAMPS, kind_of_column
 from migrator.postgres.tenancy import tenancy_of
 
@@ -45,17 +48,55 @@ def validate(mappings: Mapping[str, Collection], metadata: sa.MetaData) -> None:
     Raises: `UsageError` that names the collection and the column of the first problem, and what to change.
     """
     _check_tenancy(metadata)
+    _check_shared(mappings)
     tables: dict[str, str] = {}
     for collection in mappings.values():
         for problem, remedy in _problems(collection, mappings, metadata):
             raise UsageError(f"collection {collection.name}: {problem}", hint=remedy)
         for table in collection.table_names:
-            if table in tables:
+            if table in tables and (table != collection.table.name or table != mappings[tables[table]].table.name):
                 raise UsageError(
                     f"collection {collection.name}: the table {table} is filled by the collection {tables[table]}, too",
                     hint="Give each collection, and each field with rows of its own, a table of its own.",
                 )
             tables[table] = collection.name
+    check_shared_tables(mappings)
+
+
+def _check_shared(mappings: Mapping[str, Collection]) -> None:
+    """Raises: `UsageError` if it is not certain which mapping takes a document of a shared collection."""
+    for shared in find_shared(mappings.values()).values():
+        mapped = [mappings[name] for name in shared.names]
+        if any(each.section is not None for each in mapped):
+            raise UsageError(
+                f"collection {shared.name}: documents of a section of migrate.toml cannot be divided",
+                hint="Remove `where` and `source` from its mapping, and keep one mapping.",
+            )
+        if shared.name in mappings:
+            raise UsageError(
+                f"collection {shared.name}: its documents are divided, and a mapping has its name",
+                hint=f'Give each of its mappings a name of its own, and set source="{shared.name}".',
+            )
+        if len([each for each in mapped if each.where is None]) > 1:
+            raise UsageError(
+                f"collection {shared.name}: {', '.join(each.name for each in mapped if each.where is None)}"
+                " take its documents without a condition",
+                hint="Set `where` of all mappings of the collection but one.",
+            )
+        taken: list[tuple[str, Any, str]] = []
+        for path, value, name in (
+            (each.where.path, value, each.name)
+            for each in mapped
+            if each.where is not None
+            for value in each.where.values
+        ):
+            other = next((it for there, known, it in taken if there == path and is_equal(known, value)), None)
+            if other is not None:
+                raise UsageError(
+                    f"collection {shared.name}: {other} and {name} take the same documents",
+                    hint=f"Use different values of {path} in their `where`.",
+                )
+            taken.append((path, value, name))
 
 
 Problem = tuple[str, str]  # what is wrong, and what to change

@@ -195,8 +195,17 @@ class ConflictResolver:
         ):
             self._rekey(incoming)
         else:
-            detail = reason if incumbent.source_id is not None else f"{reason}: used by a row not created by migrate"
+            detail = reason if incumbent.source_id is not None else f"{reason}: {self._describe_owner(incumbent)}"
             self.writer.write(incoming.raw, incoming.document, Reject(reason=reason, detail=detail), [])
+
+    def _describe_owner(self, incumbent: Incumbent) -> str:
+        """Return whose row has the value, if no document of this collection has the row."""
+        query = self._namespace.sql(
+            "SELECT collection FROM {ledger} WHERE collection = ANY(%s) AND target_id = %s AND outcome = 'loaded'"
+        )
+        values = (list(self.collection.earlier), format_target_id(incumbent.row_id))
+        found = self._connection.execute(query, values).fetchone() if self.collection.earlier else None
+        return "used by a row not created by migrate" if found is None else f"used by a document of {found[0]}"
 
     def _is_other_owner(self, incoming: Incoming, incumbent: Incumbent) -> bool:
         owners = self._rekeyed_owners(incoming.row)

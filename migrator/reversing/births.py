@@ -37,6 +37,6 @@ def contained_objectid(collection: Collection, row_id: Any) -> ObjectId | None:
     if type(row_id) is not bytes:
         return None
     found = ids.uuid_to_objectid(row_id)
-    if found is None or found[1] != ids.collection_tag(collection.name):
+    if found is None or found[1] != ids.collection_tag(collection.key.collection):
         return None
     return ObjectId(found[0])

@@ -13,6 +13,7 @@ from psycopg import sql
 from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match
+from migrator.mapping.shared_tables import mappings_of
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.given_ids import GivenIds, has_derived_ids, has_given_ids, read_given_ids
 from migrator.rows.plain_values import array_parameter, plain_cursor
@@ -95,14 +96,28 @@ class RowLookup:
         table, column = self._rows.mappings[lookup.collection].table, sql.Identifier(lookup.by)
         kind = kind_of_column(table.c[lookup.by])
         query = self._select(lookup, sql.SQL("t.{}").format(column))
-        query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND {} ORDER BY t.{}").format(
+        query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND {}{} ORDER BY t.{}").format(
             self._rows.namespace.table(table.name),
             column,
             sql.SQL(kind),
             own_rows(table, self._tenant),
+            self._not_of_others(lookup),
             self._key(lookup),
         )
         return self._collect(lookup, query, (array_parameter(keys, kind),))
+
+    def _not_of_others(self, lookup: Lookup) -> sql.Composable:
+        """Return a condition that excludes rows of documents of other collections that fill the same table."""
+        own = self._rows.mappings[lookup.collection]
+        others = [each.name for each in mappings_of(self._rows.mappings, own.table.name) if each is not own]
+        if not others:
+            return sql.SQL("")
+        return self._rows.namespace.sql(
+            " AND NOT EXISTS (SELECT FROM {ledger} l WHERE l.target_id = t.{key}::text AND l.collection = ANY({names})"
+            " AND l.outcome = 'loaded')",
+            key=self._key(lookup),
+            names=sql.Literal(others),
+        )
 
     def _query_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
         table = self._rows.mappings[lookup.collection].table

@@ -87,6 +87,14 @@ class ChangingSource(Protocol):
         """Return the names of the collections that exist now."""
         ...
 
+    def names_of(self, collection: str) -> tuple[str, ...]:
+        """Return the names that a collection of the database has in the mappings: its own, if no mappings share it."""
+        return (collection,)
+
+    def name_of(self, collection: str, raw: bytes) -> str:
+        """Return that of the names under which a document (BSON) is migrated."""
+        return collection
+
     def current_position(self) -> Position:
         """Return the position in the change stream from which all later changes are received."""
         ...

@@ -46,7 +46,7 @@ def _ignore(text: str) -> None:
     """Discard a message."""
 
 
-class LiveSource(Source):
+class LiveSource(Source, ChangingSource):
     """One database of a live server. `notify` receives a message for every retry."""
 
     def __init__(self, url: str, database: str | None = None, notify: Callable[[str], None] | None = None) -> None:

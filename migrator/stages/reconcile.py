@@ -49,7 +49,8 @@ def reconcile(
         stage.emit(StepAdvanced(step=step, done=min(done, len(pending))))
     record_unloaded_owners(resolver.writer)
     _analyze_collection(stage, collection)  # before `on_table_loaded`: ANALYZE would wait for an index build
-    on_table_loaded(collection.table.name)
+    if not any(collection.name in each.earlier for each in stage.rows.mappings.values()):
+        on_table_loaded(collection.table.name)
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
     membership.compact_all(stage.rows, collection.name)

@@ -29,18 +29,19 @@ def expand_marker(
         StoppedError: more than a tenth of all documents would be deleted.
         SourceError: the source cannot be read.
     """
-    description = source.describe_collection(marker.collection)
+    names = list(source.names_of(marker.collection))
+    description = source.describe_collection(names[0])
     with connection.transaction():
         connection.execute("CREATE TEMPORARY TABLE marked (key bytea, source_id bytea)")
         _collect_source(connection, source, marker.collection)
-        gone = _collect_ledger(connection, namespace, marker.collection)
+        gone = _collect_ledger(connection, namespace, marker.collection, names)
         if not accept_drop and gone:
             _limit_drop(connection, namespace, source, marker.collection, gone)
         dirty.lock(connection, namespace)
         count = _insert(connection, namespace, marker)
         if description is None:
-            query = namespace.sql("DELETE FROM {metadata} WHERE collection = %s AND origin IS NULL")
-            connection.execute(query, (marker.collection,))
+            query = namespace.sql("DELETE FROM {metadata} WHERE collection = ANY(%s) AND origin IS NULL")
+            connection.execute(query, (names,))
         query = namespace.sql("DELETE FROM {dirty} WHERE key = %s AND number = %s")
         connection.execute(query, (key_of(marker.collection, WHOLE_COLLECTION), marker.number))
         connection.execute("DROP TABLE marked")
@@ -54,14 +55,17 @@ def _collect_source(connection: Connection, source: ChangingSource, collection: 
             copy.write_row((key_of(collection, source_id), source_id))
 
 
-def _collect_ledger(connection: Connection, namespace: Namespace, collection: str) -> int:
-    """Add the documents of the ledger and those that are dirty already. Return how many the source no longer has."""
+def _collect_ledger(connection: Connection, namespace: Namespace, collection: str, names: list[str]) -> int:
+    """Add the documents of the ledger and those that are dirty already. Return how many the source no longer has.
+
+    `names`: those that the collection has in the ledger.
+    """
     known = namespace.sql(
         "INSERT INTO marked SELECT key, source_id FROM (SELECT DISTINCT source_id,"
         " sha256(convert_to(%(name)s, 'UTF8') || '\\x00'::bytea || source_id) AS key FROM {ledger}"
-        " WHERE collection = %(name)s) l WHERE NOT EXISTS (SELECT FROM marked m WHERE m.key = l.key)"
+        " WHERE collection = ANY(%(names)s)) l WHERE NOT EXISTS (SELECT FROM marked m WHERE m.key = l.key)"
     )
-    gone = connection.execute(known, {"name": collection}).rowcount
+    gone = connection.execute(known, {"name": collection, "names": names}).rowcount
     dirty = namespace.sql(
         "INSERT INTO marked SELECT key, source_id FROM {dirty} WHERE collection = %s AND source_id <> ''"
     )
@@ -79,13 +83,15 @@ def _limit_drop(
         " (SELECT collection FROM {metadata} WHERE origin IS NULL)"
     )
     marked = namespace.sql("SELECT collection FROM {dirty} WHERE source_id = ''")
-    dropped = [name for (name,) in connection.execute(marked) if name not in exist and name != collection]
-    row: Any = connection.execute(query, (dropped,)).fetchone()
-    total, others = row
-    if gone + others > MAX_DROPPED_SHARE * total:
+    others = [name for (name,) in connection.execute(marked) if name != collection]
+    dropped = [name for name in others if exist.isdisjoint(source.names_of(name))]
+    recorded = [each for name in dropped for each in source.names_of(name)]
+    row: Any = connection.execute(query, (recorded,)).fetchone()
+    total, more = row
+    if gone + more > MAX_DROPPED_SHARE * total:
         names = ", ".join(sorted([collection, *dropped])[:5])
         raise StoppedError(
-            f"{gone + others:,} of {total:,} documents no longer exist in the source, because collections were"
+            f"{gone + more:,} of {total:,} documents no longer exist in the source, because collections were"
             f" dropped or renamed ({names}); applying this would delete their rows in the target",
             "If it is intended, run the same command with --accept-drop. Otherwise restore the collections first.",
         )

@@ -14,6 +14,7 @@ from psycopg import sql
 from migrator.errors import StoppedError
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
+from migrator.mapping.shared_tables import mappings_of
 from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.own_transactions import written_during_run
@@ -76,9 +77,9 @@ def create(
             statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
             connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name)))
         add_keys(connection, SCRATCH_NAMESPACE, mappings)
-        for mapping in mappings.values():
+        for mapping in first_of_tables(mappings):
             if mapping.table.name not in own_tables:
-                seed_existing_values(connection, mapping)
+                seed_existing_values(connection, mapping, mappings)
         create_records(connection, SCRATCH_NAMESPACE, with_following=with_following, unlogged=True)
         _make_fast(connection)
 
@@ -124,12 +125,13 @@ def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str
     if tenants is not None:
         connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(namespace.table(tenants.table)))
     for mapping in mappings.values():
+        for rule in mapping.child_rules:
+            _index_children(connection, namespace, rule)
+    for mapping in first_of_tables(mappings):
         table = namespace.table(mapping.table.name)
         connection.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, sql.Identifier(mapping.key.column))
         )
-        for rule in mapping.child_rules:
-            _index_children(connection, namespace, rule)
         for column in mapping.unique:
             connection.execute(sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(table, sql.Identifier(column)))
         drop_not_null(connection, table)
@@ -158,16 +160,21 @@ def drop_not_null(connection: Connection, table: sql.Identifier) -> None:
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(actions)))
 
 
-def seed_existing_values(connection: Connection, mapping: Collection) -> None:
+def first_of_tables(mappings: Mapping[str, Collection]) -> list[Collection]:
+    """Return one mapping of each table. Those of one table have the same key and the same unique columns."""
+    return list({mapping.table.name: mapping for mapping in mappings.values()}.values())
+
+
+def seed_existing_values(connection: Connection, mapping: Collection, mappings: Mapping[str, Collection]) -> None:
     """Insert the IDs and unique values of the pre-existing rows of a table."""
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in conflict_columns(mapping))
     query = sql.SQL("INSERT INTO {} ({}) SELECT {} {}").format(
-        SCRATCH_NAMESPACE.table(mapping.table.name), columns, columns, preexisting_rows(connection, mapping)
+        SCRATCH_NAMESPACE.table(mapping.table.name), columns, columns, preexisting_rows(connection, mapping, mappings)
     )
     connection.execute(query)
 
 
-def preexisting_rows(connection: Connection, mapping: Collection) -> sql.Composed:
+def preexisting_rows(connection: Connection, mapping: Collection, mappings: Mapping[str, Collection]) -> sql.Composed:
     """Compose `FROM … WHERE …`: the rows `t` of a table of the target that this migration did not load."""
     real = Namespace()
     everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
@@ -176,11 +183,11 @@ def preexisting_rows(connection: Connection, mapping: Collection) -> sql.Compose
     # A row of the tenant that was written during the run was loaded by it, even if its ledger entry is missing:
     # `verify` must report the missing entry, not a conflict with a pre-existing row.
     not_loaded = real.sql(
-        " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
+        " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = ANY({names}) AND l.outcome = 'loaded'"
         " AND l.target_id = t.{key}::text) AND NOT ({during_run} AND {own})",
         own=_of_recorded_tenant(mapping),
         during_run=written_during_run(real),
-        name=sql.Literal(mapping.name),
+        names=sql.Literal([each.name for each in mappings_of(mappings, mapping.table.name)]),
         key=sql.Identifier(mapping.key.column),
     )
     return everything + not_loaded

@@ -12,6 +12,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.tasks import BATCH_BYTES
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
+from migrator.mapping.shared_tables import mappings_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.sources.base import Source
 from migrator.state import own_transactions
@@ -134,9 +135,8 @@ def check_row_counts(scope: Scope, scan: Prescan) -> Iterator[Check]:
 
     Rows that are older than the run are not counted.
     """
-    for name, mapping in scope.chosen.items():
-        table = mapping.table.name
-        expected, _ = loaded = scan.records.loaded(name)
+    for table, mapping in {each.table.name: each for each in scope.chosen.values()}.items():
+        expected, _ = loaded = scan.loaded(table)
         if scan.tables[table].migrated == loaded:
             yield passed_check("rows exist", table, expected)
             continue
@@ -152,7 +152,7 @@ def _find_unmatched_rows(scope: Scope, mapping: Collection) -> Iterator[Differen
     tenant, column = scope.config.tenant.id, tenant_column(mapping.table)
     query = scope.namespace.sql(
         "SELECT l.target_id, t.{key}::text, {tenant}::text, {newer} FROM"
-        " (SELECT target_id FROM {ledger} WHERE collection = %(name)s AND outcome = 'loaded') l"
+        " (SELECT target_id FROM {ledger} WHERE collection = ANY(%(names)s) AND outcome = 'loaded') l"
         " FULL JOIN {table} t ON t.{key}::text = l.target_id"
         " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND {own} AND NOT {older})"
         " OR (l.target_id IS NOT NULL AND NOT {own}) ORDER BY 1, 2",
@@ -163,7 +163,8 @@ def _find_unmatched_rows(scope: Scope, mapping: Collection) -> Iterator[Differen
         newer=own_transactions.written_after_run(scope.namespace, "t"),
         older=own_transactions.written_before_run(scope.namespace, "t"),
     )
-    for target_id, row, owner, newer in scope.connection.execute(query, {"name": mapping.name}):
+    names = [each.name for each in mappings_of(scope.mappings, mapping.table.name)]
+    for target_id, row, owner, newer in scope.connection.execute(query, {"names": names}):
         if row is None:
             yield Difference(row=target_id, note=MISSING, fault="target")
         elif target_id is None:

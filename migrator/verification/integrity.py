@@ -208,16 +208,17 @@ def _find_id_differences(scope: Scope, names: list[str]) -> dict[str, list[Diffe
     with scope.connection.transaction(), scope.connection.cursor("ids", binary=True) as cursor:
         cursor.itersize = FETCH_SIZE
         for name, source_id, target_id, newer in cursor.execute(query, (names,)):
-            found[name] += _compare_id(name, bytes(source_id), target_id, "target" if newer else "mapper")
+            fault: Fault = "target" if newer else "mapper"
+            found[name] += _compare_id(scope.mappings[name], bytes(source_id), target_id, fault)
     return found
 
 
-def _compare_id(name: str, source_id: bytes, target_id: str, fault: Fault) -> Iterator[Difference]:
-    value = decode(source_id).get("_id")
-    uuid = ids.uuid_of(name, value, objectid=True)
+def _compare_id(mapping: Collection, source_id: bytes, target_id: str, fault: Fault) -> Iterator[Difference]:
+    value, named = decode(source_id).get("_id"), mapping.key.collection
+    uuid = ids.uuid_of(named, value, objectid=True)
     expected = ids.uuid_text(uuid)
-    row = f"{name} {format_id(source_id)}"
+    row = f"{mapping.name} {format_id(source_id)}"
     if expected != target_id:
         yield Difference(row=row, column="target_id", expected=expected, actual=target_id, fault=fault)
-    elif isinstance(value, ObjectId) and ids.uuid_to_objectid(uuid) != (value.binary, ids.collection_tag(name)):
+    elif isinstance(value, ObjectId) and ids.uuid_to_objectid(uuid) != (value.binary, ids.collection_tag(named)):
         yield Difference(row=row, column="target_id", actual=target_id, note="cannot be converted back to the ObjectId")

@@ -18,6 +18,7 @@ from psycopg import sql
 from sqlalchemy import Table
 
 from migrator.mapping.collection import Collection, Tree
+from migrator.mapping.shared_tables import mappings_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.state import own_transactions
 from migrator.state.tenant import own_rows
@@ -75,10 +76,16 @@ class Prescan:
 
     records: RecordScan
     tables: Mapping[str, TableScan]
+    mappings: Mapping[str, Collection]
+
+    def loaded(self, table: str) -> Checksum:
+        """Return the checksum of the IDs of the documents that have a row in a table."""
+        found = [self.records.loaded(each.name) for each in mappings_of(self.mappings, table)]
+        return sum(count for count, _ in found), sum(hashes for _, hashes in found)
 
     def has_only_migrated_rows(self, mapping: Collection) -> bool:
         """Tell whether a table holds a row for each loaded document and no other rows."""
-        scan, loaded = self.tables[mapping.table.name], self.records.loaded(mapping.name)
+        scan, loaded = self.tables[mapping.table.name], self.loaded(mapping.table.name)
         return scan.migrated == loaded and scan.rows == scan.migrated[0]
 
     def has_violation(self, table: Table, name: str) -> bool:

@@ -17,6 +17,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
+from migrator.mapping.shared_tables import is_shared
 from migrator.postgres.scheduler import ScheduledTask, Scheduler
 from migrator.state.records import Connection, Namespace
 from migrator.verification import element_diff, record_diff, row_diff, vector_diff
@@ -71,7 +72,7 @@ class ScratchComparison:
             self._submit(scheduler, partial(self._compare_records, relation))
         for _ in scheduler.as_completed():
             emit(StepAdvanced(step=STEP, done=len(self._checks)))
-        mapped = [f"table {name}" for mapping in self._mappings for name in mapping.table_names]
+        mapped = [f"{mapping.name}: {name}" for mapping in self._mappings for name in mapping.table_names]
         order = [*mapped, *(relation.name for relation in RELATIONS)]
         checks = [check for name in order for check in self._checks[name]]
         emit(StepFinished(step=STEP, note=f"{format_count(len(checks), 'checks')}"))
@@ -92,7 +93,7 @@ class ScratchComparison:
         scheduler.submit(ScheduledTask(name=STEP, act=act_with_connection))
 
     def _checksum_rows(self, mapping: Collection, scope: Scope) -> None:
-        every = self._scan.has_only_migrated_rows(mapping)
+        every = self._scan.has_only_migrated_rows(mapping) and not is_shared(scope.mappings, mapping)
         self._row_checksums[mapping.name] = row_diff.checksum_ranges(scope, mapping, every=every)
 
     def _checksum_records(self, relation: RecordRelation, scope: Scope) -> None:
@@ -101,7 +102,7 @@ class ScratchComparison:
     def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
         here = self._row_checksums[mapping.name]
         checks = row_diff.compare_table(scope, self._scratch, mapping, here)
-        self._checks[f"table {mapping.table.name}"] = [
+        self._checks[f"{mapping.name}: {mapping.table.name}"] = [
             *checks,
             *vector_diff.compare_vectors(scope, self._scratch, mapping),
         ]
@@ -109,7 +110,7 @@ class ScratchComparison:
     def _compare_elements(self, mapping: Collection, rule: Children, scope: Scope) -> None:
         every = self._scan.has_only_migrated_rows(mapping)
         check = element_diff.compare_elements(scope, self._scratch, mapping, rule, every=every)
-        self._checks[f"table {rule.table.name}"] = [check]
+        self._checks[f"{mapping.name}: {rule.table.name}"] = [check]
 
     def _compare_records(self, relation: RecordRelation, scope: Scope) -> None:
         here = self._record_checksums[relation.name]

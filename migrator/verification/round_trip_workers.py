@@ -20,6 +20,7 @@ from migrator.mapping.loader import load_definition
 from migrator.mapping.project import ProjectPackages
 from migrator.sources import open_source
 from migrator.sources.base import Partition, Source
+from migrator.sources.shared import with_shared
 from migrator.state import journal, partitions
 from migrator.state.records import Namespace
 from migrator.targets.server import connect_worker
@@ -64,8 +65,8 @@ class RoundTrip:
 def check_part(job: RoundTripJob, part: Partition) -> RoundTripCounts:
     """Compare one partition, in a worker process."""
     definition = load_definition(*job.packages)
-    source = job.config.source
-    with closing(open_source(source.url, source.database)) as opened, closing(connect_worker(job.dsn)) as connection:
+    source = with_shared(open_source(job.config.source.url, job.config.source.database), definition.mappings)
+    with closing(source) as opened, closing(connect_worker(job.dsn)) as connection:
         scope = Scope(
             connection=connection,
             namespace=Namespace(),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha1
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -64,15 +66,17 @@ def export(
     home = make_folder(folder, journal.database_name(connection, namespace))
     emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
     written: dict[str, int] = {}
-    for name in sorted(metadata):
-        if name not in counts and metadata[name] is None and name not in origins:
+    for name, names in find_collections(metadata, mappings).items():
+        described = next((metadata[each] for each in (name, *names) if metadata.get(each) is not None), None)
+        if counts.keys().isdisjoint(names) and described is None and name not in origins:
             continue  # listed, but not read, because policies.unmapped_collections is "ignore"
-        documents = report_progress(documents_of(rows, name), emit, sum(written.values()))
+        found = chain.from_iterable(documents_of(rows, each) for each in names)
+        documents = report_progress(found, emit, sum(written.values()))
         if name in origins:
             written[name] = write_lines(folder / f"{quote_plus(name)}.jsonl", documents)
         else:
-            written[name] = write_collection(home, name, metadata[name], documents)
-        expected = counts[name].source if name in counts else 0
+            written[name] = write_collection(home, name, described, documents)
+        expected = sum(counts[each].source for each in names if each in counts)
         if written[name] != expected:
             refuse_hidden_rows(connection, [each.table.name for each in mappings.values()])
             raise DifferenceError(
@@ -81,6 +85,18 @@ def export(
             )
     emit(StepFinished(step="export", note=format_count(sum(written.values()), "documents")))
     return ExportReport(folder=str(home), collections=written)
+
+
+def find_collections(recorded: Iterable[str], mappings: Mapping[str, Collection]) -> dict[str, list[str]]:
+    """Return the collections of the source, in their order, each with the recorded names of its documents."""
+    shared = {each.source_name for each in mappings.values()}
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in recorded:
+        if name in mappings:
+            found[mappings[name].source_name].append(name)
+        elif name not in shared:
+            found[name].append(name)
+    return dict(sorted(found.items()))
 
 
 def make_folder(folder: Path, database: str) -> Path:

@@ -22,12 +22,14 @@ from migrator.following.batch import DocumentKey
 from migrator.following.indexes import ensure_indexes
 from migrator.following.initial_wants import record_initial_wants
 from migrator.formatting import format_count
+from migrator.mapping.shared_tables import find_shared_tables
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.prometheus import write_metrics
 from migrator.monitoring.sync_status import read_sync_status
 from migrator.monitoring.throttle import LagMeter, Throttle
 from migrator.postgres.errors import is_idle
 from migrator.rows.store import RowStore
+from migrator.sources.shared import name_documents
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
@@ -176,6 +178,7 @@ def prepare_following(context: MigrationContext, connection: Connection, dsn: st
     record_initial_wants(stage, levels, pipeline.resolvers_for)
     merged = {applier.merge.into for applier in pipeline.merge_appliers(run)}
     with_children = {each.name for each in definition.mappings.values() if each.children}
+    sharing = {each.name for some in find_shared_tables(definition.mappings.values()).values() for each in some}
     embedded = set() if definition.embedded is None else {definition.embedded.collection}
     sections = {name: each.section for name, each in definition.mappings.items() if each.section is not None}
     return Applier(
@@ -183,7 +186,7 @@ def prepare_following(context: MigrationContext, connection: Connection, dsn: st
         levels=levels,
         resolvers_for=pipeline.resolvers_for,
         archives_unmapped=context.config.policies.unmapped_collections == "archive",
-        never_simple=frozenset(merged | embedded | with_children),
+        never_simple=frozenset(merged | embedded | with_children | sharing),
         merges=tuple(pipeline.merge_appliers(run)),
         unused=frozenset(name for name, section in sections.items() if getattr(context.config, section) is None),
     )
@@ -318,7 +321,8 @@ class Follower:
         size = sum(len(raw) for raw in newest.values() if raw is not None)
         wanted: dict[str, list[bytes]] = defaultdict(list)
         for key in keys:
-            if key.document is None and applier.uses(key.collection):
+            names = self._changing.names_of(key.collection)
+            if key.document is None and any(map(applier.uses, names)):
                 wanted[key.collection].append(key.source_id)
         skipped: set[DocumentKey] = set()
         for name, source_ids in wanted.items():
@@ -333,7 +337,7 @@ class Follower:
         used = [key for key in keys if (key.collection, key.source_id) not in skipped]
         for key in used:
             newest.setdefault((key.collection, key.source_id), None)
-        return used, newest
+        return used, name_documents(self._changing, newest)
 
     def _embed(self, applier: Applier) -> None:
         """Compute the embeddings of changed texts."""

@@ -22,11 +22,13 @@ from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.project import ProjectPackages
+from migrator.mapping.shared_tables import find_shared_tables
 from migrator.postgres.tenancy import tenancy_of
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.merges import MergeApplier
 from migrator.reconciliation.restart import has_foreign_edits, undo_load
+from migrator.rows.ledger_indexes import create_target_index
 from migrator.rows.lookup import RowLookup
 from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
@@ -102,6 +104,8 @@ class Pipeline:
         ensure_tenant(self.connection, self.namespace, tenancy, config.tenant, run)
         attempt = journal.begin_attempt(self.connection, self.namespace, run)
         batch_rows = journal.pin_setting(self.connection, self.namespace, run, "batch_rows", config.engine.batch_rows)
+        if find_shared_tables(self.mappings.values()):
+            create_target_index(self.connection, self.namespace)  # tells whose row a reference has found
         with closing(self._open_pool()) as pool:
             if needs_workers(self.context):
                 pool.prestart()

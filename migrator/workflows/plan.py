@@ -198,18 +198,22 @@ def copy_existing_values(existing: Connection, connection: Connection, context: 
     unique: dict[str, set[str]] = defaultdict(set)
     for each in read_constraints(existing, context.definition.metadata):
         unique[each.table].update(each.columns if each.type in "ux" else ())
-    for mapping in context.definition.mappings.values():
+    mappings = context.definition.mappings
+    for mapping in scratch.first_of_tables(mappings):
         table = f"{context.namespace.rows}.{mapping.table.name}"
         if existing.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
             names = dict.fromkeys(scratch.conflict_columns(mapping))
             names |= dict.fromkeys(each.name for each in mapping.table.c if each.name in unique[mapping.table.name])
-            copied |= _copy_values(existing, connection, mapping, list(names))
+            rows = scratch.preexisting_rows(existing, mapping, mappings)
+            copied |= _copy_values(existing, connection, mapping, list(names), rows)
     return copied
 
 
-def _copy_values(existing: Connection, connection: Connection, mapping: Collection, names: list[str]) -> bool:
+def _copy_values(
+    existing: Connection, connection: Connection, mapping: Collection, names: list[str], rows: sql.Composed
+) -> bool:
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    table, rows = Namespace().table(mapping.table.name), scratch.preexisting_rows(existing, mapping)
+    table = Namespace().table(mapping.table.name)
     found = existing.execute(sql.SQL("SELECT EXISTS (SELECT {})").format(rows)).fetchone()
     if not (found and found[0]):
         return False

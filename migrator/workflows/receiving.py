@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from migrator.errors import UsageError
 from migrator.events import Notice
+from migrator.mapping.shared_collections import find_shared
 from migrator.sources.base import ChangingSource, SourceCollection
 from migrator.sources.selection import BUCKETS
 from migrator.state import sync
@@ -61,9 +62,18 @@ class Receiving:
             sync.begin(connection, namespace, position)
             if is_loaded:
                 sync.begin_again(connection, namespace, 0, position, self._changing.list_collections())
-        from migrator.following.receiver import start_receiver  # imports pymongo, which a dump need not pay for
+        from migrator.following.receiver import ReceiverJob, start_receiver  # imports pymongo: not for dumps
 
-        self._process = start_receiver(self._context.config, self._context.source.database, self._target.dsn, namespace)
+        context = self._context
+        shared = {name: each.names for name, each in find_shared(context.definition.mappings.values()).items()}
+        job = ReceiverJob(
+            url=context.config.source.url,
+            database=context.source.database,
+            dsn=self._target.dsn,
+            namespace=namespace,
+            shared=shared,
+        )
+        self._process = start_receiver(job)
 
     def _warn_of_time_series(self) -> None:
         collections = self._context.source.collections()

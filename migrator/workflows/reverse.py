@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
+from migrator.mapping.shared_collections import find_shared
+from migrator.mapping.shared_tables import find_shared_tables
 from migrator.reversing import capture
 from migrator.reversing.changes import create_indexes
 from migrator.rows.store import RowStore
@@ -18,13 +20,17 @@ from migrator.state.records import Connection, Namespace
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.receiving import require_changing
 
+_BY_HAND = "Stop the application, run `migrate follow --until-caught-up` and `migrate verify`, then switch by hand"
+
 
 def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
     """Prove that changes can be recorded in the target and written to the source. Leaves no changes behind.
 
     Raises: `TargetError`, `SourceError`: a privilege is missing; `StoppedError`: another session holds a lock;
-    `UsageError`: the source is a dump, or fields of documents are rows of their own.
+    `UsageError`: the source is a dump, mappings share a collection or table, or fields of documents are rows of their
+    own.
     """
+    _refuse_shared(context.definition.mappings.values())
     _refuse_children(context.definition.mappings.values())
     existing = set(require_changing(context).list_collections())
     collections = capture.captured(context.definition.mappings.values())
@@ -45,8 +51,20 @@ def _refuse_children(mappings: Iterable[Collection]) -> None:
         raise UsageError(
             "changes of rows that belong to fields of documents cannot be returned to MongoDB yet:"
             f" {', '.join(sorted(fields))}",
-            hint="Stop the application, run `migrate follow --until-caught-up` and `migrate verify`, then switch by"
-            " hand; or keep these fields in a jsonb column.",
+            hint=f"{_BY_HAND}; or keep these fields in a jsonb column.",
+        )
+
+
+def _refuse_shared(mappings: Iterable[Collection]) -> None:
+    """Raises: `UsageError` if mappings share a collection or a table: it is not certain where a new row belongs."""
+    found = list(mappings)
+    shared = {f"collection {name}" for name in find_shared(found)} | {
+        f"table {name}" for name in find_shared_tables(found)
+    }
+    if shared:
+        raise UsageError(
+            f"changes of rows cannot be returned to MongoDB yet where mappings share {', '.join(sorted(shared))}",
+            hint=_BY_HAND,
         )
 
 

@@ -23,6 +23,7 @@ from migrator.formatting import format_count
 from migrator.reconciliation.unreturned import apply_all_unreturned, copy_unreturned
 from migrator.rows.store import RowStore
 from migrator.sources.base import ChangingSource, Position
+from migrator.sources.shared import name_keys
 from migrator.state import dirty, journal, scratch, sync
 from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import paused
@@ -201,12 +202,14 @@ class FollowedComparison:
     def _read_unapplied(self) -> set[DocumentKey]:
         url, connection = self.context.config.source.url, self.scope.connection
         now = self._changing.server_time()
-        return read_unapplied(connection, self.scope.namespace, url, self.context.source.database, now)
+        keys = read_unapplied(connection, self.scope.namespace, url, self.context.source.database, now)
+        return name_keys(self._changing, keys)
 
     def _read_keys(self, token: bytes, after_invalidate: bool) -> set[DocumentKey]:
         position = Position(token=token, after_invalidate=after_invalidate)
         now = self._changing.server_time()
-        return read_changed_keys(self.context.config.source.url, self.context.source.database, position, now)
+        keys = read_changed_keys(self.context.config.source.url, self.context.source.database, position, now)
+        return name_keys(self._changing, keys)
 
     # --- the round trip ----------------------------------------------------------------------------------------------
 

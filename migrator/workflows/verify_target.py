@@ -136,4 +136,4 @@ def _scan(scope: Scope, count: CountSource, emit: Emit) -> tuple[Counter[str], P
         counted = count(emit)
         for _ in scheduler.as_completed():
             pass
-    return counted, Prescan(records=records[0], tables=tables), visible
+    return counted, Prescan(records=records[0], tables=tables, mappings=scope.mappings), visible

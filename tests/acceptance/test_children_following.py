@@ -5,63 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from bson import encode
 
-from migrator.documents import raw_bson
-from migrator.documents.codec import decode
 from migrator.following import deferral
 from tests.archive_writer import write_folder
 from tests.changing import applier_of, apply_changes
-from tests.driving import call, digest_database
+from tests.driving import call
 from tests.shop import Shop, write_project
-from tests.user_projects import Document
+from tests.user_projects import change_documents, everything
 
+NAMES = ("tags", "products", "orders", "orders", "orders")
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 60))]
-
-
-Changed = dict[tuple[str, bytes], bytes | None]
-
-
-def change_documents(shop: Shop, documents: dict[str, list[Document]], changes: int) -> Changed:
-    """Change, delete and add documents. Return what changed, None for a document that is gone."""
-    chance, changed = shop.chance, Changed()
-    makers = {"tags": shop.tag, "products": shop.product, "orders": shop.order}
-    for _ in range(changes):
-        name = chance.choice(("tags", "products", "orders", "orders", "orders"))
-        place = chance.randrange(len(documents[name]))
-        source_id = documents[name][place]["_id"]
-        if chance.random() < 0.25 and len(documents[name]) > 3:
-            del documents[name][place]
-            changed[name, raw_bson.source_id(encode({"_id": source_id}))] = None
-            continue
-        document = makers[name](source_id)
-        documents[name][place] = document
-        changed[name, raw_bson.source_id(encode({"_id": source_id}))] = encode(document)
-    gone = [key for key, raw in changed.items() if raw is None]
-    for name, source_id in chance.sample(gone, len(gone) // 3):  # some come back
-        document = makers[name](decode(source_id)["_id"])
-        documents[name].append(document)
-        changed[name, source_id] = encode(document)
-    return changed
-
-
-def everything(url: str) -> dict[str, Any]:
-    """Digests, and the ledger with the fields of residues by name: a rebuilt document has them in any order."""
-    query = "SELECT collection, source_id, outcome, target_id, residue FROM migrator.ledger ORDER BY 1, 2, 3, 4"
-    digests: dict[str, Any] = digest_database(url)
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(query, binary=True).fetchall()
-    digests["migrator.ledger"] = [(*key, residue and by_name(bytes(residue))) for *key, residue in rows]
-    return digests
-
-
-def by_name(residue: bytes) -> str:
-    parts = decode(residue)
-    return repr({**parts, "set": sorted(parts.get("set", {}).items(), key=lambda pair: pair[0])})
 
 
 @pytest.mark.usefixtures("quick")
@@ -75,7 +31,7 @@ def test_changes_equal_a_run(seed: int, new_database: Callable[[], str], tmp_pat
     assert call("run", "-c", settings).code == 0
     with applier_of(settings) as (applier, _):
         for _ in range(2):
-            apply_changes(applier, change_documents(shop, documents, 40), random.Random(seed))
+            apply_changes(applier, change_documents(shop.chance, shop.make, documents, 40, NAMES), random.Random(seed))
         deferral.restore(applier.stage.rows)
     again = write_project(tmp_path / "fresh", fresh, documents)
     assert call("run", "-c", again).code == 0

@@ -39,6 +39,10 @@ class Shop:
             "orders": [self.order(each) for each in self.orders],
         }
 
+    def make(self, name: str, source_id: ObjectId) -> Document:
+        """Return a new document of a collection."""
+        return {"tags": self.tag, "products": self.product, "orders": self.order}[name](source_id)
+
     def tag(self, source_id: ObjectId) -> Document:
         return self._spoil({"_id": source_id, "name": self.chance.choice(("new", "sale", "gift"))})
 

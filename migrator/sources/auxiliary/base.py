@@ -10,15 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from migrator.errors import UsageError
-from migrator.sources.base import (
-    Batch,
-    ChangingSource,
-    CollectionState,
-    Partition,
-    Source,
-    SourceCollection,
-    VectorSample,
-)
+from migrator.sources.base import Batch, Partition, Source, SourceCollection, VectorSample
+from migrator.sources.wrapped import WrappedSource
 
 # Fields of documents that were not read as they are: the original text, and why the document cannot be read at all.
 ORIGINAL, UNREADABLE = "original_json", "unreadable"
@@ -60,14 +53,14 @@ class VectorSource(Protocol):
         ...
 
 
-class CompositeSource(Source):
+class CompositeSource(WrappedSource):
     """A MongoDB source with the collections of auxiliary sources.
 
     Raises: `UsageError` if a collection exists in both.
     """
 
     def __init__(self, main: Source, auxiliary: Sequence[AuxiliarySource]) -> None:
-        self._main = main
+        super().__init__(main)
         self._auxiliary = {each.name: each for each in auxiliary}
         self._share_known = True
         duplicates = {each.name for each in main.collections()} & self._auxiliary.keys()
@@ -79,48 +72,12 @@ class CompositeSource(Source):
                 " or rename that collection.",
             )
 
-    @property
-    def label(self) -> str:
-        return self._main.label
-
-    @property
-    def database(self) -> str:
-        return self._main.database
-
-    @property
-    def left_out(self) -> Mapping[str, str]:
-        return self._main.left_out
-
-    @property
-    def min_partition_bytes(self) -> int:
-        return self._main.min_partition_bytes
-
-    @property
-    def is_live(self) -> bool:
-        return self._main.is_live
-
-    @property
-    def changing(self) -> ChangingSource | None:
-        return self._main.changing
-
-    def prefetch_collections(self) -> None:
-        self._main.prefetch_collections()
-
-    def latency(self) -> float:
-        return self._main.latency()
-
-    def measure(self) -> Mapping[str, CollectionState]:
-        return self._main.measure()
-
     def collections(self) -> list[SourceCollection]:
         others = [
             SourceCollection(name=each.name, documents=None, bytes=None, metadata=None, origin=each.label)
             for each in self._auxiliary.values()
         ]
         return sorted([*self._main.collections(), *others], key=lambda each: each.name)
-
-    def fingerprint(self) -> str:
-        return self._main.fingerprint()
 
     def sample_vectors(self, collection: str, limit: int) -> VectorSample:
         found = self._auxiliary.get(collection)

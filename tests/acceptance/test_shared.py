@@ -1,0 +1,79 @@
+"""Collections and tables that several mappings share: divided, loaded, compared, rebuilt, reverted, exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from bson import decode_all, encode
+
+from migrator.documents.codec import CODEC_OPTIONS, decode
+from migrator.mapping.conditions import Where
+from tests.archive_writer import write_archive
+from tests.driving import call, digest_database
+from tests.fleet import NAMES, Fleet, write_project
+from tests.user_projects import Document, load_and_load_again
+
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shared(seed: int, database: str, tmp_path: Path) -> None:
+    """Each document is in the table of its mapping or a reject; export gives the documents of each collection."""
+    fleet = Fleet(seed, 120)
+    documents = fleet.collections()
+    settings = write_project(tmp_path, database, documents)
+    tables = load_and_load_again(settings, database)
+    assert min(tables[name] for name in ("people", "cars", "trucks", "trips", "notes")) > 0
+    check_outcomes(database, documents)
+    exported = call("export", "-c", settings, tmp_path / "exported")
+    assert exported.code == 0, exported.err
+    for name in NAMES:
+        found = decode_all((tmp_path / "exported" / "fleet" / f"{name}.bson").read_bytes(), CODEC_OPTIONS)
+        raws = [decode(encode(each)) for each in documents[name]]
+        assert by_id(found) == by_id(raws), f"seed {seed}"
+    assert sorted(path.name for path in (tmp_path / "exported" / "fleet").glob("*.bson")) == sorted(
+        f"{name}.bson" for name in NAMES
+    )
+
+
+def by_id(documents: list[Document]) -> dict[str, bytes]:
+    """Return the documents by `_id`, with their fields by name: a rebuilt document has them in any order."""
+    return {repr(each["_id"]): encode(dict(sorted(each.items())), codec_options=CODEC_OPTIONS) for each in documents}
+
+
+def check_outcomes(database: str, documents: dict[str, list[Document]]) -> None:
+    """Check that the ledger has each document once, and that no mapping has taken one of another."""
+    shares = {"vehicles": ("vehicles.cars", "vehicles.trucks"), "events": ("trips", "notes")}
+    query = "SELECT collection, count(*) FROM migrator.ledger GROUP BY 1"
+    reasons = "SELECT count(*) FROM migrator.rejects WHERE collection = 'vehicles.cars' AND reason = 'no_table'"
+    with psycopg.connect(database) as connection:
+        counts: dict[str, int] = dict(connection.execute(query).fetchall())
+        row = connection.execute(reasons).fetchone()
+    for name, found in documents.items():
+        assert sum(counts[each] for each in shares.get(name, (name,))) == len(found)
+    cars, trucks = Where("kind", ("car",)), Where("kind", ("truck", "van", 7))
+    others = [each for each in documents["vehicles"] if not (cars.takes(each) or trucks.takes(each))]
+    assert row == (len(others),)
+    assert len(others) > 3
+
+
+def test_archive_and_workers_give_the_same(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """A stream, which is read once for all mappings, and partitions in several processes give the same database."""
+    documents, digests = Fleet(3, 400).collections(), []
+    for name in ("folder", "archive", "parts"):
+        target = new_database()
+        settings = write_project(tmp_path / name, target, documents)
+        if name == "archive":
+            content = {each: list(map(encode, found)) for each, found in documents.items()}
+            write_archive(tmp_path / name / "dump.archive", {"fleet": content})
+            settings.write_text(settings.read_text().replace("dump:dump", "dump:dump.archive"))
+        if name == "parts":
+            settings.write_text(f"{settings.read_text()}\n[engine]\nworkers = 2\npart_bytes = 4096\nbatch_rows = 7\n")
+        run = call("run", "-c", settings)
+        assert run.code == 0, run.err
+        found = digest_database(target)
+        digests.append({table: found[table] for table in found if not table.startswith("migrator.")})
+    assert digests[0] == digests[1] == digests[2]
