@@ -67,7 +67,8 @@ class DocumentGenerator:
 
     def _object_id(self) -> ObjectId:
         self._count += 1
-        return ObjectId((self._now // 1000).to_bytes(4) + self._machine + self._count.to_bytes(3))
+        seconds = self._now // 1000 % (1 << 32)  # ten million messages take until the year 2120
+        return ObjectId(seconds.to_bytes(4) + self._machine + self._count.to_bytes(3))
 
     def _uuid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

@@ -79,7 +79,8 @@ def test_the_script_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) ->
     assert "shop|content|devices FOLDER" in capsys.readouterr().err
 
 
-def files_of(folder: Path) -> dict[str, str]:
-    """The texts of a folder's files by path, without compiled modules."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+def files_of(folder: Path, without: str = "__pycache__") -> dict[str, str]:
+    """The texts of a folder's files by path, without compiled modules and the folder `without`."""
+    skipped = {"__pycache__", without}
+    paths = [path for path in folder.rglob("*") if path.is_file() and not skipped & set(path.parts)]
     return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in paths}
