@@ -1,7 +1,7 @@
-"""The entry point: the list of commands (they are in commands/), signals, and the exit code.
+"""The entry point: signals, and the exit code. The commands are in commands/, their list in commands/registry.py.
 
 The only place that catches all exceptions: a known error is printed with cause, remedy and exit code; anything else is
-an internal error, and its traceback is written to a log file.
+an internal error, and its traceback is written to a log file. What only errors need is imported for them.
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-import psycopg
 import typer
 
 from migrator import __version__
-from migrator.commands import check, cutover, embed, follow, history, init, plan, psql, revert, run, scaffold, verify
-from migrator.commands.context import consoles as consoles
-from migrator.commands.context import current_console
-from migrator.commands.log_option import with_log_file
-from migrator.commands.rejects import rejects_app
+from migrator.commands.options import consoles as consoles
+from migrator.commands.options import current_console
+from migrator.commands.registry import LazyGroup
 from migrator.errors import MigrateError, StoppedError, UsageError
-from migrator.mapping.project import find_project_frame
-from migrator.postgres.errors import translate_error
-from migrator.redaction import describe_error, format_traceback
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 internal error; 2 usage or configuration; 3 plan: blockers, or out of date; 4 verify:"
@@ -36,6 +29,7 @@ EXIT_CODES = (
     " is unreachable or denies access; 8 too many rejected documents."
 )
 app = typer.Typer(
+    cls=LazyGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -43,31 +37,6 @@ app = typer.Typer(
     help="Move a MongoDB application to PostgreSQL without losing a byte.",
     epilog=f"{EXIT_CODES}\n\nExample: migrate plan -c migrate.toml",
 )
-# Name, function, example; in the order of `migrate --help`.
-COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("init", init.init, "migrate init --example librechat demo"),
-    ("scaffold", scaffold.scaffold_command, "migrate scaffold shop --source dump:shop.archive.gz"),
-    ("check", check.check, "migrate check"),
-    ("plan", plan.plan_command, "migrate plan --out plan.json"),
-    ("run", run.run, "migrate run --plan plan.json"),
-    ("follow", follow.follow, "migrate follow --until-caught-up"),
-    ("cutover", cutover.cutover, "migrate cutover --dry-run"),
-    ("complete", cutover.complete, "migrate complete --yes"),
-    ("status", run.status_command, "migrate status --watch"),
-    ("history", history.history, "migrate history --limit 5"),
-    ("verify", verify.verify, "migrate verify --level roundtrip --junit verify.xml"),
-    ("revert", revert.revert, "migrate revert --yes"),
-    ("report", verify.report, "migrate report --plan plan.json --html plan.html"),
-    ("export", verify.export, "migrate export rebuilt && mongorestore rebuilt"),
-    ("embed", embed.embed, "migrate embed"),
-    ("schema", plan.schema, "migrate schema > schema.sql"),
-    ("id", plan.id_command, "migrate id users 64baaaafd882a3fac3fb6a2b"),
-    ("psql", psql.psql, "migrate psql -- -c 'SELECT count(*) FROM messages'"),
-    ("version", psql.version, "migrate version"),
-)
-for name, command, example in COMMANDS:
-    app.command(name, epilog=f"Example: {example}")(with_log_file(command))
-app.add_typer(rejects_app, name="rejects")
 
 
 def _show_version(wanted: bool) -> None:
@@ -147,11 +116,6 @@ def run_app() -> int:
         return fail(STOPPED)
     except MigrateError as error:
         return fail(error)
-    except psycopg.Error as error:
-        if was_interrupted(error):
-            return fail(STOPPED)
-        known = translate_error(error)
-        return crash(error) if known is None else fail(known)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python reports it again at exit
         return 0
@@ -159,7 +123,21 @@ def run_app() -> int:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's usage errors
             error.show()
             return int(error.exit_code)
+        return fail_unexpectedly(error)
+
+
+def fail_unexpectedly(error: Exception) -> int:
+    """Prints an error of PostgreSQL that has a known cause as such, and any other as an internal one."""
+    import psycopg
+
+    from migrator.postgres.errors import translate_error
+
+    if not isinstance(error, psycopg.Error):
         return crash(error)
+    if was_interrupted(error):
+        return fail(STOPPED)
+    known = translate_error(error)
+    return crash(error) if known is None else fail(known)
 
 
 def was_interrupted(error: BaseException) -> bool:
@@ -189,6 +167,9 @@ def write_log(prefix: str, text: str) -> str:
 
 def crash(error: BaseException) -> int:
     """Prints an unexpected error and writes its traceback to a log. Errors of the mappings are the user's."""
+    from migrator.mapping.project import find_project_frame
+    from migrator.redaction import describe_error, format_traceback
+
     console = current_console()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     log = write_log(f"migrate-{stamp}-", console.mask(format_traceback(error)))

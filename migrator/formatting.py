@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+MAX_LENGTH = 120  # characters of an `_id` or a path, which may have any length in the data
 IRREGULAR = {"indexes": "index", "policies": "policy", "entries": "entry"}
 
 
@@ -35,3 +36,8 @@ def format_share(part: int, whole: int) -> str:
     if not whole or part in (0, whole):
         return f"{100 if whole and part else 0} %"
     return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"
+
+
+def shorten(text: str, longest: int = MAX_LENGTH) -> str:
+    """Cuts a text to a maximum length."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

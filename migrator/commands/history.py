@@ -10,22 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from migrator import __version__
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Session,
-    Verbose,
-    current_console,
-    print_result,
-)
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
 from migrator.errors import MigrateError, UsageError
+
+if TYPE_CHECKING:
+    from migrator.commands.target_session import TargetSession
 
 FILE = Path(".migrate") / "history.jsonl"
 INTERRUPTED = 5
@@ -33,7 +27,7 @@ COLUMNS = ("finished", "command", "run", "status", "exit code", "source", "targe
 
 
 @contextmanager
-def recorded(session: Session, command: str) -> Iterator[dict[str, Any]]:
+def recorded(session: TargetSession, command: str) -> Iterator[dict[str, Any]]:
     """Appends an entry for the command of the block, also after an error. Yields the entry, to be completed."""
     entry: dict[str, Any] = {
         "started": _now(),
@@ -65,7 +59,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _append(session: Session, entry: dict[str, Any]) -> None:
+def _append(session: TargetSession, entry: dict[str, Any]) -> None:
     """Appends one line without secrets. A folder that cannot be written is a warning, not an error."""
     path = session.folder / FILE
     masked = {name: session.console.mask(each) if isinstance(each, str) else each for name, each in entry.items()}

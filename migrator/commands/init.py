@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
 from migrator.config.example import NAMES, copy_example
 from migrator.config.starter import compose_starter
 from migrator.errors import UsageError

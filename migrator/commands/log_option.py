@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from migrator.commands import context
+from migrator.commands.options import log_paths
 
 HELP = "Also write all messages to this file, with timestamps; append if it exists."
 OPTION = inspect.Parameter(
@@ -30,7 +30,7 @@ def with_log_file(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run_logged(*arguments: Any, log_file: Path | None = None, **options: Any) -> None:
-        context.log_paths[:] = [] if log_file is None else [log_file]
+        log_paths[:] = [] if log_file is None else [log_file]
         command(*arguments, **options)
 
     parameters = [*signature.parameters.values(), OPTION]

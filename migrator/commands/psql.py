@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from migrator import __version__
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, open_session
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console
+from migrator.commands.target_session import open_target_session
 
 
 def psql(
@@ -18,7 +19,7 @@ def psql(
     config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Open psql on the target."""
-    session = open_session(config, json, verbose, quiet)
+    session = open_target_session(config, json, verbose, quiet)
     with session.target() as target:
         command = [*target.psql_command(), *(arguments or [])]
         environment = {**os.environ, **target.psql_environment()}

@@ -1,15 +1,12 @@
-"""`run` and `status`: the migration itself, and its progress."""
+"""`run`: the migration itself."""
 
 from __future__ import annotations
 
 import sys
-import time
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import psycopg
 import typer
 
 from migrator.commands.check import show_warnings
@@ -29,15 +26,11 @@ from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
 from migrator.commands.follow import StopAt, UntilCaughtUp, read_options
 from migrator.commands.follow import show as show_follow
 from migrator.commands.history import recorded
-from migrator.errors import TargetError, UsageError
+from migrator.errors import UsageError
 from migrator.events import Notice
-from migrator.monitoring import status
-from migrator.state.records import Namespace
 from migrator.targets.base import Target
 from migrator.terminal import render
-from migrator.terminal.console import Console
 from migrator.terminal.render_check import show_direction
-from migrator.terminal.render_status import blocks_of
 from migrator.translation import native
 from migrator.workflows.follow import FollowOptions
 from migrator.workflows.follow import follow as follow_source
@@ -47,7 +40,6 @@ from migrator.workflows.preflight import check_migration, require_no_blockers
 from migrator.workflows.receiving import Receiving
 from migrator.workflows.run import run_migration
 
-WATCH_SECONDS = 1.0
 NOT_COMPILED = (
     "Installed without a C compiler: documents are decoded in Python, which is slower. Install gcc and reinstall."
 )
@@ -160,61 +152,3 @@ def run_and_follow(session: Session, migration: MigrationContext, target: Target
         receiving.stop()
     result = {**report.as_json(), "follow": followed.as_json()}
     print_result(session.console, result, lambda: show_follow(session, followed))
-
-
-def status_command(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Refresh until run and following end, or until Ctrl-C.")
-    ] = False,
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Show the progress of a run."""
-    session = open_session(config, json, verbose, quiet)
-    with session.target() as target:
-        found = watch_status(session.console, target) if watch else read_once(target)
-    if session.console.json or not watch:
-        print_result(session.console, found, lambda: session.console.show(blocks_of(found, session.console.width)))
-
-
-def read_once(target: Target) -> status.Status:
-    with closing(target.connect()) as connection:
-        return status.read_status(connection, Namespace())
-
-
-def watch_status(console: Console, target: Target) -> status.Status:
-    """Shows the status every second until run and following end; returns the last status.
-
-    Ctrl-C ends the display, not the run. If the connection is lost, it connects again.
-    """
-    found = read_once(target)
-    connection = target.connect()
-    with ExitStack() as stack:
-        show = (lambda blocks: None) if console.json else stack.enter_context(console.screen())
-        try:
-            while True:
-                show(blocks_of(found, console.width))
-                if is_finished(found):
-                    return found
-                time.sleep(WATCH_SECONDS)
-                try:
-                    found = status.read_status(connection, Namespace())
-                except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
-                    connection = reconnect(target, connection)
-        except KeyboardInterrupt:
-            return found
-        finally:
-            connection.close()
-
-
-def is_finished(found: status.Status) -> bool:
-    """Returns whether nothing more happens: the run is done, and no process follows the source."""
-    following = found.get("follow") is not None and found["follow"]["state"] in ("following", "switched")
-    return bool(found["status"] == "done" and not (following and found["holder"] is not None))
-
-
-def reconnect(target: Target, lost: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """Returns a new connection, or the lost one while the server is not reachable."""
-    try:
-        return target.connect()
-    except TargetError:
-        return lost

@@ -13,19 +13,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from migrator.config.fields import FOLDER_URLS
-from migrator.config.models import Config, MigrationConfig
+from migrator.config.models import Config, MigrationConfig, TargetConfig
 from migrator.errors import UsageError
 from migrator.formatting import format_count
-from migrator.masking import Secrets
+from migrator.masking import Secrets, url_secrets
 
 _Raw = dict[str, Any]
 # Returns the model of the configuration: that of the package of mappings, which is searched in a folder first.
 FindModel = Callable[[MigrationConfig, Path], type[Config]]
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
+_SECRET_KEY = re.compile(r"(?i)(key|password|secret|token)$")
 _PREFIX = "MIGRATE_"
 
 
@@ -48,6 +49,49 @@ def load_config(path: Path, environ: Mapping[str, str], find_model: FindModel) -
         filled = Secrets(environ[name] for name in _VARIABLE.findall(repr(written)) if name in environ)
         problems = error.errors(include_url=False)
         raise _usage_error(path, [_describe(each, overrides, model) for each in problems], filled) from None
+
+
+class _TargetOnly(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    target: TargetConfig
+
+
+def load_target(path: Path, environ: Mapping[str, str]) -> tuple[TargetConfig, Secrets]:
+    """Returns the section [target] of the configuration in `path`, and the secrets in all of it.
+
+    Only that section is checked: the mappings declare others, and to import them takes half a second.
+    Raises: `UsageError` with one line per error.
+    """
+    written = _read(path)
+    named = {name: value for name, value in environ.items() if name.startswith(f"{_PREFIX}TARGET__")}
+    overrides = _find_overrides(named, _TargetOnly)
+    raw = _expand({key: value for key, value in written.items() if key == "target"}, environ, overrides)
+    _override(raw, environ, overrides)
+    _resolve_paths(raw, Path(os.path.abspath(path)).parent)
+    secrets = Secrets(_secrets_in({"file": written, "environment": _overriding(environ)}, environ))
+    try:
+        return _TargetOnly.model_validate(raw).target, secrets
+    except ValidationError as error:
+        problems = [_describe(each, overrides, _TargetOnly) for each in error.errors(include_url=False)]
+        raise _usage_error(path, problems, secrets) from None
+
+
+def _overriding(environ: Mapping[str, str]) -> _Raw:
+    return {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
+
+
+def _secrets_in(value: Any, environ: Mapping[str, str], key: str = "") -> Iterator[str]:
+    """Yields what may be a secret in sections that are not checked: by the name of its key, in URLs, in variables."""
+    if isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else ((key, each) for each in value):
+            yield from _secrets_in(inner, environ, name)
+    elif isinstance(value, str):
+        yield from (environ[name] for name in _VARIABLE.findall(value) if name in environ)
+        filled = _VARIABLE.sub(lambda match: environ.get(match[1], ""), value)
+        yield from url_secrets(filled) if "://" in filled else ()
+        if _SECRET_KEY.search(key):
+            yield filled
 
 
 def _packages_of(raw: _Raw, environ: Mapping[str, str]) -> MigrationConfig:
@@ -111,7 +155,7 @@ def _expand_value(value: Any, key: str, environ: Mapping[str, str], missing: dic
 # ── MIGRATE_SECTION__KEY ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _find_overrides(environ: Mapping[str, str], model: type[Config]) -> dict[str, str]:
+def _find_overrides(environ: Mapping[str, str], model: type[BaseModel]) -> dict[str, str]:
     """Returns the keys that the environment overrides: `{"target.url": "MIGRATE_TARGET__URL"}`."""
     known = dict(_variables(model))
     found: dict[str, str] = {}
@@ -130,7 +174,7 @@ def _override(raw: _Raw, environ: Mapping[str, str], overrides: Mapping[str, str
             table[key] = environ[variable]
 
 
-def _variables(model: type[Config]) -> Iterator[tuple[str, str]]:
+def _variables(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Yields (variable, key) for every key that can be overridden. A list of sections cannot."""
     for section, field in model.model_fields.items():
         keys = _model_of(model, section)
@@ -182,7 +226,7 @@ def _usage_error(path: Path, problems: list[str], secrets: Secrets) -> UsageErro
     )
 
 
-def _describe(problem: ErrorDetails, overrides: Mapping[str, str], model: type[Config]) -> str:
+def _describe(problem: ErrorDetails, overrides: Mapping[str, str], model: type[BaseModel]) -> str:
     """Returns one line: key, problem, remedy."""
     location = problem["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
@@ -197,7 +241,7 @@ def _describe(problem: ErrorDetails, overrides: Mapping[str, str], model: type[C
     return f"  {key}{origin}: {word}; {remedy}"
 
 
-def _unknown_key(problem: ErrorDetails, config: type[Config]) -> tuple[str, str]:
+def _unknown_key(problem: ErrorDetails, config: type[BaseModel]) -> tuple[str, str]:
     *parents, key = problem["loc"]
     model: type[BaseModel] | None = config
     for parent in parents:

@@ -13,8 +13,6 @@ from migrator.findings import FINDINGS, REASONS
 from migrator.formatting import format_count
 from migrator.postgres.entities import Entity
 
-MAX_LENGTH = 120  # characters of an `_id` or a path, which may have any length in the data
-
 # Display text for the values of `fate` that are not columns.
 FATES = {"implied": "derivable", "residue": "stored in the ledger", "ledger": "document ID"}
 
@@ -223,11 +221,6 @@ def describe_outcome(totals: Mapping[str, int], verb: str) -> str:
     parts += [f"{totals['rejected']:,} rejected (original documents kept)"] if totals["rejected"] else []
     parts += [f"{totals['archived']:,} archived"] if totals["archived"] else []
     return ", ".join(parts) + "."
-
-
-def shorten(text: str, longest: int = MAX_LENGTH) -> str:
-    """Cut a text to a maximum length."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def redact_content(content: Content, redact: Callable[[str], str]) -> Content:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from migrator.errors import UsageError
-from migrator.formatting import format_count
+from migrator.formatting import format_count, shorten
 from migrator.report.content import (
     CollectionSummary,
     Content,
@@ -15,7 +15,6 @@ from migrator.report.content import (
     blank_content,
     describe_outcome,
     group,
-    shorten,
 )
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from migrator.documents.codec import format_id
 from migrator.errors import UsageError
-from migrator.formatting import format_count
+from migrator.formatting import format_count, shorten
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres.entities import describe_tables
@@ -27,7 +27,6 @@ from migrator.report.content import (
     blank_content,
     describe_outcome,
     group,
-    shorten,
     total_size,
 )
 from migrator.report.table_sizes import read_sizes

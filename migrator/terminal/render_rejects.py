@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from migrator.findings import REASONS, describe_remedy
-from migrator.formatting import format_count
-from migrator.report.content import shorten
+from migrator.formatting import format_count, shorten
 from migrator.state.rejects import Rejected, RejectFilter
 from migrator.terminal.console import Console
 from migrator.terminal.render import print_wrapped

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from migrator.formatting import format_count, format_duration, format_share
-from migrator.report.content import shorten
+from migrator.formatting import format_count, format_duration, format_share, shorten
 from migrator.terminal.console import Block, Grid
 from migrator.terminal.progress import title_of
 

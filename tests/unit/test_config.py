@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mappings.settings import Settings, StorageRule
 from migrator.config.fingerprints import embedding_fingerprint, fingerprint
-from migrator.config.loader import load_config
+from migrator.config.loader import load_config, load_target
 from migrator.config.models import Config, MigrationConfig
 from migrator.config.starter import compose_starter
 from migrator.errors import UsageError
@@ -465,3 +465,42 @@ def test_the_reject_limit_is_not_in_the_fingerprint(load: Load) -> None:
     after = load(MINIMAL + '[policies]\nmax_rejected = "2%"\n')
     assert after.policies.max_rejected == "2%"
     assert fingerprint(before) == fingerprint(after)
+
+
+def test_the_target_alone(tmp_path: Path) -> None:
+    """`status` reads [target] only. It masks what may be a secret anywhere in the file or in the environment."""
+    path = tmp_path / "migrate.toml"
+    path.write_text(
+        """
+        [target]
+        url = "embedded:data"
+        rls = "all"
+        [invented]
+        url = "https://someone:s3cr3t-word@x.example"
+        places = [{ signing_key = "0ther-word" }]
+        [source]
+        url = "mongodb://reader:${PASSWORD}@db"
+        database = "${MISSING}"
+        """
+    )
+    environ = {"PASSWORD": "th1rd-word", "MIGRATE_INVENTED__TOKEN": "f0urth-word", "MIGRATE_TARGET__RLS": "off"}
+    target, secrets = load_target(path, environ)
+    assert (target.url, target.rls) == (f"embedded:{tmp_path}/data", "off")
+    for word in ("s3cr3t-word", "0ther-word", "th1rd-word", "f0urth-word"):
+        assert secrets.mask(f"is {word} here?") == "is *** here?"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "told"),
+    [
+        ('[target]\nurl = "embedded:data"\ncolour = 1', {}, "target.colour: unknown key"),
+        ('[targets]\nurl = "embedded:data"', {}, "target: this section is required"),
+        ('[target]\nurl = "embedded:data"', {"MIGRATE_TARGET__COLOUR": "1"}, "MIGRATE_TARGET__COLOUR"),
+        ('[target]\nurl = "${ABSENT}"', {}, "ABSENT is not set"),
+    ],
+)
+def test_mistakes_in_the_target_alone(text: str, environ: dict[str, str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "migrate.toml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_target(tmp_path / "migrate.toml", environ)
+    assert told in caught.value.message
