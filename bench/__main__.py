@@ -20,10 +20,12 @@ from bench.follow.applying import applying_lines, measure_applying
 from bench.follow.live import live_follow_lines, measure_live
 from bench.follow.returning import measure_returning, returning_lines
 from bench.full_run import RESTORE, compare_with_restore, run_name
+from bench.machines import compare_machines, machine_lines
 from bench.measure import Measurements, measure
 from bench.peers import MIGRATE, compare_with_peers
 from bench.processes import Series
 from bench.residue_sizes import ResidueSizes
+from bench.scale import measure_scale, scale_lines
 from bench.scaling import ONE, TWO, compare_processes
 
 STEPS = {
@@ -42,12 +44,13 @@ BASES = ("decode_all, one call", "decode_all, with gc", "decode_all")
 
 
 PARTS = ("steps", "whole", "elements", "live", "follow")
+SEPARATE = ("scale", "machines")  # hours and gigabytes; the rights of root
 
 
 def main() -> None:
     """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="*", default=PARTS, choices=PARTS, help="what to measure (default: all)")
+    parser.add_argument("parts", nargs="*", default=PARTS, choices=[*PARTS, *SEPARATE], help="what to measure")
     parser.add_argument("--documents", type=int, default=50_000, help="messages for the single steps")
     parser.add_argument("--batch", type=int, default=5000, help="documents per batch, for the single steps")
     parser.add_argument("--whole", type=int, default=500_000, help="messages for complete runs")
@@ -55,9 +58,19 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=100_000, help="messages for runs from a live server")
     parser.add_argument("--followed", type=int, default=100_000, help="messages for changes that are followed")
     parser.add_argument("--seconds", type=float, default=30, help="of writes, for the lag of following")
+    parser.add_argument("--scale", type=int, default=10_000_000, help="messages for the one large run")
+    parser.add_argument("--folder", type=Path, help="of the large run, where its dump stays")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     arguments = parser.parse_args()
+    if "scale" in arguments.parts:
+        if arguments.folder is None:
+            parser.error("scale needs --folder")
+        print("\n".join(scale_lines(measure_scale(arguments.folder, arguments.scale))))
+    if "machines" in arguments.parts:
+        with temporary_folder() as folder:
+            machines = compare_machines(folder, arguments.whole, arguments.repetitions)
+        print("\n".join(machine_lines(machines, arguments.whole)))
     figures = scaling = whole = live = None
     if "steps" in arguments.parts:
         with open_database(arguments.documents, arguments.batch) as data:
