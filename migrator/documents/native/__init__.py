@@ -1,10 +1,24 @@
-"""The compiled version of `field_counts.FieldCounter`; None if there was no C compiler."""
+"""Compiled versions of functions for raw BSON.
+
+Without a C compiler, `FieldCounter` is None, and the functions leave every document to their callers, which do the same
+with Python.
+"""
 
 from __future__ import annotations
 
-__all__ = ["FieldCounter"]
+__all__ = ["FieldCounter", "assemble", "same_fields", "source_id"]
 
 try:
+    from migrator.documents.native._bson_bytes import assemble, same_fields, source_id
     from migrator.documents.native._field_counter import FieldCounter
-except ImportError:  # not compiled: the Python version does the same, but slower
+except ImportError:
     FieldCounter = None  # type: ignore[assignment,misc]
+
+    def assemble(source_id: bytes, restored: bytes, residue: bytes | None) -> bytes | None:
+        return None
+
+    def same_fields(one: bytes, other: bytes) -> bool:
+        return False
+
+    def source_id(document: bytes) -> bytes | None:
+        return None

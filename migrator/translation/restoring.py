@@ -1,0 +1,175 @@
+"""Compiles the way back of a mapping: one function that restores the fields of a document from the columns of a row.
+
+Columns are read as binary COPY sends them. `interpreter.restore_fields` defines the result; a test compares both.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, assert_never
+
+from bson.datetime_ms import DatetimeMS
+
+from migrator.documents.codec import Document
+from migrator.ids import uuid_text
+from migrator.mapping import codecs
+from migrator.mapping.children import Children
+from migrator.mapping.codecs import UNREADABLE, Codec
+from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.context import ABSENT, Row
+from migrator.mapping.json_objects import JsonObject
+from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
+from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants, set_path
+from migrator.postgres import copy_format
+
+Fields = Sequence[bytes | None]
+Restore = Callable[[Fields], Document]
+
+# Codecs whose `write` returns the plain value.
+_UNCHANGED: Final = (codecs.Text, codecs.Boolean, codecs.Json, codecs.JsonNumber, codecs.Bytes)
+
+
+def compile_restore(
+    collection: Collection, readers: Mapping[str, Callable[[bytes | None], Any] | str], read_row: Callable[[Fields], Row]
+) -> Restore:
+    """Return the function `restore(fields)`.
+
+    `readers`: each key of a row, in the order of the fields, with the kind of its column or the function that reads it.
+    `read_row` returns the row of `fields`, for rules that are called with it.
+    """
+    writer = _Writer(readers, read_row)
+    writer.write_key(collection.key)
+    for rule in collection.rules:
+        writer.write_rule(rule)
+    text = "\n    ".join(["def restore(fields):", "document = {}", *writer.lines, "return document"])
+    namespace = dict(writer.bound)
+    exec(compile(text, f"<restore {collection.name}>", "exec"), namespace)
+    restore: Restore = namespace["restore"]
+    return restore
+
+
+class _Writer:
+    def __init__(
+        self, readers: Mapping[str, Callable[[bytes | None], Any] | str], read_row: Callable[[Fields], Row]
+    ) -> None:
+        self.lines: list[str] = []
+        self.bound: dict[str, Any] = {
+            "ABSENT": ABSENT, "UNREADABLE": UNREADABLE, "DatetimeMS": DatetimeMS, "uuid_text": uuid_text,
+            "set_path": set_path, "read_row": read_row, "unpack": struct.Struct(">q").unpack,
+        }  # fmt: skip
+        self._readers, self._places = readers, {name: place for place, name in enumerate(readers)}
+        self._columns: dict[str, str] = {}
+        self._has_row = False
+
+    def write_key(self, key: Key) -> None:
+        if key.path == "_id":
+            return
+        column = self._column(key.column)
+        if key.codec is not None:
+            self._set_readable(key.path, f"{self._bind('write', key.codec.write)}({column})")
+        else:
+            self._set(key.path, column if key.text else f"uuid_text({column})")
+
+    def write_rule(self, rule: Rule) -> None:
+        match rule:
+            case Field():
+                self._write_field(rule)
+            case Implied(inputs=()):
+                if rule.value is not ABSENT and rule.value is not UNREADABLE:
+                    self._set(rule.path, self._bind("value", rule.value))
+            case Implied():
+                self._set_readable(rule.path, self._call(rule.value, rule.inputs))
+            case Variants():
+                value = self._call(rule.variants[0], rule.inputs)
+                self.lines += [f"value = {value}", f"document.pop({rule.path!r}, None)", "if value is not ABSENT:"]
+                self.lines.append(f"    document[{rule.path!r}] = value")
+            case Compute(restores=None) | Compute(reverse=None) | Filter():
+                pass
+            case Compute(restores=path, reverse=reverse):
+                assert path is not None  # the case above
+                self.lines += [f"value = {self._call(reverse, rule.reverse_inputs)}", "if value is not ABSENT:"]
+                self.lines.append(f"    document[{path!r}] = value")
+            case JsonObject():
+                self._write_call(rule, (rule.column, *rule.restore_by))
+            case Reference():
+                if rule.write is not None:
+                    self._set_readable(rule.path, self._call(rule.write, (rule.column,)))
+            case UncheckedReference():
+                column, null = self._column(rule.column), self._bind("null", rule.null_values[0])
+                self._set(rule.path, f"{null} if {column} is None else uuid_text({column})")
+            case MemberList():
+                self._write_call(rule, (rule.row_key,))
+            case Children() | CustomRule():
+                if not self._has_row:
+                    self.lines.append("row = read_row(fields)")
+                    self._has_row = True
+                self.lines.append(f"{self._bind('rule', rule)}.to_document(row, document)")
+            case _:
+                assert_never(rule)
+
+    def _write_field(self, rule: Field) -> None:
+        column, path = self._column(rule.column), rule.restored_path
+        self.lines.append(f"if {column} is not None:")
+        value, is_readable = self._written(rule.codec, column)
+        depth = 1
+        if not is_readable:
+            self.lines += [f"    value = {value}", "    if value is not UNREADABLE:"]
+            value, depth = "value", 2
+        self.lines.append("    " * depth + self._assignment(path, value))
+        if rule.restore_null:
+            self.lines += ["else:", f"    {self._assignment(path, 'None')}"]
+
+    def _written(self, codec: Codec, column: str) -> tuple[str, bool]:
+        """Return the expression of the value that a codec writes, and whether it is certainly readable."""
+        if type(codec) in _UNCHANGED:
+            return column, True
+        if type(codec) is codecs.DateTime:
+            return f"DatetimeMS({column} // 1000)", True
+        return f"{self._bind('write', codec.write)}({column})", False
+
+    def _assignment(self, path: str, value: str) -> str:
+        return f"set_path(document, {path!r}, {value})" if "." in path else f"document[{path!r}] = {value}"
+
+    def _set(self, path: str, value: str) -> None:
+        self.lines.append(f"document[{path!r}] = {value}")
+
+    def _set_readable(self, path: str, value: str) -> None:
+        self.lines += [f"value = {value}", "if value is not ABSENT and value is not UNREADABLE:"]
+        self.lines.append(f"    document[{path!r}] = value")
+
+    def _call(self, function: Any, columns: Sequence[str]) -> str:
+        return f"{self._bind('function', function)}({', '.join(map(self._column, columns))})"
+
+    def _write_call(self, rule: JsonObject | MemberList, columns: Sequence[str]) -> None:
+        """Call a rule with those columns of the row that it uses."""
+        row = ", ".join(f"{name!r}: {self._column(name)}" for name in columns)
+        self.lines.append(f"{self._bind('rule', rule)}.to_document({{{row}}}, document)")
+
+    def _column(self, name: str) -> str:
+        """Return the local name of a column; the first use adds the line that reads it."""
+        if name not in self._columns:
+            self._columns[name] = local = f"column{len(self._columns)}_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}"
+            self.lines.append(f"{local} = fields[{self._places[name]}]")
+            reader = self._readers[name]
+            if not isinstance(reader, str):
+                self.lines.append(f"{local} = {self._bind('read', reader)}({local})")
+            elif reader != "bytea":
+                self.lines.append(f"if {local} is not None: {local} = {self._read(reader, local)}")
+        return self._columns[name]
+
+    def _read(self, kind: str, local: str) -> str:
+        if kind == "text":
+            return f"{local}.decode()"
+        if kind == "boolean":
+            return f"{local} == b'\\x01'"
+        if kind in ("timestamp", "timestamptz"):
+            return f"unpack({local})[0] + {copy_format.EPOCH_SHIFT}"
+        return f"{self._bind('read', copy_format.reader(kind))}({local})"
+
+    def _bind(self, name: str, value: Any) -> str:
+        """Return a global name for a value."""
+        wanted = f"{name}_{len(self.bound)}"
+        self.bound[wanted] = value
+        return wanted
