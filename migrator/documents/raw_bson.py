@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
+from migrator.documents import native
+
 _int32 = struct.Struct("<i").unpack_from
 
 # Size of values by BSON type, for types of fixed size.
@@ -54,6 +56,11 @@ def _end_at(data: bytes, position: int) -> int:
 
 def source_id(document: bytes) -> bytes:
     """Return BSON `{"_id": …}` of a raw document; an empty document if no `_id` can be found."""
+    found = native.source_id(document)
+    return _find_source_id(document) if found is None else found
+
+
+def _find_source_id(document: bytes) -> bytes:
     position = 4
     while position < len(document) - 1:
         name_end = document.find(b"\0", position + 1)

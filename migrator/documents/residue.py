@@ -62,6 +62,11 @@ def member_counts_of(residue: bytes | None) -> dict[str, int]:
 _RAW, _FORM, _CUT, _FIRST = b"\x05raw\0", b"\x03form\0", b"\x03cut\0", b"\x03first\0"
 
 
+def has_variants(residue: bytes) -> bool:
+    """Return whether a residue may have more than fields to set and names to unset."""
+    return _FORM in residue or _CUT in residue or _FIRST in residue
+
+
 def raw_residue(raw: bytes) -> bytes:
     """Return the residue of a document that only its own bytes can restore: BSON `{"raw": …}`."""
     return encode({"raw": Binary(raw)})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg import sql
@@ -22,3 +23,33 @@ def copy(connection: Connection, table: sql.Composable, tuples: list[bytes], col
     statement = sql.SQL("COPY {}{} FROM STDIN (FORMAT BINARY)").format(table, columns)
     with connection.cursor() as cursor, cursor.copy(statement) as stream:
         stream.write(b"".join((copy_format.HEADER, *tuples, copy_format.TRAILER)))
+
+
+def read_rows(connection: Connection, stream: psycopg.Copy) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a binary COPY TO, as `stream.rows()` does.
+
+    The rows that have arrived are read without waiting for the socket before each one, which took half of the time.
+    """
+    take, parse = connection.pgconn.get_copy_data, stream.formatter.parse_row
+    while True:
+        size, data = take(1)
+        if size > 0:
+            if (row := parse(data)) is None:  # the end: `read` takes the result of the statement
+                stream.read()
+                return
+        else:
+            if size < 0:
+                _raise_error(connection)
+            if (row := stream.read_row()) is None:
+                return
+        yield row
+
+
+def _raise_error(connection: Connection) -> NoReturn:
+    """Raise the error that ended a COPY on the server."""
+    result = connection.pgconn.get_result()
+    while connection.pgconn.get_result() is not None:
+        pass
+    if result is not None:
+        raise psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
+    raise psycopg.OperationalError("the connection was lost during COPY")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -57,6 +57,11 @@ def array_parameter(values: list[Any], kind: str) -> Any:
     if kind == "uuid":
         return "{" + ",".join([value.hex() for value in values]) + "}"
     return values if kind in _SIMPLE else Encoded(writer(f"{kind}[]")(values))
+
+
+def bytes_array(values: Iterable[bytes]) -> str:
+    """Return the array literal of some bytea, which the query must cast. psycopg escapes each value three times."""
+    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
 
 
 def sql_parameter(value: Any) -> Any:

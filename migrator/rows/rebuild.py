@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from bson.errors import BSONError
-from psycopg import sql
 
 from migrator.documents.codec import Document, decode
-from migrator.documents.residue import raw_document_of, remainder_marker
+from migrator.documents.residue import raw_document_of
 from migrator.errors import DifferenceError
-from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.mapping.references import MemberList
-from migrator.postgres import copy_format
-from migrator.postgres.column_kinds import kind_of_column
-from migrator.rows.children import ChildReader, children_query
-from migrator.rows.members import members_query, read_list
+from migrator.rows.loaded_rows import Choice, layout_of, read_fields
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild, rebuild_bson, restore_fields
+from migrator.translation.restoring import Fields
 
 # What a document can raise whose row or residue has been changed since the run.
 DAMAGED = (BSONError, LookupError, TypeError, ValueError, AttributeError, struct.error)
@@ -42,104 +37,15 @@ def read_loaded(rows: RowStore, collection: Collection, ids: list[Any] | None = 
 
 def read_loaded_fields(
     rows: RowStore, collection: Collection, ids: list[Any] | None = None
-) -> Iterator[tuple[bytes, Row, bytes | None, list[bytes | None]]]:
+) -> Iterator[tuple[bytes, Row, bytes | None, Fields]]:
     """Yield (source_id, row, residue, fields), like `read_loaded`. `fields`: the columns of the row, not decoded."""
-    unread = collection.filled_later - _late_columns(collection).keys()
-    kinds = [(name, kind) for name, kind in collection.kinds if name not in unread]
-    names = [name for name, _ in kinds] + [key for key, *_ in collection.carried_columns]
-    members = collection.member_lists
-    children = [(rule.row_key, ChildReader(rule)) for rule in collection.children]
-    types = [kind for _, kind in kinds] + [
-        kind_of_column(rows.mappings[there].table.c[name]) for _, _, there, name in collection.carried_columns
-    ]
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(rows, collection, ids))
-    values = () if ids is None else (ids,)
-    with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
-        for source_id, residue, *fields in stream.rows():
-            row = dict(zip(names, copy_format.read_row(fields[: len(names)], types), strict=True))
-            for rule, listed in zip(members, fields[len(names) :], strict=False):
-                row[rule.row_key] = read_list(listed)
-            for (row_key, child), found in zip(children, fields[len(names) + len(members) :], strict=True):
-                row[row_key] = child.read(found)
-            yield bytes(source_id), row, None if residue is None else bytes(residue), fields
+    layout = layout_of(rows, collection)
+    for source_id, residue, fields in read_fields(rows, collection, _choose(ids)):
+        yield source_id, layout.read_row(fields), residue, fields
 
 
-def _query(rows: RowStore, collection: Collection, ids: list[Any] | None) -> sql.Composable:
-    columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
-    late = _late_columns(collection)
-    for each in collection.columns:
-        if each.name in late:
-            columns.append(_if_restored(each.name, late[each.name]))
-        elif each.name not in collection.filled_later:
-            columns.append(sql.Identifier("t", each.name))
-    joins: dict[str, sql.Composable] = {}
-    for _, here, there, name in collection.carried_columns:
-        joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.{key} = t.{here}").format(
-            rows.table(rows.mappings[there]),
-            key=sql.Identifier(rows.mappings[there].key.column),
-            alias=sql.Identifier(f"r_{here}"),
-            here=sql.Identifier(here),
-        )
-        columns.append(sql.Identifier(f"r_{here}", name))
-    for rule in collection.member_lists:
-        columns.append(sql.Identifier(f"k_{rule.path}", "members"))
-        joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=ids is None)
-    for child in collection.children:
-        columns.append(sql.Identifier(f"n_{child.path}", "rows"))
-        joins[child.row_key] = _join_children(rows, collection, child, all_rows=ids is None)
-    key = collection.table.c[collection.key.column]
-    cast = sql.SQL(kind_of_column(key))
-    query = rows.namespace.sql(
-        "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{cast} {joins}"
-        " WHERE l.collection = %s AND l.outcome = 'loaded'",
-        columns=sql.SQL(", ").join(columns),
-        table=rows.table(collection),
-        key=sql.Identifier(collection.key.column),
-        cast=cast,
-        joins=sql.SQL("").join(joins.values()),
-    )
-    return query if ids is None else query + sql.SQL(" AND l.target_id = ANY(%s)")
-
-
-def _late_columns(collection: Collection) -> dict[str, str]:
-    """Return the columns that a later stage fills where documents have no value, with the field that they restore."""
-    return {
-        name: rule.path for rule in collection.variant_rules for name in rule.inputs if name in collection.filled_later
-    }
-
-
-def _if_restored(column: str, field: str) -> sql.Composable:
-    """Return the column of those rows whose document had the field; reading it from the others would be slow."""
-    return sql.SQL("CASE WHEN position({} IN l.residue) > 0 THEN {} END").format(
-        sql.Literal(remainder_marker(field)), sql.Identifier("t", column)
-    )
-
-
-def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, all_rows: bool) -> sql.Composable:
-    """Return the join with the members of the rows.
-
-    For all rows, one aggregate over the whole table; for some rows, a lateral join that uses the indexes.
-    """
-    alias, key = sql.Identifier(f"k_{rule.path}"), sql.Identifier("t", collection.key.column)
-    gathered = members_query(rows.namespace, rows.mappings, rule)
-    if all_rows:
-        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
-    one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.reference_column), key)
-    return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
-
-
-def _join_children(rows: RowStore, collection: Collection, rule: Children, *, all_rows: bool) -> sql.Composable:
-    """Return the join with the rows that belong to the rows: as `_join_members`."""
-    alias, key = sql.Identifier(f"n_{rule.path}"), sql.Identifier("t", collection.key.column)
-    gathered = children_query(rows.namespace, rule, all_rows=all_rows)
-    if all_rows:
-        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner OPERATOR(pg_catalog.=) {}").format(
-            gathered, key, a=alias
-        )
-    one = sql.SQL("{} WHERE c.{} OPERATOR(pg_catalog.=) {} GROUP BY 1").format(
-        gathered, sql.Identifier(rule.parent), key
-    )
-    return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
+def _choose(ids: list[Any] | None) -> Choice | None:
+    return None if ids is None else Choice("target_id", ids)
 
 
 def read_documents(
@@ -152,8 +58,25 @@ def read_documents(
 
 def read_bson(rows: RowStore, collection: Collection, ids: list[Any] | None = None) -> Iterator[tuple[bytes, bytes]]:
     """Yield (source_id, rebuilt document as BSON), like `read_loaded`."""
-    for source_id, row, residue in read_loaded(rows, collection, ids):
-        yield source_id, rebuild_raw(collection, source_id, row, residue)
+    layout = layout_of(rows, collection)
+    for source_id, residue, fields in read_fields(rows, collection, _choose(ids)):
+        raw = layout.rebuild(source_id, fields, residue)
+        yield source_id, rebuild_raw(collection, source_id, layout.read_row(fields), residue) if raw is None else raw
+
+
+def read_bson_safely(
+    rows: RowStore, collection: Collection, choice: Choice
+) -> Iterator[tuple[bytes, str, bytes | None]]:
+    """Yield (source_id, target ID, rebuilt document as BSON) of some rows. The document is None if its row or residue
+    is damaged."""
+    layout = layout_of(rows, collection)
+    for source_id, residue, fields in read_fields(rows, collection, choice):
+        raw = layout.rebuild(source_id, fields, residue)
+        if raw is None:
+            row = layout.read_row(fields)
+            with suppress(*DAMAGED):
+                raw = rebuild_bson(collection, source_id, row, residue)
+        yield source_id, format_target_id(layout.key_of(fields)), raw
 
 
 def rebuild_document(

@@ -222,6 +222,12 @@ def rebuild(
     if raw is not None:
         return decode(raw)
     document = restore_fields(collection, row) if restored is None else restored
+    add_variants(collection, row, document, residue)
+    return {**source_id, **add_residue(document, residue)}
+
+
+def add_variants(collection: Collection, row: Row, document: Document, residue: bytes | None) -> None:
+    """Change the restored fields of a document of which the residue has the variant, a remainder or the length."""
     variants = variants_of(residue)
     for rule in collection.variant_rules if variants else ():
         if rule.path in variants:
@@ -232,7 +238,6 @@ def rebuild(
             rule.set_remainder(remainders[rule.path], row, document)
     for name, count in member_counts_of(residue).items():
         document[name] = document[name][:count]
-    return {**source_id, **add_residue(document, residue)}
 
 
 def rebuild_bson(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:

@@ -26,13 +26,16 @@ from migrator.postgres import copy_format
 
 Fields = Sequence[bytes | None]
 Restore = Callable[[Fields], Document]
+Reader = Callable[[bytes | None], Any] | str  # a function, or the kind of a column
 
 # Codecs whose `write` returns the plain value.
 _UNCHANGED: Final = (codecs.Text, codecs.Boolean, codecs.Json, codecs.JsonNumber, codecs.Bytes)
 
 
 def compile_restore(
-    collection: Collection, readers: Mapping[str, Callable[[bytes | None], Any] | str], read_row: Callable[[Fields], Row]
+    collection: Collection,
+    readers: Mapping[str, Reader],
+    read_row: Callable[[Fields], Row],
 ) -> Restore:
     """Return the function `restore(fields)`.
 
@@ -51,9 +54,7 @@ def compile_restore(
 
 
 class _Writer:
-    def __init__(
-        self, readers: Mapping[str, Callable[[bytes | None], Any] | str], read_row: Callable[[Fields], Row]
-    ) -> None:
+    def __init__(self, readers: Mapping[str, Reader], read_row: Callable[[Fields], Row]) -> None:
         self.lines: list[str] = []
         self.bound: dict[str, Any] = {
             "ABSENT": ABSENT, "UNREADABLE": UNREADABLE, "DatetimeMS": DatetimeMS, "uuid_text": uuid_text,
@@ -155,7 +156,7 @@ class _Writer:
             reader = self._readers[name]
             if not isinstance(reader, str):
                 self.lines.append(f"{local} = {self._bind('read', reader)}({local})")
-            elif reader != "bytea":
+            elif reader not in ("uuid", "bytea"):  # as they are
                 self.lines.append(f"if {local} is not None: {local} = {self._read(reader, local)}")
         return self._columns[name]
 

@@ -12,31 +12,19 @@ After pg_dump and pg_restore every row version is new, so no cause can be found 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bson.errors import BSONError
 
 from migrator.documents.codec import Document, decode_untrusted, same
 from migrator.mapping.collection import Collection
-from migrator.rows.rebuild import DAMAGED, read_loaded
+from migrator.rows.loaded_rows import Choice
+from migrator.rows.rebuild import read_bson_safely
 from migrator.rows.store import RowStore
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
-from migrator.translation.encoder import format_target_id
-from migrator.translation.interpreter import rebuild_bson
 from migrator.verification.model import Fault, Scope
-
-
-def rebuild_safely(rows: RowStore, mapping: Collection, ids: list[str]) -> Iterator[tuple[bytes, str, bytes | None]]:
-    """Yield (source_id, target_id, document) for target IDs; the document is None if its residue is damaged."""
-    for source_id, row, residue in read_loaded(rows, mapping, ids):
-        key = row[mapping.key.column]
-        target_id = format_target_id(key)
-        try:
-            yield source_id, target_id, rebuild_bson(mapping, source_id, row, residue)
-        except DAMAGED:
-            yield source_id, target_id, None
 
 
 def attribute_rows(
@@ -77,7 +65,7 @@ def _attribute(scope: Scope, in_ledger: bool, before: Document | None, now: Docu
 def read_documents(rows: RowStore, mapping: Collection, ids: list[str]) -> dict[str, Document]:
     """Rebuild documents from rows and residues, by target ID; a damaged one is empty."""
     found: dict[str, Document] = {}
-    for _, target_id, raw in rebuild_safely(rows, mapping, ids):
+    for _, target_id, raw in read_bson_safely(rows, mapping, Choice("target_id", ids)):
         try:
             found[target_id] = {} if raw is None else decode_untrusted(raw)
         except BSONError:

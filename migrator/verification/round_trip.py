@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from bson.errors import InvalidBSON
 from psycopg import sql
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted, format_id, same
+from migrator.documents.native import same_fields
 from migrator.documents.residue import raw_document_of
 from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.rows.loaded_rows import Choice
+from migrator.rows.plain_values import bytes_array
+from migrator.rows.rebuild import read_bson_safely
 from migrator.sources.base import Batch
 from migrator.state import own_transactions
-from migrator.verification import attribution
 from migrator.verification.model import EXAMPLES, Check, Difference, Differences, Fault, Scope, make_check
 
 BATCH = 2000  # documents
@@ -74,9 +79,9 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
 
 def find_differences(scope: Scope, name: str, raws: list[bytes]) -> Iterator[tuple[bytes, Difference]]:
     """Yield the source ID and the difference of each document of a collection that PostgreSQL cannot rebuild."""
-    rebuilt = rebuild_documents(scope, name, [raw_bson.source_id(raw) for raw in raws])
-    for raw in raws:
-        source_id = raw_bson.source_id(raw)
+    source_ids = [raw_bson.source_id(raw) for raw in raws]
+    rebuilt = rebuild_documents(scope, name, source_ids)
+    for source_id, raw in zip(source_ids, raws, strict=True):
         candidates = rebuilt.get(source_id, [])
         difference = _compare(raw, [each.raw for each in candidates])
         if difference is not None:
@@ -105,23 +110,23 @@ class Rebuilt:
 def rebuild_documents(scope: Scope, name: str, source_ids: list[bytes]) -> dict[bytes, list[Rebuilt]]:
     """Return the rebuilt documents by source_id. A dump may contain the same `_id` twice."""
     rebuilt: dict[bytes, list[Rebuilt]] = defaultdict(list)
+    wanted = bytes_array(source_ids)
     for relation in ("rejects", "archive"):
         query = sql.SQL(
-            "SELECT r.source_id, r.document, {newer} FROM {relation} r WHERE collection = %s AND source_id = ANY(%s)"
+            "SELECT r.source_id, r.document, {newer} FROM {relation} r"
+            " WHERE collection = %s AND source_id = ANY(%s::bytea[])"
         ).format(
             newer=own_transactions.written_after_run(scope.namespace, "r"),
             relation=sql.Identifier(scope.namespace.records, relation),
         )
-        for source_id, document, newer in scope.connection.execute(query, (name, source_ids), binary=True):
+        for source_id, document, newer in scope.connection.execute(query, (name, wanted), binary=True):
             rebuilt[bytes(source_id)].append(Rebuilt(bytes(document), newer))
     if name not in scope.mappings:
         for source_id, residue, newer in _read_residues(scope, name, source_ids):
             rebuilt[source_id].append(Rebuilt(None if residue is None else raw_document_of(residue), newer))
     elif name in scope.chosen:
         mapping = scope.mappings[name]
-        ids = _read_target_ids(scope, mapping, source_ids)
-        found = attribution.rebuild_safely(scope.rows, mapping, ids)
-        for source_id, key, document in found:
+        for source_id, key, document in _rebuild_loaded(scope, mapping, source_ids):
             rebuilt[source_id].append(Rebuilt(document, row=key))
     return rebuilt
 
@@ -135,6 +140,17 @@ def _read_residues(scope: Scope, name: str, source_ids: list[bytes]) -> Iterator
     )
     for source_id, residue, newer in scope.connection.execute(query, (name, source_ids), binary=True):
         yield bytes(source_id), None if residue is None else bytes(residue), newer
+
+
+def _rebuild_loaded(
+    scope: Scope, mapping: Collection, source_ids: list[bytes]
+) -> list[tuple[bytes, str, bytes | None]]:
+    """Return (source_id, target ID, document) of loaded documents."""
+    with suppress(psycopg.DataError), scope.connection.transaction():
+        return list(read_bson_safely(scope.rows, mapping, Choice("source_id", source_ids)))
+    # A damaged entry holds a target ID that is none.
+    ids = _read_target_ids(scope, mapping, source_ids)
+    return list(read_bson_safely(scope.rows, mapping, Choice("target_id", ids)))
 
 
 def _read_target_ids(scope: Scope, mapping: Collection, source_ids: list[bytes]) -> list[str]:
@@ -166,7 +182,7 @@ def _is_newer(scope: Scope, name: str, row: str | None) -> bool:
 
 def _compare(raw: bytes, candidates: list[bytes | None]) -> tuple[str, str] | None:
     """Return None if a candidate equals the document, otherwise the path of the difference and a note."""
-    if raw in candidates:
+    if raw in candidates or any(each is not None and same_fields(raw, each) for each in candidates):
         return None
     document = _decode(raw)
     if document is None:  # BSON that cannot be decoded is equal to identical bytes only

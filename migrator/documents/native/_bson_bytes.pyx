@@ -85,10 +85,10 @@ def same_fields(bytes one, bytes other):
 
 
 def assemble(bytes source_id, bytes restored, residue):
-    """Return a document as BSON: its `_id`, the fields that its row restores, and its residue. None: not a usual one.
+    """Return a document as BSON: its `_id`, the fields that its row restores, and `set` and `unset` of its residue.
 
-    It equals `interpreter.rebuild_bson` to the byte. A residue with more than `set` and `unset`, or one that is damaged,
-    is not usual.
+    It equals `interpreter.rebuild_bson` to the byte. The variants, remainders and lengths in the residue are in `restored`
+    already. None: the residue is damaged, or has a whole document.
     """
     cdef Element[MOST_FIELDS] fields
     cdef Element[MOST_SET] parts
@@ -111,7 +111,7 @@ def assemble(bytes source_id, bytes restored, residue):
     if residue is not None:
         residue_bytes = residue
         size += PyBytes_GET_SIZE(residue_bytes)
-        part_count = split(<Bytes>PyBytes_AS_STRING(residue_bytes), PyBytes_GET_SIZE(residue_bytes), parts, 2)
+        part_count = split(<Bytes>PyBytes_AS_STRING(residue_bytes), PyBytes_GET_SIZE(residue_bytes), parts, 5)
         if part_count < 0:
             return None
         for index in range(part_count):
@@ -122,6 +122,10 @@ def assemble(bytes source_id, bytes restored, residue):
                 changed_count = split(data, value_size(&parts[index]), changed, MOST_SET)
             elif parts[index].start[0] == 0x04 and is_named(&parts[index], b"unset", 5) and not unset_count:
                 unset_count = split(data, value_size(&parts[index]), unset, MOST_SET)
+            elif parts[index].start[0] == 0x03 and (
+                is_named(&parts[index], b"form", 4) or is_named(&parts[index], b"cut", 3) or is_named(&parts[index], b"first", 5)
+            ):
+                continue
             else:
                 return None
             if changed_count < 0 or unset_count < 0:

@@ -1,0 +1,219 @@
+"""Reads loaded rows from PostgreSQL together with their entries in the ledger, as binary COPY sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import sql
+
+from migrator.documents.codec import Document, encode
+from migrator.documents.native import assemble
+from migrator.documents.residue import has_variants, remainder_marker
+from migrator.mapping.children import Children
+from migrator.mapping.collection import Collection
+from migrator.mapping.context import Row
+from migrator.mapping.references import MemberList
+from migrator.postgres import copy_format
+from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.copy import read_rows
+from migrator.rows.children import ChildReader, children_query
+from migrator.rows.members import members_query, read_list
+from migrator.rows.plain_values import bytes_array
+from migrator.rows.store import RowStore
+from migrator.translation.interpreter import add_variants
+from migrator.translation.restoring import Fields, Restore, compile_restore
+
+MOST_LAYOUTS = 64  # kept: those of all collections of one or two migrations
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Some loaded rows: those of the entries of the ledger with these target IDs (text) or source IDs."""
+
+    by: Literal["target_id", "source_id"]
+    ids: Sequence[Any]
+
+
+class RowLayout:
+    """The fields that `read_fields` returns for the rows of a collection, and how they become rows and documents."""
+
+    def __init__(self, rows: RowStore, collection: Collection) -> None:
+        unread = collection.filled_later - _late_columns(collection).keys()
+        kinds = {name: kind for name, kind in collection.kinds if name not in unread}
+        kinds |= {
+            key: kind_of_column(rows.mappings[there].table.c[name])
+            for key, _, there, name in collection.carried_columns
+        }
+        lists = [(rule.row_key, read_list) for rule in collection.member_lists]
+        children = [(rule.row_key, ChildReader(rule).read) for rule in collection.children]
+        self.kinds, self._others = kinds, [*lists, *children]
+        key = collection.key.column
+        self._collection = collection
+        self._variant_inputs = (
+            []
+            if collection.children
+            else [
+                (name, copy_format.reader(kinds[name]), list(kinds).index(name))
+                for name in dict.fromkeys(name for rule in collection.variant_rules for name in rule.inputs)
+            ]
+        )
+        self._key, self._read_key = list(kinds).index(key), copy_format.reader(kinds[key])
+        self._restore = _compile(collection, {**kinds, **dict(self._others)}, self.read_row)
+
+    def read_row(self, fields: Fields) -> Row:
+        """Return the row, with the values that it carries from the rows it refers to, its member lists and elements."""
+        count = len(self.kinds)
+        row = dict(zip(self.kinds, copy_format.read_row(fields[:count], [*self.kinds.values()]), strict=True))
+        row.update((key, read(field)) for (key, read), field in zip(self._others, fields[count:], strict=True))
+        return row
+
+    def key_of(self, fields: Fields) -> Any:
+        """Return the plain value of the key of a row."""
+        field = fields[self._key]
+        assert field is not None  # a primary key
+        return self._read_key(field)
+
+    def rebuild(self, source_id: bytes, fields: Fields, residue: bytes | None) -> bytes | None:
+        """Return the document of a usual row as BSON; None for any other row, and for one that is damaged.
+
+        It equals `interpreter.rebuild_bson`.
+        """
+        if self._restore is None:
+            return None
+        try:
+            document = self._restore(fields)
+            if residue is not None and has_variants(residue):
+                add_variants(self._collection, self._read_variant_inputs(fields), document, residue)
+            restored = encode(document)
+        except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
+            return None
+        return assemble(source_id, restored, residue)
+
+    def _read_variant_inputs(self, fields: Fields) -> Row:
+        """Return what the rules of fields with variants need of a row."""
+        if self._collection.children:
+            return self.read_row(fields)
+        return {
+            name: None if (field := fields[place]) is None else read(field)
+            for name, read, place in self._variant_inputs
+        }
+
+
+def _compile(
+    collection: Collection, readers: dict[str, Any], read_row: Callable[[Fields], Row]
+) -> Callable[[Fields], Document] | None:
+    """Return the function that restores documents; None if a rule reads a column that is not read."""
+    try:
+        restore: Restore = compile_restore(collection, readers, read_row)
+    except KeyError:
+        return None
+    return restore
+
+
+_layouts: dict[int, tuple[Collection, Any, RowLayout]] = {}
+
+
+def layout_of(rows: RowStore, collection: Collection) -> RowLayout:
+    """Return the layout of a collection, which is made once: it takes a millisecond."""
+    found = _layouts.get(id(collection))
+    if found is None or found[0] is not collection or found[1] is not rows.mappings:
+        if len(_layouts) >= MOST_LAYOUTS:
+            _layouts.clear()
+        found = _layouts[id(collection)] = collection, rows.mappings, RowLayout(rows, collection)
+    return found[2]
+
+
+def read_fields(
+    rows: RowStore, collection: Collection, choice: Choice | None = None
+) -> Iterator[tuple[bytes, bytes | None, Fields]]:
+    """Yield (source_id, residue, fields) of the loaded documents of a collection, all or some."""
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(rows, collection, choice))
+    values: tuple[Any, ...] = ()
+    if choice is not None:
+        values = (bytes_array(choice.ids) if choice.by == "source_id" else choice.ids,)
+    with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
+        for source_id, residue, *fields in read_rows(rows.connection, stream):
+            yield source_id, residue, fields
+
+
+def _query(rows: RowStore, collection: Collection, choice: Choice | None) -> sql.Composable:
+    columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
+    late = _late_columns(collection)
+    for each in collection.columns:
+        if each.name in late:
+            columns.append(_if_restored(each.name, late[each.name]))
+        elif each.name not in collection.filled_later:
+            columns.append(sql.Identifier("t", each.name))
+    joins: dict[str, sql.Composable] = {}
+    for _, here, there, name in collection.carried_columns:
+        joins[here] = sql.SQL(" LEFT JOIN {} {alias} ON {alias}.{key} = t.{here}").format(
+            rows.table(rows.mappings[there]),
+            key=sql.Identifier(rows.mappings[there].key.column),
+            alias=sql.Identifier(f"r_{here}"),
+            here=sql.Identifier(here),
+        )
+        columns.append(sql.Identifier(f"r_{here}", name))
+    for rule in collection.member_lists:
+        columns.append(sql.Identifier(f"k_{rule.path}", "members"))
+        joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=choice is None)
+    for child in collection.children:
+        columns.append(sql.Identifier(f"n_{child.path}", "rows"))
+        joins[child.row_key] = _join_children(rows, collection, child, all_rows=choice is None)
+    key = collection.table.c[collection.key.column]
+    cast = sql.SQL(kind_of_column(key))
+    query = rows.namespace.sql(
+        "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{cast} {joins}"
+        " WHERE l.collection = %s AND l.outcome = 'loaded'",
+        columns=sql.SQL(", ").join(columns),
+        table=rows.table(collection),
+        key=sql.Identifier(collection.key.column),
+        cast=cast,
+        joins=sql.SQL("").join(joins.values()),
+    )
+    if choice is None:
+        return query
+    wanted = "target_id = ANY(%s)" if choice.by == "target_id" else "source_id = ANY(%s::bytea[])"
+    return query + sql.SQL(" AND l.") + sql.SQL(wanted)
+
+
+def _late_columns(collection: Collection) -> dict[str, str]:
+    """Return the columns that a later stage fills where documents have no value, with the field that they restore."""
+    return {
+        name: rule.path for rule in collection.variant_rules for name in rule.inputs if name in collection.filled_later
+    }
+
+
+def _if_restored(column: str, field: str) -> sql.Composable:
+    """Return the column of those rows whose document had the field; reading it from the others would be slow."""
+    return sql.SQL("CASE WHEN position({} IN l.residue) > 0 THEN {} END").format(
+        sql.Literal(remainder_marker(field)), sql.Identifier("t", column)
+    )
+
+
+def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, all_rows: bool) -> sql.Composable:
+    """Return the join with the members of the rows.
+
+    For all rows, one aggregate over the whole table; for some rows, a lateral join that uses the indexes.
+    """
+    alias, key = sql.Identifier(f"k_{rule.path}"), sql.Identifier("t", collection.key.column)
+    gathered = members_query(rows.namespace, rows.mappings, rule)
+    if all_rows:
+        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
+    one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.reference_column), key)
+    return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
+
+
+def _join_children(rows: RowStore, collection: Collection, rule: Children, *, all_rows: bool) -> sql.Composable:
+    """Return the join with the rows that belong to the rows: as `_join_members`."""
+    alias, key = sql.Identifier(f"n_{rule.path}"), sql.Identifier("t", collection.key.column)
+    gathered = children_query(rows.namespace, rule, all_rows=all_rows)
+    if all_rows:
+        return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner OPERATOR(pg_catalog.=) {}").format(
+            gathered, key, a=alias
+        )
+    one = sql.SQL("{} WHERE c.{} OPERATOR(pg_catalog.=) {} GROUP BY 1").format(
+        gathered, sql.Identifier(rule.parent), key
+    )
+    return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)

@@ -1,0 +1,157 @@
+"""The compiled way back restores what the interpreter restores, and puts documents together as it does, to the byte."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.documents import DocumentGenerator
+from mappings import MAPPINGS
+from migrator.documents import native, raw_bson
+from migrator.documents.codec import Document, decode, encode
+from migrator.documents.residue import add_residue, close_residue, raw_residue
+from migrator.mapping.collection import Collection
+from migrator.mapping.loader import load_settings
+from migrator.postgres.copy_format import split_row, write_row
+from migrator.rows.loaded_rows import layout_of
+from migrator.rows.store import RowStore
+from migrator.state.records import Namespace
+from migrator.state.tenant import Options
+from migrator.translation.interpreter import Translation, rebuild_bson
+from migrator.translation.outcomes import Loaded
+from migrator.verification.record_diff import sort_fields
+from tests import strategies
+from tests.unit.test_compiler import BY_NAME, find_references
+
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+STORE = RowStore(None, Namespace(), BY_NAME)  # type: ignore[arg-type]  # nothing is asked
+needs_native = pytest.mark.skipif(native.FieldCounter is None, reason="built without a C compiler")
+keys = st.one_of(st.sampled_from(["_id", "a", "b", "c"]), strategies.keys)
+documents = st.dictionaries(keys, strategies.values, max_size=6).map(strategies.build)
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    path = tmp_path_factory.mktemp("config") / "migrate.toml"
+    path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
+    config = load_settings(path, {})
+    return Options(config, config.tenant.id)
+
+
+def check_way_back(collection: Collection, found: list[Document], options: Options) -> tuple[int, int]:
+    """Translate documents, and compare both ways back. Return how many were loaded, and rebuilt by the compiled way."""
+    layout, loaded, rebuilt = layout_of(STORE, collection), 0, 0
+    translation = Translation(collection, options, find_references(collection, found))
+    for document in found:
+        outcome, _ = translation.translate(document)
+        if not isinstance(outcome, Loaded):
+            continue
+        fields = split_row(write_row([outcome.row.get(name) for name in layout.kinds], list(layout.kinds.values())))
+        fields += [None] * (len(collection.member_lists) + len(collection.children))
+        source_id = raw_bson.source_id(encode(document))
+        wanted = rebuild_bson(collection, source_id, layout.read_row(fields), outcome.residue)
+        compiled = layout.rebuild(source_id, fields, outcome.residue)
+        assert compiled is None or compiled == wanted, document
+        loaded, rebuilt = loaded + 1, rebuilt + (compiled is not None)
+    return loaded, rebuilt
+
+
+@pytest.mark.parametrize("collection", MAPPINGS, ids=lambda each: each.name)
+@settings(FEW, max_examples=5)
+@given(data=st.data())
+def test_both_ways_agree_on_arbitrary_documents(collection: Collection, options: Options, data: st.DataObject) -> None:
+    check_way_back(collection, data.draw(st.lists(strategies.documents(collection.name), max_size=4)), options)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("collection", MAPPINGS, ids=lambda each: each.name)
+@settings(FEW, max_examples=1000)
+@given(data=st.data())
+def test_both_ways_agree_on_many_documents(collection: Collection, options: Options, data: st.DataObject) -> None:
+    check_way_back(collection, data.draw(st.lists(strategies.documents(collection.name), max_size=4)), options)
+
+
+@needs_native
+def test_usual_documents_take_the_compiled_way(options: Options) -> None:
+    found = list(DocumentGenerator(7).conversations(300))
+    for name, some in (
+        ("conversations", [each for each, _ in found]),
+        ("messages", [m for _, said in found for m in said]),
+    ):
+        loaded, rebuilt = check_way_back(BY_NAME[name], some, options)
+        assert loaded == rebuilt > 20, name
+
+
+@needs_native
+@FEW
+@given(documents, documents, documents, st.lists(keys, max_size=3, unique=True))
+def test_a_document_is_put_together_as_the_interpreter_does(
+    own_id: Document, restored: Document, changed: Document, unset: list[str]
+) -> None:
+    """Of the residue: fields to set, in their place or at the end, and names to unset."""
+    check_put_together(own_id, restored, changed, unset)
+
+
+def check_put_together(own_id: Document, restored: Document, changed: Document, unset: list[str]) -> None:
+    source_id = encode({"_id": own_id["_id"]}) if "_id" in own_id else encode({})
+    residue = close_residue({"set": changed, "unset": sorted(unset)})
+    found = native.assemble(source_id, encode(restored), residue)
+    if "_id" in restored or "_id" in changed:
+        assert found is None
+        return
+    if found is not None:
+        assert found == encode({**decode(source_id), **add_residue(dict(restored), residue)})
+
+
+@needs_native
+@pytest.mark.long
+@settings(FEW, max_examples=5000)
+@given(documents, documents, documents, st.lists(keys, max_size=3, unique=True))
+def test_many_are_put_together(own_id: Document, restored: Document, changed: Document, unset: list[str]) -> None:
+    check_put_together(own_id, restored, changed, unset)
+
+
+@needs_native
+def test_damaged_residues_are_left_to_the_interpreter() -> None:
+    """Every byte of a residue changed once: nothing is put together from what cannot be decoded."""
+    source_id, restored = encode({"_id": 1}), encode({"a": 1, "b": "text"})
+    residue = close_residue({"set": {"a": {"x": ["é", 1.5]}, "z": None}, "unset": ["b"]})
+    assert residue is not None
+    assert native.assemble(source_id, restored, residue) == encode({"_id": 1, "a": {"x": ["é", 1.5]}, "z": None})
+    assert native.assemble(source_id, restored, raw_residue(encode({"_id": 1}))) is None
+    assert native.assemble(source_id[:-1], restored, residue) is None
+    for place in range(len(residue)):
+        for value in (0, 3, 5, 0x80, 0xFF):
+            broken = residue[:place] + bytes([value]) + residue[place + 1 :]
+            found = native.assemble(source_id, restored, broken)
+            if found is not None:
+                assert sort_fields(found) == sort_fields(encode({"_id": 1, **add_residue(decode(restored), broken)}))
+
+
+@needs_native
+@FEW
+@given(documents, documents, st.randoms(use_true_random=False))
+def test_the_same_fields_in_any_order(one: Document, other: Document, chance: random.Random) -> None:
+    raw, items = encode(one), list(one.items())
+    chance.shuffle(items)
+    assert native.same_fields(raw, encode(dict(items)))
+    assert native.same_fields(raw, encode(other)) == (sort_fields(raw) == sort_fields(encode(other)))
+    if items:
+        name = items[0][0]
+        assert not native.same_fields(raw, encode({**one, name: [one[name]]}))
+        assert not native.same_fields(raw, raw[:-1] + b"\x01")
+
+
+@needs_native
+@FEW
+@given(documents, st.randoms(use_true_random=False))
+def test_both_versions_find_the_id(document: Document, chance: random.Random) -> None:
+    raw: Any = bytearray(encode(document))
+    assert raw_bson.source_id(bytes(raw)) == raw_bson._find_source_id(bytes(raw))
+    for _ in range(chance.randrange(4)):
+        raw[chance.randrange(len(raw))] = chance.choice([0, 1, 2, 3, 5, 15, 127, 128, 255])
+    assert raw_bson.source_id(bytes(raw)) == raw_bson._find_source_id(bytes(raw))
