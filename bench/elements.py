@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,17 +69,17 @@ def element_lines(elapsed: Series, cpu: Series, orders: int) -> list[str]:
 def measure(name: str, folder: Path, act: Callable[[], tuple[float, float]], elapsed: Series, cpu: Series) -> None:
     """Add the seconds that `act` returns, and the CPU seconds of this process's children and of the server."""
     server = server_of(folder)
-    before = server_seconds(server) + children_seconds()
+    before = server_seconds(server) + children_seconds(server)
     seconds, peak = act()
     elapsed.add(name, seconds, peak)
-    cpu.add(name, server_seconds(server) + children_seconds() - before, peak)
+    cpu.add(name, server_seconds(server) + children_seconds(server) - before, peak)
 
 
-def children_seconds() -> float:
-    """Return the CPU seconds of the ended children of this process, and of theirs."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def children_seconds(server: psutil.Process) -> float:
+    """Wait until all children but the server have ended. Return their CPU seconds, and those of theirs."""
+    while [each for each in psutil.Process().children() if each != server]:
+        os.waitpid(-1, os.WNOHANG)
+        time.sleep(0.05)
     times = psutil.Process().cpu_times()
     return float(times.children_user + times.children_system)
 
