@@ -45,15 +45,19 @@ class Compiled:
     translate: Translate
     elements: Mapping[str, Elements] = field(default_factory=dict)
 
-    def lookup_documents(self, projections: Projections) -> list[Document]:
-        """Return documents with the same lookups as those projected: whole ones, or one for each distinct reference."""
+    def lookup_documents(self, projections: Projections, known_by: object = None) -> list[Document]:
+        """Return documents with the same lookups as those projected: whole ones, or one for each distinct reference.
+
+        The answers of the lookups `known_by` do not change while it is used; None: they may.
+        """
         projected = [each for each in projections.tuples if each is not None]
         documents: list[Document] = []
         for place, (name, slot_type) in enumerate(self.projection.slots, _HEAD):
             if slot_type is SlotType.DOCUMENT:
                 return [each[place] for each in projected]
             if slot_type is SlotType.ELEMENTS:
-                documents += self.elements[name].lookup_documents(projections, [each[place] for each in projected])
+                places = [each[place] for each in projected]
+                documents += self.elements[name].lookup_documents(projections, places, known_by)
             if slot_type is SlotType.VALUE and name in self.projection.lookup_fields:
                 values = [each[place] for each in projected if each[place] is not ABSENT]
                 documents += [{name: text} for text in {value for value in values if type(value) is str}]

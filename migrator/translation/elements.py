@@ -81,10 +81,14 @@ class Elements:
         self.cut = self._field.cutter.cut
         self._references = any(isinstance(each, Reference) for one in rule.with_nested() for each in one.rules)
 
-    def lookup_documents(self, projections: Projections, places: list[Any]) -> list[Document]:
-        """Return documents with the same references as those whose fields are at `places`, each once."""
+    def lookup_documents(self, projections: Projections, places: list[Any], known_by: object) -> list[Document]:
+        """Return documents with the same references as those whose fields are at `places`, each once.
+
+        `known_by`: see `Compiled.lookup_documents`.
+        """
         if not self._references:
             return []
+        self._field.prepare(known_by)
         self._field.cutter.gather(projections.data, places)
         return self._field.documents()
 
@@ -164,6 +168,14 @@ class _Field:
         parts = self._rule.part_of(name, element, row)
         return tuples, None if parts is None else encode(parts)
 
+    def prepare(self, known_by: object) -> None:
+        """Forget the rows that other lookups than `known_by` have found."""
+        for known in self._known:
+            if isinstance(known, KnownReferences):
+                known.prepare(known_by)
+        for nested in self._nested.values():
+            nested.prepare(known_by)
+
     def documents(self) -> list[Document]:
         """Return documents with the references that the cutter has gathered, and forget these."""
         elements = list(self._gathered())
@@ -241,19 +253,27 @@ class _Named:
 
 
 class KnownReferences(dict[bytes, Any]):
-    """The same for references. What rows are found belongs to one context; what values name is kept."""
+    """The same for references. Found rows are kept while the same lookups are used; what values name is kept longer."""
 
     def __init__(self, rule: Reference, kind: str) -> None:
         super().__init__()
         self._rule, self._lookup, self._write = rule, rule.lookup, copy_format.writer(kind)
         self._ids: ReferenceIds = reference_ids(rule.key)
         self._named: dict[bytes, _Named] = {}
+        self._known_by: object = None
 
     def begin(self, context: Context) -> None:
-        """Forget the rows that were found."""
-        self.clear()
+        """Forget the rows that were found, if the next documents may find others."""
+        if self._known_by is None:
+            self.clear()
+
+    def prepare(self, known_by: object) -> None:
+        """Forget the rows that other lookups have found, and values of which there are too many."""
+        if known_by is not self._known_by or len(self._named) >= 2 * _MOST_KNOWN:
+            self.clear()
         if len(self._named) >= 2 * _MOST_KNOWN:
             self._named.clear()
+        self._known_by = known_by
 
     def value_of(self, raw: bytes) -> Any:
         """Return the value of a reference."""

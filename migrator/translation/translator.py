@@ -66,7 +66,7 @@ class Translator:
         position = 0
         while position < len(data):
             projections = self.projector.project(data, position, CHUNK_DOCUMENTS)
-            self._translate_chunk(projections, len(offsets), output)
+            self._translate_chunk(projections, len(offsets), output, self._lookups)
             offsets += projections.offsets
             position = projections.end
         return output, offsets
@@ -84,9 +84,11 @@ class Translator:
         return output, references, documents
 
     def _translate_chunk(
-        self, projections: Projections, first: int, output: Output
+        self, projections: Projections, first: int, output: Output, known_by: Lookups | None = None
     ) -> tuple[dict[int, Document], References]:
         """Translate some documents of a batch. `first` is the index of the first one.
+
+        The answers of `known_by` do not change while it is used.
 
         Return the documents that were decoded, by index, and the answers of all lookups.
         """
@@ -94,7 +96,7 @@ class Translator:
         given_ids = self._lookups.given_ids(self.collection, lambda: self._ids_of(projections, decoded))
         if given_ids:
             self._decode_given(projections, given_ids, decoded)
-        documents = [*self.compiled.lookup_documents(projections), *decoded.values()]
+        documents = [*self.compiled.lookup_documents(projections, known_by), *decoded.values()]
         references = self._lookups.references(self.collection, documents)
         listed = self._lookups.listed(self.collection, documents)
         translation = Translation(self.collection, self._options, references, listed, self._program, given_ids)

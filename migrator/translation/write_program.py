@@ -10,10 +10,11 @@ from typing import Any, assert_never
 from bson import Int64, ObjectId
 
 from migrator.documents.codec import decode, same
-from migrator.ids import collection_tag, objectid_to_uuid, uuid_text
+from migrator.ids import collection_tag, uuid_text
 from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Archived, Rejected
 from migrator.mapping.references import Key
+from migrator.translation import native
 from migrator.translation.codegen import BODY, LEAVE, CodeWriter
 from migrator.translation.encoder import Encoder
 from migrator.translation.memo import EMPTY_ENTRY, MemoTable
@@ -46,7 +47,8 @@ def write_program(program: Program, writer: CodeWriter, destination: Destination
     writer.bound.update(
         ABSENT=ABSENT, UNREADABLE=UNREADABLE, Int64=Int64,
         Rejected=Rejected, Archived=Archived, ObjectId=ObjectId, KeyCache=KeyCache, same=same,
-        decode=decode, to_uuid7=objectid_to_uuid, readable=_absent_if_unreadable, encoder=Encoder(writer.collection),
+        decode=decode, to_uuid7=native.objectid_to_uuid, readable=_absent_if_unreadable,
+        encoder=Encoder(writer.collection),
         SIMPLE=frozenset({str, bool, int, type(None)}), ID_TYPES=ID_TYPES, CODEC_ID_TYPES=CODEC_ID_TYPES,
         pack_header=ResidueHeaderCache().pack,
     )  # fmt: skip

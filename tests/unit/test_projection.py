@@ -13,6 +13,7 @@ from bson import DBRef, Int64, ObjectId, Regex
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from migrator import ids
 from migrator.documents.codec import CODEC_OPTIONS, Document, encode
 from migrator.mapping.context import ABSENT
 from migrator.translation import native
@@ -271,3 +272,9 @@ def test_native_bson_types_equal_those_of_the_driver() -> None:
         "INT64": Int64(1), "DECIMAL128": bson.Decimal128("1"), "MAX_KEY": bson.MaxKey(), "MIN_KEY": bson.MinKey(),
     }  # fmt: skip
     assert {name: encode({"": value})[4] for name, value in values.items()} == _projector.BSON_TYPES
+
+
+@given(oid=st.binary(min_size=12, max_size=12), tag=st.integers(0, 1023))
+def test_native_uuids_of_objectids_equal_those_of_python(oid: bytes, tag: int) -> None:
+    """All bits of the ObjectId and of the tag are where Python puts them."""
+    assert native.objectid_to_uuid(oid, tag) == ids.objectid_to_uuid(oid, tag)

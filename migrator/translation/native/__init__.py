@@ -1,17 +1,20 @@
-"""The compiled parts of the translation; None if there was no C compiler.
+"""The compiled parts of the translation; without a C compiler, None or the version in Python.
 
-`Projector` and `TuplePacker` do what their versions in Python do. `ElementCutter` does what the rules of elements do.
+`Projector` and `TuplePacker` do what their versions in Python do, `ElementCutter` what the rules of elements do.
 """
 
 from __future__ import annotations
 
-__all__ = ["ElementCutter", "Projector", "TuplePacker"]
+from migrator import ids
+
+__all__ = ["ElementCutter", "Projector", "TuplePacker", "objectid_to_uuid"]
 
 try:
-    from migrator.translation.native._projector import Projector
+    from migrator.translation.native._projector import Projector, objectid_to_uuid
     from migrator.translation.native._tuple_packer import TuplePacker
 except ImportError:  # not compiled: Python does the same, but slower
     Projector = TuplePacker = None  # type: ignore[assignment,misc]
+    objectid_to_uuid = ids.objectid_to_uuid
 try:
     from migrator.translation.native._cutter import ElementCutter
 except ImportError:

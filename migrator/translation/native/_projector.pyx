@@ -11,7 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from bson import Int64 as _Int64
@@ -375,6 +375,27 @@ cdef class Projections:
         """See `projection.Projections.residue`."""
         cdef Bytes p = <Bytes>PyBytes_AS_STRING(self.data) + <Py_ssize_t>self.offsets[index]
         return self._projector._residue(p, changed, header)
+
+
+def objectid_to_uuid(bytes oid, int tag):
+    """Do the same as `ids.objectid_to_uuid`."""
+    cdef byte out[16]
+    cdef Bytes p = <Bytes>PyBytes_AS_STRING(oid)
+    cdef uint64_t moment, free
+    if PyBytes_GET_SIZE(oid) != 12:
+        raise ValueError("not the 12 bytes of an ObjectId")
+    moment = <uint64_t>big32(p) * 1000
+    free = <uint64_t>big32(p + 4) << 32 | big32(p + 8)
+    write_big(<char*>out, <uint32_t>(moment >> 16))
+    write_big(<char*>out + 4, <uint32_t>(moment << 16 & 0xFFFF0000 | 7 << 12 | free >> 52))
+    free = <uint64_t>2 << 62 | (free << 10 | tag) & ((<uint64_t>1 << 62) - 1)
+    write_big(<char*>out + 8, <uint32_t>(free >> 32))
+    write_big(<char*>out + 12, <uint32_t>free)
+    return PyBytes_FromStringAndSize(<const char*>out, 16)
+
+
+cdef inline uint32_t big32(Bytes p) noexcept nogil:
+    return <uint32_t>p[0] << 24 | <uint32_t>p[1] << 16 | <uint32_t>p[2] << 8 | p[3]
 
 
 cdef object _UNFIT = object()
