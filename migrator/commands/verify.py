@@ -32,6 +32,7 @@ from migrator.state.records import Namespace
 from migrator.terminal import render
 from migrator.verification.junit import write_junit
 from migrator.workflows.export import export as export_dump
+from migrator.workflows.export_workers import ExportWorkers
 from migrator.workflows.plan_file import read_plan
 from migrator.workflows.verify import LEVELS, Level, VerifyOptions
 from migrator.workflows.verify import verify as compare
@@ -115,8 +116,10 @@ def export(
 ) -> None:  # fmt: skip
     """Rebuild the MongoDB database from PostgreSQL alone. Writes a mongodump folder."""
     session = open_session(config, json, verbose, quiet)
-    with session.connection() as connection, exclusive(connection):
-        report = export_dump(connection, Namespace(), session.definition.mappings, folder, session.console.emit)
+    with session.target() as target, closing(target.connect()) as connection, exclusive(connection):
+        packages, count = session.definition.packages, session.config.engine.workers
+        with closing(ExportWorkers(target.dsn, packages, count)) as workers:
+            report = export_dump(connection, session.definition, folder, workers, session.console.emit)
     total, collections = sum(report.collections.values()), len(report.collections)
     summary = (
         f"{format_count(total, 'documents')} of {format_count(collections, 'collections')} written to {report.folder}"

@@ -314,4 +314,13 @@ def prepare_session(connection: Connection) -> Connection:
     # A crash of the server can lose the last transactions together with their journal entries: the run repeats them.
     # The last commit of a run is synchronous (`workflows.run`), which makes all commits before it durable.
     connection.execute("SET synchronous_commit = off")
+    forbid_parallel_queries(connection)
     return connection
+
+
+def forbid_parallel_queries(connection: Connection) -> None:
+    """Answer the queries of a worker with one process of the server: there are as many workers as cores.
+
+    The start of a second process took longer than reading 2,000 rows by their keys.
+    """
+    connection.execute("SET max_parallel_workers_per_gather = 0")

@@ -36,6 +36,14 @@ class Choice:
     ids: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The loaded rows whose entries of the ledger are in some of its pages: from `start` to before `stop`."""
+
+    start: int
+    stop: int
+
+
 class RowLayout:
     """The fields that `read_fields` returns for the rows of a collection, and how they become rows and documents."""
 
@@ -126,19 +134,19 @@ def layout_of(rows: RowStore, collection: Collection) -> RowLayout:
 
 
 def read_fields(
-    rows: RowStore, collection: Collection, choice: Choice | None = None
+    rows: RowStore, collection: Collection, choice: Choice | Pages | None = None
 ) -> Iterator[tuple[bytes, bytes | None, Fields]]:
     """Yield (source_id, residue, fields) of the loaded documents of a collection, all or some."""
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_query(rows, collection, choice))
     values: tuple[Any, ...] = ()
-    if choice is not None:
+    if isinstance(choice, Choice):
         values = (bytes_array(choice.ids) if choice.by == "source_id" else choice.ids,)
     with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, *values)) as stream:
         for source_id, residue, *fields in read_rows(rows.connection, stream):
             yield source_id, residue, fields
 
 
-def _query(rows: RowStore, collection: Collection, choice: Choice | None) -> sql.Composable:
+def _query(rows: RowStore, collection: Collection, choice: Choice | Pages | None) -> sql.Composable:
     columns: list[sql.Composable] = [sql.SQL("l.source_id"), sql.SQL("l.residue")]
     late = _late_columns(collection)
     for each in collection.columns:
@@ -157,10 +165,10 @@ def _query(rows: RowStore, collection: Collection, choice: Choice | None) -> sql
         columns.append(sql.Identifier(f"r_{here}", name))
     for rule in collection.member_lists:
         columns.append(sql.Identifier(f"k_{rule.path}", "members"))
-        joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=choice is None)
+        joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=not isinstance(choice, Choice))
     for child in collection.children:
         columns.append(sql.Identifier(f"n_{child.path}", "rows"))
-        joins[child.row_key] = _join_children(rows, collection, child, all_rows=choice is None)
+        joins[child.row_key] = _join_children(rows, collection, child, all_rows=not isinstance(choice, Choice))
     key = collection.table.c[collection.key.column]
     cast = sql.SQL(kind_of_column(key))
     query = rows.namespace.sql(
@@ -174,6 +182,9 @@ def _query(rows: RowStore, collection: Collection, choice: Choice | None) -> sql
     )
     if choice is None:
         return query
+    if isinstance(choice, Pages):
+        bounds = (sql.Literal(f"({page},0)") for page in (choice.start, choice.stop))
+        return query + sql.SQL(" AND l.ctid >= {}::tid AND l.ctid < {}::tid").format(*bounds)
     wanted = "target_id = ANY(%s)" if choice.by == "target_id" else "source_id = ANY(%s::bytea[])"
     return query + sql.SQL(" AND l.") + sql.SQL(wanted)
 

@@ -14,7 +14,7 @@ from migrator.documents.residue import raw_document_of
 from migrator.errors import DifferenceError
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.rows.loaded_rows import Choice, layout_of, read_fields
+from migrator.rows.loaded_rows import Choice, Pages, layout_of, read_fields
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import rebuild, rebuild_bson, restore_fields
@@ -56,10 +56,12 @@ def read_documents(
         yield source_id, row, rebuild_document(collection, source_id, row, residue)
 
 
-def read_bson(rows: RowStore, collection: Collection, ids: list[Any] | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (source_id, rebuilt document as BSON), like `read_loaded`."""
+def read_bson(
+    rows: RowStore, collection: Collection, ids: list[Any] | Pages | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (source_id, rebuilt document as BSON), like `read_loaded`; with `Pages`, those in a part of the ledger."""
     layout = layout_of(rows, collection)
-    for source_id, residue, fields in read_fields(rows, collection, _choose(ids)):
+    for source_id, residue, fields in read_fields(rows, collection, ids if isinstance(ids, Pages) else _choose(ids)):
         raw = layout.rebuild(source_id, fields, residue)
         yield source_id, rebuild_raw(collection, source_id, layout.read_row(fields), residue) if raw is None else raw
 

@@ -6,6 +6,7 @@ Each finished partition is a step in the journal of the scratch run. A verificat
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, as_completed
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.pool import ProcessPool, worker_ended
+from migrator.execution.tasks import forbid_parallel_queries
 from migrator.formatting import format_count
 from migrator.mapping.loader import load_definition
 from migrator.mapping.project import ProjectPackages
@@ -64,9 +66,21 @@ class RoundTrip:
 
 def check_part(job: RoundTripJob, part: Partition) -> RoundTripCounts:
     """Compare one partition, in a worker process."""
-    definition = load_definition(*job.packages)
-    source = with_shared(open_source(job.config.source.url, job.config.source.database), definition.mappings)
-    with closing(source) as opened, closing(connect_worker(job.dsn)) as connection:
+    scope, source = _open_session(job)
+    return _compare_part(scope, source, part, job.share)
+
+
+_sessions: dict[str, tuple[Scope, Source]] = {}  # of this worker process, by the DSN of its one job
+
+
+def _open_session(job: RoundTripJob) -> tuple[Scope, Source]:
+    """Return what all partitions of a job use in this process. The end of the process closes it."""
+    if job.dsn not in _sessions:
+        definition = load_definition(*job.packages)
+        source = with_shared(open_source(job.config.source.url, job.config.source.database), definition.mappings)
+        connection = connect_worker(job.dsn)
+        forbid_parallel_queries(connection)
+        multiprocessing.util.Finalize(None, connection.close, exitpriority=10)
         scope = Scope(
             connection=connection,
             namespace=Namespace(),
@@ -78,7 +92,8 @@ def check_part(job: RoundTripJob, part: Partition) -> RoundTripCounts:
             show=job.show,
             source_changed=job.source_changed,
         )
-        return _compare_part(scope, opened, part, job.share)
+        _sessions[job.dsn] = scope, source
+    return _sessions[job.dsn]
 
 
 def _compare_part(scope: Scope, source: Source, part: Partition, share: float) -> RoundTripCounts:

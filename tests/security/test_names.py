@@ -16,7 +16,7 @@ import pytest
 from bson import ObjectId
 
 from migrator.sources import open_source
-from migrator.workflows.export import name_file
+from migrator.workflows.export_files import name_file
 from tests.archive_writer import write_archive
 from tests.driving import call, hurried
 from tests.scenarios import write_config
