@@ -27,7 +27,7 @@ from migrator.execution.child import begin_child
 from migrator.execution.memory import lower_mmap_threshold
 from migrator.monitoring.sync_status import RECEIVER
 from migrator.postgres.errors import is_connection_lost, translate_error
-from migrator.sources.base import SourceCollection
+from migrator.sources.base import Position, SourceCollection
 from migrator.sources.change_stream import (
     SERVER_BATCH,
     AnswerTooLargeError,
@@ -44,6 +44,8 @@ from migrator.state.sync import SyncState
 from migrator.targets.server import connect_worker
 
 IDLE_SECONDS: Final = 1.0  # after which the position is stored without events
+HURRY_SECONDS: Final = 0.1  # the same, while `follow --until-caught-up` waits for such positions
+_AWAIT_MS: Final = 250  # for which the server waits for an event
 HEARTBEAT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 0.25  # for which the buffer is waited for; `stop` is noticed after it
 _SMALL_BATCH: Final = 200  # events; after fewer, more are collected for a moment
@@ -71,10 +73,19 @@ class ReceiverJob:
 
 
 class Receiver:
-    """Receives changes in this process until `stopped` returns true. `report` gets what it waits for, or ""."""
+    """Receives changes in this process until `stopped` returns true. `report` gets what it waits for, or "".
 
-    def __init__(self, job: ReceiverJob, report: Callable[[str], None], stopped: Callable[[], bool]) -> None:
-        self._job, self._report, self._stopped = job, report, stopped
+    While `hurried` returns true, positions without events are stored more often.
+    """
+
+    def __init__(
+        self,
+        job: ReceiverJob,
+        report: Callable[[str], None],
+        stopped: Callable[[], bool],
+        hurried: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._job, self._report, self._stopped, self._hurried = job, report, stopped, hurried
         self._connection: Connection | None = None
         self._source: LiveSource | None = None
         self._history_lost = False
@@ -193,17 +204,21 @@ class Receiver:
                 position = resume_position(position, state.last_event)
         if not self._history_lost:
             try:
-                return ChangeStream(job.url, job.database, position, batch=self._batch), state.received
+                return self._stream(position), state.received
             except HistoryLostError:
                 self._history_lost = True
         # The stream begins before the collections are marked: so their comparison covers all that was lost.
-        stream = ChangeStream(job.url, job.database)
+        stream = self._stream(None)
         try:
             names = source.list_collections()
             return stream, sync.begin_again(connection, job.namespace, state.received, stream.position, names)
         except BaseException:
             stream.close()
             raise
+
+    def _stream(self, position: Position | None) -> ChangeStream:
+        batch = SERVER_BATCH if position is None else self._batch
+        return ChangeStream(self._job.url, self._job.database, position, batch=batch, await_ms=_AWAIT_MS)
 
     def _transfer(self, connection: Connection, source: LiveSource, stream: ChangeStream, received: int) -> None:
         """Store batches until stopped."""
@@ -215,11 +230,12 @@ class Receiver:
             if self._batch < SERVER_BATCH and received - began >= SERVER_BATCH:  # behind the large events
                 self._batch = SERVER_BATCH
                 return
-            batch = stream.read(_READ_SECONDS)
+            batch = stream.read(_READ_SECONDS, or_end=True)
             last_event = batch.last_event or last_event
             is_end = batch.is_end or (is_end and not batch.events)
             # A position that is stored without events means that the server had none, not that it did not answer.
-            if not batch.events and (not is_end or time.monotonic() - stored_at < IDLE_SECONDS):
+            idle = HURRY_SECONDS if self._hurried() else IDLE_SECONDS
+            if not batch.events and (not is_end or time.monotonic() - stored_at < idle):
                 continue
             is_end = False
             described = self._describe(source, sync.changed_descriptions(batch.events, known), known)
@@ -249,6 +265,7 @@ class ReceiverProcess:
         self._job = job
         self._context = multiprocessing.get_context("spawn")
         self._error: BaseException | None = None
+        self._is_hurried = False
         self.start()
 
     def start(self) -> None:
@@ -256,10 +273,11 @@ class ReceiverProcess:
         self._error = None
         # Memory without locks: a process that is killed while it holds one would block this process.
         self._stop: Any = self._context.RawValue("b", 0)
+        self._hurry: Any = self._context.RawValue("b", self._is_hurried)
         self._text: Any = self._context.RawArray("c", _TEXT_BYTES)
         self._errors, sender = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
-            target=_run, args=(self._job, self._stop, self._text, sender), name=RECEIVER, daemon=True
+            target=_run, args=(self._job, self._stop, self._hurry, self._text, sender), name=RECEIVER, daemon=True
         )  # fmt: skip
         self._process.start()
         sender.close()
@@ -297,6 +315,10 @@ class ReceiverProcess:
             raise self.error
         self.restart()
 
+    def hurry(self) -> None:
+        """Store positions without events more often from now on."""
+        self._is_hurried, self._hurry.value = True, 1
+
     def stop(self) -> None:
         """End the process after its current transaction."""
         self._stop.value = 1
@@ -311,7 +333,7 @@ def start_receiver(job: ReceiverJob) -> ReceiverProcess:
     return ReceiverProcess(job)
 
 
-def _run(job: ReceiverJob, stop: Any, text: Any, errors: Pipe) -> None:
+def _run(job: ReceiverJob, stop: Any, hurry: Any, text: Any, errors: Pipe) -> None:
     """Receive in a new process; send the error that ends it."""
     begin_child()
     lower_mmap_threshold()
@@ -320,7 +342,7 @@ def _run(job: ReceiverJob, stop: Any, text: Any, errors: Pipe) -> None:
         text.value = reason.encode()[: _TEXT_BYTES - 1]
 
     try:
-        Receiver(job, report, lambda: bool(stop.value)).run()
+        Receiver(job, report, lambda: bool(stop.value), lambda: bool(hurry.value)).run()
     except BaseException as error:
         if not isinstance(error, MigrateError):  # an internal error; its text may quote documents
             hint = "Internal error; please report it."

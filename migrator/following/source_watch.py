@@ -63,7 +63,7 @@ class SourceWatch:
             StoppedError: a whole collection was dropped or renamed, or too many documents have changed.
         """
         try:
-            batch = self._stream.read(seconds)
+            batch = self._stream.read(seconds, or_end=True)
         except StreamInterruptedError:
             self._failures += 1
             if self._failures >= _ATTEMPTS:

@@ -118,10 +118,15 @@ class ChangeStream:
         """Return the position after the last event that has arrived; at first, where the stream begins."""
         return self._position
 
-    def read(self, seconds: float) -> EventBatch:
-        """Return the events that have arrived, at once; after `seconds` without any, an empty batch."""
+    def read(self, seconds: float, *, or_end: bool = False) -> EventBatch:
+        """Return the events that have arrived, at once; after `seconds` without any, an empty batch.
+
+        `or_end`: do not wait any more when the server has answered that it has no more events.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._events or self._error or self._closed, seconds)
+            self._changed.wait_for(
+                lambda: self._events or self._error or self._closed or (or_end and self._ended), seconds
+            )
             if not self._events and self._error is not None:
                 raise self._error
             events, self._events, self._bytes = self._events, [], 0
@@ -183,6 +188,7 @@ class ChangeStream:
             self._ended = True
             if token is not None and not self._position.after_invalidate:
                 self._position = Position(token=_raw(token))
+            self._changed.notify_all()
 
     def _has_room(self) -> bool:
         return len(self._events) < MAX_EVENTS and self._bytes < MAX_BYTES

@@ -208,6 +208,8 @@ class Follower:
         began = self._changing.server_time()
         with following(self._connection), self._prepared() as applier:
             self._receiving.begin(self._connection, is_loaded=True)
+            if options.until_caught_up:
+                self._receiving.hurry()
             self._decide_again(applier)
             sync.set_applying(self._connection, self._namespace, sync.FOLLOWING)
             self._emit(StepStarted(step=STEP, unit="changes"))

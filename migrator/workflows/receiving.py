@@ -90,6 +90,11 @@ class Receiving:
         if self._process is not None:
             self._process.check()
 
+    def hurry(self) -> None:
+        """Let the process store positions without events more often: somebody waits for them."""
+        if self._process is not None:
+            self._process.hurry()
+
     @property
     def waiting(self) -> str:
         """What the process waits for; '' while it works."""

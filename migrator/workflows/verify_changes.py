@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from migrator.errors import StoppedError
 from migrator.following.batch import DocumentKey, group_by_collection
 from migrator.sources.base import ChangingSource, Position
-from migrator.sources.change_events import DROP, DROP_DATABASE, RENAME
+from migrator.sources.change_events import DROP, DROP_DATABASE, RENAME, token_cluster_time
 from migrator.state import sync
 from migrator.state.dirty import WHOLE_COLLECTION
 from migrator.state.records import Connection, Namespace
@@ -19,8 +19,11 @@ from migrator.state.records import Connection, Namespace
 if TYPE_CHECKING:
     from migrator.sources.change_stream import ChangeStream
 
-READ_SECONDS: Final = 0.7  # longer than the server waits for an event, so an empty answer began after the call
-EMPTY_READS: Final = 2  # after which no event before the call can be missing
+AWAIT_MS: Final = 200  # for which the server waits for an event
+ENDS: Final = 2  # answers without events after which no event before the call can be missing
+# Of a server whose events are those of a majority, which may have an event late: its tokens tell how far they reach.
+MOST_ENDS: Final = 7
+READ_SECONDS: Final = 1.0  # between two looks whether the stream has failed
 ATTEMPTS: Final = 5  # at one position, if the connection is lost
 KEYS_AT_ONCE: Final = 200  # documents that are looked up together, at most 16 MB each
 
@@ -38,7 +41,7 @@ def read_changed_keys(url: str, database: str, position: Position, now: datetime
     keys: set[DocumentKey] = set()
     for attempt in range(ATTEMPTS):
         try:
-            with closing(ChangeStream(url, database, position)) as stream:
+            with closing(ChangeStream(url, database, position, await_ms=AWAIT_MS)) as stream:
                 _read_until(stream, now, keys)
             return keys
         except StreamInterruptedError:
@@ -48,10 +51,11 @@ def read_changed_keys(url: str, database: str, position: Position, now: datetime
 
 
 def _read_until(stream: ChangeStream, now: datetime, keys: set[DocumentKey]) -> None:
-    empty = 0
-    while empty < EMPTY_READS:
-        events = stream.read(READ_SECONDS).events
-        empty = 0 if events else empty + 1
+    ends = 0
+    while ends < _ends_needed(stream.position.token, now):
+        batch = stream.read(READ_SECONDS, or_end=True)
+        events = batch.events
+        ends = 0 if events else ends + batch.is_end
         for event in events:
             if event.source_id:
                 keys.add((event.collection, event.source_id))
@@ -59,6 +63,12 @@ def _read_until(stream: ChangeStream, now: datetime, keys: set[DocumentKey]) -> 
                 refuse_whole_collection(event.collection or "the database")
         if events and events[-1].cluster_time >> 32 > now.timestamp():
             return
+
+
+def _ends_needed(token: bytes, now: datetime) -> int:
+    """Return the number of answers without events after which all events before `now` were read."""
+    reached = token_cluster_time(token)
+    return ENDS if reached is None or reached >> 32 > now.timestamp() else MOST_ENDS
 
 
 def refuse_whole_collection(name: str) -> None:
