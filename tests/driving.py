@@ -210,11 +210,16 @@ def _dump(url: str) -> str:
 def digest_database(url: str) -> dict[str, str]:
     """A digest of every table's rows and of every record that must not depend on how a run went."""
     with psycopg.connect(url, autocommit=True) as connection:
-        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-        tables = [str(row[0]) for row in connection.execute(query)]
+        query = (
+            "SELECT schemaname, tablename FROM pg_tables"
+            " WHERE schemaname !~ '^pg_' AND schemaname NOT IN ('migrator', 'information_schema') ORDER BY 1, 2"
+        )
         # The tenant's own dates are when it was made.
         digests = {
-            name: _digest(connection, "public", name, "id, subdomain" if name == "tenants" else "*") for name in tables
+            name if schema == "public" else f"{schema}.{name}": _digest(
+                connection, schema, name, "id, subdomain" if name == "tenants" else "*"
+            )
+            for schema, name in connection.execute(query).fetchall()
         }
         for name, columns in RECORDS.items():
             digests[f"migrator.{name}"] = _digest(connection, "migrator", name, columns)

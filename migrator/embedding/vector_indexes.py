@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from migrator.embedding.vector_store import STEP
 from migrator.mapping.collection import VectorColumn
+from migrator.postgres.table_names import name_of
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
 
@@ -41,7 +42,7 @@ def find_indexes(
         " WHERE i.indrelid = to_regclass(%s) AND a.attname = %s AND i.indisvalid = %s"
         " AND m.amname IN ('ivfflat', 'hnsw')"
     )
-    table = namespace.table(column.table.name).as_string(connection)
+    table = namespace.table(name_of(column.table)).as_string(connection)
     found: list[Any] = connection.execute(query, (table, column.vector, valid)).fetchall()
     return [VectorIndex(*row) for row in found]
 

@@ -23,6 +23,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
 from migrator.postgres.search_path import create_object
 from migrator.postgres.session import owner_search_path
+from migrator.postgres.table_names import name_of
 from migrator.rows import update
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.state import journal
@@ -180,7 +181,7 @@ def names_of(namespace: Namespace, column: VectorColumn) -> dict[str, sql.Compos
     `{loaded}`: FROM and WHERE for the rows in the ledger, with the collection as parameter.
     """
     key = sql.Identifier(column.key)
-    table = namespace.table(column.table.name)
+    table = namespace.table(name_of(column.table))
     return {
         "table": table,
         "key": key,

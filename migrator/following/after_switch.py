@@ -17,6 +17,7 @@ from migrator.following.batch import DocumentKey, Newest
 from migrator.following.closure import Closure
 from migrator.following.interests import loose_lookups, offers_of
 from migrator.mapping.collection import Collection, Tree
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.unreturned import apply_unreturned
 from migrator.rows.rebuild import read_bson
@@ -91,8 +92,8 @@ class AfterSwitch:
             " UNION SELECT c.target_id FROM changed c WHERE c.collection = ANY(%(parents)s)",
             **names,
         )
-        tables = {key.column.table.name for key in collection.table.c[tree.within].foreign_keys}
-        parents = [name for name, mapping in self._rows.mappings.items() if mapping.table.name in tables]
+        tables = {name_of(key.column.table) for key in collection.table.c[tree.within].foreign_keys}
+        parents = [name for name, mapping in self._rows.mappings.items() if name_of(mapping.table) in tables]
         values = {"name": collection.name, "parents": parents}
         return {group for (group,) in self._rows.connection.execute(query, values)}
 

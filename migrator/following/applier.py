@@ -20,6 +20,7 @@ from migrator.following.reach import reach
 from migrator.following.resolution import CollectionResolution
 from migrator.following.set_back import SetBack
 from migrator.following.simple_batch import SimpleBatch
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.merges import MergeApplier
@@ -177,7 +178,7 @@ class Applier:
         rows, mappings = self.stage.rows, self.stage.rows.mappings
         for name in sorted(batch.touched & mappings.keys()):
             targets = self._loaded_ids(name, [sid for other, sid in batch.resolved if other == name])
-            batch.references[mappings[name].table.name] |= targets
+            batch.references[name_of(mappings[name].table)] |= targets
             for rule in mappings[name].member_lists:
                 batch.listers[name, rule.path] |= targets
         compact_lists(rows, batch.listers)

@@ -14,6 +14,7 @@ from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, find_keys
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.children import owners_query
 from migrator.rows.selection import values_of
@@ -81,21 +82,21 @@ class Closure:
 
     def keys_to(self, collection: Collection) -> list[ForeignKey]:
         """Return the foreign keys of other tables to the table of a collection."""
-        table = collection.table.name
-        own = {(rule.table.name, rule.parent) for rule in collection.children}
+        table = name_of(collection.table)
+        own = {(name_of(rule.table), rule.parent) for rule in collection.children}
         return [
             key
             for key in self._foreign_keys
-            if key.parent.name == table
-            and key.child.name != table
-            and (key.child.name, key.child_columns[0]) not in own
+            if key.parent.label == table
+            and key.child.label != table
+            and (key.child.label, key.child_columns[0]) not in own
         ]
 
     @cached_property
     def _by_table(self) -> dict[str, list[Collection]]:
         found: dict[str, list[Collection]] = defaultdict(list)
         for mapping in self._rows.mappings.values():
-            found[mapping.table.name].append(mapping)
+            found[name_of(mapping.table)].append(mapping)
         return found
 
     @cached_property
@@ -104,7 +105,7 @@ class Closure:
         found: dict[str, list[tuple[Collection, Children]]] = defaultdict(list)
         for mapping in self._rows.mappings.values():
             for rule in mapping.child_rules:
-                found[rule.table.name].append((mapping, rule))
+                found[name_of(rule.table)].append((mapping, rule))
         return found
 
     def children_of(self, collection: Collection, ids: list[str]) -> RowIds:
@@ -129,10 +130,10 @@ class Closure:
         """Add the rows that refer to rows by foreign keys."""
         kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
         for key in self.keys_to(collection):
-            for owner, rule in self._elements_in.get(key.child.name, ()):
+            for owner, rule in self._elements_in.get(key.child.label, ()):
                 owners = owners_query(self._rows.namespace, owner, rule, key.child_columns[0], kind)
                 more[owner.name] |= {row[0] for row in self._rows.connection.execute(owners, (ids,))}
-            for child in self._by_table.get(key.child.name, ()):  # `expand` leaves out what the ledger does not have
+            for child in self._by_table.get(key.child.label, ()):  # `expand` leaves out what the ledger does not have
                 query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
                     sql.Identifier(child.key.column),
                     self._rows.table(child),

@@ -11,6 +11,7 @@ from psycopg import sql
 from migrator.mapping.collection import Collection
 from migrator.postgres import schema_changes
 from migrator.postgres.ddl import Ref
+from migrator.postgres.table_names import name_of
 from migrator.rows.store import RowStore
 
 _FIND = """
@@ -29,7 +30,7 @@ def make_deferrable(rows: RowStore) -> None:
                     rows.connection.execute(
                         _statement(rows, collection, name, "DEFERRABLE INITIALLY IMMEDIATE").encode()
                     )
-                    ref = Ref("foreign_key", collection.table.name, name + schema_changes.MADE_DEFERRABLE)
+                    ref = Ref("foreign_key", name_of(collection.table), name + schema_changes.MADE_DEFERRABLE)
                     restored = _statement(rows, collection, name, "NOT DEFERRABLE")
                     schema_changes.insert(rows.connection, ref, "deferred", restored, restored)
 

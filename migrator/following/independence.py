@@ -18,6 +18,7 @@ from migrator.following.closure import Closure
 from migrator.following.interests import LISTED, looked_up_columns, loose_lookups, offered_ids, offers_of
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.trees import PARENT_CODES
 from migrator.rows.members import owners_of
 from migrator.rows.selection import read_columns
@@ -48,7 +49,7 @@ class Independence:
         """Yield each column that other documents carry, and whether a foreign key finds the rows of these documents."""
         mappings, table = self._rows.mappings.values(), self._collection.table
         for mapping in mappings:
-            alone = sum(each.table.name == mapping.table.name for each in mappings) == 1
+            alone = sum(name_of(each.table) == name_of(mapping.table) for each in mappings) == 1
             for _, here, there, column in mapping.carried_columns:
                 if there == self._collection.name:
                     keys = mapping.table.c[here].foreign_keys

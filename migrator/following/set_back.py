@@ -18,6 +18,7 @@ from migrator.following.closure import Closure, RowIds
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey
+from migrator.postgres.table_names import name_of
 from migrator.rows.rebuild import read_bson
 from migrator.rows.selection import delete_rows, values_of
 from migrator.rows.store import RowStore
@@ -100,7 +101,7 @@ class SetBack:
         if self._rows.connection.execute(query, (ids,)).fetchone() is not None:
             raise StoppedError(
                 f"a document of {collection.name} has changed, but rows of table {key.child.label} that migrate did not"
-                f" load refer to its row in {collection.table.name}",
+                f" load refer to its row in {name_of(collection.table)}",
                 hint="Nothing was applied in this batch. Delete or change these rows, then run the same command again.",
             )
 

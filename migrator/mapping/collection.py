@@ -19,6 +19,7 @@ from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Return, Variants
 from migrator.postgres.column_kinds import find_kind, kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
 
 # All kinds of rules. `translation.lowering` is the one place that handles each kind.
@@ -209,7 +210,7 @@ class Collection:
     @property
     def table_names(self) -> tuple[str, ...]:
         """The tables that documents fill: that of their rows, then those of the rows that belong to these."""
-        return (self.table.name, *(rule.table.name for rule in self.child_rules))
+        return (name_of(self.table), *(name_of(rule.table) for rule in self.child_rules))
 
     @property
     def needs(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
 from migrator.mapping.shared_collections import reject_rest
 from migrator.mapping.shared_tables import check_single_tables, order_shared
-from migrator.mapping.validation import validate
+from migrator.mapping.validation import check_embedded, validate
 
 # The parts of the engine that determine, together with the mappings, what a document becomes.
 _ENGINE: Final = ("documents", "mapping", "translation", "ids.py", "postgres/copy_format.py")
@@ -103,6 +103,8 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
         blockers=getattr(mappings, "find_blockers", None),
     )
     check_single_tables(by_name, _users_of_tables(definition))
+    if definition.embedded is not None:
+        check_embedded(definition.embedded.table)
     return definition
 
 

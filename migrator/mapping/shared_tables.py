@@ -12,23 +12,24 @@ from dataclasses import replace
 
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
+from migrator.postgres.table_names import name_of
 
 
 def mappings_of(mappings: Mapping[str, Collection], table: str) -> list[Collection]:
     """Return the mappings whose documents become rows of a table."""
-    return [each for each in mappings.values() if each.table.name == table]
+    return [each for each in mappings.values() if name_of(each.table) == table]
 
 
 def is_shared(mappings: Mapping[str, Collection], collection: Collection) -> bool:
     """Return whether other mappings fill the table of a mapping, too."""
-    return len(mappings_of(mappings, collection.table.name)) > 1
+    return len(mappings_of(mappings, name_of(collection.table))) > 1
 
 
 def find_shared_tables(mappings: Iterable[Collection]) -> dict[str, list[Collection]]:
     """Return the tables that several mappings fill, with these."""
     found: dict[str, list[Collection]] = defaultdict(list)
     for each in mappings:
-        found[each.table.name].append(each)
+        found[name_of(each.table)].append(each)
     return {table: some for table, some in found.items() if len(some) > 1}
 
 
@@ -97,7 +98,7 @@ def _problems(mapping: Collection, some: list[Collection], mappings: Mapping[str
     for other in mappings.values():
         if any(rule.collection == mapping.name for rule in other.member_lists):
             yield f"documents of {other.name} list its documents"
-        if any(latest.table == mapping.table.name for latest in other.latest_values):
+        if any(latest.table == name_of(mapping.table) for latest in other.latest_values):
             yield f"it has a column with the newest value of {other.name}"
         if any(expected.collection == mapping.name for expected in other.expected):
             yield f"{other.name} expects rows of it"

@@ -18,8 +18,11 @@ from migrator.mapping.rules import Compute, Field, Implied
 from migrator.mapping.shared_collections import find_shared
 from migrator.mapping.shared_tables import check_shared_tables
 from migrator.postgres.column_kinds import INTEGERS, JSON_KINDS, TIMESTAMPS, kind_of_column
+from migrator.postgres.table_names import PUBLIC, name_of, schema_of
 from migrator.postgres.tenancy import tenancy_of
 
+LONGEST_NAME = 63  # bytes: PostgreSQL cuts longer names
+RESERVED = frozenset({"migrator", "information_schema"})
 TENANT_COLUMNS = ("id", "name", "subdomain")  # of the table of tenants: what section [tenant] sets
 # codec → the kinds of columns that hold its plain values
 _KINDS: dict[type[Any], frozenset[str]] = {
@@ -48,19 +51,44 @@ def validate(mappings: Mapping[str, Collection], metadata: sa.MetaData) -> None:
     Raises: `UsageError` that names the collection and the column of the first problem, and what to change.
     """
     _check_tenancy(metadata)
+    _check_names(metadata)
     _check_shared(mappings)
     tables: dict[str, str] = {}
     for collection in mappings.values():
         for problem, remedy in _problems(collection, mappings, metadata):
             raise UsageError(f"collection {collection.name}: {problem}", hint=remedy)
         for table in collection.table_names:
-            if table in tables and (table != collection.table.name or table != mappings[tables[table]].table.name):
+            other = mappings[tables[table]] if table in tables else None
+            if other is not None and not table == name_of(collection.table) == name_of(other.table):
                 raise UsageError(
-                    f"collection {collection.name}: the table {table} is filled by the collection {tables[table]}, too",
+                    f"collection {collection.name}: the table {table} is filled by the collection {other.name}, too",
                     hint="Give each collection, and each field with rows of its own, a table of its own.",
                 )
             tables[table] = collection.name
     check_shared_tables(mappings)
+
+
+def _check_names(metadata: sa.MetaData) -> None:
+    """Raises: `UsageError` if the name of a table is ambiguous, or cannot be used."""
+    for table in metadata.tables.values():
+        name = name_of(table)
+        if "." in table.name or "." in (table.schema or ""):
+            raise UsageError(f"table {name}: names of schemas and tables must not have a dot", hint="Rename it.")
+        if len(name.encode()) > LONGEST_NAME:
+            raise UsageError(f"table {name}: the name has more than {LONGEST_NAME} bytes", hint="Use a shorter one.")
+        if table.schema == PUBLIC:
+            raise UsageError(f"table {name}: public is named as its schema", hint="Leave schema out: it is public.")
+        if table.schema is not None and (table.schema in RESERVED or table.schema.startswith(("pg_", "migrator_"))):
+            raise UsageError(f"table {name}: the schema {table.schema} is reserved", hint="Use another schema.")
+
+
+def check_embedded(table: sa.Table) -> None:
+    """Raises: `UsageError` if the table with the embeddings is not in schema public."""
+    if schema_of(name_of(table)) != PUBLIC:
+        raise UsageError(
+            f"EMBEDDED: the table {name_of(table)} is in another schema than public",
+            hint="Rows with embeddings need a table of the schema public.",
+        )
 
 
 def _check_shared(mappings: Mapping[str, Collection]) -> None:
@@ -106,11 +134,8 @@ def _problems(collection: Collection, mappings: Mapping[str, Collection], metada
     table = collection.table
     if metadata.tables.get(table.key) is not table:
         yield f"the table {table.key} is not in the metadata of the schema", "Map a table of the schema package."
-    if table.schema not in (None, "public"):
-        yield (
-            f"the table {table.name} is in the schema {table.schema}",
-            "Only tables in the schema public can be loaded.",
-        )
+    if schema_of(name_of(table)) != PUBLIC and collection.tree is not None:
+        yield f"the table {name_of(table)} has a tree", "A tree needs a table of the schema public."
     if callable(collection.constants):
         yield (
             "`constants` is a function",
@@ -132,7 +157,7 @@ def _problems_of_names(collection: Collection) -> Iterator[Problem]:
     named = [*ruled, *collection.constants, *collection.unique, *collection.probes, *collection.filled_later]
     for name in dict.fromkeys(named):
         if name not in collection.table.c:
-            yield f"the table {collection.table.name} has no column {name}", "Correct the name of the column."
+            yield f"the table {name_of(collection.table)} has no column {name}", "Correct the name of the column."
         elif name in ruled and is_generated(collection.table.c[name]) and collection.table.c[name].identity is None:
             yield f"PostgreSQL generates the column {name}", "Remove the rule of this column."
 
@@ -144,7 +169,7 @@ def _problems_of_key(collection: Collection) -> Iterator[Problem]:
     primary = [column.name for column in table.primary_key.columns]
     if primary != [key.column]:
         yield (
-            f"the primary key of {table.name} is ({', '.join(primary)}), the key of the mapping is {key.column}",
+            f"the primary key of {name_of(table)} is ({', '.join(primary)}), the key of the mapping is {key.column}",
             "Make the column of the key the primary key. Other columns can have a unique constraint.",
         )
     kind, wanted = kind_of_column(table.c[key.column]), _kinds_of_key(key)
@@ -200,12 +225,12 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
     wanted = [rule.parent, *rule.element_columns, *([] if rule.key is None else [rule.key])]
     for name in wanted:
         if name not in table.c:
-            yield f"{field}: the table {table.name} has no column {name}", "Correct the name of the column."
+            yield f"{field}: the table {name_of(table)} has no column {name}", "Correct the name of the column."
     own: dict[Any, Any] = {rule.parent: {parent_kind}, rule.position: INTEGERS, rule.name: {"text"}, rule.key: {"uuid"}}
     for own_name, kinds in own.items():
         if own_name is not None and own_name in table.c and (kind := kind_of_column(table.c[own_name])) not in kinds:
             yield (
-                f"{field}: the column {table.name}.{own_name} has the type {kind}",
+                f"{field}: the column {name_of(table)}.{own_name} has the type {kind}",
                 f"Use a column of type {' or '.join(sorted(kinds))}.",
             )
     if rule.nested and rule.key is None:
@@ -219,7 +244,7 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
             yield from ((f"{field}: {text}", remedy) for text, remedy in _problems_of_codec(each, table.c[each.column]))
     for column in table.columns:
         if column.name not in wanted and not column.nullable and not is_left_to_target(column):
-            yield f"{field}: the column {table.name}.{column.name} is NOT NULL, and no rule fills it", "Add a rule."
+            yield f"{field}: the column {name_of(table)}.{column.name} is NOT NULL, and no rule fills it", "Add a rule."
     for nested in rule.nested:
         yield from _problems_of_children(nested, "uuid", metadata)
 

@@ -6,7 +6,7 @@ scratch schema of a transaction that is rolled back. The comparison is in `catal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -19,16 +19,18 @@ from migrator.errors import TargetError
 from migrator.postgres import ddl, schema_changes
 from migrator.postgres.privileges import require_create, suggest_grants
 from migrator.postgres.search_path import Record, create_objects, render
+from migrator.postgres.table_names import PUBLIC, catalog_query, qualify, schema_of, schemas_in
 
 Connection = psycopg.Connection[Any]
 
 SCRATCH_SCHEMA = "migrator_expected"
+_RENDERED = ("definition", "type", "default", "using", "check")  # columns of results that contain names
 
 
 def load_queries(file: str) -> dict[str, str]:
     """Return the queries of a file in migrator/sql by name. Each follows a line `-- name: NAME`."""
     parts = files("migrator.sql").joinpath(file).read_text(encoding="utf-8").split("-- name:")[1:]
-    return {name.strip(): text for name, _, text in (part.partition("\n") for part in parts)}
+    return {name.strip(): catalog_query(text) for name, _, text in (part.partition("\n") for part in parts)}
 
 
 QUERIES = load_queries("catalog.sql")
@@ -111,7 +113,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """A schema. Tables, indexes and enums (their labels) by name; constraints and policies by (table, name).
+    """The read `schemas`. Tables, indexes and enums (their labels) by name; constraints and policies by (table, name).
+
+    Names of objects of other schemas than public begin with the schema, as those of tables (`table_names.py`).
 
     `relations` and `types` map every name in use to the kind of its object. `extensions` maps the extensions of the
     database to their schemas.
@@ -125,11 +129,18 @@ class Catalog:
     relations: Mapping[str, str]
     types: Mapping[str, str]
     extensions: Mapping[str, str]
+    schemas: frozenset[str] = frozenset({PUBLIC})
+
+    def index(self, table: str, name: str) -> Index | None:
+        """Return an index by its table and its own name."""
+        return self.indexes.get(qualify(schema_of(table), name))
 
     def has(self, statement: ddl.Statement) -> bool:
         """Return whether an object with the name that `statement` creates exists."""
         table, name = statement.table, statement.name
         match statement.kind:
+            case "schema":
+                return name in self.schemas
             case "extension":
                 return name in self.extensions
             case "enum":
@@ -141,32 +152,78 @@ class Catalog:
             case "row_security":
                 return table in self.tables and self.tables[table].row_security
             case "unique_index" | "index" | "vector_index":
-                return name in self.indexes
+                return self.index(table, name) is not None
         return (table, name) in self.constraints
 
 
-def read(connection: Connection, schema: str = "public") -> Catalog:
-    """Read a schema.
+def read(connection: Connection, schemas: Sequence[str] = (PUBLIC,), placed_in: str = PUBLIC) -> Catalog:
+    """Read some schemas. Those apart from public may be missing. `placed_in`: as `ddl.statements` placed them.
 
     Raises:
-        TargetError: the schema does not exist.
+        TargetError: schema public (or what is in its place) does not exist.
     """
-    try:
-        with connection.transaction():
-            quoted = sql.Identifier(schema).as_string(connection)
-            found = render(connection, QUERIES, {"schema": quoted}, schema)
-    except psycopg.errors.InvalidSchemaName as error:
-        raise TargetError(f"the target has no schema {schema}", hint=f"Run CREATE SCHEMA {schema};") from error
+    places = {ddl.place_schema(schema, placed_in): schema for schema in schemas}
+    query = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)"
+    there = {name for (name,) in connection.execute(query, (list(places),))}
+    if placed_in not in there and placed_in in places:
+        raise TargetError(f"the target has no schema {placed_in}", hint=f"Run CREATE SCHEMA {placed_in};")
+    found = [
+        _read_schema(connection, placed, own, {each: places[each] for each in places if each != placed})
+        for placed, own in places.items()
+        if placed in there
+    ]
+    constraints = (each for one in found for each in one.constraints.values())
     return Catalog(
-        tables={record["name"]: table_from(record, found["columns"]) for record in found["tables"]},
-        constraints=_without_deferral(connection, (Constraint(**record) for record in found["constraints"])),
-        indexes={record["name"]: Index(**record) for record in found["indexes"]},
-        enums={record["name"]: tuple(record["labels"]) for record in found["enums"]},
-        policies={(record["table"], record["name"]): policy_from(record) for record in found["policies"]},
-        relations={record["name"]: record["bearer"] for record in found["relations"]},
-        types={record["name"]: record["bearer"] for record in found["types"]},
-        extensions={record["name"]: record["bearer"] for record in found["extensions"]},
+        tables=_merge(one.tables for one in found),
+        constraints=_without_deferral(connection, constraints),
+        indexes=_merge(one.indexes for one in found),
+        enums=_merge(one.enums for one in found),
+        policies=_merge(one.policies for one in found),
+        relations=_merge(one.relations for one in found),
+        types=_merge(one.types for one in found),
+        extensions=_merge(one.extensions for one in found),
+        schemas=frozenset(places[each] for each in there),
     )
+
+
+def _merge(parts: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _read_schema(connection: Connection, placed: str, own: str, others: Mapping[str, str]) -> Catalog:
+    """Read the schema `placed`, with the names that its objects have in the schema `own`. `others`: the same of other
+    schemas, which definitions may name."""
+    with connection.transaction():
+        quoted = sql.Identifier(placed).as_string(connection)
+        found = render(connection, QUERIES, {"schema": quoted}, [placed, *others])
+        query = "SELECT quote_ident(a), quote_ident(b) FROM unnest(%s::text[], %s::text[]) AS o (a, b) WHERE a <> b"
+        renamed = dict(connection.execute(query, (list(others), list(others.values()))).fetchall())
+    for records in found.values():
+        for record in records:
+            record.update({key: _rename(value, renamed) for key, value in record.items() if key in _RENDERED})
+            record.update({key: qualify(own, record[key]) for key in ("table",) if key in record})
+
+    def name(record: Record) -> str:
+        return qualify(own, record["name"])
+
+    return Catalog(
+        tables={name(each): table_from({**each, "name": name(each)}, found["columns"]) for each in found["tables"]},
+        constraints={(each["table"], each["name"]): Constraint(**each) for each in found["constraints"]},
+        indexes={name(each): Index(**each) for each in found["indexes"]},
+        enums={name(each): tuple(each["labels"]) for each in found["enums"]},
+        policies={(each["table"], each["name"]): policy_from(each) for each in found["policies"]},
+        relations={name(each): each["bearer"] for each in found["relations"]},
+        types={name(each): each["bearer"] for each in found["types"]},
+        extensions={each["name"]: each["bearer"] for each in found["extensions"]},
+        schemas=frozenset({own}),
+    )
+
+
+def _rename(text: Any, renamed: Mapping[str, str]) -> Any:
+    """Replace the names of schemas in a definition: they are followed by a dot."""
+    for there, name in renamed.items() if isinstance(text, str) else ():
+        text = text.replace(f"{there}.", f"{name}.")
+    return text
 
 
 def _without_deferral(connection: Connection, found: Iterable[Constraint]) -> dict[tuple[str, str], Constraint]:
@@ -200,7 +257,7 @@ def read_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cata
     """
     try:
         with connection.transaction(force_rollback=True):
-            require_create(connection, metadata.info.get("extensions", ()))
+            require_create(connection, metadata.info.get("extensions", ()), schemas_in(metadata))
             return build_expected(connection, metadata, rls)
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
@@ -219,7 +276,7 @@ def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cat
     install_extensions(connection, [statement for statement in statements if statement.kind == "extension"])
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_SCHEMA)))
     create_objects(connection, [statement.sql for statement in statements], metadata.info.get("extensions", ()))
-    return read(connection, SCRATCH_SCHEMA)
+    return read(connection, schemas_in(metadata), SCRATCH_SCHEMA)
 
 
 def install_extensions(connection: Connection, extensions: list[ddl.Statement]) -> None:

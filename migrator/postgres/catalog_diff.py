@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from migrator.postgres.catalog import Catalog, Constraint, Index, Policy, Table
+from migrator.postgres.table_names import qualify, schema_of
 
 CatalogKind = Literal["extension", "enum", "table", "column", "order", "constraint", "index", "policy", "row_security"]
 Part = Constraint | Index | Policy
@@ -136,7 +137,7 @@ def find_blocker(actual: Catalog, expected: Part | None) -> str | None:
             if constraint.kind == "p" and constraint.table == expected.table:
                 return f"{constraint} named {constraint.name}"
     if isinstance(expected, Index) or (isinstance(expected, Constraint) and expected.kind in "pux"):
-        return describe_holder(actual.relations, expected.name)
+        return describe_holder(actual.relations, qualify(schema_of(expected.table), expected.name))
     return None
 
 

@@ -13,6 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects import postgresql
 
 from migrator.errors import UsageError
+from migrator.postgres.table_names import name_of
 
 TIMESTAMPS: Final = frozenset({"timestamp", "timestamptz"})
 JSON_KINDS: Final = frozenset({"json", "jsonb"})
@@ -58,7 +59,7 @@ def kind_of_column(column: sa.Column[Any]) -> str:
     kind = find_kind(column.type)
     if kind is None:
         raise UsageError(
-            f"column {column.table.name}.{column.name}: the type {_describe(column.type)} cannot be loaded",
+            f"column {name_of(column.table)}.{column.name}: the type {_describe(column.type)} cannot be loaded",
             hint=f"Use one of {', '.join(KINDS)}, or an array of one of them; or give no rule for the column.",
         )
     return kind

@@ -2,7 +2,7 @@
 
 Names of tables, enums and indexes include their schema, so that no statement can affect an object of another schema.
 Types and operator classes of extensions (`vector`, `vector_cosine_ops`) do not, so the search_path of the session must
-include their schema (`catalog.schema_first`). Extensions are always created in `public`.
+include their schema (`search_path.schemas_first`). Extensions are always created in `public`.
 
 The metadata must have a name for every key, constraint and index (a naming convention is enough), and in
 `metadata.info["extensions"]` the names of the extensions that it uses.
@@ -30,13 +30,14 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement
 
 from migrator.errors import UsageError
+from migrator.postgres.table_names import PUBLIC, name_of, qualify
 from migrator.postgres.tenancy import Tenancy, tenancy_of
 
 # In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice.
 # Row-level security follows: it takes no time, and no user should read rows of other tenants while indexes are built.
 # The policy comes before it is enabled: without a policy, only the owner can read the rows.
 # A vector index comes last: it is trained on the rows, and its build can use all cores.
-# No statement creates a schema, but `schema_changes` records that kind, too.
+# `schema_changes` also records schema `migrator`, which no statement here creates.
 Kind = Literal[
     "schema",
     "extension",
@@ -54,6 +55,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BEFORE_LOAD = frozenset(KINDS[: KINDS.index("policy")])
+_NAME = "migrate_name"  # in the `info` of a copied table: the name of the table
 VECTOR_INDEX_METHODS = frozenset({"ivfflat", "hnsw"})  # access methods
 
 # With paramstyle `named`, SQLAlchemy does not double a %. The statements are executed without parameters.
@@ -62,7 +64,10 @@ PREPARER: Any = DIALECT.identifier_preparer
 
 
 class Ref(NamedTuple):
-    """Identifies an object. `table` is '' for extensions and enums. Names of constraints are unique per table only."""
+    """Identifies an object. `table` is '' for schemas, extensions and enums.
+
+    Names of constraints are unique per table only.
+    """
 
     kind: Kind
     table: str
@@ -104,8 +109,9 @@ def statements(metadata: MetaData, rls: bool, schema: str = "public") -> tuple[S
     """
     tables = tables_in(metadata, schema)
     extensions = [extension_statement(name) for name in metadata.info.get("extensions", ())]
-    enums = enum_statements(tables)
-    base = (*extensions, *enums)
+    schemas = schema_statements(tables, schema)
+    enums = [replace(each, needs=tuple(one.ref for one in schemas)) for each in enum_statements(tables, schema)]
+    base = (*schemas, *extensions, *enums)
     made = [*base]
     tenancy = tenancy_of(metadata)
     for table in tables:
@@ -121,14 +127,58 @@ def render(metadata: MetaData, rls: bool, schema: str = "public") -> str:
 
 
 def tables_in(metadata: MetaData, schema: str) -> list[Table]:
-    """Copy the tables into `schema`; referenced tables come first. Compiling a constraint changes the copy only."""
+    """Copy the tables into `schema`; referenced tables come first. Compiling a constraint changes the copy only.
+
+    Tables of other schemas than public are copied into schemas that `place_schema` names.
+    """
     copies = MetaData()
     for table in metadata.sorted_tables:
-        for column in table.to_metadata(copies, schema=schema).columns:
-            if isinstance(column.type, ENUM):
+
+        def refer(_: Table, target: str | None, constraint: ForeignKeyConstraint, referred: str | None) -> str | None:
+            return place_schema(referred, schema)
+
+        copied = table.to_metadata(copies, schema=place_schema(table.schema, schema), referred_schema_fn=refer)
+        copied.info[_NAME] = name_of(table)
+        for column in copied.columns:
+            if isinstance(kind := table.columns[column.name].type, ENUM):
                 # SQLAlchemy 2.0 and 2.1 copy an enum into different schemas.
-                column.type = ENUM(*column.type.enums, name=column.type.name, schema=schema)
+                column.type = ENUM(*kind.enums, name=kind.name, schema=place_schema(kind.schema, schema))
     return copies.sorted_tables
+
+
+def place_schema(own: str | None, schema: str) -> str:
+    """Return the schema in place of `own`: `schema` in place of public, and one that begins with it for any other."""
+    if own in (None, PUBLIC):
+        return schema
+    return str(own) if schema == PUBLIC else f"{schema}_{own}"
+
+
+def original_schema(placed: str, schema: str) -> str:
+    """Return the schema for which `place_schema` has given `placed`."""
+    if placed == schema:
+        return PUBLIC
+    return placed if schema == PUBLIC else placed.removeprefix(f"{schema}_")
+
+
+def schema_statements(tables: list[Table], schema: str) -> list[Statement]:
+    """Return the statements that create the schemas of tables and enums, apart from `schema`."""
+    used = {str(table.schema) for table in tables}
+    used |= {str(each.type.schema) for table in tables for each in table.columns if isinstance(each.type, ENUM)}
+    return [
+        Statement(
+            kind="schema",
+            table="",
+            name=original_schema(name, schema),
+            sql=f"CREATE SCHEMA IF NOT EXISTS {PREPARER.quote(name)}",
+            undo_sql=f"DROP SCHEMA IF EXISTS {PREPARER.quote(name)}",
+        )
+        for name in sorted(used - {schema})
+    ]
+
+
+def own_name(table: Table) -> str:
+    """Return the name of the table that `tables_in` has copied."""
+    return str(table.info[_NAME])
 
 
 def extension_statement(name: str) -> Statement:
@@ -143,15 +193,15 @@ def extension_statement(name: str) -> Statement:
     )
 
 
-def enum_statements(tables: list[Table]) -> list[Statement]:
+def enum_statements(tables: list[Table], schema: str) -> list[Statement]:
     """Return the statements that create the enums of all columns, by name."""
-    columns = (column for table in tables for column in table.columns)
-    types = {column.type.name: column.type for column in columns if isinstance(column.type, ENUM)}
+    kinds = [each.type for table in tables for each in table.columns if isinstance(each.type, ENUM)]
+    types = {qualify(original_schema(str(kind.schema), schema), str(kind.name)): kind for kind in kinds}
     return [
         Statement(
             kind="enum",
             table="",
-            name=str(name),
+            name=name,
             sql=compile_ddl(CreateEnumType(kind)),
             undo_sql=f"DROP TYPE IF EXISTS {PREPARER.format_type(kind)}",
         )
@@ -165,8 +215,8 @@ def table_statements(table: Table, base: tuple[Ref, ...]) -> Iterator[Statement]
     parts += [index_statement(table, index) for index in table.indexes]
     yield Statement(
         kind="table",
-        table=table.name,
-        name=table.name,
+        table=own_name(table),
+        name=own_name(table),
         # Compiled after the constraints, because AddConstraint removes them from the table.
         sql=compile_ddl(CreateTable(table)),
         undo_sql=f"DROP TABLE IF EXISTS {PREPARER.format_table(table)}",
@@ -185,7 +235,7 @@ def constraint_statement(table: Table, constraint: Constraint) -> Statement:
     name, quoted = require_name(table, constraint), PREPARER.format_table(table)
     return Statement(
         kind=constraint_kind(table, constraint),
-        table=table.name,
+        table=own_name(table),
         name=name,
         sql=compile_ddl(AddConstraint(constraint)),
         undo_sql=f"ALTER TABLE IF EXISTS {quoted} DROP CONSTRAINT IF EXISTS {PREPARER.quote(name)}",
@@ -205,7 +255,7 @@ def constraint_kind(table: Table, constraint: Constraint) -> Kind:
         case ForeignKeyConstraint():
             return "foreign_key"
     raise UsageError(
-        f"table {table.name}: constraints of type {type(constraint).__name__} are not supported",
+        f"table {own_name(table)}: constraints of type {type(constraint).__name__} are not supported",
         hint="Use primary keys, unique, check and foreign key constraints.",
     )
 
@@ -214,7 +264,7 @@ def referenced_tables(constraint: Constraint) -> tuple[Ref, ...]:
     """Return the table that a foreign key references; `with_needs` adds the keys of that table."""
     if not isinstance(constraint, ForeignKeyConstraint):
         return ()
-    other = constraint.referred_table.name
+    other = own_name(constraint.referred_table)
     return (Ref("table", other, other),)
 
 
@@ -225,7 +275,7 @@ def index_statement(table: Table, index: Index) -> Statement:
     name = require_name(table, index)
     return Statement(
         kind="unique_index" if index.unique else plain,
-        table=table.name,
+        table=own_name(table),
         name=name,
         sql=compile_ddl(CreateIndex(index)),
         undo_sql=f"DROP INDEX IF EXISTS {PREPARER.quote_schema(table.schema)}.{PREPARER.quote(name)}",
@@ -237,7 +287,7 @@ def require_name(table: Table, item: Constraint | Index) -> str:
     if isinstance(item.name, str):
         return str(item.name)
     raise UsageError(
-        f"table {table.name}: a {type(item).__name__} has no name",
+        f"table {own_name(table)}: a {type(item).__name__} has no name",
         hint="Add a name, or a naming_convention to the MetaData: only named objects can be compared and dropped.",
     )
 
@@ -247,18 +297,18 @@ def tenant_statements(table: Table, tenancy: Tenancy) -> Iterator[Statement]:
     quoted, policy = PREPARER.format_table(table), PREPARER.quote(tenancy.policy)
     yield Statement(
         kind="policy",
-        table=table.name,
+        table=own_name(table),
         name=tenancy.policy,
         sql=f"CREATE POLICY {policy} ON {quoted} USING ({tenancy.visible_rows})",
         undo_sql=f"DROP POLICY IF EXISTS {policy} ON {quoted}",
     )
     yield Statement(
         kind="row_security",
-        table=table.name,
-        name=table.name,
+        table=own_name(table),
+        name=own_name(table),
         sql=f"ALTER TABLE {quoted} ENABLE ROW LEVEL SECURITY",
         undo_sql=f"ALTER TABLE IF EXISTS {quoted} DISABLE ROW LEVEL SECURITY",
-        needs=(Ref("policy", table.name, tenancy.policy),),
+        needs=(Ref("policy", own_name(table), tenancy.policy),),
     )
 
 

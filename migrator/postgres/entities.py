@@ -7,6 +7,8 @@ from typing import TypedDict
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
+from migrator.postgres.table_names import name_of
+
 DIALECT: PGDialect = PGDialect()  # type: ignore[no-untyped-call]
 SHORT = {
     "timestamp without time zone": "timestamp",
@@ -38,12 +40,12 @@ def describe_tables(metadata: MetaData) -> list[Entity]:
 
 
 def _entity(table: Table) -> Entity:
-    return Entity(name=table.name, columns=[_attribute(column) for column in table.columns])
+    return Entity(name=name_of(table), columns=[_attribute(column) for column in table.columns])
 
 
 def _attribute(column: Column[object]) -> Attribute:
     kind = column.type.compile(dialect=DIALECT).lower()
-    refers = next((f"{key.column.table.name}.{key.column.name}" for key in column.foreign_keys), None)
+    refers = next((f"{name_of(key.column.table)}.{key.column.name}" for key in column.foreign_keys), None)
     return Attribute(
         name=column.name,
         type=SHORT.get(kind, kind),

@@ -47,7 +47,7 @@ def is_idle(connection: psycopg.Connection[Any]) -> bool:
 def _is_refused_row(error: psycopg.Error) -> bool:
     """Return whether a constraint, an index or a trigger on a table of the application refused a row."""
     if isinstance(error, psycopg.IntegrityError):
-        return error.diag.schema_name in (None, "public")
+        return not (error.diag.schema_name or "").startswith("migrator")
     return isinstance(error, errors.RaiseException | errors.ProgramLimitExceeded)
 
 

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import ForeignKeyConstraint, MetaData
 
 from migrator.postgres.catalog import load_queries
+from migrator.postgres.table_names import PUBLIC, name_of, qualify, split_name
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("foreign_keys.sql")
@@ -30,8 +31,13 @@ class Relation(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name for output: without the schema if it is `public`."""
-        return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
+        """The name for records and output: without the schema if it is `public`."""
+        return qualify(self.schema, self.name)
+
+    @classmethod
+    def named(cls, name: str, rows: str = PUBLIC) -> Relation:
+        """Return the table with a name. `rows`: the schema of the namespace."""
+        return cls(*split_name(name, rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +105,9 @@ def _from_record(record: dict[str, Any]) -> ForeignKey:
 
 def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
     return ForeignKey(
-        child=Relation(schema, constraint.table.name),
+        child=Relation.named(name_of(constraint.table), schema),
         child_columns=tuple(constraint.column_keys),
-        parent=Relation(schema, constraint.referred_table.name),
+        parent=Relation.named(name_of(constraint.referred_table), schema),
         parent_columns=tuple(element.column.name for element in constraint.elements),
         operators=(EQUAL,) * len(constraint.elements),
         sets_null=constraint.ondelete in ("SET NULL", "SET DEFAULT"),

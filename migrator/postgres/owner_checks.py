@@ -11,6 +11,7 @@ from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator.postgres.catalog import build_expected
+from migrator.postgres.identifiers import identify
 from migrator.postgres.owner_objects import (
     ORIGIN,
     OwnerTrigger,
@@ -21,8 +22,9 @@ from migrator.postgres.owner_objects import (
     read_rows,
     read_triggers,
 )
-from migrator.postgres.privileges import quote
+from migrator.postgres.privileges import quote, quote_table
 from migrator.postgres.server_checks import Problem
+from migrator.postgres.table_names import catalog_query, name_of
 
 Connection = psycopg.Connection[Any]
 VECTOR_INDEX = re.compile(r" USING (ivfflat|hnsw) ")
@@ -57,15 +59,15 @@ def check_owner_objects(connection: Connection, metadata: MetaData) -> Iterator[
 
 
 def existing_tables(connection: Connection, metadata: MetaData) -> list[str]:
-    query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-    found = {row[0] for row in connection.execute(query)}
-    return [table.name for table in metadata.sorted_tables if table.name in found]
+    query = catalog_query("SELECT TABLE_NAME(c) FROM pg_class c WHERE c.relkind = 'r'")
+    found = {row[0] for row in connection.execute(query.encode())}
+    return [name for name in map(name_of, metadata.sorted_tables) if name in found]
 
 
 def check_privileges(connection: Connection, tables: Sequence[str]) -> Iterator[Problem]:
     """Yield a blocker for each table, sequence and function that the role needs and may not use."""
     for each in read_rows(connection, "not_owned", tables):
-        table, role = quote(each["table"]), quote(each["role"])
+        table, role = quote_table(each["table"]), quote(each["role"])
         yield Problem(
             level="blocker",
             text=f"role {each['role']} does not own table {each['table']}, so it may not create its indexes and keys",
@@ -139,13 +141,13 @@ def check_vector_column(connection: Connection, metadata: MetaData, table: str, 
     A rehearsal has no embeddings, so it cannot predict which rows would be refused. Vector indexes refuse no row.
     """
     found = [
-        (str(each), f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(each.name)};" if each.kind == "constraint"
+        (str(each), f"ALTER TABLE {quote_table(table)} DROP CONSTRAINT {quote(each.name)};" if each.kind == "constraint"
          else f"DROP INDEX {quote(each.name)};")
         for each in read_constraints(connection, metadata)
         if each.table == table and column in each.columns and not VECTOR_INDEX.search(each.definition)
     ]  # fmt: skip
     found += [
-        (f"generated column {name} of {table}", f"ALTER TABLE {quote(table)} DROP COLUMN {quote(name)};")
+        (f"generated column {name} of {table}", f"ALTER TABLE {quote_table(table)} DROP COLUMN {quote(name)};")
         for owner, name, definition in read_columns(connection, metadata)
         if owner == table and GENERATED in definition and re.search(rf"\b{re.escape(column)}\b", definition)
     ]
@@ -181,7 +183,7 @@ def _role(connection: Connection) -> str:
 def check_replica_identity(connection: Connection, metadata: MetaData, tables: Sequence[str]) -> Iterator[Problem]:
     """Yield a blocker for each table whose rows a publication does not permit to update or delete."""
     for name in tables:
-        table, column = sql.Identifier("public", name), next(iter(metadata.tables[name].primary_key.columns), None)
+        table, column = identify(name), next(iter(metadata.tables[name].primary_key.columns), None)
         if column is None:
             continue
         # EXPLAIN checks the statement without executing it: no trigger fires.
@@ -199,8 +201,8 @@ def check_replica_identity(connection: Connection, metadata: MetaData, tables: S
             yield Problem(
                 level="blocker",
                 text=f"a publication does not permit changes to table {name}: {error.diag.message_primary}",
-                remedy=f"ALTER TABLE {quote(name)} REPLICA IDENTITY DEFAULT; or remove it from the publication, or"
-                " its columns and row filters.",
+                remedy=f"ALTER TABLE {quote_table(name)} REPLICA IDENTITY DEFAULT; or remove it from the publication,"
+                " or its columns and row filters.",
             )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import MetaData
 from migrator.postgres.catalog import load_queries
 from migrator.postgres.owner_objects import OwnerConstraint, find_unrepeatable, read_columns, read_constraints
 from migrator.postgres.search_path import owner_path, use_owner_path
+from migrator.postgres.table_names import name_of
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_copies.sql")
@@ -28,7 +29,7 @@ def copy_owner_constraints(source: Connection, rehearsal: Connection, metadata: 
     if not found and not columns:
         return []
     _copy_support(source, rehearsal, found)
-    reading = find_unrepeatable(source, [table.name for table in metadata.sorted_tables])
+    reading = find_unrepeatable(source, [name_of(table) for table in metadata.sorted_tables])
     made = [((table, name), f"column {name} of {table}", statement) for table, name, statement in columns]
     # Placeholder rows of the rehearsal have few values, so they are not checked.
     made += [((each.table, each.name), str(each), _not_valid(each)) for each in found if not each.own]
@@ -65,7 +66,7 @@ def _copy_support(source: Connection, rehearsal: Connection, found: list[OwnerCo
     for name in ("extensions", "schemas", "types", "functions", "types", "functions"):
         for (statement,) in source.execute(QUERIES[name]).fetchall():
             _try(rehearsal, f"SET LOCAL check_function_bodies = off; {statement}")
-    own = {f"public.{each.table}" for each in found}
+    own = {each.relation for each in found}
     for parent in {each.parent for each in found if each.type == "f" and each.parent is not None} - own:
         _copy_parent(source, rehearsal, parent)
 

@@ -19,6 +19,7 @@ from sqlalchemy import MetaData
 from migrator.postgres import ddl
 from migrator.postgres.catalog import load_queries
 from migrator.postgres.search_path import search_path
+from migrator.postgres.table_names import PUBLIC, name_of, split_name
 
 Connection = psycopg.Connection[Any]
 QUERIES = load_queries("owner_objects.sql")
@@ -43,7 +44,9 @@ class OwnerTrigger:
     def disable(self) -> str:
         """The statement that disables it."""
         statement = sql.SQL(f"ALTER TABLE {{}} DISABLE {self.kind.upper()} {{}};")
-        return statement.format(sql.Identifier(self.table), sql.Identifier(self.name)).as_string()
+        schema, table = split_name(self.table)
+        named = sql.Identifier(table) if schema == PUBLIC else sql.Identifier(schema, table)
+        return statement.format(named, sql.Identifier(self.name)).as_string()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ def read_constraints(connection: Connection, metadata: MetaData) -> list[OwnerCo
     Every name in a definition has its schema.
     """
     declared = {(each.table, each.name) for each in ddl.statements(metadata, rls=False)}
-    values = {"tables": [table.name for table in metadata.sorted_tables]}
+    values = {"tables": [name_of(table) for table in metadata.sorted_tables]}
     found: list[OwnerConstraint] = []
     with connection.transaction(), search_path(connection, []), connection.cursor(row_factory=dict_row) as cursor:
         for name in ("constraints", "indexes"):
@@ -96,7 +99,7 @@ def read_constraints(connection: Connection, metadata: MetaData) -> list[OwnerCo
 
 def read_columns(connection: Connection, metadata: MetaData) -> list[tuple[str, str, str]]:
     """Return the columns that `metadata` does not declare: table, name, the statement that adds it."""
-    values = {"tables": [table.name for table in metadata.sorted_tables]}
+    values = {"tables": [name_of(table) for table in metadata.sorted_tables]}
     with connection.transaction(), search_path(connection, []):
         found = connection.execute(QUERIES["columns"], values).fetchall()
     return [(table, name, statement) for table, name, statement in found if name not in metadata.tables[table].c]

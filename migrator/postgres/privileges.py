@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from migrator.errors import TargetError
+from migrator.postgres.table_names import PUBLIC, catalog_query, split_name
 
 Connection = psycopg.Connection[Any]
 
@@ -60,22 +61,26 @@ def explain_missing_privileges(dsn: str) -> Iterator[None]:
         raise TargetError(text, hint=hint) from error
 
 
-def require_create(connection: Connection, extensions: Sequence[str]) -> None:
-    """Check that the role may create the schema and its extensions.
+def require_create(connection: Connection, extensions: Sequence[str], schemas: Sequence[str] = (PUBLIC,)) -> None:
+    """Check that the role may create the objects in `schemas`, which need not exist, and the extensions.
 
     Raises:
         TargetError: it may not; the error lists all missing privileges and the statements that grant them.
     """
     asked = connection.execute(
-        "SELECT current_user, current_database(), has_schema_privilege('public', 'CREATE'),"
-        " has_database_privilege(current_database(), 'CREATE') OR to_regnamespace('migrator') IS NOT NULL"
+        "SELECT current_user, current_database(),"
+        " ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspname = ANY(%(schemas)s)"
+        "  AND NOT has_schema_privilege(oid, 'CREATE') ORDER BY 1),"
+        " has_database_privilege(current_database(), 'CREATE') OR (to_regnamespace('migrator') IS NOT NULL"
+        "  AND NOT EXISTS (SELECT unnest(%(schemas)s::text[]) EXCEPT SELECT nspname FROM pg_namespace))",
+        {"schemas": list(schemas)},
     ).fetchone()
     assert asked is not None  # the SELECT returns one row
-    role, database, in_schema, in_database = asked
+    role, database, refused, in_database = asked
     missing, grants = [], []
-    if not in_schema:  # since PostgreSQL 15 not a default privilege
-        missing.append("create objects in schema public")
-        grants.append(f"GRANT CREATE ON SCHEMA public TO {quote(role)};")
+    for schema in refused:  # since PostgreSQL 15 not a default privilege
+        missing.append(f"create objects in schema {schema}")
+        grants.append(f"GRANT CREATE ON SCHEMA {quote(schema)} TO {quote(role)};")
     if not in_database:
         missing.append(f"create a schema in database {database}")
         grants.append(f"GRANT CREATE ON DATABASE {quote(database)} TO {quote(role)};")
@@ -105,12 +110,11 @@ def refuse_hidden_rows(connection: Connection, tables: Sequence[str]) -> None:
     Raises:
         TargetError: it applies to some of `tables`.
     """
-    query = """
-        SELECT relname, current_user FROM pg_class
-         WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) AND row_security_active(oid)
-         ORDER BY relname
-    """
-    hidden = connection.execute(query, (list(tables),)).fetchall()
+    query = catalog_query(
+        "SELECT TABLE_NAME(c), current_user FROM pg_class c WHERE TABLE_NAME(c) = ANY(%s)"
+        " AND row_security_active(c.oid) ORDER BY 1"
+    )
+    hidden = connection.execute(query.encode(), (list(tables),)).fetchall()
     if hidden:
         role = quote(hidden[0][1])
         raise TargetError(
@@ -119,6 +123,12 @@ def refuse_hidden_rows(connection: Connection, tables: Sequence[str]) -> None:
             hint="Connect as the owner of the tables (without FORCE ROW LEVEL SECURITY), or as a role with BYPASSRLS;"
             f" to read one tenant: ALTER ROLE {role} SET app.current_tenant_id = '…';",
         )
+
+
+def quote_table(name: str) -> str:
+    """Quote the name of a table, with its schema if that is not public."""
+    schema, table = split_name(name)
+    return quote(table) if schema == PUBLIC else f"{quote(schema)}.{quote(table)}"
 
 
 def quote(name: str) -> str:

@@ -19,6 +19,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_
 
 from migrator.errors import RevertRefusedError, StoppedError, TargetError
 from migrator.postgres.ddl import Kind, Ref, Statement
+from migrator.postgres.identifiers import identify
 from migrator.postgres.privileges import CONNECT_AS_OWNER
 from migrator.postgres.search_path import extension_path
 from migrator.redaction import hide_values
@@ -181,7 +182,7 @@ def validated(ref: Ref) -> str:
 
 def validation(table: str, name: str) -> str:
     statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
-    return statement.format(sql.Identifier("public", table), sql.Identifier(name)).as_string()
+    return statement.format(identify(table), sql.Identifier(name)).as_string()
 
 
 _UPDATE_UNDO: LiteralString = (
@@ -346,7 +347,7 @@ def check_deferred_constraints(connection: Connection) -> None:
 
 def refuse_rows(connection: Connection, record: Record) -> None:
     """Check that a table is empty; lock it first, so that no row is inserted before the drop."""
-    table = sql.Identifier("public", record.name)
+    table = identify(record.name)
     missing = "SELECT to_regclass(%s) IS NULL"
     if connection.execute(missing, (table.as_string(connection),)).fetchone() == (True,):
         return

@@ -8,7 +8,7 @@ search path while we write rows (`session.owner_search_path`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import Any
@@ -67,12 +67,12 @@ def search_path(connection: Connection, schemas: Iterable[str]) -> Iterator[None
 
 
 @contextmanager
-def schema_first(connection: Connection, schema: str) -> Iterator[None]:
-    """Set the search_path to `schema` and the schemas of the extensions, within the current transaction.
+def schemas_first(connection: Connection, schemas: Sequence[str]) -> Iterator[None]:
+    """Set the search_path to `schemas` and those of the extensions, within the current transaction.
 
     PostgreSQL then renders names in these schemas without the schema.
     """
-    with search_path(connection, [schema, *extension_schemas(connection)]):
+    with search_path(connection, dict.fromkeys([*schemas, *extension_schemas(connection)])):
         yield
 
 
@@ -93,12 +93,12 @@ def schema_of_extension(connection: Connection, extension: str) -> str:
 
 
 def render(
-    connection: Connection, queries: Mapping[str, str], values: Mapping[str, Any], schema: str
+    connection: Connection, queries: Mapping[str, str], values: Mapping[str, Any], schemas: Sequence[str]
 ) -> dict[str, list[Record]]:
-    """Execute queries whose results contain names, without the schema if it is `schema` or one of an extension.
+    """Execute queries whose results contain names, without the schema if it is one of `schemas` or of an extension.
 
     Requires a transaction. PostgreSQL resolves the names in a query when a cursor is declared, and renders names in
-    results by the search path at the fetch. So no function or operator of `schema` can be used by mistake.
+    results by the search path at the fetch. So no function or operator of them can be used by mistake.
     """
     with ExitStack() as opened:
         cursors: dict[str, psycopg.ServerCursor[Record]] = {}
@@ -106,7 +106,7 @@ def render(
             cursor = connection.cursor(f"migrator_render_{len(cursors)}", row_factory=dict_row)
             cursors[name] = opened.enter_context(cursor)
             cursor.execute(query.encode(), values)
-        with schema_first(connection, schema):
+        with schemas_first(connection, schemas):
             return {name: cursor.fetchall() for name, cursor in cursors.items()}
 
 

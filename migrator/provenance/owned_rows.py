@@ -22,6 +22,7 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog, foreign_keys, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.foreign_keys import ForeignKey, Relation
+from migrator.postgres.table_names import name_of, schemas_in
 from migrator.postgres.tenancy import tenancy_of
 from migrator.state import journal, own_transactions
 from migrator.state.records import Connection, Namespace, has_records
@@ -98,7 +99,9 @@ class OwnedRows:
         self.connection, self.namespace, self.definition = connection, namespace, definition
         self._recorded = has_records(connection, namespace)
         self.created_tables = {
-            Relation(namespace.rows, record.name) for record in schema_changes.read(connection) if _is_new_table(record)
+            Relation.named(record.name, namespace.rows)
+            for record in schema_changes.read(connection)
+            if _is_new_table(record)
         }
         connection.execute(CREATE)
         for relation in self.tables:
@@ -111,7 +114,9 @@ class OwnedRows:
     @cached_property
     def tables(self) -> list[Relation]:
         """The tables of the migration that exist in the target."""
-        names = [Relation(self.namespace.rows, table.name) for table in self.definition.metadata.sorted_tables]
+        names = [
+            Relation.named(name_of(table), self.namespace.rows) for table in self.definition.metadata.sorted_tables
+        ]
         there = foreign_keys.existing(self.connection, names)
         return [name for name in names if name in there]
 
@@ -135,7 +140,7 @@ class OwnedRows:
 
     def mappings_of(self, relation: Relation) -> list[Collection]:
         """Return the mappings whose documents become rows of a table."""
-        return [each for each in self.definition.mappings.values() if each.table.name == relation.name]
+        return [each for each in self.definition.mappings.values() if name_of(each.table) == relation.label]
 
     # --- search ------------------------------------------------------------------------------------------------------
 
@@ -155,12 +160,12 @@ class OwnedRows:
             self._add_modified(relation, own, in_ledger)
             edited = self.namespace.sql(
                 "EXISTS (SELECT FROM {foreign_edits} o WHERE o.table_name = {name} AND o.id = t.{key}::text)",
-                name=sql.Literal(relation.name),
+                name=sql.Literal(relation.label),
                 key=sql.Identifier(mapping.key.column),
             )
             self._mark_modified(relation, edited)
         tenancy = tenancy_of(self.definition.metadata)
-        if tenancy is not None and relation.name == tenancy.table and self.tenant is not None:
+        if tenancy is not None and relation.label == tenancy.table and self.tenant is not None:
             self._add_modified(relation, own, sql.SQL("t.id::text = {}").format(sql.Literal(self.tenant)))
 
     def _add_modified(self, relation: Relation, own: sql.Composable, migrated: sql.Composable) -> None:
@@ -278,11 +283,11 @@ class OwnedRows:
             return
         wanted = catalog.read_expected(self.connection, self.definition.metadata, rls=True)
         added: dict[str, list[str]] = {}
-        for each in compare(catalog.read(self.connection), wanted):
+        for each in compare(catalog.read(self.connection, schemas_in(self.definition.metadata)), wanted):
             if each.actual is not None and each.expected is None and each.kind != "table":
                 added.setdefault(each.table, []).append(f"{each.kind} {each.name}")
         for relation in sorted(created):
-            if names := added.get(relation.name):
+            if names := added.get(relation.label):
                 yield Loss(relation=relation, kind="schema_altered", count=len(names), ids=tuple(names))
 
     def deleted_ids(self, relation: Relation) -> Iterator[str]:
@@ -318,9 +323,9 @@ def remember_changes(connection: Connection, namespace: Namespace, definition: M
             " WHERE NOT {own}"
             " AND EXISTS (SELECT FROM {ledger} l WHERE l.collection = {collection} AND l.outcome = 'loaded'"
             " AND l.target_id = t.{key}::text) ON CONFLICT DO NOTHING",
-            name=sql.Literal(mapping.table.name),
+            name=sql.Literal(name_of(mapping.table)),
             key=sql.Identifier(mapping.key.column),
-            table=namespace.table(mapping.table.name),
+            table=namespace.table(name_of(mapping.table)),
             own=own_transactions.written_by_migration(namespace),
             collection=sql.Literal(mapping.name),
         )
@@ -331,6 +336,6 @@ def affected_relations(
     connection: Connection, namespace: Namespace, definition: MigrationDefinition
 ) -> Iterable[Relation]:
     """Return the tables that hold owned rows, or rows that refer to owned rows directly or indirectly."""
-    names = [Relation(namespace.rows, table.name) for table in definition.metadata.sorted_tables]
+    names = [Relation.named(name_of(table), namespace.rows) for table in definition.metadata.sorted_tables]
     keys = foreign_keys.find_keys(connection, definition.metadata, namespace.rows)
     return foreign_keys.referencing_tables(keys, foreign_keys.existing(connection, names))

@@ -11,6 +11,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.plain_values import as_parameter, plain_value, sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
@@ -57,10 +58,13 @@ class ExistingRows:
     @cached_property
     def _referencing_keys(self) -> list[ForeignKey]:
         """The foreign keys from other tables to the IDs of this table."""
-        relation = Relation(self._rows.namespace.rows, self._collection.table.name)
+        relation = Relation.named(name_of(self._collection.table), self._rows.namespace.rows)
         found = find_keys(self._rows.connection, self._collection.table.metadata, self._rows.namespace.rows)
         wanted = (self._collection.key.column,)
-        own = {relation, *(Relation(relation.schema, rule.table.name) for rule in self._collection.children)}
+        own = {
+            relation,
+            *(Relation.named(name_of(rule.table), self._rows.namespace.rows) for rule in self._collection.children),
+        }
         return [
             key for key in found if key.parent == relation and key.parent_columns == wanted and key.child not in own
         ]

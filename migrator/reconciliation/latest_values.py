@@ -14,6 +14,7 @@ from psycopg import sql
 from migrator.mapping.collection import Collection, LatestOf
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.session import owner_search_path
+from migrator.postgres.table_names import name_of
 from migrator.rows.refusals import REFUSALS, UpdatesRefusedError, find_documents, find_refused, is_refusal
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import own_transaction, record_transaction
@@ -22,7 +23,7 @@ from migrator.state.tenant import own_rows
 
 def mapping_of(rows: RowStore, table: str) -> Collection:
     """Return the collection whose documents become rows of a table."""
-    return next(mapping for mapping in rows.mappings.values() if mapping.table.name == table)
+    return next(mapping for mapping in rows.mappings.values() if name_of(mapping.table) == table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,7 @@ class LatestValue:
 
     @property
     def _own_rows(self) -> sql.Composable:
-        return own_rows(self.collection.table, self.tenant, self.collection.table.name)
+        return own_rows(self.collection.table, self.tenant, name_of(self.collection.table))
 
     def stale_ids(self) -> list[str]:
         """Return the rows of loaded documents whose value is not the latest one, also those without any row."""

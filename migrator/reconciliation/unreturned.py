@@ -17,6 +17,7 @@ from migrator.ids import canonical_uuid
 from migrator.mapping.collection import Collection, LatestOf
 from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.latest_values import LatestValue, mapping_of
 from migrator.reconciliation.membership import compact_some
 from migrator.rows.rebuild import read_loaded
@@ -92,7 +93,7 @@ def apply_all_unreturned(rows: RowStore, records: Namespace, tables: Names[str],
         "SELECT target_id, column_name, value::text, returned::text FROM {unreturned} WHERE collection = %s"
     )
     for collection in sorted(rows.mappings.values(), key=lambda each: not each.latest_values):
-        if collection.table.name in tables:
+        if name_of(collection.table) in tables:
             with rows.connection.transaction():
                 found = _group(collection, rows.connection.execute(query, (collection.name,)))
                 if found:

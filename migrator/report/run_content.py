@@ -18,6 +18,7 @@ from migrator.formatting import format_count, shorten
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres.entities import describe_tables
+from migrator.postgres.table_names import name_of
 from migrator.report.content import (
     CollectionSummary,
     Content,
@@ -102,7 +103,7 @@ def read_collections(
         mapping = definition.mappings.get(into.get(name, name))
         yield CollectionSummary(
             name=name,
-            table=None if mapping is None else mapping.table.name,
+            table=None if mapping is None else name_of(mapping.table),
             documents=counts.source,
             bytes=size,
             loaded=counts.loaded,

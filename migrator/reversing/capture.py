@@ -14,6 +14,8 @@ from psycopg import sql
 from migrator.errors import StoppedError
 from migrator.mapping.collection import Collection
 from migrator.postgres import schema_changes
+from migrator.postgres.identifiers import identify
+from migrator.postgres.table_names import catalog_query, name_of
 from migrator.state.records import Connection, Namespace
 
 ROWS, TRUNCATE = "migrate_capture", "migrate_capture_truncate"  # the names of the triggers
@@ -40,12 +42,12 @@ BEGIN
   RETURN NULL;
 END $capture$
 """
-_FIND = """
-    SELECT c.relname, t.tgname, t.tgenabled::text, n.nspname
-      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+_FIND = catalog_query("""
+    SELECT TABLE_NAME(c), t.tgname, t.tgenabled::text
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
       JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace r ON r.oid = p.pronamespace
      WHERE r.nspname = %s AND t.tgname IN ('migrate_capture', 'migrate_capture_truncate')
-"""
+""").encode()
 
 
 def captured(mappings: Iterable[Collection]) -> list[Collection]:
@@ -68,7 +70,7 @@ def install(connection: Connection, namespace: Namespace, mappings: Iterable[Col
 
 
 def _statements(namespace: Namespace, collection: Collection) -> Iterator[sql.Composed]:
-    name = collection.table.name
+    name = name_of(collection.table)
     names = {
         "function": sql.Identifier(namespace.records, _function_name(name)),
         "table": namespace.table(name),
@@ -97,9 +99,9 @@ def _function_name(table: str) -> str:
 
 def remove(connection: Connection, namespace: Namespace) -> None:
     """Drop the triggers and their functions, if they exist."""
-    for table, trigger, _, schema in connection.execute(_FIND, (namespace.records,)).fetchall():
+    for table, trigger, _ in connection.execute(_FIND, (namespace.records,)).fetchall():
         statement = sql.SQL("DROP TRIGGER {} ON {}")
-        connection.execute(statement.format(sql.Identifier(trigger), sql.Identifier(schema, table)))
+        connection.execute(statement.format(sql.Identifier(trigger), identify(table)))
     query = (
         "SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
         " WHERE n.nspname = %s AND starts_with(p.proname, 'capture_') AND p.prorettype = 'trigger'::regtype"
@@ -113,11 +115,11 @@ def require(connection: Connection, namespace: Namespace, mappings: Iterable[Col
 
     Raises: `StoppedError` with the tables whose trigger is missing or disabled: their changes are lost.
     """
-    found = {(table, trigger): state for table, trigger, state, _ in connection.execute(_FIND, (namespace.records,))}
+    found = {(table, trigger): state for table, trigger, state in connection.execute(_FIND, (namespace.records,))}
     bad = sorted(
-        each.table.name
+        name_of(each.table)
         for each in captured(mappings)
-        if any(found.get((each.table.name, trigger)) != ALWAYS for trigger in (ROWS, TRUNCATE))
+        if any(found.get((name_of(each.table), trigger)) != ALWAYS for trigger in (ROWS, TRUNCATE))
     )
     if bad:
         raise StoppedError(

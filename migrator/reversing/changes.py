@@ -13,6 +13,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import read_row
+from migrator.postgres.table_names import name_of
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
 
@@ -43,7 +44,7 @@ def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = (), without: 
     """
     query = rows.namespace.sql("SELECT table_name, key FROM {changes} WHERE number <> ALL(%s) ORDER BY number LIMIT %s")
     oldest = rows.connection.execute(query, (list(without), limit)).fetchall()
-    names = {mapping.table.name: name for name, mapping in rows.mappings.items()}
+    names = {name_of(mapping.table): name for name, mapping in rows.mappings.items()}
     keys = dict.fromkeys([*((names[table], key) for table, key in oldest if table in names), *more])
     if len(oldest) == limit:
         keys = dict.fromkeys([*keys, *close(rows, set(keys))])
@@ -52,7 +53,7 @@ def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = (), without: 
         " JOIN unnest(%s::text[], %s::text[]) AS k (table_name, key) USING (table_name, key)"
         " GROUP BY 1, 2 ORDER BY min(c.number)"
     )
-    chosen = {(table, key) for table, key in oldest} | {(rows.mappings[name].table.name, key) for name, key in keys}
+    chosen = {(table, key) for table, key in oldest} | {(name_of(rows.mappings[name].table), key) for name, key in keys}
     found, first = Pending(), defaultdict[str, list[int]](list)
     values = ([table for table, _ in chosen], [key for _, key in chosen])
     for table, key, numbers in rows.connection.execute(query, values):
@@ -88,7 +89,7 @@ def create_indexes(rows: RowStore) -> None:
         rows.namespace.sql("CREATE INDEX IF NOT EXISTS changes_key_idx ON {changes} USING hash (key)")
     )
     for child, column, _ in sorted(_references(rows.mappings)):
-        table = rows.mappings[child].table.name
+        table = name_of(rows.mappings[child].table)
         statement = rows.namespace.sql(
             "CREATE INDEX IF NOT EXISTS {index} ON {changes} USING hash ((old->>{name})) WHERE table_name = {table}",
             index=sql.Identifier(f"changes_{table}_{column}_idx"[:63]),
@@ -134,7 +135,7 @@ def _names(rows: RowStore, collection: Collection, column: str) -> dict[str, sql
     return {
         "name": sql.Literal(column),
         "column": sql.Identifier(column),
-        "table": sql.Literal(collection.table.name),
+        "table": sql.Literal(name_of(collection.table)),
         "rows": rows.table(collection),
         "key": sql.Identifier(collection.key.column),
         "kind": _kind(collection),

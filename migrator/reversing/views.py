@@ -17,6 +17,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList, Reference
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.reversing.births import new_source_id
 from migrator.reversing.changes import Images, Key, Pending, read_present
 from migrator.rows.given_ids import add_given_ids, original_id
@@ -219,7 +220,7 @@ class Views:
         found: dict[str, Row] = defaultdict(dict)
         for mapping in self._rows.mappings.values():
             for latest in mapping.latest_values:
-                if latest.table != collection.table.name or not ids:
+                if latest.table != name_of(collection.table) or not ids:
                     continue
                 query = sql.SQL(
                     "SELECT {by}::text, floor(extract(epoch FROM max({value})) * 1000)::bigint * 1000 FROM {table}"

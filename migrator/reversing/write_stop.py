@@ -14,6 +14,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres import schema_changes
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.reversing.capture import captured
 from migrator.state.records import Connection, Namespace
@@ -52,7 +53,7 @@ def install(connection: Connection, namespace: Namespace, mappings: Iterable[Col
             names = {
                 "trigger": sql.Identifier(TRIGGER),
                 "truncate": sql.Identifier(TRUNCATE),
-                "table": namespace.table(collection.table.name),
+                "table": namespace.table(name_of(collection.table)),
                 "function": function,
                 "each": sql.SQL("STATEMENT" if column is None else "ROW"),
                 "argument": sql.Literal(column or ""),
@@ -74,7 +75,7 @@ def remove(connection: Connection, namespace: Namespace, mappings: Iterable[Coll
         schema_changes.limit_lock_wait(connection)
         for collection in captured(mappings):
             statement = sql.SQL("DROP TRIGGER IF EXISTS {} ON {}")
-            table = namespace.table(collection.table.name)
+            table = namespace.table(name_of(collection.table))
             for trigger in (TRIGGER, TRUNCATE):
                 connection.execute(statement.format(sql.Identifier(trigger), table))
         statement = sql.SQL("DROP FUNCTION IF EXISTS {}()")

@@ -17,6 +17,7 @@ from psycopg import sql
 from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.rows.copy import copy_children, copy_rows
 from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.refusals import REASON, find_refused, is_refusal, read_known_refusals, reject_for
@@ -120,7 +121,7 @@ class Admission:
 
     def _find_taken(self, output: Output) -> Iterator[tuple[int, Reject]]:
         """Yield the rows with a unique value that the table or an earlier row of the batch has already."""
-        table = self._namespace.table(self._collection.table.name)
+        table = self._namespace.table(name_of(self._collection.table))
         for column, reason, values in self._unique_columns(output):
             taken = find_existing(self._connection, table, self._collection.table.c[column], values)
             for index, value in enumerate(values):

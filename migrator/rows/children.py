@@ -13,6 +13,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import reader, split_array
+from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
 
 _COUNT = struct.Struct(">i")
@@ -33,7 +34,7 @@ def children_query(namespace: Namespace, rule: Children, alias: str = "c", *, al
         parent=sql.Identifier(alias, rule.parent),
         columns=sql.SQL(", ").join(_record(rule, alias)),
         order=sql.SQL(", ").join(order),
-        table=namespace.table(rule.table.name),
+        table=namespace.table(name_of(rule.table)),
         alias=sql.Identifier(alias),
         joins=sql.SQL("").join(_joins(namespace, rule, alias, all_rows=all_rows)),
     )
@@ -73,7 +74,7 @@ def owners_query(
         "SELECT c0.{parent}::text FROM {table} {alias}{joins} WHERE {alias}.{column} = ANY(%s::{kind}[])"
     ).format(
         parent=sql.Identifier(chain[0].parent),
-        table=namespace.table(rule.table.name),
+        table=namespace.table(name_of(rule.table)),
         alias=sql.Identifier(f"c{len(chain) - 1}"),
         joins=chain_joins(namespace, chain),
         column=sql.Identifier(column),
@@ -85,7 +86,7 @@ def chain_joins(namespace: Namespace, chain: list[Children]) -> sql.Composed:
     """Compose the joins from the table of the last rule of a chain up to that of the first, with the alias `c0`."""
     joins = [
         sql.SQL(" JOIN {table} {alias} ON {alias}.{key} OPERATOR(pg_catalog.=) {inner}.{parent}").format(
-            table=namespace.table(upper.table.name),
+            table=namespace.table(name_of(upper.table)),
             alias=sql.Identifier(f"c{depth}"),
             key=sql.Identifier(upper.key or ""),
             inner=sql.Identifier(f"c{depth + 1}"),

@@ -11,13 +11,14 @@ from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import Connection, copy
 from migrator.postgres.session import owner_search_path
+from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
 from migrator.translation.encoder import Encoder, Output, member_tuples
 
 
 def copy_rows(connection: Connection, namespace: Namespace, encoder: Encoder, tuples: list[bytes]) -> None:
     """Insert encoded rows into their table."""
-    copy_tuples(connection, namespace.table(encoder.collection.table.name), encoder.columns, tuples)
+    copy_tuples(connection, namespace.table(name_of(encoder.collection.table)), encoder.columns, tuples)
 
 
 def copy_tuples(connection: Connection, table: sql.Identifier, columns: Sequence[str], tuples: list[bytes]) -> None:
@@ -61,7 +62,7 @@ def _delete_children(
     connection: Connection, namespace: Namespace, rule: Children, parents: sql.Composable, ids: Sequence[str]
 ) -> None:
     names = {
-        "table": namespace.table(rule.table.name),
+        "table": namespace.table(name_of(rule.table)),
         "parent": sql.Identifier(rule.parent),
         "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent])),
         "parents": parents,
@@ -88,8 +89,8 @@ def replace_rows(
 
     Rows are updated, not deleted, so that no foreign key deletes the rows that refer to them.
     """
-    table, key = namespace.table(encoder.collection.table.name), sql.Identifier(encoder.collection.key.column)
-    incoming = sql.Identifier("pg_temp", f"incoming_{encoder.collection.table.name}")
+    table, key = namespace.table(name_of(encoder.collection.table)), sql.Identifier(encoder.collection.key.column)
+    incoming = sql.Identifier("pg_temp", f"incoming_{name_of(encoder.collection.table)}")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, table))
     copy(connection, incoming, tuples, _column_list(encoder.columns))
     kept = encoder.collection.filled_later  # a value that a later stage has computed

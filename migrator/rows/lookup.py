@@ -15,6 +15,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match
 from migrator.mapping.shared_tables import mappings_of
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.rows.given_ids import GivenIds, has_derived_ids, has_given_ids, read_given_ids
 from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.store import RowStore
@@ -97,7 +98,7 @@ class RowLookup:
         kind = kind_of_column(table.c[lookup.by])
         query = self._select(lookup, sql.SQL("t.{}").format(column))
         query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND {}{} ORDER BY t.{}").format(
-            self._rows.namespace.table(table.name),
+            self._rows.namespace.table(name_of(table)),
             column,
             sql.SQL(kind),
             own_rows(table, self._tenant),
@@ -109,7 +110,7 @@ class RowLookup:
     def _not_of_others(self, lookup: Lookup) -> sql.Composable:
         """Return a condition that excludes rows of documents of other collections that fill the same table."""
         own = self._rows.mappings[lookup.collection]
-        others = [each.name for each in mappings_of(self._rows.mappings, own.table.name) if each is not own]
+        others = [each.name for each in mappings_of(self._rows.mappings, name_of(own.table)) if each is not own]
         if not others:
             return sql.SQL("")
         return self._rows.namespace.sql(
@@ -127,7 +128,7 @@ class RowLookup:
             " FROM {aliases} a LEFT JOIN {table} t ON t.{key} = a.target::{cast}"
             " WHERE a.collection = %s AND a.original_id = ANY(%s) AND ({own} OR a.target IS NULL)"
             " ORDER BY t.{key}, a.owner",
-            table=self._rows.namespace.table(table.name),
+            table=self._rows.namespace.table(name_of(table)),
             key=self._key(lookup),
             own=own_rows(table, self._tenant),
             cast=cast,
@@ -141,7 +142,7 @@ class RowLookup:
         query += self._rows.namespace.sql(
             " FROM {given_ids} g JOIN {table} t ON t.{key} = g.target_id::{cast}"
             " WHERE g.collection = %s AND g.original_id = ANY(%s) AND {own} ORDER BY t.{key}",
-            table=self._rows.namespace.table(table.name),
+            table=self._rows.namespace.table(name_of(table)),
             key=self._key(lookup),
             own=own_rows(table, self._tenant),
             cast=cast,
@@ -154,7 +155,7 @@ class RowLookup:
         query += self._rows.namespace.sql(
             " FROM {ledger} l JOIN {table} t ON t.{key}::text = l.target_id"
             " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.{key}",
-            table=self._rows.namespace.table(table.name),
+            table=self._rows.namespace.table(name_of(table)),
             key=self._key(lookup),
         )
         return self._collect(lookup, query, (lookup.collection, keys))

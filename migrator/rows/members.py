@@ -9,6 +9,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
+from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
 
 _SOURCE_ID_SIZE = 22  # bytes of the BSON document {"_id": ObjectId}
@@ -47,7 +48,7 @@ def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule
         " FROM {table} m JOIN {ledger} g ON g.target_id = m.{key}::text AND g.collection = {name}"
         " AND g.outcome = 'loaded' AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7",
         by=sql.Identifier(rule.reference_column),
-        table=namespace.table(there.table.name),
+        table=namespace.table(name_of(there.table)),
         key=sql.Identifier(there.key.column),
         name=sql.Literal(there.name),
         size=sql.Literal(_SOURCE_ID_SIZE),
@@ -69,7 +70,7 @@ def some_members_query(
         " AND l.collection = {name} AND l.outcome = 'loaded' OFFSET 0) g"
         " WHERE m.{by} = ANY({owners}) AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7 GROUP BY 1",
         by=sql.Identifier(rule.reference_column),
-        table=namespace.table(there.table.name),
+        table=namespace.table(name_of(there.table)),
         key=sql.Identifier(there.key.column),
         name=sql.Literal(there.name),
         size=sql.Literal(_SOURCE_ID_SIZE),

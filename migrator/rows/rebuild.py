@@ -14,6 +14,7 @@ from migrator.documents.residue import raw_document_of
 from migrator.errors import DifferenceError
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.postgres.table_names import name_of
 from migrator.rows.loaded_rows import Choice, Pages, layout_of, read_fields
 from migrator.rows.store import RowStore
 from migrator.translation.encoder import format_target_id
@@ -110,7 +111,7 @@ def _translate_damage(collection: Collection, row: Row) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        table, key = collection.table.name, format_target_id(row[collection.key.column])
+        table, key = name_of(collection.table), format_target_id(row[collection.key.column])
         raise DifferenceError(
             f"{collection.name}: the document of row {key} in table {table} cannot be rebuilt: the row no longer fits"
             " the residue in the ledger",

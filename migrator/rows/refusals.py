@@ -15,6 +15,7 @@ from psycopg import errors, sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.owner_objects import has_expressions, read_constraints
+from migrator.postgres.table_names import name_of, schemas_in
 from migrator.state.own_transactions import is_in_transaction, record_transaction
 from migrator.state.records import SCRATCH_NAMESPACE, Namespace
 from migrator.translation.outcomes import Reject
@@ -54,7 +55,7 @@ def is_refusal(connection: Connection, collection: Collection, error: psycopg.Er
     It does not if the migration's own key or unique constraint was violated: `reconciliation` decides between the rows.
     """
     table = collection.table
-    if isinstance(error, psycopg.IntegrityError) and error.diag.schema_name not in (None, "public"):
+    if isinstance(error, psycopg.IntegrityError) and error.diag.schema_name not in (None, *schemas_in(table.metadata)):
         return False
     if isinstance(error, errors.UniqueViolation):
         declared = {*(str(each.name) for each in table.constraints), *(str(each.name) for each in table.indexes)}
@@ -62,7 +63,7 @@ def is_refusal(connection: Connection, collection: Collection, error: psycopg.Er
     if isinstance(error, _TOO_LARGE):
         return True
     if isinstance(error, _EXPRESSIONS):
-        return has_expressions(connection, table.metadata, table.name)
+        return has_expressions(connection, table.metadata, name_of(table))
     return True
 
 
@@ -134,7 +135,7 @@ def find_documents(
 
 def forget_dropped_constraints(connection: Connection, namespace: Namespace, collection: Collection) -> None:
     """Delete the records of documents that were refused by constraints and indexes which no longer exist."""
-    metadata, table = collection.table.metadata, collection.table.name
+    metadata, table = collection.table.metadata, name_of(collection.table)
     present = [each.name for each in read_constraints(connection, metadata) if each.table == table]
     query = namespace.sql(
         "DELETE FROM {refusals} WHERE collection = %s AND NOT (detail = ANY(%s) OR starts_with(detail, %s) AND %s)"

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
+from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
@@ -25,4 +26,4 @@ class RowStore:
 
     def table(self, collection: Collection) -> sql.Identifier:
         """Return the table of a collection, with its schema."""
-        return self.namespace.table(collection.table.name)
+        return self.namespace.table(name_of(collection.table))

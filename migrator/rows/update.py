@@ -15,6 +15,7 @@ from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
 from migrator.postgres.session import owner_search_path
+from migrator.postgres.table_names import name_of
 from migrator.rows.copy import copy_tuples, delete_elements
 from migrator.rows.plain_values import as_parameter, sql_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
@@ -86,12 +87,12 @@ def replace_elements(
     rows: RowStore, collection: Collection, row_id: Any, elements: Mapping[Children, Sequence[Row]]
 ) -> None:
     """Replace the rows of the elements of some fields of one row."""
-    encoders = {rule.table.name: ChildEncoder(rule) for rule in collection.child_rules}
+    encoders = {name_of(rule.table): ChildEncoder(rule) for rule in collection.child_rules}
     for rule, found in elements.items():
         delete_elements(rows.connection, rows.namespace, rule, [format_target_id(row_id)])
         tuples = list(child_tuples(encoders, rule, found, row_id))
         for each in rule.with_nested():
-            name = each.table.name
+            name = name_of(each.table)
             chosen = [data for table, data in tuples if table == name]
             copy_tuples(rows.connection, rows.namespace.table(name), encoders[name].columns, chosen)
 

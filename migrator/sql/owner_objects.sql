@@ -1,27 +1,27 @@
 -- The objects of the target's owner on the tables of the migration, for postgres/owner_objects.py.
--- Parameter %(tables)s: the names of tables in schema public.
+-- Parameter %(tables)s: the names of tables. TABLE_NAME(alias) is the name of a table (postgres/table_names.py).
 
 -- name: triggers
 -- Triggers and rules that fire on INSERT, UPDATE or DELETE, but not those of a switch, whose functions are in schema
 -- migrator. `enabled`: O (origin), A (always) or R (replica).
-SELECT 'trigger' AS kind, c.relname AS "table", t.tgname AS name, t.tgenabled::text AS enabled
+SELECT 'trigger' AS kind, TABLE_NAME(c) AS "table", t.tgname AS name, t.tgenabled::text AS enabled
   FROM pg_trigger t
   JOIN pg_class c ON c.oid = t.tgrelid
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE TABLE_NAME(c) = ANY (%(tables)s)
    AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 28 <> 0
    AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('migrator'))
  UNION ALL
-SELECT 'rule', c.relname, r.rulename, r.ev_enabled::text
+SELECT 'rule', TABLE_NAME(c), r.rulename, r.ev_enabled::text
   FROM pg_rewrite r
   JOIN pg_class c ON c.oid = r.ev_class
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE TABLE_NAME(c) = ANY (%(tables)s)
    AND r.ev_type <> '1' AND r.ev_enabled <> 'D'
  ORDER BY 2, 1 DESC, 3;
 
 -- name: constraints
 -- Check, unique, exclusion and foreign key constraints, each with the statement that adds it. `internal`: whether
 -- PostgreSQL enforces it with internal triggers. `columns`: those of the table that it uses.
-SELECT 'constraint' AS kind, c.relname AS "table", k.conname AS name,
+SELECT 'constraint' AS kind, TABLE_NAME(c) AS "table", k.conname AS name,
        format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', c.oid::regclass, k.conname,
          regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '')) AS definition,
        k.contype = 'f' OR (k.condeferrable AND k.contype IN ('u', 'x')) AS internal,
@@ -33,13 +33,13 @@ SELECT 'constraint' AS kind, c.relname AS "table", k.conname AS name,
                                AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum))) AS columns
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE TABLE_NAME(c) = ANY (%(tables)s)
    AND k.contype IN ('c', 'u', 'x', 'f') AND k.conparentid = 0
  ORDER BY c.relname, k.conname;
 
 -- name: indexes
 -- Indexes that belong to no constraint.
-SELECT 'index' AS kind, c.relname AS "table", n.relname AS name, pg_get_indexdef(i.indexrelid) AS definition,
+SELECT 'index' AS kind, TABLE_NAME(c) AS "table", n.relname AS name, pg_get_indexdef(i.indexrelid) AS definition,
        false AS internal, CASE WHEN i.indisunique THEN 'u' ELSE 'i' END AS type,
        c.oid::regclass::text AS relation, NULL AS parent,
        ARRAY(SELECT a.attname::text FROM pg_attribute a
@@ -49,13 +49,13 @@ SELECT 'index' AS kind, c.relname AS "table", n.relname AS name, pg_get_indexdef
   FROM pg_index i
   JOIN pg_class n ON n.oid = i.indexrelid
   JOIN pg_class c ON c.oid = i.indrelid
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND i.indisready
+ WHERE TABLE_NAME(c) = ANY (%(tables)s) AND i.indisready
    AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
  ORDER BY c.relname, n.relname;
 
 -- name: columns
 -- All columns, each with the statement that adds it, without NOT NULL.
-SELECT c.relname AS "table", a.attname AS name,
+SELECT TABLE_NAME(c) AS "table", a.attname AS name,
        format('ALTER TABLE %%s ADD COLUMN %%I %%s', c.oid::regclass, a.attname, format_type(a.atttypid, a.atttypmod))
          || CASE WHEN a.attgenerated <> '' THEN format(' GENERATED ALWAYS AS (%%s) %%s', pg_get_expr(d.adbin, d.adrelid),
                    CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END)
@@ -63,7 +63,7 @@ SELECT c.relname AS "table", a.attname AS name,
   FROM pg_class c
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE TABLE_NAME(c) = ANY (%(tables)s)
  ORDER BY c.relname, a.attnum;
 
 -- name: event_triggers
@@ -76,11 +76,11 @@ SELECT e.evtname AS name FROM pg_event_trigger e WHERE e.evtenabled IN ('O', 'A'
 
 -- name: subscriptions
 -- Enabled subscriptions that write to the tables.
-SELECT s.subname AS name, string_agg(c.relname, ', ' ORDER BY c.relname) AS tables
+SELECT s.subname AS name, string_agg(TABLE_NAME(c), ', ' ORDER BY c.relname) AS tables
   FROM pg_subscription_rel r
   JOIN pg_subscription s ON s.oid = r.srsubid
   JOIN pg_class c ON c.oid = r.srrelid
- WHERE s.subenabled AND c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE s.subenabled AND TABLE_NAME(c) = ANY (%(tables)s)
  GROUP BY s.subname
  ORDER BY s.subname;
 
@@ -96,34 +96,34 @@ SELECT t.relid::regclass::text AS name FROM pg_stat_xact_user_tables t
 
 -- name: not_owned
 -- The tables whose owner's privileges the role does not have: it cannot change their schema.
-SELECT c.relname AS "table", pg_get_userbyid(c.relowner)::text AS owner, current_user::text AS role,
+SELECT TABLE_NAME(c) AS "table", pg_get_userbyid(c.relowner)::text AS owner, current_user::text AS role,
        o.rolsuper AS super
   FROM pg_class c
   JOIN pg_roles o ON o.oid = c.relowner
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND c.relkind = 'r'
+ WHERE TABLE_NAME(c) = ANY (%(tables)s) AND c.relkind = 'r'
    AND NOT pg_has_role(c.relowner, 'USAGE')
  ORDER BY c.relname;
 
 -- name: revoked
 -- Privileges on the tables that the role does not have. Even the owner of a table can lack them.
-SELECT c.relname AS "table", p.privilege, current_user::text AS role
+SELECT TABLE_NAME(c) AS "table", p.privilege, current_user::text AS role
   FROM pg_class c
  CROSS JOIN unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) WITH ORDINALITY AS p (privilege, place)
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND c.relkind = 'r'
+ WHERE TABLE_NAME(c) = ANY (%(tables)s) AND c.relkind = 'r'
    AND pg_has_role(c.relowner, 'USAGE') AND NOT has_table_privilege(c.oid, p.privilege)
  ORDER BY c.relname, p.place;
 
 -- name: denied
 -- Sequences and functions that defaults, checks and indexes of the tables use, and that the role may not use.
 WITH part (class, id, "table") AS (
-  SELECT 'pg_attrdef'::regclass, d.oid, c.relname FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
-   WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+  SELECT 'pg_attrdef'::regclass, d.oid, TABLE_NAME(c) FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
+   WHERE TABLE_NAME(c) = ANY (%(tables)s)
    UNION ALL
-  SELECT 'pg_constraint'::regclass, k.oid, c.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-   WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND k.contype = 'c'
+  SELECT 'pg_constraint'::regclass, k.oid, TABLE_NAME(c) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+   WHERE TABLE_NAME(c) = ANY (%(tables)s) AND k.contype = 'c'
    UNION ALL
-  SELECT 'pg_class'::regclass, i.indexrelid, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-   WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+  SELECT 'pg_class'::regclass, i.indexrelid, TABLE_NAME(c) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+   WHERE TABLE_NAME(c) = ANY (%(tables)s)
 )
 SELECT DISTINCT p."table", 'sequence' AS kind, s.oid::regclass::text AS name, 'USAGE' AS privilege,
        current_user::text AS role
@@ -141,30 +141,30 @@ SELECT p."table", 'function', f.oid::regprocedure::text, 'EXECUTE', current_user
 
 -- name: children
 -- The tables that inherit from the tables, partitions excepted.
-SELECT c.relname AS "table", h.oid::regclass::text AS child
+SELECT TABLE_NAME(c) AS "table", h.oid::regclass::text AS child
   FROM pg_inherits i
   JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r'
   JOIN pg_class h ON h.oid = i.inhrelid
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE TABLE_NAME(c) = ANY (%(tables)s)
  ORDER BY 1, 2;
 
 -- name: functions_used
 -- The functions of the owner that constraints, indexes and generated columns use: table, name of the object, function.
-SELECT c.relname AS "table", k.conname AS name, d.refobjid AS function
+SELECT TABLE_NAME(c) AS "table", k.conname AS name, d.refobjid AS function
   FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s) AND k.contype = 'c'
+ WHERE TABLE_NAME(c) = ANY (%(tables)s) AND k.contype = 'c'
  UNION ALL
-SELECT c.relname, n.relname, d.refobjid
+SELECT TABLE_NAME(c), n.relname, d.refobjid
   FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class n ON n.oid = i.indexrelid
   JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = n.oid AND d.refclassid = 'pg_proc'::regclass
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s)
+ WHERE TABLE_NAME(c) = ANY (%(tables)s)
  UNION ALL
-SELECT c.relname, a.attname, d.refobjid
+SELECT TABLE_NAME(c), a.attname, d.refobjid
   FROM pg_attrdef e JOIN pg_class c ON c.oid = e.adrelid
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = e.adnum
   JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid AND d.refclassid = 'pg_proc'::regclass
- WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%(tables)s);
+ WHERE TABLE_NAME(c) = ANY (%(tables)s);
 
 -- name: function_bodies
 -- The SQL and PL/pgSQL functions of the database, extensions excepted: identity, name, body.
@@ -184,7 +184,7 @@ SELECT c.castsource::regtype::text AS source, c.casttarget::regtype::text AS tar
    AND NOT EXISTS (SELECT FROM pg_type o WHERE o.oid IN (s.oid, t.oid) AND o.typnamespace <> 'pg_catalog'::regnamespace
                       AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
                                        WHERE a.atttypid = o.oid AND a.attnum > 0
-                                         AND r.relnamespace = 'public'::regnamespace AND r.relname = ANY (%(tables)s)))
+                                         AND TABLE_NAME(r) = ANY (%(tables)s)))
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e')
  ORDER BY 1, 2;
 

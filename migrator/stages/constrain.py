@@ -29,6 +29,7 @@ from migrator.postgres.catalog import Catalog
 from migrator.postgres.ddl import Ref, Statement
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.postgres.schema_changes import Record
+from migrator.postgres.table_names import catalog_query, schemas_in
 from migrator.state.records import Namespace
 from migrator.targets.server import WORKER
 
@@ -166,7 +167,7 @@ class EarlyIndexBuilder:
 
 def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
     """Yield the changes that make the target's schema complete."""
-    actual, records = catalog.read(connection), schema_changes.read(connection)
+    actual, records = catalog.read(connection, schemas_in(metadata)), schema_changes.read(connection)
     deferred = [record for record in records if record.action == "deferred"]
     for record in deferred:
         yield from restoring_changes(actual, record)
@@ -181,7 +182,7 @@ def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Itera
 
 def restoring_changes(actual: Catalog, record: Record) -> Iterator[Change]:
     """Yield the changes for an object that `prepare` dropped. If it exists again, only its record is deleted."""
-    found = actual.constraints.get((record.table_name, record.name)) or actual.indexes.get(record.name)
+    found = actual.constraints.get((record.table_name, record.name)) or actual.index(record.table_name, record.name)
     if found is None:
         yield Change(ref=record.ref, script=schema_changes.restoration(record), method=method_of(record))
     if record.checked and (found is None or needs_validation(actual, record)):
@@ -214,8 +215,8 @@ def method_of(record: Record) -> str:
 
 
 def table_sizes(connection: Connection) -> dict[str, int]:
-    query = "SELECT relname, pg_table_size(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-    return dict(connection.execute(query + " AND relkind = 'r'").fetchall())
+    query = catalog_query("SELECT TABLE_NAME(c), pg_table_size(c.oid) FROM pg_class c WHERE c.relkind = 'r'")
+    return dict(connection.execute(query.encode()).fetchall())
 
 
 def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:

@@ -23,8 +23,10 @@ from migrator.formatting import format_count
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
-from migrator.postgres.privileges import quote, refuse_hidden_rows
+from migrator.postgres.identifiers import identify
+from migrator.postgres.privileges import quote, quote_table, refuse_hidden_rows
 from migrator.postgres.search_path import create_objects, search_path
+from migrator.postgres.table_names import schemas_in
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -77,7 +79,7 @@ def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit
     expected = catalog.read_expected(connection, metadata, rls)
     with schema_changes.translate_errors(), translate_row_errors(), connection.transaction():
         schema_changes.limit_lock_wait(connection)
-        actual = catalog.read(connection)
+        actual = catalog.read(connection, schemas_in(metadata))
         require_compatible(connection, actual, expected, emit)
         schema_changes.ensure(connection)
         done = Prepared(
@@ -146,7 +148,7 @@ def is_blocker(difference: CatalogDifference) -> bool:
 
 def suggest(difference: CatalogDifference) -> str | None:
     """Return the statement that removes a difference, if there is a simple one."""
-    table, name = quote(difference.table), quote(difference.name)
+    table, name = quote_table(difference.table), quote(difference.name)
     if difference.kind == "table" and difference.actual == "unlogged table":
         return f"ALTER TABLE {table} SET LOGGED;"
     if difference.kind == "column" and difference.actual == f"{difference.expected} NOT NULL":
@@ -225,10 +227,10 @@ def is_empty(connection: Connection, name: str) -> bool:
     """
     if has_rows(connection, name):
         return False
-    connection.execute(sql.SQL("LOCK TABLE {}").format(sql.Identifier("public", name)))
+    connection.execute(sql.SQL("LOCK TABLE {}").format(identify(name)))
     return not has_rows(connection, name)
 
 
 def has_rows(connection: Connection, name: str) -> bool:
-    query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier("public", name))
+    query = sql.SQL("SELECT FROM {} LIMIT 1").format(identify(name))
     return connection.execute(query).fetchone() is not None

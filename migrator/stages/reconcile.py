@@ -14,6 +14,7 @@ from psycopg import sql
 from migrator.events import StepAdvanced, StepFinished, StepStarted
 from migrator.findings import severity_of
 from migrator.mapping.collection import Collection, ExpectedRows
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation import membership
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.latest_values import LatestValue, explain_refused_values, mapping_of
@@ -50,7 +51,7 @@ def reconcile(
     record_unloaded_owners(resolver.writer)
     _analyze_collection(stage, collection)  # before `on_table_loaded`: ANALYZE would wait for an index build
     if not any(collection.name in each.earlier for each in stage.rows.mappings.values()):
-        on_table_loaded(collection.table.name)
+        on_table_loaded(name_of(collection.table))
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
     membership.compact_all(stage.rows, collection.name)
@@ -101,8 +102,8 @@ def report_missing_rows(stage: StageContext, collection: Collection, expected: E
         " JOIN {other} t ON t.{key}::text = l.target_id WHERE l.collection = {collection} AND l.outcome = 'loaded'"
         " AND t.{flag} AND NOT EXISTS (SELECT FROM {expected} h WHERE h.{reference} = t.{key})",
         severity=sql.Literal(severity_of(expected.code)),
-        other=namespace.table(other.table.name),
-        expected=namespace.table(collection.table.name),
+        other=namespace.table(name_of(other.table)),
+        expected=namespace.table(name_of(collection.table)),
         key=sql.Identifier(other.key.column),
         flag=sql.Identifier(expected.flag),
         reference=sql.Identifier(expected.reference_column),
@@ -131,5 +132,5 @@ def analyze(stage: StageContext, table: sa.Table) -> None:
     everything else, and full-text queries use their index without these statistics.
     """
     columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    statement = sql.SQL("ANALYZE {} ({})").format(stage.namespace.table(table.name), columns)
+    statement = sql.SQL("ANALYZE {} ({})").format(stage.namespace.table(name_of(table)), columns)
     stage.connection.execute(statement)

@@ -14,6 +14,8 @@ import psycopg
 from psycopg import sql
 
 from migrator.errors import UsageError
+from migrator.postgres.identifiers import identify
+from migrator.postgres.table_names import SCRATCH
 
 Connection = psycopg.Connection[Any]
 
@@ -32,7 +34,8 @@ _VERSION_COMMENT = "Records of migrate, version "
 class Namespace:
     """The two schemas that hold one migration: `rows` has the tables of the target, `records` the records.
 
-    They are `public` and `migrator`, or a pair of scratch schemas for a dry run.
+    They are `public` and `migrator`, or a pair of scratch schemas for a dry run. Tables of other schemas than public
+    have these in their names (`postgres/table_names.py`).
     """
 
     rows: str = "public"
@@ -40,7 +43,7 @@ class Namespace:
 
     def table(self, name: str) -> sql.Identifier:
         """Return the qualified name of a table of the target."""
-        return sql.Identifier(self.rows, name)
+        return identify(name, self.rows)
 
     def sql(self, template: LiteralString, **names: sql.Composable) -> sql.Composed:
         """Compose a statement from a template, with `{ledger}` and the other records by name, and with `names`."""
@@ -61,7 +64,7 @@ def _compose(schema: str, template: LiteralString) -> sql.Composed:
     return sql.Composed([sql.SQL(text)])
 
 
-SCRATCH_NAMESPACE = Namespace("migrator_scratch", "migrator_scratch_records")
+SCRATCH_NAMESPACE = Namespace(SCRATCH, "migrator_scratch_records")
 
 
 def create_records(

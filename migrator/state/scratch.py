@@ -15,6 +15,7 @@ from migrator.errors import StoppedError
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.shared_tables import mappings_of
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.own_transactions import written_during_run
@@ -78,7 +79,7 @@ def create(
             connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name)))
         add_keys(connection, SCRATCH_NAMESPACE, mappings)
         for mapping in first_of_tables(mappings):
-            if mapping.table.name not in own_tables:
+            if name_of(mapping.table) not in own_tables:
                 seed_existing_values(connection, mapping, mappings)
         create_records(connection, SCRATCH_NAMESPACE, with_following=with_following, unlogged=True)
         _make_fast(connection)
@@ -128,7 +129,7 @@ def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str
         for rule in mapping.child_rules:
             _index_children(connection, namespace, rule)
     for mapping in first_of_tables(mappings):
-        table = namespace.table(mapping.table.name)
+        table = namespace.table(name_of(mapping.table))
         connection.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, sql.Identifier(mapping.key.column))
         )
@@ -142,7 +143,7 @@ def _index_children(connection: Connection, namespace: Namespace, rule: Children
     columns = [name for name in (rule.parent, rule.position) if name is not None]
     connection.execute(
         sql.SQL("CREATE INDEX ON {} ({})").format(
-            namespace.table(rule.table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+            namespace.table(name_of(rule.table)), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
     )
 
@@ -162,14 +163,17 @@ def drop_not_null(connection: Connection, table: sql.Identifier) -> None:
 
 def first_of_tables(mappings: Mapping[str, Collection]) -> list[Collection]:
     """Return one mapping of each table. Those of one table have the same key and the same unique columns."""
-    return list({mapping.table.name: mapping for mapping in mappings.values()}.values())
+    return list({name_of(mapping.table): mapping for mapping in mappings.values()}.values())
 
 
 def seed_existing_values(connection: Connection, mapping: Collection, mappings: Mapping[str, Collection]) -> None:
     """Insert the IDs and unique values of the pre-existing rows of a table."""
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in conflict_columns(mapping))
     query = sql.SQL("INSERT INTO {} ({}) SELECT {} {}").format(
-        SCRATCH_NAMESPACE.table(mapping.table.name), columns, columns, preexisting_rows(connection, mapping, mappings)
+        SCRATCH_NAMESPACE.table(name_of(mapping.table)),
+        columns,
+        columns,
+        preexisting_rows(connection, mapping, mappings),
     )
     connection.execute(query)
 
@@ -177,7 +181,7 @@ def seed_existing_values(connection: Connection, mapping: Collection, mappings: 
 def preexisting_rows(connection: Connection, mapping: Collection, mappings: Mapping[str, Collection]) -> sql.Composed:
     """Compose `FROM … WHERE …`: the rows `t` of a table of the target that this migration did not load."""
     real = Namespace()
-    everything = sql.SQL("FROM {} t").format(real.table(mapping.table.name))
+    everything = sql.SQL("FROM {} t").format(real.table(name_of(mapping.table)))
     if not has_records(connection, real):
         return everything
     # A row of the tenant that was written during the run was loaded by it, even if its ledger entry is missing:
@@ -187,7 +191,7 @@ def preexisting_rows(connection: Connection, mapping: Collection, mappings: Mapp
         " AND l.target_id = t.{key}::text) AND NOT ({during_run} AND {own})",
         own=_of_recorded_tenant(mapping),
         during_run=written_during_run(real),
-        names=sql.Literal([each.name for each in mappings_of(mappings, mapping.table.name)]),
+        names=sql.Literal([each.name for each in mappings_of(mappings, name_of(mapping.table))]),
         key=sql.Identifier(mapping.key.column),
     )
     return everything + not_loaded

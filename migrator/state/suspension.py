@@ -19,6 +19,7 @@ from migrator.postgres import foreign_keys
 from migrator.postgres.foreign_keys import ForeignKey
 from migrator.postgres.owner_checks import check_triggers, check_unenforced, existing_tables
 from migrator.postgres.owner_objects import ORIGIN, REPLICA, read_triggers
+from migrator.postgres.table_names import name_of
 from migrator.state import journal
 from migrator.state.own_transactions import SUSPENSION_STEP
 from migrator.state.records import Connection, Namespace
@@ -68,9 +69,9 @@ def require_valid_references(connection: Connection, namespace: Namespace, metad
     """
     if journal.step_detail(connection, namespace, SUSPENSION_STEP) is None:
         return
-    own = {table.name for table in metadata.sorted_tables}
+    own = {name_of(table) for table in metadata.sorted_tables}
     keys = foreign_keys.find_keys(connection, metadata, namespace.rows)
-    touched = [key for key in keys if key.child.name in own or key.parent.name in own]
+    touched = [key for key in keys if key.child.label in own or key.parent.label in own]
     if violated := list(find_violations(connection, touched)):
         raise DifferenceError(
             "rows refer to missing rows: " + "; ".join(violated),

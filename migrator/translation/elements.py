@@ -23,6 +23,7 @@ from migrator.mapping.references import Reference, ReferenceIds, reference_ids
 from migrator.mapping.rules import Field
 from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.translation import native
 from migrator.translation.encoder import ChildEncoder, child_tuples
 from migrator.translation.projection import Projections, decode_value
@@ -133,14 +134,14 @@ class _Field:
 
     def __init__(self, rule: Children) -> None:
         self._rule = rule
-        self._encoders = {each.table.name: ChildEncoder(each) for each in rule.with_nested()}
+        self._encoders = {name_of(each.table): ChildEncoder(each) for each in rule.with_nested()}
         self._nested = {each.path: _Field(each) for each in rule.nested}
-        kinds = self._encoders[rule.table.name].kinds
+        kinds = self._encoders[name_of(rule.table)].kinds
         cells = {rule.parent: _PARENT, rule.key: _KEY, rule.position: _POSITION, rule.name: _NAME}
         cells |= {each.columns[0]: _RULED + number for number, each in enumerate(rule.rules)}
         self._known = [_known_of(rule, each) for each in rule.rules]
         self.cutter = native.ElementCutter(
-            table=rule.table.name, shape=rule.shape, path=rule.path, values=rule.values, keyed=rule.key is not None,
+            table=name_of(rule.table), shape=rule.shape, path=rule.path, values=rule.values, keyed=rule.key is not None,
             position_size=0 if rule.position is None else _POSITION_SIZES[dict(kinds)[rule.position]],
             columns=[cells[name] for name, _ in kinds],
             rules=[self._rule_of(each, known) for each, known in zip(rule.rules, self._known, strict=True)],

@@ -21,6 +21,7 @@ from migrator.mapping.context import Row
 from migrator.mapping.references import Key
 from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
 
 LEDGER_KINDS = ("text", "bytea", "text", "text", "bytea")
@@ -107,7 +108,7 @@ class Encoder:
         self.collection = collection
         self._lister = lister
         self._fields = collection.children
-        self.children = {rule.table.name: ChildEncoder(rule) for rule in collection.child_rules}
+        self.children = {name_of(rule.table): ChildEncoder(rule) for rule in collection.child_rules}
         self.columns = [name for name, _ in collection.kinds]
         self.kinds = [kind for _, kind in collection.kinds]
 
@@ -189,7 +190,7 @@ def child_tuples(
     encoders: Mapping[str, ChildEncoder], rule: Children, rows: Iterable[Row], parent_id: Any
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the table and the encoded row of elements, each followed by the rows of its own elements."""
-    table = rule.table.name
+    table = name_of(rule.table)
     encoder = encoders[table]
     for row in rows:
         row_id = encoder.id_of(parent_id, row)

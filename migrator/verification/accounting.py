@@ -13,6 +13,7 @@ from migrator.execution.tasks import BATCH_BYTES
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.shared_tables import mappings_of
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.sources.base import Source
 from migrator.state import own_transactions
@@ -135,7 +136,7 @@ def check_row_counts(scope: Scope, scan: Prescan) -> Iterator[Check]:
 
     Rows that are older than the run are not counted.
     """
-    for table, mapping in {each.table.name: each for each in scope.chosen.values()}.items():
+    for table, mapping in {name_of(each.table): each for each in scope.chosen.values()}.items():
         expected, _ = loaded = scan.loaded(table)
         if scan.tables[table].migrated == loaded:
             yield passed_check("rows exist", table, expected)
@@ -156,14 +157,14 @@ def _find_unmatched_rows(scope: Scope, mapping: Collection) -> Iterator[Differen
         " FULL JOIN {table} t ON t.{key}::text = l.target_id"
         " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND {own} AND NOT {older})"
         " OR (l.target_id IS NOT NULL AND NOT {own}) ORDER BY 1, 2",
-        table=scope.namespace.table(mapping.table.name),
+        table=scope.namespace.table(name_of(mapping.table)),
         key=sql.Identifier(mapping.key.column),
         own=own_rows(mapping.table, tenant),
         tenant=sql.NULL if column is None else sql.Identifier("t", column),
         newer=own_transactions.written_after_run(scope.namespace, "t"),
         older=own_transactions.written_before_run(scope.namespace, "t"),
     )
-    names = [each.name for each in mappings_of(scope.mappings, mapping.table.name)]
+    names = [each.name for each in mappings_of(scope.mappings, name_of(mapping.table))]
     for target_id, row, owner, newer in scope.connection.execute(query, {"names": names}):
         if row is None:
             yield Difference(row=target_id, note=MISSING, fault="target")

@@ -21,6 +21,7 @@ from migrator.postgres import catalog, catalog_diff, schema_changes
 from migrator.postgres.catalog import Catalog, Table
 from migrator.postgres.roles import act_as_reader
 from migrator.postgres.search_path import render
+from migrator.postgres.table_names import PUBLIC, name_of, qualify, schema_of, schemas_in
 from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
@@ -49,10 +50,15 @@ def record_catalog(connection: Connection, namespace: Namespace, run: int, metad
 
 def read_undeclared(connection: Connection, namespace: Namespace, metadata: MetaData) -> Definitions:
     """Read all objects that `metadata` does not declare, and the privileges and owners of all objects."""
-    values = {"schema": namespace.rows, "tables": [table.name for table in metadata.sorted_tables]}
-    with connection.transaction():
-        found = list(chain.from_iterable(render(connection, QUERIES, values, namespace.rows).values()))
-    return {f"{row['kind']} {row['name']}": row["definition"] for row in found}
+    found: Definitions = {}
+    for schema in schemas_in(metadata):
+        own = namespace.rows if schema == PUBLIC else schema
+        tables = [table.name for table in metadata.sorted_tables if schema_of(name_of(table)) == schema]
+        values = {"schema": sql.Identifier(own).as_string(), "tables": tables}
+        with connection.transaction():
+            rows = chain.from_iterable(render(connection, QUERIES, values, [own]).values())
+        found |= {f"{row['kind']} {qualify(schema, row['name'])}": row["definition"] for row in rows}
+    return found
 
 
 def check_catalog(scope: Scope, wanted: Catalog, actual: Catalog) -> Iterator[Check]:
@@ -103,7 +109,7 @@ def unusable_tables(metadata: MetaData, wanted: Catalog, actual: Catalog) -> fro
     """Return the tables whose rows cannot be compared: missing tables, and tables without a required column."""
     enums = {name for name, labels in wanted.enums.items() if actual.enums.get(name) != labels}
     return frozenset(
-        table.name for table in metadata.sorted_tables if not _usable(wanted.tables[table.name], actual, enums)
+        name for name in map(name_of, metadata.sorted_tables) if not _usable(wanted.tables[name], actual, enums)
     )
 
 
@@ -123,7 +129,7 @@ def count_visible_rows(scope: Scope, emit: Emit) -> VisibleRows:
     tenancy = tenancy_of(scope.metadata)
     if tenancy is None or scope.config.target.rls != "all":
         return {}
-    tables = [table.name for table in scope.tables if tenant_column(table) is not None]
+    tables = [name_of(table) for table in scope.tables if tenant_column(table) is not None]
     try:
         with act_as_reader(scope.connection, scope.namespace.rows, tables):
             return {name: _count_as_tenants(scope, tenancy.setting, name) for name in tables}

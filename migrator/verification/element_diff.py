@@ -11,6 +11,7 @@ from migrator.formatting import format_count
 from migrator.mapping.children import Children, child_columns
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import is_exact, kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.rows.children import chain_joins, chain_to
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
@@ -44,12 +45,12 @@ def compare_elements(scope: Scope, scratch: Namespace, collection: Collection, r
     count = scope.connection.execute(sql.SQL("SELECT sum(rows) FROM ({expected}) b").format(**sides)).fetchone()
     goal = f"{format_count(int(count[0] or 0) if count else 0, 'rows')} equal to the source"
     if not owners:
-        return make_check("rows", rule.table.name, Differences(total=0, first=[]), expected=goal, actual=goal)
+        return make_check("rows", name_of(rule.table), Differences(total=0, first=[]), expected=goal, actual=goal)
     total = int(owners[0][1])
     found = _read_differences(scope, scratch, rule, [owner for owner, _ in owners])
     actual = f"{count_differing(total, 'parent')} from the source"
     return make_check(
-        "rows", rule.table.name, Differences(total=total, first=found[:EXAMPLES]), expected=goal, actual=actual
+        "rows", name_of(rule.table), Differences(total=total, first=found[:EXAMPLES]), expected=goal, actual=actual
     )
 
 
@@ -69,7 +70,7 @@ def _checksums(namespace: Namespace, collection: Collection, rule: Children, *, 
     ).format(
         owner=sql.Identifier(alias, rule.parent),
         columns=sql.SQL(", ").join(_comparable(alias, rule)),
-        table=namespace.table(rule.table.name),
+        table=namespace.table(name_of(rule.table)),
         alias=sql.Identifier(alias),
         joins=sql.SQL("") if every else chain_joins(namespace, chain),
         loaded=sql.SQL("") if every else loaded,
@@ -104,7 +105,7 @@ def _read_differences(scope: Scope, scratch: Namespace, rule: Children, owners: 
             place=place,
             newer=newer,
             texts=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", each.name)) for each in columns),
-            table=namespace.table(rule.table.name),
+            table=namespace.table(name_of(rule.table)),
         )
 
     found: list[Difference] = []

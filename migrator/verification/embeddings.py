@@ -23,6 +23,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres.roles import act_as_reader
 from migrator.postgres.search_path import schema_of_extension
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import Tenancy, tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace
@@ -51,7 +52,7 @@ class EmbeddingScope:
 
     @property
     def table(self) -> str:
-        return self.embedded.table.name
+        return name_of(self.embedded.table)
 
     def format_query(self, query: str, **parts: sql.Composable) -> sql.Composed:
         """Fill in the names of the column's relations, `{pgvector}` (the schema of the extension) and `parts`."""

@@ -13,6 +13,7 @@ from migrator import ids
 from migrator.documents.codec import decode, format_id
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection, Tree
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.rows.given_ids import has_derived_ids
@@ -53,7 +54,7 @@ def check_foreign_keys(scope: Scope, scan: Prescan) -> Iterator[Check]:
                     " WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL"
                 ).format(**_identifiers_of_key(scope, table, key))
             found = _find_rows(scope, table, key.column, rows, f"no such row in {key.parent.name}")
-            yield make_check("foreign key", f"{table.name}.{key.column}", found, expected=0, actual=found.total)
+            yield make_check("foreign key", f"{name_of(table)}.{key.column}", found, expected=0, actual=found.total)
 
 
 def check_tenants(scope: Scope, scan: Prescan) -> Iterator[Check]:
@@ -71,13 +72,13 @@ def check_tenants(scope: Scope, scan: Prescan) -> Iterator[Check]:
             found = _find_rows(
                 scope, table, key.column, rows, f"the row in {key.parent.name} belongs to another tenant"
             )
-            yield make_check("tenant", f"{table.name}.{key.column}", found, expected=0, actual=found.total)
+            yield make_check("tenant", f"{name_of(table)}.{key.column}", found, expected=0, actual=found.total)
 
 
 def _identifiers_of_key(scope: Scope, table: Table, key: ForeignKeyColumn) -> dict[str, sql.Composable]:
     return {
-        "child": scope.namespace.table(table.name),
-        "parent": scope.namespace.table(key.parent.name),
+        "child": scope.namespace.table(name_of(table)),
+        "parent": scope.namespace.table(name_of(key.parent)),
         "column": sql.Identifier(key.column),
         "parent_column": sql.Identifier(key.parent_column),
     }
@@ -108,7 +109,7 @@ def check_trees(scope: Scope, scan: Prescan) -> Iterator[Check]:
     """Check trees: parent and child are in the same group, there is no cycle, and every group has a root."""
     for mapping in scope.chosen.values():
         if mapping.tree is not None:
-            table = mapping.table.name
+            table = name_of(mapping.table)
             violations = scan.tables[table].violations
             # If every parent exists, is in its child's group and is older, then each group has a root.
             may_lack_root = violations & {PARENTS, CYCLES, dangling_reference(mapping.tree.parent)}
@@ -133,7 +134,7 @@ def key_text(table: Table, alias: str) -> sql.Composable:
 
 def _identifiers_of_tree(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
     return {
-        "table": scope.namespace.table(mapping.table.name),
+        "table": scope.namespace.table(name_of(mapping.table)),
         "key": sql.Identifier(mapping.key.column),
         "parent": sql.Identifier(tree.parent),
         "within": sql.Identifier(tree.within),
@@ -149,7 +150,7 @@ def _check_parents(scope: Scope, mapping: Collection, tree: Tree) -> Check:
     found = _find_rows(
         scope, mapping.table, tree.parent, rows, f"the parent has another {tree.within}, or is the row itself"
     )
-    return make_check(PARENTS, mapping.table.name, found, expected=0, actual=found.total)
+    return make_check(PARENTS, name_of(mapping.table), found, expected=0, actual=found.total)
 
 
 def _check_cycles(scope: Scope, mapping: Collection, tree: Tree) -> Check:
@@ -171,7 +172,7 @@ def _check_cycles(scope: Scope, mapping: Collection, tree: Tree) -> Check:
         )
         for head in heads
     ]  # fmt: skip
-    return make_check(CYCLES, mapping.table.name, Differences.of(found), expected=0, actual=len(heads))
+    return make_check(CYCLES, name_of(mapping.table), Differences.of(found), expected=0, actual=len(heads))
 
 
 def _check_roots(scope: Scope, mapping: Collection, tree: Tree) -> Check:
@@ -181,7 +182,7 @@ def _check_roots(scope: Scope, mapping: Collection, tree: Tree) -> Check:
     ).format(**_identifiers_of_tree(scope, mapping, tree))
     note = f"no row with this {tree.within} is a root"
     found = [Difference(row=row, column=tree.parent, note=note) for (row,) in scope.connection.execute(query)]
-    return make_check(ROOTS, mapping.table.name, Differences.of(found), expected=0, actual=len(found))
+    return make_check(ROOTS, name_of(mapping.table), Differences.of(found), expected=0, actual=len(found))
 
 
 def check_ids(scope: Scope) -> Iterator[Check]:
@@ -191,7 +192,7 @@ def check_ids(scope: Scope) -> Iterator[Check]:
     for name, mapping in derived.items():
         expected = "IDs match `_id`"
         actual = f"{format_count(len(found[name]), 'IDs')} not derived from `_id`" if found[name] else expected
-        yield make_check("ids", mapping.table.name, Differences.of(found[name]), expected=expected, actual=actual)
+        yield make_check("ids", name_of(mapping.table), Differences.of(found[name]), expected=expected, actual=actual)
 
 
 def _find_id_differences(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:

@@ -11,6 +11,7 @@ from sqlalchemy import MetaData, Table
 from migrator.config.models import Config
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
+from migrator.postgres.table_names import name_of
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
 from migrator.targets.server import WorkerSessions
@@ -218,11 +219,11 @@ class Scope:
     def has_collection(self, name: str) -> bool:
         if not self.only or name in self.only:
             return True
-        return name in self.mappings and self.mappings[name].table.name in self.only
+        return name in self.mappings and name_of(self.mappings[name].table) in self.only
 
     @property
     def _tables_of_only(self) -> frozenset[str]:
-        return frozenset(m.table.name for name, m in self.mappings.items() if name in self.only)
+        return frozenset(name_of(m.table) for name, m in self.mappings.items() if name in self.only)
 
     @property
     def chosen(self) -> dict[str, Collection]:
@@ -230,7 +231,7 @@ class Scope:
         return {
             name: mapping
             for name, mapping in self.mappings.items()
-            if self.has_collection(name) and mapping.table.name not in self.unusable
+            if self.has_collection(name) and name_of(mapping.table) not in self.unusable
         }
 
     @property
@@ -239,5 +240,5 @@ class Scope:
         return [
             table
             for table in self.metadata.sorted_tables
-            if self.has_table(table.name) and table.name not in self.unusable
+            if self.has_table(name_of(table)) and name_of(table) not in self.unusable
         ]

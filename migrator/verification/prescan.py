@@ -19,6 +19,7 @@ from sqlalchemy import Table
 
 from migrator.mapping.collection import Collection, Tree
 from migrator.mapping.shared_tables import mappings_of
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.state import own_transactions
 from migrator.state.tenant import own_rows
@@ -85,11 +86,11 @@ class Prescan:
 
     def has_only_migrated_rows(self, mapping: Collection) -> bool:
         """Tell whether a table holds a row for each loaded document and no other rows."""
-        scan, loaded = self.tables[mapping.table.name], self.loaded(mapping.table.name)
+        scan, loaded = self.tables[name_of(mapping.table)], self.loaded(name_of(mapping.table))
         return scan.migrated == loaded and scan.rows == scan.migrated[0]
 
     def has_violation(self, table: Table, name: str) -> bool:
-        return name in self.tables[table.name].violations
+        return name in self.tables[name_of(table)].violations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def foreign_key_columns(scope: Scope, table: Table) -> Iterator[ForeignKeyColumn
     """Yield the declared references of a table to usable tables, even if the constraint does not exist."""
     for constraint in table.foreign_key_constraints:
         first = constraint.elements[0]
-        if first.column.table.name not in scope.unusable:
+        if name_of(first.column.table) not in scope.unusable:
             yield ForeignKeyColumn(column=first.parent.name, parent=first.column.table, parent_column=first.column.name)
 
 
@@ -146,7 +147,7 @@ def _scan_documents(scope: Scope, relation: str) -> dict[str, Checksum]:
 
 def scan_table(scope: Scope, table: Table) -> TableScan:
     """Count rows and violations of a table in one query, which joins the table with every table that it refers to."""
-    mapping = next((each for each in scope.mappings.values() if each.table.name == table.name), None)
+    mapping = next((each for each in scope.mappings.values() if name_of(each.table) == name_of(table)), None)
     keys = list(foreign_key_columns(scope, table))
     tree = None if mapping is None else mapping.tree
     if mapping is not None and tree is not None:
@@ -166,7 +167,7 @@ def scan_table(scope: Scope, table: Table) -> TableScan:
         violations=sql.SQL("ARRAY[{}]::bigint[]").format(
             sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(wrong) for _, wrong in violations)
         ),
-        table=scope.namespace.table(table.name),
+        table=scope.namespace.table(name_of(table)),
         joins=sql.SQL("").join(_join(scope, key, alias) for key, alias in joined.items()),
     )
     found = scope.connection.execute(query).fetchone()
@@ -188,7 +189,7 @@ def _hash_of_id(mapping: Collection | None) -> sql.Composable:
 
 def _join(scope: Scope, key: ForeignKeyColumn, alias: sql.Identifier) -> sql.Composed:
     return sql.SQL(" LEFT JOIN {parent} {alias} ON {alias}.{parent_column} = c.{column}").format(
-        parent=scope.namespace.table(key.parent.name),
+        parent=scope.namespace.table(name_of(key.parent)),
         alias=alias,
         parent_column=sql.Identifier(key.parent_column),
         column=sql.Identifier(key.column),
@@ -204,7 +205,7 @@ def _violations(table: Table, key: ForeignKeyColumn, alias: sql.Identifier, tree
     if tenant is not None and tenant_column(key.parent) is not None:
         differs = sql.SQL("{p}.{tenant} <> c.{tenant}")
         yield foreign_tenant(key.column), differs.format(**names, tenant=sql.Identifier(tenant))
-    if tree is not None and (key.column, key.parent.name) == (tree.parent, table.name):
+    if tree is not None and (key.column, name_of(key.parent)) == (tree.parent, name_of(table)):
         names |= {"within": sql.Identifier(tree.within), "order": sql.Identifier(tree.order)}
         wrong = sql.SQL(
             "{p}.{parent_column} IS NOT NULL"

@@ -19,6 +19,7 @@ from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.shared_tables import is_shared
 from migrator.postgres.scheduler import ScheduledTask, Scheduler
+from migrator.postgres.table_names import name_of
 from migrator.state.records import Connection, Namespace
 from migrator.verification import element_diff, record_diff, row_diff, vector_diff
 from migrator.verification.model import Check, Scope
@@ -54,7 +55,7 @@ class ScratchComparison:
     def on_table_loaded(self, table: str) -> None:
         """Start the checksums of the target once the scratch run has loaded all rows of the largest table."""
         tables = self._scan.tables
-        sizes = {name: tables[name].rows for name in (mapping.table.name for mapping in self._mappings)}
+        sizes = {name: tables[name].rows for name in (name_of(mapping.table) for mapping in self._mappings)}
         if self._scheduler is None and sizes.get(table, 0) == max(sizes.values(), default=0):
             self._scheduler = self._start_checksums()
 
@@ -102,7 +103,7 @@ class ScratchComparison:
     def _compare_rows(self, mapping: Collection, scope: Scope) -> None:
         here = self._row_checksums[mapping.name]
         checks = row_diff.compare_table(scope, self._scratch, mapping, here)
-        self._checks[f"{mapping.name}: {mapping.table.name}"] = [
+        self._checks[f"{mapping.name}: {name_of(mapping.table)}"] = [
             *checks,
             *vector_diff.compare_vectors(scope, self._scratch, mapping),
         ]
@@ -110,7 +111,7 @@ class ScratchComparison:
     def _compare_elements(self, mapping: Collection, rule: Children, scope: Scope) -> None:
         every = self._scan.has_only_migrated_rows(mapping)
         check = element_diff.compare_elements(scope, self._scratch, mapping, rule, every=every)
-        self._checks[f"{mapping.name}: {rule.table.name}"] = [check]
+        self._checks[f"{mapping.name}: {name_of(rule.table)}"] = [check]
 
     def _compare_records(self, relation: RecordRelation, scope: Scope) -> None:
         here = self._record_checksums[relation.name]

@@ -19,6 +19,7 @@ from migrator.documents.residue import raw_document_of
 from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.rows.loaded_rows import Choice
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.rebuild import read_bson_safely
@@ -174,7 +175,7 @@ def _is_newer(scope: Scope, name: str, row: str | None) -> bool:
         " WHERE l.collection = %s AND l.target_id = %s AND l.outcome = 'loaded'",
         entry=own_transactions.written_after_run(scope.namespace, "l"),
         row=own_transactions.written_after_run(scope.namespace, "t"),
-        table=scope.namespace.table(mapping.table.name),
+        table=scope.namespace.table(name_of(mapping.table)),
         key=sql.Identifier(mapping.key.column),
     )
     return any(newer for (newer,) in scope.connection.execute(query, (name, row)))

@@ -16,6 +16,7 @@ from psycopg import sql
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import is_exact, kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.state import own_transactions
 from migrator.state.records import Connection, Namespace
 from migrator.verification import attribution
@@ -64,7 +65,7 @@ def compare_table(scope: Scope, scratch: Namespace, mapping: Collection, here: R
     if here.every and _count(actual) != _count(expected):
         # The scratch tables of an interrupted verification may contain rows of other clients.
         return compare_table(scope, scratch, mapping, checksum_ranges(scope, mapping, every=False))
-    table = mapping.table.name
+    table = name_of(mapping.table)
     ranges = sorted(each for each in actual.keys() | expected.keys() if actual.get(each) != expected.get(each))
     goal = f"{format_count(_count(expected), 'rows')} equal to the source"
     if not ranges:
@@ -92,7 +93,7 @@ def _choose_bounds(connection: Connection, namespace: Namespace, mapping: Collec
         "SELECT k FROM (SELECT {key} AS k, row_number() OVER (ORDER BY {key}) AS n FROM {table}"
         " TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)) t WHERE n % {step} = 0 ORDER BY k"
     ).format(
-        key=sql.Identifier(mapping.key.column), table=namespace.table(mapping.table.name),
+        key=sql.Identifier(mapping.key.column), table=namespace.table(name_of(mapping.table)),
         percent=sql.Literal(SAMPLE_PERCENT), step=sql.Literal(RANGE_ROWS * SAMPLE_PERCENT // 100),
     )  # fmt: skip
     return [row[0] for row in connection.execute(query)]
@@ -100,7 +101,7 @@ def _choose_bounds(connection: Connection, namespace: Namespace, mapping: Collec
 
 def _rows(namespace: Namespace, mapping: Collection, every: bool) -> sql.Composed:
     """Return `FROM … t WHERE …`: all rows, or the rows of loaded documents."""
-    query = sql.SQL("FROM {} t").format(namespace.table(mapping.table.name))
+    query = sql.SQL("FROM {} t").format(namespace.table(name_of(mapping.table)))
     if every:
         return query + sql.SQL(" WHERE true")
     return query + namespace.sql(

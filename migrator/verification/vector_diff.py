@@ -14,6 +14,7 @@ from psycopg import sql
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.table_names import name_of
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
 from migrator.verification import attribution
@@ -34,7 +35,7 @@ def compare_vectors(scope: Scope, scratch: Namespace, mapping: Collection) -> It
 
 def _count(scope: Scope, scratch: Namespace, column: sa.Column[object]) -> int:
     query = sql.SQL("SELECT count({}) FROM {}").format(
-        sql.Identifier(column.name), scratch.table(column.table.name)
+        sql.Identifier(column.name), scratch.table(name_of(column.table))
     )  # fmt: skip
     found = scope.connection.execute(query).fetchone()
     assert found is not None  # an aggregate returns a row
@@ -53,8 +54,8 @@ def _compare_column(
         key=sql.Identifier(mapping.key.column),
         vector=sql.Identifier(column.name),
         newer=own_transactions.written_after_run(scope.namespace, "t"),
-        scratch=scratch.table(column.table.name),
-        table=scope.namespace.table(column.table.name),
+        scratch=scratch.table(name_of(column.table)),
+        table=scope.namespace.table(name_of(column.table)),
     )
     rows = scope.connection.execute(query, (EXAMPLES,)).fetchall()
     causes = attribution.attribute_rows(
@@ -71,5 +72,5 @@ def _compare_column(
     goal = f"{format_count(expected, 'vectors')} equal to the source"
     actual = f"{count_differing(total, 'vector')} from the source" if total else goal
     return make_check(
-        "vectors: source", column.table.name, Differences(total=total, first=found), expected=goal, actual=actual
+        "vectors: source", name_of(column.table), Differences(total=total, first=found), expected=goal, actual=actual
     )

@@ -18,6 +18,7 @@ from migrator.documents.codec import decode_untrusted
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Match
 from migrator.postgres.server_checks import Problem
+from migrator.postgres.table_names import name_of
 from migrator.state.tenant import Options, own_rows
 from migrator.targets.base import Target
 from migrator.translation.interpreter import Translation
@@ -53,7 +54,7 @@ class _Search:
     value: str
 
     def is_in_target(self, target: Target) -> bool:
-        table = self.context.namespace.table(self.mapping.table.name)
+        table = self.context.namespace.table(name_of(self.mapping.table))
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} t WHERE {} = %s AND {})").format(
             table, sql.Identifier(self.column), own_rows(self.mapping.table, self.context.config.tenant.id)
         )

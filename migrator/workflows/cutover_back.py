@@ -10,6 +10,7 @@ from typing import Any, Final
 from migrator.errors import StoppedError
 from migrator.following.document_records import record_counts
 from migrator.formatting import format_count
+from migrator.postgres.table_names import name_of
 from migrator.reversing import write_stop
 from migrator.reversing.capture import captured
 from migrator.state import cutover_steps, full_verification, journal, own_transactions, sync
@@ -94,7 +95,7 @@ class BackSwitch(SwitchSteps):
             for each in captured(self.context.definition.mappings.values()):
                 key = each.key.column
                 adopted += own_transactions.adopt(
-                    self.connection, self.context.namespace, each.table.name, each.name, key
+                    self.connection, self.context.namespace, name_of(each.table), each.name, key
                 )
         return format_count(adopted, "transactions")
 

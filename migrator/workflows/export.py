@@ -19,6 +19,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres.privileges import refuse_hidden_rows
+from migrator.postgres.table_names import name_of
 from migrator.rows.rebuild import read_bson
 from migrator.rows.store import RowStore
 from migrator.state import journal
@@ -69,7 +70,7 @@ def export(
             written[name] = exporter.write(home, name, names, described)
         expected = sum(counts[each].source for each in names if each in counts)
         if written[name] != expected:
-            refuse_hidden_rows(connection, [each.table.name for each in definition.mappings.values()])
+            refuse_hidden_rows(connection, [name_of(each.table) for each in definition.mappings.values()])
             raise DifferenceError(
                 f"{name}: rebuilt {format_count(written[name], 'documents')}, expected {expected:,}",
                 hint="`migrate verify` shows what has changed in the target.",

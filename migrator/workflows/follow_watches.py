@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 
 from migrator.events import Notice
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenancy_of
 from migrator.sources.change_events import event_time
 from migrator.state import own_transactions, sync
@@ -70,7 +71,7 @@ class TransactionPruner:
 
     def __init__(self, context: MigrationContext, connection: Connection) -> None:
         self._connection, self._namespace = connection, context.namespace
-        self._tables = {mapping.table.name for mapping in context.definition.mappings.values()}
+        self._tables = {name_of(mapping.table) for mapping in context.definition.mappings.values()}
         tenancy = tenancy_of(context.definition.metadata)
         self._tables |= set() if tenancy is None else {tenancy.table}
         self._recorded, self._most = own_transactions.count(connection, context.namespace), MOST_TRANSACTIONS

@@ -23,6 +23,7 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.project import ProjectPackages
 from migrator.mapping.shared_tables import find_shared_tables
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenancy_of
 from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reconciliation.document_writer import DocumentWriter
@@ -268,7 +269,7 @@ class Pipeline:
         mapping = self.mappings[adopter.collection]
         query = sql.SQL("SELECT {} FROM {} t WHERE {} = %s AND {}").format(
             sql.Identifier(mapping.key.column),
-            self.namespace.table(mapping.table.name),
+            self.namespace.table(name_of(mapping.table)),
             sql.Identifier(adopter.column),
             own_rows(mapping.table, config.tenant.id),
         )

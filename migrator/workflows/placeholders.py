@@ -15,12 +15,13 @@ from migrator.errors import UsageError
 from migrator.postgres import ddl
 from migrator.postgres.foreign_keys import Relation, existing
 from migrator.postgres.search_path import create_objects
+from migrator.postgres.table_names import name_of
 from migrator.state.records import Connection, Namespace, has_records
 
 
 def copy_placeholders(target: Connection, scratch: Connection, metadata: MetaData, namespace: Namespace) -> int:
     """Create the existing tables of the target in `scratch`, with placeholder rows; return the number of rows."""
-    relations = {Relation(namespace.rows, table.name): table for table in metadata.sorted_tables}
+    relations = {Relation.named(name_of(table), namespace.rows): table for table in metadata.sorted_tables}
     there = existing(target, relations)
     tables = [table for relation, table in relations.items() if relation in there]
     if not tables:
@@ -35,8 +36,8 @@ def _copy_table(target: Connection, scratch: Connection, table: Table, namespace
     columns = list(placeholder_columns(table))
     names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)
     values = sql.SQL(", ").join(value for _, value in columns)
-    copy_from = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(values, namespace.table(table.name))
-    copy_to = sql.SQL("COPY {} ({}) FROM STDIN").format(namespace.table(table.name), names)
+    copy_from = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(values, namespace.table(name_of(table)))
+    copy_to = sql.SQL("COPY {} ({}) FROM STDIN").format(namespace.table(name_of(table)), names)
     with target.cursor() as source, scratch.cursor() as sink:
         with source.copy(copy_from) as rows, sink.copy(copy_to) as placeholders:
             for data in rows:

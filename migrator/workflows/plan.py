@@ -26,6 +26,7 @@ from migrator.postgres.entities import describe_tables
 from migrator.postgres.errors import translate_error
 from migrator.postgres.owner_copies import check_own_keys, copy_owner_constraints
 from migrator.postgres.owner_objects import read_constraints
+from migrator.postgres.table_names import name_of, schemas_in
 from migrator.reversing.rehearsal import Returnable, rehearse
 from migrator.rows.refusals import REFUSALS
 from migrator.sources.sampled import SampledSource
@@ -156,7 +157,7 @@ def examine_target(config: Config, definition: MigrationDefinition, target: Targ
     if target is None:
         return [], EMPTY
     with closing(target.connect()) as connection:
-        actual = catalog.read(connection)
+        actual = catalog.read(connection, schemas_in(definition.metadata))
         digest = EMPTY if is_empty(actual) else hash_text(repr(actual))
         try:
             expected = catalog.read_expected(connection, definition.metadata, config.target.rls == "all")
@@ -200,10 +201,10 @@ def copy_existing_values(existing: Connection, connection: Connection, context: 
         unique[each.table].update(each.columns if each.type in "ux" else ())
     mappings = context.definition.mappings
     for mapping in scratch.first_of_tables(mappings):
-        table = f"{context.namespace.rows}.{mapping.table.name}"
+        table = context.namespace.table(name_of(mapping.table)).as_string()
         if existing.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
             names = dict.fromkeys(scratch.conflict_columns(mapping))
-            names |= dict.fromkeys(each.name for each in mapping.table.c if each.name in unique[mapping.table.name])
+            names |= dict.fromkeys(each.name for each in mapping.table.c if each.name in unique[name_of(mapping.table)])
             rows = scratch.preexisting_rows(existing, mapping, mappings)
             copied |= _copy_values(existing, connection, mapping, list(names), rows)
     return copied
@@ -213,7 +214,7 @@ def _copy_values(
     existing: Connection, connection: Connection, mapping: Collection, names: list[str], rows: sql.Composed
 ) -> bool:
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    table = Namespace().table(mapping.table.name)
+    table = Namespace().table(name_of(mapping.table))
     found = existing.execute(sql.SQL("SELECT EXISTS (SELECT {})").format(rows)).fetchone()
     if not (found and found[0]):
         return False

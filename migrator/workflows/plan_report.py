@@ -16,6 +16,7 @@ from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.merges import Merge
 from migrator.postgres.entities import Entity
+from migrator.postgres.table_names import name_of
 from migrator.reversing.rehearsal import Returnable
 from migrator.sources.base import SourceCollection
 from migrator.stages.load import order_by_dependency
@@ -91,7 +92,7 @@ class Observations:
             "name": each.name,
             "documents": fields.documents,
             "bytes": fields.bytes,
-            "mapping": into and into.table.name,
+            "mapping": into and name_of(into.table),
             "predicted": {name: counts[name] for name in ("loaded", "rejected", "archived")},
             "fields": fields.as_json(mapping, {} if merge is None else fates_of_merge(merge)),
             "fields_beyond": fields.beyond,
@@ -149,7 +150,7 @@ def count_rows(mappings: Mapping[str, Collection], outcomes: Mapping[str, Counts
     """Return table → number of loaded rows."""
     tables: dict[str, int] = defaultdict(int)
     for name, mapping in mappings.items():
-        tables[mapping.table.name] += outcomes[name].loaded if name in outcomes else 0
+        tables[name_of(mapping.table)] += outcomes[name].loaded if name in outcomes else 0
     return dict(tables)
 
 
@@ -157,7 +158,7 @@ def measure_size(connection: Connection) -> int:
     """Return the bytes of all tables and records with their indexes."""
     query = (
         "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-        " WHERE relkind = 'r' AND nspname IN ('public', 'migrator')"
+        " WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema'"
     )
     found = connection.execute(query).fetchone()
     return int(found[0]) if found and found[0] else 0

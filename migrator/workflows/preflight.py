@@ -19,6 +19,7 @@ from migrator.postgres import server_checks
 from migrator.postgres.owner_checks import check_owner_objects, check_vector_column
 from migrator.postgres.privileges import require_create
 from migrator.postgres.server_checks import Problem
+from migrator.postgres.table_names import name_of
 from migrator.state import journal
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection, has_records
@@ -215,7 +216,7 @@ def _check_owner_objects(connection: Connection, context: MigrationContext) -> I
     metadata, embedded = context.definition.metadata, context.definition.embedded
     yield from check_owner_objects(connection, metadata)
     if embedded is not None and context.config.embedding.provider != "none":
-        yield from check_vector_column(connection, metadata, embedded.table.name, embedded.vector)
+        yield from check_vector_column(connection, metadata, name_of(embedded.table), embedded.vector)
 
 
 def _check_services(context: MigrationContext) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from migrator.execution.tasks import Task, TaskResult
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.merges import Merge
+from migrator.postgres.table_names import name_of
 
 # An object whose keys are data (for example, user IDs) has too many paths for the list; the others are only counted.
 MOST_PATHS = 400
@@ -115,12 +116,15 @@ def fates_of(mapping: Collection) -> dict[str, str]:
 
 def _fates_of_elements(rule: Children, path: str) -> dict[str, str]:
     """Return path → the table and column of elements; `path.*` stands for their fields without a rule."""
-    fates = {path: rule.table.name, f"{path}.*": rule.table.name if rule.values or rule.shape == "map" else "residue"}
+    fates = {
+        path: name_of(rule.table),
+        f"{path}.*": name_of(rule.table) if rule.values or rule.shape == "map" else "residue",
+    }
     for each in rule.rules:
         if isinstance(each, Children):
             fates |= _fates_of_elements(each, f"{path}.{each.path}")
             continue
-        columns = ", ".join(f"{rule.table.name}.{column}" for column in each.columns if "." not in column)
+        columns = ", ".join(f"{name_of(rule.table)}.{column}" for column in each.columns if "." not in column)
         for name in each.source_paths:
             fates[path if rule.values else f"{path}.{name}"] = columns or "implied"
     return fates

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.embedding import vector_store
+from migrator.postgres.table_names import name_of
 from migrator.state import journal
 from migrator.state.ledger import Counts, count_by, count_outcomes
 from migrator.state.records import Connection
@@ -49,7 +50,7 @@ def report_run(context: MigrationContext, connection: Connection, started: float
     tables: dict[str, int] = defaultdict(int)
     for name, counts in collections.items():
         if name in definition.mappings:
-            tables[definition.mappings[name].table.name] += counts.loaded
+            tables[name_of(definition.mappings[name].table)] += counts.loaded
     embedded = definition.embedded
     return RunReport(
         run=latest[0],

@@ -15,6 +15,7 @@ from migrator.errors import StoppedError
 from migrator.events import Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.following.indexes import ensure_indexes
 from migrator.formatting import format_count
+from migrator.postgres.table_names import name_of
 from migrator.reversing import capture
 from migrator.reversing.returner import Returner
 from migrator.rows.store import RowStore
@@ -169,8 +170,8 @@ def added_columns(connection: Connection, context: MigrationContext) -> Iterator
         " AND attname <> ALL(%s) ORDER BY attname"
     )
     for collection in capture.captured(context.definition.mappings.values()):
-        table = context.namespace.table(collection.table.name)
+        table = context.namespace.table(name_of(collection.table))
         known = [column.name for column in collection.table.columns]
         found = [name for (name,) in connection.execute(query, (table.as_string(connection), known))]
         if found:
-            yield f"columns without a mapping are not returned: {collection.table.name} ({', '.join(found)})"
+            yield f"columns without a mapping are not returned: {name_of(collection.table)} ({', '.join(found)})"

@@ -25,6 +25,7 @@ from migrator.formatting import format_count
 from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import foreign_keys, schema_changes
 from migrator.postgres.session import owner_search_path
+from migrator.postgres.table_names import name_of
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.reversing import capture, write_stop
@@ -191,8 +192,8 @@ def describe_losses(losses: Sequence[Loss]) -> Iterator[str]:
 
 def count_rows(owned: OwnedRows) -> dict[str, int]:
     """Return table → rows to delete, including tables without rows."""
-    mapped = {mapping.table.name for mapping in owned.definition.mappings.values()}
-    counts = {relation.label: 0 for relation in owned.tables if relation.name in mapped}
+    mapped = {name_of(mapping.table) for mapping in owned.definition.mappings.values()}
+    counts = {relation.label: 0 for relation in owned.tables if relation.label in mapped}
     for relation, kinds in owned.count().items():
         counts[relation.label] = sum(count for kind, count in kinds.items() if kind != "set_null")
     return counts
@@ -210,7 +211,7 @@ def delete_rows(connection: Connection, owned: OwnedRows) -> None:
         ).format(sql.Identifier(f"d{number}"), relation.identifier, TABLE)
         for number, relation in enumerate(relations)
     ]
-    suspended = suspend_in_transaction(connection, [relation.name for relation in relations])
+    suspended = suspend_in_transaction(connection, [relation.label for relation in relations])
     if suspended:
         set_references_null(connection, owned)  # the foreign keys do not do it while triggers are suspended
     with owner_search_path(connection):

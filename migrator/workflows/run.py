@@ -24,6 +24,7 @@ from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.errors import is_idle
 from migrator.postgres.owner_checks import check_vector_column
 from migrator.postgres.scheduler import ScheduledTask
+from migrator.postgres.table_names import name_of
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
 from migrator.rows.refusals import UpdatesRefusedError
@@ -277,7 +278,7 @@ def embed_missing(config: Config, definition: MigrationDefinition, target: Targe
 
 def require_free_vectors(connection: Connection, definition: MigrationDefinition, embedded: VectorColumn) -> None:
     """Check that no object of the owner can refuse an embedding. Raises: `PlanError` with the objects and remedies."""
-    found = list(check_vector_column(connection, definition.metadata, embedded.table.name, embedded.vector))
+    found = list(check_vector_column(connection, definition.metadata, name_of(embedded.table), embedded.vector))
     if found:
         hint = " ".join(each.remedy for each in found)
         raise PlanError("; ".join(each.text for each in found), hint=hint)

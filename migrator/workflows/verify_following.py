@@ -20,6 +20,7 @@ from migrator.events import StepAdvanced, StepFinished, StepStarted, silent
 from migrator.following.applier import Applier
 from migrator.following.batch import DocumentKey
 from migrator.formatting import format_count
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.unreturned import apply_all_unreturned, copy_unreturned
 from migrator.rows.store import RowStore
 from migrator.sources.base import ChangingSource, Position
@@ -88,7 +89,7 @@ class FollowedComparison:
             sync.begin(self.scope.connection, SCRATCH_NAMESPACE, self._changing.current_position())
             self.pipeline.run(run, needed_collections(self.scope, self.context.source))
             scratch_rows = RowStore(self.scope.connection, SCRATCH_NAMESPACE, mappings)
-            tables = {each.table.name for each in mappings.values()}
+            tables = {name_of(each.table) for each in mappings.values()}
             apply_all_unreturned(scratch_rows, self.scope.namespace, tables, self.context.config.tenant.id)
             copy_unreturned(scratch_rows, self.scope.namespace)
             if self.options.rebuild:

@@ -8,6 +8,7 @@ from functools import partial
 from migrator.config.fingerprints import fingerprint
 from migrator.documents.fingerprint import hash_text
 from migrator.events import Notice
+from migrator.postgres.table_names import name_of
 from migrator.reconciliation.unreturned import apply_all_unreturned
 from migrator.rows.given_ids import copy_given_ids
 from migrator.rows.store import RowStore
@@ -35,7 +36,7 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
     """Map the source again with `pipeline`, compare the rows with the target, and rebuild the documents."""
     context, source = pipeline.context, pipeline.context.source
     token = scratch_token(scope, pipeline)
-    only_migrated = [each.table.name for each in scope.chosen.values() if scan.has_only_migrated_rows(each)]
+    only_migrated = [name_of(each.table) for each in scope.chosen.values() if scan.has_only_migrated_rows(each)]
     with scratch.scratch_namespace(scope.connection, context.definition.mappings, token, frozenset(only_migrated)) as (
         namespace,
         found,

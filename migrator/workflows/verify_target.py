@@ -15,6 +15,7 @@ from migrator.formatting import format_count
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
+from migrator.postgres.table_names import name_of, schemas_in
 from migrator.sources.base import Source
 from migrator.state.ledger import balance
 from migrator.state.records import Connection
@@ -47,7 +48,7 @@ class TargetChecks:
     def open(cls, scope: Scope, count: CountSource, emit: Emit) -> TargetChecks:
         """Read the source and the target once, for all checks. `count` counts the documents of the source."""
         expected = catalog.read_expected(scope.connection, scope.metadata, scope.config.target.rls == "all")
-        actual = catalog.read(scope.connection)
+        actual = catalog.read(scope.connection, schemas_in(scope.metadata))
         usable = replace(scope, unusable=catalog_check.unusable_tables(scope.metadata, expected, actual))
         counted, scan, visible = _scan(usable, count, emit)
         return cls(
@@ -119,7 +120,7 @@ def _scan(scope: Scope, count: CountSource, emit: Emit) -> tuple[Counter[str], P
     visible: VisibleRows = {}
 
     def scan_table(table: Table, connection: Connection) -> None:
-        tables[table.name] = prescan.scan_table(replace(scope, connection=connection), table)
+        tables[name_of(table)] = prescan.scan_table(replace(scope, connection=connection), table)
 
     def scan_records(connection: Connection) -> None:
         records.append(prescan.scan_records(replace(scope, connection=connection)))

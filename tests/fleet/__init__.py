@@ -13,7 +13,7 @@ from tests.arbitrary import Arbitrary
 from tests.user_projects import Document, write_user_project
 
 HERE = Path(__file__).parent
-NAMES = ("customers", "drivers", "vehicles", "events")
+NAMES = ("customers", "drivers", "vehicles", "events", "remarks")
 
 
 def write_project(
@@ -35,6 +35,7 @@ class Fleet:
             "drivers": self.chance.sample(self.people, len(self.people) * 2 // 3),
             "vehicles": [ObjectId(self.chance.randbytes(12)) for _ in range(count)],
             "events": [ObjectId(self.chance.randbytes(12)) for _ in range(count)],
+            "remarks": [ObjectId(self.chance.randbytes(12)) for _ in range(count // 2)],
         }
 
     def collections(self) -> dict[str, list[Document]]:
@@ -48,6 +49,7 @@ class Fleet:
             "drivers": self._driver,
             "vehicles": self._vehicle,
             "events": self._event,
+            "remarks": self._remark,
         }
         return self._spoil({"_id": source_id, **makers[name]()})
 
@@ -65,7 +67,7 @@ class Fleet:
         chance = self.chance
         odd = (7, 7.0, Int64(7), Decimal128("7"), True, None, "bike")
         kind = chance.choice((*("car",) * 6, *("truck",) * 4, "van", *odd))
-        found: Document = {"kind": kind, "plate": f"P {chance.randrange(999)}"}
+        found: Document = {"kind": kind, "plate": f"P {chance.randrange(999)}", "mood": chance.choice(("good", "bad"))}
         if chance.random() < 0.9:
             found |= {"owner": chance.choice(self.people), "doors": chance.randrange(6)}
             found |= {"driver": chance.choice(self.people), "load": chance.choice((1, 2.5, -0.0))}
@@ -76,6 +78,9 @@ class Fleet:
         kind = chance.choice(("trip", "trip", 1, 1.0, "note", None))
         at = datetime.fromtimestamp(chance.randrange(2**31), UTC)
         return {"meta": {"type": kind}, "truck": chance.choice(self.ids["vehicles"]), "at": at, "text": "stop"}
+
+    def _remark(self) -> Document:
+        return {"note": self.chance.choice(self.ids["events"]), "mood": self.chance.choice(("good", "bad", "unknown"))}
 
     def _spoil(self, document: Document) -> Document:
         chance = self.chance

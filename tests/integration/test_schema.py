@@ -117,13 +117,13 @@ def test_another_schema_is_built_without_touching_public(database: str) -> None:
         before = catalog.read(connection)
         connection.execute("CREATE SCHEMA migrator_scratch")
         connection.execute(ddl.render(metadata, rls=False, schema="migrator_scratch"))
-        scratch = catalog.read(connection, "migrator_scratch")
+        scratch = catalog.read(connection, placed_in="migrator_scratch")
         assert compare(scratch, before) == []
         for statement in reversed(ddl.statements(metadata, rls=False, schema="migrator_scratch")):
             if statement.kind != "extension":
                 connection.execute(statement.undo_sql)
         assert catalog.read(connection) == before
-        assert catalog.read(connection, "migrator_scratch").relations == {}
+        assert catalog.read(connection, placed_in="migrator_scratch").relations == {}
 
 
 def test_the_script_runs_in_psql(database: str) -> None:

@@ -122,6 +122,19 @@ def test_order_of_a_shared_table() -> None:
     assert ordered["b"].needs == {"a", "c"}
 
 
+@pytest.mark.parametrize(
+    ("name", "schema", "message"),
+    [("a.b", None, "dot"), ("a", "b.c", "dot"), ("x" * 60, "long", "more than 63"), ("t", "migrator", "reserved"),
+     ("t", "public", "public is named"), ("t", "pg_x", "reserved")],
+)  # fmt: skip
+def test_refused_names(name: str, schema: str | None, message: str) -> None:
+    """The name of a table must have one meaning, and must not be one of ours."""
+    metadata = sa.MetaData()
+    sa.Table(name, metadata, sa.Column("id", UUID, primary_key=True), schema=schema)
+    with pytest.raises(UsageError, match=message):
+        validate({}, metadata)
+
+
 def test_another_name() -> None:
     """A mapping can have another name than its collection; then only that is shared."""
     assert list(find_shared([make("a"), make("b", source="c")])) == ["c"]

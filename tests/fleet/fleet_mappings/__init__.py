@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet_schema import cars, notes, people, trips, trucks, visits
+from fleet_schema import cars, notes, people, remarks, trips, trucks, visits
 
 from migrator.mapping.children import Children
-from migrator.mapping.codecs import DATETIME, INTEGER, TEXT, Double, ObjectIdText
+from migrator.mapping.codecs import DATETIME, INTEGER, TEXT, Double, Enum, ObjectIdText
 from migrator.mapping.collection import Collection
 from migrator.mapping.conditions import Where
 from migrator.mapping.references import Key, reference_to
@@ -15,6 +15,7 @@ from migrator.mapping.rules import imply_field, map_field
 
 CUSTOMERS = Key(path="_id", collection="customers", text=True)
 DRIVERS = Key(path="_id", collection="drivers", text=True)
+NOTES = Key(path="_id", collection="notes")
 TRUCKS = Key(path="_id", collection="vehicles.trucks")
 
 
@@ -61,6 +62,7 @@ MAPPINGS = (
             reference_to("owner", "owner_id", CUSTOMERS, as_text),
             map_field("doors", "doors", INTEGER),
             map_field("plate", "plate", TEXT, required=True),
+            map_field("mood", "mood", Enum(("good", "bad", "unknown")), default="unknown"),
         ),
     ),
     Collection(
@@ -90,7 +92,16 @@ MAPPINGS = (
         name="notes",
         source="events",
         table=notes,
-        key=Key(path="_id", collection="notes"),
+        key=NOTES,
         rules=(map_field("text", "text", TEXT),),
+    ),
+    Collection(
+        name="remarks",
+        table=remarks,
+        key=Key(path="_id", collection="remarks"),
+        rules=(
+            reference_to("note", "note_id", NOTES, ObjectIdText().write),
+            map_field("mood", "mood", Enum(("good", "bad"))),
+        ),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ENUM, TIMESTAMP, UUID
 
 metadata = sa.MetaData(
     naming_convention={
@@ -29,6 +29,7 @@ visits = sa.Table(
     sa.Column("person_id", sa.Text, sa.ForeignKey("people.id"), primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
     sa.Column("place", sa.Text),
+    schema="garage",
 )
 
 cars = sa.Table(
@@ -38,7 +39,9 @@ cars = sa.Table(
     sa.Column("owner_id", sa.Text, sa.ForeignKey("people.id")),
     sa.Column("doors", sa.Integer),
     sa.Column("plate", sa.Text, nullable=False),
+    sa.Column("mood", ENUM("good", "bad", "unknown", name="mood", schema="garage"), nullable=False),
     sa.Index("cars_owner_id_idx", "owner_id"),
+    schema="garage",
 )
 
 trucks = sa.Table(
@@ -48,14 +51,25 @@ trucks = sa.Table(
     sa.Column("driver_id", sa.Text, sa.ForeignKey("people.id"), nullable=False),
     sa.Column("kind", sa.Text),
     sa.Column("load", sa.Double),
+    schema="garage",
 )
 
 trips = sa.Table(
     "trips",
     metadata,
     sa.Column("id", UUID, primary_key=True),
-    sa.Column("truck_id", UUID, sa.ForeignKey("trucks.id")),
+    sa.Column("truck_id", UUID, sa.ForeignKey("garage.trucks.id")),
     sa.Column("at", TIMESTAMP(timezone=True)),
+    schema="logs",
 )
 
-notes = sa.Table("notes", metadata, sa.Column("id", UUID, primary_key=True), sa.Column("text", sa.Text))
+notes = sa.Table("notes", metadata, sa.Column("id", UUID, primary_key=True), sa.Column("text", sa.Text), schema="logs")
+
+# of another schema, with the same names of table, keys and index
+remarks = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("id", UUID, primary_key=True),
+    sa.Column("note_id", UUID, sa.ForeignKey("logs.notes.id")),
+    sa.Column("mood", ENUM("good", "bad", name="mood")),
+)
