@@ -25,6 +25,7 @@ from migrator.postgres.foreign_keys import ForeignKey, Relation
 from migrator.postgres.table_names import name_of, schemas_in
 from migrator.postgres.tenancy import tenancy_of
 from migrator.state import journal, own_transactions
+from migrator.state.ledger import count_outcomes
 from migrator.state.records import Connection, Namespace, has_records
 from migrator.state.tenant import STEP as TENANT_STEP
 
@@ -92,7 +93,8 @@ class Loss:
 class OwnedRows:
     """The rows of one migration, and the rows of other clients that a revert would affect.
 
-    The constructor runs all queries and stores the result in the temporary table `TABLE`, by table and kind.
+    The constructor runs all queries and stores the result in the temporary table `TABLE`, by table and kind. Tables
+    that the migration created and that nobody else has written to are not in it: `whole` has the number of their rows.
     """
 
     def __init__(self, connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
@@ -103,9 +105,11 @@ class OwnedRows:
             for record in schema_changes.read(connection)
             if _is_new_table(record)
         }
+        self.whole = {each: rows for each in self.tables if (rows := self._count_if_whole(each)) is not None}
         connection.execute(CREATE)
         for relation in self.tables:
-            self._find_owned(relation)
+            if relation not in self.whole:
+                self._find_owned(relation)
         self._analyze()
         self._find_in_dropped_tables()
         self._find_referrers()
@@ -143,6 +147,23 @@ class OwnedRows:
         return [each for each in self.definition.mappings.values() if name_of(each.table) == relation.label]
 
     # --- search ------------------------------------------------------------------------------------------------------
+
+    def _count_if_whole(self, relation: Relation) -> int | None:
+        """Return the number of rows of a table that the migration created, if it wrote all of them; otherwise None."""
+        if relation not in self.created_tables or not self._recorded or not self.traceable:
+            return None
+        query = self.namespace.sql(
+            "SELECT EXISTS (SELECT FROM {foreign_edits} WHERE table_name = {name})"
+            " OR EXISTS (SELECT FROM {table} t WHERE NOT {own})",
+            name=sql.Literal(relation.name),
+            table=relation.identifier,
+            own=own_transactions.written_by_migration(self.namespace),
+        )
+        return None if self.connection.execute(query).fetchone() == (True,) else self._count(relation)
+
+    def _count(self, relation: Relation) -> int:
+        found = self.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(relation.identifier)).fetchone()
+        return int(found[0]) if found else 0
 
     def _find_owned(self, relation: Relation) -> None:
         if not self._recorded:
@@ -188,7 +209,7 @@ class OwnedRows:
 
     def _find_in_dropped_tables(self) -> None:
         for relation in self.tables:
-            if relation in self.created_tables:
+            if relation in self.created_tables and relation not in self.whole:
                 query = sql.SQL("FROM {} t WHERE {}").format(relation.identifier, _NOT_FOUND_YET)
                 self._add(relation, "in_dropped_table", query)
 
@@ -206,20 +227,23 @@ class OwnedRows:
                     found += self._add_referrers(key, depth)
 
     def _has_other_rows(self, relation: Relation) -> bool:
+        if relation in self.whole:
+            return False
         query = sql.SQL("SELECT EXISTS (SELECT FROM {} t WHERE {})").format(relation.identifier, _NOT_FOUND_YET)
         return self.connection.execute(query).fetchone() == (True,)
 
     def _add_referrers(self, key: ForeignKey, depth: int) -> int:
-        source = sql.SQL(
-            "FROM {child} t JOIN {parent} p ON {condition}"
+        if key.parent in self.whole and depth > 1:
+            return 0  # the first pass has found the referrers of all its rows
+        found = sql.SQL(
             " JOIN {table} g ON g.relation = p.tableoid AND g.row_ctid = p.ctid AND g.depth = {depth}"
-            " AND g.kind <> 'set_null' WHERE {not_found_yet}"
-        ).format(
+            " AND g.kind <> 'set_null'"
+        ).format(table=TABLE, depth=sql.Literal(depth - 1))
+        source = sql.SQL("FROM {child} t JOIN {parent} p ON {condition}{found} WHERE {not_found_yet}").format(
             child=key.child.identifier,
             parent=key.parent.identifier,
             condition=key.condition("t", "p"),
-            table=TABLE,
-            depth=sql.Literal(depth - 1),
+            found=sql.SQL("") if key.parent in self.whole else found,
             not_found_yet=_NOT_FOUND_YET,
         )
         return self._add(key.child, "set_null" if key.sets_null else "foreign_referrer", source, depth)
@@ -236,7 +260,7 @@ class OwnedRows:
             " (SELECT relation, kind, count(*) FROM {} GROUP BY 1, 2) b"
             " JOIN pg_class c ON c.oid = b.relation JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2, 3"
         ).format(TABLE)
-        found: dict[Relation, dict[OwnershipKind, int]] = {}
+        found: dict[Relation, dict[OwnershipKind, int]] = {each: {"owned": n} for each, n in self.whole.items() if n}
         for schema, name, kind, count in self.connection.execute(query):
             found.setdefault(Relation(schema, name), {})[kind] = count
         return found
@@ -271,7 +295,11 @@ class OwnedRows:
         return sql.SQL("concat_ws(' ', {})").format(sql.SQL(", ").join(parts))
 
     def _find_deleted(self) -> Iterator[Loss]:
+        loaded = count_outcomes(self.connection, self.namespace) if self._recorded else {}
         for relation in self.tables:
+            expected = sum(loaded[each.name].loaded for each in self.mappings_of(relation) if each.name in loaded)
+            if self.whole.get(relation) == expected:
+                continue  # every loaded document has a row, because the migration wrote no others
             ids = list(self.deleted_ids(relation))
             if ids:
                 yield Loss(relation=relation, kind="deleted", count=len(ids), ids=tuple(ids[:MAX_IDS]))
