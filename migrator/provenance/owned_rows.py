@@ -155,7 +155,7 @@ class OwnedRows:
         query = self.namespace.sql(
             "SELECT EXISTS (SELECT FROM {foreign_edits} WHERE table_name = {name})"
             " OR EXISTS (SELECT FROM {table} t WHERE NOT {own})",
-            name=sql.Literal(relation.name),
+            name=sql.Literal(relation.label),
             table=relation.identifier,
             own=own_transactions.written_by_migration(self.namespace),
         )
