@@ -157,6 +157,8 @@ def server_url() -> Iterator[str]:
     with contained() if docker_answers() else embedded() as url:
         disable_durability(url)
         yield url
+        if url in _CONNECTIONS:
+            _CONNECTIONS.pop(url).close()
 
 
 @pytest.fixture(scope="session")
@@ -253,9 +255,26 @@ def disable_durability(url: str) -> None:
     psycopg.connect(with_database(url, "template1")).close()  # writes a cache of the catalog that each database gets
 
 
-def administer(server_url: str, statement: str, name: str) -> None:
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+def administer(server_url: str, statement: str, *names: str) -> None:
+    """Executes a statement of a superuser in the server's own database, with names in it.
+
+    The connection stays open: a new one takes half as long as to create a database.
+    """
+    query = sql.SQL(statement).format(*map(sql.Identifier, names))
+    connection = _CONNECTIONS.get(server_url)
+    if connection is not None:
+        try:
+            connection.execute(query)
+        except psycopg.OperationalError:
+            if not connection.closed:
+                raise
+        else:
+            return
+    _CONNECTIONS[server_url] = psycopg.connect(server_url, autocommit=True)  # the first one, or a test ended the last
+    _CONNECTIONS[server_url].execute(query)
+
+
+_CONNECTIONS: dict[str, psycopg.Connection[Any]] = {}
 
 
 def with_database(url: str, name: str) -> str:

@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import psycopg
-from psycopg import sql
-
 from tests.conftest import CREATE_DATABASE, administer, with_database
 
 T = TypeVar("T")
@@ -38,12 +35,8 @@ class Templates:
             self._results[key] = build(with_database(self.server_url, name))
             self._names[key] = name
         name = urlsplit(database).path[1:]
-        with psycopg.connect(self.server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-            template = sql.Identifier(self._names[key])
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(name), template)
-            )
+        administer(self.server_url, "DROP DATABASE {} WITH (FORCE)", name)
+        administer(self.server_url, "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, self._names[key])
         result: T = self._results[key]
         return result
 

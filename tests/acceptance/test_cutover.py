@@ -159,7 +159,7 @@ class Moving:
 @pytest.fixture
 def moving(live_server: mongo.Server, new_database: Callable[[], str], tmp_path: Path) -> Moving:
     database = new_database()
-    application = Application(live_server.url, database, tmp_path, rate=100, first=MESSAGES)
+    application = Application(live_server.url, database, tmp_path, rate=40, first=MESSAGES)
     config = configure(tmp_path, live_server.url, database, application.hooks)
     prepare(live_server.url, config, MESSAGES, ttl=TTL)
     return Moving(application, config, database)
