@@ -19,7 +19,9 @@ from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, typ
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Reference
 from migrator.mapping.rules import Compute, Field, Implied
+from migrator.postgres.column_kinds import kind_of_column
 
+_MOST_SMALLINT = 2**15 - 1
 VALUE = "value"  # the path by which the rules of elements that are no documents read the element
 
 
@@ -129,7 +131,7 @@ class Children:
         """Return the row of an element; None, with a finding, if it cannot become one."""
         document = self._document_of(element)
         where = f"{self.path}[{place}]"
-        if document is None or (self.name is not None and "\0" in name):
+        if document is None or (self.name is not None and "\0" in name) or not self._has_place(place):
             context.note("element_not_loaded", f"{where} ({type_name(element)})")
             return None
         row: Row = {}
@@ -144,6 +146,10 @@ class Children:
             context.note("element_not_loaded", f"{where}: {rejected.reason} {rejected.detail}".rstrip())
             return None
         return row
+
+    def _has_place(self, place: int) -> bool:
+        """Return whether the column of the place can hold it: smallint holds no more than 32,767."""
+        return place <= _MOST_SMALLINT or kind_of_column(self.table.c[self.position or ""]) != "smallint"
 
     # --- back --------------------------------------------------------------------------------------------------------
 

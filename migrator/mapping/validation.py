@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -145,6 +145,7 @@ def _problems(collection: Collection, mappings: Mapping[str, Collection], metada
     yield from _problems_of_key(collection)
     yield from _problems_of_columns(collection)
     key = kind_of_column(table.c[collection.key.column])
+    yield from _problems_of_fields(collection.children)
     for rule in collection.children:
         yield from _problems_of_children(rule, key, metadata)
     for lookup in collection.lookups:
@@ -209,6 +210,13 @@ def _problems_of_columns(collection: Collection) -> Iterator[Problem]:
             yield from _problems_of_codec(rule, collection.table.c[rule.column])
 
 
+def _problems_of_fields(rules: Iterable[Children]) -> Iterator[Problem]:
+    """A row has the rows of the elements of a field once."""
+    paths = [rule.path for rule in rules]
+    for path in dict.fromkeys(path for path in paths if paths.count(path) > 1):
+        yield f"field {path}: two rules make rows of its elements", "Use one `Children` for each field."
+
+
 _ELEMENT_RULES = (Field, Implied, Compute, JsonObject, Reference, Children)
 
 
@@ -233,6 +241,10 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
                 f"{field}: the column {name_of(table)}.{own_name} has the type {kind}",
                 f"Use a column of type {' or '.join(sorted(kinds))}.",
             )
+    ruled = {name for each in rule.rules for name in each.columns}
+    for name in sorted(ruled & {rule.parent, rule.position, rule.name, rule.key} - {None}):
+        yield f"{field}: a rule fills the column {name_of(table)}.{name}, too", "Use columns of their own."
+    yield from _problems_of_fields(rule.nested)
     if rule.nested and rule.key is None:
         yield f"{field}: elements with elements of their own need a key", "Set `key` to a column of type uuid."
     for each in rule.rules:

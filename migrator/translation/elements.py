@@ -105,7 +105,7 @@ def compile_elements(rule: Children) -> Elements | None:
 
 def _is_compilable(rule: Children) -> bool:
     names = [path for each in rule.rules for path in each.restored_fields]
-    if len(set(names)) < len(names) or (rule.values and names != [VALUE]):
+    if len(set(names)) < len(names) or (rule.values and (names != [VALUE] or rule.nested)):
         return False
     position = None if rule.position is None else kind_of_column(rule.table.c[rule.position])
     parent = kind_of_column(rule.table.c[rule.parent])

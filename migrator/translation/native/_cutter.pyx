@@ -55,6 +55,9 @@ cdef enum Shape:
     SINGLE = 1
     MAP = 2
 
+cdef enum:
+    MOST_SMALLINT = 32767
+
 SHAPES = ("array", "document", "map")
 
 cdef enum:  # the cells of a row that no rule fills
@@ -196,16 +199,14 @@ cdef class ElementCutter:
     cdef int _cut(self, byte bson_type, Bytes p, object parent, const char* field, Py_ssize_t field_size,
                   const char* text, Py_ssize_t text_size, object context) except -1:
         """Add the rows of a field to `_rows`, and what they leave of its elements to `_rest`."""
-        cdef Bytes last = p + int32(p) - 1, name, value, end
+        cdef Bytes last, name, value, end
         cdef int place = 0
         self._rest.size = self._prefix.size = self._made = 0
-        if self._shape == LIST:
-            if bson_type != ARRAY:
-                return CHANGED
-            if p + 4 == last:
-                return EXACT
-        elif bson_type != DOCUMENT:
+        if bson_type != (ARRAY if self._shape == LIST else DOCUMENT):
             return CHANGED
+        last = p + int32(p) - 1
+        if self._shape == LIST and p + 4 == last:
+            return EXACT
         self._parent = parent
         self._cells[PARENT].data, self._cells[PARENT].size = field, field_size
         append(&self._prefix, text, text_size)
@@ -268,6 +269,8 @@ cdef class ElementCutter:
         cdef bint in_order = True, partial = False
         cdef int index
         cdef Rule* rule
+        if self._position_size == 2 and place > MOST_SMALLINT:
+            return False
         if self._values:
             if bson_type == NULL_VALUE:
                 return False
@@ -534,9 +537,10 @@ cdef class ElementCutter:
                 self._gather(<byte>(number & 255), <Bytes>PyBytes_AS_STRING(data) + (number >> 8))
 
     cdef int _gather(self, byte bson_type, Bytes p) except -1:
-        cdef Bytes last = p + int32(p) - 1, value
+        cdef Bytes last, value
         if bson_type != (ARRAY if self._shape == LIST else DOCUMENT):
             return 0
+        last = p + int32(p) - 1
         if self._shape == SINGLE:
             return self._gather_element(DOCUMENT, p, last + 1)
         p += 4
