@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -99,11 +100,11 @@ class Children:
         return of_elements
 
     def _documents_in(self, document: Document) -> Iterator[Document]:
-        for _, _, element in self._elements_of(document.get(self.path)):
+        for _, _, element in self.elements_of(document.get(self.path)):
             if (found := self._document_of(element)) is not None:
                 yield found
 
-    def _elements_of(self, value: Any) -> Iterator[tuple[int, str, Any]]:
+    def elements_of(self, value: Any) -> Iterator[tuple[int, str, Any]]:
         """Yield the place, the name in a map, and the element."""
         if self.shape == "array" and isinstance(value, list):
             yield from ((place, "", element) for place, element in enumerate(value))
@@ -124,7 +125,7 @@ class Children:
 
     def rows_of(self, value: Any, context: Context) -> list[Row]:
         """Return the rows of the elements of a field, without the key of the document's row."""
-        found = (self.row_of(place, name, element, context) for place, name, element in self._elements_of(value))
+        found = (self.row_of(place, name, element, context) for place, name, element in self.elements_of(value))
         return [row for row in found if row is not None]
 
     def row_of(self, place: int, name: str, element: Any, context: Context) -> Row | None:
@@ -160,18 +161,42 @@ class Children:
 
     def restore(self, rows: Iterable[Row]) -> Any:
         """Return the field that rows restore; ABSENT if they restore none."""
-        return self._compose({self._place_of(each): self._restore(each) for each in rows})
+        return self._compose({place: self.restore_element(each) for place, each in self.placed(rows).items()})
 
-    def _place_of(self, row: Row) -> int:
-        return 0 if self.position is None else int(row[self.position])
+    def placed(self, rows: Iterable[Row]) -> dict[int, Row]:
+        """Return place → row. An application may give rows the same place, or none: then each follows the last one."""
+        if self.position is None:
+            return dict(enumerate(islice(rows, 1)))
+        places: dict[int, Row] = {}
+        last = -1
+        for row in sorted(rows, key=self.order_of):
+            place = row[self.position]
+            last = place if place is not None and (place > last or not places) else last + 1
+            places[last] = row
+        return places
 
-    def _restore(self, row: Row) -> tuple[str, Any]:
+    def order_of(self, row: Row) -> tuple[bool, int]:
+        """Return by what rows are ordered: those without a place come last."""
+        place = None if self.position is None else row[self.position]
+        return place is None, place or 0
+
+    def label(self, count: int, places: Iterable[int]) -> list[int]:
+        """Return the places of the elements of a field with `count` elements, of which rows have some places.
+
+        These are 0, 1, 2 … If a row has another place, elements without a row follow all rows.
+        """
+        taken = sorted(places)
+        if not taken or 0 <= taken[0] <= taken[-1] < count:
+            return list(range(count))
+        return [*taken, *range(taken[-1] + 1, taken[-1] + 1 + count - len(taken))]
+
+    def restore_element(self, row: Row) -> tuple[str, Any]:
         """Return the name in a map, and the element that a row restores."""
         document: Document = {}
         for rule in self.rules:
             rule.to_document(row, document)
         name = "" if self.name is None else row[self.name]
-        return name, document.get(VALUE, ABSENT) if self.values else document
+        return name, document.get(VALUE) if self.values else document
 
     def _compose(self, elements: Mapping[int, tuple[str, Any]]) -> Any:
         """Return the field with these elements; an empty array if there are none."""
@@ -192,9 +217,10 @@ class Children:
         """Return what the rows cannot restore of a field, by the place of the element; None: they restore nothing."""
         if not isinstance(value, list if self.shape == "array" else dict) or not rows:
             return None
-        placed = {self._place_of(row): row for row in rows}
+        placed = self.placed(rows)
         remainder: Document = {}
-        for place, name, element in self._elements_of(value):
+        elements = list(self.elements_of(value))
+        for place, (_, name, element) in zip(self.label(len(elements), placed), elements, strict=True):
             parts = self.part_of(name, element, placed.get(place))
             if parts is not None:
                 remainder[str(place)] = parts
@@ -204,7 +230,7 @@ class Children:
         """Return what the row of an element cannot restore; None: it restores the element. `row` None: all of it."""
         if row is None:
             return {"is": element, "name": name} if self.shape == "map" else {"is": element}
-        restored = self._restore(row)[1]
+        restored = self.restore_element(row)[1]
         return None if same(restored, element) else self._subtract_element(element, row, restored)
 
     def _subtract_element(self, element: Any, row: Row, restored: Any) -> Document:
@@ -225,8 +251,8 @@ class Children:
 
     def set_remainder(self, remainder: Document, row: Row, document: Document) -> None:
         """Set the field to the value of which `subtract` returned this remainder."""
-        rows = {self._place_of(each): each for each in row.get(self.row_key) or ()}
-        elements = {place: self._restore(each) for place, each in rows.items()}
+        rows = self.placed(row.get(self.row_key) or ())
+        elements = {place: self.restore_element(each) for place, each in rows.items()}
         for text, parts in remainder.items():
             place = int(text)
             name, restored = elements.get(place, ("", {}))

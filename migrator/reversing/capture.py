@@ -1,6 +1,7 @@
 """The triggers that record the changes of an application to mapped tables: installed at the switch, dropped at its end.
 
-Each table has a function of its own, which names its key; a general one would have to convert the row first. The
+Each table has a function of its own, which names its key; a general one would have to convert the row first. The key
+of a row of an element is that of the row that it belongs to. The
 functions run with the rights of their owner, so that the application needs none on the records. Triggers fire ALWAYS,
 also for sessions that suspend triggers. While they exist, migrate writes no rows of these tables.
 """
@@ -8,36 +9,42 @@ also for sessions that suspend triggers. While they exist, migrate writes no row
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final, LiteralString
 
+import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.errors import StoppedError
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.postgres import schema_changes
+from migrator.postgres.column_kinds import find_kind
 from migrator.postgres.identifiers import identify
 from migrator.postgres.table_names import catalog_query, name_of
 from migrator.state.records import Connection, Namespace
 
 ROWS, TRUNCATE = "migrate_capture", "migrate_capture_truncate"  # the names of the triggers
+FLOATS: Final = frozenset({"real", "double precision"})
 ALWAYS = "A"  # pg_trigger.tgenabled
 
 _FUNCTION = """
-CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $capture$
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog{digits} AS $capture$
 BEGIN
   IF TG_OP = 'INSERT' THEN
-    INSERT INTO {changes} (table_name, key, operation) VALUES ({name}, NEW.{key}::text, 'I');
+    INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, {new_key}, 'I', {new});
   ELSIF TG_OP = 'UPDATE' THEN
-    IF OLD.{key} = NEW.{key} THEN
-      INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, OLD.{key}::text, 'U', to_jsonb(OLD));
+    IF {same} THEN
+      INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, {old_key}, 'U', {old});
     ELSE
-      INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, OLD.{key}::text, 'D', to_jsonb(OLD)),
-        ({name}, NEW.{key}::text, 'I', NULL);
+      INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, {old_key}, 'D', {old}),
+        ({name}, {new_key}, 'I', {new});
     END IF;
   ELSIF TG_OP = 'DELETE' THEN
-    INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, OLD.{key}::text, 'D', to_jsonb(OLD));
+    INSERT INTO {changes} (table_name, key, operation, old) VALUES ({name}, {old_key}, 'D', {old});
   ELSE
     INSERT INTO {changes} (table_name, key, operation, old)
-      SELECT {name}, t.{key}::text, 'D', to_jsonb(t) FROM {table} t;
+      SELECT {name}, {key}, 'D', {all} FROM {table} t;
   END IF;
   RETURN NULL;
 END $capture$
@@ -55,6 +62,11 @@ def captured(mappings: Iterable[Collection]) -> list[Collection]:
     return [each for each in mappings if each.section is None]
 
 
+def tables_of(mappings: Iterable[Collection]) -> list[sa.Table]:
+    """Return the tables of these collections, and of their elements."""
+    return [table for each in captured(mappings) for table in (each.table, *(rule.table for rule in each.child_rules))]
+
+
 def install(connection: Connection, namespace: Namespace, mappings: Iterable[Collection]) -> None:
     """Create the triggers of all mapped tables. Requires a transaction; changes of it and later ones are recorded.
 
@@ -65,17 +77,64 @@ def install(connection: Connection, namespace: Namespace, mappings: Iterable[Col
         schema_changes.limit_lock_wait(connection)
         remove(connection, namespace)
         for collection in captured(mappings):
-            for statement in _statements(namespace, collection):
+            for statement in _statements(namespace, name_of(collection.table), _row_parts(collection)):
                 connection.execute(statement)
+            for rule in collection.child_rules:
+                for statement in _statements(namespace, name_of(rule.table), _element_parts(rule)):
+                    connection.execute(statement)
 
 
-def _statements(namespace: Namespace, collection: Collection) -> Iterator[sql.Composed]:
-    name = name_of(collection.table)
+def _row_parts(collection: Collection) -> dict[str, sql.Composable]:
+    """Return what the function of a table of rows needs: their key, and whether it stays the same."""
+    key = sql.Identifier(collection.key.column)
+    parts = {"key": "t.{0}::text", "new_key": "NEW.{0}::text", "old_key": "OLD.{0}::text", "same": "OLD.{0} = NEW.{0}"}
+    found: dict[str, sql.Composable] = {name: sql.SQL(part).format(key) for name, part in parts.items()}
+    return {**found, "new": sql.NULL, **_images(collection.table)}
+
+
+def _images(table: sa.Table) -> dict[str, sql.Composable]:
+    """Return the expressions of a row as jsonb. Numbers of jsonb have no -0, so doubles are texts in it."""
+    names = [column.name for column in table.columns if find_kind(column.type) in FLOATS]
+
+    def image(row: LiteralString) -> sql.Composable:
+        whole = sql.SQL("to_jsonb({})").format(sql.SQL(row))
+        pairs = (
+            sql.SQL("{}, {}.{}::text").format(sql.Literal(name), sql.SQL(row), sql.Identifier(name)) for name in names
+        )
+        return sql.SQL("{} || jsonb_build_object({})").format(whole, sql.SQL(", ").join(pairs)) if names else whole
+
+    digits = sql.SQL(" SET extra_float_digits = 1" if names else "")
+    return {"old": image("OLD"), "all": image("t"), "digits": digits}
+
+
+def _element_parts(rule: Children) -> dict[str, sql.Composable]:
+    """Return what the function of a table of elements needs. An element without a parent belongs to no document.
+
+    A new element is recorded with its values, so that it can be told from those that existed before.
+    """
+    parent = sql.Identifier(rule.parent)
+    key = "coalesce({}.{}::text, '')"
+    identity = dict.fromkeys([rule.parent, *(column.name for column in rule.table.primary_key)])
+    old, new = (
+        sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(side), sql.Identifier(name)) for name in identity)
+        for side in ("OLD", "NEW")
+    )
+    return {
+        "key": sql.SQL(key).format(sql.SQL("t"), parent),
+        "new_key": sql.SQL(key).format(sql.SQL("NEW"), parent),
+        "old_key": sql.SQL(key).format(sql.SQL("OLD"), parent),
+        "same": sql.SQL("ROW({}) IS NOT DISTINCT FROM ROW({})").format(old, new),
+        "new": sql.SQL("to_jsonb(NEW)"),
+        **_images(rule.table),
+    }
+
+
+def _statements(namespace: Namespace, name: str, parts: dict[str, sql.Composable]) -> Iterator[sql.Composed]:
     names = {
+        **parts,
         "function": sql.Identifier(namespace.records, _function_name(name)),
         "table": namespace.table(name),
         "name": sql.Literal(name),
-        "key": sql.Identifier(collection.key.column),
         "rows": sql.Identifier(ROWS),
         "truncate": sql.Identifier(TRUNCATE),
     }
@@ -117,9 +176,9 @@ def require(connection: Connection, namespace: Namespace, mappings: Iterable[Col
     """
     found = {(table, trigger): state for table, trigger, state in connection.execute(_FIND, (namespace.records,))}
     bad = sorted(
-        name_of(each.table)
-        for each in captured(mappings)
-        if any(found.get((name_of(each.table), trigger)) != ALWAYS for trigger in (ROWS, TRUNCATE))
+        name
+        for name in (name_of(table) for table in tables_of(mappings))
+        if any(found.get((name, trigger)) != ALWAYS for trigger in (ROWS, TRUNCATE))
     )
     if bad:
         raise StoppedError(

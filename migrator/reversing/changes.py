@@ -14,6 +14,7 @@ from migrator.mapping.context import Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import read_row
 from migrator.postgres.table_names import name_of
+from migrator.reversing.element_rows import element_rules, find_changes, find_owners
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
 
@@ -24,14 +25,20 @@ Images = dict[Key, Row | None]  # the columns of rows; None: there is no row
 @dataclass(slots=True, kw_only=True)
 class Pending:
     """The changes of a batch. `numbers`: of all its records; `before`: the changed rows as they were at the last
-    return."""
+    return; `touched`: rows of whose elements rows have changed."""
 
     numbers: list[int] = field(default_factory=list)
     before: Images = field(default_factory=dict)
+    touched: set[Key] = field(default_factory=set)
+
+    @property
+    def keys(self) -> list[Key]:
+        """The rows that have changed, or of whose elements rows have."""
+        return [*self.before, *sorted(self.touched - self.before.keys())]
 
     def keys_of(self, collection: str) -> list[str]:
-        """Return the IDs of the changed rows of a collection."""
-        return [key for name, key in self.before if name == collection]
+        """Return the IDs of these rows of a collection."""
+        return [key for name, key in self.keys if name == collection]
 
 
 def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = (), without: Iterable[int] = ()) -> Pending:
@@ -46,15 +53,19 @@ def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = (), without: 
     oldest = rows.connection.execute(query, (list(without), limit)).fetchall()
     names = {name_of(mapping.table): name for name, mapping in rows.mappings.items()}
     keys = dict.fromkeys([*((names[table], key) for table, key in oldest if table in names), *more])
+    if any(mapping.children for mapping in rows.mappings.values()):
+        keys = dict.fromkeys([*keys, *_find_owners(rows, oldest)])
     if len(oldest) == limit:
         keys = dict.fromkeys([*keys, *close(rows, set(keys))])
+    touched, of_elements = _find_touched(rows, set(keys))
+    keys = dict.fromkeys([*keys, *sorted(touched)])
     query = rows.namespace.sql(
         "SELECT c.table_name, c.key, array_agg(c.number ORDER BY c.number) FROM {changes} c"
         " JOIN unnest(%s::text[], %s::text[]) AS k (table_name, key) USING (table_name, key)"
         " GROUP BY 1, 2 ORDER BY min(c.number)"
     )
-    chosen = {(table, key) for table, key in oldest} | {(name_of(rows.mappings[name].table), key) for name, key in keys}
-    found, first = Pending(), defaultdict[str, list[int]](list)
+    chosen = {*oldest, *of_elements, *((name_of(rows.mappings[name].table), key) for name, key in keys)}
+    found, first = Pending(touched=touched), defaultdict[str, list[int]](list)
     values = ([table for table, _ in chosen], [key for _, key in chosen])
     for table, key, numbers in rows.connection.execute(query, values):
         found.numbers += numbers
@@ -64,6 +75,42 @@ def read_pending(rows: RowStore, limit: int, more: Iterable[Key] = (), without: 
     for name, numbers in first.items():
         found.before |= _read_old(rows, rows.mappings[name], numbers)
     return found
+
+
+def _find_owners(rows: RowStore, changed: Iterable[tuple[str, str]]) -> set[Key]:
+    """Return the rows of documents to which changed elements belong, now or before."""
+    parents: dict[str, set[str]] = defaultdict(set)
+    rules, found = element_rules(rows.mappings), set[Key]()
+    for table, key in changed:
+        if table in rules:
+            parents[table].add(key)
+    for table, keys in parents.items():
+        collection, rule = rules[table]
+        found |= {(collection.name, owner) for owner in find_owners(rows, collection, rule, keys)}
+    return found
+
+
+def _find_touched(rows: RowStore, keys: set[Key]) -> tuple[set[Key], set[tuple[str, str]]]:
+    """Return the rows of whose elements rows have changed, with those that share such an element; and which changes
+    these are: (table, key)."""
+    query = rows.namespace.sql(
+        "SELECT DISTINCT c.table_name, c.key FROM {changes} c"
+        " JOIN unnest(%s::text[], %s::text[]) AS k (table_name, key) USING (table_name, key)"
+    )
+    touched, found, new = set[Key](), set[tuple[str, str]](), keys
+    while new:
+        wanted: set[tuple[str, str]] = set()
+        for name in {name for name, _ in new}:
+            ids = [key for other, key in new if other == name]
+            for table, parents in find_changes(rows, rows.mappings[name], ids).items():
+                wanted |= {(table, parent) for parent in parents}
+        values = ([table for table, _ in wanted], [key for _, key in wanted])
+        changed = set(rows.connection.execute(query, values).fetchall()) - found if wanted else set()
+        found |= changed
+        owners = _find_owners(rows, changed)
+        new = owners - keys - touched
+        touched |= owners
+    return touched, found
 
 
 def close(rows: RowStore, keys: set[Key]) -> set[Key]:
@@ -89,14 +136,21 @@ def create_indexes(rows: RowStore) -> None:
         rows.namespace.sql("CREATE INDEX IF NOT EXISTS changes_key_idx ON {changes} USING hash (key)")
     )
     for child, column, _ in sorted(_references(rows.mappings)):
-        table = name_of(rows.mappings[child].table)
-        statement = rows.namespace.sql(
-            "CREATE INDEX IF NOT EXISTS {index} ON {changes} USING hash ((old->>{name})) WHERE table_name = {table}",
-            index=sql.Identifier(f"changes_{table}_{column}_idx"[:63]),
-            name=sql.Literal(column),
-            table=sql.Literal(table),
-        )
-        rows.connection.execute(statement)
+        _create_index(rows, name_of(rows.mappings[child].table), column)
+    for mapping in rows.mappings.values():
+        for rule in mapping.child_rules:
+            if rule.nested and rule.key is not None:
+                _create_index(rows, name_of(rule.table), rule.key)
+
+
+def _create_index(rows: RowStore, table: str, column: str) -> None:
+    statement = rows.namespace.sql(
+        "CREATE INDEX IF NOT EXISTS {index} ON {changes} USING hash ((old->>{name})) WHERE table_name = {table}",
+        index=sql.Identifier(f"changes_{table}_{column}_idx"[:63]),
+        name=sql.Literal(column),
+        table=sql.Literal(table),
+    )
+    rows.connection.execute(statement)
 
 
 def _references(mappings: Mapping[str, Collection]) -> set[tuple[str, str, str]]:

@@ -19,6 +19,7 @@ from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reconciliation.membership import compact
 from migrator.reversing import merge
 from migrator.reversing.changes import Key, changed_columns
+from migrator.reversing.element_losses import compare_elements
 from migrator.reversing.views import Views
 from migrator.rows.rebuild import DAMAGED, rebuild_document, rebuild_raw
 from migrator.translation.interpreter import Translation, residue_of, restore_fields
@@ -170,13 +171,14 @@ class DocumentReturn:
         """Take a proposal if it holds more of the row than the one before."""
         row = translation.row_of(found, each.after[self._collection.key.column])
         is_loaded = row is not None
-        losses = self._find_lost(each, row or {})
+        losses = self._find_lost(each, found, row or {})
         if each.chosen is None or (is_loaded, -len(losses.columns)) > (each.is_loaded, -len(each.losses.columns)):
             each.chosen, each.losses, each.is_loaded = found, losses, is_loaded
 
-    def _find_lost(self, each: _Merging, row: Row) -> Losses:
+    def _find_lost(self, each: _Merging, document: Document, row: Row) -> Losses:
         derived = self._derived.get(each.key[1])
-        return find_lost(self._kinds, each.before, each.after, row, each.baseline, derived)
+        losses = find_lost(self._kinds, each.before, each.after, row, each.baseline, derived)
+        return add_elements(losses, self._collection, each.before, each.after, document, row)
 
     def _merge_by_column(self, each: _Merging) -> None:
         """Merge those changed columns one by one with which the document can still be loaded.
@@ -195,7 +197,7 @@ class DocumentReturn:
                 if is_encodable(found) and translate_row(self._writer, found, each.after):
                     row, document = tried, found
         given = translate_row(self._writer, document, each.after)
-        each.chosen, each.losses, each.is_loaded = document, self._find_lost(each, given), bool(given)
+        each.chosen, each.losses, each.is_loaded = document, self._find_lost(each, document, given), bool(given)
 
     def _finish(self, each: _Merging) -> Returned:
         document = each.chosen
@@ -263,6 +265,17 @@ def find_lost(
             else:
                 lost[name] = value, row[name]
     return Losses(lost, frozenset(as_before), rounded)
+
+
+def add_elements(
+    losses: Losses, collection: Collection, before: Row | None, after: Row, document: Document, row: Row
+) -> Losses:
+    """Add the columns of elements whose changes a document cannot hold. `row`: what the document gives."""
+    for each in compare_elements(collection, before, after, document, row) if collection.children else ():
+        if each.is_changed and differs(each.kind, each.value, each.other):
+            lost = losses.rounded if is_rounded(each.kind, each.value, each.other) else losses.columns
+            lost[each.name] = each.value, each.other
+    return losses
 
 
 def is_rounded(kind: str, value: Any, other: Any) -> bool:

@@ -12,11 +12,13 @@ from typing import Any
 
 from migrator.documents.codec import Document, same
 from migrator.documents.residue import remainders_of, variants_of
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.context import ABSENT, Row
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, Field, Implied, Variants
+from migrator.reversing import element_merge
 from migrator.translation.interpreter import restore_fields
 
 Restore = Callable[[Collection, Row], Document]
@@ -35,8 +37,10 @@ def propose(
     `restore` returns the fields that a row restores, in a new document.
     """
     changed = {name for name in new if name not in old or new[name] != old[name]}
-    for merged in _merged(collection, document, residue, old, new, changed, restore):
-        yield from complete(collection, _with_lists(collection, merged, document, old, new), new, changed)
+    for number, merged in enumerate(_merged(collection, document, residue, old, new, changed, restore)):
+        combine = override if number else merge
+        with_elements = element_merge.set_fields(collection.children, merged, document, old, new, combine)
+        yield from complete(collection, _with_lists(collection, with_elements, document, old, new), new, changed)
 
 
 def create(collection: Collection, source_id: Document, row: Row) -> Iterator[Document]:
@@ -57,7 +61,7 @@ def _merged(
     yield merge(document, base, mine)
     rules = [rule for rule in collection.rules if changed & inputs_of(rule)]
     restored = {name for rule in rules for name in rule.restored_fields}
-    plain = _without_lists(collection, restore(collection, new))
+    plain = _without_rows(collection, restore(collection, new))
     forced = override(document, _only(base, restored), _only(plain, restored))
     forced = merge(forced, _without(base, restored), _without(mine, restored))
     yield forced
@@ -126,20 +130,22 @@ def inputs_of(rule: Rule) -> frozenset[str]:
 
 
 def _fields(collection: Collection, row: Row, residue: bytes | None, restore: Restore) -> Document:
-    """Return the fields that a row restores in the forms that its document has, without member lists."""
+    """Return the fields that a row restores in the forms that its document has, without those of several rows."""
     fields = restore(collection, row)
     variants, remainders = variants_of(residue), remainders_of(residue)
     for rule in collection.variant_rules if variants or remainders else ():
+        if isinstance(rule, Children):
+            continue
         if rule.path in variants:
             rule.set_variant(variants[rule.path], row, fields)
         elif rule.path in remainders:
             rule.set_remainder(remainders[rule.path], row, fields)
-    return _without_lists(collection, fields)
+    return _without_rows(collection, fields)
 
 
-def _without_lists(collection: Collection, fields: Document) -> Document:
-    for rule in collection.member_lists:
-        fields.pop(rule.path, None)
+def _without_rows(collection: Collection, fields: Document) -> Document:
+    for path in [rule.path for rule in collection.member_lists] + [rule.path for rule in collection.children]:
+        fields.pop(path, None)
     return fields
 
 

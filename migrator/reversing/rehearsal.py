@@ -6,23 +6,23 @@ Nothing is written. Which values an application will write is unknown, so each c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
-
-import sqlalchemy as sa
 
 from migrator.documents.codec import Document
 from migrator.documents.residue import raw_document_of
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.tenancy import tenant_column
 from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.reversing import merge
 from migrator.reversing.capture import captured
-from migrator.reversing.documents import find_lost, is_encodable, translate_row
+from migrator.reversing.column_values import change_value
+from migrator.reversing.documents import add_elements, find_lost, is_encodable, translate_row
+from migrator.reversing.element_changes import change_elements, number_elements
 from migrator.rows.rebuild import read_loaded, rebuild_document
 from migrator.translation.outcomes import Loaded
 
@@ -58,11 +58,13 @@ def rehearse(writer: DocumentWriter, sample: int = SAMPLE) -> Returnable:
     chosen = [row[0] for row in rows.connection.execute(query, (collection.name, sample))]
     loaded = list(read_loaded(rows, collection, chosen))
     others = [row for _, row, _ in loaded]
+    for row in others:
+        number_elements(collection.children, row)
     for source_id, row, residue in loaded:
         document = rebuild_document(collection, source_id, row, residue)
         form = None if raw_document_of(residue) is not None else residue
         baseline = partial(translate_row, writer, document, row)
-        for name, value in change_columns(collection, row, others):
+        for name, value in chain(change_columns(collection, row, others), change_elements(collection, row)):
             changed = {**row, **value}
             found.tried[name] += 1
             if not _is_returned(
@@ -80,8 +82,10 @@ def _is_returned(
         if not is_encodable(proposal):
             continue
         result, _ = writer.translation([proposal]).translate(proposal, row[writer.collection.key.column])
-        if isinstance(result, Loaded) and not find_lost(kinds, old, row, result.row, baseline).columns:
-            return True
+        if isinstance(result, Loaded):
+            losses = find_lost(kinds, old, row, result.row, baseline)
+            if not add_elements(losses, writer.collection, old, row, proposal, result.row).columns:
+                return True
     return False
 
 
@@ -104,39 +108,3 @@ def change_columns(collection: Collection, row: Row, others: Sequence[Row]) -> I
             value = change_value(column, row[column.name])
             if value is not None:
                 yield column.name, {column.name: value}
-
-
-def change_value(column: sa.Column[Any], value: Any) -> Any:
-    """Return another plain value for a column; None if there is none."""
-    labels = getattr(column.type, "enums", None)
-    if labels:
-        return next(label for label in labels if label != value)
-    match kind_of_column(column):
-        case "text":
-            return f"{value or ''}~"
-        case "integer":
-            return value - 1 if value else 1
-        case "boolean":
-            return not value
-        case "timestamp":
-            return (value or 0) + 1_000_000
-        case "jsonb":
-            return _change_json(value)
-        case _:
-            return None
-
-
-def _change_json(value: Any) -> Any:
-    """Return JSON in which one value is another one; None if there is none to change."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if (changed := _change_json(item)) is not None:
-                return {**value, name: changed}
-        return None
-    if isinstance(value, list):
-        return value[:-1] or None
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, str):
-        return f"{value}~"
-    return None if value is None else value + 1

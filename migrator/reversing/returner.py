@@ -25,6 +25,7 @@ from migrator.reconciliation.conflicts import ConflictResolver
 from migrator.reversing import changes
 from migrator.reversing.changes import Key, Pending
 from migrator.reversing.documents import DocumentReturn, Returned
+from migrator.reversing.element_losses import kind_of_element_column
 from migrator.reversing.views import Views
 from migrator.rows.store import RowStore
 from migrator.state import returning
@@ -143,10 +144,10 @@ class Returner:
             intended_rows = returning.read_intended_rows(self.rows.connection, self.rows.namespace)
             forced = frozenset(intended_rows - flying)
             pending = changes.read_pending(self.rows, limit, forced, numbers)
-            if not pending.numbers or not flying.isdisjoint(pending.before):
+            if not pending.numbers or not flying.isdisjoint(pending.keys):
                 return None
             views = self._view(pending, forced)
-            keys = frozenset([*views.dirty, *pending.before])
+            keys = frozenset([*views.dirty, *pending.keys])
             if not flying.isdisjoint(keys):
                 raise psycopg.Rollback  # the entries of new rows, too
             present = pool.submit(self._find, views)  # while the documents are computed
@@ -260,10 +261,12 @@ class Returner:
         for each in returned:
             if not (each.losses.columns or each.losses.rounded):
                 continue  # nearly all
-            kinds = dict(self.rows.mappings[each.key[0]].kinds)
+            collection = self.rows.mappings[each.key[0]]
+            kinds = dict(collection.kinds)
             for columns, is_rounded in ((each.losses.columns, False), (each.losses.rounded, True)):
                 for column, (value, other) in columns.items():
-                    values = as_json(kinds[column], value), as_json(kinds[column], other)
+                    kind = kinds.get(column) or kind_of_element_column(collection, column)
+                    values = as_json(kind, value), as_json(kind, other)
                     yield Unreturned(each.key[0], each.source_id, each.key[1], column, *values, is_rounded)
 
 

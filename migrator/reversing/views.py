@@ -13,6 +13,7 @@ from typing import Any
 from bson import ObjectId
 from psycopg import sql
 
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList, Reference
@@ -20,6 +21,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.reversing.births import new_source_id
 from migrator.reversing.changes import Images, Key, Pending, read_present
+from migrator.reversing.element_rows import read_elements
 from migrator.rows.given_ids import add_given_ids, original_id
 from migrator.rows.members import owners_of, read_list, some_members_query
 from migrator.rows.store import RowStore
@@ -112,7 +114,7 @@ class Views:
     # --- what the changes affect -------------------------------------------------------------------------------------
 
     def _find_dirty(self) -> list[Key]:
-        dirty = dict.fromkeys([*self._pending.before, *sorted(self.forced)])
+        dirty = dict.fromkeys([*self._pending.keys, *sorted(self.forced)])
         dirty |= dict.fromkeys(self._carrying())
         dirty |= dict.fromkeys(self._listing())
         for name in self._rows.mappings:
@@ -168,6 +170,7 @@ class Views:
                 self._load(there, {format_target_id(row[here]) for row in rows if row[here] is not None})
             carried = collection.carried_columns
             lists = {rule.path: self._lists(collection, rule, keys) for rule in collection.member_lists}
+            fields = read_elements(self._rows, collection, [key[1] for key in keys]) if collection.children else None
             for key in keys:
                 self._before[key] = self._carry(carried, self._plain_before(key), self._plain_before)
                 self._after[key] = self._carry(carried, self._present.get(key), self._present.get)
@@ -176,6 +179,9 @@ class Views:
                     for row, members in ((self._before[key], before), (self._after[key], after)):
                         if row is not None:
                             row[rule.row_key] = members
+                for row, elements in zip((self._before[key], self._after[key]), fields or (), strict=False):
+                    if row is not None:
+                        row.update(elements[key[1]])
 
     @staticmethod
     def _carry(
@@ -241,11 +247,25 @@ class Views:
         """Return a row with the IDs that documents use, where they differ: a new user has an `_id` of its own."""
         if not self._aliases:
             return row
+        changed = self._with_aliases(row, self._references(collection))
+        for rule in collection.children:
+            changed[rule.row_key] = self._elements_as_document(rule, row.get(rule.row_key, []))
+        return changed
+
+    def _with_aliases(self, row: Row, references: list[Key]) -> Row:
         changed = dict(row)
-        for name, there in self._references(collection):
+        for name, there in references:
             value = row.get(name)
             if value is not None:
                 changed[name] = self._aliases.get((there, format_target_id(value)), value)
+        return changed
+
+    def _elements_as_document(self, rule: Children, rows: Iterable[Row]) -> list[Row]:
+        references = _reference_columns(rule.rules)
+        changed = [self._with_aliases(row, references) for row in rows]
+        for row in changed:
+            for nested in rule.nested:
+                row[nested.row_key] = self._elements_as_document(nested, row[nested.row_key])
         return changed
 
     def read_aliases(self, collection: Collection, rows: Iterable[Row]) -> None:
@@ -253,10 +273,9 @@ class Views:
         wanted: dict[str, dict[str, Any]] = defaultdict(dict)
         references = self._references(collection)
         for row in rows:
-            for name, there in references:
-                value = row.get(name)
-                if value is not None:
-                    wanted[there][format_target_id(value)] = value
+            self._collect(row, references, wanted)
+            for rule in collection.children:
+                self._collect_elements(rule, row.get(rule.row_key, ()), wanted)
         for there, values in wanted.items():
             self._read_entries(there, list(values))
             for text, value in values.items():
@@ -265,21 +284,33 @@ class Views:
                     if alias is not None:
                         self._aliases[there, text] = alias
 
+    @staticmethod
+    def _collect(row: Row, references: list[Key], wanted: dict[str, dict[str, Any]]) -> None:
+        for name, there in references:
+            value = row.get(name)
+            if value is not None:
+                wanted[there][format_target_id(value)] = value
+
+    def _collect_elements(self, rule: Children, rows: Iterable[Row], wanted: dict[str, dict[str, Any]]) -> None:
+        references = _reference_columns(rule.rules)
+        for row in rows:
+            self._collect(row, references, wanted)
+            for nested in rule.nested:
+                self._collect_elements(nested, row[nested.row_key], wanted)
+
     def _references(self, collection: Collection) -> list[Key]:
         """Return the columns, also carried ones, that refer to rows whose documents are named by their `_id`."""
-        own = _reference_columns(collection)
+        own = _reference_columns(collection.rules)
         carried = [
             (name, other)
             for name, _, there, column in collection.carried_columns
-            for at, other in _reference_columns(self._rows.mappings[there])
+            for at, other in _reference_columns(self._rows.mappings[there].rules)
             if at == column
         ]
         return [*own, *carried]
 
 
-def _reference_columns(collection: Collection) -> list[tuple[str, str]]:
+def _reference_columns(rules: Iterable[Any]) -> list[tuple[str, str]]:
     return [
-        (rule.column, rule.key.collection)
-        for rule in collection.rules
-        if isinstance(rule, Reference) and rule.key.path == "_id"
+        (rule.column, rule.key.collection) for rule in rules if isinstance(rule, Reference) and rule.key.path == "_id"
     ]

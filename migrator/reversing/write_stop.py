@@ -16,7 +16,7 @@ from migrator.mapping.collection import Collection
 from migrator.postgres import schema_changes
 from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
-from migrator.reversing.capture import captured
+from migrator.reversing.capture import tables_of
 from migrator.state.records import Connection, Namespace
 
 TRIGGER, TRUNCATE = "migrate_stop", "migrate_stop_truncate"
@@ -48,12 +48,12 @@ def install(connection: Connection, namespace: Namespace, mappings: Iterable[Col
     with schema_changes.translate_errors(), connection.transaction():
         schema_changes.limit_lock_wait(connection)
         connection.execute(sql.SQL(_FUNCTION).format(function=function, tenant=sql.Literal(str(tenant))))
-        for collection in captured(mappings):
-            column = tenant_column(collection.table)
+        for mapped in tables_of(mappings):
+            column = tenant_column(mapped)
             names = {
                 "trigger": sql.Identifier(TRIGGER),
                 "truncate": sql.Identifier(TRUNCATE),
-                "table": namespace.table(name_of(collection.table)),
+                "table": namespace.table(name_of(mapped)),
                 "function": function,
                 "each": sql.SQL("STATEMENT" if column is None else "ROW"),
                 "argument": sql.Literal(column or ""),
@@ -73,9 +73,9 @@ def remove(connection: Connection, namespace: Namespace, mappings: Iterable[Coll
     """Let the mapped tables accept writes again. Can be repeated."""
     with schema_changes.translate_errors(), connection.transaction():
         schema_changes.limit_lock_wait(connection)
-        for collection in captured(mappings):
+        for mapped in tables_of(mappings):
             statement = sql.SQL("DROP TRIGGER IF EXISTS {} ON {}")
-            table = namespace.table(name_of(collection.table))
+            table = namespace.table(name_of(mapped))
             for trigger in (TRIGGER, TRUNCATE):
                 connection.execute(statement.format(sql.Identifier(trigger), table))
         statement = sql.SQL("DROP FUNCTION IF EXISTS {}()")

@@ -26,7 +26,8 @@ def children_query(namespace: Namespace, rule: Children, alias: str = "c", *, al
     The caller adds a WHERE clause, if any, and `GROUP BY 1`. With `all_rows`, the rows of elements inside elements are
     aggregated once for the whole table; otherwise for each element, with the index.
     """
-    order = [sql.Identifier(alias, rule.position)] if rule.position is not None else [sql.SQL("1")]
+    columns = [sql.Identifier(alias, name) for name in order_columns(rule)]
+    order: list[sql.Composable] = [*columns] if columns else [sql.SQL("1")]
     return sql.SQL(
         "SELECT {parent} AS owner, pg_catalog.array_agg(ROW({columns}) ORDER BY {order}) AS rows"
         " FROM {table} {alias}{joins}"
@@ -41,7 +42,7 @@ def children_query(namespace: Namespace, rule: Children, alias: str = "c", *, al
 
 
 def _record(rule: Children, alias: str) -> Iterator[sql.Composable]:
-    for name in _read_columns(rule):
+    for name in read_columns(rule):
         yield sql.Identifier(alias, name)
     for number, _ in enumerate(rule.nested):
         yield sql.Identifier(f"{alias}{number}", "rows")
@@ -61,7 +62,14 @@ def _joins(namespace: Namespace, rule: Children, alias: str, *, all_rows: bool) 
             yield sql.SQL(query).format(gathered, parent=sql.Identifier(f"{inner}x", nested.parent), **names)
 
 
-def _read_columns(rule: Children) -> list[str]:
+def order_columns(rule: Children) -> list[str]:
+    """Return the columns by which the rows of a parent are ordered: an application may give two the same position."""
+    names = [rule.position, *(column.name for column in rule.table.primary_key)]
+    return [name for name in dict.fromkeys(names) if name is not None and name != rule.parent]
+
+
+def read_columns(rule: Children) -> list[str]:
+    """Return the columns that make an element, in the order of the table."""
     return [column.name for column in child_columns(rule) if column.name not in (rule.parent, rule.key)]
 
 
@@ -111,7 +119,7 @@ class ChildReader:
     """Decodes the rows of one field."""
 
     def __init__(self, rule: Children) -> None:
-        self._columns = [(name, reader(kind_of_column(rule.table.c[name]))) for name in _read_columns(rule)]
+        self._columns = [(name, reader(kind_of_column(rule.table.c[name]))) for name in read_columns(rule)]
         self._nested = [(nested.row_key, ChildReader(nested)) for nested in rule.nested]
 
     def read(self, data: bytes | None) -> list[Row]:

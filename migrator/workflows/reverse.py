@@ -27,11 +27,10 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
     """Prove that changes can be recorded in the target and written to the source. Leaves no changes behind.
 
     Raises: `TargetError`, `SourceError`: a privilege is missing; `StoppedError`: another session holds a lock;
-    `UsageError`: the source is a dump, mappings share a collection or table, or fields of documents are rows of their
-    own.
+    `UsageError`: the source is a dump, mappings share a collection or table, or a table of elements has no primary key.
     """
     _refuse_shared(context.definition.mappings.values())
-    _refuse_children(context.definition.mappings.values())
+    _refuse_without_identity(context.definition.mappings.values())
     existing = set(require_changing(context).list_collections())
     collections = capture.captured(context.definition.mappings.values())
     capture.prove(connection, context.namespace, collections)
@@ -44,14 +43,14 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
         writer.close()
 
 
-def _refuse_children(mappings: Iterable[Collection]) -> None:
-    """Raises: `UsageError` if rows belong to rows of documents: their changes are not recorded."""
-    fields = [f"{mapping.name}.{rule.path}" for mapping in mappings for rule in mapping.children]
-    if fields:
+def _refuse_without_identity(mappings: Iterable[Collection]) -> None:
+    """Raises: `UsageError` if the rows of elements cannot be told apart."""
+    found = [rule.table.name for each in mappings for rule in each.child_rules if not rule.table.primary_key.columns]
+    if found:
         raise UsageError(
-            "changes of rows that belong to fields of documents cannot be returned to MongoDB yet:"
-            f" {', '.join(sorted(fields))}",
-            hint=f"{_BY_HAND}; or keep these fields in a jsonb column.",
+            "changes of rows of elements cannot be returned to MongoDB without a primary key:"
+            f" {', '.join(sorted(found))}",
+            hint=f"Give these tables a primary key. Or: {_BY_HAND[0].lower()}{_BY_HAND[1:]}.",
         )
 
 
