@@ -165,11 +165,17 @@ def read_found(url: str, given: dict[str, str]) -> Found:
 
 @contextmanager
 def journey(
-    url: str, name: str, target: str, fresh: str, folder: Path, documents: dict[str, list[bytes]]
+    url: str,
+    name: str,
+    target: str,
+    fresh: str,
+    folder: Path,
+    documents: dict[str, list[bytes]],
+    more: dict[str, Any] | None = None,
 ) -> Iterator[Journey]:
-    """Migrates documents from MongoDB to a target that follows."""
+    """Migrates documents from MongoDB to a target that follows. `more`: further settings."""
     fill(url, name, documents)
-    settings = {"engine": {"workers": 1}, "cutover": HOOKS, "source": {"database": name}}
+    settings = {"engine": {"workers": 1}, "cutover": HOOKS, "source": {"database": name}, **(more or {})}
     config = write_config(folder / "journey.toml", url, target, settings)
     answer = call("run", "--follow", "--until-caught-up", "-c", config, "--json")
     assert answer.code == 0, answer.told

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg import sql
 
 from tests.reverse_rig import Switched
@@ -50,7 +52,7 @@ def change_shop(rig: Switched, chance: random.Random, number: int) -> str:
         "tag": pick("tags"), "number": number, "step": chance.choice((1, 1, 4)), "code": chance.choice((None, "c")),
     }  # fmt: skip
     name = chance.choice(sorted(CHANGES))
-    with rig.connection.transaction():
+    with suppress(psycopg.errors.UniqueViolation), rig.connection.transaction():  # the place is taken
         for statement in CHANGES[name]:
             rig.connection.execute(statement, values)
     return name
