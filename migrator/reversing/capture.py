@@ -110,7 +110,7 @@ def _images(table: sa.Table) -> dict[str, sql.Composable]:
 def _element_parts(rule: Children) -> dict[str, sql.Composable]:
     """Return what the function of a table of elements needs. An element without a parent belongs to no document.
 
-    A new element is recorded with its values, so that it can be told from those that existed before.
+    A new element is recorded with its values, so that it can be distinguished from those that existed before.
     """
     parent = sql.Identifier(rule.parent)
     key = "coalesce({}.{}::text, '')"

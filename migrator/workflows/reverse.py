@@ -44,13 +44,13 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
 
 
 def _refuse_without_identity(mappings: Iterable[Collection]) -> None:
-    """Raises: `UsageError` if the rows of elements cannot be told apart."""
+    """Raises: `UsageError` if the rows of elements cannot be distinguished."""
     found = [rule.table.name for each in mappings for rule in each.child_rules if not rule.table.primary_key.columns]
     if found:
         raise UsageError(
             "changes of rows of elements cannot be returned to MongoDB without a primary key:"
             f" {', '.join(sorted(found))}",
-            hint=f"Give these tables a primary key. Or: {_BY_HAND[0].lower()}{_BY_HAND[1:]}.",
+            hint=f"{_BY_HAND}; or give these tables a primary key.",
         )
 
 
