@@ -38,7 +38,8 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --out build/bench.json
+	@if [ -n "$(BASE)" ]; then $(BIN)/python -m bench.results $(BASE) build/bench.json; fi
 
 DEMO := $(BIN)/migrate
 WITH := -c fixtures/demo-migrate.toml

@@ -22,9 +22,10 @@ from bench.follow.returning import measure_returning, returning_lines
 from bench.full_run import RESTORE, compare_with_restore, run_name
 from bench.machines import compare_machines, machine_lines
 from bench.measure import Measurements, measure
-from bench.peers import MIGRATE, compare_with_peers
+from bench.peers import LOAD, MIGRATE, compare_with_peers
 from bench.processes import Series
 from bench.residue_sizes import ResidueSizes
+from bench.results import ratios_of
 from bench.scale import measure_scale, scale_lines
 from bench.scaling import ONE, TWO, compare_processes
 
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the large run, where its dump stays")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    parser.add_argument("--out", type=Path, help="also write the JSON document to a file: see bench.results")
     arguments = parser.parse_args()
     if "scale" in arguments.parts:
         if arguments.folder is None:
@@ -94,14 +96,19 @@ def main() -> None:
             followed = measure_live(folder, arguments.followed // 5, arguments.seconds)
         with temporary_folder() as folder:
             returned = measure_returning(folder, arguments.followed // 5)
-    if arguments.json:
+    if arguments.json or arguments.out:
         seconds, cpu = elements or (None, None)
-        found = all_as_json(figures, scaling=scaling, whole=whole, live=live, elements=seconds, elements_cpu=cpu)
+        series = {"scaling": scaling, "whole": whole, "live": live, "elements": seconds, "elements_cpu": cpu}
+        found = all_as_json(figures, **series) | {"ratios": ratios_of(series)}
         if applied and followed and returned:
             found["follow"] = {name: rate.as_json() for name, rate in applied.items()} | {"live": followed.as_json()}
             found["return"] = {name: rate.as_json() for name, rate in returned.items()}
-        print(json.dumps(found, indent=1))
-        return
+        if arguments.out:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+        if arguments.json:
+            print(json.dumps(found, indent=1))
+            return
     parts = [as_table(figures)] if figures else []
     parts += ["\n".join(scaling_lines(scaling, arguments.documents))] if scaling else []
     parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
@@ -154,13 +161,14 @@ def whole_lines(series: Series, documents: int) -> list[str]:
 
 def live_lines(series: Series, documents: int) -> list[str]:
     """Return the lines on runs from a live server, with the ratio to each other tool."""
-    peers = [name for name in series.seconds if name != MIGRATE]
+    peers = [name for name in series.seconds if name not in (MIGRATE, LOAD)]
     return [
         f"{documents:,} messages from a live server; the other tools write one flat table without keys and indexes",
         "",
         *series.lines(documents),
         "",
-        *(f"{f'rows/s ÷ {peer}':52}{series.ratio(peer, MIGRATE):9.2f}" for peer in peers),
+        *(f"{f'rows/s of the load ÷ {peer}':52}{series.ratio(peer, LOAD):9.2f}" for peer in peers),
+        *(f"{f'complete run ÷ {peer}':52}{series.ratio(MIGRATE, peer):9.2f}" for peer in peers),
     ]
 
 

@@ -1,8 +1,9 @@
 """Comparison of `migrate run` from a live server with two other tools, alternately.
 
-All read the same SecantusDB and write to the same embedded PostgreSQL. The other tools (ingestr and Sling, from PyPI)
-copy one collection to one flat table without keys, indexes, checks or accounting; `migrate run` does all its work.
-Times are those of the complete command including its start.
+All read from the same server, which replays the dump from memory and costs nothing (bench/replay): readers and writers
+are compared, not a database. They write to the same embedded PostgreSQL. The other tools (ingestr and Sling, from
+PyPI) copy one collection to one flat table without keys, indexes, checks or accounting; `migrate run` does all its
+work, and its load of the messages is what they do. Times are those of the complete command including its start.
 """
 
 from __future__ import annotations
@@ -21,27 +22,28 @@ import psycopg
 
 from bench.documents import write_dump
 from bench.processes import COMMAND, Series, watch
-from migrator.documents import raw_bson
+from bench.replay import replayed
 from migrator.targets.embedded import EmbeddedTarget
-from tests.mongo import fill, server_in
 
 DATABASE = "LibreChat"
 MIGRATE = "migrate run, 2 workers"
+LOAD = "its load of the messages"
+LOADING = (
+    "SELECT extract(epoch FROM max(committed) - min(began))::float8 FROM migrator.batches WHERE collection = 'messages'"
+)
 
 
 def compare_with_peers(folder: Path, documents: int, repetitions: int, workers: int) -> Series:
     """Return the seconds of each command per repetition, and the peak memory of its largest process."""
     write_dump(folder / "made" / DATABASE, documents)
-    collections = {
-        path.stem: list(raw_bson.split_documents(path.read_bytes()))
-        for path in (folder / "made" / DATABASE).glob("*.bson")
-    }
     series = Series()
-    with server_in(folder / "mongo") as server:
-        fill(server.url, DATABASE, collections)
+    with replayed(folder / "made") as server:
         for _ in range(repetitions):
             for name, command in commands(folder, server.url, workers).items():
-                series.add(name, *run_timed(folder, command))
+                seconds, peak, loading = run_timed(folder, command)
+                series.add(name, seconds, peak)
+                if loading is not None:
+                    series.add(LOAD, loading)
     return series
 
 
@@ -80,16 +82,19 @@ def migrate(folder: Path, url: str, workers: int) -> list[str]:
     return [str(COMMAND), "run", "-q", "--json", "-c", str(config)]
 
 
-def run_timed(folder: Path, command: list[str]) -> tuple[float, float]:
-    """Return the seconds and the peak memory of one command that writes to an empty database."""
+def run_timed(folder: Path, command: list[str]) -> tuple[float, float, float | None]:
+    """Return the seconds and the peak memory of one command that writes to an empty database, and the seconds of the
+    load if it is ours."""
     shutil.rmtree(folder / "live", ignore_errors=True)
     quiet = {**os.environ, "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "HOME": str(folder)}
-    with closing(EmbeddedTarget(folder / "live")) as target, psycopg.connect(target.dsn):
+    with closing(EmbeddedTarget(folder / "live")) as target, psycopg.connect(target.dsn) as connection:
         began = time.perf_counter()
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=quiet)
             peak = watch(process)
         seconds = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{(folder / 'output').read_text()[-2000:]}")
-    return seconds, peak
+        if process.returncode:
+            text = (folder / "output").read_text()
+            raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{text[-2000:]}")
+        found = connection.execute(LOADING).fetchone() if command[0] == str(COMMAND) else None
+        return seconds, peak, None if found is None else float(found[0])
