@@ -14,7 +14,7 @@ from bson import encode
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode
 from tests.archive_writer import write_folder
-from tests.driving import call, digest_database, dump_database
+from tests.driving import Answer, call, digest_database, dump_database
 
 Document = dict[str, Any]
 Changed = dict[tuple[str, bytes], bytes | None]
@@ -56,13 +56,17 @@ def load_and_load_again(settings: Path, database: str) -> dict[str, int]:
     Returns the rows of each collection's table.
     """
     before = dump_database(database)
-    assert call("plan", "-c", settings).code == 0
+    plan = call("plan", "-c", settings, "--json")
+    assert plan.code == 0, plan.told
     run = call("run", "-c", settings, "--json")
     assert run.code == 0, run.err
     verified = call("verify", "-c", settings, "--level", "roundtrip", "--json")
     assert verified.code == 0, verified.out
     digests = digest_database(database)
-    assert call("revert", "-c", settings, "--yes").code == 0
+    assert rows_of(plan) == rows_of(run)
+    reverted = call("revert", "-c", settings, "--yes", "--json")
+    assert reverted.code == 0, reverted.told
+    assert rows_of(run).items() <= rows_of(reverted).items()  # and the row of the tenant
     assert dump_database(database) == before
     assert call("run", "-c", settings).code == 0
     assert digest_database(database) == digests
@@ -114,3 +118,8 @@ def everything(url: str) -> dict[str, Any]:
 def _by_name(residue: bytes) -> str:
     parts = decode(residue)
     return repr({**parts, "set": sorted(parts.get("set", {}).items(), key=lambda pair: pair[0])})
+
+
+def rows_of(answer: Answer) -> dict[str, int]:
+    """The rows of each table that has any."""
+    return {name: count for name, count in answer.json["tables"].items() if count}

@@ -103,6 +103,11 @@ def read(connection: Connection) -> list[Record]:
         return cursor.execute(query).fetchall()
 
 
+def created_tables(connection: Connection) -> set[str]:
+    """Return the names of the tables that the migration has created."""
+    return {each.name for each in read(connection) if each.kind == "table" and each.action == "created"}
+
+
 def deferrable_keys(connection: Connection) -> set[tuple[str, str]]:
     """Return the foreign keys that `follow` has made deferrable until it ends: (table, name)."""
     return {

@@ -100,11 +100,8 @@ class OwnedRows:
     def __init__(self, connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
         self.connection, self.namespace, self.definition = connection, namespace, definition
         self._recorded = has_records(connection, namespace)
-        self.created_tables = {
-            Relation.named(record.name, namespace.rows)
-            for record in schema_changes.read(connection)
-            if _is_new_table(record)
-        }
+        created = schema_changes.created_tables(connection)
+        self.created_tables = {Relation.named(name, namespace.rows) for name in created}
         self.whole = {each: rows for each in self.tables if (rows := self._count_if_whole(each)) is not None}
         connection.execute(CREATE)
         for relation in self.tables:
@@ -334,10 +331,6 @@ class OwnedRows:
 _NOT_FOUND_YET = sql.SQL("NOT EXISTS (SELECT FROM {} b WHERE b.relation = t.tableoid AND b.row_ctid = t.ctid)").format(
     TABLE
 )
-
-
-def _is_new_table(record: schema_changes.Record) -> bool:
-    return record.kind == "table" and record.action == "created"
 
 
 def remember_changes(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:

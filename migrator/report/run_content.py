@@ -17,6 +17,7 @@ from migrator.errors import UsageError
 from migrator.formatting import format_count, shorten
 from migrator.mapping.collection import Collection
 from migrator.mapping.loader import MigrationDefinition
+from migrator.postgres import schema_changes
 from migrator.postgres.entities import describe_tables
 from migrator.postgres.table_names import name_of
 from migrator.report.content import (
@@ -32,6 +33,7 @@ from migrator.report.content import (
 )
 from migrator.report.table_sizes import read_sizes
 from migrator.report.timeline import Activity, build_timeline
+from migrator.rows.element_counts import count_elements
 from migrator.state import journal
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import Connection, Namespace, has_records
@@ -61,7 +63,9 @@ def _read(connection: Connection, namespace: Namespace, definition: MigrationDef
     content["about"] = _about(run)
     content["figures"] = {**totals, "seconds": round(timeline["seconds"], 3)}
     content["collections"] = collections
+    created = schema_changes.created_tables(connection)
     content["tables"] = count_rows([each for each in collections if each["name"] in mappings])
+    content["tables"] |= count_elements(connection, namespace, mappings, created)
     content["rejects"] = read_kinds(connection, namespace, "rejects")
     content["findings"] = read_kinds(connection, namespace, "findings")
     content["timeline"] = timeline

@@ -28,6 +28,7 @@ from migrator.postgres.owner_copies import check_own_keys, copy_owner_constraint
 from migrator.postgres.owner_objects import read_constraints
 from migrator.postgres.table_names import name_of, schemas_in
 from migrator.reversing.rehearsal import Returnable, rehearse
+from migrator.rows.element_counts import count_elements
 from migrator.rows.refusals import REFUSALS
 from migrator.sources.sampled import SampledSource
 from migrator.stages.constrain import DEFAULT_SESSIONS
@@ -128,12 +129,14 @@ def make_report(
     definition, outcomes = context.definition, count_outcomes(connection, namespace)
     findings = collect_findings(connection, namespace)
     observed = Observations(statistics=statistics, outcomes=outcomes, findings=findings)
+    created = {*map(name_of, definition.metadata.sorted_tables)}
     return PlanReport(
         fingerprints=fingerprints,
         collections=[observed.describe(each, definition) for each in context.source.collections()],
         steps=list(describe_steps(definition, [each.merge for each in pipeline.merge_appliers(0)])),
         blockers=blockers,
-        tables=count_rows(definition.mappings, outcomes),
+        tables=count_rows(definition.mappings, outcomes)
+        | count_elements(connection, namespace, definition.mappings, created),
         entities=describe_tables(definition.metadata),
         left_out=context.source.left_out,
         seconds=taken.seconds,

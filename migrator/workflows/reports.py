@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.embedding import vector_store
+from migrator.postgres import schema_changes
 from migrator.postgres.table_names import name_of
+from migrator.rows.element_counts import count_elements
 from migrator.state import journal
 from migrator.state.ledger import Counts, count_by, count_outcomes
 from migrator.state.records import Connection
@@ -51,6 +53,8 @@ def report_run(context: MigrationContext, connection: Connection, started: float
     for name, counts in collections.items():
         if name in definition.mappings:
             tables[name_of(definition.mappings[name].table)] += counts.loaded
+    created = schema_changes.created_tables(connection)
+    tables |= count_elements(connection, namespace, definition.mappings, created)
     embedded = definition.embedded
     return RunReport(
         run=latest[0],

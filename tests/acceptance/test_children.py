@@ -14,7 +14,7 @@ from psycopg import sql
 from tests.conftest import fresh_database
 from tests.driving import call
 from tests.shop import Shop, write_project
-from tests.user_projects import load_and_load_again
+from tests.user_projects import load_and_load_again, rows_of
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 
@@ -29,6 +29,20 @@ def test_elements_become_rows(seed: int, database: str, tmp_path: Path) -> None:
             found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
             assert found is not None
             assert found[0] >= least, table
+
+
+def test_rows_of_elements_are_counted_in_tables_that_exist(database: str, tmp_path: Path) -> None:
+    """In tables of the owner, those that belong to loaded documents are counted by the ledger."""
+    settings = write_project(tmp_path, database, Shop(1, 40).collections())
+    ddl = call("schema", "-c", settings).out
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(ddl.encode())
+    planned, ran = (rows_of(call(command, "-c", settings, "--json")) for command in ("plan", "run"))
+    assert planned == ran
+    with psycopg.connect(database) as connection:
+        for table in ("order_items", "discounts", "payments", "order_tags"):
+            found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            assert found == (ran[table],), table
 
 
 @pytest.fixture(scope="module")
