@@ -94,7 +94,7 @@ class OwnedRows:
     """The rows of one migration, and the rows of other clients that a revert would affect.
 
     The constructor runs all queries and stores the result in the temporary table `TABLE`, by table and kind. Tables
-    that the migration created and that nobody else has written to are not in it: `whole` has the number of their rows.
+    that the migration created and that no other has written to are not in it: `whole` has the number of their rows.
     """
 
     def __init__(self, connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:

@@ -1,4 +1,4 @@
-"""Compiles the way back of a mapping: one function that restores the fields of a document from the columns of a row.
+"""Compiles the reverse of a mapping: one function that restores the fields of a document from the columns of a row.
 
 Columns are read as binary COPY sends them. `interpreter.restore_fields` defines the result; a test compares both.
 """

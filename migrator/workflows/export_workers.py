@@ -82,7 +82,7 @@ class ExportWorkers:
     def write(
         self, connection: Connection, collection: str, path: Path, progress: Callable[[int], None]
     ) -> tuple[list[Path], int]:
-        """Write the loaded documents of a collection to files beside `path`. Return them, and the number of documents.
+        """Write the loaded documents of a collection to files next to `path`. Return them, and the number of documents.
 
         `progress` is called with the number of documents that are read so far.
         """
