@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from bson import Decimal128, Int64, encode
 
+from migrator.workflows.pipeline import Pipeline
+from migrator.workflows.plan import rehearse_return
 from tests import mongo
 from tests.reverse_killing import application, kill_follow
 from tests.reverse_rig import switched
@@ -20,6 +22,10 @@ from tests.stations import journey
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 30))]
 ODD: tuple[Any, ...] = (True, 1.5, -0.0, 7, Int64(7), Decimal128("7.5"), "", "7", "x", [], {}, [1, {"a": [None]}], b"x")
+COLUMNS = {
+    "attributes[].name", "attributes[].value", "items[].quantity", "items[].price", "items[].discounts[].code",
+    "items[].discounts[].percent", "payment.method", "payment.paid_at",
+}  # fmt: skip
 SETTINGS = {"migration": {"mappings": "shop_mappings", "schema": "shop_schema"}}
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -42,6 +48,9 @@ def test_changed_elements_return(
     documents = write_packages(tmp_path, Shop(seed, 60))
     with switched(live_server.url, f"elements_{seed}", new_database(), tmp_path, documents, SETTINGS) as rig:
         rig.assert_same("before")
+        found = rehearse_return(Pipeline(context=rig.context, connection=rig.connection, dsn=rig.target), 1000)
+        assert {name for each in found for name in each.tried if "." in name} == COLUMNS
+        assert not any(each.lost for each in found), f"seed {seed}"
         for number in range(4):
             done = [change_shop(rig, chance, 100 * number + each) for each in range(chance.choice((1, 5, 40)))]
             report = rig.back()
