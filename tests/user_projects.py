@@ -50,6 +50,14 @@ def write_user_project(
     return settings
 
 
+def write_packages(folder: Path, name: str, schema: str, mappings: str) -> Path:
+    """Write the packages `name`_schema and `name`_mappings with these texts, and return their folder."""
+    for package, text in ((f"{name}_schema", schema), (f"{name}_mappings", mappings)):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").write_text(text, encoding="utf-8")
+    return folder
+
+
 def load_and_load_again(settings: Path, database: str) -> dict[str, int]:
     """Plans, runs, verifies at level roundtrip, reverts to what was there, and loads again equally.
 

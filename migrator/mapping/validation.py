@@ -161,6 +161,8 @@ def _problems_of_names(collection: Collection) -> Iterator[Problem]:
             yield f"the table {name_of(collection.table)} has no column {name}", "Correct the name of the column."
         elif name in ruled and is_generated(collection.table.c[name]) and collection.table.c[name].identity is None:
             yield f"PostgreSQL generates the column {name}", "Remove the rule of this column."
+        elif name in ruled and (identity := collection.table.c[name].identity) is not None and identity.always:
+            yield f"PostgreSQL always numbers the column {name}", "Use Identity(), which is BY DEFAULT, or no rule."
 
 
 def _problems_of_key(collection: Collection) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from sqlalchemy import MetaData
 
 from migrator.errors import TargetError
 from migrator.postgres import ddl, schema_changes
+from migrator.postgres.placement import place_schema
 from migrator.postgres.privileges import require_create, suggest_grants
 from migrator.postgres.search_path import Record, create_objects, render
 from migrator.postgres.table_names import PUBLIC, catalog_query, qualify, schema_of, schemas_in
@@ -113,7 +114,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """The read `schemas`. Tables, indexes and enums (their labels) by name; constraints and policies by (table, name).
+    """The read `schemas`. Tables, indexes, enums (their labels) and domains (their definitions) by name; constraints
+    and policies by (table, name).
 
     Names of objects of other schemas than public begin with the schema, as those of tables (`table_names.py`).
 
@@ -125,6 +127,7 @@ class Catalog:
     constraints: Mapping[tuple[str, str], Constraint]
     indexes: Mapping[str, Index]
     enums: Mapping[str, tuple[str, ...]]
+    domains: Mapping[str, str]
     policies: Mapping[tuple[str, str], Policy]
     relations: Mapping[str, str]
     types: Mapping[str, str]
@@ -145,6 +148,8 @@ class Catalog:
                 return name in self.extensions
             case "enum":
                 return name in self.enums
+            case "domain":
+                return name in self.domains
             case "table":
                 return name in self.tables
             case "policy":
@@ -162,7 +167,7 @@ def read(connection: Connection, schemas: Sequence[str] = (PUBLIC,), placed_in: 
     Raises:
         TargetError: schema public (or what is in its place) does not exist.
     """
-    places = {ddl.place_schema(schema, placed_in): schema for schema in schemas}
+    places = {place_schema(schema, placed_in): schema for schema in schemas}
     query = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)"
     there = {name for (name,) in connection.execute(query, (list(places),))}
     if placed_in not in there and placed_in in places:
@@ -178,6 +183,7 @@ def read(connection: Connection, schemas: Sequence[str] = (PUBLIC,), placed_in: 
         constraints=_without_deferral(connection, constraints),
         indexes=_merge(one.indexes for one in found),
         enums=_merge(one.enums for one in found),
+        domains=_merge(one.domains for one in found),
         policies=_merge(one.policies for one in found),
         relations=_merge(one.relations for one in found),
         types=_merge(one.types for one in found),
@@ -211,6 +217,7 @@ def _read_schema(connection: Connection, placed: str, own: str, others: Mapping[
         constraints={(each["table"], each["name"]): Constraint(**each) for each in found["constraints"]},
         indexes={name(each): Index(**each) for each in found["indexes"]},
         enums={name(each): tuple(each["labels"]) for each in found["enums"]},
+        domains={name(each): each["definition"] for each in found["domains"]},
         policies={(each["table"], each["name"]): policy_from(each) for each in found["policies"]},
         relations={name(each): each["bearer"] for each in found["relations"]},
         types={name(each): each["bearer"] for each in found["types"]},

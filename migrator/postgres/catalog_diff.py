@@ -12,7 +12,9 @@ from typing import Literal
 from migrator.postgres.catalog import Catalog, Constraint, Index, Policy, Table
 from migrator.postgres.table_names import qualify, schema_of
 
-CatalogKind = Literal["extension", "enum", "table", "column", "order", "constraint", "index", "policy", "row_security"]
+CatalogKind = Literal[
+    "extension", "enum", "domain", "table", "column", "order", "constraint", "index", "policy", "row_security"
+]
 Part = Constraint | Index | Policy
 Parts = Mapping[tuple[str, str], Part]
 
@@ -48,6 +50,7 @@ def compare(actual: Catalog, expected: Catalog) -> list[CatalogDifference]:
     return [
         *compare_extensions(actual, expected),
         *compare_enums(actual, expected),
+        *compare_domains(actual, expected),
         *compare_tables(actual, expected),
         *(found for mine, theirs in shared_tables(actual, expected) for found in compare_columns(mine, theirs)),
         *compare_parts("constraint", actual, expected, actual.constraints, expected.constraints),
@@ -78,6 +81,14 @@ def compare_enums(actual: Catalog, expected: Catalog) -> Iterator[CatalogDiffere
             actual_text = describe_holder(actual.types, name)
         if expected_text != actual_text:
             yield CatalogDifference(kind="enum", table="", name=name, expected=expected_text, actual=actual_text)
+
+
+def compare_domains(actual: Catalog, expected: Catalog) -> Iterator[CatalogDifference]:
+    """Yield the domains that differ. Other domains are types of the owner."""
+    for name, definition in expected.domains.items():
+        found = actual.domains.get(name) or describe_holder(actual.types, name)
+        if found != definition:
+            yield CatalogDifference(kind="domain", table="", name=name, expected=definition, actual=found)
 
 
 def format_labels(found: tuple[str, ...] | None) -> str | None:

@@ -25,12 +25,14 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import ENUM, CreateEnumType
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, CreateEnumType
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.postgresql.named_types import CreateDomainType
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement
 
 from migrator.errors import UsageError
-from migrator.postgres.table_names import PUBLIC, name_of, qualify
+from migrator.postgres.placement import original_schema, place_schema, placed_type
+from migrator.postgres.table_names import name_of, qualify
 from migrator.postgres.tenancy import Tenancy, tenancy_of
 
 # In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice.
@@ -42,6 +44,7 @@ Kind = Literal[
     "schema",
     "extension",
     "enum",
+    "domain",
     "table",
     "key",
     "unique",
@@ -64,7 +67,7 @@ PREPARER: Any = DIALECT.identifier_preparer
 
 
 class Ref(NamedTuple):
-    """Identifies an object. `table` is '' for schemas, extensions and enums.
+    """Identifies an object. `table` is '' for schemas, extensions and types.
 
     Names of constraints are unique per table only.
     """
@@ -110,8 +113,8 @@ def statements(metadata: MetaData, rls: bool, schema: str = "public") -> tuple[S
     tables = tables_in(metadata, schema)
     extensions = [extension_statement(name) for name in metadata.info.get("extensions", ())]
     schemas = schema_statements(tables, schema)
-    enums = [replace(each, needs=tuple(one.ref for one in schemas)) for each in enum_statements(tables, schema)]
-    base = (*schemas, *extensions, *enums)
+    types = [replace(each, needs=tuple(one.ref for one in schemas)) for each in type_statements(tables, schema)]
+    base = (*schemas, *extensions, *types)
     made = [*base]
     tenancy = tenancy_of(metadata)
     for table in tables:
@@ -140,30 +143,14 @@ def tables_in(metadata: MetaData, schema: str) -> list[Table]:
         copied = table.to_metadata(copies, schema=place_schema(table.schema, schema), referred_schema_fn=refer)
         copied.info[_NAME] = name_of(table)
         for column in copied.columns:
-            if isinstance(kind := table.columns[column.name].type, ENUM):
-                # SQLAlchemy 2.0 and 2.1 copy an enum into different schemas.
-                column.type = ENUM(*kind.enums, name=kind.name, schema=place_schema(kind.schema, schema))
+            column.type = placed_type(table.columns[column.name].type, column.type, schema)
     return copies.sorted_tables
 
 
-def place_schema(own: str | None, schema: str) -> str:
-    """Return the schema in place of `own`: `schema` in place of public, and one that begins with it for any other."""
-    if own in (None, PUBLIC):
-        return schema
-    return str(own) if schema == PUBLIC else f"{schema}_{own}"
-
-
-def original_schema(placed: str, schema: str) -> str:
-    """Return the schema for which `place_schema` has given `placed`."""
-    if placed == schema:
-        return PUBLIC
-    return placed if schema == PUBLIC else placed.removeprefix(f"{schema}_")
-
-
 def schema_statements(tables: list[Table], schema: str) -> list[Statement]:
-    """Return the statements that create the schemas of tables and enums, apart from `schema`."""
+    """Return the statements that create the schemas of tables and types, apart from `schema`."""
     used = {str(table.schema) for table in tables}
-    used |= {str(each.type.schema) for table in tables for each in table.columns if isinstance(each.type, ENUM)}
+    used |= {str(kind.schema) for kind in _named_types(tables)}
     return [
         Statement(
             kind="schema",
@@ -193,20 +180,26 @@ def extension_statement(name: str) -> Statement:
     )
 
 
-def enum_statements(tables: list[Table], schema: str) -> list[Statement]:
-    """Return the statements that create the enums of all columns, by name."""
-    kinds = [each.type for table in tables for each in table.columns if isinstance(each.type, ENUM)]
-    types = {qualify(original_schema(str(kind.schema), schema), str(kind.name)): kind for kind in kinds}
-    return [
-        Statement(
-            kind="enum",
-            table="",
-            name=name,
-            sql=compile_ddl(CreateEnumType(kind)),
-            undo_sql=f"DROP TYPE IF EXISTS {PREPARER.format_type(kind)}",
-        )
-        for name, kind in sorted(types.items())
-    ]
+def type_statements(tables: list[Table], schema: str) -> list[Statement]:
+    """Return the statements that create the enums and domains of all columns, by name."""
+    types = {qualify(original_schema(str(kind.schema), schema), str(kind.name)): kind for kind in _named_types(tables)}
+    return [_type_statement(name, kind) for name, kind in sorted(types.items())]
+
+
+def _named_types(tables: list[Table]) -> list[ENUM | DOMAIN]:
+    return [each.type for table in tables for each in table.columns if isinstance(each.type, ENUM | DOMAIN)]
+
+
+def _type_statement(name: str, kind: ENUM | DOMAIN) -> Statement:
+    quoted = PREPARER.format_type(kind)
+    if isinstance(kind, ENUM):
+        text = compile_ddl(CreateEnumType(kind))
+        return Statement(kind="enum", table="", name=name, sql=text, undo_sql=f"DROP TYPE IF EXISTS {quoted}")
+    text = compile_ddl(CreateDomainType(kind))
+    if kind.constraint_name is not None and kind.check is not None:  # SQLAlchemy gives its name to NOT NULL
+        named = f"CONSTRAINT {PREPARER.quote(str(kind.constraint_name))}"
+        text = text.replace(f"{named} NOT NULL", f"NOT NULL {named}")
+    return Statement(kind="domain", table="", name=name, sql=text, undo_sql=f"DROP DOMAIN IF EXISTS {quoted}")
 
 
 def table_statements(table: Table, base: tuple[Ref, ...]) -> Iterator[Statement]:

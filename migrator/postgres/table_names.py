@@ -7,10 +7,10 @@ This is the name in records, messages and plain values. Schemas and tables whose
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import MetaData, Table
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 PUBLIC: Final = "public"
 SCRATCH: Final = "migrator_scratch"  # holds copies of all tables, by their names
@@ -44,13 +44,12 @@ def schema_of(name: str) -> str:
 
 
 def schemas_in(metadata: MetaData) -> tuple[str, ...]:
-    """Return the schemas of the tables, public first."""
-    return in_order(each.schema or PUBLIC for each in metadata.tables.values())
-
-
-def in_order(schemas: Iterable[str]) -> tuple[str, ...]:
-    """Return schemas and public, which is first."""
-    return (PUBLIC, *sorted(set(schemas) - {PUBLIC}))
+    """Return the schemas of the tables and of their types, public first."""
+    found = {table.schema or PUBLIC for table in metadata.tables.values()}
+    for column in (column for table in metadata.tables.values() for column in table.columns):
+        if isinstance(column.type, ENUM | DOMAIN):
+            found.add(column.type.schema or PUBLIC)
+    return (PUBLIC, *sorted(found - {PUBLIC}))
 
 
 def catalog_query(query: str) -> str:

@@ -66,6 +66,19 @@ SELECT t.typname AS name, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) 
  GROUP BY t.typname
  ORDER BY t.typname;
 
+-- name: domains
+SELECT t.typname AS name,
+       concat_ws(' ', format_type(t.typbasetype, t.typtypmod),
+         CASE WHEN t.typcollation <> b.typcollation THEN 'COLLATE ' || quote_ident(l.collname) END,
+         'DEFAULT ' || coalesce(pg_get_expr(t.typdefaultbin, 0), t.typdefault), CASE WHEN t.typnotnull THEN 'NOT NULL' END,
+         (SELECT string_agg(pg_get_constraintdef(k.oid, true), ' ' ORDER BY k.conname) FROM pg_constraint k
+           WHERE k.contypid = t.oid AND k.contype = 'c')) AS definition
+  FROM pg_type t
+  JOIN pg_type b ON b.oid = t.typbasetype
+  LEFT JOIN pg_collation l ON l.oid = t.typcollation
+ WHERE t.typtype = 'd' AND t.typnamespace = %(schema)s::regnamespace
+ ORDER BY t.typname;
+
 -- name: policies
 SELECT c.relname AS "table",
        p.polname AS name,

@@ -141,7 +141,7 @@ def is_blocker(difference: CatalogDifference) -> bool:
             return difference.expected is not None or needs_value(str(difference.actual))
         case "constraint":
             return differs and difference.actual != f"{difference.expected} NOT VALID"
-        case "enum" | "table" | "index":
+        case "enum" | "domain" | "table" | "index":
             return differs
     return False
 

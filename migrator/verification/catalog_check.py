@@ -31,8 +31,9 @@ from migrator.verification.prescan import Prescan
 
 STEP = "catalog"
 PLURAL = {
-    "extension": "extensions", "enum": "enums", "table": "tables", "column": "columns", "order": "columns",
-    "constraint": "constraints", "index": "indexes", "policy": "policies", "row_security": "row security",
+    "extension": "extensions", "enum": "enums", "domain": "domains", "table": "tables", "column": "columns",
+    "order": "columns", "constraint": "constraints", "index": "indexes", "policy": "policies",
+    "row_security": "row security",
 }  # fmt: skip
 UNDECLARED = "rights and other objects"  # part of a check code
 QUERIES = catalog.load_queries("undeclared_objects.sql")
@@ -107,18 +108,19 @@ def _compare_definitions(then: Definitions, now: Definitions) -> Iterator[tuple[
 
 def unusable_tables(metadata: MetaData, wanted: Catalog, actual: Catalog) -> frozenset[str]:
     """Return the tables whose rows cannot be compared: missing tables, and tables without a required column."""
-    enums = {name for name, labels in wanted.enums.items() if actual.enums.get(name) != labels}
+    types = {name for name, labels in wanted.enums.items() if actual.enums.get(name) != labels}
+    types |= {name for name, definition in wanted.domains.items() if actual.domains.get(name) != definition}
     return frozenset(
-        name for name in map(name_of, metadata.sorted_tables) if not _usable(wanted.tables[name], actual, enums)
+        name for name in map(name_of, metadata.sorted_tables) if not _usable(wanted.tables[name], actual, types)
     )
 
 
-def _usable(wanted: Table, actual: Catalog, enums: set[str]) -> bool:
+def _usable(wanted: Table, actual: Catalog, changed: set[str]) -> bool:
     found = actual.tables.get(wanted.name)
     if found is None:
         return False
     types = {column.name: column.type for column in found.columns}
-    return all(types.get(each.name) == each.type and each.type not in enums for each in wanted.columns)
+    return all(types.get(each.name) == each.type and each.type not in changed for each in wanted.columns)
 
 
 def count_visible_rows(scope: Scope, emit: Emit) -> VisibleRows:

@@ -55,6 +55,11 @@ CHECKS: dict[str, CheckCode] = {
         "Enum types and their values match the definition.",
         "Undo the change of the type, or change the schema package and migrate again.",
     ),
+    "catalog: domains": _counts(
+        "catalog: domains",
+        "Domains and their checks match the definition.",
+        "Undo the change of the domain, or change the schema package and migrate again.",
+    ),
     "catalog: tables": _counts(
         "catalog: tables",
         "Tables match the definition.",

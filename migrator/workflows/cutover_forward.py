@@ -18,7 +18,7 @@ from migrator.sources import ttl
 from migrator.sources.base import SourceCollection
 from migrator.sources.ttl import ExpiringIndex
 from migrator.sources.write_block import ServerWrites
-from migrator.state import cutover_steps, dirty, journal, sync
+from migrator.state import cutover_steps, dirty, journal, sequences, sync
 from migrator.state.cutover_steps import MOVE, STOP_WRITES, SUSPEND_TTL
 from migrator.state.follow_lock import paused
 from migrator.workflows.cutover_journal import Step
@@ -126,6 +126,8 @@ class ForwardSwitch(SwitchSteps):
                     "the source was written to after the writes had been stopped",
                     "Find the application that still writes, then run this command again.",
                 )
+            run, _ = journal.require_finished(self.connection, namespace)
+            sequences.advance(self.connection, namespace, self.context.definition.mappings.values(), run)
             begin_reverse(self.context, self.connection)
             sync.set_state(self.connection, namespace, sync.SWITCHED)
             sync.write_metadata(self.connection, namespace, self._described)  # with the TTLs of the application

@@ -33,7 +33,7 @@ from migrator.sources.shared import name_documents
 from migrator.stages.context import StageContext
 from migrator.stages.embed import embed
 from migrator.stages.load import order_by_dependency
-from migrator.state import dirty, journal, switch_back, sync
+from migrator.state import dirty, journal, sequences, switch_back, sync
 from migrator.state.dirty import DirtyKey
 from migrator.state.follow_lock import applying, following, paused
 from migrator.state.lock import exclusive
@@ -233,6 +233,8 @@ class Follower:
                     time.sleep(POLL_SECONDS)
                 self._report(options, counts)
             self._embed(applier)
+            mappings = self._context.definition.mappings.values()
+            sequences.advance(self._connection, self._namespace, mappings, applier.stage.run)
         self._emit(StepFinished(step=STEP, note=f"{format_count(counts.applied, 'changes')} applied"))
 
     def _decide_again(self, applier: Applier) -> None:

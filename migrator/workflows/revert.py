@@ -29,7 +29,7 @@ from migrator.postgres.table_names import name_of
 from migrator.provenance import backup
 from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
 from migrator.reversing import capture, write_stop
-from migrator.state import journal, scratch, sync
+from migrator.state import journal, scratch, sequences, sync
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import RECORDS, Connection, Namespace, has_records
 from migrator.state.suspension import resume_in_transaction, suspend_in_transaction
@@ -110,6 +110,7 @@ class Reverter:
         """
         connection = self.connection
         emit(StepStarted(step=STEP, total=5, unit="steps"))
+        advanced = sequences.read_advanced(connection, self.namespace)
         with schema_changes.translate_errors(), begin_transaction(connection):
             foreign_keys.lock_tables(connection, affected_relations(connection, self.namespace, self.definition))
             emit(StepAdvanced(step=STEP, done=1))
@@ -126,6 +127,7 @@ class Reverter:
             delete_rows(connection, owned)
             emit(StepAdvanced(step=STEP, done=4))
             self._drop_objects()
+        sequences.set_back(connection, advanced)
         if schema_changes.has_deferred(connection):
             schema_changes.recreate_deferred(connection)
             with begin_transaction(connection):

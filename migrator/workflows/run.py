@@ -39,7 +39,7 @@ from migrator.stages.constrain import (
 from migrator.stages.context import StageContext
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
-from migrator.state import journal, source_state, sync
+from migrator.state import journal, sequences, source_state, sync
 from migrator.state.ledger import count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
@@ -186,6 +186,7 @@ def complete(context: MigrationContext, target: Target, connection: Connection) 
     )
     build_post_data(target.connect, definition.metadata, options, context.emit)
     require_valid_references(connection, namespace, definition.metadata)
+    sequences.advance(connection, namespace, definition.mappings.values(), latest[0])
     record_catalog(connection, namespace, latest[0], definition.metadata)
 
 

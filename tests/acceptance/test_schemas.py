@@ -13,7 +13,7 @@ from bson import ObjectId
 from tests.driving import call, dump_database
 from tests.fleet import Fleet, write_project
 from tests.target_server import Server
-from tests.user_projects import load_and_load_again, write_user_project
+from tests.user_projects import load_and_load_again, write_packages, write_user_project
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -166,11 +166,9 @@ MAPPINGS = (
 
 def test_tenants(database: str, tmp_path: Path) -> None:
     """Tables of tenants in other schemas get row-level security, which verify checks with a role of its own."""
-    for name, text in (("rented_schema", TENANT_SCHEMA), ("rented_mappings", TENANT_MAPPINGS)):
-        (tmp_path / "packages" / name).mkdir(parents=True)
-        (tmp_path / "packages" / name / "__init__.py").write_text(text)
+    packages = write_packages(tmp_path / "packages", "rented", TENANT_SCHEMA, TENANT_MAPPINGS)
     documents = {"items": [{"_id": ObjectId(), "name": f"item {number}"} for number in range(9)]}
-    settings = write_user_project(tmp_path / "packages", "rented", tmp_path / "project", database, documents)
+    settings = write_user_project(packages, "rented", tmp_path / "project", database, documents)
     load_and_load_again(settings, database)
     verified = call("verify", "-c", settings, "--json")
     seen = [each for each in verified.json["checks"] if each["check"] == "row security"]
