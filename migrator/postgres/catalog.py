@@ -17,10 +17,10 @@ from sqlalchemy import MetaData
 
 from migrator.errors import TargetError
 from migrator.postgres import ddl, schema_changes
-from migrator.postgres.placement import place_schema
+from migrator.postgres.placement import place_schema, schemas_in
 from migrator.postgres.privileges import require_create, suggest_grants
 from migrator.postgres.search_path import Record, create_objects, render
-from migrator.postgres.table_names import PUBLIC, catalog_query, qualify, schema_of, schemas_in
+from migrator.postgres.table_names import PUBLIC, catalog_query, qualify, schema_of
 
 Connection = psycopg.Connection[Any]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import MetaData
 from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from migrator.postgres.table_names import PUBLIC
@@ -39,3 +40,12 @@ def original_schema(placed: str, schema: str) -> str:
     if placed == schema:
         return PUBLIC
     return placed if schema == PUBLIC else placed.removeprefix(f"{schema}_")
+
+
+def schemas_in(metadata: MetaData) -> tuple[str, ...]:
+    """Return the schemas of the tables and of their types, public first."""
+    found = {table.schema or PUBLIC for table in metadata.tables.values()}
+    for column in (column for table in metadata.tables.values() for column in table.columns):
+        if isinstance(column.type, ENUM | DOMAIN):
+            found.add(column.type.schema or PUBLIC)
+    return (PUBLIC, *sorted(found - {PUBLIC}))

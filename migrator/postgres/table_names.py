@@ -7,10 +7,10 @@ This is the name in records, messages and plain values. Schemas and tables whose
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import MetaData, Table
-from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
+if TYPE_CHECKING:  # importing it takes longer than some commands
+    from sqlalchemy import Table
 
 PUBLIC: Final = "public"
 SCRATCH: Final = "migrator_scratch"  # holds copies of all tables, by their names
@@ -41,15 +41,6 @@ def split_name(name: str, rows: str = PUBLIC) -> tuple[str, str]:
 def schema_of(name: str) -> str:
     """Return the schema of a table."""
     return split_name(name)[0]
-
-
-def schemas_in(metadata: MetaData) -> tuple[str, ...]:
-    """Return the schemas of the tables and of their types, public first."""
-    found = {table.schema or PUBLIC for table in metadata.tables.values()}
-    for column in (column for table in metadata.tables.values() for column in table.columns):
-        if isinstance(column.type, ENUM | DOMAIN):
-            found.add(column.type.schema or PUBLIC)
-    return (PUBLIC, *sorted(found - {PUBLIC}))
 
 
 def catalog_query(query: str) -> str:

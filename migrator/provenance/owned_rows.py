@@ -22,7 +22,8 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.postgres import catalog, foreign_keys, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.foreign_keys import ForeignKey, Relation
-from migrator.postgres.table_names import name_of, schemas_in
+from migrator.postgres.placement import schemas_in
+from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenancy_of
 from migrator.state import journal, own_transactions
 from migrator.state.ledger import count_outcomes

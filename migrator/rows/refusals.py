@@ -15,7 +15,8 @@ from psycopg import errors, sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.owner_objects import has_expressions, read_constraints
-from migrator.postgres.table_names import name_of, schemas_in
+from migrator.postgres.placement import schemas_in
+from migrator.postgres.table_names import name_of
 from migrator.state.own_transactions import is_in_transaction, record_transaction
 from migrator.state.records import SCRATCH_NAMESPACE, Namespace
 from migrator.translation.outcomes import Reject

@@ -24,9 +24,9 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
 from migrator.postgres.identifiers import identify
+from migrator.postgres.placement import schemas_in
 from migrator.postgres.privileges import quote, quote_table, refuse_hidden_rows
 from migrator.postgres.search_path import create_objects, search_path
-from migrator.postgres.table_names import schemas_in
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]

@@ -68,7 +68,7 @@ def advance(connection: Connection, namespace: Namespace, mappings: Iterable[Col
         if number is None or not (is_behind or (number == last_value and not is_called)):
             continue
         first = known.get((schema, name))
-        if first is not None and (last_value, is_called) == (first.after, True):  # nobody has used it since
+        if first is not None and (last_value, is_called) == (first.after, True):  # it was not used since
             last_value, is_called = first.last_value, first.is_called
         known[schema, name] = Advanced(
             schema=schema, name=name, last_value=last_value, is_called=is_called, after=number
@@ -83,7 +83,7 @@ def read_advanced(connection: Connection, namespace: Namespace) -> list[Advanced
 
 
 def set_back(connection: Connection, advanced: Iterable[Advanced]) -> None:
-    """Set sequences back that still exist and that nobody has used since they were advanced."""
+    """Set sequences back that still exist and were not used since they were advanced."""
     for each in advanced:
         found = connection.execute("SELECT to_regclass(%s) IS NULL", (each.identifier.as_string(),)).fetchone()
         if found == (True,) or _state(connection, each.identifier) != (each.after, True):

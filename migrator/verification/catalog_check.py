@@ -19,9 +19,10 @@ from migrator.events import Emit, Notice
 from migrator.formatting import format_count
 from migrator.postgres import catalog, catalog_diff, schema_changes
 from migrator.postgres.catalog import Catalog, Table
+from migrator.postgres.placement import schemas_in
 from migrator.postgres.roles import act_as_reader
 from migrator.postgres.search_path import render
-from migrator.postgres.table_names import PUBLIC, name_of, qualify, schema_of, schemas_in
+from migrator.postgres.table_names import PUBLIC, name_of, qualify, schema_of
 from migrator.postgres.tenancy import tenancy_of, tenant_column
 from migrator.state import journal
 from migrator.state.records import Connection, Namespace

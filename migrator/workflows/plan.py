@@ -26,7 +26,8 @@ from migrator.postgres.entities import describe_tables
 from migrator.postgres.errors import translate_error
 from migrator.postgres.owner_copies import check_own_keys, copy_owner_constraints
 from migrator.postgres.owner_objects import read_constraints
-from migrator.postgres.table_names import name_of, schemas_in
+from migrator.postgres.placement import schemas_in
+from migrator.postgres.table_names import name_of
 from migrator.reversing.rehearsal import Returnable, rehearse
 from migrator.rows.element_counts import count_elements
 from migrator.rows.refusals import REFUSALS

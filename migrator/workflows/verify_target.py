@@ -14,8 +14,9 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
+from migrator.postgres.placement import schemas_in
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
-from migrator.postgres.table_names import name_of, schemas_in
+from migrator.postgres.table_names import name_of
 from migrator.sources.base import Source
 from migrator.state.ledger import balance
 from migrator.state.records import Connection
