@@ -12,6 +12,7 @@ from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
 from migrator.mapping.shared_collections import find_shared
 from migrator.mapping.shared_tables import find_shared_tables
+from migrator.postgres.table_names import name_of
 from migrator.reversing import capture
 from migrator.reversing.changes import create_indexes
 from migrator.rows.store import RowStore
@@ -45,7 +46,9 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
 
 def _refuse_without_identity(mappings: Iterable[Collection]) -> None:
     """Raises: `UsageError` if the rows of elements cannot be distinguished."""
-    found = [rule.table.name for each in mappings for rule in each.child_rules if not rule.table.primary_key.columns]
+    found = [
+        name_of(rule.table) for each in mappings for rule in each.child_rules if not rule.table.primary_key.columns
+    ]
     if found:
         raise UsageError(
             "changes of rows of elements cannot be returned to MongoDB without a primary key:"
