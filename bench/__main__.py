@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.commands import command_lines, compare_commands
 from bench.database import open_database
 from bench.elements import compare_elements, element_lines
 from bench.follow.applying import applying_lines, measure_applying
@@ -44,7 +45,7 @@ STEPS = {
 BASES = ("decode_all, one call", "decode_all, with gc", "decode_all")
 
 
-PARTS = ("steps", "whole", "elements", "live", "follow")
+PARTS = ("steps", "whole", "commands", "elements", "live", "follow")
 SEPARATE = ("scale", "machines")  # hours and gigabytes; the rights of root
 
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=50_000, help="messages for the single steps")
     parser.add_argument("--batch", type=int, default=5000, help="documents per batch, for the single steps")
     parser.add_argument("--whole", type=int, default=500_000, help="messages for complete runs")
+    parser.add_argument("--commands", type=int, default=200_000, help="messages for all commands of a migration")
     parser.add_argument("--orders", type=int, default=200_000, help="orders with items that become rows")
     parser.add_argument("--live", type=int, default=100_000, help="messages for runs from a live server")
     parser.add_argument("--followed", type=int, default=100_000, help="messages for changes that are followed")
@@ -84,6 +86,10 @@ def main() -> None:
     if "live" in arguments.parts:
         with temporary_folder() as folder:
             live = compare_with_peers(folder, arguments.live, arguments.repetitions, workers=2)
+    commands = None
+    if "commands" in arguments.parts:
+        with temporary_folder() as folder:
+            commands = compare_commands(folder, arguments.commands, max(5, arguments.repetitions), workers=2)
     elements = None
     if "elements" in arguments.parts:
         with temporary_folder() as folder:
@@ -99,6 +105,7 @@ def main() -> None:
     if arguments.json or arguments.out:
         seconds, cpu = elements or (None, None)
         series = {"scaling": scaling, "whole": whole, "live": live, "elements": seconds, "elements_cpu": cpu}
+        series |= {"commands": commands and commands[0], "commands_cpu": commands and commands[1]}
         found = all_as_json(figures, **series) | {"ratios": ratios_of(series)}
         if applied and followed and returned:
             found["follow"] = {name: rate.as_json() for name, rate in applied.items()} | {"live": followed.as_json()}
@@ -112,6 +119,7 @@ def main() -> None:
     parts = [as_table(figures)] if figures else []
     parts += ["\n".join(scaling_lines(scaling, arguments.documents))] if scaling else []
     parts += ["\n".join(whole_lines(whole, arguments.whole))] if whole else []
+    parts += ["\n".join(command_lines(*commands, arguments.commands))] if commands else []
     parts += ["\n".join(element_lines(*elements, arguments.orders))] if elements else []
     parts += ["\n".join(live_lines(live, arguments.live))] if live else []
     parts += ["\n".join(applying_lines(applied))] if applied else []

@@ -6,24 +6,20 @@ all processes, the server's included: they depend little on what else the machin
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import random
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bson
-import psutil  # type: ignore[import-untyped]
 from bson import DatetimeMS, Decimal128, Int64, ObjectId
 
-from bench.cpu import server_of, server_seconds
+from bench.cpu import adopt_orphans, measure
 from bench.processes import COMMAND, Series, watch
 from migrator.targets.bundled import program_path
 from migrator.targets.embedded import EmbeddedTarget
@@ -31,12 +27,11 @@ from tests.shop import write_project
 
 RUN, RESTORE = "run, orders with five items", "pg_restore -j2 of the same database"
 PRODUCTS, ITEMS = 4000, 5
-PR_SET_CHILD_SUBREAPER = 36
 
 
 def compare_elements(folder: Path, orders: int, repetitions: int) -> tuple[Series, Series]:
     """Return the seconds of the run and of `pg_restore`, and their seconds of CPU time."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # processes whose parent has ended become our children
+    adopt_orphans()
     write_orders(folder / "dump" / "shop", orders)
     settings = write_project(folder, f"embedded:{folder}/migrated", None)
     elapsed, cpu = Series(), Series()
@@ -64,24 +59,6 @@ def element_lines(elapsed: Series, cpu: Series, orders: int) -> list[str]:
         f"{'run ÷ pg_restore -j2':52}{elapsed.ratio(RUN, RESTORE):9.2f}",
         f"{'the same, CPU time':52}{cpu.ratio(RUN, RESTORE):9.2f}",
     ]
-
-
-def measure(name: str, folder: Path, act: Callable[[], tuple[float, float]], elapsed: Series, cpu: Series) -> None:
-    """Add the seconds that `act` returns, and the CPU seconds of this process's children and of the server."""
-    server = server_of(folder)
-    before = server_seconds(server) + children_seconds(server)
-    seconds, peak = act()
-    elapsed.add(name, seconds, peak)
-    cpu.add(name, server_seconds(server) + children_seconds(server) - before, peak)
-
-
-def children_seconds(server: psutil.Process) -> float:
-    """Wait until all children but the server have ended. Return their CPU seconds, and those of theirs."""
-    while [each for each in psutil.Process().children() if each != server]:
-        os.waitpid(-1, os.WNOHANG)
-        time.sleep(0.05)
-    times = psutil.Process().cpu_times()
-    return float(times.children_user + times.children_system)
 
 
 def run(settings: Path) -> tuple[float, float]:

@@ -13,13 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.commands import RUN
 from bench.full_run import RESTORE
 from bench.peers import LOAD, MIGRATE
 from bench.processes import Series
 from bench.scaling import ONE
 
 TOLERANCE = 0.15  # by which a ratio may be worse: what two runs on one machine differ by
-REFERENCES = {"scaling": ONE, "whole": RESTORE, "elements": RESTORE, "elements_cpu": RESTORE}
+REFERENCES = {
+    "scaling": ONE, "whole": RESTORE, "elements": RESTORE, "elements_cpu": RESTORE, "commands": RUN, "commands_cpu": RUN,
+}  # fmt: skip
 
 
 def ratios_of(series: Mapping[str, Series | None]) -> dict[str, float]:
