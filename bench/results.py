@@ -21,7 +21,8 @@ from bench.scaling import ONE
 
 TOLERANCE = 0.15  # by which a ratio may be worse: what two runs on one machine differ by
 REFERENCES = {
-    "scaling": ONE, "whole": RESTORE, "elements": RESTORE, "elements_cpu": RESTORE, "commands": RUN, "commands_cpu": RUN,
+    "scaling": ONE, "whole": RESTORE, "elements": RESTORE, "elements_cpu": RESTORE,
+    "commands": RUN, "commands_cpu": RUN,
 }  # fmt: skip
 
 
