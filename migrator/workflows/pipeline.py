@@ -174,7 +174,11 @@ class Pipeline:
         names = {each.name for each in self.context.source.collections()}
         unknown = only - names
         if unknown:
-            raise UsageError(f"--only: the source has no collection {', '.join(sorted(unknown))}")
+            shares = {each.name for each in self.mappings.values() if each.source_name in unknown}
+            raise UsageError(
+                f"--only: the source has no collection {', '.join(sorted(unknown))}",
+                hint=f"Several mappings share it. Use their names: {', '.join(sorted(shares))}" if shares else "",
+            )
         loaded = has_records(self.connection, self.namespace)
         read = partitions.read_progress(self.connection, self.namespace) if loaded else ()
         ready = partitions.complete(read) | only

@@ -6,7 +6,7 @@ The collections are processed by level, so that documents that depend on another
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -15,6 +15,8 @@ from migrator.documents import raw_bson
 from migrator.errors import TargetError
 from migrator.events import Notice, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.formatting import format_count
+from migrator.mapping.collection import Collection
+from migrator.mapping.shared_collections import find_shared
 from migrator.postgres.owner_objects import read_columns, read_constraints
 from migrator.reconciliation import membership
 from migrator.reconciliation.refresh import refresh_references
@@ -112,31 +114,45 @@ def count_rejects(connection: Connection, namespace: Namespace) -> dict[str, int
 
 
 def update_documents(pipeline: Pipeline, rejected: dict[str, int]) -> None:
-    """Replace rejected documents by their current version in the source.
+    """Replace rejected documents by their current version in the source, and report those that belong to another
+    mapping of their collection now.
 
     Not if the source contains an `_id` more than once, because the versions cannot be assigned then.
     """
     connection, namespace = pipeline.connection, pipeline.namespace
     source, emit = pipeline.context.source, pipeline.context.emit
-    names = [each.name for each in source.collections() if each.name in rejected]
+    shares = _shares_of(pipeline.mappings.values())
+    wanted = {share for name in rejected for share in shares.get(name, (name,))}
+    names = [each.name for each in source.collections() if each.name in wanted]
     if not names:
         return
     emit(StepStarted(step=READ_STEP))
     kept = read_rejects(connection, namespace)
     seen: Counter[tuple[str, bytes]] = Counter()
     changed: dict[tuple[str, bytes], bytes] = {}
+    moved: Counter[tuple[str, str]] = Counter()
     done = 0
     for batch in source.read(dict.fromkeys(names, ""), documents=5000, size=8 << 20):
+        others = [name for name in shares.get(batch.collection, ()) if name in rejected and name != batch.collection]
         for raw in raw_bson.split_documents(batch.data):
             key = (batch.collection, raw_bson.source_id(raw))
             if key in kept:
                 seen[key] += 1
                 if sha256(raw).digest() != kept[key]:
                     changed[key] = raw
+            moved.update((name, batch.collection) for name in others if (name, key[1]) in kept)
         done += batch.count
         emit(StepAdvanced(step=READ_STEP, done=done))
     replace_documents(connection, namespace, {key: raw for key, raw in changed.items() if seen[key] == 1})
     emit(StepFinished(step=READ_STEP, note=format_count(done, "documents")))
+    for (name, now), count in sorted(moved.items()):
+        text = f"{format_count(count, 'rejected documents')} of {name}: the mapping {now} takes them now."
+        emit(Notice(text=f"{text} A retry does not load them: revert, and run again.", level="warning"))
+
+
+def _shares_of(mappings: Iterable[Collection]) -> dict[str, tuple[str, ...]]:
+    """Return the names of all mappings that share a collection, by each of them."""
+    return {name: shared.names for shared in find_shared(mappings).values() for name in shared.names}
 
 
 def read_rejects(connection: Connection, namespace: Namespace) -> dict[tuple[str, bytes], bytes]:

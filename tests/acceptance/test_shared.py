@@ -11,7 +11,7 @@ from bson import decode_all, encode
 
 from migrator.documents.codec import CODEC_OPTIONS, decode
 from migrator.mapping.conditions import Where
-from tests.archive_writer import write_archive
+from tests.archive_writer import write_archive, write_folder
 from tests.driving import call, digest_database
 from tests.fleet import NAMES, Fleet, write_project
 from tests.user_projects import Document, load_and_load_again
@@ -78,3 +78,21 @@ def test_archive_and_workers_give_the_same(new_database: Callable[[], str], tmp_
         found = digest_database(target)
         digests.append({table: found[table] for table in found if not table.startswith("migrator.")})
     assert digests[0] == digests[1] == digests[2]
+
+
+def test_a_retry_names_documents_of_another_mapping(database: str, tmp_path: Path) -> None:
+    """A rejected document that another mapping takes now is reported; `--only` names the mappings of a collection."""
+    documents = Fleet(12, 80, dirt=0).collections()
+    settings = write_project(tmp_path, database, documents)
+    refused = call("run", "-c", settings, "--only", "vehicles")
+    assert refused.code == 2
+    assert "Use their names: vehicles.cars, vehicles.trucks" in refused.err
+    assert call("run", "-c", settings).code == 0
+    bikes = [each for each in documents["vehicles"] if each.get("kind") == "bike"]
+    for each in bikes:
+        each["kind"] = "van"
+    write_folder(tmp_path / "dump" / "fleet", {name: list(map(encode, found)) for name, found in documents.items()})
+    retried = call("rejects", "retry", "-c", settings)
+    expected = f"{len(bikes)} rejected documents of vehicles.cars: the mapping vehicles.trucks takes them now."
+    assert expected in " ".join(retried.told.split())
+    assert len(bikes) > 1
