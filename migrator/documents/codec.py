@@ -11,7 +11,7 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError, InvalidBSON, InvalidDocument
 
-from migrator.documents.raw_bson import find_decoding_risk
+from migrator.documents.raw_bson import find_decoding_risk, is_overlapping
 
 # Dates become DatetimeMS: it represents every 64-bit value, and its equality is exact. UUID subtypes stay Binary.
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -30,7 +30,12 @@ def decode_untrusted(data: bytes) -> Document:
     """Return a document of unknown origin. Raises: InvalidBSON, also if it is nested too deeply or too large."""
     if reason := find_decoding_risk(data):
         raise InvalidBSON(reason)
-    return decode(data)
+    try:
+        return decode(data)
+    except InvalidBSON as error:
+        if is_overlapping(data):
+            raise InvalidBSON("an embedded document is longer than the document that it is in") from error
+        raise
 
 
 def decode_each(data: bytes, raws: Sequence[bytes]) -> list[Document | None]:

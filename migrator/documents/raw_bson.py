@@ -107,6 +107,27 @@ def is_too_deep(document: bytes) -> bool:
     return False
 
 
+def is_overlapping(document: bytes) -> bool:
+    """Return whether an embedded document, array or code with scope is longer than what it is in.
+
+    The driver reads bytes after such a document, so that its error depends on the memory there.
+    """
+    left = [(4, len(document) - 1)]
+    while left:
+        position, last = left.pop()
+        while position < last:
+            bson_type, name_end = document[position], document.find(b"\0", position + 1)
+            end = value_end(document, bson_type, name_end + 1)
+            if name_end < 0 or end is None or end <= position:
+                return False
+            if end > last:
+                return bson_type in _SELF_SIZED
+            if bson_type in (0x03, 0x04):
+                left.append((name_end + 5, end - 1))
+            position = end
+    return False
+
+
 def duplicate_fields(document: bytes) -> list[str]:
     """Return the paths of the fields that a document, or an object in it, has more than once.
 

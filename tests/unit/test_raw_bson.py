@@ -8,11 +8,12 @@ from typing import Any
 import bson
 import pytest
 from bson import ObjectId, Regex
+from bson.errors import InvalidBSON
 from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.documents import raw_bson
-from migrator.documents.codec import encode
+from migrator.documents.codec import decode_untrusted, encode
 from tests.strategies import keys, values
 
 EMPTY = encode({})
@@ -105,3 +106,21 @@ def test_depth_of_anything_ends(noise: bytes, place: int) -> None:
     whole[place : place + len(noise)] = noise
     raw_bson.is_too_deep(bytes(whole))
     raw_bson.is_too_deep(noise)
+
+
+@pytest.mark.parametrize("longer", [1, 2, 30, 2**30])
+@pytest.mark.parametrize("value", [{"b": 1}, [1, "x"], {"b": {"c": []}}])
+def test_the_error_of_a_damaged_document_does_not_depend_on_memory(value: Any, longer: int) -> None:
+    """The driver reads behind an embedded document that is too long: its error would change from run to run."""
+    document = bytearray(encode({"_id": 1, "a": value, "z": 5}))
+    start = document.index(b"a\0") + 2
+    size = int.from_bytes(document[start : start + 4], "little")
+    document[start : start + 4] = (size + longer + 8).to_bytes(4, "little")
+    assert raw_bson.is_overlapping(bytes(document))
+    with pytest.raises(InvalidBSON, match="an embedded document is longer than the document that it is in"):
+        decode_untrusted(bytes(document))
+
+
+@given(fields)
+def test_intact_documents_do_not_overlap(document: dict[str, Any]) -> None:
+    assert not raw_bson.is_overlapping(encode(document))
