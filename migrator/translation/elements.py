@@ -7,7 +7,7 @@ version are not compiled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -192,9 +192,7 @@ class _Field:
             if isinstance(rule, Children):
                 yield from self._nested[rule.path].documents()
             if isinstance(known, KnownReferences):
-                name = rule.restored_fields[0]
-                values = map(known.value_of, wanted)
-                yield from values if self._rule.values else ({name: value} for value in values)
+                yield from known.elements(wanted)
             wanted.clear()
 
 
@@ -213,7 +211,8 @@ def _known_of(children: Children, rule: Any) -> KnownValues | KnownReferences | 
         case Children():
             return None
         case Reference():
-            return KnownReferences(rule, kind_of_column(children.table.c[rule.column]))
+            kind = kind_of_column(children.table.c[rule.column])
+            return KnownReferences(rule, kind, in_documents=not children.values)
     return KnownValues(rule, kind_of_column(children.table.c[rule.column]))
 
 
@@ -245,10 +244,14 @@ class KnownValues(dict[bytes, Any]):
 
 @dataclass(slots=True)
 class _Named:
-    """A value of references, the ID that it names, the ID of the row last found, and that as the bytes of a column."""
+    """A value of references, the ID that it names, the ID of the row last found, and that as the bytes of a column.
+
+    `element` has the value as the lookups read it.
+    """
 
     value: Any
     row_id: Any
+    element: Any
     found: Any = None
     field: Any = UNFIT
 
@@ -256,8 +259,9 @@ class _Named:
 class KnownReferences(dict[bytes, Any]):
     """The same for references. Found rows are kept while the same lookups are used; what values name is kept longer."""
 
-    def __init__(self, rule: Reference, kind: str) -> None:
+    def __init__(self, rule: Reference, kind: str, *, in_documents: bool) -> None:
         super().__init__()
+        self._in_documents = in_documents
         self._rule, self._lookup, self._write = rule, rule.lookup, copy_format.writer(kind)
         self._ids: ReferenceIds = reference_ids(rule.key)
         self._named: dict[bytes, _Named] = {}
@@ -276,15 +280,18 @@ class KnownReferences(dict[bytes, Any]):
             self._named.clear()
         self._known_by = known_by
 
-    def value_of(self, raw: bytes) -> Any:
-        """Return the value of a reference."""
-        return self._name(raw).value
+    def elements(self, wanted: Iterable[bytes]) -> Iterator[Any]:
+        """Yield elements with some values of references, as the lookups read them."""
+        known = self._named
+        for raw in wanted:
+            yield (known.get(raw) or self._name(raw)).element
 
     def _name(self, raw: bytes) -> _Named:
         named = self._named.get(raw)
         if named is None:
             value = ObjectId(raw[1:]) if raw[0] == _OBJECTID else decode_value(raw[0], raw[1:])
-            self._named[raw] = named = _Named(value, self._ids.of(value))
+            element = {self._rule.path: value} if self._in_documents else value
+            self._named[raw] = named = _Named(value, self._ids.of(value), element)
         return named
 
     def find(self, raw: bytes, context: Context) -> Any:

@@ -169,9 +169,9 @@ def added_columns(connection: Connection, context: MigrationContext) -> Iterator
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
         " AND attname <> ALL(%s) ORDER BY attname"
     )
-    for collection in capture.captured(context.definition.mappings.values()):
-        table = context.namespace.table(name_of(collection.table))
-        known = [column.name for column in collection.table.columns]
+    for each in capture.tables_of(context.definition.mappings.values()):
+        table = context.namespace.table(name_of(each))
+        known = [column.name for column in each.columns]
         found = [name for (name,) in connection.execute(query, (table.as_string(connection), known))]
         if found:
-            yield f"columns without a mapping are not returned: {name_of(collection.table)} ({', '.join(found)})"
+            yield f"columns without a mapping are not returned: {name_of(each)} ({', '.join(found)})"
