@@ -87,6 +87,7 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     mappings, schema = import_packages(packages)
     collections: Any = _attribute(mappings, "MAPPINGS")
     metadata: Any = _attribute(schema, "metadata")
+    _check_rules(collections)
     by_name = order_shared({each.name: each for each in reject_rest(collections)})
     if len(by_name) < len(collections):
         raise UsageError("MAPPINGS has two entries for one collection", hint="Keep one of them.")
@@ -106,6 +107,13 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     if definition.embedded is not None:
         check_embedded(definition.embedded.table)
     return definition
+
+
+def _check_rules(collections: Iterable[Collection]) -> None:
+    """Raises: `UsageError` if the rules of a mapping are not a tuple: parentheses with one rule need a comma."""
+    for each in collections:
+        if not isinstance(each.rules, tuple):
+            raise UsageError(f"collection {each.name}: `rules` is not a tuple", hint="Write a comma after each rule.")
 
 
 def _users_of_tables(definition: MigrationDefinition) -> dict[str, str]:

@@ -251,7 +251,9 @@ class Returner:
         returning.replace_unreturned(connection, namespace, done, self._unreturned(returned))
         returning.add_conflicts(connection, namespace, conflicts)
         returning.remove_intentions(connection, namespace, [(each.key[0], each.source_id) for each in returned])
-        returning.mark_dirty(connection, namespace, [(each.key[0], each.source_id) for each in returned])
+        # By the collection of the source: a changed document may belong to another mapping of it.
+        real = [(self.rows.mappings[each.key[0]].source_name, each.source_id) for each in returned]
+        returning.mark_dirty(connection, namespace, real)
 
     def _count(self, differences: Counter[str]) -> None:
         for name, difference in differences.items():

@@ -60,10 +60,11 @@ class ForwardSwitch(SwitchSteps):
         self.journal.note(SUSPEND_TTL, {"indexes": [each.as_json() for each in found]})
         known = journal.read_metadata(self.connection, self.context.namespace)
         names = {each.collection for each in found}
+        mappings = self.context.definition.mappings
         self._described = [
             SourceCollection(name=name, documents=None, bytes=None, metadata=raw)
             for name, raw in known.items()
-            if name in names
+            if (mappings[name].source_name if name in mappings else name) in names
         ]
         ttl.suspend(url, database, found)
         return format_count(len(found), "indexes")

@@ -7,6 +7,7 @@ stopped is what changed in the last moments.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from migrator.following.batch import DocumentKey
 from migrator.following.source_watch import SourceWatch
 from migrator.formatting import format_count
 from migrator.sources.base import ChangingSource
+from migrator.sources.shared import name_keys
 from migrator.sources.write_block import ServerWrites
 from migrator.verification import round_trip
 from migrator.verification.model import EXAMPLES, Difference, Scope
@@ -30,12 +32,17 @@ _PAUSE_SECONDS = 0.1
 
 @dataclass(kw_only=True)
 class Recheck:
-    """`keeps`: whether documents of a collection are kept in the target."""
+    """`keeps`: whether documents of a collection are kept in the target.
+
+    `is_back`: the application uses the target. A document belongs to the mapping that has its row then: a changed row
+    may give a document that another mapping takes after the switch back.
+    """
 
     scope: Scope
     source: ChangingSource
     watch: SourceWatch
     keeps: Callable[[str], bool]
+    is_back: bool = False
     compared: int = 0
     _different: dict[DocumentKey, Difference] = field(default_factory=dict)
     _since: dict[DocumentKey, float] = field(default_factory=dict)  # when a different document was found first
@@ -85,7 +92,7 @@ class Recheck:
 
     def _compare_some(self) -> None:
         """Compare documents that changed, and those that differed before."""
-        changed = self.watch.take(KEYS_AT_ONCE)
+        changed = sorted(self._named(self.watch.take(KEYS_AT_ONCE)))
         for key in changed:
             self._since.pop(key, None)  # whatever was different has changed again
         if not changed:
@@ -93,7 +100,7 @@ class Recheck:
         self._compare([*changed, *list(self._different)[:KEYS_AT_ONCE]])
 
     def _compare(self, chosen: Iterable[DocumentKey]) -> None:
-        keys = {key for key in chosen if self.keeps(key[0])}
+        keys = {key for key in self._named(chosen) if self.keeps(key[0])}
         self.compared += len(keys)
         found = {key: difference for name, sids in by_collection(keys) for key, difference in self._find(name, sids)}
         for key in keys:
@@ -104,8 +111,25 @@ class Recheck:
                 self._different.pop(key, None)
                 self._since.pop(key, None)
 
+    def _named(self, keys: Iterable[DocumentKey]) -> set[DocumentKey]:
+        """Return documents by all names that they can have in mappings, or by that of the mapping with their row."""
+        named = name_keys(self.source, keys)
+        if not self.is_back:
+            return named
+        query = self.scope.namespace.sql(
+            "SELECT l.collection, l.source_id FROM {ledger} l JOIN unnest(%s::text[], %b::bytea[]) AS k (name, id)"
+            " ON l.collection = k.name AND l.source_id = k.id"
+        )
+        columns = ([name for name, _ in named], [source_id for _, source_id in named])
+        held = {(name, bytes(sid)) for name, sid in self.scope.connection.execute(query, columns, binary=True)}
+        known = {(self._real(name), source_id) for name, source_id in held}
+        return held | {key for key in named if (self._real(key[0]), key[1]) not in known}
+
+    def _real(self, name: str) -> str:
+        return real_name(self.scope, name)
+
     def _find(self, name: str, source_ids: list[bytes]) -> Iterator[tuple[DocumentKey, Difference]]:
-        there = self.source.find_documents(name, source_ids)
+        there = self.source.find_documents(self._real(name) if self.is_back else name, source_ids)
         for source_id, difference in round_trip.find_differences(self.scope, name, list(there.values())):
             yield (name, source_id), difference
         gone = [each for each in source_ids if each not in there]
@@ -120,8 +144,10 @@ def compare_counts(scope: Scope, writes: ServerWrites, names: Iterable[str]) -> 
     Raises: `DifferenceError`.
     """
     query = scope.namespace.sql("SELECT collection, count(*) FROM {ledger} GROUP BY 1")
-    recorded = {name: int(count) for name, count in scope.connection.execute(query)}
-    estimated = writes.estimate_count(names)
+    recorded: Counter[str] = Counter()
+    for name, count in scope.connection.execute(query):
+        recorded[real_name(scope, name)] += int(count)
+    estimated = writes.estimate_count(dict.fromkeys(real_name(scope, name) for name in names))
     different = []
     for name, count in estimated.items():
         exact = count if count == recorded.get(name, 0) else writes.count(name)
@@ -131,6 +157,11 @@ def compare_counts(scope: Scope, writes: ServerWrites, names: Iterable[str]) -> 
     if different:
         refuse(different)
     return f"{format_count(sum(estimated.values()), 'documents')} counted"
+
+
+def real_name(scope: Scope, name: str) -> str:
+    """Return the collection of the source that holds the documents of a mapping; any other name stays."""
+    return scope.mappings[name].source_name if name in scope.mappings else name
 
 
 def refuse(differences: Iterable[Difference]) -> None:

@@ -89,6 +89,7 @@ class _Opened:
                 source=require_changing(self.context),
                 watch=watch,
                 keeps=lambda name: archives or name in scope.known,
+                is_back=direction == BACK,
             )
             parts = SwitchParts(at_work=at_work, watch=watch, recheck=recheck)
             switch, steps, downtime = self.parts(direction, parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +15,10 @@ from migrator.errors import StoppedError
 from migrator.events import Notice, StepAdvanced, StepFinished, StepStarted
 from migrator.following.indexes import ensure_indexes
 from migrator.formatting import format_count
+from migrator.mapping.collection import Collection
 from migrator.postgres.table_names import name_of
 from migrator.reversing import capture
-from migrator.reversing.returner import Returner
+from migrator.reversing.returner import DocumentWriter, Returner
 from migrator.rows.store import RowStore
 from migrator.stages.load import order_by_dependency
 from migrator.state import journal, sync
@@ -83,6 +84,20 @@ class ReturnReport:
         }
 
 
+@dataclass(frozen=True)
+class _RealCollections:
+    """Reads and writes documents in the collections of the source, by the names of the mappings."""
+
+    writer: DocumentWriter
+    mappings: Mapping[str, Collection]
+
+    def find(self, collection: str, source_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        return self.writer.find(self.mappings[collection].source_name, source_ids)
+
+    def write(self, collection: str, documents: Mapping[bytes, bytes | None]) -> None:
+        self.writer.write(self.mappings[collection].source_name, documents)
+
+
 @contextmanager
 def open_returner(context: MigrationContext, connection: Connection, dsn: str) -> Iterator[Returner]:
     """Return changes in the block. Raises: `StoppedError` if a trigger is missing or disabled."""
@@ -100,7 +115,7 @@ def open_returner(context: MigrationContext, connection: Connection, dsn: str) -
             run=run,
             levels=[[name for name in level if name in captured] for level in order_by_dependency(mappings)],
             resolvers_for=pipeline.resolvers_for,
-            writer=writer,
+            writer=_RealCollections(writer, mappings),
             stops_at_conflict=context.config.cutover.on_conflict == "stop",
         )
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
-from migrator.mapping.shared_collections import find_shared
 from migrator.mapping.shared_tables import find_shared_tables
 from migrator.postgres.table_names import name_of
 from migrator.reversing import capture
@@ -28,7 +27,7 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
     """Prove that changes can be recorded in the target and written to the source. Leaves no changes behind.
 
     Raises: `TargetError`, `SourceError`: a privilege is missing; `StoppedError`: another session holds a lock;
-    `UsageError`: the source is a dump, mappings share a collection or table, or a table of elements has no primary key.
+    `UsageError`: the source is a dump, mappings share a table, or a table of elements has no primary key.
     """
     _refuse_shared(context.definition.mappings.values())
     _refuse_without_identity(context.definition.mappings.values())
@@ -39,7 +38,8 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
 
     writer = LiveWriter(context.config.source.url, context.source.database)
     try:
-        writer.prove(each.name for each in collections if each.name in existing)  # it would create others
+        there = [each.source_name for each in collections if each.name in existing]  # it would create others
+        writer.prove(dict.fromkeys(there))
     finally:
         writer.close()
 
@@ -58,15 +58,20 @@ def _refuse_without_identity(mappings: Iterable[Collection]) -> None:
 
 
 def _refuse_shared(mappings: Iterable[Collection]) -> None:
-    """Raises: `UsageError` if mappings share a collection or a table: it is not certain where a new row belongs."""
+    """Raises: `UsageError` if it is not certain to which mapping a new row belongs, or its document."""
     found = list(mappings)
-    shared = {f"collection {name}" for name in find_shared(found)} | {
-        f"table {name}" for name in find_shared_tables(found)
-    }
-    if shared:
+    if shared := sorted(find_shared_tables(found)):
         raise UsageError(
-            f"changes of rows cannot be returned to MongoDB yet where mappings share {', '.join(sorted(shared))}",
+            f"changes of rows of tables that several collections fill cannot be returned to MongoDB yet:"
+            f" {', '.join(shared)}",
             hint=_BY_HAND,
+        )
+    lost = [each for each in found if each.where is not None and each.where.field not in each.restored_fields]
+    if lost:
+        fields = sorted(f"{each.name} ({each.where.path})" for each in lost if each.where is not None)
+        raise UsageError(
+            f"documents of new rows would not have the field that assigns them to their mapping: {', '.join(fields)}",
+            hint=f"Add a rule that restores the field, such as imply_field. {_BY_HAND}",
         )
 
 

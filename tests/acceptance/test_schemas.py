@@ -164,6 +164,16 @@ MAPPINGS = (
 """
 
 
+def test_rules_without_a_comma(database: str, tmp_path: Path) -> None:
+    """Rules that are no tuple are refused by name."""
+    mappings = TENANT_MAPPINGS.replace('map_field("name", "name", TEXT),)', 'map_field("name", "name", TEXT))')
+    packages = write_packages(tmp_path / "packages", "rented", TENANT_SCHEMA, mappings)
+    settings = write_user_project(packages, "rented", tmp_path / "project", database, {"items": []})
+    refused = call("plan", "-c", settings)
+    assert refused.code == 2
+    assert "collection items: `rules` is not a tuple" in refused.told
+
+
 def test_tenants(database: str, tmp_path: Path) -> None:
     """Tables of tenants in other schemas get row-level security, which verify checks with a role of its own."""
     packages = write_packages(tmp_path / "packages", "rented", TENANT_SCHEMA, TENANT_MAPPINGS)
