@@ -61,7 +61,7 @@ MAPPINGS = (
     ),
 )
 """
-RULE = 'map_field("doors", "doors", INTEGER),'
+RULES = 'imply_field("kind", "car"), map_field("doors", "doors", INTEGER)'
 SETTINGS = {"migration": {"mappings": "divided_mappings", "schema": "divided_schema"}}
 CHANGES: tuple[LiteralString, ...] = (
     "UPDATE cars SET doors = {number} WHERE id = (SELECT id FROM cars ORDER BY md5(id::text || '{number}') LIMIT 1)",
