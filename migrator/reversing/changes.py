@@ -15,6 +15,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import read_row
 from migrator.postgres.table_names import name_of
 from migrator.reversing.element_rows import element_rules, find_changes, find_owners
+from migrator.reversing.equality import equal
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
 
@@ -246,4 +247,4 @@ def changed_columns(before: Row | None, after: Row | None) -> set[str]:
     """Return the names of the columns that differ; all of them if there was no row, or is none."""
     if before is None or after is None:
         return set(after or before or ())
-    return {name for name in after if after[name] != before.get(name)}
+    return {name for name in after if not equal(after[name], before.get(name))}

@@ -20,6 +20,7 @@ from migrator.reconciliation.membership import compact
 from migrator.reversing import merge
 from migrator.reversing.changes import Key, changed_columns
 from migrator.reversing.element_losses import compare_elements
+from migrator.reversing.equality import equal
 from migrator.reversing.views import Views
 from migrator.rows.rebuild import DAMAGED, rebuild_document, rebuild_raw
 from migrator.translation.interpreter import Translation, residue_of, restore_fields
@@ -272,7 +273,7 @@ def add_elements(
 ) -> Losses:
     """Add the columns of elements whose changes a document cannot hold. `row`: what the document gives."""
     for each in compare_elements(collection, before, after, document, row) if collection.children else ():
-        if each.is_changed and differs(each.kind, each.value, each.other):
+        if differs(each.kind, each.value, each.other):
             lost = losses.rounded if is_rounded(each.kind, each.value, each.other) else losses.columns
             lost[each.name] = each.value, each.other
     return losses
@@ -299,5 +300,5 @@ def is_encodable(document: Document) -> bool:
 def differs(kind: str, one: Any, other: Any) -> bool:
     """Return whether two plain values of a column differ."""
     if kind != "jsonb" or one is None or other is None:
-        return bool(one != other)
+        return not equal(one, other)
     return jsonb.to_text(one) != jsonb.to_text(other)

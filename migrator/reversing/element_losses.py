@@ -17,27 +17,24 @@ from migrator.mapping.context import ABSENT, Row
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.reversing.element_merge import places_in
 from migrator.reversing.element_rows import IDENTITY
+from migrator.reversing.equality import equal
 
 _INDEX = re.compile(r"\[\d+\]")
 
 
 class ElementColumn(NamedTuple):
-    """A column of an element: its name, as items[2].price, its kind, its value, and what the document gives instead.
-
-    `is_changed`: whether its value was another one at the last return.
-    """
+    """A column of an element: its name, as items[2].price, its kind, its value, and what the document gives instead."""
 
     name: str
     kind: str
     value: Any
     other: Any
-    is_changed: bool
 
 
 def compare_elements(
     collection: Collection, before: Row | None, after: Row, document: Document, row: Row
 ) -> Iterator[ElementColumn]:
-    """Yield all columns of the elements of a row. `row`: what the document gives."""
+    """Yield the columns of elements whose values have changed since `before`. `row`: what the document gives."""
     for rule in collection.children:
         old = [] if before is None else before.get(rule.row_key) or []
         value = document.get(rule.path, ABSENT)
@@ -53,11 +50,13 @@ def _compare(
     columns = [name for name in rule.element_columns if name != rule.position]
     for index, row in places_in(rule, len(elements), after):
         earlier, other = old.get(row[IDENTITY]), found.get(index, {})
+        if earlier is not None and equal(earlier, row):
+            continue
         name = path if rule.position is None else f"{path}[{index}]"
         for column in columns:
-            is_changed = earlier is None or earlier.get(column) != row[column]
-            kind = kind_of_column(rule.table.c[column])
-            yield ElementColumn(f"{name}.{column}", kind, row[column], other.get(column), is_changed)
+            if earlier is None or not equal(earlier.get(column), row[column]):
+                kind = kind_of_column(rule.table.c[column])
+                yield ElementColumn(f"{name}.{column}", kind, row[column], other.get(column))
         for nested in rule.nested:
             inner = elements[index].get(nested.path, ABSENT) if index < len(elements) else ABSENT
             old_rows = [] if earlier is None else earlier.get(nested.row_key) or []

@@ -12,6 +12,7 @@ from migrator.documents.codec import Document, same
 from migrator.mapping.children import Children
 from migrator.mapping.context import ABSENT, Row
 from migrator.reversing.element_rows import IDENTITY
+from migrator.reversing.equality import equal
 
 Combine = Callable[[Document, Document, Document], Document]  # document, what the old row restores, and the new one
 
@@ -67,7 +68,7 @@ def set_fields(
     changed = dict(merged)
     for rule in rules:
         before, after = old.get(rule.row_key) or [], new.get(rule.row_key) or []
-        if before == after:
+        if equal(before, after):
             continue
         value = merge_field(rule, document.get(rule.path, ABSENT), before, after, combine)
         if value is ABSENT:

@@ -19,6 +19,7 @@ from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, Field, Implied, Variants
 from migrator.reversing import element_merge
+from migrator.reversing.equality import equal
 from migrator.translation.interpreter import restore_fields
 
 Restore = Callable[[Collection, Row], Document]
@@ -36,7 +37,7 @@ def propose(
 
     `restore` returns the fields that a row restores, in a new document.
     """
-    changed = {name for name in new if name not in old or new[name] != old[name]}
+    changed = {name for name in new if name not in old or not equal(new[name], old[name])}
     for number, merged in enumerate(_merged(collection, document, residue, old, new, changed, restore)):
         combine = override if number else merge
         with_elements = element_merge.set_fields(collection.children, merged, document, old, new, combine)

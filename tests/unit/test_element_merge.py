@@ -22,6 +22,7 @@ from migrator.reversing.element_changes import number_elements
 from migrator.reversing.element_losses import compare_elements
 from migrator.reversing.element_merge import merge_field
 from migrator.reversing.element_rows import IDENTITY
+from migrator.reversing.equality import equal
 from migrator.reversing.merge import merge
 from migrator.translation.interpreter import Translation
 
@@ -107,3 +108,11 @@ def test_elements_keep_what_has_no_column(positions: tuple[int | None, ...]) -> 
     compared = list(compare_elements(mapping, None, {LIST.row_key: after}, {"items": merged}, given))
     assert len(compared) == 6
     assert all(each.value == each.other for each in compared)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.0, [{"x": float("nan")}], {"a": [-0.0]}])
+def test_equal_values_have_the_same_bits(value: Any) -> None:
+    """A NaN is no change of itself, and 0.0 is one of -0.0."""
+    assert equal(value, copy.deepcopy(value))
+    assert not equal([0.0], [-0.0])
+    assert not equal({"x": 1}, {"x": 1, "y": 1})
