@@ -1,9 +1,10 @@
-"""Comparison of `migrate run` from a live server with two other tools, alternately.
+"""Comparison of `migrate run` from a live server with other tools, alternately.
 
 All read from the same server, which replays the dump from memory and costs nothing (bench/replay): readers and writers
 are compared, not a database. They write to the same embedded PostgreSQL. The other tools (ingestr and Sling, from
 PyPI) copy one collection to one flat table without keys, indexes, checks or accounting; `migrate run` does all its
-work, and its load of the messages is what they do. Times are those of the complete command including its start.
+work, and its load of the messages is what they do. mongopg-migrate maps the messages onto a table with a primary key:
+five columns, and all other fields in one of jsonb. Times are those of the complete command including its start.
 """
 
 from __future__ import annotations
@@ -28,6 +29,24 @@ from migrator.targets.embedded import EmbeddedTarget
 DATABASE = "LibreChat"
 MIGRATE = "migrate run, 2 workers"
 LOAD = "its load of the messages"
+MONGOPG = "mongopg-migrate"
+PREPARED = {  # tables that a tool expects
+    MONGOPG: "CREATE TABLE mongopg_messages (id uuid PRIMARY KEY, message_id text, conversation_id text, content text,"
+    " created_at timestamptz, extra jsonb)"
+}
+MAPPING = """
+entities:
+  messages:
+    source: messages
+    target: mongopg_messages
+    id_strategy: {type: objectid_to_uuid, source_field: _id, target_field: id}
+    fields: {messageId: message_id, conversationId: conversation_id, text: content, createdAt: created_at}
+    unmapped:
+      jsonb: [user, model, endpoint, parentMessageId, tokenCount, sender, isCreatedByUser, isTemporary, unfinished,
+        error, _meiliIndex, files, finish_reason, content, attachments, contextMeta, metadata, feedback, expiredAt,
+        updatedAt, __v]
+      jsonb_column: extra
+"""
 LOADING = (
     "SELECT extract(epoch FROM max(committed) - min(began))::float8 FROM migrator.batches WHERE collection = 'messages'"
 )
@@ -40,7 +59,7 @@ def compare_with_peers(folder: Path, documents: int, repetitions: int, workers: 
     with replayed(folder / "made") as server:
         for _ in range(repetitions):
             for name, command in commands(folder, server.url, workers).items():
-                seconds, peak, loading = run_timed(folder, command)
+                seconds, peak, loading = run_timed(folder, command, PREPARED.get(name))
                 series.add(name, seconds, peak)
                 if loading is not None:
                     series.add(LOAD, loading)
@@ -62,7 +81,17 @@ def commands(folder: Path, url: str, workers: int) -> Mapping[str, list[str]]:
             str(sling), "run", "--src-conn", f"{url}/{DATABASE}", "--src-stream", f"{DATABASE}.messages",
             "--tgt-conn", to, "--tgt-object", "sling.messages", "--mode", "full-refresh",
         ]  # fmt: skip
+    if (mapped := mongopg(folder, url, f"postgresql://postgres@/postgres?host={folder / 'live'}")) is not None:
+        found[MONGOPG] = mapped
     return found
+
+
+def mongopg(folder: Path, url: str, target: str) -> list[str] | None:
+    """Write the mapping and return the command line of mongopg-migrate."""
+    program, mapping = Path(sys.executable).with_name(MONGOPG), folder / "mapping.yaml"
+    mapping.write_text(MAPPING)
+    options = ["--mongo-uri", f"{url}/{DATABASE}", "--postgres-uri", target, "--mode", "append", "--yes"]
+    return [str(program), "migrate", str(mapping), *options] if program.exists() else None
 
 
 def sling_path() -> Path | None:
@@ -82,12 +111,15 @@ def migrate(folder: Path, url: str, workers: int) -> list[str]:
     return [str(COMMAND), "run", "-q", "--json", "-c", str(config)]
 
 
-def run_timed(folder: Path, command: list[str]) -> tuple[float, float, float | None]:
+def run_timed(folder: Path, command: list[str], prepared: str | None) -> tuple[float, float, float | None]:
     """Return the seconds and the peak memory of one command that writes to an empty database, and the seconds of the
     load if it is ours."""
     shutil.rmtree(folder / "live", ignore_errors=True)
     quiet = {**os.environ, "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "HOME": str(folder)}
     with closing(EmbeddedTarget(folder / "live")) as target, psycopg.connect(target.dsn) as connection:
+        connection.autocommit = True
+        if prepared is not None:
+            connection.execute(prepared.encode())
         began = time.perf_counter()
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=quiet)

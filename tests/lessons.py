@@ -67,7 +67,7 @@ def make_lessons(recordings: int, chunks: int, seed: int = 7) -> Lessons:
     modules = [_make_module(dice, number) for number in range(recordings * 3 // 5)]
     course = {"_id": oid(1, 1), "title": "Course", "instructor": "I", "createdAt": START, "updatedAt": START}
     user = {"_id": oid(3, 1), "email": "u@example.org", "createdAt": START, "updatedAt": START}
-    files = [_make_file(number) for number in range(max(1, chunks // 20))]
+    files = make_files(max(1, chunks // 20))
     made.documents = {"courses": [course], "modules": modules, "users": [user], "files": files}
     named: set[str] = set()
     for number in range(recordings):
@@ -122,6 +122,11 @@ def _make_recording(dice: random.Random, number: int, modules: list[Document]) -
         "created_at": dice.choice(["", moment.isoformat(sep=" "), moment.isoformat(sep=" "), "infinity"]),
         "updated_at": moment.isoformat(),
     }
+
+
+def make_files(count: int) -> list[Document]:
+    """Make files, as chunks name them."""
+    return [_make_file(number) for number in range(count)]
 
 
 def _make_file(number: int) -> Document:

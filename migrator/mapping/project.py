@@ -36,8 +36,7 @@ class ProjectPackages(NamedTuple):
 def import_packages(packages: ProjectPackages) -> tuple[ModuleType, ModuleType]:
     """Imports the mappings and the schema. Raises: `UsageError` with file, line and cause if one cannot be imported."""
     _search_first(packages.folder)
-    for name in packages.modules:  # both at first, because the mappings import the schema
-        _unload_other(name.partition(".")[0])
+    _unload_others({name.partition(".")[0] for name in packages.modules})
     return (
         _import(packages.mappings, "mappings", packages.folder),
         _import(packages.schema, "schema", packages.folder),
@@ -76,16 +75,16 @@ def _import(name: str, key: str, folder: str) -> ModuleType:
     return module
 
 
-def _unload_other(package: str) -> None:
-    """Unloads a package of the same name that this process imported from elsewhere: from another project."""
-    parts = package + "."
-    loaded = {name: sys.modules[name] for name in list(sys.modules) if name == package or name.startswith(parts)}
-    for name in loaded:
+def _unload_others(packages: set[str]) -> None:
+    """Unloads packages of the same names that this process imported from elsewhere: from another project."""
+    loaded = {name: sys.modules[name] for name in list(sys.modules) if name.partition(".")[0] in packages}
+    for name in loaded:  # all at first, because the mappings import the schema
         del sys.modules[name]
     invalidate_caches()
-    found = find_spec(package)
-    if package in loaded and found is not None and found.origin == loaded[package].__file__:
-        sys.modules.update(loaded)
+    for package in packages & loaded.keys():
+        found = find_spec(package)
+        if found is not None and found.origin == loaded[package].__file__:
+            sys.modules.update({name: each for name, each in loaded.items() if name.partition(".")[0] == package})
 
 
 def _import_error(name: str, key: str, error: Exception) -> UsageError:

@@ -41,6 +41,7 @@ _TYPES: Final[tuple[tuple[type[Any], str], ...]] = (
     (sa.String, "text"),  # Text, CHAR and Enum are Strings
     (VECTOR, "vector"),
 )
+_OF_CLASSES: dict[type[Any], str | None] = {}  # a command asks a thousand times
 KINDS: Final = (*dict.fromkeys(kind for _, kind in _TYPES), "timestamptz")
 # The names of types in pg_catalog, where they differ from those of SQL.
 _CATALOG_NAMES: Final = {
@@ -75,7 +76,7 @@ def find_kind(type_: Any) -> str | None:
         return None
     if isinstance(type_, sa.TypeDecorator):
         return find_kind(type_.impl)
-    found = next((kind for each, kind in _TYPES if isinstance(type_, each)), None)
+    found = _kind_of_class(type(type_))
     if found == "timestamp" and type_.timezone:
         return "timestamptz"
     if found == "time" and type_.timezone:
@@ -83,6 +84,12 @@ def find_kind(type_: Any) -> str | None:
     if isinstance(type_, sa.Float) and type_.precision is not None and type_.precision <= _SINGLE_PRECISION:
         return "real"
     return found
+
+
+def _kind_of_class(class_: type[Any]) -> str | None:
+    if class_ not in _OF_CLASSES:
+        _OF_CLASSES[class_] = next((kind for each, kind in _TYPES if issubclass(class_, each)), None)
+    return _OF_CLASSES[class_]
 
 
 def _kind_of_array(type_: sa.ARRAY[Any]) -> str | None:

@@ -21,7 +21,16 @@ from tests.acceptance.test_interruptions import check_left_over, finish, interru
 from tests.archive_writer import write_folder
 from tests.driving import call, digest_database, dump_database
 from tests.killing import COMMITS, count
-from tests.lessons import Lessons, expected_duration, expected_video, make_lessons, oid, row_id, used_recordings
+from tests.lessons import (
+    Lessons,
+    expected_duration,
+    expected_video,
+    make_files,
+    make_lessons,
+    oid,
+    row_id,
+    used_recordings,
+)
 from tests.scenarios import write_config
 from tests.templates import Templates
 
@@ -246,8 +255,8 @@ def test_a_source_that_is_lost(new_database: Callable[[], str], tmp_path: Path) 
     """The server of the vector store ends the session: the run retries and gives the same result."""
     source, whole, broken = new_database(), new_database(), new_database()
     made = make_lessons(20, 0)
-    files = [each["file_id"] for each in make_lessons(20, 4000).documents["files"]]
-    made.documents["files"] = make_lessons(20, 4000).documents["files"]
+    made.documents["files"] = make_files(200)
+    files = [each["file_id"] for each in made.documents["files"]]
     with psycopg.connect(source, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE langchain_pg_embedding (uuid uuid PRIMARY KEY, document text, cmetadata json, custom_id text)"
