@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import IO, Any
@@ -52,37 +52,43 @@ def hash_code(paths: Iterable[Path], packages: frozenset[str]) -> str:
 
 def _describe_module(source: bytes, packages: frozenset[str]) -> str:
     imported: set[tuple[str, str]] = set()
-    parts = list(_describe(ast.parse(source), packages, imported))
+    parts: list[str] = []
+    _describe(ast.parse(source), packages, imported, parts.append)
     return "".join([*parts, *(f"import {name} as {alias};" for name, alias in sorted(imported))])
 
 
-def _describe(node: ast.AST, packages: frozenset[str], imported: set[tuple[str, str]]) -> Iterator[str]:
-    """Yield the parts of a text that is equal for code with the same meaning. Collects internal imports apart.
+def _describe(
+    node: ast.AST, packages: frozenset[str], imported: set[tuple[str, str]], add: Callable[[str], None]
+) -> None:
+    """Add the parts of a text that is equal for code with the same meaning. Collects internal imports apart.
 
     `ast.dump` is not used: its text depends on the version of Python (new fields, empty fields left out).
     """
-    yield f"({type(node).__name__}"
-    for name, value in ast.iter_fields(node):
+    add(f"({type(node).__name__}")
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is None or name == "type_comment":
+            continue
         if isinstance(value, ast.AST):
-            yield f" {name}="
-            yield from _describe(value, packages, imported)
-        elif isinstance(value, list) and value:
-            yield f" {name}=["
-            for item in _without_docstring(node, name, value):
-                if isinstance(item, ast.AST) and not _is_internal_import(item, packages, imported):
-                    yield from _describe(item, packages, imported)
-                elif not isinstance(item, ast.AST):
-                    yield f" {item!r}"
-            yield "]"
-        elif value is not None and value != [] and name != "type_comment":
-            yield f" {name}={value!r}"
-    yield ")"
+            add(f" {name}=")
+            _describe(value, packages, imported, add)
+        elif not isinstance(value, list):
+            add(f" {name}={value!r}")
+        elif value:
+            add(f" {name}=[")
+            for item in value[1:] if name == "body" and _has_docstring(node, value[0]) else value:
+                if not isinstance(item, ast.AST):
+                    add(f" {item!r}")
+                elif not _is_internal_import(item, packages, imported):
+                    _describe(item, packages, imported, add)
+            add("]")
+    add(")")
 
 
-def _without_docstring(node: ast.AST, name: str, items: list[Any]) -> list[Any]:
-    if name != "body" or not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return items
-    return items if ast.get_docstring(node, clean=False) is None else items[1:]
+def _has_docstring(node: ast.AST, first: Any) -> bool:
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
 
 
 def _is_internal_import(node: ast.AST, packages: frozenset[str], imported: set[tuple[str, str]]) -> bool:

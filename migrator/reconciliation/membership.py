@@ -20,6 +20,7 @@ from bson import ObjectId
 from psycopg import sql
 
 from migrator.documents.codec import Document
+from migrator.documents.native import compact_list
 from migrator.documents.residue import close_residue, open_residue
 from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
@@ -33,7 +34,7 @@ from migrator.state.records import Namespace
 
 Connection = psycopg.Connection[Any]
 Entry = tuple[str, bytes | None, bytes | None]  # target_id, residue, members
-Change = Callable[[Document, list[ObjectId]], None]  # changes the parts of a residue in place
+Rewrite = Callable[[bytes | None, bytes | None], bytes | None]  # residue, members → the new residue
 BATCH_SIZE = 5000  # rows
 _CHANGED = sql.Identifier("pg_temp", "changed_residues")
 
@@ -44,21 +45,21 @@ def compact_all(rows: RowStore, name: str) -> None:
         has_list = sql.SQL(" AND position({} IN l.residue) > 0").format(b"\x04" + rule.path.encode() + b"\0")
         gathered = _recorded_query(rows, rule) or _joined_query(rows, rule)
         entries = _entries_query(rows.namespace, mapping, gathered, has_list)
-        _change_residues(rows, mapping, entries, partial(compact, rule))
+        _change_residues(rows, mapping, entries, partial(compact_residue, rule))
 
 
 def expand_all(rows: RowStore, name: str) -> None:
     """Write the lists of documents of `name` into the residues again. Can be repeated."""
     for mapping, rule in owners_of(rows.mappings, name):
         entries = _entries_query(rows.namespace, mapping, _joined_query(rows, rule), sql.SQL(""))
-        _change_residues(rows, mapping, entries, partial(expand, rule))
+        _change_residues(rows, mapping, entries, partial(expand_residue, rule))
 
 
 def expand_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> None:
     """Write the lists of the rows `ids` of `mapping` into their residues again. Can be repeated."""
     gathered = _some_members(rows, mapping, rule, ids)
     entries = _entries_query(rows.namespace, mapping, gathered, sql.SQL(" AND l.target_id = ANY({})").format(ids))
-    _change_residues(rows, mapping, entries, partial(expand, rule))
+    _change_residues(rows, mapping, entries, partial(expand_residue, rule))
 
 
 def compact_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: list[str]) -> None:
@@ -67,7 +68,7 @@ def compact_some(rows: RowStore, mapping: Collection, rule: MemberList, ids: lis
     chosen = sql.SQL(" AND l.target_id = ANY({}) AND position({} IN l.residue) > 0")
     condition = chosen.format(ids, b"\x04" + rule.path.encode() + b"\0")
     entries = _entries_query(rows.namespace, mapping, gathered, condition)
-    _change_residues(rows, mapping, entries, partial(compact, rule))
+    _change_residues(rows, mapping, entries, partial(compact_residue, rule))
 
 
 def adjust_some(
@@ -141,6 +142,25 @@ def compact(rule: MemberList, parts: Document, members: list[ObjectId]) -> None:
     del parts["set"][rule.path]
 
 
+def compact_residue(rule: MemberList, residue: bytes | None, members: bytes | None) -> bytes | None:
+    """Return the residue without the list, as `compact`; compiled code does it for usual residues."""
+    if residue is None:
+        return None
+    found: bytes | None = compact_list(residue, rule.path.encode(), members or b"")
+    if found is not NotImplemented:
+        return found
+    parts = open_residue(residue)
+    compact(rule, parts, read_list(members))
+    return close_residue(parts)
+
+
+def expand_residue(rule: MemberList, residue: bytes | None, members: bytes | None) -> bytes | None:
+    """Return the residue with the list."""
+    parts = open_residue(residue)
+    expand(rule, parts, read_list(members))
+    return close_residue(parts)
+
+
 def expand(rule: MemberList, parts: Document, members: list[ObjectId]) -> None:
     """Write a list into a residue: the inverse of `compact`."""
     if "raw" in parts or rule.path in parts.get("unset", ()) or rule.path in parts.get("set", {}):
@@ -149,7 +169,7 @@ def expand(rule: MemberList, parts: Document, members: list[ObjectId]) -> None:
     parts.setdefault("set", {})[rule.path] = members[:count]
 
 
-def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed, change: Change) -> None:
+def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed, rewrite: Rewrite) -> None:
     """Change the residues of a collection in one transaction: collect the new residues, then update all at once."""
     connection = rows.connection
     with own_transaction(connection, rows.namespace):
@@ -158,7 +178,7 @@ def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed,
             cursor.itersize = BATCH_SIZE
             cursor.execute(entries)
             while batch := cursor.fetchmany(BATCH_SIZE):
-                copy(connection, _CHANGED, list(_changed_tuples(batch, change)))
+                copy(connection, _CHANGED, list(_changed_tuples(batch, rewrite)))
         connection.execute("ANALYZE changed_residues")
         query = rows.namespace.sql(
             "UPDATE {ledger} l SET residue = c.residue FROM changed_residues c"
@@ -168,11 +188,9 @@ def _change_residues(rows: RowStore, mapping: Collection, entries: sql.Composed,
         connection.execute("DROP TABLE pg_temp.changed_residues")
 
 
-def _changed_tuples(batch: list[Entry], change: Change) -> Iterator[bytes]:
+def _changed_tuples(batch: list[Entry], rewrite: Rewrite) -> Iterator[bytes]:
     for target_id, residue, members in batch:
-        parts = open_residue(residue)
-        change(parts, read_list(members))
-        changed = close_residue(parts)
+        changed = rewrite(residue, members)
         if changed != residue:
             yield write_row((target_id, changed), ("text", "bytea"))
 

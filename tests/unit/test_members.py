@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import conversations
+from migrator.documents import native
 from migrator.documents.codec import decode, encode, same
 from migrator.documents.residue import add_residue, close_residue, member_counts_of, open_residue, pack_residue
 from migrator.documents.residue import raw_residue as whole
-from migrator.reconciliation.membership import compact, expand
+from migrator.reconciliation.membership import compact, compact_residue, expand
 from migrator.translation.interpreter import rebuild
 from tests import strategies
 
@@ -25,9 +26,13 @@ FIELDS = st.dictionaries(st.sampled_from(["title", "$ref", "$id", "x"]), strateg
 
 
 def taken(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
+    """The residue without the list, as the rule and the compiled code return it."""
     parts = open_residue(residue)
     compact(RULE, parts, members)
-    return close_residue(parts)
+    found = close_residue(parts)
+    shuffled = b"".join(each.binary for each in reversed(members))
+    assert compact_residue(RULE, residue, shuffled) == found
+    return found
 
 
 def put(residue: bytes | None, members: list[ObjectId]) -> bytes | None:
@@ -85,3 +90,17 @@ def test_raw_documents_are_not_changed() -> None:
     """The residue of a raw document contains its list."""
     raw = encode({"_id": 1, "messages": IDS})
     assert taken(whole(raw), IDS) == put(whole(raw), IDS) == whole(raw)
+
+
+@pytest.mark.skipif(native.FieldCounter is None, reason="built without a C compiler")
+def test_usual_residues_are_compacted_by_compiled_code() -> None:
+    """All members, the first of them, others, and a residue with other parts; a second length is left to the rule."""
+    ids = [each.binary for each in IDS]
+    for listed, members in ((IDS, ids), (IDS[:2], ids), (IDS[1:], ids), ([], []), ([], ids)):
+        for fields, unset in (({}, []), ({"x": [1]}, ["gone"])):
+            residue = pack_residue({**fields, "messages": listed}, unset)
+            assert residue is not None
+            assert native.compact_list(residue, b"messages", b"".join(members)) is not NotImplemented
+    twice = close_residue({"set": {"messages": IDS}, "first": {"other": 1}})
+    assert twice is not None
+    assert native.compact_list(twice, b"messages", b"".join(ids)) is NotImplemented

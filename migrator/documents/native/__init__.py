@@ -6,16 +6,21 @@ with Python.
 
 from __future__ import annotations
 
-__all__ = ["FieldCounter", "assemble", "same_fields", "source_id"]
+from typing import Any
+
+__all__ = ["FieldCounter", "assemble", "compact_list", "same_fields", "source_id"]
 
 try:
-    from migrator.documents.native._bson_bytes import assemble, same_fields, source_id
+    from migrator.documents.native._bson_bytes import assemble, compact_list, same_fields, source_id
     from migrator.documents.native._field_counter import FieldCounter
 except ImportError:
     FieldCounter = None  # type: ignore[assignment,misc]
 
     def assemble(source_id: bytes, restored: bytes, residue: bytes | None) -> bytes | None:
         return None
+
+    def compact_list(residue: bytes, path: bytes, members: bytes) -> Any:
+        return NotImplemented
 
     def same_fields(one: bytes, other: bytes) -> bool:
         return False

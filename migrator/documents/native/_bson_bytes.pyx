@@ -2,14 +2,16 @@
 """Fast versions of what `interpreter.rebuild_bson`, `round_trip` and `raw_bson` do, for usual documents."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memchr, memcmp, memcpy
 
-from migrator.translation.native._bson cimport Bytes, any_value_end, byte, document_end, int32, write_little
+from migrator.translation.native._bson cimport Bytes, any_value_end, document_end, int32, write_little
 
 cdef enum:
     MOST_FIELDS = 200  # documents with more are left to the Python version
     MOST_SET = 64
+    OBJECTID_SIZE = 12
 
 cdef struct Element:  # `name` is the name, `size` are the bytes of the whole element
     Bytes start
@@ -199,3 +201,96 @@ def source_id(bytes document):
             return found
         element = end
     return None
+
+
+cdef int compare_ids(const void* one, const void* other) noexcept nogil:
+    return memcmp(one, other, OBJECTID_SIZE)
+
+
+cdef Py_ssize_t count_equal(Bytes array, Py_ssize_t size, Bytes ids, Py_ssize_t total) noexcept nogil:
+    """Return the length of an array of ObjectIds that equals the first of `ids`; -1 for any other array."""
+    cdef Bytes element = array + 4, last = array + size - 1, value
+    cdef Py_ssize_t count = 0
+    while element < last:
+        value = <Bytes>memchr(element + 1, 0, last - element - 1)
+        if value == NULL or element[0] != 0x07 or count == total or memcmp(value + 1, ids + count * OBJECTID_SIZE, OBJECTID_SIZE):
+            return -1
+        element = value + 1 + OBJECTID_SIZE
+        count += 1
+    return count
+
+
+def compact_list(bytes residue, bytes path, bytes members):
+    """Return a residue without the list `path`, if it equals the members (concatenated ObjectIds in any order), as
+    `membership.compact` does: None if nothing is left, `NotImplemented` for an unusual residue.
+
+    If the list has only the first members, their number is added.
+    """
+    cdef Element[5] parts
+    cdef Element[MOST_SET] changed
+    cdef Bytes data
+    cdef int index, part_count, changed_count = 0, at = -1, in_set = -1
+    cdef Py_ssize_t total = PyBytes_GET_SIZE(members) // OBJECTID_SIZE, count, size, cut
+    cdef char* ids
+    cdef char* out
+    cdef bytes found
+    part_count = split(<Bytes>PyBytes_AS_STRING(residue), PyBytes_GET_SIZE(residue), parts, 5)
+    if part_count < 0:
+        return NotImplemented
+    for index in range(part_count):
+        if is_named(&parts[index], b"set", 3):
+            if at >= 0 or parts[index].start[0] != 0x03:
+                return NotImplemented
+            at = index
+        elif is_named(&parts[index], b"first", 5):
+            return NotImplemented
+    if at < 0:
+        return residue
+    data = value_of(&parts[at])
+    if document_end(data, data + value_size(&parts[at]), False, 0) == NULL:
+        return NotImplemented
+    changed_count = split(data, value_size(&parts[at]), changed, MOST_SET)
+    if changed_count < 0:
+        return NotImplemented
+    for index in range(changed_count):
+        if is_named(&changed[index], PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path)):
+            in_set = index
+    if in_set < 0 or changed[in_set].start[0] != 0x04:
+        return residue
+    ids = <char*>malloc(total * OBJECTID_SIZE + 1)
+    if ids == NULL:
+        raise MemoryError
+    memcpy(ids, PyBytes_AS_STRING(members), total * OBJECTID_SIZE)
+    qsort(ids, total, OBJECTID_SIZE, compare_ids)
+    count = count_equal(value_of(&changed[in_set]), value_size(&changed[in_set]), <Bytes>ids, total)
+    free(ids)
+    if count < 0 or (count == 0 and total):
+        return residue
+    if changed_count == 1 and part_count == 1 and count == total:
+        return None
+    found = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(residue) + PyBytes_GET_SIZE(path) + 32)
+    out = PyBytes_AS_STRING(found)
+    size = 4
+    for index in range(part_count):
+        if index != at:
+            memcpy(out + size, parts[index].start, parts[index].size)
+            size += parts[index].size
+        elif changed_count > 1:
+            cut = changed[in_set].start - parts[index].start
+            memcpy(out + size, parts[index].start, cut)
+            memcpy(out + size + cut, changed[in_set].start + changed[in_set].size, parts[index].size - cut - changed[in_set].size)
+            write_little(out + size + 5, <unsigned int>(value_size(&parts[index]) - changed[in_set].size))
+            size += parts[index].size - changed[in_set].size
+    if count < total:
+        cut = PyBytes_GET_SIZE(path)
+        memcpy(out + size, b"\x03first\0", 7)
+        write_little(out + size + 7, <unsigned int>(cut + 11))
+        out[size + 11] = 0x10
+        memcpy(out + size + 12, PyBytes_AS_STRING(path), cut + 1)
+        write_little(out + size + 13 + cut, <unsigned int>count)
+        out[size + 17 + cut] = 0
+        size += cut + 18
+    out[size] = 0
+    size += 1
+    write_little(out, <unsigned int>size)
+    return found[:size]
