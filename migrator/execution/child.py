@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
 from migrator.execution.garbage import collect_seldom
@@ -17,6 +18,7 @@ from migrator.execution.garbage import collect_seldom
 def begin_child() -> None:
     """Set up a child process: the parent handles Ctrl-C, and the child ends with its parent, also if that is killed."""
     collect_seldom()
+    sys.excepthook = sys.__excepthook__  # see starting.py
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
 

@@ -180,7 +180,7 @@ class ProcessPool:
 
     def _context(self) -> BaseContext:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["migrator.execution.tasks", *self._modules])
+        context.set_forkserver_preload(["migrator.execution.starting", "migrator.execution.tasks", *self._modules])
         return context
 
 

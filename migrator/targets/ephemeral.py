@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -22,6 +25,9 @@ from migrator.targets.server import ServerTarget
 # No data has to survive a crash.
 _FAST_SETTINGS = {**SETTINGS, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 PREFIX = "migrate_dry_run_"
+FOLDER_PREFIX = "migrate-scratch-"
+_OWNER = "owner.lock"
+_NEW = 60  # seconds
 
 
 @contextmanager
@@ -30,13 +36,37 @@ def ephemeral_target(*, production_settings: bool = False) -> Iterator[Target]:
 
     `production_settings`: with the durability settings of an embedded target, to measure realistic durations.
     """
+    _remove_abandoned()
     with ExitStack() as undo:
-        folder = Path(tempfile.mkdtemp(prefix="migrate-scratch-"))
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        undo.enter_context(_own(folder))
         settings = SETTINGS if production_settings else _FAST_SETTINGS
         target = EmbeddedTarget(folder / "postgres", settings=settings, durable=False)
         undo.callback(target.close)
         yield target
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Hold a lock in the folder, which ends with this process, in the block."""
+    with (folder / _OWNER).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_abandoned() -> None:
+    """Delete the folders of killed commands of this user: those that are not locked. New ones may not be locked yet."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            if time.time() - (folder / _OWNER).lstat().st_mtime < _NEW:
+                continue
+            with (folder / _OWNER).open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

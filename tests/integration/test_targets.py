@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from migrator.errors import TargetError
 from migrator.targets import Target, open_target
 from migrator.targets.bundled import USERS_FILE
-from migrator.targets.ephemeral import ephemeral_target
+from migrator.targets.ephemeral import FOLDER_PREFIX, _remove_abandoned, ephemeral_target
 
 ROOT = Path(__file__).parents[2]
 USER = """
@@ -248,6 +249,28 @@ def test_scratch_is_careless_and_goes_away() -> None:
     with pytest.raises(KeyboardInterrupt):
         rehearse()
     assert not seen[0].parent.exists()
+
+
+def test_scratch_removes_the_folders_of_killed_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that another process uses, that are new, or that are links."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    names = ("abandoned", "used", "new", "odd")
+    for name in names:
+        owner = tmp_path / f"{FOLDER_PREFIX}{name}" / "owner.lock"
+        (owner.parent / "postgres").mkdir(parents=True)
+        owner.touch()
+        if name != "new":
+            os.utime(owner, (1, 1))
+    (tmp_path / f"{FOLDER_PREFIX}odd").rename(tmp_path / "elsewhere")
+    (tmp_path / f"{FOLDER_PREFIX}odd").symlink_to(tmp_path / "elsewhere")
+    with (tmp_path / f"{FOLDER_PREFIX}used" / "owner.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _remove_abandoned()
+    assert {each.name for each in tmp_path.iterdir()} == {
+        *(f"{FOLDER_PREFIX}{name}" for name in names[1:]),
+        "elsewhere",
+    }
+    assert (tmp_path / "elsewhere" / "postgres").exists()
 
 
 @contextmanager
