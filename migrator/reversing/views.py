@@ -13,12 +13,12 @@ from typing import Any
 from bson import ObjectId
 from psycopg import sql
 
-from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.mapping.references import MemberList, Reference
+from migrator.mapping.references import MemberList
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
+from migrator.reversing.aliases import as_document, find_references
 from migrator.reversing.births import new_source_id
 from migrator.reversing.changes import Images, Key, Pending, read_present
 from migrator.reversing.element_rows import read_elements
@@ -245,72 +245,14 @@ class Views:
 
     def as_document(self, collection: Collection, row: Row) -> Row:
         """Return a row with the IDs that documents use, where they differ: a new user has an `_id` of its own."""
-        if not self._aliases:
-            return row
-        changed = self._with_aliases(row, self._references(collection))
-        for rule in collection.children:
-            changed[rule.row_key] = self._elements_as_document(rule, row.get(rule.row_key, []))
-        return changed
-
-    def _with_aliases(self, row: Row, references: list[Key]) -> Row:
-        changed = dict(row)
-        for name, there in references:
-            value = row.get(name)
-            if value is not None:
-                changed[name] = self._aliases.get((there, format_target_id(value)), value)
-        return changed
-
-    def _elements_as_document(self, rule: Children, rows: Iterable[Row]) -> list[Row]:
-        references = _reference_columns(rule.rules)
-        changed = [self._with_aliases(row, references) for row in rows]
-        for row in changed:
-            for nested in rule.nested:
-                row[nested.row_key] = self._elements_as_document(nested, row[nested.row_key])
-        return changed
+        return as_document(self._rows.mappings, collection, row, self._aliases) if self._aliases else row
 
     def read_aliases(self, collection: Collection, rows: Iterable[Row]) -> None:
         """Read the `_id`s of rows that are referred to, if they do not follow from the IDs of these rows."""
-        wanted: dict[str, dict[str, Any]] = defaultdict(dict)
-        references = self._references(collection)
-        for row in rows:
-            self._collect(row, references, wanted)
-            for rule in collection.children:
-                self._collect_elements(rule, row.get(rule.row_key, ()), wanted)
-        for there, values in wanted.items():
+        for there, values in find_references(self._rows.mappings, collection, rows).items():
             self._read_entries(there, list(values))
             for text, value in values.items():
                 if entry := self.entries.get((there, text)):
                     alias = original_id(self._rows.mappings[there], entry[0], value)
                     if alias is not None:
                         self._aliases[there, text] = alias
-
-    @staticmethod
-    def _collect(row: Row, references: list[Key], wanted: dict[str, dict[str, Any]]) -> None:
-        for name, there in references:
-            value = row.get(name)
-            if value is not None:
-                wanted[there][format_target_id(value)] = value
-
-    def _collect_elements(self, rule: Children, rows: Iterable[Row], wanted: dict[str, dict[str, Any]]) -> None:
-        references = _reference_columns(rule.rules)
-        for row in rows:
-            self._collect(row, references, wanted)
-            for nested in rule.nested:
-                self._collect_elements(nested, row[nested.row_key], wanted)
-
-    def _references(self, collection: Collection) -> list[Key]:
-        """Return the columns, also carried ones, that refer to rows whose documents are named by their `_id`."""
-        own = _reference_columns(collection.rules)
-        carried = [
-            (name, other)
-            for name, _, there, column in collection.carried_columns
-            for at, other in _reference_columns(self._rows.mappings[there].rules)
-            if at == column
-        ]
-        return [*own, *carried]
-
-
-def _reference_columns(rules: Iterable[Any]) -> list[tuple[str, str]]:
-    return [
-        (rule.column, rule.key.collection) for rule in rules if isinstance(rule, Reference) and rule.key.path == "_id"
-    ]

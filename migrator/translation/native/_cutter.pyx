@@ -2,7 +2,7 @@
 """Cuts the elements of a field from the BSON of projected documents: tuples of binary COPY, and what these leave.
 
 The values that columns usually hold are converted here. Others are looked up in a dictionary by their BSON, and then by
-a call (`elements.Known`). An element with a value that its row does not restore is left to the rule. See elements.py.
+a call (`known_values`). An element with a value that its row does not restore is left to the rule. See elements.py.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
