@@ -29,6 +29,7 @@ from migrator.sources.base import Source
 from migrator.terminal import render
 from migrator.workflows.fingerprints import collect_fingerprints
 from migrator.workflows.migration import MigrationContext
+from migrator.workflows.pipeline import preload_workers_early
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
 from migrator.workflows.preflight import PreflightReport, check_migration
@@ -48,6 +49,7 @@ def plan_command(
     with session.source() as source, session.existing_target() as target:
         require_collection(source, details)
         migration = session.migration(source)
+        preload_workers_early(migration)
         preflight = check_migration(migration, target)
         show_warnings(session, preflight)
         check_embedding(migration, send_request=False)

@@ -35,6 +35,7 @@ from migrator.translation import native
 from migrator.workflows.follow import FollowOptions
 from migrator.workflows.follow import follow as follow_source
 from migrator.workflows.migration import MigrationContext
+from migrator.workflows.pipeline import preload_workers_early
 from migrator.workflows.plan_file import Plan, find_deviations, read_plan
 from migrator.workflows.preflight import check_migration, require_no_blockers
 from migrator.workflows.receiving import Receiving
@@ -119,6 +120,7 @@ def execute_run(
         migration = session.migration(source)
         if plan is not None:
             check_plan(migration, plan, target)
+        preload_workers_early(migration)
         preflight = check_migration(migration, target)
         show_warnings(session, preflight)
         require_no_blockers(preflight)

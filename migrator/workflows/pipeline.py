@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator.errors import UsageError
+from migrator.errors import MigrateError, UsageError
 from migrator.events import Notice
 from migrator.execution.dask import DaskPool
 from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWorkers, Workers
@@ -306,6 +306,16 @@ def preload_workers(context: MigrationContext) -> None:
     """
     if context.config.engine.executor == "local" and needs_workers(context):
         ProcessPool(context.config.engine.workers, context.definition.packages).preload()
+
+
+def preload_workers_early(context: MigrationContext) -> None:
+    """Call `preload_workers` before the checks of a command. They report what is wrong with the source.
+
+    Not for a live source, which the checks ask first.
+    """
+    if not context.source.is_live:
+        with suppress(MigrateError):
+            preload_workers(context)
 
 
 def needs_workers(context: MigrationContext) -> bool:
