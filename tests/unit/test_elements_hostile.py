@@ -13,8 +13,11 @@ import pytest
 import sqlalchemy as sa
 from bson import Decimal128, Int64, ObjectId, encode
 from bson.datetime_ms import DatetimeMS
+from bson.errors import InvalidBSON
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
+from migrator.documents import raw_bson
+from migrator.documents.codec import decode_untrusted, is_faithful
 from migrator.errors import UsageError
 from migrator.mapping import codecs
 from migrator.mapping.children import VALUE, Children
@@ -23,8 +26,11 @@ from migrator.mapping.context import ABSENT, Context, Match, Rejected
 from migrator.mapping.references import Key, Reference
 from migrator.mapping.rules import map_field
 from migrator.mapping.validation import validate
+from migrator.translation.interpreter import Translation, rebuild_bson
+from migrator.translation.outcomes import Loaded
+from migrator.verification.record_diff import sort_fields
 from tests.arbitrary import ODD, Arbitrary
-from tests.elements import compare
+from tests.elements import Known, compare
 
 NAMES = ["a", "b", "c", "", "$set", "a.b", "0", "value", "é", "a name that is longer than those of the others"]
 ID = Key(path="_id", collection="boxes")
@@ -175,6 +181,21 @@ def test_hostile_elements_equal_those_of_the_rules(seed: int) -> None:
         raw = encode(made)
         documents.append(spoil(chance, raw) if chance.random() < 0.3 else raw)
     assert compare(mapping, documents, seed) > 100
+    assert sum(check_way_back(mapping, raw, seed) for raw in documents) > 30
+
+
+def check_way_back(mapping: Collection, raw: bytes, seed: int) -> bool:
+    """Check that row and residue restore a document. Return whether it was loaded."""
+    try:
+        document = decode_untrusted(raw)
+    except InvalidBSON:
+        return False
+    translation = Translation(mapping, None, Known().references(mapping, [document]))
+    result, _ = translation.translate(document, raw=None if is_faithful(document, raw) else raw)
+    if isinstance(result, Loaded):
+        rebuilt = rebuild_bson(mapping, raw_bson.source_id(raw), result.row, result.residue)
+        assert rebuilt == raw or sort_fields(rebuilt) == sort_fields(raw), f"seed {seed}: {document}"
+    return isinstance(result, Loaded)
 
 
 def test_a_place_that_its_column_cannot_hold() -> None:
