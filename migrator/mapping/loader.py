@@ -87,7 +87,7 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     mappings, schema = import_packages(packages)
     collections: Any = _attribute(mappings, "MAPPINGS")
     metadata: Any = _attribute(schema, "metadata")
-    _check_rules(collections)
+    _check_types(collections, metadata)
     by_name = order_shared({each.name: each for each in reject_rest(collections)})
     if len(by_name) < len(collections):
         raise UsageError("MAPPINGS has two entries for one collection", hint="Keep one of them.")
@@ -109,8 +109,12 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
     return definition
 
 
-def _check_rules(collections: Iterable[Collection]) -> None:
-    """Raises: `UsageError` if the rules of a mapping are not a tuple: parentheses with one rule need a comma."""
+def _check_types(collections: Any, metadata: Any) -> None:
+    """Raises: `UsageError` if a package defines something else than mappings or a schema, or rules without a comma."""
+    if not isinstance(metadata, MetaData):
+        raise UsageError("`metadata` of the schema is not a MetaData", hint="Use the MetaData of the tables.")
+    if not isinstance(collections, tuple | list) or not all(isinstance(each, Collection) for each in collections):
+        raise UsageError("MAPPINGS is not a tuple of `Collection`", hint="Write a comma after each mapping.")
     for each in collections:
         if not isinstance(each.rules, tuple):
             raise UsageError(f"collection {each.name}: `rules` is not a tuple", hint="Write a comma after each rule.")
@@ -136,7 +140,7 @@ def _require_sections(settings: type[Config], filled: Iterable[Collection | Merg
 def _attribute(module: ModuleType, name: str) -> Any:
     if not hasattr(module, name):
         raise UsageError(
-            f"the package {module.__name__} does not define {name}", hint="See README, section 'Your own migration'."
+            f"the package {module.__name__} does not define {name}", hint="See docs/how-to/own-migration.md."
         )
     return getattr(module, name)
 

@@ -65,7 +65,7 @@ def _import(name: str, key: str, folder: str) -> ModuleType:
             f"[migration] {key}: no Python package {name!r} {searched}",
             hint="Name another package, or create it. `migrate init --example librechat DIR` writes an example.",
         ) from error
-    except Exception as error:  # its cause is in the user's package, whatever its type
+    except (Exception, SystemExit) as error:  # its cause is in the user's package, whatever its type
         raise _import_error(name, key, error) from error
     if module.__file__ is None:
         raise UsageError(
@@ -87,7 +87,7 @@ def _unload_others(packages: set[str]) -> None:
             sys.modules.update({name: each for name, each in loaded.items() if name.partition(".")[0] == package})
 
 
-def _import_error(name: str, key: str, error: Exception) -> UsageError:
+def _import_error(name: str, key: str, error: BaseException) -> UsageError:
     return UsageError(
         f"[migration] {key}: the package {name!r} cannot be imported: {_locate_import(error)}{_describe(error)}",
         hint="Fix the package; `migrate schema` imports it and does nothing else.",
@@ -100,7 +100,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-def _locate_import(error: Exception) -> str:
+def _locate_import(error: BaseException) -> str:
     """'FILE, line N: ' of the innermost frame outside Python's import system and the engine; '' if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: "

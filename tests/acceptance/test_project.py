@@ -80,6 +80,7 @@ MISTAKES = {
     "a name that does not exist": ("from mappings import shared", "from mappings import sharde", "ImportError"),
     "a package that is not installed": ("from mappings", "import no_such_package\nfrom mappings", "no_such_package"),
     "a syntax error": ("from mappings", "def\nfrom mappings", "SyntaxError"),
+    "a program that ends": ("from mappings", "raise SystemExit(0)\nfrom mappings", "SystemExit: 0"),
     "an exception": ("from mappings", "int('x')\nfrom mappings", "ValueError: invalid literal"),
 }
 
@@ -94,6 +95,22 @@ def test_a_mistake_in_the_mappings_is_the_users(project: Path, mistake: str) -> 
     answer = call("schema", "-c", project / "migrate.toml")
     require_users_error(answer, cause)
     assert f"{project / USERS}, line {line}" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("package", "line", "cause"),
+    [
+        ("mappings", "MAPPINGS = None", "MAPPINGS is not a tuple"),
+        ("mappings", "MAPPINGS = MAPPINGS[0]", "MAPPINGS is not a tuple"),
+        ("mappings", "MAPPINGS = ('users',)", "MAPPINGS is not a tuple"),
+        ("schema", "metadata = metadata.tables", "not a MetaData"),
+        ("schema", "del metadata", "does not define metadata"),
+    ],
+)
+def test_names_of_another_type_are_the_users(project: Path, package: str, line: str, cause: str) -> None:
+    with (project / package / "__init__.py").open("a") as file:
+        file.write(f"\n{line}\n")
+    require_users_error(call("schema", "-c", project / "migrate.toml"), cause)
 
 
 def require_users_error(answer: Answer, cause: str) -> None:
