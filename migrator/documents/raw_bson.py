@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 
 from migrator.documents import native
 
@@ -173,22 +172,6 @@ def scalar_fields(document: bytes, limit: int) -> bytes | None:
             parts.append(document[position:end])
         position = end
     return None
-
-
-def select_fields(document: bytes, names: AbstractSet[bytes]) -> bytes:
-    """Return a document with only the top-level fields `names`: the first of each. A damaged one is returned whole."""
-    position, parts, left = 4, list[bytes](), set(names)
-    while left and position < len(document) - 1:
-        name_end = document.find(b"\0", position + 1)
-        end = value_end(document, document[position], name_end + 1)
-        if name_end < 0 or end is None or end > len(document) - 1:
-            return document  # decoding it will raise the error
-        if (name := document[position + 1 : name_end]) in left:
-            left.discard(name)
-            parts.append(document[position:end])
-        position = end
-    body = b"".join(parts)
-    return struct.pack("<i", len(body) + 5) + body + b"\0"
 
 
 def value_end(document: bytes, bson_type: int, start: int) -> int | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from bson.errors import InvalidBSON
 
-from migrator.documents import raw_bson
 from migrator.documents.codec import decode_untrusted
 from migrator.mapping.collection import Collection
 from migrator.mapping.conditions import Where
@@ -40,9 +39,8 @@ class SharedCollection:
 
     def choose(self, raw: bytes) -> str:
         """Return the name of the mapping that gets a document. One that cannot be decoded belongs to the rest."""
-        fields = {where.field.encode() for _, where in self.shares if where is not None}
         try:
-            document = decode_untrusted(raw_bson.select_fields(raw, fields))
+            document = decode_untrusted(raw)  # walking to the field in Python takes five times as long
         except InvalidBSON:
             return self.rest
         return next((name for name, where in self.shares if where is not None and where.takes(document)), self.rest)
