@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretBytes,
+    SecretStr,
+    model_validator,
+)
 
 from migrator.config.fields import DottedName, HttpUrl, SourceUrl, TargetUrl, Text
 from migrator.config.reject_limit import RejectLimit, parse_reject_limit
@@ -176,8 +185,10 @@ class Config(Section):
         for value in _values(self):
             if isinstance(value, SecretStr):
                 found.append(value.get_secret_value())
-            elif isinstance(value, str) and "://" in value:
-                found += url_secrets(value)
+            elif isinstance(value, SecretBytes):
+                found.append(value.get_secret_value().decode(errors="replace"))
+            elif not isinstance(value, re.Pattern) and "://" in (text := str(value)):  # pydantic's URLs are no texts
+                found += url_secrets(text)
         return Secrets(found)
 
 
@@ -186,7 +197,7 @@ def _values(value: object) -> Iterator[object]:
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _values(getattr(value, name))
-    elif isinstance(value, tuple | list):
+    elif isinstance(value, tuple | list | set | frozenset):
         for each in value:
             yield from _values(each)
     elif isinstance(value, dict):

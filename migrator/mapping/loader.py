@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from pydantic import BaseModel
 from sqlalchemy import MetaData
 
 from migrator.config.loader import load_config
-from migrator.config.models import Config, MigrationConfig
+from migrator.config.models import Config, MigrationConfig, Section
 from migrator.documents.fingerprint import hash_code
 from migrator.errors import UsageError
 from migrator.mapping.adopter import Adopter
@@ -75,7 +76,24 @@ def _find_settings(names: MigrationConfig, folder: Path) -> type[Config]:
         raise UsageError(
             f"{mappings.__name__}.Settings is not a subclass of migrator.config.models.Config", hint="Correct it."
         )
+    for name, field_ in model.model_fields.items():
+        engine = Config.model_fields.get(name)
+        base: Any = Section if engine is None else engine.annotation
+        if any(not issubclass(each, base) for each in _models_in(field_.annotation)) or (
+            engine is not None and field_.annotation not in _models_in(field_.annotation)
+        ):
+            raise UsageError(
+                f"{mappings.__name__}.Settings: the section [{name}] is not a subclass of {base.__name__}",
+                hint=f"Derive it from {base.__module__}.{base.__name__}: misspelled keys are errors then.",
+            )
     return model
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the classes of sections in the type of a field: itself, or in a union or a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for each in get_args(annotation) for model in _models_in(each)]
 
 
 def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> MigrationDefinition:

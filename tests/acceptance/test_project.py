@@ -9,8 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import PostgresDsn, SecretBytes, SecretStr
 
 from migrator.config.example import LAYOUT
+from migrator.config.models import Config, Section
 from tests.driving import Answer, call, spawn
 
 USERS = "mappings/users.py"
@@ -176,6 +178,36 @@ def test_a_section_that_no_settings_declare(project: Path) -> None:
     )
     change(project, "mappings/__init__.py", "from mappings.settings import Settings", "Settings = 1")
     require_users_error(spawn("schema", "-c", project / "migrate.toml"), "mappings.Settings is not a subclass")
+
+
+@pytest.mark.parametrize(
+    ("section", "base"), [("greeting: Plain = Plain()", "Section"), ("engine: Plain = Plain()", "EngineConfig")]
+)
+def test_a_section_of_another_class_is_refused(project: Path, section: str, base: str) -> None:
+    """It would accept misspelled keys, or lack those that the engine reads."""
+    code = f"from pydantic import BaseModel\nclass Plain(BaseModel): ...\nclass Settings(Settings):\n    {section}\n"
+    with (project / "mappings" / "__init__.py").open("a") as file:
+        file.write(code)
+    name = section.partition(":")[0]
+    answer = call("schema", "-c", project / "migrate.toml")
+    require_users_error(answer, f"the section [{name}] is not a subclass of {base}")
+
+
+def test_secrets_of_all_types_are_known() -> None:
+    """Texts, bytes, and the URLs of pydantic, in lists and tables."""
+
+    class Service(Section):
+        key: SecretStr = SecretStr("k3y-of-text")
+        blob: SecretBytes = SecretBytes(b"k3y-of-bytes")
+        url: PostgresDsn = PostgresDsn("postgresql://app:p4ss-of-url@host/db")
+        more: frozenset[str] = frozenset({"https://app:p4ss-in-set@host"})
+
+    class Settings(Config):
+        service: tuple[Service, ...] = (Service(),)
+
+    settings = Settings.model_validate({"source": {"url": "dump:x"}, "target": {"url": "embedded:y"}})
+    text = "k3y-of-text k3y-of-bytes p4ss-of-url p4ss-in-set"
+    assert not any(each in settings.secrets().mask(text) for each in text.split())
 
 
 def test_init_describes_the_settings_of_the_mappings(project: Path, tmp_path: Path) -> None:
