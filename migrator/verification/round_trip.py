@@ -20,7 +20,7 @@ from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
-from migrator.rows.loaded_rows import Choice
+from migrator.rows.loaded_rows import Choice, layout_of, read_fields
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.rebuild import read_bson_safely
 from migrator.sources.base import Batch
@@ -80,9 +80,11 @@ def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Di
 
 def find_differences(scope: Scope, name: str, raws: list[bytes]) -> Iterator[tuple[bytes, Difference]]:
     """Yield the source ID and the difference of each document of a collection that PostgreSQL cannot rebuild."""
-    source_ids = [raw_bson.source_id(raw) for raw in raws]
-    rebuilt = rebuild_documents(scope, name, source_ids)
-    for source_id, raw in zip(source_ids, raws, strict=True):
+    pairs = [(raw_bson.source_id(raw), raw) for raw in raws]
+    if name in scope.mappings and name in scope.chosen:
+        pairs = _without_equal(scope, scope.mappings[name], pairs)
+    rebuilt = rebuild_documents(scope, name, [source_id for source_id, _ in pairs]) if pairs else {}
+    for source_id, raw in pairs:
         candidates = rebuilt.get(source_id, [])
         difference = _compare(raw, [each.raw for each in candidates])
         if difference is not None:
@@ -93,6 +95,20 @@ def find_differences(scope: Scope, name: str, raws: list[bytes]) -> Iterator[tup
                 fault = "target"
             row = f"{name} {format_id(source_id)}"
             yield source_id, Difference(row=row, column=path, note=note, fault=fault)
+
+
+def _without_equal(scope: Scope, mapping: Collection, pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the documents that no row restores to the byte: different, unusual, rejected and archived ones."""
+    left = dict(pairs)
+    if len(left) < len(pairs):
+        return pairs  # the same `_id` twice
+    layout, choice = layout_of(scope.rows, mapping), Choice("source_id", list(left))
+    with suppress(psycopg.DataError), scope.connection.transaction():
+        for source_id, residue, fields in read_fields(scope.rows, mapping, choice):
+            rebuilt, raw = layout.rebuild(source_id, fields, residue), left.get(source_id)
+            if raw is not None and rebuilt is not None and same_fields(raw, rebuilt):
+                del left[source_id]
+    return list(left.items())
 
 
 @dataclass(frozen=True, slots=True)
