@@ -71,11 +71,13 @@ def find_dry_run(connection: Connection, token: str) -> int | None:
 def create(
     connection: Connection, mappings: Mapping[str, Collection], own_tables: frozenset[str], *, with_following: bool
 ) -> None:
-    """Create the scratch schemas with their tables and records. All tables are unlogged, and no value is compressed."""
+    """Create the scratch schemas with their tables and records. All tables are unlogged, few values are compressed."""
     with connection.transaction():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCRATCH_NAMESPACE.rows)))
         for name in table_names(mappings):
-            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS)")
+            statement = sql.SQL(
+                "CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)"
+            )
             connection.execute(statement.format(SCRATCH_NAMESPACE.table(name), Namespace().table(name)))
         add_keys(connection, SCRATCH_NAMESPACE, mappings)
         for mapping in first_of_tables(mappings):
@@ -94,7 +96,10 @@ def table_names(mappings: Mapping[str, Collection]) -> list[str]:
 
 
 def _make_fast(connection: Connection) -> None:
-    """Switch compression and autovacuum off for the tables of both schemas."""
+    """Switch compression and autovacuum off for the tables of both schemas.
+
+    Not compression of columns with an index: it decides whether the index can hold a long text, as in the target.
+    """
     schemas = [SCRATCH_NAMESPACE.rows, SCRATCH_NAMESPACE.records]
     for schema, name, columns in connection.execute(TABLES, schemas).fetchall():
         uncompressed = [
@@ -107,7 +112,8 @@ def _make_fast(connection: Connection) -> None:
 # Rows are read once, so large values stay in the page of their row if they fit, and vacuuming does not pay.
 STORAGE = sql.SQL("toast_tuple_target = 8160, autovacuum_enabled = off")
 TABLES = """
-    SELECT c.relnamespace::regnamespace::text, c.relname, array_agg(a.attname) FILTER (WHERE a.attstorage = 'x')
+    SELECT c.relnamespace::regnamespace::text, c.relname, array_agg(a.attname) FILTER (WHERE a.attstorage = 'x'
+             AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey)))
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
      WHERE c.relkind = 'r' AND c.relnamespace IN (%s::regnamespace, %s::regnamespace)
      GROUP BY c.oid

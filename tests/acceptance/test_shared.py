@@ -96,3 +96,13 @@ def test_a_retry_names_documents_of_another_mapping(database: str, tmp_path: Pat
     expected = f"{len(bikes)} rejected documents of vehicles.cars: the mapping vehicles.trucks takes them now."
     assert expected in " ".join(retried.told.split())
     assert len(bikes) > 1
+
+
+def test_a_long_text_that_only_its_compressed_form_lets_into_an_index(database: str, tmp_path: Path) -> None:
+    """The index of a unique column holds it in the target, and where verify translates it again."""
+    documents = Fleet(4, 20, dirt=0).collections()
+    documents["customers"][0]["email"] = "x" * 3000
+    settings = write_project(tmp_path, database, documents)
+    assert call("run", "-c", settings).code == 0
+    verified = call("verify", "-c", settings, "--json")
+    assert [each for each in verified.json["checks"] if not each["ok"]] == []
