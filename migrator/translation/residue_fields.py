@@ -50,7 +50,10 @@ class ResidueHeaderCache:
 
 def _encode_remainders(remainders: Remainders) -> bytes:
     """Return the element `cut` of a residue, the last one of `pack_residue`."""
-    parts = [(name.encode(), each if isinstance(each, bytes) else encode(each)) for name, each in remainders]
+    # Inside another document, an `_id` keeps its place: the encoder puts that of a whole document first.
+    parts = [
+        (name.encode(), each if isinstance(each, bytes) else encode({"": each})[6:-1]) for name, each in remainders
+    ]
     fields = b"".join(b"\x03%b\0%b" % part for part in parts)
     return b"\x03cut\0" + (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import bson
 import pytest
 from bson import DatetimeMS, Int64, ObjectId
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bench.documents import DocumentGenerator
@@ -234,6 +234,7 @@ def test_documents_encoded_together_equal_each_one(documents: list[Document]) ->
     variants=st.dictionaries(st.sampled_from("pq"), st.integers(1, 3), max_size=2),
     remainders=st.dictionaries(st.sampled_from("rs"), st.dictionaries(strategies.keys, strategies.values), max_size=1),
 )
+@example(document={}, changed=(), unset=(), variants={}, remainders={"r": {"x": None, "_id": None}})
 def test_projected_residues_equal_packed_residues(
     document: Document, changed: tuple[str, ...], unset: tuple[str, ...], variants: dict[str, int], remainders: Document
 ) -> None:
