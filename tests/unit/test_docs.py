@@ -217,3 +217,10 @@ def test_files_named_in_the_documentation_exist() -> None:
         for name in re.findall(r"`((?:[a-z_.-]+/)+[a-z0-9_.-]+\.(?:py|md|yml|toml|sql))`", page.read_text("utf-8")):
             if not name.startswith("shop_"):  # the example of own-migration.md
                 assert (ROOT / name).exists() or (ROOT / "migrator" / name).exists(), (page.name, name)
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    """Others refer to decisions by their numbers."""
+    numbers = re.findall(r"^### (\d+)\.", (DOCS / "decisions.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(set(numbers), key=int) == sorted(numbers, key=int)
+    assert len(numbers) > 100
