@@ -158,10 +158,13 @@ class Commands:
         found = self._find(str(asked["aggregate"]))
         stages: list[dict[str, Any]] = [each for each in asked["pipeline"] if each != {"$match": {}}]
         kinds = [next(iter(each)) for each in stages]
+        size = (asked.get("cursor") or {}).get("batchSize")
         if kinds and kinds[0] == "$sample":
             sampled = found.sample(int(stages[0]["$sample"]["size"]))
             cursor = Cursor(Elements.encode(sampled), 0, len(sampled), f"{self._database}.{found.name}")
-            return self._page(0, cursor, EVERYTHING, is_first=True, is_whole=True)
+            # A reader of raw batches asks for an empty first batch, and refuses any other.
+            count = EVERYTHING if size is None else int(size)
+            return self._page(0, cursor, count, is_first=True, is_whole=False)
         if kinds == ["$count"]:
             return self._list([{stages[0]["$count"]: len(found)}], found.name)
         if kinds == ["$group"] and list(stages[0]["$group"].values())[1:] == [{"$sum": 1}]:
@@ -175,7 +178,6 @@ class Commands:
             merged = {key: value for each in stages for key, value in each.items()}
             names = {"$match": "filter", "$sort": "sort", "$limit": "limit", "$project": "projection"}
             more = {names[key]: value for key, value in merged.items()}
-            size = (asked.get("cursor") or {}).get("batchSize")
             return self._find_documents({"find": found.name, **more, **({} if size is None else {"batchSize": size})})
         raise ValueError(f"the stages {', '.join(kinds)}")
 

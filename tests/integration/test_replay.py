@@ -72,6 +72,8 @@ def test_ranges(there: Database[RawBSONDocument], folder: Path) -> None:
     assert last["_id"] == ids[-1]
     assert (messages.count_documents({}), messages.estimated_document_count()) == (MESSAGES, MESSAGES)
     assert sorted(there.list_collection_names()) == ["conversations", "messages", "users"]
+    sampled: Any = messages.aggregate_raw_batches([{"$sample": {"size": 5}}, {"$project": {"_id": 1}}])
+    assert len({each["_id"] for each in bson.decode_all(b"".join(sampled))} & set(ids)) == 5
 
 
 def test_what_it_does_not_know_is_an_error(there: Database[RawBSONDocument]) -> None:
