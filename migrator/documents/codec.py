@@ -17,6 +17,7 @@ from migrator.documents.raw_bson import find_decoding_risk, is_overlapping
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 Document = dict[str, Any]
+_ZEROS = 1 << 16  # bytes behind a damaged document
 _double = struct.Struct("<d").pack
 _COMPARABLE = frozenset({str, bool, int, type(None), bson.ObjectId})  # types whose == is exact
 
@@ -35,7 +36,19 @@ def decode_untrusted(data: bytes) -> Document:
     except InvalidBSON as error:
         if is_overlapping(data):
             raise InvalidBSON("an embedded document is longer than the document that it is in") from error
-        raise
+        raise InvalidBSON(_find_cause(data)) from error
+
+
+def _find_cause(data: bytes) -> str:
+    """Return why a document cannot be decoded.
+
+    The driver reads behind some damaged values, so that its text depends on the memory there: here zeros follow.
+    """
+    try:
+        bson.decode(memoryview(data + bytes(_ZEROS))[: len(data)], CODEC_OPTIONS)
+    except InvalidBSON as error:
+        return str(error)
+    return "invalid BSON"
 
 
 def decode_each(data: bytes, raws: Sequence[bytes]) -> list[Document | None]:
