@@ -17,13 +17,13 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from migrator.commands import context as commands
 from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS
 from migrator.following.applier import Applier
 from migrator.state.dirty import DirtyKey
 from migrator.state.lock import exclusive
 from migrator.workflows.follow import prepare_following
+from tests.driving import open_session
 from tests.mongo import Server, fill
 from tests.talks import TALKS, USERS, _message_id, _oid
 
@@ -133,8 +133,7 @@ class Changing:
 @contextmanager
 def applier_of(config: Path) -> Iterator[tuple[Applier, psycopg.Connection[Any]]]:
     """An applier for the finished run of a configuration."""
-    commands.consoles.clear()
-    session = commands.open_session(config, True, False, True)
+    session = open_session(config)
     with (
         session.source() as source,
         session.target() as target,

@@ -24,6 +24,8 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import MetaData
 
 from migrator import cli
+from migrator.commands import context
+from migrator.commands.context import Session
 from migrator.documents import fingerprint
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
@@ -105,6 +107,12 @@ def call(*arguments: object) -> Answer:
         for console in cli.consoles:
             console.close()
     return Answer(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+def open_session(config: Path) -> Session:
+    """The session of a command that is not run: its source, its target and its migration."""
+    cli.consoles.clear()  # as in `call`
+    return context.open_session(config, json=True, verbose=False, quiet=True)
 
 
 def spawn(*arguments: object, environment: Mapping[str, str] | None = None) -> Answer:

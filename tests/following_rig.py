@@ -16,7 +16,6 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 
-from migrator.commands import context as commands
 from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS
 from migrator.following.applier import Applier
@@ -29,7 +28,7 @@ from migrator.state.records import Namespace
 from migrator.workflows.follow import BATCH_BYTES, Follower, FollowOptions, _Counts
 from migrator.workflows.receiving import Receiving
 from tests.acceptance.test_collisions import read_all
-from tests.driving import call
+from tests.driving import call, open_session
 from tests.scenarios import write_config
 
 NAMESPACE = Namespace()
@@ -189,8 +188,7 @@ class Rig:
 
     @contextmanager
     def _following(self) -> Iterator[Follower]:
-        commands.consoles.clear()
-        session = commands.open_session(self.config, True, False, True)
+        session = open_session(self.config)
         with session.source() as source, session.target() as target, target.connect() as connection:
             context = session.migration(source)
             follower = Follower(context, target, connection, Receiving(context, target))

@@ -12,7 +12,6 @@ import psycopg
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from migrator.commands import context as commands
 from migrator.documents.codec import Document, decode
 from migrator.reversing.returner import equal_fields
 from migrator.rows.rebuild import read_bson
@@ -22,7 +21,7 @@ from migrator.state import sync
 from migrator.state.records import Namespace
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.reverse import begin_reverse, end_reverse
-from tests.driving import call
+from tests.driving import call, open_session
 from tests.mongo import fill
 from tests.scenarios import write_config
 
@@ -142,8 +141,7 @@ def switched(
     )
     answer = call("run", "-c", config, "--json")
     assert answer.code == 0, answer.told
-    commands.consoles.clear()
-    session = commands.open_session(config, True, False, True)
+    session = open_session(config)
     with session.source() as source, psycopg.connect(target, autocommit=True) as connection:
         context = session.migration(source)
         assert source.changing is not None  # a live server

@@ -21,10 +21,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator.commands import context as commands
 from migrator.state.follow_lock import COMPARE_KEY, FOLLOW_KEY
 from tests.cutting import held_at, wait_unlocked
-from tests.driving import RECORDS, Answer, call
+from tests.driving import RECORDS, Answer, call, open_session
 from tests.follow_killing import receiver_of
 from tests.mongo import fill
 from tests.processes import start
@@ -179,8 +178,7 @@ def journey(
     config = write_config(folder / "journey.toml", url, target, settings)
     answer = call("run", "--follow", "--until-caught-up", "-c", config, "--json")
     assert answer.code == 0, answer.told
-    commands.consoles.clear()
-    session = commands.open_session(config, True, False, True)
+    session = open_session(config)
     with session.source() as source, psycopg.connect(target, autocommit=True) as connection:
         yield Journey(url, name, target, config, connection, session.migration(source), fresh)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Session, Verbose, open_session, print_result
+from migrator.commands.context import Session, open_session
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result
 from migrator.terminal.render_check import show_check
 from migrator.workflows.preflight import PreflightReport, check_migration
 

@@ -11,16 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrator.commands.options import DEFAULT as DEFAULT
-from migrator.commands.options import AsJson as AsJson
-from migrator.commands.options import ConfigPath as ConfigPath
-from migrator.commands.options import Quiet as Quiet
-from migrator.commands.options import Verbose as Verbose
-from migrator.commands.options import confirm as confirm
-from migrator.commands.options import consoles as consoles
-from migrator.commands.options import current_console as current_console
-from migrator.commands.options import print_result as print_result
-from migrator.commands.options import split_names as split_names
+from migrator.commands.options import current_console
 from migrator.commands.target_session import TargetSession, folder_of, prepare_console
 from migrator.config.models import Config
 from migrator.execution.garbage import collect_seldom

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from migrator.commands.context import Session, print_result
+from migrator.commands.context import Session
+from migrator.commands.options import print_result
 from migrator.errors import DifferenceError, UsageError
 from migrator.state.records import has_records
 from migrator.targets.base import Target

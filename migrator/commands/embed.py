@@ -7,17 +7,9 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Session,
-    Verbose,
-    open_session,
-    print_result,
-)
+from migrator.commands.context import Session, open_session
 from migrator.commands.history import recorded
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result
 from migrator.documents.vectors import Vector, pad
 from migrator.embedding import open_provider
 from migrator.embedding.provider import Failure

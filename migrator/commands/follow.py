@@ -9,17 +9,9 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Session,
-    Verbose,
-    open_session,
-    print_result,
-)
+from migrator.commands.context import Session, open_session
 from migrator.commands.history import recorded
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result
 from migrator.errors import UsageError
 from migrator.formatting import format_count
 from migrator.workflows.follow import FollowOptions, FollowReport

@@ -13,16 +13,8 @@ import typer
 
 from migrator import __version__, ids
 from migrator.commands.check import show_warnings
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Verbose,
-    current_console,
-    open_session,
-    print_result,
-)
+from migrator.commands.context import open_session
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
 from migrator.errors import PlanError, UsageError
 from migrator.postgres import ddl
 from migrator.sources.base import Source

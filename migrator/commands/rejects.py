@@ -7,17 +7,10 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Verbose,
-    open_session,
-    print_result,
-)
+from migrator.commands.context import open_session
 from migrator.commands.history import recorded
 from migrator.commands.log_option import with_log_file
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result
 from migrator.errors import UsageError
 from migrator.findings import REASONS, describe_remedy
 from migrator.formatting import format_count

@@ -10,18 +10,9 @@ from typing import Annotated
 import psycopg
 import typer
 
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Session,
-    Verbose,
-    confirm,
-    open_session,
-    print_result,
-)
+from migrator.commands.context import Session, open_session
 from migrator.commands.history import recorded
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, confirm, print_result
 from migrator.errors import UsageError
 from migrator.formatting import format_count
 from migrator.provenance import backup

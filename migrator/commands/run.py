@@ -10,22 +10,12 @@ from typing import Annotated
 import typer
 
 from migrator.commands.check import show_warnings
-from migrator.commands.context import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Session,
-    Verbose,
-    confirm,
-    open_session,
-    print_result,
-    split_names,
-)
+from migrator.commands.context import Session, open_session
 from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
 from migrator.commands.follow import StopAt, UntilCaughtUp, read_options
 from migrator.commands.follow import show as show_follow
 from migrator.commands.history import recorded
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, confirm, print_result, split_names
 from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.targets.base import Target

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, current_console, print_result
 from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.formatting import format_count

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from migrator.commands.context import (
+from migrator.commands.context import open_session
+from migrator.commands.options import (
     DEFAULT,
     AsJson,
     ConfigPath,
     Quiet,
     Verbose,
     current_console,
-    open_session,
     print_result,
     split_names,
 )

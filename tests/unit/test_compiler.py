@@ -22,7 +22,6 @@ from migrator.documents.residue import pack_residue
 from migrator.ids import canonical_uuid, is_uuid, uuid_text
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match, Row
-from migrator.mapping.loader import load_settings
 from migrator.state.tenant import Options
 from migrator.translation.compiler import Compiled, compile_collection, source_of
 from migrator.translation.encoder import Encoder, Output, SourceDocument
@@ -45,14 +44,6 @@ MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(Hea
 Two = list[tuple[Compiled, AnyProjector]]
 COMPILED: dict[int, Two] = {}
 References = dict[tuple[str, str], dict[Any, tuple[Match, ...]]]
-
-
-@pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
-    path = tmp_path_factory.mktemp("config") / "migrate.toml"
-    path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
-    config = load_settings(path, {})
-    return Options(config, config.tenant.id)
 
 
 def find_references(collection: Collection, documents: Sequence[Document], lost: int = 0) -> References:

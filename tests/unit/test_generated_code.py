@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from mappings import MAPPINGS
 from migrator.documents.codec import Document, decode, encode
 from migrator.mapping.codecs import TEXT
-from migrator.mapping.loader import load_settings
 from migrator.mapping.rules import map_field
 from migrator.state.tenant import Options
 from migrator.translation.compiler import source_of
@@ -32,14 +31,6 @@ from tests.unit.test_compiler import find_references
 GOLDEN = Path(__file__).parent / "golden"
 BY_NAME = {mapping.name: mapping for mapping in MAPPINGS}
 COLLECTIONS = {"toy": TOY, "messages": BY_NAME["messages"], "agents": BY_NAME["agents"]}
-
-
-@pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
-    path = tmp_path_factory.mktemp("config") / "migrate.toml"
-    path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
-    config = load_settings(path, {})
-    return Options(config, config.tenant.id)
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)

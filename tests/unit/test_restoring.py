@@ -15,7 +15,6 @@ from migrator.documents import native, raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import add_residue, close_residue, raw_residue
 from migrator.mapping.collection import Collection
-from migrator.mapping.loader import load_settings
 from migrator.postgres.copy_format import split_row, write_row
 from migrator.rows.loaded_rows import layout_of
 from migrator.rows.store import RowStore
@@ -32,14 +31,6 @@ STORE = RowStore(None, Namespace(), BY_NAME)  # type: ignore[arg-type]  # nothin
 needs_native = pytest.mark.skipif(native.FieldCounter is None, reason="built without a C compiler")
 keys = st.one_of(st.sampled_from(["_id", "a", "b", "c"]), strategies.keys)
 documents = st.dictionaries(keys, strategies.values, max_size=6).map(strategies.build)
-
-
-@pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
-    path = tmp_path_factory.mktemp("config") / "migrate.toml"
-    path.write_text('[source]\nurl = "dump:nowhere"\n[target]\nurl = "embedded:nowhere"\n')
-    config = load_settings(path, {})
-    return Options(config, config.tenant.id)
 
 
 def check_way_back(collection: Collection, found: list[Document], options: Options) -> tuple[int, int]:
