@@ -6,7 +6,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memchr, memcmp, memcpy
 
-from migrator.translation.native._bson cimport Bytes, any_value_end, document_end, int32, write_little
+from migrator.documents.native._bson cimport Bytes, any_value_end, document_end, int32, write_little
 
 cdef enum:
     MOST_FIELDS = 200  # documents with more are left to the Python version

@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from migrator.translation.native._bson cimport Bytes, any_value_end, byte, hash_of, int32
+from migrator.documents.native._bson cimport Bytes, any_value_end, byte, hash_of, int32
 
 cdef enum:
     TYPES = 22  # the BSON types 0x01 to 0x13, then MaxKey and MinKey

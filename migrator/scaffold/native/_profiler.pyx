@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from migrator.translation.native._bson cimport Bytes, any_value_end, byte, hash_of, int32, int64, is_utf8, nibble, read_uuid
+from migrator.documents.native._bson cimport Bytes, any_value_end, byte, hash_of, int32, int64, is_utf8, nibble, read_uuid
 
 cdef extern from *:
     """

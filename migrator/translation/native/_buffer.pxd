@@ -5,7 +5,7 @@ from cpython.mem cimport PyMem_Realloc
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from migrator.translation.native._bson cimport Bytes, byte, write_little
+from migrator.documents.native._bson cimport Bytes, byte, write_little
 
 ctypedef const char* Text
 

@@ -13,7 +13,7 @@ from libc.math cimport floor
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from migrator.translation.native._bson cimport (
+from migrator.documents.native._bson cimport (
     ARRAY, BOOLEAN, DATE, DOCUMENT, DOUBLE, INT32, INT64, MAX_FIELDS, NULL_VALUE, OBJECTID, STRING, Bytes, byte, int32,
     int64, skip, write_big,
 )

@@ -18,7 +18,7 @@ from bson import Int64 as _Int64
 from bson import ObjectId as _ObjectId
 from bson.datetime_ms import DatetimeMS as _DatetimeMS
 
-from migrator.translation.native._bson cimport (
+from migrator.documents.native._bson cimport (
     ARRAY, BINARY, BOOLEAN, DATE, DECIMAL128, DOCUMENT, DOUBLE, INT32, INT64, MAX_FIELDS, MAX_KEY, MIN_KEY, NULL_VALUE,
     OBJECTID, STRING, TIMESTAMP, Bytes, SeenNames, byte, hash_of, int32, int64, is_new, is_utf8, read_uuid, skip,
     value_end, write_big, write_little,
