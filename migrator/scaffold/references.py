@@ -79,10 +79,6 @@ class FoundReference:
     def is_list(self) -> bool:
         return "[]" in self.path
 
-    @property
-    def is_self(self) -> bool:
-        return self.collection == self.target
-
     def __str__(self) -> str:
         return f"{self.collection}.{dotted(self.path)} → {self.target}.{dotted(self.target_path)}"
 
