@@ -20,6 +20,7 @@ from migrator.rows.children import owners_query
 from migrator.rows.selection import values_of
 from migrator.rows.store import RowStore
 from migrator.state import wants
+from migrator.state.row_keys import key_of
 
 RowIds = dict[str, set[str]]  # collection → target IDs
 
@@ -170,14 +171,14 @@ class Closure:
         if not groups:
             return set()
         query = self._rows.namespace.sql(
-            "SELECT m.{key}::text FROM {table} m JOIN {ledger} l ON l.target_id = m.{key}::text"
+            "SELECT {key} FROM {table} m JOIN {ledger} l ON l.target_id = {key}"
             " AND l.collection = %(name)s AND l.outcome = 'loaded' WHERE m.{within} = ANY(%(groups)s::{kind}[])"
             " AND (m.{parent}::text IN (SELECT original_id FROM {aliases} WHERE collection = %(name)s"
             "  UNION SELECT target FROM {aliases} WHERE collection = %(name)s)"
             " OR EXISTS (SELECT FROM {findings} f WHERE f.source_id = l.source_id AND f.collection = %(name)s"
             "  AND f.code = ANY(%(codes)s)))",
             table=self._rows.table(collection),
-            key=sql.Identifier(collection.key.column),
+            key=key_of(collection).text("m"),
             within=sql.Identifier(tree.within),
             parent=sql.Identifier(tree.parent),
             kind=sql.SQL(kind_of_column(collection.table.c[tree.within])),

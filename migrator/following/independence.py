@@ -24,6 +24,7 @@ from migrator.rows.members import owners_of
 from migrator.rows.selection import read_columns
 from migrator.rows.store import RowStore
 from migrator.state import wants
+from migrator.state.row_keys import column_of
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
 
@@ -182,10 +183,9 @@ class Independence:
         for column in (self._key, *self._collection.unique):
             values = {each.value(column) for each in changes if each.value(column) is not None}
             if values:
-                query = sql.SQL("SELECT {column}::text FROM {table} WHERE {column} = ANY(%s::{kind}[])").format(
-                    column=sql.Identifier(column),
-                    table=self._rows.table(self._collection),
-                    kind=sql.SQL(kind_of_column(self._collection.table.c[column])),
+                known = column_of(self._collection, column)
+                query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+                    known.text(), self._rows.table(self._collection), known.is_in()
                 )
                 wanted = ([format_target_id(value) for value in values],)
                 taken = {row[0] for row in self._rows.connection.execute(query, wanted)}

@@ -12,9 +12,9 @@ from migrator.documents.codec import Document, decode
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Row
 from migrator.mapping.references import Reference, UncheckedReference
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.rows.given_ids import has_derived_ids
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import column_of, key_of
 from migrator.state.wants import Wanted, anything, wanted
 from migrator.translation.outcomes import Loaded, Result
 
@@ -136,14 +136,12 @@ def offers_of(rows: RowStore, collection: Collection, ids_: Iterable[str]) -> se
 
 
 def _column_values(rows: RowStore, collection: Collection, columns: list[str], chosen: list[str]) -> Iterator[Wanted]:
-    table = collection.table
     query = rows.namespace.sql(
-        "SELECT l.source_id, {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{kind}"
+        "SELECT l.source_id, {columns} FROM {ledger} l JOIN {table} t ON {joined}"
         " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = ANY(%s)",
-        columns=sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(each)) for each in columns),
+        columns=sql.SQL(", ").join(column_of(collection, each).text("t") for each in columns),
         table=rows.table(collection),
-        key=sql.Identifier(collection.key.column),
-        kind=sql.SQL(kind_of_column(table.c[collection.key.column])),
+        joined=key_of(collection).is_text("t", sql.SQL("l.target_id")),
     )
     for source_id, *values in rows.connection.execute(query, (collection.name, chosen), binary=True):
         yield from offered_ids(collection, bytes(source_id))

@@ -28,6 +28,7 @@ from migrator.postgres.tenancy import tenancy_of
 from migrator.state import journal, own_transactions
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import Connection, Namespace, has_records
+from migrator.state.row_keys import key_of
 from migrator.state.tenant import STEP as TENANT_STEP
 
 # owned: not modified since the migration wrote the row.
@@ -172,15 +173,15 @@ class OwnedRows:
         for mapping in self.mappings_of(relation):
             in_ledger = self.namespace.sql(
                 "EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
-                " AND l.target_id = t.{key}::text)",
+                " AND l.target_id = {key})",
                 name=sql.Literal(mapping.name),
-                key=sql.Identifier(mapping.key.column),
+                key=key_of(mapping).text("t"),
             )
             self._add_modified(relation, own, in_ledger)
             edited = self.namespace.sql(
-                "EXISTS (SELECT FROM {foreign_edits} o WHERE o.table_name = {name} AND o.id = t.{key}::text)",
+                "EXISTS (SELECT FROM {foreign_edits} o WHERE o.table_name = {name} AND o.id = {key})",
                 name=sql.Literal(relation.label),
-                key=sql.Identifier(mapping.key.column),
+                key=key_of(mapping).text("t"),
             )
             self._mark_modified(relation, edited)
         tenancy = tenancy_of(self.definition.metadata)
@@ -321,9 +322,9 @@ class OwnedRows:
         for mapping in self.mappings_of(relation) if self._recorded else ():
             query = self.namespace.sql(
                 "SELECT l.target_id FROM {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'"
-                " AND NOT EXISTS (SELECT FROM {table} t WHERE t.{key}::text = l.target_id) ORDER BY 1",
+                " AND NOT EXISTS (SELECT FROM {table} t WHERE {key} = l.target_id) ORDER BY 1",
                 table=relation.identifier,
-                key=sql.Identifier(mapping.key.column),
+                key=key_of(mapping).text("t"),
             )
             with self.connection.cursor() as cursor:
                 yield from (row[0] for row in cursor.execute(query, (mapping.name,)))
@@ -341,12 +342,12 @@ def remember_changes(connection: Connection, namespace: Namespace, definition: M
     """
     for mapping in definition.mappings.values():
         query = namespace.sql(
-            "INSERT INTO {foreign_edits} SELECT {name}, t.{key}::text FROM {table} t"
+            "INSERT INTO {foreign_edits} SELECT {name}, {key} FROM {table} t"
             " WHERE NOT {own}"
             " AND EXISTS (SELECT FROM {ledger} l WHERE l.collection = {collection} AND l.outcome = 'loaded'"
-            " AND l.target_id = t.{key}::text) ON CONFLICT DO NOTHING",
+            " AND l.target_id = {key}) ON CONFLICT DO NOTHING",
             name=sql.Literal(name_of(mapping.table)),
-            key=sql.Identifier(mapping.key.column),
+            key=key_of(mapping).text("t"),
             table=namespace.table(name_of(mapping.table)),
             own=own_transactions.written_by_migration(namespace),
             collection=sql.Literal(mapping.name),

@@ -15,6 +15,7 @@ from migrator.mapping.collection import Collection
 from migrator.rows.plain_values import sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_document
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import key_of
 from migrator.translation.encoder import format_target_id
 from migrator.translation.interpreter import residue_of
 
@@ -60,8 +61,8 @@ def _dependent_columns(rows: RowStore, collection: Collection) -> set[tuple[Coll
 
 
 def _read_dependents(rows: RowStore, child: Collection, column: str, row_ids: list[Any]) -> Dependents:
-    query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s)").format(
-        sql.Identifier(child.key.column), rows.table(child), sql.Identifier(column)
+    query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s)").format(
+        key_of(child).text(), rows.table(child), sql.Identifier(column)
     )
     ids = [row[0] for row in rows.connection.execute(query, (list(map(sql_parameter, row_ids)),))]
     documents = {

@@ -20,8 +20,8 @@ from migrator.reconciliation.order import Incumbent
 from migrator.rows.admission import find_overlong
 from migrator.rows.copy import copy_children, copy_records, copy_rows, delete_children, replace_rows
 from migrator.rows.lookup import RowLookup
-from migrator.rows.plain_values import sql_parameter
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import key_of
 from migrator.translation.compiler import Compiled
 from migrator.translation.encoder import Encoder, Output, SourceDocument, format_target_id
 from migrator.translation.interpreter import Translation
@@ -140,11 +140,11 @@ class DocumentWriter:
             delete_children(
                 self.rows.connection, self.rows.namespace, self.collection, [format_target_id(incumbent.row_id)]
             )
-            query = sql.SQL("DELETE FROM {} WHERE {} OPERATOR(pg_catalog.=) %s").format(
-                self.rows.table(self.collection), sql.Identifier(self.collection.key.column)
+            query = sql.SQL("DELETE FROM {} WHERE {}").format(
+                self.rows.table(self.collection), key_of(self.collection).is_in()
             )
             with owner_search_path(self.rows.connection):
-                self.rows.connection.execute(query, (sql_parameter(incumbent.row_id),))
+                self.rows.connection.execute(query, ([format_target_id(incumbent.row_id)],))
         self.remove_outcome(incumbent.source_id, "loaded", format_target_id(incumbent.row_id))
         self._remove_findings(incumbent)
         prefix, row_id = f"{self.collection.name}.", format_target_id(incumbent.row_id)

@@ -9,13 +9,13 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
 from migrator.postgres.table_names import name_of
 from migrator.reconciliation.order import Incumbent
 from migrator.rows.plain_values import as_parameter, plain_value, sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import column_of, key_of
 from migrator.translation.encoder import format_target_id
 
 
@@ -35,15 +35,13 @@ class ExistingRows:
 
     def find_ids(self, column: str, value: Any) -> list[Any]:
         """Return the IDs of the rows that have a value in a column."""
-        expression, given = as_parameter(value, kind_of_column(self._collection.table.c[column]))
+        found = column_of(self._collection, column)
+        expression, given = as_parameter(value, found.kind)
         query = sql.SQL("SELECT {} FROM {} WHERE {} = {}").format(
-            sql.Identifier(self._collection.key.column),
-            self._rows.table(self._collection),
-            sql.Identifier(column),
-            expression,
+            key_of(self._collection).value(), self._rows.table(self._collection), found.value(), expression
         )
-        found = self._rows.connection.execute(query, (given,)).fetchall()
-        return [plain_value(row_id) for (row_id,) in found]
+        rows = self._rows.connection.execute(query, (given,)).fetchall()
+        return [plain_value(row_id) for (row_id,) in rows]
 
     def can_yield(self, incumbent: Incumbent, requested_id: Any) -> bool:
         """Return whether a row may be removed for a row that gets the ID `requested_id`.
@@ -60,7 +58,7 @@ class ExistingRows:
         """The foreign keys from other tables to the IDs of this table."""
         relation = Relation.named(name_of(self._collection.table), self._rows.namespace.rows)
         found = find_keys(self._rows.connection, self._collection.table.metadata, self._rows.namespace.rows)
-        wanted = (self._collection.key.column,)
+        wanted = key_of(self._collection).columns
         own = {
             relation,
             *(Relation.named(name_of(rule.table), self._rows.namespace.rows) for rule in self._collection.children),

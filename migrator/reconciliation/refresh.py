@@ -19,6 +19,7 @@ from migrator.reconciliation.document_writer import DocumentWriter
 from migrator.rows.plain_values import sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.update import add_findings, batched, update_rows
+from migrator.state.row_keys import key_of
 from migrator.translation.outcomes import Finding, Loaded
 
 BATCH_SIZE = 500  # rows
@@ -47,9 +48,9 @@ def _rows_referring(writer: DocumentWriter, contested: Contested) -> Iterator[st
     """Yield the loaded rows that refer to a contested ID."""
     for column, parent in _references(writer.collection, writer.rows.mappings):
         query = writer.rows.namespace.sql(
-            "SELECT t.{key}::text FROM {table} t WHERE t.{column} = ANY(%s) AND EXISTS (SELECT FROM {ledger} l"
-            " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = t.{key}::text)",
-            key=sql.Identifier(writer.collection.key.column),
+            "SELECT {key} FROM {table} t WHERE t.{column} = ANY(%s) AND EXISTS (SELECT FROM {ledger} l"
+            " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = {key})",
+            key=key_of(writer.collection).text("t"),
             table=writer.rows.table(writer.collection),
             column=sql.Identifier(column),
         )

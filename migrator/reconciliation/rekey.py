@@ -23,6 +23,7 @@ from migrator.rows.copy import copy_children, copy_records, copy_rows
 from migrator.rows.refusals import REFUSALS, is_refusal
 from migrator.rows.update import batched
 from migrator.state.own_transactions import own_transaction
+from migrator.state.row_keys import key_of
 from migrator.translation.encoder import Output, SourceDocument, format_target_id, remove_loaded
 from migrator.translation.outcomes import Loaded
 
@@ -150,7 +151,7 @@ def _existing_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[An
     """Return those of the candidates' IDs that rows have."""
     wanted = [row_id for each in batch for row_id in (each.requested_id, each.derived_id)]
     table = writer.rows.table(writer.collection)
-    return find_existing(writer.rows.connection, table, writer.collection.table.c[writer.collection.key.column], wanted)
+    return find_existing(writer.rows.connection, table, key_of(writer.collection), wanted)
 
 
 def _own_ids(writer: DocumentWriter, batch: list[RekeyCandidate]) -> set[str]:

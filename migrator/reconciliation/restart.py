@@ -14,6 +14,7 @@ from migrator.mapping.collection import Collection
 from migrator.postgres.session import owner_search_path
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import record_transaction
+from migrator.state.row_keys import key_of
 
 LOADED = ("ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "batches")
 STEPS = ("reconcile %", "merge %")
@@ -38,9 +39,9 @@ def undo_load(rows: RowStore, collections: Iterable[Collection], refused: Mappin
                 query = namespace.sql(
                     "DELETE FROM {table} t USING {ledger} l WHERE l.collection OPERATOR(pg_catalog.=) %s"
                     " AND l.outcome OPERATOR(pg_catalog.=) 'loaded'"
-                    " AND l.target_id OPERATOR(pg_catalog.=) t.{key}::text",
+                    " AND l.target_id OPERATOR(pg_catalog.=) {key}",
                     table=rows.table(collection),
-                    key=sql.Identifier(collection.key.column),
+                    key=key_of(collection).text("t"),
                 )
                 connection.execute(query, (collection.name,))
         for name in LOADED:

@@ -21,6 +21,7 @@ from migrator.rows.admission import find_existing
 from migrator.rows.rebuild import read_documents
 from migrator.rows.update import batched
 from migrator.state.own_transactions import own_transaction
+from migrator.state.row_keys import key_of
 from migrator.translation.encoder import format_target_id
 
 BATCH_SIZE = 1000  # documents
@@ -95,7 +96,7 @@ def _select_blocking(writer: DocumentWriter, batch: set[UnloadedOwner]) -> set[U
     """Return those whose ID leads to rows of other owners only."""
     collection, connection = writer.collection, writer.rows.connection
     wanted = [each.requested_id for each in batch]
-    taken = find_existing(connection, writer.rows.table(collection), collection.table.c[collection.key.column], wanted)
+    taken = find_existing(connection, writer.rows.table(collection), key_of(collection), wanted)
     owners: dict[Any, set[str]] = defaultdict(set)
     ids = [format_target_id(row_id) for row_id in taken]
     for _, row, document in list(read_documents(writer.rows, collection, ids)) if ids else ():

@@ -11,17 +11,16 @@ from functools import cached_property
 from typing import Any, LiteralString
 
 import psycopg
-import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.documents import raw_bson
 from migrator.mapping.collection import Collection
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.rows.copy import copy_children, copy_rows
 from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.refusals import REASON, find_refused, is_refusal, read_known_refusals, reject_for
 from migrator.state.records import Namespace
+from migrator.state.row_keys import RowKey, column_of
 from migrator.translation.encoder import Encoder, Output, remove_loaded
 from migrator.translation.outcomes import Reject
 
@@ -123,7 +122,7 @@ class Admission:
         """Yield the rows with a unique value that the table or an earlier row of the batch has already."""
         table = self._namespace.table(name_of(self._collection.table))
         for column, reason, values in self._unique_columns(output):
-            taken = find_existing(self._connection, table, self._collection.table.c[column], values)
+            taken = find_existing(self._connection, table, column_of(self._collection, column), values)
             for index, value in enumerate(values):
                 if value is None:
                     continue
@@ -139,17 +138,14 @@ def find_overlong(connection: Connection, collection: Collection, output: Output
             yield index, Reject(reason="too_long", detail=f"{column}: too long for its full-text index")
 
 
-def find_existing(connection: Connection, table: sql.Identifier, column: sa.Column[Any], values: list[Any]) -> set[Any]:
-    """Return those of the values that a column of the table has already."""
+def find_existing(connection: Connection, table: sql.Identifier, column: RowKey, values: list[Any]) -> set[Any]:
+    """Return those of the values that a column of the table, or the key of its rows, has already."""
     wanted = [value for value in values if value is not None]
     if not wanted:
         return set()
-    kind = kind_of_column(column)
-    query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY(%s::{kind}[])").format(
-        column=sql.Identifier(column.name), table=table, kind=sql.SQL(kind)
-    )
+    query = sql.SQL("SELECT {} FROM {} WHERE {}").format(column.value(), table, column.is_in())
     with plain_cursor(connection) as cursor:
-        return {value for (value,) in cursor.execute(query, (array_parameter(wanted, kind),))}
+        return {value for (value,) in cursor.execute(query, (array_parameter(wanted, column.kind),))}
 
 
 def fits_index(connection: Connection, probe: str, text: str) -> bool:

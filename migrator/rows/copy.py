@@ -13,6 +13,7 @@ from migrator.postgres.copy import Connection, copy
 from migrator.postgres.session import owner_search_path
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
+from migrator.state.row_keys import key_of
 from migrator.translation.encoder import Encoder, Output, member_tuples
 
 
@@ -89,7 +90,7 @@ def replace_rows(
 
     Rows are updated, not deleted, so that no foreign key deletes the rows that refer to them.
     """
-    table, key = namespace.table(name_of(encoder.collection.table)), sql.Identifier(encoder.collection.key.column)
+    table, key = namespace.table(name_of(encoder.collection.table)), key_of(encoder.collection)
     incoming = sql.Identifier("pg_temp", f"incoming_{name_of(encoder.collection.table)}")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, table))
     copy(connection, incoming, tuples, _column_list(encoder.columns))
@@ -98,9 +99,9 @@ def replace_rows(
         sql.SQL("{0} = coalesce(i.{0}, t.{0})" if name in kept else "{0} = i.{0}").format(sql.Identifier(name))
         for name in columns or encoder.columns
     )
-    query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE t.{key} OPERATOR(pg_catalog.=) i.{key}")
+    query = sql.SQL("UPDATE {} t SET {} FROM {} i WHERE {}").format(table, values, incoming, key.is_same("t", key, "i"))
     with owner_search_path(connection):
-        connection.execute(query.format(table, values, incoming, key=key))
+        connection.execute(query)
     connection.execute(sql.SQL("DROP TABLE {}").format(incoming))
 
 

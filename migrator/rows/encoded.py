@@ -12,6 +12,7 @@ from migrator.mapping.collection import Collection
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import reader
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import key_of
 
 Fields = Sequence[bytes | None]
 
@@ -51,12 +52,11 @@ def read_fields(
 ) -> Iterator[tuple[bytes, bytes | None, list[bytes | None]]]:
     """Yield (source_id, residue, fields) of those rows `ids` that this migration loaded."""
     query = rows.namespace.sql(
-        "SELECT l.source_id, l.residue, {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{kind}"
+        "SELECT l.source_id, l.residue, {columns} FROM {ledger} l JOIN {table} t ON {joined}"
         " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = ANY(%s)",
         columns=sql.SQL(", ").join(sql.Identifier("t", each) for each in columns),
         table=rows.table(collection),
-        key=sql.Identifier(collection.key.column),
-        kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+        joined=key_of(collection).is_text("t", sql.SQL("l.target_id")),
     )
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)
     with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, ids)) as stream:

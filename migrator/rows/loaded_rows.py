@@ -22,6 +22,7 @@ from migrator.rows.children import ChildReader, children_query
 from migrator.rows.members import members_query, read_list
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import key_of
 from migrator.translation.interpreter import add_variants
 from migrator.translation.restoring import Fields, Restore, compile_restore
 
@@ -169,15 +170,12 @@ def _query(rows: RowStore, collection: Collection, choice: Choice | Pages | None
     for child in collection.children:
         columns.append(sql.Identifier(f"n_{child.path}", "rows"))
         joins[child.row_key] = _join_children(rows, collection, child, all_rows=not isinstance(choice, Choice))
-    key = collection.table.c[collection.key.column]
-    cast = sql.SQL(kind_of_column(key))
     query = rows.namespace.sql(
-        "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{cast} {joins}"
+        "SELECT {columns} FROM {ledger} l JOIN {table} t ON {joined} {joins}"
         " WHERE l.collection = %s AND l.outcome = 'loaded'",
         columns=sql.SQL(", ").join(columns),
         table=rows.table(collection),
-        key=sql.Identifier(collection.key.column),
-        cast=cast,
+        joined=key_of(collection).is_text("t", sql.SQL("l.target_id")),
         joins=sql.SQL("").join(joins.values()),
     )
     if choice is None:

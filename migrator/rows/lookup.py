@@ -14,11 +14,11 @@ from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Lookup, Match
 from migrator.mapping.shared_tables import mappings_of
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.rows.given_ids import GivenIds, has_derived_ids, has_given_ids, read_given_ids
 from migrator.rows.plain_values import array_parameter, plain_cursor
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import column_of, key_of
 from migrator.state.tenant import own_rows
 from migrator.translation.encoder import format_target_id
 
@@ -94,18 +94,17 @@ class RowLookup:
         return answers
 
     def _query_table(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table, column = self._rows.mappings[lookup.collection].table, sql.Identifier(lookup.by)
-        kind = kind_of_column(table.c[lookup.by])
-        query = self._select(lookup, sql.SQL("t.{}").format(column))
-        query += sql.SQL(" FROM {} t WHERE t.{} = ANY(%s::{}[]) AND {}{} ORDER BY t.{}").format(
-            self._rows.namespace.table(name_of(table)),
-            column,
-            sql.SQL(kind),
-            own_rows(table, self._tenant),
+        mapping = self._rows.mappings[lookup.collection]
+        column = column_of(mapping, lookup.by)
+        query = self._select(lookup, column.value("t"))
+        query += sql.SQL(" FROM {} t WHERE {} AND {}{} ORDER BY {}").format(
+            self._rows.table(mapping),
+            column.is_in("t"),
+            own_rows(mapping.table, self._tenant),
             self._not_of_others(lookup),
-            self._key(lookup),
+            key_of(mapping).value("t"),
         )
-        return self._collect(lookup, query, (array_parameter(keys, kind),))
+        return self._collect(lookup, query, (array_parameter(keys, column.kind),))
 
     def _not_of_others(self, lookup: Lookup) -> sql.Composable:
         """Return a condition that excludes rows of documents of other collections that fill the same table."""
@@ -114,59 +113,57 @@ class RowLookup:
         if not others:
             return sql.SQL("")
         return self._rows.namespace.sql(
-            " AND NOT EXISTS (SELECT FROM {ledger} l WHERE l.target_id = t.{key}::text AND l.collection = ANY({names})"
+            " AND NOT EXISTS (SELECT FROM {ledger} l WHERE l.target_id = {key} AND l.collection = ANY({names})"
             " AND l.outcome = 'loaded')",
-            key=self._key(lookup),
+            key=key_of(own).text("t"),
             names=sql.Literal(others),
         )
 
     def _query_aliases(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table = self._rows.mappings[lookup.collection].table
-        cast = sql.SQL(kind_of_column(table.c[self._rows.mappings[lookup.collection].key.column]))
-        query = self._select(lookup, sql.SQL("a.original_id::{}").format(cast), owner=sql.SQL("a.owner"))
+        mapping = self._rows.mappings[lookup.collection]
+        key = key_of(mapping)
+        query = self._select(lookup, sql.SQL("a.original_id::{}").format(key.type), owner=sql.SQL("a.owner"))
         query += self._rows.namespace.sql(
-            " FROM {aliases} a LEFT JOIN {table} t ON t.{key} = a.target::{cast}"
+            " FROM {aliases} a LEFT JOIN {table} t ON {joined}"
             " WHERE a.collection = %s AND a.original_id = ANY(%s) AND ({own} OR a.target IS NULL)"
-            " ORDER BY t.{key}, a.owner",
-            table=self._rows.namespace.table(name_of(table)),
-            key=self._key(lookup),
-            own=own_rows(table, self._tenant),
-            cast=cast,
+            " ORDER BY {key}, a.owner",
+            table=self._rows.table(mapping),
+            key=key.value("t"),
+            joined=key.is_text("t", sql.SQL("a.target")),
+            own=own_rows(mapping.table, self._tenant),
         )
         return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys]))
 
     def _query_given(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table = self._rows.mappings[lookup.collection].table
-        cast = sql.SQL(kind_of_column(table.c[self._rows.mappings[lookup.collection].key.column]))
-        query = self._select(lookup, sql.SQL("g.original_id::{}").format(cast))
+        mapping = self._rows.mappings[lookup.collection]
+        key = key_of(mapping)
+        query = self._select(lookup, sql.SQL("g.original_id::{}").format(key.type))
         query += self._rows.namespace.sql(
-            " FROM {given_ids} g JOIN {table} t ON t.{key} = g.target_id::{cast}"
-            " WHERE g.collection = %s AND g.original_id = ANY(%s) AND {own} ORDER BY t.{key}",
-            table=self._rows.namespace.table(name_of(table)),
-            key=self._key(lookup),
-            own=own_rows(table, self._tenant),
-            cast=cast,
+            " FROM {given_ids} g JOIN {table} t ON {joined}"
+            " WHERE g.collection = %s AND g.original_id = ANY(%s) AND {own} ORDER BY {key}",
+            table=self._rows.table(mapping),
+            key=key.value("t"),
+            joined=key.is_text("t", sql.SQL("g.target_id")),
+            own=own_rows(mapping.table, self._tenant),
         )
         return self._collect(lookup, query, (lookup.collection, [format_target_id(key) for key in keys]))
 
     def _query_ledger(self, lookup: Lookup, keys: list[Any]) -> Answers:
-        table = self._rows.mappings[lookup.collection].table
+        mapping = self._rows.mappings[lookup.collection]
         query = self._select(lookup, sql.SQL("l.source_id"))
         query += self._rows.namespace.sql(
-            " FROM {ledger} l JOIN {table} t ON t.{key}::text = l.target_id"
-            " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY t.{key}",
-            table=self._rows.namespace.table(name_of(table)),
-            key=self._key(lookup),
+            " FROM {ledger} l JOIN {table} t ON {text} = l.target_id"
+            " WHERE l.collection = %s AND l.source_id = ANY(%s) ORDER BY {key}",
+            table=self._rows.table(mapping),
+            key=key_of(mapping).value("t"),
+            text=key_of(mapping).text("t"),
         )
         return self._collect(lookup, query, (lookup.collection, keys))
 
-    def _key(self, lookup: Lookup) -> sql.Identifier:
-        return sql.Identifier(self._rows.mappings[lookup.collection].key.column)
-
     def _select(self, lookup: Lookup, key: sql.Composable, owner: sql.Composable = sql.NULL) -> sql.Composed:
-        id_column = self._rows.mappings[lookup.collection].key.column
-        columns = [sql.Identifier("t", name) for name in (id_column, *lookup.carry)]
-        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, *columns])
+        row_key = key_of(self._rows.mappings[lookup.collection]).value("t")
+        carried = [sql.Identifier("t", name) for name in lookup.carry]
+        return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, row_key, *carried])
 
     def _collect(self, lookup: Lookup, query: sql.Composed, values: tuple[Any, ...]) -> Answers:
         answers: Answers = defaultdict(list)

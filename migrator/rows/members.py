@@ -11,6 +11,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
+from migrator.state.row_keys import key_of
 
 _SOURCE_ID_SIZE = 22  # bytes of the BSON document {"_id": ObjectId}
 _OBJECTID_SIZE = 12  # bytes
@@ -45,11 +46,11 @@ def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule
     there = mappings[rule.collection]
     return namespace.sql(
         "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
-        " FROM {table} m JOIN {ledger} g ON g.target_id = m.{key}::text AND g.collection = {name}"
+        " FROM {table} m JOIN {ledger} g ON g.target_id = {key} AND g.collection = {name}"
         " AND g.outcome = 'loaded' AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7",
         by=sql.Identifier(rule.reference_column),
         table=namespace.table(name_of(there.table)),
-        key=sql.Identifier(there.key.column),
+        key=key_of(there).text("m"),
         name=sql.Literal(there.name),
         size=sql.Literal(_SOURCE_ID_SIZE),
     )
@@ -66,12 +67,12 @@ def some_members_query(
     there = mappings[rule.collection]
     return namespace.sql(
         "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
-        " FROM {table} m CROSS JOIN LATERAL (SELECT l.source_id FROM {ledger} l WHERE l.target_id = m.{key}::text"
+        " FROM {table} m CROSS JOIN LATERAL (SELECT l.source_id FROM {ledger} l WHERE l.target_id = {key}"
         " AND l.collection = {name} AND l.outcome = 'loaded' OFFSET 0) g"
         " WHERE m.{by} = ANY({owners}) AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7 GROUP BY 1",
         by=sql.Identifier(rule.reference_column),
         table=namespace.table(name_of(there.table)),
-        key=sql.Identifier(there.key.column),
+        key=key_of(there).text("m"),
         name=sql.Literal(there.name),
         size=sql.Literal(_SOURCE_ID_SIZE),
         owners=owners,

@@ -13,32 +13,33 @@ from migrator.postgres.copy_format import read_row
 from migrator.postgres.session import owner_search_path
 from migrator.rows.copy import delete_children
 from migrator.rows.store import RowStore
+from migrator.state.row_keys import column_of, key_of
 
 
 def values_of(rows: RowStore, collection: Collection, column: str, ids: list[str]) -> set[str]:
     """Return the values of a column of the rows `ids`, as text, without NULL."""
-    query = "SELECT DISTINCT {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
+    query = "SELECT DISTINCT {column}::text FROM {table} WHERE {chosen} AND {column} IS NOT NULL"
     names = {**_key_names(rows, collection), "column": sql.Identifier(column)}
     return {row[0] for row in rows.connection.execute(sql.SQL(query).format(**names), (ids,))}
 
 
 def references_of(rows: RowStore, collection: Collection, column: str, ids: list[str]) -> dict[str, str]:
     """Return row ID → value of a column, as text, of the rows `ids`, without NULL."""
-    query = "SELECT {key}::text, {column}::text FROM {table} WHERE {key} = ANY(%s::{kind}[]) AND {column} IS NOT NULL"
+    query = "SELECT {key}, {column}::text FROM {table} WHERE {chosen} AND {column} IS NOT NULL"
     names = {**_key_names(rows, collection), "column": sql.Identifier(column)}
     return dict(rows.connection.execute(sql.SQL(query).format(**names), (ids,)).fetchall())
 
 
 def read_columns(rows: RowStore, collection: Collection, columns: list[str], ids: list[str]) -> Iterator[list[Any]]:
     """Yield the plain values of columns of those rows `ids` that this migration loaded."""
-    table = collection.table
     query = rows.namespace.sql(
-        "SELECT {columns} FROM {ledger} l JOIN {table} t ON t.{key} = l.target_id::{kind}"
+        "SELECT {columns} FROM {ledger} l JOIN {table} t ON {joined}"
         " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = ANY(%s)",
-        columns=sql.SQL(", ").join(sql.Identifier("t", each) for each in columns),
-        **_key_names(rows, collection),
+        columns=sql.SQL(", ").join(column_of(collection, each).value("t") for each in columns),
+        table=rows.table(collection),
+        joined=key_of(collection).is_text("t", sql.SQL("l.target_id")),
     )
-    kinds = [kind_of_column(table.c[each]) for each in columns]
+    kinds = [column_of(collection, each).kind for each in columns]
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)
     with rows.connection.cursor() as cursor, cursor.copy(statement, (collection.name, ids)) as stream:
         for fields in stream.rows():
@@ -49,8 +50,8 @@ def ids_with(rows: RowStore, collection: Collection, column: str, values: list[s
     """Return the IDs, as text, of the rows that have one of `values` in a column."""
     if not values:
         return set()
-    query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
-        sql.Identifier(collection.key.column),
+    query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s::{}[])").format(
+        key_of(collection).text(),
         rows.table(collection),
         sql.Identifier(column),
         sql.SQL(kind_of_column(collection.table.c[column])),
@@ -61,7 +62,7 @@ def ids_with(rows: RowStore, collection: Collection, column: str, values: list[s
 def delete_rows(rows: RowStore, collection: Collection, ids: list[str]) -> None:
     """Delete the rows `ids`. Requires a recorded transaction."""
     delete_children(rows.connection, rows.namespace, collection, ids)
-    query = "DELETE FROM {table} WHERE {key} OPERATOR(pg_catalog.=) ANY(%s::{kind}[])"
+    query = "DELETE FROM {table} WHERE {chosen}"
     with owner_search_path(rows.connection):
         rows.connection.execute(sql.SQL(query).format(**_key_names(rows, collection)), (ids,))
 
@@ -69,6 +70,6 @@ def delete_rows(rows: RowStore, collection: Collection, ids: list[str]) -> None:
 def _key_names(rows: RowStore, collection: Collection) -> dict[str, sql.Composable]:
     return {
         "table": rows.table(collection),
-        "key": sql.Identifier(collection.key.column),
-        "kind": sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+        "key": key_of(collection).text(),
+        "chosen": key_of(collection).is_in(),
     }

@@ -17,11 +17,12 @@ from migrator.postgres.copy import copy
 from migrator.postgres.session import owner_search_path
 from migrator.postgres.table_names import name_of
 from migrator.rows.copy import copy_tuples, delete_elements
-from migrator.rows.plain_values import as_parameter, sql_parameter
+from migrator.rows.plain_values import as_parameter
 from migrator.rows.rebuild import LoadedRow, read_loaded, rebuild_document
 from migrator.rows.store import Connection, RowStore
 from migrator.state.own_transactions import record_transaction
 from migrator.state.records import Namespace
+from migrator.state.row_keys import key_of
 from migrator.translation.encoder import ChildEncoder, child_tuples, finding_tuple, format_target_id
 from migrator.translation.interpreter import residue_of
 from migrator.translation.outcomes import Finding
@@ -104,12 +105,12 @@ def update_row(rows: RowStore, collection: Collection, row_id: Any, change: Row)
         expression, given = as_parameter(value, kind_of_column(collection.table.c[name]))
         assignments.append(sql.SQL("{} = {}").format(sql.Identifier(name), expression))
         values.append(given)
-    query = sql.SQL("UPDATE {} SET {} WHERE {} OPERATOR(pg_catalog.=) %s").format(
+    query = sql.SQL("UPDATE {} SET {} WHERE {}").format(
         rows.table(collection),
         sql.SQL(", ").join(assignments),
-        sql.Identifier(collection.key.column),
+        key_of(collection).is_in(),
     )
-    rows.connection.execute(query, (*values, sql_parameter(row_id)))
+    rows.connection.execute(query, (*values, [format_target_id(row_id)]))
 
 
 def add_findings(connection: Connection, namespace: Namespace, findings: Iterable[Finding]) -> None:

@@ -28,6 +28,7 @@ from migrator.state.records import (
     has_records,
     read_version,
 )
+from migrator.state.row_keys import key_of
 
 
 @contextmanager
@@ -136,9 +137,7 @@ def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str
             _index_children(connection, namespace, rule)
     for mapping in first_of_tables(mappings):
         table = namespace.table(name_of(mapping.table))
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, sql.Identifier(mapping.key.column))
-        )
+        connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, key_of(mapping).names()))
         for column in mapping.unique:
             connection.execute(sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(table, sql.Identifier(column)))
         drop_not_null(connection, table)
@@ -194,11 +193,11 @@ def preexisting_rows(connection: Connection, mapping: Collection, mappings: Mapp
     # `verify` must report the missing entry, not a conflict with a pre-existing row.
     not_loaded = real.sql(
         " WHERE NOT EXISTS (SELECT FROM {ledger} l WHERE l.collection = ANY({names}) AND l.outcome = 'loaded'"
-        " AND l.target_id = t.{key}::text) AND NOT ({during_run} AND {own})",
+        " AND l.target_id = {key}) AND NOT ({during_run} AND {own})",
         own=_of_recorded_tenant(mapping),
         during_run=written_during_run(real),
         names=sql.Literal([each.name for each in mappings_of(mappings, name_of(mapping.table))]),
-        key=sql.Identifier(mapping.key.column),
+        key=key_of(mapping).text("t"),
     )
     return everything + not_loaded
 
@@ -217,4 +216,4 @@ def _of_recorded_tenant(mapping: Collection) -> sql.Composable:
 def conflict_columns(mapping: Collection) -> list[str]:
     """Return the columns that can cause conflicts between rows, and the column of the tenant."""
     tenant = tenant_column(mapping.table)
-    return [mapping.key.column, *mapping.unique, *([] if tenant is None else [tenant])]
+    return [*key_of(mapping).columns, *mapping.unique, *([] if tenant is None else [tenant])]

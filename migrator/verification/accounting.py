@@ -18,6 +18,7 @@ from migrator.postgres.tenancy import tenant_column
 from migrator.sources.base import Source
 from migrator.state import own_transactions
 from migrator.state.ledger import Counts
+from migrator.state.row_keys import key_of
 from migrator.state.tenant import own_rows
 from migrator.verification.model import (
     MISSING,
@@ -152,13 +153,14 @@ def check_row_counts(scope: Scope, scan: Prescan) -> Iterator[Check]:
 def _find_unmatched_rows(scope: Scope, mapping: Collection) -> Iterator[Difference]:
     tenant, column = scope.config.tenant.id, tenant_column(mapping.table)
     query = scope.namespace.sql(
-        "SELECT l.target_id, t.{key}::text, {tenant}::text, {newer} FROM"
+        "SELECT l.target_id, {key}, {tenant}::text, {newer} FROM"
         " (SELECT target_id FROM {ledger} WHERE collection = ANY(%(names)s) AND outcome = 'loaded') l"
-        " FULL JOIN {table} t ON t.{key}::text = l.target_id"
-        " WHERE t.{key} IS NULL OR (l.target_id IS NULL AND {own} AND NOT {older})"
+        " FULL JOIN {table} t ON {key} = l.target_id"
+        " WHERE t.{first} IS NULL OR (l.target_id IS NULL AND {own} AND NOT {older})"
         " OR (l.target_id IS NOT NULL AND NOT {own}) ORDER BY 1, 2",
         table=scope.namespace.table(name_of(mapping.table)),
-        key=sql.Identifier(mapping.key.column),
+        key=key_of(mapping).text("t"),
+        first=sql.Identifier(key_of(mapping).columns[0]),
         own=own_rows(mapping.table, tenant),
         tenant=sql.NULL if column is None else sql.Identifier("t", column),
         newer=own_transactions.written_after_run(scope.namespace, "t"),

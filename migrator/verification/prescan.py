@@ -22,6 +22,7 @@ from migrator.mapping.shared_tables import mappings_of
 from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
 from migrator.state import own_transactions
+from migrator.state.row_keys import key_of
 from migrator.state.tenant import own_rows
 from migrator.verification.model import Scope
 
@@ -184,7 +185,7 @@ def scan_table(scope: Scope, table: Table) -> TableScan:
 def _hash_of_id(mapping: Collection | None) -> sql.Composable:
     if mapping is None:
         return sql.SQL("0")
-    return sql.SQL("hashtextextended(c.{}::text, 0)").format(sql.Identifier(mapping.key.column))
+    return sql.SQL("hashtextextended({}, 0)").format(key_of(mapping).text("c"))
 
 
 def _join(scope: Scope, key: ForeignKeyColumn, alias: sql.Identifier) -> sql.Composed:

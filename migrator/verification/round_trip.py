@@ -18,13 +18,13 @@ from migrator.documents.native import same_fields
 from migrator.documents.residue import raw_document_of
 from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.rows.loaded_rows import Choice, layout_of, read_fields
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.rebuild import read_bson_safely
 from migrator.sources.base import Batch
 from migrator.state import own_transactions
+from migrator.state.row_keys import key_of
 from migrator.verification.model import EXAMPLES, Check, Difference, Differences, Fault, Scope, make_check
 
 BATCH = 2000  # documents
@@ -177,7 +177,7 @@ def _read_target_ids(scope: Scope, mapping: Collection, source_ids: list[bytes])
     )
     found = scope.connection.execute(query, (mapping.name, source_ids)).fetchall()
     # A damaged entry may hold an ID that is not a UUID. A query for its row would fail.
-    uuids = kind_of_column(mapping.table.c[mapping.key.column]) == "uuid"
+    uuids = key_of(mapping).kind == "uuid"
     return [target for (target,) in found if target and (not uuids or is_uuid(target))]
 
 
@@ -187,12 +187,12 @@ def _is_newer(scope: Scope, name: str, row: str | None) -> bool:
         return False
     mapping = scope.mappings[name]
     query = scope.namespace.sql(
-        "SELECT {entry} OR {row} FROM {ledger} l LEFT JOIN {table} t ON t.{key}::text = l.target_id"
+        "SELECT {entry} OR {row} FROM {ledger} l LEFT JOIN {table} t ON {key} = l.target_id"
         " WHERE l.collection = %s AND l.target_id = %s AND l.outcome = 'loaded'",
         entry=own_transactions.written_after_run(scope.namespace, "l"),
         row=own_transactions.written_after_run(scope.namespace, "t"),
         table=scope.namespace.table(name_of(mapping.table)),
-        key=sql.Identifier(mapping.key.column),
+        key=key_of(mapping).text("t"),
     )
     return any(newer for (newer,) in scope.connection.execute(query, (name, row)))
 

@@ -19,6 +19,7 @@ from migrator.postgres.column_kinds import is_exact, kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.state import own_transactions
 from migrator.state.records import Connection, Namespace
+from migrator.state.row_keys import key_of
 from migrator.verification import attribution
 from migrator.verification.model import (
     EXAMPLES,
@@ -93,7 +94,7 @@ def _choose_bounds(connection: Connection, namespace: Namespace, mapping: Collec
         "SELECT k FROM (SELECT {key} AS k, row_number() OVER (ORDER BY {key}) AS n FROM {table}"
         " TABLESAMPLE SYSTEM ({percent}) REPEATABLE (1)) t WHERE n % {step} = 0 ORDER BY k"
     ).format(
-        key=sql.Identifier(mapping.key.column), table=namespace.table(name_of(mapping.table)),
+        key=key_of(mapping).value(), table=namespace.table(name_of(mapping.table)),
         percent=sql.Literal(SAMPLE_PERCENT), step=sql.Literal(RANGE_ROWS * SAMPLE_PERCENT // 100),
     )  # fmt: skip
     return [row[0] for row in connection.execute(query)]
@@ -106,9 +107,9 @@ def _rows(namespace: Namespace, mapping: Collection, every: bool) -> sql.Compose
         return query + sql.SQL(" WHERE true")
     return query + namespace.sql(
         " WHERE EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
-        " AND l.target_id = t.{key}::text)",
+        " AND l.target_id = {key})",
         name=sql.Literal(mapping.name),
-        key=sql.Identifier(mapping.key.column),
+        key=key_of(mapping).text("t"),
     )
 
 
@@ -118,20 +119,15 @@ def _checksum(
     """Return the number and the checksum of the rows in each range."""
     # OFFSET 0 makes PostgreSQL group two numbers per row. Without it, it sorts complete rows.
     query = sql.SQL(
-        "SELECT n, count(*), bit_xor(h) FROM (SELECT width_bucket(t.{key}, %s::{type}[]) AS n,"
+        "SELECT n, count(*), bit_xor(h) FROM (SELECT width_bucket({key}, %s::{type}[]) AS n,"
         " hash_record_extended(ROW({columns}), 0) AS h {rows} OFFSET 0) hashed GROUP BY 1"
     ).format(
-        key=sql.Identifier(mapping.key.column),
-        type=_key_type(mapping),
+        key=key_of(mapping).value("t"),
+        type=key_of(mapping).type,
         columns=sql.SQL(", ").join(_comparable("t", column) for column in compared_columns(mapping)),
         rows=_rows(namespace, mapping, every),
     )
     return {number: (count, checksum) for number, count, checksum in connection.execute(query, (bounds,))}
-
-
-def _key_type(mapping: Collection) -> sql.SQL:
-    key = mapping.table.c[mapping.key.column]
-    return sql.SQL(kind_of_column(key))
 
 
 def _comparable(side: str, column: sa.Column[Any]) -> sql.Composed:
@@ -149,8 +145,8 @@ def _read_differing_rows(
     that differ, their values in the target, their values from the source. The last three are arrays with NULL for
     columns that do not differ.
     """
-    columns = [column for column in compared_columns(mapping) if column.name != mapping.key.column]
-    key = sql.Identifier(mapping.key.column)
+    key = key_of(mapping)
+    columns = [column for column in compared_columns(mapping) if column.name not in key.columns]
     differs = [
         sql.SQL("{} IS DISTINCT FROM {}").format(*(_comparable(side, column) for side in "rs")) for column in columns
     ]
@@ -163,12 +159,13 @@ def _read_differing_rows(
         [sql.SQL("{}::text").format(sql.Identifier(side, column.name)) for column in columns] for side in "rs"
     )
     query = sql.SQL(
-        "SELECT count(*) OVER (), coalesce(r.{key}, s.{key})::text, r.{key} IS NULL, s.{key} IS NULL, r.newer,"
-        " {names}, {actual}, {expected} FROM (SELECT t.*, {newer} AS newer {target}{within}) r"
-        " FULL JOIN (SELECT t.* {scratch}{within}) s ON s.{key} = r.{key}"
-        " WHERE r.{key} IS NULL OR s.{key} IS NULL OR {different} ORDER BY 2 LIMIT %(most)s"
+        "SELECT count(*) OVER (), coalesce(r.row_key, s.row_key)::text, r.row_key IS NULL, s.row_key IS NULL,"
+        " r.newer, {names}, {actual}, {expected}"
+        " FROM (SELECT t.*, {key} AS row_key, {newer} AS newer {target}{within}) r"
+        " FULL JOIN (SELECT t.*, {key} AS row_key {scratch}{within}) s ON s.row_key = r.row_key"
+        " WHERE r.row_key IS NULL OR s.row_key IS NULL OR {different} ORDER BY 2 LIMIT %(most)s"
     ).format(
-        key=key,
+        key=key.value("t"),
         names=if_different([sql.SQL("{}").format(sql.Literal(column.name)) for column in columns]),
         actual=if_different(actual),
         expected=if_different(expected),
@@ -185,7 +182,7 @@ def _within(mapping: Collection, bounds: list[Any], ranges: list[int]) -> sql.Co
     """Return the SQL condition that a key is in one of the ranges; empty if an index would not help."""
     if len(ranges) > MAX_INDEXED_RANGES or not bounds:
         return sql.SQL("")
-    key = sql.Identifier("t", mapping.key.column)
+    key = key_of(mapping).value("t")
     parts = []
     for number in ranges:
         ends = [sql.SQL("{} >= {}").format(key, sql.Literal(bounds[number - 1]))] if number else []
