@@ -2,30 +2,19 @@
 """The compiled version of `field_counts.PythonFieldCounter`. A test compares both."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint32_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memset
 
-from migrator.documents.native._bson cimport Bytes, any_value_end, byte, hash_of, int32
-
-cdef enum:
-    TYPES = 22  # the BSON types 0x01 to 0x13, then MaxKey and MinKey
-    FIELD = 0
-    ELEMENTS = 1
-    REST = 2  # what is below a path of the greatest length
+from migrator.documents.native._bson cimport Bytes, any_value_end, byte, int32
+from migrator.documents.native._field_tree cimport (
+    ELEMENTS, FIELD, NO_NODE, REST, ROOT, TYPES, FieldNode, FieldTree, add_field, add_node, expect_field,
+    expected_field, free_tree, field_hash, find_field, begin_tree, type_place, types_of,
+)
 
 
-cdef struct Node:
-    byte* name
-    int name_length
+cdef struct Counts:  # of a node
     int path_length
-    int parent
-    int kind
-    int element
-    int rest
-    int first  # the field that began the object last time, and the one that followed this field: they are tried first
-    int successor
-    uint32_t hash
     int64_t documents
     int64_t last_document
     int64_t types[TYPES]
@@ -42,31 +31,26 @@ cdef struct Container:
 cdef class FieldCounter:
     """See `field_counts.PythonFieldCounter`. Not for several threads."""
 
-    cdef Node* _nodes
-    cdef int* _table
+    cdef FieldTree _tree
+    cdef Counts* _counts
     cdef Container* _stack
-    cdef int _count, _room, _mask, _most, _longest
+    cdef int _room, _most, _longest
     cdef Py_ssize_t _depth, _stack_room
     cdef readonly int64_t documents, beyond
 
     def __cinit__(self, int most, int longest):
         self._most, self._longest = most, longest
-        self._room, self._mask, self._stack_room = 64, 255, 64
-        self._nodes = <Node*>malloc(self._room * sizeof(Node))
-        self._table = <int*>malloc((self._mask + 1) * sizeof(int))
+        begin_tree(&self._tree)
+        self._room = self._stack_room = 64
+        self._counts = <Counts*>malloc(self._room * sizeof(Counts))
         self._stack = <Container*>malloc(self._stack_room * sizeof(Container))
-        if self._nodes == NULL or self._table == NULL or self._stack == NULL:
+        if self._counts == NULL or self._stack == NULL:
             raise MemoryError
-        memset(self._table, 0xFF, (self._mask + 1) * sizeof(int))
-        self._new_node(-1, NULL, 0, FIELD, 0, 0)
+        memset(self._counts, 0, sizeof(Counts))
 
     def __dealloc__(self):
-        cdef int index
-        if self._nodes != NULL:
-            for index in range(self._count):
-                free(self._nodes[index].name)
-        free(self._nodes)
-        free(self._table)
+        free_tree(&self._tree)
+        free(self._counts)
         free(self._stack)
 
     def observe(self, bytes data):
@@ -79,7 +63,7 @@ cdef class FieldCounter:
                 raise ValueError("the length of a document does not fit the batch")
             self.documents += 1
             self._depth = 0
-            self._push(start + position, 0, False)
+            self._push(start + position, ROOT, False)
             while self._depth:
                 self._depth -= 1
                 if not self._walk(self._stack[self._depth]):
@@ -101,8 +85,8 @@ cdef class FieldCounter:
     cdef bint _walk(self, Container here) except? False:
         """Count the fields of a document or array, and keep those within them for later. Return whether it is valid."""
         cdef Bytes element = here.element, value, end
-        cdef Node* node
-        cdef int child, previous = -1, slot
+        cdef Counts* counts
+        cdef int child, previous = NO_NODE, slot
         cdef byte kind
         if here.last[0]:
             return False
@@ -124,126 +108,95 @@ cdef class FieldCounter:
             if child < 0:
                 self.beyond += 1
             else:
-                node = &self._nodes[child]
-                if node.last_document != self.documents:
-                    node.last_document = self.documents
-                    node.documents += 1
-                slot = kind if kind < 0x14 else 0x14 if kind == 0x7F else 0x15
-                if node.last_types[slot] != self.documents:
-                    node.last_types[slot] = self.documents
-                    node.types[slot] += 1
+                counts = &self._counts[child]
+                if counts.last_document != self.documents:
+                    counts.last_document = self.documents
+                    counts.documents += 1
+                slot = type_place(kind)
+                if counts.last_types[slot] != self.documents:
+                    counts.last_types[slot] = self.documents
+                    counts.types[slot] += 1
             if kind == 0x03 or kind == 0x04:
                 self._push(value + 1, child, kind == 0x04)
             element = end
         return element == here.last
 
     cdef int _element(self, int parent) except -2:
-        cdef int child = self._nodes[parent].element
-        if child < 0:
-            if self._nodes[parent].kind == REST or self._nodes[parent].path_length + 2 > self._longest:
+        cdef FieldNode* node = &self._tree.nodes[parent]
+        if node.element < 0:
+            if node.kind == REST or self._counts[parent].path_length + 2 > self._longest:
                 return self._rest(parent)
-            child = self._new_node(parent, NULL, 0, ELEMENTS, 0, self._nodes[parent].path_length + 2)
-            self._nodes[parent].element = child
-        return child
+            return self._new_node(parent, ELEMENTS, self._counts[parent].path_length + 2)
+        return node.element
 
     cdef int _rest(self, int parent) except -2:
         """Return the node for everything below a path of the greatest length."""
-        cdef int found
-        if self._nodes[parent].kind == REST:
+        cdef FieldNode* node = &self._tree.nodes[parent]
+        if node.kind == REST:
             return parent
-        if self._nodes[parent].rest < 0:
-            found = self._new_node(parent, NULL, 0, REST, 0, self._longest)
-            self._nodes[parent].rest = found
-        return self._nodes[parent].rest
+        if node.rest < 0:
+            return self._new_node(parent, REST, self._longest)
+        return node.rest
 
     cdef int _field(self, int parent, int previous, Bytes name, Py_ssize_t length) except -2:
         """Return the node of a field. The field that followed the previous one last time is tried first."""
-        cdef int found = self._nodes[parent].first if previous < 0 else self._nodes[previous].successor
-        cdef uint32_t hash, slot
-        cdef Node* node
+        cdef int found = expected_field(&self._tree, parent, previous, name, length)
+        cdef int path_length
+        cdef uint32_t hash
         if found >= 0:
-            node = &self._nodes[found]
-            if node.name_length == length and memcmp(node.name, name, length) == 0:
-                return found
-        if self._nodes[parent].kind == REST or self._nodes[parent].path_length + 1 + length > self._longest:
+            return found
+        path_length = self._counts[parent].path_length + 1 + <int>length
+        if self._tree.nodes[parent].kind == REST or path_length > self._longest:
             return self._rest(parent)
-        hash = hash_of(name, length) ^ <uint32_t>parent * 2654435761U
-        slot = hash & self._mask
-        while self._table[slot] >= 0:
-            node = &self._nodes[self._table[slot]]
-            if node.hash == hash and node.parent == parent and node.name_length == length and memcmp(node.name, name, length) == 0:
-                found = self._table[slot]
-                break
-            slot = (slot + 1) & self._mask
-        else:
-            found = self._new_node(parent, name, length, FIELD, hash, self._nodes[parent].path_length + 1 + length)
-            if found < 0:
-                return -1
-            self._table[slot] = found
-            if self._count * 2 > self._mask:
-                self._grow_table()
-        if previous < 0:
-            self._nodes[parent].first = found
-        elif self._nodes[previous].kind == FIELD:
-            self._nodes[previous].successor = found
+        hash = field_hash(parent, name, length)
+        found = find_field(&self._tree, parent, name, length, hash)
+        if found < 0:
+            if self._tree.count > self._most:
+                return NO_NODE
+            found = add_field(&self._tree, parent, name, length, hash)
+            self._begin_counts(found, path_length)
+        expect_field(&self._tree, parent, previous, found)
         return found
 
-    cdef int _grow_table(self) except -1:
-        cdef int index, size = (self._mask + 1) * 2
-        cdef uint32_t slot
-        cdef int* table = <int*>malloc(size * sizeof(int))
-        if table == NULL:
-            raise MemoryError
-        memset(table, 0xFF, size * sizeof(int))
-        free(self._table)
-        self._table, self._mask = table, size - 1
-        for index in range(1, self._count):
-            if self._nodes[index].kind == FIELD:
-                slot = self._nodes[index].hash & self._mask
-                while table[slot] >= 0:
-                    slot = (slot + 1) & self._mask
-                table[slot] = index
-        return 0
+    cdef int _new_node(self, int parent, int kind, int path_length) except -2:
+        """Return a new node; NO_NODE if there are too many."""
+        cdef int found
+        if self._tree.count > self._most:
+            return NO_NODE
+        found = add_node(&self._tree, parent, kind)
+        self._begin_counts(found, path_length)
+        if kind == ELEMENTS:
+            self._tree.nodes[parent].element = found
+        else:
+            self._tree.nodes[parent].rest = found
+        return found
 
-    cdef int _new_node(self, int parent, Bytes name, Py_ssize_t length, int kind, uint32_t hash, int path_length) except -2:
-        """Return a new node; -1 if there are too many."""
-        cdef Node* nodes
-        cdef Node* node
-        cdef int index = self._count
-        if index > self._most:
-            return -1
+    cdef int _begin_counts(self, int index, int path_length) except -1:
+        cdef Counts* counts
         if index == self._room:
-            nodes = <Node*>realloc(self._nodes, 2 * self._room * sizeof(Node))
-            if nodes == NULL:
+            counts = <Counts*>realloc(self._counts, 2 * self._room * sizeof(Counts))
+            if counts == NULL:
                 raise MemoryError
-            self._nodes = nodes
+            self._counts = counts
             self._room *= 2
-        node = &self._nodes[index]
-        memset(node, 0, sizeof(Node))
-        node.parent, node.kind, node.hash, node.path_length = parent, kind, hash, path_length
-        node.element = node.rest = node.first = node.successor = -1
-        node.name = <byte*>malloc(length + 1)
-        if node.name == NULL:
-            raise MemoryError
-        memcpy(node.name, name, length)
-        node.name_length = <int>length if kind == FIELD else -1
-        self._count += 1
-        return index
+        memset(&self._counts[index], 0, sizeof(Counts))
+        self._counts[index].path_length = path_length
+        return 0
 
     def fields(self):
         """Return each path with the number of documents that have it, and that of each of its types."""
-        cdef int index, slot
-        cdef Node* node
+        cdef int index
+        cdef FieldNode* node
+        cdef Counts* counts
         paths = [""]
         found = []
-        for index in range(1, self._count):
-            node = &self._nodes[index]
+        for index in range(1, self._tree.count):
+            node, counts = &self._tree.nodes[index], &self._counts[index]
             above = paths[node.parent]
             if node.kind == FIELD:
                 name = PyBytes_FromStringAndSize(<char*>node.name, node.name_length).decode(errors="replace")
                 paths.append(f"{above}.{name}" if node.parent else name)
             else:
                 paths.append(f"{above}[]" if node.kind == ELEMENTS else f"{above}…")
-            types = {slot if slot < 0x14 else 0x7F if slot == 0x14 else 0xFF: node.types[slot] for slot in range(TYPES) if node.types[slot]}
-            found.append((paths[index], node.documents, types))
+            found.append((paths[index], counts.documents, types_of(counts.types)))
         return found
