@@ -9,33 +9,20 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_GetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.math cimport floor
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.stdint cimport int64_t
+from libc.string cimport memchr, memcpy, memset
 
 from migrator.documents.native._bson cimport (
-    ARRAY, BOOLEAN, DATE, DOCUMENT, DOUBLE, INT32, INT64, MAX_FIELDS, NULL_VALUE, OBJECTID, STRING, Bytes, byte, int32,
-    int64, skip, write_big,
+    ARRAY, DOCUMENT, INT32, INT64, NULL_VALUE, OBJECTID, STRING, Bytes, byte, int32, skip,
 )
-from migrator.translation.native._buffer cimport (
-    Buffer, append, append_number, append_string, begin, decimal, finish, reserve,
+from migrator.translation.native._buffer cimport Buffer, append, append_number, decimal, reserve
+from migrator.translation.native._cell cimport CONVERTED, LEFT, Cell, Conversion, Moments, convert, pack, write_number
+from migrator.translation.native._element cimport (
+    ANY_DOUBLE, BIGINT, CHANGED, EXACT, HEX, INTEGER, LONG, LOOKED_UP, MOMENT, NESTED, NUMBER, REFERENCE, REST,
+    SMALLINT, TEXT, TRUTH, UNSET, Element, Rule, read_fields, read_value,
 )
+from migrator.translation.native._element_part cimport append_part
 from migrator.translation.native._sha1 cimport sha1
-
-cdef enum RuleType:  # as in `elements.RuleType`
-    LOOKED_UP = 0
-    REFERENCE = 1
-    NESTED = 2
-    TEXT = 3
-    INTEGER = 4
-    SMALLINT = 5
-    BIGINT = 6
-    LONG = 7
-    ANY_DOUBLE = 8
-    NUMBER = 9
-    TRUTH = 10
-    MOMENT = 11
-    HEX = 12
 
 # For a test that compares these numbers with those of Python.
 RULE_TYPES = {
@@ -43,12 +30,6 @@ RULE_TYPES = {
     "SMALLINT": SMALLINT, "BIGINT": BIGINT, "LONG": LONG, "ANY_DOUBLE": ANY_DOUBLE, "NUMBER": NUMBER, "TRUTH": TRUTH,
     "MOMENT": MOMENT, "HEX": HEX,
 }
-
-cdef enum Outcome:  # of a field
-    EXACT = 0
-    UNSET = 1
-    CHANGED = 2
-    REST = 3
 
 cdef enum Shape:
     LIST = 0
@@ -68,24 +49,6 @@ cdef enum:  # the cells of a row that no rule fills
     RULED = 4
 
 
-cdef struct Rule:
-    int rule_type
-    bint required
-    Bytes name
-    Py_ssize_t length
-    Py_ssize_t most  # bytes of a text
-    byte bson_type  # this and the following: in the current element
-    Bytes value  # NULL if the field is absent
-    Bytes end
-    int outcome  # of a nested field
-
-
-cdef struct Cell:
-    const char* data
-    Py_ssize_t size  # -1: NULL
-    char own[24]
-
-
 cdef class ElementCutter:
     """See `elements.Elements`. Not for several threads: it holds the current element.
 
@@ -98,9 +61,9 @@ cdef class ElementCutter:
     cdef tuple _markers
     cdef bytes _path
     cdef bint _values, _keyed
-    cdef int _shape, _position_size, _rule_count, _column_count, _extra_count
+    cdef int _shape, _position_size, _column_count
     cdef int* _columns
-    cdef Rule* _rules
+    cdef Element _element
     cdef Cell* _cells
     cdef list _names, _known, _nested, _alive
     cdef readonly list wanted  # of each rule: the BSON of references in gathered documents
@@ -109,20 +72,19 @@ cdef class ElementCutter:
     cdef Py_ssize_t* _marks
     cdef Buffer _rows, _rest, _prefix
     cdef Py_ssize_t _made
-    cdef Bytes _extra_begins[MAX_FIELDS]
-    cdef Bytes _extra_ends[MAX_FIELDS]
-    cdef int64_t _earliest, _latest, _shift
+    cdef Moments _moments
 
     def __cinit__(self, *, table, shape, path, values, keyed, position_size, columns, rules, by_rule, encode_parent,
                   absent, unfit, unset, changed, earliest, latest, shift):
+        cdef Rule* rule
         self._table, self._path, self._values, self._keyed = table, path.encode(), values, keyed
         self._shape = SHAPES.index(shape)
         self._position_size, self._by_rule, self._encode_parent = position_size, by_rule, encode_parent
         self._absent, self._unfit, self._markers = absent, unfit, (None, unset, changed)
-        self._earliest, self._latest, self._shift = earliest, latest, shift
-        self._column_count, self._rule_count = len(columns), len(rules)
+        self._moments = Moments(earliest, latest, shift)
+        self._column_count, self._element.rule_count = len(columns), len(rules)
         self._columns = <int*>allocate(len(columns) * sizeof(int))
-        self._rules = <Rule*>allocate(len(rules) * sizeof(Rule))
+        self._element.rules = <Rule*>allocate(len(rules) * sizeof(Rule))
         self._cells = <Cell*>allocate((RULED + len(rules)) * sizeof(Cell))
         self._names = [name.encode() for _, name, _, _, _, _ in rules]
         self._known = [known for _, _, _, _, known, _ in rules]
@@ -136,15 +98,15 @@ cdef class ElementCutter:
         self._marks = <Py_ssize_t*>allocate(len(self._below) * sizeof(Py_ssize_t))
         for index, cell in enumerate(columns):
             self._columns[index] = cell
-        for index, (rule_type, _, required, most, _, _) in enumerate(rules):
-            self._rules[index].rule_type, self._rules[index].required = rule_type, required
-            self._rules[index].most = most
-            self._rules[index].name = <Bytes>PyBytes_AS_STRING(self._names[index])
-            self._rules[index].length = len(self._names[index])
+        for index, (rule_type, _, required, most, _, nested) in enumerate(rules):
+            rule = &self._element.rules[index]
+            rule.rule_type, rule.required, rule.most = rule_type, required, most
+            rule.name, rule.length = <Bytes>PyBytes_AS_STRING(self._names[index]), len(self._names[index])
+            rule.rest = &(<ElementCutter>nested)._rest if nested is not None else NULL
 
     def __dealloc__(self):
         PyMem_Free(self._columns)
-        PyMem_Free(self._rules)
+        PyMem_Free(self._element.rules)
         PyMem_Free(self._cells)
         PyMem_Free(self._marks)
         PyMem_Free(self._rows.data)
@@ -266,67 +228,38 @@ cdef class ElementCutter:
     cdef bint _add_usual(self, byte bson_type, Bytes p, Bytes end, Bytes name, Py_ssize_t name_size, int place,
                          object context) except -1:
         """Do so for an element whose fields all have usual values. Return whether it is one."""
-        cdef bint in_order = True, partial = False
+        cdef bint partial = False
         cdef int index
         cdef Rule* rule
-        if self._position_size == 2 and place > MOST_SMALLINT:
+        if (self._position_size == 2 and place > MOST_SMALLINT) or not self._read(bson_type, p, end):
             return False
-        if self._values:
-            if bson_type == NULL_VALUE:
-                return False
-            rule, self._extra_count = &self._rules[0], 0
-            rule.bson_type, rule.value, rule.end = bson_type, p, end
-        elif bson_type != DOCUMENT:
+        if self._values and bson_type == NULL_VALUE:
             return False
-        else:
-            in_order = self._read(p)
         if self._keyed:
             self._identify(place)
-        for index in range(self._rule_count):
-            if not self._convert(index, context):
+        for index in range(self._element.rule_count):
+            rule = &self._element.rules[index]
+            if not self._convert(index, rule, context):
                 return False
-            rule = &self._rules[index]
             partial |= rule.rule_type == NESTED and rule.outcome != EXACT
         self._cells[NAME].data, self._cells[NAME].size = <const char*>name, name_size
         self._cells[POSITION].size = self._position_size
         self._cells[POSITION].data = self._cells[POSITION].own
         write_number(self._cells[POSITION].own, self._position_size, place)
-        self._pack()
-        if partial or self._extra_count or not in_order:
-            self._add_part(p, place, in_order)
+        pack(&self._rows, self._cells, self._columns, self._column_count)
+        if partial or self._element.extra_count or not self._element.in_order:
+            append_part(&self._rest, &self._element, p, place)
         return True
 
-    cdef bint _read(self, Bytes p) noexcept:
-        """Find the fields of an element. Return whether they are in the order in which a row restores them."""
-        cdef Bytes last = p + int32(p) - 1, name, value, end
-        cdef Py_ssize_t length
-        cdef bint in_order = True
-        cdef int index, expected = 0, tried
-        cdef Rule* rule
-        self._extra_count = 0
-        for index in range(self._rule_count):
-            self._rules[index].value = NULL
-        p += 4
-        while p < last:
-            name = p + 1
-            value = <Bytes>memchr(name, 0, last - name) + 1
-            length = value - name - 1
-            end = skip(p[0], value)
-            rule = NULL
-            for tried in range(self._rule_count):  # fields are usually in the order of the rules
-                index = expected + tried if expected + tried < self._rule_count else expected + tried - self._rule_count
-                if self._rules[index].length == length and memcmp(self._rules[index].name, name, length) == 0:
-                    rule = &self._rules[index]
-                    in_order &= index >= expected and not self._extra_count
-                    expected = index + 1
-                    break
-            if rule != NULL:
-                rule.bson_type, rule.value, rule.end = p[0], value, end
-            else:
-                self._extra_begins[self._extra_count], self._extra_ends[self._extra_count] = p, end
-                self._extra_count += 1
-            p = end
-        return in_order
+    cdef bint _read(self, byte bson_type, Bytes p, Bytes end) noexcept:
+        """Find the fields of an element. Return whether its type is that of the rules."""
+        if self._values:
+            read_value(&self._element, bson_type, p, end)
+        elif bson_type == DOCUMENT:
+            read_fields(&self._element, p)
+        else:
+            return False
+        return True
 
     cdef void _identify(self, int place) noexcept:
         """Set the key of the row: `ids.element_uuid`."""
@@ -342,99 +275,44 @@ cdef class ElementCutter:
         key[8] = <char>(digest[8] & 63 | 0x80)
         self._cells[KEY].data, self._cells[KEY].size = key, 16
 
-    cdef bint _convert(self, int index, object context) except -1:
+    cdef bint _convert(self, int index, Rule* rule, object context) except -1:
         """Set the cell of a rule. Return whether its row restores the field."""
-        cdef Rule* rule = &self._rules[index]
         cdef Cell* cell = &self._cells[RULED + index]
-        cdef Bytes p = rule.value
-        cdef int rule_type = rule.rule_type
-        cdef int64_t number
-        cdef double double_
-        cdef ElementCutter nested
+        cdef Conversion conversion
         cell.data = cell.own
-        if rule_type == NESTED:
-            if p == NULL:
-                rule.outcome = UNSET
-                return True
-            if rule.bson_type != ARRAY:
-                return False
-            nested = self._nested[index]
-            key = self._cells[KEY].data[:16]
-            rule.outcome = nested._cut(ARRAY, p, key, self._cells[KEY].data, 16, self._cells[KEY].data, 16, context)
-            return rule.outcome != CHANGED
-        if rule_type == REFERENCE:
-            if p == NULL or not is_reference(rule.bson_type):
-                return False
-            return self._look_up(index, context)
-        if p == NULL:
+        if rule.rule_type == NESTED:
+            return self._cut_nested(index, rule, context)
+        if rule.rule_type == REFERENCE:
+            return rule.value != NULL and is_reference(rule.bson_type) and self._look_up(rule, index, context)
+        if rule.value == NULL:
             cell.size = -1
             return not rule.required
         if rule.bson_type == NULL_VALUE:
             return False
-        if rule_type == TEXT:
-            number = int32(p) - 1 if rule.bson_type == STRING else -1
-            if 0 <= number <= rule.most and memchr(p + 4, 0, number) == NULL:
-                cell.data, cell.size = <const char*>p + 4, number
-                return True
-        elif rule_type == INTEGER or rule_type == SMALLINT or rule_type == BIGINT:
-            if rule.bson_type == INT32:
-                number = int32(p)
-                if rule_type != SMALLINT or -32768 <= number <= 32767:
-                    cell.size = 4 if rule_type == INTEGER else 2 if rule_type == SMALLINT else 8
-                    write_number(cell.own, cell.size, number)
-                    return True
-            elif rule_type == BIGINT and rule.bson_type == INT64:
-                number = int64(p)
-                if number != <int32_t>number:
-                    cell.size = 8
-                    write_number(cell.own, 8, number)
-                    return True
-        elif rule_type == LONG:
-            if rule.bson_type == INT64:
-                cell.size = 8
-                write_number(cell.own, 8, int64(p))
-                return True
-        elif rule_type == ANY_DOUBLE or rule_type == NUMBER:
-            if rule.bson_type == DOUBLE:
-                memcpy(&double_, p, 8)
-                if rule_type == NUMBER and is_int32(double_):  # as an int32 in documents
-                    return False
-            elif rule_type == NUMBER and rule.bson_type == INT32:
-                double_ = int32(p)
-            else:
-                return self._look_up(index, context)
-            memcpy(&number, &double_, 8)
-            cell.size = 8
-            write_number(cell.own, 8, number)
+        conversion = convert(rule, cell, &self._moments)
+        if conversion == CONVERTED:
             return True
-        elif rule_type == TRUTH:
-            if rule.bson_type == BOOLEAN:
-                cell.size = 1
-                cell.own[0] = <char>p[0]
-                return True
-        elif rule_type == MOMENT:
-            if rule.bson_type == DATE:
-                number = int64(p)
-                if self._earliest <= number <= self._latest:
-                    cell.size = 8
-                    write_number(cell.own, 8, number * 1000 - self._shift)
-                    return True
-        elif rule_type == HEX:
-            if rule.bson_type == OBJECTID:
-                cell.size = 24
-                write_hex(cell.own, p, 12)
-                return True
-        return self._look_up(index, context)
+        return conversion != LEFT and self._look_up(rule, index, context)
 
-    cdef bint _look_up(self, int index, object context) except -1:
+    cdef bint _cut_nested(self, int index, Rule* rule, object context) except -1:
+        """Add the rows of a nested field. Return whether they, and what they leave, restore it."""
+        cdef ElementCutter nested
+        cdef const char* key = self._cells[KEY].data
+        if rule.value == NULL:
+            rule.outcome = UNSET
+            return True
+        if rule.bson_type != ARRAY:
+            return False
+        nested = self._nested[index]
+        rule.outcome = nested._cut(ARRAY, rule.value, key[:16], key, 16, key, 16, context)
+        return rule.outcome != CHANGED
+
+    cdef bint _look_up(self, Rule* rule, int index, object context) except -1:
         """Set the cell of a rule by the BSON of the field. The bytes stay alive: in the dictionary, or in `_alive`."""
-        cdef Rule* rule = &self._rules[index]
         cdef Cell* cell = &self._cells[RULED + index]
-        cdef bytes raw = PyBytes_FromStringAndSize(NULL, rule.end - rule.value + 1)
+        cdef bytes raw = typed_value(rule)
         cdef PyObject* borrowed
         cdef object found
-        PyBytes_AS_STRING(raw)[0] = <char>rule.bson_type
-        memcpy(PyBytes_AS_STRING(raw) + 1, rule.value, rule.end - rule.value)
         borrowed = PyDict_GetItem(self._known[index], raw)
         if borrowed != NULL:
             found = <object>borrowed
@@ -448,83 +326,6 @@ cdef class ElementCutter:
         else:
             cell.data, cell.size = PyBytes_AS_STRING(<bytes?>found), PyBytes_GET_SIZE(found)
         return True
-
-    cdef int _pack(self) except -1:
-        """Add the row to `_rows`."""
-        cdef Py_ssize_t size = 2 + 4 * self._column_count
-        cdef int index
-        cdef Cell* cell
-        cdef char* out
-        for index in range(self._column_count):
-            cell = &self._cells[self._columns[index]]
-            size += cell.size if cell.size > 0 else 0
-        out = reserve(&self._rows, size)
-        self._rows.size += size
-        out[0], out[1] = <char>(self._column_count >> 8), <char>self._column_count
-        out += 2
-        for index in range(self._column_count):
-            cell = &self._cells[self._columns[index]]
-            write_big(out, <uint32_t>cell.size)
-            out += 4
-            if cell.size > 0:
-                memcpy(out, cell.data, cell.size)
-                out += cell.size
-        return 0
-
-    cdef int _add_part(self, Bytes p, int place, bint in_order) except -1:
-        """Add what the row leaves of an element, as `Children.part_of` returns it."""
-        cdef Bytes last = p + int32(p) - 1
-        cdef Py_ssize_t part, inner, deepest
-        cdef Buffer* rest = &self._rest
-        cdef ElementCutter nested
-        cdef Rule* rule
-        cdef int index, number = 0, cuts = 0, unset = 0
-        append_number(rest, DOCUMENT, place)
-        part = begin(rest, b"", 0)
-        for index in range(self._rule_count):
-            if self._rules[index].rule_type == NESTED:
-                cuts += self._rules[index].outcome == REST
-                unset += self._rules[index].outcome == UNSET
-        if cuts:
-            inner = begin(rest, b"\x03cut\0", 5)
-            for index in range(self._rule_count):
-                rule = &self._rules[index]
-                if rule.rule_type == NESTED and rule.outcome == REST:
-                    nested = self._nested[index]
-                    append(rest, b"\x03", 1)
-                    append(rest, rule.name, rule.length + 1)
-                    deepest = begin(rest, b"", 0)
-                    append(rest, nested._rest.data, nested._rest.size)
-                    finish(rest, deepest)
-            finish(rest, inner)
-        if unset:
-            inner = begin(rest, b"\x04unset\0", 7)
-            for index in range(self._rule_count):
-                rule = &self._rules[index]
-                if rule.rule_type == NESTED and rule.outcome == UNSET:
-                    append_string(rest, number, rule.name, rule.length)
-                    number += 1
-            finish(rest, inner)
-        if not in_order:
-            inner = begin(rest, b"\x04order\0", 7)
-            number = 0
-            p += 4
-            while p < last:
-                place = <int>(<Bytes>memchr(p + 1, 0, last - p) - p - 1)
-                append_string(rest, number, p + 1, place)
-                number += 1
-                p = skip(p[0], p + place + 2)
-            finish(rest, inner)
-        if self._extra_count:
-            inner = begin(rest, b"\x04set\0", 5)
-            for index in range(self._extra_count):
-                p = self._extra_begins[index]
-                place = <int>(<Bytes>memchr(p + 1, 0, self._extra_ends[index] - p) - p - 1)
-                append_string(rest, 2 * index, p + 1, place)
-                append_number(rest, p[0], 2 * index + 1)
-                append(rest, p + place + 2, self._extra_ends[index] - p - place - 2)
-            finish(rest, inner)
-        return finish(rest, part)
 
     # --- references ----------------------------------------------------------------------------------------------------
 
@@ -554,23 +355,14 @@ cdef class ElementCutter:
     cdef int _gather_element(self, byte bson_type, Bytes p, Bytes end) except -1:
         cdef int index
         cdef Rule* rule
-        cdef bytes raw
-        if self._values:
-            rule = &self._rules[0]
-            rule.bson_type, rule.value, rule.end = bson_type, p, end
-        elif bson_type == DOCUMENT:
-            self._read(p)
-        else:
+        if not self._read(bson_type, p, end):
             return 0
-        for index in range(self._rule_count):
-            rule = &self._rules[index]
+        for index in range(self._element.rule_count):
+            rule = &self._element.rules[index]
             if rule.value == NULL or rule.bson_type == NULL_VALUE:
                 continue
             if rule.rule_type == REFERENCE:
-                raw = PyBytes_FromStringAndSize(NULL, rule.end - rule.value + 1)
-                PyBytes_AS_STRING(raw)[0] = <char>rule.bson_type
-                memcpy(PyBytes_AS_STRING(raw) + 1, rule.value, rule.end - rule.value)
-                (<set>self.wanted[index]).add(raw)
+                (<set>self.wanted[index]).add(typed_value(rule))
             elif rule.rule_type == NESTED:
                 (<ElementCutter>self._nested[index])._gather(rule.bson_type, rule.value)
         return 0
@@ -580,28 +372,13 @@ cdef inline bint is_reference(byte bson_type) noexcept nogil:
     return bson_type == OBJECTID or bson_type == STRING or bson_type == INT32 or bson_type == INT64
 
 
-cdef inline bint is_int32(double number) noexcept nogil:
-    """Return whether an int32 has the same value: not for -0.0."""
-    cdef uint64_t bits
-    memcpy(&bits, &number, 8)
-    return -2147483648.0 <= number < 2147483648.0 and floor(number) == number and bits != <uint64_t>1 << 63
-
-
-cdef inline void write_number(char* out, Py_ssize_t size, int64_t number) noexcept nogil:
-    if size == 8:
-        write_big(out, <uint32_t>(<uint64_t>number >> 32))
-        write_big(out + 4, <uint32_t>number)
-    elif size == 4:
-        write_big(out, <uint32_t>number)
-    else:
-        out[0], out[1] = <char>(number >> 8), <char>number
-
-
-cdef inline void write_hex(char* out, Bytes p, int size) noexcept nogil:
-    cdef const char* digits = "0123456789abcdef"
-    cdef int index
-    for index in range(size):
-        out[2 * index], out[2 * index + 1] = digits[p[index] >> 4], digits[p[index] & 15]
+cdef inline bytes typed_value(Rule* rule):
+    """Return the type and the BSON of the field of a rule."""
+    cdef Py_ssize_t size = rule.end - rule.value
+    cdef bytes raw = PyBytes_FromStringAndSize(NULL, size + 1)
+    PyBytes_AS_STRING(raw)[0] = <char>rule.bson_type
+    memcpy(PyBytes_AS_STRING(raw) + 1, rule.value, size)
+    return raw
 
 
 cdef void* allocate(size_t size) except NULL:
