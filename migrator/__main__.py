@@ -6,6 +6,9 @@ It imports nothing at the top: every worker process imports the main script agai
 
 def main() -> None:
     """Run the command line."""
+    import gc
+
+    gc.disable()  # until the modules of the command are imported: `collect_after_imports`
     from migrator.cli import main as run_command
 
     run_command()

@@ -24,7 +24,7 @@ from bench.cpu import server_of, server_seconds
 from bench.follow.live import DATABASE, Followed, followed
 from migrator.documents.codec import decode, encode
 from migrator.events import silent
-from migrator.execution.garbage import collect_seldom
+from migrator.execution.garbage import collect_after_imports
 from migrator.mapping.loader import load_definition, load_settings
 from migrator.reversing.returner import Returner
 from migrator.sources import open_source
@@ -84,7 +84,7 @@ class ReturnRate:
 
 def measure_returning(folder: Path, messages: int) -> dict[str, ReturnRate]:
     """Return the rate of each kind of change, and that of SecantusDB alone."""
-    collect_seldom()  # as every command does
+    collect_after_imports()  # as every command does
     found = {}
     with followed(folder, messages) as source, _switched(source) as (returner, connection):
         server = folder / "followed"

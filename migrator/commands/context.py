@@ -14,7 +14,6 @@ from pathlib import Path
 from migrator.commands.options import current_console
 from migrator.commands.target_session import TargetSession, folder_of, prepare_console
 from migrator.config.models import Config
-from migrator.execution.garbage import collect_seldom
 from migrator.mapping.loader import MigrationDefinition, load_definition, load_settings
 from migrator.sources import open_source
 from migrator.sources.auxiliary import with_auxiliary
@@ -48,7 +47,6 @@ class Session(TargetSession):
 
 def open_session(config: Path, json: bool, verbose: bool, quiet: bool) -> Session:
     """Reads the configuration and imports the packages of the project. Raises: `UsageError`."""
-    collect_seldom()
     console = current_console(json, quiet, verbose)
     settings = load_settings(config, os.environ)
     prepare_console(console, settings.secrets())

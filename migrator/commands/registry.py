@@ -10,6 +10,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from migrator.commands.log_option import with_log_file
+from migrator.execution.garbage import collect_after_imports
 
 
 class CommandEntry(NamedTuple):
@@ -113,6 +114,7 @@ def build_command(entry: CommandEntry) -> Any:
     """Imports a command, and returns it with the option that all commands have."""
     module, _, name = entry.place.partition(":")
     found = getattr(import_module(f"migrator.commands.{module}"), name)
+    collect_after_imports()
     if isinstance(found, typer.Typer):
         group = typer.main.get_group(found)
         group.name = entry.name

@@ -12,12 +12,12 @@ import signal
 import sys
 import threading
 
-from migrator.execution.garbage import collect_seldom
+from migrator.execution.garbage import collect_after_imports
 
 
 def begin_child() -> None:
     """Set up a child process: the parent handles Ctrl-C, and the child ends with its parent, also if that is killed."""
-    collect_seldom()
+    collect_after_imports()
     sys.excepthook = sys.__excepthook__  # see starting.py
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()

@@ -9,9 +9,13 @@ from typing import Final
 THRESHOLDS: Final = (5_000, 50, 50)
 
 
-def collect_seldom() -> None:
-    """Make Python look for cyclic garbage seldom. Documents have no cycles, and are many objects each.
+def collect_after_imports() -> None:
+    """Let Python look for cyclic garbage, but seldom, and not among the objects that exist already.
 
-    With the usual thresholds, returning a changed message to MongoDB took 370 microseconds instead of 230.
+    A process disables this before its imports: they make 150,000 objects, no garbage, and searching these took 0.08 of
+    0.5 seconds. Documents have no cycles, and are many objects each: with the usual thresholds, returning a changed
+    message to MongoDB took 370 microseconds instead of 230.
     """
+    gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+    gc.enable()

@@ -6,6 +6,7 @@ Such a worker cannot open what the parent has closed. Its traceback would follow
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import TracebackType
 
@@ -18,3 +19,4 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
 
 
 sys.excepthook = _report
+gc.disable()  # until a worker begins: `begin_child`
