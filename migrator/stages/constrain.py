@@ -8,9 +8,9 @@ validation of foreign keys, and indexes. Each change commits with its record, so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -70,11 +70,13 @@ class Change:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """How to build post-data: with row-level security or not, in how many parallel sessions, and together with which
-    other tasks (they depend on nothing here). `left_out`: objects that are not built."""
+    other tasks (they depend on nothing here). `table_tasks` run before the changes of their tables, whose locks they
+    would have to wait for. `left_out`: objects that are not built."""
 
     rls: bool
     sessions: int
-    other_tasks: Sequence[ScheduledTask] = ()
+    other_tasks: Graph = field(default_factory=dict)
+    table_tasks: Mapping[str, ScheduledTask] = field(default_factory=dict)
     left_out: frozenset[Ref] = frozenset()
 
 
@@ -87,15 +89,15 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
     with connect() as connection:
         found = find_changes(connection, metadata, options.rls)
         changes = [change for change in found if change.ref not in options.left_out]
-        total = len(changes) + len(options.other_tasks)
+        total = len(changes) + len(options.other_tasks) + len(options.table_tasks)
         emit(StepStarted(step="post-data", total=total, unit="statements"))
         fast = [change for change in changes if change.is_fast]
         for done, change in enumerate(fast, start=1):
             execute_change(change, connection)
             emit(StepAdvanced(step="post-data", done=done))
         sizes = table_sizes(connection)
-        graph = arrange([change for change in changes if not change.is_fast], sizes)
-        graph = {**graph, **{task: set() for task in options.other_tasks}}
+        slow = [change for change in changes if not change.is_fast]
+        graph = {**arrange(slow, sizes, options.table_tasks), **options.other_tasks}
     if graph:
         # In a small database, the indexes exist sooner than further sessions.
         sessions = options.sessions if sum(sizes.values()) >= EARLY_BUILD_BYTES else 1
@@ -136,7 +138,7 @@ class EarlyIndexBuilder:
                 self._scheduler.submit(change.task())
                 self._started.add(change.ref)
 
-    def build_alongside(self, connection: Connection, sessions: int, other_tasks: Sequence[ScheduledTask]) -> None:
+    def build_alongside(self, connection: Connection, sessions: int, other_tasks: Graph) -> None:
         """Build the other indexes of the same tables, whose rows are final now, and execute `other_tasks`.
 
         Index builds of one table run in parallel, while a validation of its foreign keys would have to wait. If no
@@ -146,7 +148,7 @@ class EarlyIndexBuilder:
             return
         found = self._find_indexes(connection, {ref.table for ref in self._started})
         others = [change.task() for change in found if change.ref not in self._started]
-        graph: Graph = {task: set() for task in [*other_tasks, *others]}
+        graph: Graph = {**other_tasks, **{task: set() for task in others}}
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
         with Scheduler(lambda: prepare_session(self._connect()), min(sessions, len(graph))) as scheduler:
@@ -220,23 +222,23 @@ def table_sizes(connection: Connection) -> dict[str, int]:
     return dict(connection.execute(query.encode()).fetchall())
 
 
-def arrange(changes: list[Change], sizes: dict[str, int]) -> Graph:
-    """Return which change waits for which, by the locks that they take.
+def arrange(changes: list[Change], sizes: dict[str, int], table_tasks: Mapping[str, ScheduledTask]) -> Graph:
+    """Return which change waits for which, by the locks that they take. `table_tasks` are the first of their tables.
 
     The validation of a foreign key excludes other validations and index builds of its table. So the validations of a
     table run one after the other, and its index builds, which run in parallel, after them: a violated foreign key is
     reported before a full-text index is built, which can take an hour. A vector index is built last and alone, because
     its build uses all cores.
     """
-    graph: dict[ScheduledTask, set[ScheduledTask]] = {}
-    last_validations: dict[str, ScheduledTask] = {}
+    graph: dict[ScheduledTask, set[ScheduledTask]] = {task: set() for task in table_tasks.values()}
+    last: dict[str, ScheduledTask] = dict(table_tasks)  # of each table: the task that excludes others
     for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.validates)):
         table = change.ref.table
         task = change.task(sizes.get(table, 0) * COSTS.get(change.method, 1.0))
-        earlier = {last_validations[table]} if table in last_validations else set()
+        earlier = {last[table]} if table in last else set()
         graph[task] = set(graph) if change.ref.kind == "vector_index" else earlier
         if change.validates:
-            last_validations[table] = task
+            last[table] = task
     return graph
 
 

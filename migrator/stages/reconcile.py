@@ -6,9 +6,8 @@ rows. Each step can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.events import StepAdvanced, StepFinished, StepStarted
@@ -24,14 +23,20 @@ from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.stages.context import StageContext
 from migrator.state import journal
 from migrator.state.own_transactions import own_transaction
+from migrator.state.statistics import analyze_records, analyze_table
 
 
 def reconcile(
-    stage: StageContext, resolver: ConflictResolver, on_table_loaded: Callable[[str], None] = lambda table: None
+    stage: StageContext,
+    resolver: ConflictResolver,
+    on_table_loaded: Callable[[str], None] = lambda table: None,
+    *,
+    analyzes: bool = True,
 ) -> None:
     """Reconcile one collection; does nothing if that was done.
 
-    `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change.
+    `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change. Without
+    `analyzes`, statistics are computed only if documents were replaced: nothing else joins the rows before the end.
 
     Raises: `UpdatesRefusedError` if the target refuses a change of loaded rows.
     """
@@ -49,7 +54,8 @@ def reconcile(
     for done, _ in enumerate(resolver.resolve_all(pending), start=1):
         stage.emit(StepAdvanced(step=step, done=min(done, len(pending))))
     record_unloaded_owners(resolver.writer)
-    _analyze_collection(stage, collection)  # before `on_table_loaded`: ANALYZE would wait for an index build
+    if analyzes or pending:  # before `on_table_loaded`: ANALYZE would wait for an index build
+        _analyze_collection(stage, collection)
     if not any(collection.name in each.earlier for each in stage.rows.mappings.values()):
         on_table_loaded(name_of(collection.table))
     if collection.tree is not None:
@@ -79,12 +85,16 @@ def reconcile_again(stage: StageContext, collection: Collection) -> None:
     membership.compact_all(stage.rows, collection.name)
 
 
+def is_joined_early(collection: Collection, mappings: Mapping[str, Collection]) -> bool:
+    """Return whether a step before the end of a run joins the rows of a collection, or its part of the ledger."""
+    steps = (collection.tree, collection.latest_values, collection.expected, collection.links, collection.member_lists)
+    return any(steps) or any(collection.name in each.needs for each in mappings.values())
+
+
 def _analyze_collection(stage: StageContext, collection: Collection) -> None:
-    # Without statistics, the planner assumes that a table filled by COPY is small and uses nested loops for joins.
     # The statistics also serve the first queries of the application, because later steps change little.
-    analyze(stage, collection.table)
-    stage.connection.execute(stage.namespace.sql("ANALYZE {ledger}"))
-    stage.connection.execute(stage.namespace.sql("ANALYZE {links}"))
+    analyze_table(stage.connection, stage.namespace, collection.table)
+    analyze_records(stage.connection, stage.namespace)
 
 
 def report_missing_rows(stage: StageContext, collection: Collection, expected: ExpectedRows) -> None:
@@ -122,15 +132,4 @@ def update_latest_values(stage: StageContext, collection: Collection) -> None:
     """
     for latest in collection.latest_values:
         LatestValue(rows=stage.rows, collection=collection, latest=latest, tenant=stage.tenant).update()
-        analyze(stage, mapping_of(stage.rows, latest.table).table)
-
-
-def analyze(stage: StageContext, table: sa.Table) -> None:
-    """Compute the statistics of a table's columns.
-
-    With a list of columns, ANALYZE skips expressions in indexes: to_tsvector of the sample would take longer than
-    everything else, and full-text queries use their index without these statistics.
-    """
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    statement = sql.SQL("ANALYZE {} ({})").format(stage.namespace.table(name_of(table)), columns)
-    stage.connection.execute(statement)
+        analyze_table(stage.connection, stage.namespace, mapping_of(stage.rows, latest.table).table)

@@ -35,7 +35,7 @@ from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
 from migrator.stages.context import StageContext
 from migrator.stages.load import LoadLimits, load, order_by_dependency
-from migrator.stages.reconcile import reconcile, reconcile_again
+from migrator.stages.reconcile import is_joined_early, reconcile, reconcile_again
 from migrator.state import journal, partitions
 from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import Options, ensure_tenant, own_rows
@@ -57,7 +57,8 @@ class Pipeline:
     """The data path of one migration into the namespace of `context`.
 
     `dsn`: how workers connect to the database of `connection`. `profiler` receives the fields of all documents.
-    `on_table_loaded` receives the name of each table when all its rows exist.
+    `on_table_loaded` receives the name of each table when all its rows exist. Without `analyzes_all`, the caller
+    computes the statistics of the tables that nothing joins before the end (`is_joined_early`).
     """
 
     context: MigrationContext
@@ -65,6 +66,7 @@ class Pipeline:
     dsn: str
     profiler: Profiler | None = None
     on_table_loaded: Callable[[str], None] = lambda table: None
+    analyzes_all: bool = True
     _compiled: dict[tuple[str, bytes | None], Compiled] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -213,7 +215,8 @@ class Pipeline:
             workers = ProfiledWorkers(workers, self.profiler)
         load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
-            reconcile(stage, resolver, self.on_table_loaded)
+            analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)
+            reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes)
 
     def _stage(self, run: int) -> StageContext:
         return StageContext(rows=self.rows, tenant=self.context.config.tenant.id, run=run, emit=self.context.emit)

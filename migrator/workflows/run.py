@@ -17,13 +17,13 @@ from migrator.events import Emit, Notice, silent
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
 from migrator.formatting import format_count
-from migrator.mapping.collection import VectorColumn
+from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.loader import MigrationDefinition
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.errors import is_idle
 from migrator.postgres.owner_checks import check_vector_column
-from migrator.postgres.scheduler import ScheduledTask
+from migrator.postgres.scheduler import Graph, ScheduledTask
 from migrator.postgres.table_names import name_of
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
@@ -39,10 +39,12 @@ from migrator.stages.constrain import (
 from migrator.stages.context import StageContext
 from migrator.stages.embed import EmbedReport, check_provider, embed
 from migrator.stages.prepare import prepare
+from migrator.stages.reconcile import is_joined_early
 from migrator.state import journal, sequences, source_state, sync
-from migrator.state.ledger import count_outcomes, ledger_size
+from migrator.state.ledger import Counts, count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
+from migrator.state.statistics import analyze_records, analyze_table
 from migrator.state.suspension import require_valid_references, suspend_in_run
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import record_catalog
@@ -140,13 +142,13 @@ def execute_stages(
                 connection=connection,
                 dsn=target.dsn,
                 on_table_loaded=partial(_start_index_builds, context.config, early, connection),
+                analyzes_all=False,
             ).run(run, only)
-            check_identity(connection, namespace)
-            require_few_rejects(context.config.policies, count_outcomes(connection, namespace))
+            require_few_rejects(context.config.policies, check_identity(connection, namespace))
             if not only:
                 report_source_changes(context, connection, run)
                 sessions = context.config.engine.workers or DEFAULT_SESSIONS
-                early.build_alongside(connection, sessions, ledger_index_tasks(connection, namespace))
+                early.build_alongside(connection, sessions, ledger_tasks(connection, namespace))
             early.finish()
         if not only:
             complete(context, target, connection)
@@ -182,7 +184,8 @@ def complete(context: MigrationContext, target: Target, connection: Connection) 
     options = BuildOptions(
         rls=config.target.rls == "all",
         sessions=config.engine.workers or DEFAULT_SESSIONS,
-        other_tasks=ledger_index_tasks(connection, namespace),
+        other_tasks=ledger_tasks(connection, namespace),
+        table_tasks=statistics_tasks(definition.mappings, namespace),
     )
     build_post_data(target.connect, definition.metadata, options, context.emit)
     require_valid_references(connection, namespace, definition.metadata)
@@ -195,13 +198,24 @@ def _stage_context(context: MigrationContext, connection: Connection, run: int) 
     return StageContext(rows=rows, tenant=context.config.tenant.id, run=run, emit=context.emit)
 
 
-def ledger_index_tasks(connection: Connection, namespace: Namespace) -> list[ScheduledTask]:
-    """Return the tasks that create the indexes of the ledger after the load; they skip existing indexes."""
+def ledger_tasks(connection: Connection, namespace: Namespace) -> Graph:
+    """Return the tasks that analyze the ledger after the load and create its indexes; they skip existing indexes."""
     cost = ledger_size(connection, namespace)
-    return [
+    analysis = ScheduledTask(name="statistics of the ledger", act=partial(analyze_records, namespace=namespace))
+    indexes = [
         ScheduledTask(name="ledger", act=partial(create, namespace=namespace), cost=cost)
         for create in (create_target_index, create_source_index)
     ]
+    return {analysis: set(), **{index: {analysis} for index in indexes}}  # ANALYZE would wait for an index build
+
+
+def statistics_tasks(mappings: Mapping[str, Collection], namespace: Namespace) -> dict[str, ScheduledTask]:
+    """Return the tasks, by table, that analyze the tables that `reconcile` has not analyzed."""
+    tables = {name_of(each.table): each.table for each in mappings.values() if not is_joined_early(each, mappings)}
+    return {
+        name: ScheduledTask(name=f"statistics of {name}", act=partial(analyze_table, namespace=namespace, table=table))
+        for name, table in tables.items()
+    }
 
 
 def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryReport, RunReport]:
@@ -315,9 +329,13 @@ def is_done(connection: Connection, namespace: Namespace) -> bool:
     return latest is not None and latest[1] == journal.DONE
 
 
-def check_identity(connection: Connection, namespace: Namespace) -> None:
-    """Check source = loaded + rejected + archived for every collection. Raises: `DifferenceError`."""
-    wrong = {name: c for name, c in count_outcomes(connection, namespace).items() if c.remainder}
+def check_identity(connection: Connection, namespace: Namespace) -> dict[str, Counts]:
+    """Return the counts of every collection, of which source = loaded + rejected + archived.
+
+    Raises: `DifferenceError` if documents are not accounted for.
+    """
+    counts = count_outcomes(connection, namespace)
+    wrong = {name: c for name, c in counts.items() if c.remainder}
     if wrong:
         lines = [
             f"{name}: {format_count(c.source, 'documents')} read, {c.remainder} without an outcome"
@@ -327,3 +345,4 @@ def check_identity(connection: Connection, namespace: Namespace) -> None:
             "documents are not accounted for: " + "; ".join(lines),
             hint="Internal error; please report it. `migrate revert` undoes the migration.",
         )
+    return counts

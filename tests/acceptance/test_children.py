@@ -45,6 +45,13 @@ def test_rows_of_elements_are_counted_in_tables_that_exist(database: str, tmp_pa
             assert found == (ran[table],), table
 
 
+def test_tables_and_records_have_statistics(loaded: tuple[str, Path]) -> None:
+    """The application's first queries, and those of `verify`, are planned with the statistics of what was loaded."""
+    with psycopg.connect(loaded[0], autocommit=True) as connection:
+        found = connection.execute("SELECT tablename FROM pg_stats WHERE schemaname <> 'pg_catalog'").fetchall()
+    assert {"orders", "products", "tags", "ledger"} <= {name for (name,) in found}
+
+
 @pytest.fixture(scope="module")
 def loaded(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A finished migration of the shop: its target and its settings."""

@@ -130,13 +130,31 @@ def test_the_order_follows_the_locks_and_the_cost(database: str) -> None:
     with connected(database) as connection:
         prepared(connection)
         slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.is_fast]
-    graph = stage.arrange(slow, {"messages": 10_000, "conversations": 100_000})
+    graph = stage.arrange(slow, {"messages": 10_000, "conversations": 100_000}, {})
     rank = critical_path_costs(graph)
     tasks = sorted(graph, key=rank, reverse=True)
     assert tasks[0].name == "messages_conversation_id_conversations_id_fk"
     assert next(task.name for task in tasks if task.name.endswith("_idx")) == "messages_search_idx"
     last = next(task for task in graph if task.name == "document_chunks_embedding_idx")
     assert graph[last] == set(graph) - {last}
+
+
+def test_the_task_of_a_table_precedes_its_changes(database: str) -> None:
+    """The statistics of a table are computed before its indexes, whose builds would make ANALYZE wait."""
+    with connected(database) as connection:
+        prepared(connection)
+        slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.is_fast]
+    analysis = ScheduledTask(name="statistics of messages", act=lambda connection: None)
+    graph = stage.arrange(slow, {}, {"messages": analysis})
+    own = {change.ref.name for change in slow if change.ref.table == "messages"}
+
+    def waits(task: ScheduledTask) -> bool:
+        return task is analysis or any(map(waits, graph[task]))
+
+    assert graph[analysis] == set()
+    assert len(own) > 3
+    assert all(waits(task) for task in graph if task.name in own)
+    assert not any(waits(task) for task in graph if task.name.startswith("users_"))
 
 
 def test_someone_elses_restoration_is_accepted(database: str) -> None:

@@ -1,0 +1,28 @@
+"""The planner's statistics of loaded tables and of the records.
+
+Without them, the planner assumes that a table filled by COPY is small and uses nested loops for joins.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from migrator.postgres.table_names import name_of
+from migrator.state.records import Connection, Namespace
+
+
+def analyze_table(connection: Connection, namespace: Namespace, table: sa.Table) -> None:
+    """Compute the statistics of a table's columns.
+
+    With a list of columns, ANALYZE skips expressions in indexes: to_tsvector of the sample would take longer than
+    everything else, and full-text queries use their index without these statistics.
+    """
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    connection.execute(sql.SQL("ANALYZE {} ({})").format(namespace.table(name_of(table)), columns))
+
+
+def analyze_records(connection: Connection, namespace: Namespace) -> None:
+    """Compute the statistics of the ledger and of the links between documents."""
+    connection.execute(namespace.sql("ANALYZE {ledger}"))
+    connection.execute(namespace.sql("ANALYZE {links}"))
