@@ -20,7 +20,7 @@ from migrator.rows.children import owners_query
 from migrator.rows.selection import values_of
 from migrator.rows.store import RowStore
 from migrator.state import wants
-from migrator.state.row_keys import key_of
+from migrator.state.row_keys import key_of, referring_columns
 
 RowIds = dict[str, set[str]]  # collection → target IDs
 
@@ -83,14 +83,15 @@ class Closure:
 
     def keys_to(self, collection: Collection) -> list[ForeignKey]:
         """Return the foreign keys of other tables to the table of a collection."""
-        table = name_of(collection.table)
-        own = {(name_of(rule.table), rule.parent) for rule in collection.children}
+        table, columns = name_of(collection.table), key_of(collection).columns
+        own = {(name_of(rule.table), frozenset(rule.parent_columns)) for rule in collection.children}
         return [
             key
             for key in self._foreign_keys
             if key.parent.label == table
             and key.child.label != table
-            and (key.child.label, key.child_columns[0]) not in own
+            and (key.child.label, frozenset(key.child_columns)) not in own
+            and (len(columns) == 1 or {*key.parent_columns} == {*columns})
         ]
 
     @cached_property
@@ -119,27 +120,23 @@ class Closure:
         """Return row ID → number of rows of other collections that refer to the row by foreign keys."""
         found: Counter[str] = Counter()
         for key in self.keys_to(collection):
-            query = sql.SQL(
-                "SELECT {column}::text, count(*) FROM {child} WHERE {column} = ANY(%s::{kind}[]) GROUP BY 1"
+            columns = referring_columns(collection, key)
+            query = sql.SQL("SELECT {}, count(*) FROM {} WHERE {} GROUP BY 1").format(
+                columns.text(), key.child.identifier, columns.is_in()
             )
-            names = {"column": sql.Identifier(key.child_columns[0]), "child": key.child.identifier}
-            kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
-            found.update(dict(self._rows.connection.execute(query.format(kind=kind, **names), (ids,)).fetchall()))
+            found.update(dict(self._rows.connection.execute(query, (ids,)).fetchall()))
         return found
 
     def _add_children(self, collection: Collection, ids: list[str], more: RowIds) -> None:
         """Add the rows that refer to rows by foreign keys."""
-        kind = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
         for key in self.keys_to(collection):
+            columns = referring_columns(collection, key)
             for owner, rule in self._elements_in.get(key.child.label, ()):
-                owners = owners_query(self._rows.namespace, owner, rule, key.child_columns[0], kind)
+                owners = owners_query(self._rows.namespace, owner, rule, columns)
                 more[owner.name] |= {row[0] for row in self._rows.connection.execute(owners, (ids,))}
             for child in self._by_table.get(key.child.label, ()):  # `expand` leaves out what the ledger does not have
-                query = sql.SQL("SELECT {}::text FROM {} WHERE {} = ANY(%s::{}[])").format(
-                    sql.Identifier(child.key.column),
-                    self._rows.table(child),
-                    sql.Identifier(key.child_columns[0]),
-                    kind,
+                query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+                    key_of(child).text(), self._rows.table(child), columns.is_in()
                 )
                 more[child.name] |= {row[0] for row in self._rows.connection.execute(query, (ids,))}
 

@@ -24,7 +24,7 @@ from migrator.rows.members import owners_of
 from migrator.rows.selection import read_columns
 from migrator.rows.store import RowStore
 from migrator.state import wants
-from migrator.state.row_keys import column_of
+from migrator.state.row_keys import column_of, referring_columns
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
 
@@ -60,7 +60,7 @@ class Independence:
     def identity(self) -> frozenset[str]:
         """The columns that other documents use otherwise. A change of one of them is never simple."""
         name, collection = self._collection.name, self._collection
-        found = {self._key, *looked_up_columns(self._rows.mappings, collection)}
+        found = {*self._collection.key.key_columns, *looked_up_columns(self._rows.mappings, collection)}
         found |= {column for column, is_found in self._carrying() if not is_found}
         for mapping in self._rows.mappings.values():
             for lookup in mapping.lookups:
@@ -266,11 +266,11 @@ class Independence:
 
     def _referenced(self, ids: list[str]) -> set[str]:
         """Return the rows that rows outside of `ids` refer to."""
-        kind = sql.SQL(kind_of_column(self._collection.table.c[self._key]))
         found: set[str] = set()
         for key in self._closure.keys_to(self._collection):
-            query = sql.SQL("SELECT DISTINCT {column}::text FROM {child} WHERE {column} = ANY(%s::{kind}[])").format(
-                column=sql.Identifier(key.child_columns[0]), child=key.child.identifier, kind=kind
+            columns = referring_columns(self._collection, key)
+            query = sql.SQL("SELECT DISTINCT {} FROM {} WHERE {}").format(
+                columns.text(), key.child.identifier, columns.is_in()
             )
             found |= {row[0] for row in self._rows.connection.execute(query, (ids,))}
         return found

@@ -16,7 +16,6 @@ from migrator.errors import StoppedError
 from migrator.following.batch import Batch, DocumentKey, group_by_collection
 from migrator.following.closure import Closure, RowIds
 from migrator.mapping.collection import Collection
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey
 from migrator.postgres.table_names import name_of
 from migrator.rows.rebuild import read_bson
@@ -24,6 +23,7 @@ from migrator.rows.selection import delete_rows, values_of
 from migrator.rows.store import RowStore
 from migrator.state import wants
 from migrator.state.records import Namespace
+from migrator.state.row_keys import referring_columns
 from migrator.state.wants import Wanted
 from migrator.translation.encoder import format_target_id
 
@@ -93,10 +93,8 @@ class SetBack:
 
     def _refuse_foreign_rows(self, key: ForeignKey, collection: Collection, ids: list[str]) -> None:
         """Raises: `StoppedError` if a row that migrate did not load refers to one of the rows."""
-        query = sql.SQL("SELECT FROM {child} WHERE {column} = ANY(%s::{kind}[]) LIMIT 1").format(
-            child=key.child.identifier,
-            column=sql.Identifier(key.child_columns[0]),
-            kind=sql.SQL(kind_of_column(collection.table.c[collection.key.column])),
+        query = sql.SQL("SELECT FROM {} WHERE {} LIMIT 1").format(
+            key.child.identifier, referring_columns(collection, key).is_in()
         )
         if self._rows.connection.execute(query, (ids,)).fetchone() is not None:
             raise StoppedError(

@@ -30,21 +30,27 @@ VALUE = "value"  # the path by which the rules of elements that are no documents
 class Children:
     """A field whose elements become rows of `table`.
 
-    `parent` is the column with the key of the document's row, and `position` the one with the place of an element,
-    from 0. `shape`: the field is an array, one embedded document (without `position`), or a map, whose keys are in the
-    column `name`. With `values`, the elements are no documents: rules read them at the path "value". `key` is a column
-    for a UUID that follows from the document's row and the place of the element; nested `Children` need it.
+    `parent` is the column with the key of the document's row (its columns, if that key has several), and `position` the
+    one with the place of an element, from 0. `shape`: the field is an array, one embedded document (without
+    `position`), or a map, whose keys are in the column `name`. With `values`, the elements are no documents: rules read
+    them at the path "value". `key` is a column for a UUID that follows from the document's row and the place of the
+    element; nested `Children` need it.
     """
 
     path: str
     table: sa.Table = field(hash=False)
-    parent: str
+    parent: str | tuple[str, ...]
     rules: tuple[Field | Implied | Compute | JsonObject | Reference | Children, ...]
     position: str | None = "position"
     shape: Literal["array", "document", "map"] = "array"
     name: str | None = None
     values: bool = False
     key: str | None = None
+
+    @property
+    def parent_columns(self) -> tuple[str, ...]:
+        """The columns with the key of the document's row."""
+        return (self.parent,) if isinstance(self.parent, str) else self.parent
 
     @property
     def row_key(self) -> str:
@@ -285,5 +291,5 @@ def junction(path: str, table: sa.Table, *, parent: str, reference: Reference, p
 
 def child_columns(rule: Children) -> tuple[sa.Column[Any], ...]:
     """Return the columns that the migration writes to the table of elements, in the order of the table."""
-    filled = {rule.parent, rule.key, *rule.element_columns}
+    filled = {*rule.parent_columns, rule.key, *rule.element_columns}
     return tuple(column for column in rule.table.columns if column.name in filled)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from migrator.documents.codec import Document
 from migrator.mapping.children import Children
+from migrator.mapping.composite_keys import AnyKey
 from migrator.mapping.conditions import Where
 from migrator.mapping.context import Lookup, Row, join_lookups
 from migrator.mapping.json_objects import JsonObject
@@ -129,7 +130,7 @@ class Collection:
 
     name: str
     table: sa.Table
-    key: Key
+    key: AnyKey
     rules: tuple[Rule, ...]
     source: str = ""
     where: Where | None = None

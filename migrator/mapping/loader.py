@@ -21,6 +21,7 @@ from migrator.documents.fingerprint import hash_code
 from migrator.errors import UsageError
 from migrator.mapping.adopter import Adopter
 from migrator.mapping.collection import Collection, VectorColumn
+from migrator.mapping.composite_key_checks import check_single_keys
 from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
 from migrator.mapping.shared_collections import reject_rest
@@ -122,6 +123,7 @@ def load_definition(mappings_name: str, schema_name: str, folder: str = "") -> M
         blockers=getattr(mappings, "find_blockers", None),
     )
     check_single_tables(by_name, _users_of_tables(definition))
+    check_single_keys(by_name, _users_of_tables(definition))
     if definition.embedded is not None:
         check_embedded(definition.embedded.table)
     return definition

@@ -41,6 +41,11 @@ class Key:
         return (self.column,)
 
     @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The names of the columns of the key."""
+        return (self.column,)
+
+    @property
     def source_paths(self) -> tuple[str, ...]:
         return (self.path,)
 

@@ -104,5 +104,5 @@ def _problems(mapping: Collection, some: list[Collection], mappings: Mapping[str
             yield f"{other.name} expects rows of it"
     if references := sorted({lookup.collection for lookup in mapping.lookups} & names):
         yield f"its rows refer to rows of {', '.join(references)} in the same table"
-    if mapping.key.column != some[0].key.column or dict(mapping.unique) != dict(some[0].unique):
+    if mapping.key.key_columns != some[0].key.key_columns or dict(mapping.unique) != dict(some[0].unique):
         yield f"its key or its `unique` columns are not those of {some[0].name}"

@@ -11,6 +11,8 @@ from migrator.errors import UsageError
 from migrator.mapping import codecs
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, is_generated, is_left_to_target
+from migrator.mapping.composite_key_checks import check_use_of_composite_keys, problems_of_composite_key
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.conditions import is_equal
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, Reference
@@ -66,6 +68,7 @@ def validate(mappings: Mapping[str, Collection], metadata: sa.MetaData) -> None:
                 )
             tables[table] = collection.name
     check_shared_tables(mappings)
+    check_use_of_composite_keys(mappings)
 
 
 def _check_names(metadata: sa.MetaData) -> None:
@@ -143,11 +146,14 @@ def _problems(collection: Collection, mappings: Mapping[str, Collection], metada
         )
     yield from _problems_of_names(collection)
     yield from _problems_of_key(collection)
+    if isinstance(collection.key, CompositeKey):
+        for part in collection.key.parts:
+            yield from _problems_of_key_column(part, table)
     yield from _problems_of_columns(collection)
-    key = kind_of_column(table.c[collection.key.column])
+    kinds = [kind_of_column(table.c[name]) for name in collection.key.key_columns]
     yield from _problems_of_fields(collection.children)
     for rule in collection.children:
-        yield from _problems_of_children(rule, key, metadata)
+        yield from _problems_of_children(rule, kinds, metadata)
     for lookup in collection.lookups:
         if lookup.collection not in mappings:
             yield f"a rule looks up the collection {lookup.collection}, which has no mapping", "Add it to MAPPINGS."
@@ -167,20 +173,19 @@ def _problems_of_names(collection: Collection) -> Iterator[Problem]:
 
 def _problems_of_key(collection: Collection) -> Iterator[Problem]:
     key, table = collection.key, collection.table
+    if isinstance(key, CompositeKey):
+        yield from problems_of_composite_key(collection, key)
+        return
     if key.column not in table.c:
         return  # reported before
     primary = [column.name for column in table.primary_key.columns]
     if primary != [key.column]:
         yield (
             f"the primary key of {name_of(table)} is ({', '.join(primary)}), the key of the mapping is {key.column}",
-            "Make the column of the key the primary key. Other columns can have a unique constraint.",
+            "Use a `CompositeKey` for a primary key of several columns, or make the column of the key the primary key.",
         )
-    kind, wanted = kind_of_column(table.c[key.column]), _kinds_of_key(key)
-    if kind not in wanted:
-        yield (
-            f"the key {key.column} has the type {kind}, but its values are {' or '.join(sorted(wanted))}",
-            "Use a column of type uuid, or a `Key` with `text` or with a codec for the type of the column.",
-        )
+    yield from _problems_of_key_column(key, table)
+    kind = kind_of_column(table.c[key.column])
     needs_uuid = {
         "tree": collection.tree is not None,
         "links": bool(collection.links),
@@ -190,6 +195,15 @@ def _problems_of_key(collection: Collection) -> Iterator[Problem]:
     for feature in (name for name, is_used in needs_uuid.items() if is_used):
         if kind != "uuid":
             yield f"`{feature}` requires a key of type uuid", "Use a `Key` without `text` and codec."
+
+
+def _problems_of_key_column(key: Key, table: sa.Table) -> Iterator[Problem]:
+    kind, wanted = kind_of_column(table.c[key.column]), _kinds_of_key(key)
+    if kind not in wanted:
+        yield (
+            f"the key {key.column} has the type {kind}, but its values are {' or '.join(sorted(wanted))}",
+            "Use a column of type uuid, or a `Key` with `text` or with a codec for the type of the column.",
+        )
 
 
 def _kinds_of_key(key: Key) -> frozenset[str]:
@@ -222,7 +236,7 @@ def _problems_of_fields(rules: Iterable[Children]) -> Iterator[Problem]:
 _ELEMENT_RULES = (Field, Implied, Compute, JsonObject, Reference, Children)
 
 
-def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaData) -> Iterator[Problem]:
+def _problems_of_children(rule: Children, parent_kinds: list[str], metadata: sa.MetaData) -> Iterator[Problem]:
     field, table = f"field {rule.path}", rule.table
     if metadata.tables.get(table.key) is not table:
         yield f"{field}: the table {table.key} is not in the metadata of the schema", "Map a table of the schema."
@@ -232,11 +246,15 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
         yield f"{field}: a map, and nothing else, needs a column for its keys", "Correct `shape` or `name`."
     if rule.position is None and rule.shape != "document":
         yield f"{field}: elements need a column with their place", "Set `position`."
-    wanted = [rule.parent, *rule.element_columns, *([] if rule.key is None else [rule.key])]
+    wanted = [*rule.parent_columns, *rule.element_columns, *([] if rule.key is None else [rule.key])]
     for name in wanted:
         if name not in table.c:
             yield f"{field}: the table {name_of(table)} has no column {name}", "Correct the name of the column."
-    own: dict[Any, Any] = {rule.parent: {parent_kind}, rule.position: INTEGERS, rule.name: {"text"}, rule.key: {"uuid"}}
+    if len(rule.parent_columns) != len(parent_kinds):
+        yield f"{field}: `parent` has not as many columns as the key of its parent", "Name all, in their order."
+        return
+    own: dict[Any, Any] = {rule.position: INTEGERS, rule.name: {"text"}, rule.key: {"uuid"}}
+    own |= {name: {kind} for name, kind in zip(rule.parent_columns, parent_kinds, strict=True)}
     for own_name, kinds in own.items():
         if own_name is not None and own_name in table.c and (kind := kind_of_column(table.c[own_name])) not in kinds:
             yield (
@@ -244,7 +262,7 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
                 f"Use a column of type {' or '.join(sorted(kinds))}.",
             )
     ruled = {name for each in rule.rules for name in each.columns}
-    for name in sorted(ruled & {rule.parent, rule.position, rule.name, rule.key} - {None}):
+    for name in sorted(ruled & {*rule.parent_columns, rule.position, rule.name, rule.key} - {None}):
         yield f"{field}: a rule fills the column {name_of(table)}.{name}, too", "Use columns of their own."
     yield from _problems_of_fields(rule.nested)
     if rule.nested and rule.key is None:
@@ -260,7 +278,7 @@ def _problems_of_children(rule: Children, parent_kind: str, metadata: sa.MetaDat
         if column.name not in wanted and not column.nullable and not is_left_to_target(column):
             yield f"{field}: the column {name_of(table)}.{column.name} is NOT NULL, and no rule fills it", "Add a rule."
     for nested in rule.nested:
-        yield from _problems_of_children(nested, "uuid", metadata)
+        yield from _problems_of_children(nested, ["uuid"], metadata)
 
 
 def _problems_of_codec(rule: Field, column: sa.Column[Any]) -> Iterator[Problem]:

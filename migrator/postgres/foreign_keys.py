@@ -114,13 +114,6 @@ def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
     )
 
 
-def is_referenced(connection: Connection, keys: Iterable[ForeignKey], row_id: Any) -> bool:
-    """Return whether a row refers to the row `row_id` by one of these keys, each of a single column."""
-    query = sql.SQL("SELECT FROM {} WHERE {} = %s LIMIT 1")
-    statements = (query.format(key.child.identifier, sql.Identifier(key.child_columns[0])) for key in keys)
-    return any(connection.execute(statement, (row_id,)).fetchone() is not None for statement in statements)
-
-
 def referencing_tables(keys: Iterable[ForeignKey], start: Iterable[Relation]) -> set[Relation]:
     """Return `start` and all tables that refer to them, directly or indirectly."""
     reached = set(start)

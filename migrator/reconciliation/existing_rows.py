@@ -9,13 +9,13 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
-from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys, is_referenced
+from migrator.postgres.foreign_keys import ForeignKey, Relation, find_keys
 from migrator.postgres.table_names import name_of
 from migrator.reconciliation.order import Incumbent
-from migrator.rows.plain_values import as_parameter, plain_value, sql_parameter
+from migrator.rows.plain_values import as_parameter, plain_value
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.store import RowStore
-from migrator.state.row_keys import column_of, key_of
+from migrator.state.row_keys import column_of, key_of, referring_columns
 from migrator.translation.encoder import format_target_id
 
 
@@ -51,7 +51,14 @@ class ExistingRows:
         """
         if incumbent.row_id == requested_id:
             return True
-        return not is_referenced(self._rows.connection, self._referencing_keys, sql_parameter(incumbent.row_id))
+        row_id = format_target_id(incumbent.row_id)
+        return not any(self._is_referenced(key, row_id) for key in self._referencing_keys)
+
+    def _is_referenced(self, key: ForeignKey, row_id: str) -> bool:
+        query = sql.SQL("SELECT FROM {} WHERE {} LIMIT 1").format(
+            key.child.identifier, referring_columns(self._collection, key).is_in()
+        )
+        return self._rows.connection.execute(query, ([row_id],)).fetchone() is not None
 
     @cached_property
     def _referencing_keys(self) -> list[ForeignKey]:
@@ -64,7 +71,9 @@ class ExistingRows:
             *(Relation.named(name_of(rule.table), self._rows.namespace.rows) for rule in self._collection.children),
         }
         return [
-            key for key in found if key.parent == relation and key.parent_columns == wanted and key.child not in own
+            key
+            for key in found
+            if key.parent == relation and {*key.parent_columns} == {*wanted} and key.child not in own
         ]
 
     def _incumbent(self, row_id: Any) -> Incumbent:

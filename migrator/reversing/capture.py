@@ -112,9 +112,9 @@ def _element_parts(rule: Children) -> dict[str, sql.Composable]:
 
     A new element is recorded with its values, so that it can be distinguished from those that existed before.
     """
-    parent = sql.Identifier(rule.parent)
+    parent = sql.Identifier(rule.parent_columns[0])
     key = "coalesce({}.{}::text, '')"
-    identity = dict.fromkeys([rule.parent, *(column.name for column in rule.table.primary_key)])
+    identity = dict.fromkeys([rule.parent_columns[0], *(column.name for column in rule.table.primary_key)])
     old, new = (
         sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(side), sql.Identifier(name)) for name in identity)
         for side in ("OLD", "NEW")

@@ -110,14 +110,14 @@ def _names(rows: RowStore, rule: Children) -> dict[str, sql.Composable]:
         sql.SQL(", ").join(sql.Identifier("t", column.name) for column in rule.table.primary_key)
     )
     key = sql.NULL if rule.key is None else sql.SQL("{}::text").format(sql.Identifier("t", rule.key))
-    own = [identity, sql.SQL("{}::text").format(sql.Identifier("t", rule.parent)), key]
+    own = [identity, sql.SQL("{}::text").format(sql.Identifier("t", rule.parent_columns[0])), key]
     return {
         "columns": sql.SQL(", ").join([*own, *(sql.Identifier("t", name) for name in read_columns(rule))]),
         "identity": identity,
         "table": rows.namespace.table(name_of(rule.table)),
         "name": sql.Literal(name_of(rule.table)),
-        "parent": sql.Identifier(rule.parent),
-        "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent])),
+        "parent": sql.Identifier(rule.parent_columns[0]),
+        "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent_columns[0]])),
     }
 
 
@@ -176,8 +176,8 @@ def _select(
     if not values:
         return set()
     names = {
-        "parent": sql.Identifier(rule.parent),
-        "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent])),
+        "parent": sql.Identifier(rule.parent_columns[0]),
+        "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent_columns[0]])),
         "key": sql.Identifier(rule.key or ""),
         "key_name": sql.Literal(rule.key or ""),
     }

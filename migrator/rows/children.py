@@ -15,6 +15,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import reader, split_array
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
+from migrator.state.row_keys import RowKey, parent_of
 
 _COUNT = struct.Struct(">i")
 _FIELD = struct.Struct(">Ii")  # OID of the type, and length of the value; -1 is NULL
@@ -32,7 +33,7 @@ def children_query(namespace: Namespace, rule: Children, alias: str = "c", *, al
         "SELECT {parent} AS owner, pg_catalog.array_agg(ROW({columns}) ORDER BY {order}) AS rows"
         " FROM {table} {alias}{joins}"
     ).format(
-        parent=sql.Identifier(alias, rule.parent),
+        parent=parent_of(rule).value(alias),
         columns=sql.SQL(", ").join(_record(rule, alias)),
         order=sql.SQL(", ").join(order),
         table=namespace.table(name_of(rule.table)),
@@ -59,46 +60,40 @@ def _joins(namespace: Namespace, rule: Children, alias: str, *, all_rows: bool) 
             yield sql.SQL(query).format(gathered, **names)
         else:
             query = " LEFT JOIN LATERAL ({} WHERE {parent} OPERATOR(pg_catalog.=) {key} GROUP BY 1) {inner} ON true"
-            yield sql.SQL(query).format(gathered, parent=sql.Identifier(f"{inner}x", nested.parent), **names)
+            yield sql.SQL(query).format(gathered, parent=parent_of(nested).value(f"{inner}x"), **names)
 
 
 def order_columns(rule: Children) -> list[str]:
     """Return the columns by which the rows of a parent are ordered: an application may give two the same position."""
     names = [rule.position, *(column.name for column in rule.table.primary_key)]
-    return [name for name in dict.fromkeys(names) if name is not None and name != rule.parent]
+    return [name for name in dict.fromkeys(names) if name is not None and name not in rule.parent_columns]
 
 
 def read_columns(rule: Children) -> list[str]:
     """Return the columns that make an element, in the order of the table."""
-    return [column.name for column in child_columns(rule) if column.name not in (rule.parent, rule.key)]
+    return [column.name for column in child_columns(rule) if column.name not in (*rule.parent_columns, rule.key)]
 
 
-def owners_query(
-    namespace: Namespace, collection: Collection, rule: Children, column: str, kind: sql.Composable
-) -> sql.Composed:
-    """Return the query for the IDs, as text, of the rows with an element whose `column` has one of some values."""
+def owners_query(namespace: Namespace, collection: Collection, rule: Children, columns: RowKey) -> sql.Composed:
+    """Return the query for the IDs, as text, of the rows with an element whose `columns` have one of some keys."""
     chain = chain_to(collection.children, rule)
-    return sql.SQL(
-        "SELECT c0.{parent}::text FROM {table} {alias}{joins} WHERE {alias}.{column} = ANY(%s::{kind}[])"
-    ).format(
-        parent=sql.Identifier(chain[0].parent),
+    return sql.SQL("SELECT {parent} FROM {table} {alias}{joins} WHERE {chosen}").format(
+        parent=parent_of(chain[0]).text("c0"),
         table=namespace.table(name_of(rule.table)),
         alias=sql.Identifier(f"c{len(chain) - 1}"),
         joins=chain_joins(namespace, chain),
-        column=sql.Identifier(column),
-        kind=kind,
+        chosen=columns.is_in(f"c{len(chain) - 1}"),
     )
 
 
 def chain_joins(namespace: Namespace, chain: list[Children]) -> sql.Composed:
     """Compose the joins from the table of the last rule of a chain up to that of the first, with the alias `c0`."""
     joins = [
-        sql.SQL(" JOIN {table} {alias} ON {alias}.{key} OPERATOR(pg_catalog.=) {inner}.{parent}").format(
+        sql.SQL(" JOIN {table} {alias} ON {alias}.{key} OPERATOR(pg_catalog.=) {parent}").format(
             table=namespace.table(name_of(upper.table)),
             alias=sql.Identifier(f"c{depth}"),
             key=sql.Identifier(upper.key or ""),
-            inner=sql.Identifier(f"c{depth + 1}"),
-            parent=sql.Identifier(lower.parent),
+            parent=parent_of(lower).value(f"c{depth + 1}"),
         )
         for depth, (upper, lower) in reversed(list(enumerate(pairwise(chain))))
     ]

@@ -8,12 +8,11 @@ from psycopg import sql
 
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
-from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import Connection, copy
 from migrator.postgres.session import owner_search_path
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Namespace
-from migrator.state.row_keys import key_of
+from migrator.state.row_keys import key_of, parent_of
 from migrator.translation.encoder import Encoder, Output, member_tuples
 
 
@@ -62,21 +61,16 @@ def delete_elements(connection: Connection, namespace: Namespace, rule: Children
 def _delete_children(
     connection: Connection, namespace: Namespace, rule: Children, parents: sql.Composable, ids: Sequence[str]
 ) -> None:
-    names = {
-        "table": namespace.table(name_of(rule.table)),
-        "parent": sql.Identifier(rule.parent),
-        "kind": sql.SQL(kind_of_column(rule.table.c[rule.parent])),
-        "parents": parents,
-    }
-    chosen = sql.SQL("WHERE {parent} IN (SELECT p.id::{kind} FROM ({parents}) p (id))").format(**names)
+    table = namespace.table(name_of(rule.table))
+    chosen = sql.SQL("WHERE {}").format(parent_of(rule).is_in(None, sql.SQL("ARRAY({})").format(parents)))
     for nested in rule.nested:
         assert rule.key is not None  # validated
         keys = sql.SQL("SELECT {key}::text FROM {table} {chosen}").format(
-            key=sql.Identifier(rule.key), table=names["table"], chosen=chosen
+            key=sql.Identifier(rule.key), table=table, chosen=chosen
         )
         _delete_children(connection, namespace, nested, keys, ids)
     with owner_search_path(connection):
-        connection.execute(sql.SQL("DELETE FROM {table} {chosen}").format(chosen=chosen, **names), (list(ids),))
+        connection.execute(sql.SQL("DELETE FROM {} {}").format(table, chosen), (list(ids),))
 
 
 def replace_rows(

@@ -12,6 +12,7 @@ from migrator.mapping.collection import Collection
 from migrator.postgres.table_names import name_of
 from migrator.rows.children import chain_joins, chain_to
 from migrator.state.records import Connection, Namespace
+from migrator.state.row_keys import parent_of
 
 
 def count_elements(
@@ -35,12 +36,12 @@ def count_elements(
 def _of_loaded(namespace: Namespace, mapping: Collection, rule: Children) -> sql.Composed:
     chain = chain_to(mapping.children, rule)
     return namespace.sql(
-        "SELECT count(*) FROM {table} {alias}{joins} JOIN {ledger} l ON l.target_id = c0.{parent}::text"
+        "SELECT count(*) FROM {table} {alias}{joins} JOIN {ledger} l ON l.target_id = {parent}"
         " WHERE l.collection = %s AND l.outcome = 'loaded'",
         table=namespace.table(name_of(rule.table)),
         alias=sql.Identifier(f"c{len(chain) - 1}"),
         joins=chain_joins(namespace, chain),
-        parent=sql.Identifier(chain[0].parent),
+        parent=parent_of(chain[0]).text("c0"),
     )
 
 

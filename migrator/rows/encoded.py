@@ -9,6 +9,7 @@ from psycopg import sql
 
 from migrator.documents import jsonb
 from migrator.mapping.collection import Collection
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy_format import reader
 from migrator.rows.store import RowStore
@@ -25,9 +26,12 @@ class RowFormat:
         self._kinds = [kind_of_column(collection.table.c[name]) for name in columns]
         self._readers = [reader(kind) for kind in self._kinds]
         self._places = {name: place for place, name in enumerate(columns)}
+        self._composite = collection.key if isinstance(collection.key, CompositeKey) else None
 
     def value(self, fields: Fields, column: str) -> Any:
-        """Return the plain value of a column."""
+        """Return the plain value of a column, or of the key."""
+        if self._composite is not None and column == self._composite.column:
+            return self._composite.join(*(self.value(fields, name) for name in self._composite.key_columns))
         place = self._places[column]
         data = fields[place]
         return None if data is None else self._readers[place](data)

@@ -13,6 +13,7 @@ from migrator.documents.native import assemble
 from migrator.documents.residue import has_variants, remainder_marker
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.context import Row
 from migrator.mapping.references import MemberList
 from migrator.postgres import copy_format
@@ -22,7 +23,7 @@ from migrator.rows.children import ChildReader, children_query
 from migrator.rows.members import members_query, read_list
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.store import RowStore
-from migrator.state.row_keys import key_of
+from migrator.state.row_keys import key_of, parent_of
 from migrator.translation.interpreter import add_variants
 from migrator.translation.restoring import Fields, Restore, compile_restore
 
@@ -58,7 +59,6 @@ class RowLayout:
         lists = [(rule.row_key, read_list) for rule in collection.member_lists]
         children = [(rule.row_key, ChildReader(rule).read) for rule in collection.children]
         self.kinds, self._others = kinds, [*lists, *children]
-        key = collection.key.column
         self._collection = collection
         self._variant_inputs = (
             []
@@ -68,7 +68,8 @@ class RowLayout:
                 for name in dict.fromkeys(name for rule in collection.variant_rules for name in rule.inputs)
             ]
         )
-        self._key, self._read_key = list(kinds).index(key), copy_format.reader(kinds[key])
+        self._composite = collection.key if isinstance(collection.key, CompositeKey) else None
+        self._keys = [(list(kinds).index(name), copy_format.reader(kinds[name])) for name in collection.key.key_columns]
         self._restore = _compile(collection, {**kinds, **dict(self._others)}, self.read_row)
 
     def read_row(self, fields: Fields) -> Row:
@@ -76,13 +77,14 @@ class RowLayout:
         count = len(self.kinds)
         row = dict(zip(self.kinds, copy_format.read_row(fields[:count], [*self.kinds.values()]), strict=True))
         row.update((key, read(field)) for (key, read), field in zip(self._others, fields[count:], strict=True))
+        if self._composite is not None:
+            row[self._composite.column] = self.key_of(fields)
         return row
 
     def key_of(self, fields: Fields) -> Any:
         """Return the plain value of the key of a row."""
-        field = fields[self._key]
-        assert field is not None  # a primary key
-        return self._read_key(field)
+        values = [read(bytes(fields[place] or b"")) for place, read in self._keys]
+        return values[0] if self._composite is None else self._composite.join(*values)
 
     def rebuild(self, source_id: bytes, fields: Fields, residue: bytes | None) -> bytes | None:
         """Return the document of a usual row as BSON; None for any other row, and for one that is damaged.
@@ -216,13 +218,11 @@ def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, a
 
 def _join_children(rows: RowStore, collection: Collection, rule: Children, *, all_rows: bool) -> sql.Composable:
     """Return the join with the rows that belong to the rows: as `_join_members`."""
-    alias, key = sql.Identifier(f"n_{rule.path}"), sql.Identifier("t", collection.key.column)
+    alias, key, parent = sql.Identifier(f"n_{rule.path}"), key_of(collection), parent_of(rule)
     gathered = children_query(rows.namespace, rule, all_rows=all_rows)
     if all_rows:
         return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner OPERATOR(pg_catalog.=) {}").format(
-            gathered, key, a=alias
+            gathered, key.value("t"), a=alias
         )
-    one = sql.SQL("{} WHERE c.{} OPERATOR(pg_catalog.=) {} GROUP BY 1").format(
-        gathered, sql.Identifier(rule.parent), key
-    )
+    one = sql.SQL("{} WHERE {} GROUP BY 1").format(gathered, parent.is_same("c", key, "t"))
     return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)

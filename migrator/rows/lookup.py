@@ -161,7 +161,11 @@ class RowLookup:
         return self._collect(lookup, query, (lookup.collection, keys))
 
     def _select(self, lookup: Lookup, key: sql.Composable, owner: sql.Composable = sql.NULL) -> sql.Composed:
-        row_key = key_of(self._rows.mappings[lookup.collection]).value("t")
+        mapping = self._rows.mappings[lookup.collection]
+        found = key_of(mapping)
+        if not found.is_single and lookup.by != "_id":
+            found = column_of(mapping, lookup.by)  # a reference by a part of the key has that part
+        row_key = found.value("t")
         carried = [sql.Identifier("t", name) for name in lookup.carry]
         return sql.SQL("SELECT ") + sql.SQL(", ").join([key, owner, row_key, *carried])
 

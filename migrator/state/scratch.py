@@ -145,7 +145,7 @@ def add_keys(connection: Connection, namespace: Namespace, mappings: Mapping[str
 
 def _index_children(connection: Connection, namespace: Namespace, rule: Children) -> None:
     """Add an index by which rows of elements are found, as the primary key of the target or another index does."""
-    columns = [name for name in (rule.parent, rule.position) if name is not None]
+    columns = [name for name in (*rule.parent_columns, rule.position) if name is not None]
     connection.execute(
         sql.SQL("CREATE INDEX ON {} ({})").format(
             namespace.table(name_of(rule.table)), sql.SQL(", ").join(map(sql.Identifier, columns))

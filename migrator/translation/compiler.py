@@ -16,6 +16,7 @@ from typing import Any
 
 from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.context import ABSENT
 from migrator.translation.codegen import CodeWriter
 from migrator.translation.elements import Elements, compile_elements
@@ -107,7 +108,9 @@ def source_of(collection: Collection, options: Any) -> str:
 
 def _generate(collection: Collection, options: Any, destination: Destination) -> tuple[str, CodeWriter, Projection]:
     program = optimized_program(collection)
-    compiled = {rule.path: compile_elements(rule) for rule in collection.children}
+    # Compiled elements take the key of their parent as one value.
+    fields = () if isinstance(collection.key, CompositeKey) else collection.children
+    compiled = {rule.path: compile_elements(rule) for rule in fields}
     elements = {path: each for path, each in compiled.items() if each is not None}
     writer = CodeWriter(collection, constants_of(collection, options), elements)
     text = write_program(program, writer, destination)

@@ -103,13 +103,13 @@ def _is_compilable(rule: Children) -> bool:
     if len(set(names)) < len(names) or (rule.values and (names != [VALUE] or rule.nested)):
         return False
     position = None if rule.position is None else kind_of_column(rule.table.c[rule.position])
-    parent = kind_of_column(rule.table.c[rule.parent])
+    parent = kind_of_column(rule.table.c[rule.parent_columns[0]])
     fits = position in {None, *_POSITION_SIZES} and all(_is_bytes(each) for each in rule.nested)
     return fits and parent != "vector" and all(map(_is_rule_compilable, rule.rules))
 
 
 def _is_bytes(nested: Children) -> bool:
-    return kind_of_column(nested.table.c[nested.parent]) in ("uuid", "bytea")
+    return kind_of_column(nested.table.c[nested.parent_columns[0]]) in ("uuid", "bytea")
 
 
 def _is_rule_compilable(rule: Any) -> bool:
@@ -132,7 +132,7 @@ class _Field:
         self._encoders = {name_of(each.table): ChildEncoder(each) for each in rule.with_nested()}
         self._nested = {each.path: _Field(each) for each in rule.nested}
         kinds = self._encoders[name_of(rule.table)].kinds
-        cells = {rule.parent: _PARENT, rule.key: _KEY, rule.position: _POSITION, rule.name: _NAME}
+        cells = {rule.parent_columns[0]: _PARENT, rule.key: _KEY, rule.position: _POSITION, rule.name: _NAME}
         cells |= {each.columns[0]: _RULED + number for number, each in enumerate(rule.rules)}
         self._known = [_known_of(rule, each) for each in rule.rules]
         self.cutter = native.ElementCutter(
@@ -140,7 +140,7 @@ class _Field:
             position_size=0 if rule.position is None else _POSITION_SIZES[dict(kinds)[rule.position]],
             columns=[cells[name] for name, _ in kinds],
             rules=[self._rule_of(each, known) for each, known in zip(rule.rules, self._known, strict=True)],
-            by_rule=self.add_by_rule, encode_parent=copy_format.writer(dict(kinds)[rule.parent]),
+            by_rule=self.add_by_rule, encode_parent=copy_format.writer(dict(kinds)[rule.parent_columns[0]]),
             absent=ABSENT, unfit=UNFIT, unset=UNSET, changed=CHANGED,
             earliest=-(-dates.EARLIEST // 1000), latest=dates.LATEST // 1000, shift=copy_format.EPOCH_SHIFT,
         )  # fmt: skip

@@ -18,6 +18,7 @@ from migrator.ids import element_uuid, uuid_text
 from migrator.mapping.children import Children, child_columns
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.mapping.key_texts import parser, split_key
 from migrator.mapping.references import Key
 from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
@@ -220,9 +221,17 @@ class ChildEncoder:
 
     def row_tuple(self, row: Row, parent_id: Any, row_id: bytes | None) -> bytes:
         """Return a row with the columns in the order of `columns`."""
-        own = {self._rule.parent: parent_id, self._rule.key: row_id}
+        own = self._parent_values(parent_id) | {self._rule.key: row_id}
         values = [own[name] if name in own else row.get(name) for name in self.columns]
         return copy_format.write_row(values, self._kinds)
+
+    def _parent_values(self, parent_id: Any) -> dict[str | None, Any]:
+        columns = self._rule.parent_columns
+        if len(columns) == 1:
+            return {columns[0]: parent_id}
+        texts = split_key(parent_id, len(columns))
+        kinds = (kind_of_column(self._rule.table.c[name]) for name in columns)
+        return {name: parser(kind)(text) for name, kind, text in zip(columns, kinds, texts, strict=True)}
 
 
 def listed_ids(key: Key, value: Any) -> list[tuple[int, Any]]:

@@ -23,8 +23,8 @@ from migrator.documents.residue import (
     variants_of,
 )
 from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.composite_keys import AnyKey, CompositeKey
 from migrator.mapping.context import ABSENT, Archived, Lookup, Match, Rejected, Row
-from migrator.mapping.references import Key
 from migrator.postgres.tenancy import tenant_column
 from migrator.translation import operations
 from migrator.translation.lowering import reference_program
@@ -54,7 +54,7 @@ class _State:
     raw: bytes | None = None
     restored: Document = field(default_factory=dict)
 
-    def restore(self, rules: Iterable[Rule | Key]) -> None:
+    def restore(self, rules: Iterable[Rule | AnyKey]) -> None:
         if self.raw is None:
             for rule in rules:
                 rule.to_document(self.row, self.restored)
@@ -170,6 +170,8 @@ class Translation:
                     elif self._given_ids:
                         row[key.column] = self._given_ids.get(row[key.column], row[key.column])
                 case Emit(collection=collection):
+                    if isinstance(collection.key, CompositeKey):
+                        collection.key.complete(row)
                     return Loaded(row=row, residue=state.residue(collection))
                 case _:
                     assert_never(operation)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from migrator.mapping.collection import Collection, Rule
-from migrator.mapping.references import Key, Reference
+from migrator.mapping.composite_keys import AnyKey
+from migrator.mapping.references import Reference
 from migrator.translation.codegen import CodeWriter
 
 # Prints code that does what a rule does for usual values, and leaves documents with other values to the interpreter.
@@ -23,7 +24,7 @@ Expression = Callable[[CodeWriter], str]
 class Read:
     """Set the ID of the row from the document's key field."""
 
-    key: Key
+    key: AnyKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Convert:
 class Residue:
     """Compare the fields that rules restore with those of the document. Without a template, the rules are called."""
 
-    rules: tuple[Rule | Key, ...]
+    rules: tuple[Rule | AnyKey, ...]
     template: Template | None = None
 
 

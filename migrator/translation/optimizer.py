@@ -102,7 +102,7 @@ def _make_memo(
 ) -> Memo:
     columns = tuple(name for each in memoized for name in each.rule.columns)
     inputs = {name for each in memoized for name in each.inputs} & _reference_columns(alone)
-    used = {*collection.probes, *collection.unique}
+    used = {*collection.probes, *collection.unique, *collection.key.key_columns}
     for each in others:
         used.update(each.inputs if _has_templates(each) else columns)  # a rule that is called gets the whole row
     return Memo(

@@ -18,9 +18,10 @@ from migrator.mapping import codecs
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.composite_keys import AnyKey, CompositeKey
 from migrator.mapping.context import ABSENT, Row
 from migrator.mapping.json_objects import JsonObject
-from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
+from migrator.mapping.references import MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants, set_path
 from migrator.postgres import copy_format
 
@@ -64,7 +65,11 @@ class _Writer:
         self._columns: dict[str, str] = {}
         self._has_row = False
 
-    def write_key(self, key: Key) -> None:
+    def write_key(self, key: AnyKey) -> None:
+        if isinstance(key, CompositeKey):
+            for part in key.parts:
+                self.write_key(part)
+            return
         if key.path == "_id":
             return
         column = self._column(key.column)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.postgres import copy_format
 from migrator.translation import tuple_layout
 from migrator.translation.codegen import LEAVE, CodeWriter
@@ -31,6 +32,8 @@ def write_output(operation: Emit, writer: CodeWriter, destination: Destination) 
     for column in collection.probes:
         value = writer.columns[column]
         writer.add(2, f"if {value} is not None and len({value}) > {PROBED_BYTES // 4}:", f"    {LEAVE}")
+    if isinstance(collection.key, CompositeKey):
+        _write_composite_key(collection.key, writer)
     _write_row(operation, writer, destination)
     _write_ledger(writer, destination)
     writer.add(2, f"add_id({writer.columns[collection.key.column]})", "add_index(first + index)")
@@ -50,6 +53,17 @@ def write_output(operation: Emit, writer: CodeWriter, destination: Destination) 
     writer.add(2, "if notes:")
     writer.add(3, "source_id = b'\\x16\\0\\0\\0\\x07_id\\0' + objectid + b'\\0'")
     writer.add(3, "encoder.add_findings(output, first + index, context.findings(source_id))")
+
+
+def _write_composite_key(key: CompositeKey, writer: CodeWriter) -> None:
+    """Write the code that composes the text of a key from its columns."""
+    values = [
+        writer.bind(f"constant_{name}", writer.constants[name]) if name in writer.constants else writer.columns[name]
+        for name in key.key_columns
+    ]
+    column = writer.column(key.column)
+    writer.add(2, f"{column} = {writer.bind('join_key', key.join)}({', '.join(values)})")
+    writer.add(2, f"if {column} is None:", f"    {LEAVE}")
 
 
 def memo_runs(writer: CodeWriter, memoized: tuple[str, ...]) -> list[tuple[str, Run]]:

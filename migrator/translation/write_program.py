@@ -12,6 +12,7 @@ from bson import Int64, ObjectId
 from migrator.documents.codec import decode, same
 from migrator.ids import collection_tag, uuid_text
 from migrator.mapping.codecs import UNREADABLE, Codec
+from migrator.mapping.composite_keys import AnyKey, CompositeKey
 from migrator.mapping.context import ABSENT, Archived, Rejected
 from migrator.mapping.references import Key
 from migrator.translation import native
@@ -114,7 +115,11 @@ def _write_prologue(program: Program, writer: CodeWriter) -> None:
 # --- operations -------------------------------------------------------------------------------------------------------
 
 
-def _write_key(key: Key, writer: CodeWriter) -> None:
+def _write_key(key: AnyKey, writer: CodeWriter) -> None:
+    if isinstance(key, CompositeKey):
+        for part in key.parts:
+            _write_key(part, writer)
+        return
     column = writer.column(key.column)
     if key.codec is not None:
         _write_codec_key(key, key.codec, column, writer)

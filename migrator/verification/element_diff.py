@@ -15,6 +15,7 @@ from migrator.postgres.table_names import name_of
 from migrator.rows.children import chain_joins, chain_to
 from migrator.state import own_transactions
 from migrator.state.records import Namespace
+from migrator.state.row_keys import parent_of
 from migrator.verification.model import (
     EXAMPLES,
     MISSING,
@@ -60,15 +61,15 @@ def _checksums(namespace: Namespace, collection: Collection, rule: Children, *, 
     alias = f"c{len(chain) - 1}"
     loaded = namespace.sql(
         " WHERE EXISTS (SELECT FROM {ledger} l WHERE l.collection = {name} AND l.outcome = 'loaded'"
-        " AND l.target_id = c0.{parent}::text)",
+        " AND l.target_id = {parent})",
         name=sql.Literal(collection.name),
-        parent=sql.Identifier(chain[0].parent),
+        parent=parent_of(chain[0]).text("c0"),
     )
     return sql.SQL(
         "SELECT {owner} AS owner, count(*) AS rows, bit_xor(hash_record_extended(ROW({columns}), 0)) AS checksum"
         " FROM {table} {alias}{joins}{loaded} GROUP BY 1"
     ).format(
-        owner=sql.Identifier(alias, rule.parent),
+        owner=parent_of(rule).value(alias),
         columns=sql.SQL(", ").join(_comparable(alias, rule)),
         table=namespace.table(name_of(rule.table)),
         alias=sql.Identifier(alias),
@@ -98,10 +99,10 @@ def _read_differences(scope: Scope, scratch: Namespace, rule: Children, owners: 
 
     def rows_of(namespace: Namespace, newer: sql.Composable) -> sql.Composed:
         return sql.SQL(
-            "SELECT t.{parent}::text AS owner, {place} AS place, {newer} AS newer, ARRAY[{texts}] AS texts"
-            " FROM {table} t WHERE t.{parent}::text = ANY(%(owners)s)"
+            "SELECT {parent} AS owner, {place} AS place, {newer} AS newer, ARRAY[{texts}] AS texts"
+            " FROM {table} t WHERE {parent} = ANY(%(owners)s)"
         ).format(
-            parent=sql.Identifier(rule.parent),
+            parent=parent_of(rule).text("t"),
             place=place,
             newer=newer,
             texts=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", each.name)) for each in columns),

@@ -32,7 +32,7 @@ from migrator.verification.model import (
 from migrator.verification.prescan import (
     CYCLES,
     PARENTS,
-    ForeignKeyColumn,
+    ForeignKeyColumns,
     Prescan,
     dangling_reference,
     foreign_key_columns,
@@ -48,13 +48,12 @@ def check_foreign_keys(scope: Scope, scan: Prescan) -> Iterator[Check]:
     for table in scope.tables:
         for key in foreign_key_columns(scope, table):
             rows = None
-            if scan.has_violation(table, dangling_reference(key.column)):
-                rows = sql.SQL(
-                    "FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column}"
-                    " WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL"
-                ).format(**_identifiers_of_key(scope, table, key))
-            found = _find_rows(scope, table, key.column, rows, f"no such row in {key.parent.name}")
-            yield make_check("foreign key", f"{name_of(table)}.{key.column}", found, expected=0, actual=found.total)
+            if scan.has_violation(table, dangling_reference(key.label)):
+                rows = sql.SQL("FROM {child} c LEFT JOIN {parent} p ON {joined} WHERE {dangling}").format(
+                    **_identifiers_of_key(scope, table, key)
+                )
+            found = _find_rows(scope, table, key.columns, rows, f"no such row in {key.parent.name}")
+            yield make_check("foreign key", f"{name_of(table)}.{key.label}", found, expected=0, actual=found.total)
 
 
 def check_tenants(scope: Scope, scan: Prescan) -> Iterator[Check]:
@@ -65,41 +64,43 @@ def check_tenants(scope: Scope, scan: Prescan) -> Iterator[Check]:
             if column is None or tenant_column(key.parent) is None:
                 continue
             rows = None
-            if scan.has_violation(table, foreign_tenant(key.column)):
-                rows = sql.SQL(
-                    "FROM {child} c JOIN {parent} p ON p.{parent_column} = c.{column} WHERE p.{tenant} <> c.{tenant}"
-                ).format(**_identifiers_of_key(scope, table, key), tenant=sql.Identifier(column))
+            if scan.has_violation(table, foreign_tenant(key.label)):
+                rows = sql.SQL("FROM {child} c JOIN {parent} p ON {joined} WHERE p.{tenant} <> c.{tenant}").format(
+                    **_identifiers_of_key(scope, table, key), tenant=sql.Identifier(column)
+                )
             found = _find_rows(
-                scope, table, key.column, rows, f"the row in {key.parent.name} belongs to another tenant"
+                scope, table, key.columns, rows, f"the row in {key.parent.name} belongs to another tenant"
             )
-            yield make_check("tenant", f"{name_of(table)}.{key.column}", found, expected=0, actual=found.total)
+            yield make_check("tenant", f"{name_of(table)}.{key.label}", found, expected=0, actual=found.total)
 
 
-def _identifiers_of_key(scope: Scope, table: Table, key: ForeignKeyColumn) -> dict[str, sql.Composable]:
+def _identifiers_of_key(scope: Scope, table: Table, key: ForeignKeyColumns) -> dict[str, sql.Composable]:
     return {
         "child": scope.namespace.table(name_of(table)),
         "parent": scope.namespace.table(name_of(key.parent)),
-        "column": sql.Identifier(key.column),
-        "parent_column": sql.Identifier(key.parent_column),
+        "joined": key.joins("c", "p"),
+        "dangling": key.dangles("c", "p"),
     }
 
 
-def _find_rows(scope: Scope, table: Table, column: str, rows: sql.Composed | None, note: str) -> Differences:
+def _find_rows(
+    scope: Scope, table: Table, columns: tuple[str, ...], rows: sql.Composed | None, note: str
+) -> Differences:
     """Return a difference for each row `c` of a query that starts with FROM; None is a query without rows."""
     if rows is None:
         return NO_DIFFERENCES
-    query = sql.SQL("SELECT count(*) OVER (), {row}, c.{column}::text, {newer} {rows} ORDER BY 2 LIMIT {most}")
+    query = sql.SQL("SELECT count(*) OVER (), {row}, {value}, {newer} {rows} ORDER BY 2 LIMIT {most}")
     found = scope.connection.execute(
         query.format(
             row=key_text(table, "c"),
-            column=sql.Identifier(column),
+            value=_joined_text(columns, "c"),
             newer=own_transactions.written_after_run(scope.namespace, "c"),
             rows=rows,
             most=sql.Literal(EXAMPLES),
         )
     ).fetchall()
     differences = [
-        Difference(row=row, column=column, actual=value, note=note, fault="target" if newer else "")
+        Difference(row=row, column=", ".join(columns), actual=value, note=note, fault="target" if newer else "")
         for _, row, value, newer in found
     ]
     return Differences(total=int(found[0][0]) if found else 0, first=differences)
@@ -126,10 +127,13 @@ def check_trees(scope: Scope, scan: Prescan) -> Iterator[Check]:
 
 def key_text(table: Table, alias: str) -> sql.Composable:
     """Compose the text by which a check names a row: the values of its primary key; without one, its place."""
-    columns = [sql.SQL("{}::text").format(sql.Identifier(alias, each.name)) for each in table.primary_key.columns]
-    if len(columns) <= 1:
-        return columns[0] if columns else sql.SQL("{}.ctid::text").format(sql.Identifier(alias))
-    return sql.SQL("concat_ws(', ', {})").format(sql.SQL(", ").join(columns))
+    columns = tuple(each.name for each in table.primary_key.columns)
+    return _joined_text(columns, alias) if columns else sql.SQL("{}.ctid::text").format(sql.Identifier(alias))
+
+
+def _joined_text(columns: tuple[str, ...], alias: str) -> sql.Composable:
+    texts = [sql.SQL("{}::text").format(sql.Identifier(alias, name)) for name in columns]
+    return texts[0] if len(texts) == 1 else sql.SQL("concat_ws(', ', {})").format(sql.SQL(", ").join(texts))
 
 
 def _identifiers_of_tree(scope: Scope, mapping: Collection, tree: Tree) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def _check_parents(scope: Scope, mapping: Collection, tree: Tree) -> Check:
         "FROM {table} c JOIN {table} p ON p.{key} = c.{parent} WHERE p.{within} <> c.{within} OR p.{key} = c.{key}"
     ).format(**_identifiers_of_tree(scope, mapping, tree))
     found = _find_rows(
-        scope, mapping.table, tree.parent, rows, f"the parent has another {tree.within}, or is the row itself"
+        scope, mapping.table, (tree.parent,), rows, f"the parent has another {tree.within}, or is the row itself"
     )
     return make_check(PARENTS, name_of(mapping.table), found, expected=0, actual=found.total)
 

@@ -95,12 +95,30 @@ class Prescan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignKeyColumn:
-    """A column that refers to `parent_column` of the table `parent`."""
+class ForeignKeyColumns:
+    """Columns that refer to `parent_columns` of the table `parent`."""
 
-    column: str
+    columns: tuple[str, ...]
     parent: Table
-    parent_column: str
+    parent_columns: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The name of the columns in checks."""
+        return ", ".join(self.columns)
+
+    def joins(self, child: str, parent: str) -> sql.Composable:
+        """Compose the condition that the row `parent` is that to which the row `child` refers."""
+        pairs = zip(self.parent_columns, self.columns, strict=True)
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(parent, one), sql.Identifier(child, other)) for one, other in pairs
+        )
+
+    def dangles(self, child: str, parent: str) -> sql.Composable:
+        """Compose the condition that a row refers to a row, and that the join did not find it."""
+        named = (sql.SQL("{} IS NOT NULL").format(sql.Identifier(child, name)) for name in self.columns)
+        missing = sql.SQL("{} IS NULL").format(sql.Identifier(parent, self.parent_columns[0]))
+        return sql.SQL(" AND ").join([*named, missing])
 
 
 def dangling_reference(column: str) -> str:
@@ -113,12 +131,15 @@ def foreign_tenant(column: str) -> str:
     return f"tenant {column}"
 
 
-def foreign_key_columns(scope: Scope, table: Table) -> Iterator[ForeignKeyColumn]:
+def foreign_key_columns(scope: Scope, table: Table) -> Iterator[ForeignKeyColumns]:
     """Yield the declared references of a table to usable tables, even if the constraint does not exist."""
     for constraint in table.foreign_key_constraints:
-        first = constraint.elements[0]
-        if name_of(first.column.table) not in scope.unusable:
-            yield ForeignKeyColumn(column=first.parent.name, parent=first.column.table, parent_column=first.column.name)
+        if name_of(constraint.referred_table) not in scope.unusable:
+            yield ForeignKeyColumns(
+                columns=tuple(each.parent.name for each in constraint.elements),
+                parent=constraint.referred_table,
+                parent_columns=tuple(each.column.name for each in constraint.elements),
+            )
 
 
 def scan_records(scope: Scope) -> RecordScan:
@@ -152,8 +173,8 @@ def scan_table(scope: Scope, table: Table) -> TableScan:
     keys = list(foreign_key_columns(scope, table))
     tree = None if mapping is None else mapping.tree
     if mapping is not None and tree is not None:
-        keys.append(ForeignKeyColumn(column=tree.parent, parent=table, parent_column=mapping.key.column))
-    joined = {key: sql.Identifier(f"p{number}") for number, key in enumerate(dict.fromkeys(keys))}
+        keys.append(ForeignKeyColumns(columns=(tree.parent,), parent=table, parent_columns=(mapping.key.column,)))
+    joined = {key: f"p{number}" for number, key in enumerate(dict.fromkeys(keys))}
     violations = [each for key, alias in joined.items() for each in _violations(table, key, alias, tree)]
     own = own_rows(table, scope.config.tenant.id, "c")
     query = sql.SQL(
@@ -188,25 +209,21 @@ def _hash_of_id(mapping: Collection | None) -> sql.Composable:
     return sql.SQL("hashtextextended({}, 0)").format(key_of(mapping).text("c"))
 
 
-def _join(scope: Scope, key: ForeignKeyColumn, alias: sql.Identifier) -> sql.Composed:
-    return sql.SQL(" LEFT JOIN {parent} {alias} ON {alias}.{parent_column} = c.{column}").format(
-        parent=scope.namespace.table(name_of(key.parent)),
-        alias=alias,
-        parent_column=sql.Identifier(key.parent_column),
-        column=sql.Identifier(key.column),
+def _join(scope: Scope, key: ForeignKeyColumns, alias: str) -> sql.Composed:
+    return sql.SQL(" LEFT JOIN {parent} {alias} ON {condition}").format(
+        parent=scope.namespace.table(name_of(key.parent)), alias=sql.Identifier(alias), condition=key.joins("c", alias)
     )
 
 
-def _violations(table: Table, key: ForeignKeyColumn, alias: sql.Identifier, tree: Tree | None) -> Iterator[Violation]:
+def _violations(table: Table, key: ForeignKeyColumns, alias: str, tree: Tree | None) -> Iterator[Violation]:
     """Yield the rules for one reference; the reference to a parent row must also follow the rules of a tree."""
-    names = {"p": alias, "column": sql.Identifier(key.column), "parent_column": sql.Identifier(key.parent_column)}
-    dangling = sql.SQL("c.{column} IS NOT NULL AND {p}.{parent_column} IS NULL")
-    yield dangling_reference(key.column), dangling.format(**names)
+    names = {"p": sql.Identifier(alias), "parent_column": sql.Identifier(key.parent_columns[0])}
+    yield dangling_reference(key.label), key.dangles("c", alias)
     tenant = tenant_column(table)
     if tenant is not None and tenant_column(key.parent) is not None:
         differs = sql.SQL("{p}.{tenant} <> c.{tenant}")
-        yield foreign_tenant(key.column), differs.format(**names, tenant=sql.Identifier(tenant))
-    if tree is not None and (key.column, name_of(key.parent)) == (tree.parent, name_of(table)):
+        yield foreign_tenant(key.label), differs.format(**names, tenant=sql.Identifier(tenant))
+    if tree is not None and (key.columns, name_of(key.parent)) == ((tree.parent,), name_of(table)):
         names |= {"within": sql.Identifier(tree.within), "order": sql.Identifier(tree.order)}
         wrong = sql.SQL(
             "{p}.{parent_column} IS NOT NULL"
