@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.shared_tables import find_shared_tables
 from migrator.postgres.table_names import name_of
 from migrator.reversing import capture
@@ -27,9 +28,11 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
     """Prove that changes can be recorded in the target and written to the source. Leaves no changes behind.
 
     Raises: `TargetError`, `SourceError`: a privilege is missing; `StoppedError`: another session holds a lock;
-    `UsageError`: the source is a dump, mappings share a table, or a table of elements has no primary key.
+    `UsageError`: the source is a dump, mappings share a table, a key has several columns, or a table of elements
+    has no primary key.
     """
     _refuse_shared(context.definition.mappings.values())
+    _refuse_composite_keys(context.definition.mappings.values())
     _refuse_without_identity(context.definition.mappings.values())
     existing = set(require_changing(context).list_collections())
     collections = capture.captured(context.definition.mappings.values())
@@ -42,6 +45,16 @@ def prepare_reverse(context: MigrationContext, connection: Connection) -> None:
         writer.prove(dict.fromkeys(there))
     finally:
         writer.close()
+
+
+def _refuse_composite_keys(mappings: Iterable[Collection]) -> None:
+    """Raises: `UsageError` if the key of a table has several columns: an application can change each of them."""
+    if found := [name_of(each.table) for each in mappings if isinstance(each.key, CompositeKey)]:
+        raise UsageError(
+            "changes of rows whose key has several columns cannot be returned to MongoDB yet:"
+            f" {', '.join(sorted(set(found)))}",
+            hint=_BY_HAND,
+        )
 
 
 def _refuse_without_identity(mappings: Iterable[Collection]) -> None:

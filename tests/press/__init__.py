@@ -44,7 +44,9 @@ class Press:
     def _articles(self) -> Document:
         chance = self.chance
         revisions = [
-            self._spoil({"text": f"revision {number}", "remarks": ["x", chance.choice(("y", 1))][: chance.randrange(3)]})
+            self._spoil(
+                {"text": f"revision {number}", "remarks": ["x", chance.choice(("y", 1))][: chance.randrange(3)]}
+            )
             for number in range(chance.randrange(3))
         ]
         return {

@@ -5,12 +5,23 @@ from __future__ import annotations
 from press_schema import articles, comments, lines, orders, readings, remarks, revisions
 
 from migrator.mapping.children import Children
-from migrator.mapping.codecs import BOOLEAN, DATE, DATETIME, INDEXED_TEXT, INTEGER, JSON, TEXT, Bytes, Char, Double
-from migrator.mapping.codecs import ObjectIdText
+from migrator.mapping.codecs import (
+    BOOLEAN,
+    DATE,
+    DATETIME,
+    INDEXED_TEXT,
+    INTEGER,
+    JSON,
+    TEXT,
+    Bytes,
+    Char,
+    Double,
+    ObjectIdText,
+)
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.key_references import FieldsReference, KeyReference
-from migrator.mapping.references import Key, Reference, reference_to
+from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import imply_field, map_field
 
 OBJECTID = ObjectIdText().write
@@ -40,7 +51,10 @@ MAPPINGS = (
                 rules=(
                     map_field("text", "text", TEXT),
                     Children(
-                        path="remarks", table=remarks, parent="revision_id", values=True,
+                        path="remarks",
+                        table=remarks,
+                        parent="revision_id",
+                        values=True,
                         rules=(map_field("value", "text", TEXT),),
                     ),
                 ),
