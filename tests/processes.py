@@ -184,11 +184,11 @@ def fork_receivers() -> AbstractContextManager[object]:
             return start(method)
         context = start("forkserver")
         context.set_forkserver_preload(
-            ["migrator.execution.tasks", "migrator.following.receiver", "mappings", "schema"]
+            ["migrator.execution.tasks", "migrator.following.receiver_process", "mappings", "schema"]
         )
         return context
 
-    return patch("migrator.following.receiver.multiprocessing.get_context", choose)
+    return patch("migrator.following.receiver_process.multiprocessing.get_context", choose)
 
 
 def prepare_fork_server() -> None:

@@ -18,7 +18,8 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from migrator.documents import raw_bson
-from migrator.following.receiver import Receiver, ReceiverJob, ReceiverProcess
+from migrator.following.receiver import Receiver, ReceiverJob
+from migrator.following.receiver_process import ReceiverProcess
 from migrator.sources.live import LiveSource
 from migrator.state import dirty, sync
 from migrator.state.markers import expand_marker
@@ -148,7 +149,7 @@ class Copy:
         assert found is not None
         return found
 
-    def wait_until(self, condition: Callable[[sync.SyncState], bool], most: float = 20) -> sync.SyncState:
+    def wait_until(self, condition: Callable[[sync.SyncState], bool], most: float = 60) -> sync.SyncState:
         end = time.monotonic() + most
         while time.monotonic() < end:
             if condition(state := self.state()):

@@ -25,7 +25,8 @@ from bench.cpu import spent
 from bench.follow.changes import Application
 from bench.processes import COMMAND
 from bench.texts import Document
-from migrator.following.receiver import ReceiverJob, ReceiverProcess
+from migrator.following.receiver import ReceiverJob
+from migrator.following.receiver_process import ReceiverProcess
 from migrator.state.records import Namespace
 from migrator.targets.embedded import EmbeddedTarget
 from tests.changing import SAFE

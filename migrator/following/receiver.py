@@ -1,4 +1,4 @@
-"""Receives the changes of a live source: a process that stores them as dirty keys during a load and afterwards.
+"""Receives the changes of a live source and stores them as dirty keys, during a load and afterwards.
 
 It needs nothing but the record `sync`, so it can end at any moment and start again. An event is stored with the
 position after it, so none is lost, and one that is received twice has no effect.
@@ -12,30 +12,21 @@ ends with its parent. If its machine is lost, the next process with the lock of 
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection as Pipe
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
 from migrator.errors import MigrateError, StoppedError, TargetError
-from migrator.execution.child import begin_child
-from migrator.execution.memory import lower_mmap_threshold
 from migrator.monitoring.sync_status import RECEIVER
 from migrator.postgres.errors import is_connection_lost, translate_error
 from migrator.sources.base import Position, SourceCollection
-from migrator.sources.change_stream import (
-    SERVER_BATCH,
-    AnswerTooLargeError,
-    ChangeStream,
-    HistoryLostError,
-    check_last_event,
-    resume_position,
-)
+from migrator.sources.change_cursor import AnswerTooLargeError, HistoryLostError
+from migrator.sources.change_history import check_last_event, resume_position
+from migrator.sources.change_stream import SERVER_BATCH, ChangeStream
 from migrator.sources.live import LiveSource
 from migrator.sources.live_client import is_transient_source_error
 from migrator.state import activity, journal, sync
@@ -51,9 +42,7 @@ _READ_SECONDS: Final = 0.25  # for which the buffer is waited for; `stop` is not
 _SMALL_BATCH: Final = 200  # events; after fewer, more are collected for a moment
 _COLLECT_SECONDS: Final = 0.02
 _LONGEST_PAUSE: Final = 10.0  # seconds between two attempts to connect
-_STOP_SECONDS: Final = 10.0  # for which the process may finish its transaction
 _KEY: Final = int.from_bytes(b"receive", "big") % 2**31  # of the advisory lock; pg_locks shows it as objid
-_TEXT_BYTES: Final = 2000
 # Rolled back, no resources, object in use, canceled or shutting down, system error: the target may recover from these.
 _RECOVERABLE: Final = frozenset({"40", "53", "55", "57", "58"})
 
@@ -256,96 +245,3 @@ class Receiver:
 
 def _is_recoverable(error: psycopg.Error) -> bool:
     return is_connection_lost(error) or (error.sqlstate or "")[:2] in _RECOVERABLE
-
-
-class ReceiverProcess:
-    """A receiver in a process of its own. It ends with this process, also if that is killed."""
-
-    def __init__(self, job: ReceiverJob) -> None:
-        self._job = job
-        self._context = multiprocessing.get_context("spawn")
-        self._error: BaseException | None = None
-        self._is_hurried = False
-        self.start()
-
-    def start(self) -> None:
-        """Start the process; again, if it has ended."""
-        self._error = None
-        # Memory without locks: a process that is killed while it holds one would block this process.
-        self._stop: Any = self._context.RawValue("b", 0)
-        self._hurry: Any = self._context.RawValue("b", self._is_hurried)
-        self._text: Any = self._context.RawArray("c", _TEXT_BYTES)
-        self._errors, sender = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(
-            target=_run, args=(self._job, self._stop, self._hurry, self._text, sender), name=RECEIVER, daemon=True
-        )  # fmt: skip
-        self._process.start()
-        sender.close()
-
-    restart = start
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    @property
-    def waiting(self) -> str:
-        """Return what the receiver waits for, such as a server that does not respond; "" while it works."""
-        return bytes(self._text.value).decode(errors="replace")
-
-    @property
-    def error(self) -> BaseException | None:
-        """Return the error that ended the process; None while it works, and if it was killed."""
-        if self._error is None and self._errors.poll():
-            try:
-                self._error = self._errors.recv()
-            except EOFError:
-                return None
-        return self._error
-
-    def check(self) -> None:
-        """Raise the error that ended the process; start it again if it was killed."""
-        if self.is_alive:
-            return
-        if self.error is not None:
-            raise self.error
-        self.restart()
-
-    def hurry(self) -> None:
-        """Store positions without events more often from now on."""
-        self._is_hurried, self._hurry.value = True, 1
-
-    def stop(self) -> None:
-        """End the process after its current transaction."""
-        self._stop.value = 1
-        self._process.join(_STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
-
-def start_receiver(job: ReceiverJob) -> ReceiverProcess:
-    """Start a process that receives the changes of a source and return it. The record `sync` must exist."""
-    return ReceiverProcess(job)
-
-
-def _run(job: ReceiverJob, stop: Any, hurry: Any, text: Any, errors: Pipe) -> None:
-    """Receive in a new process; send the error that ends it."""
-    begin_child()
-    lower_mmap_threshold()
-
-    def report(reason: str) -> None:
-        text.value = reason.encode()[: _TEXT_BYTES - 1]
-
-    try:
-        Receiver(job, report, lambda: bool(stop.value), lambda: bool(hurry.value)).run()
-    except BaseException as error:
-        if not isinstance(error, MigrateError):  # an internal error; its text may quote documents
-            hint = "Internal error; please report it."
-            error = MigrateError(f"the receiver ended: {type(error).__name__}", hint)
-        errors.send(error)
-        raise

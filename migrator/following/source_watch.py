@@ -15,8 +15,9 @@ from typing import Final
 from migrator.errors import StoppedError
 from migrator.following.batch import DocumentKey
 from migrator.sources.base import Position
+from migrator.sources.change_cursor import HistoryLostError, StreamInterruptedError
 from migrator.sources.change_events import DROP, DROP_DATABASE, INVALIDATE, RENAME, ChangeEvent, token_cluster_time
-from migrator.sources.change_stream import ChangeStream, HistoryLostError, StreamInterruptedError
+from migrator.sources.change_stream import ChangeStream
 
 AWAIT_MS: Final = 100  # for which the server waits for an event: the pause of an application lasts longer than this
 MOST_DOCUMENTS: Final = 500_000  # in memory; more changes need a new verification

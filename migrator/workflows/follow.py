@@ -366,7 +366,7 @@ class Follower:
     def _write_metrics(self, path: Path) -> None:
         now = time.monotonic()
         if now - self._window_read >= WINDOW_SECONDS:
-            from migrator.sources.change_stream import oldest_time  # imports pymongo, which a dump need not pay for
+            from migrator.sources.change_history import oldest_time  # imports pymongo, which a dump need not pay for
 
             self._window_read, self._oldest = now, oldest_time(self._context.config.source.url)
         status = read_sync_status(self._connection, self._namespace, self._oldest)

@@ -16,7 +16,7 @@ from migrator.targets.base import Target
 from migrator.workflows.migration import MigrationContext
 
 if TYPE_CHECKING:
-    from migrator.following.receiver import ReceiverProcess
+    from migrator.following.receiver_process import ReceiverProcess
 
 
 def require_changing(context: MigrationContext) -> ChangingSource:
@@ -62,7 +62,8 @@ class Receiving:
             sync.begin(connection, namespace, position)
             if is_loaded:
                 sync.begin_again(connection, namespace, 0, position, self._changing.list_collections())
-        from migrator.following.receiver import ReceiverJob, start_receiver  # imports pymongo: not for dumps
+        from migrator.following.receiver import ReceiverJob  # these import pymongo: not for dumps
+        from migrator.following.receiver_process import ReceiverProcess
 
         context = self._context
         shared = {name: each.names for name, each in find_shared(context.definition.mappings.values()).items()}
@@ -73,7 +74,7 @@ class Receiving:
             namespace=namespace,
             shared=shared,
         )
-        self._process = start_receiver(job)
+        self._process = ReceiverProcess(job)
 
     def _warn_of_time_series(self) -> None:
         collections = self._context.source.collections()

@@ -36,7 +36,8 @@ def read_changed_keys(url: str, database: str, position: Position, now: datetime
         HistoryLostError: the server no longer has these events.
     """
     # They import pymongo, which takes 150 ms: a dump need not pay for it.
-    from migrator.sources.change_stream import ChangeStream, StreamInterruptedError
+    from migrator.sources.change_cursor import StreamInterruptedError
+    from migrator.sources.change_stream import ChangeStream
 
     keys: set[DocumentKey] = set()
     for attempt in range(ATTEMPTS):

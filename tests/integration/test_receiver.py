@@ -326,7 +326,8 @@ def test_another_receiver_has_stored(client: MongoClient[Any], copy: Copy) -> No
 
 PARENT = """
 import sys, time
-from migrator.following.receiver import ReceiverJob, ReceiverProcess
+from migrator.following.receiver import ReceiverJob
+from migrator.following.receiver_process import ReceiverProcess
 from migrator.state.records import Namespace
 if __name__ == "__main__":
     process = ReceiverProcess(ReceiverJob(url=sys.argv[1], database="app", dsn=sys.argv[2], namespace=Namespace()))
@@ -341,11 +342,13 @@ def test_ends_with_its_parent(copy: Copy, tmp_path: Path) -> None:
     script.write_text(PARENT)
     command = [sys.executable, str(script), copy.url, copy.dsn]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        began = copy.state().stored
-        copy.wait_until(lambda state: state.stored > began)
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            pid = int(parent.stdout.readline())
+            began = copy.state().stored
+            copy.wait_until(lambda state: state.stored > began)
+        finally:
+            parent.kill()  # otherwise a failure would wait for its end
     end = time.monotonic() + 10
     while has_process(pid):
         assert time.monotonic() < end

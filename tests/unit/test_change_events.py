@@ -18,7 +18,7 @@ from migrator.sources.change_events import (
     parse_event,
     token_time,
 )
-from migrator.sources.change_stream import resume_position
+from migrator.sources.change_history import resume_position
 
 
 def raw(**fields: Any) -> Any:
