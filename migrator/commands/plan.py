@@ -20,8 +20,8 @@ from migrator.postgres import ddl
 from migrator.sources.base import Source
 from migrator.terminal import render
 from migrator.workflows.fingerprints import collect_fingerprints
+from migrator.workflows.local_workers import preload_workers_early
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import preload_workers_early
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
 from migrator.workflows.preflight import PreflightReport, check_migration

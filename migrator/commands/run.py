@@ -24,8 +24,8 @@ from migrator.terminal.render_check import show_direction
 from migrator.translation import native
 from migrator.workflows.follow import FollowOptions
 from migrator.workflows.follow import follow as follow_source
+from migrator.workflows.local_workers import preload_workers_early
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import preload_workers_early
 from migrator.workflows.plan_file import Plan, find_deviations, read_plan
 from migrator.workflows.preflight import check_migration, require_no_blockers
 from migrator.workflows.receiving import Receiving

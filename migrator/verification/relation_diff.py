@@ -52,12 +52,16 @@ class ScratchComparison:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._exits.__exit__(kind, error, at)
 
-    def on_table_loaded(self, table: str) -> None:
-        """Start the checksums of the target once the scratch run has loaded all rows of the largest table."""
+    def on_table_loaded(self, table: str) -> bool:
+        """Start the checksums of the target once the scratch run has loaded all rows of the largest table.
+
+        Return whether they have been started.
+        """
         tables = self._scan.tables
         sizes = {name: tables[name].rows for name in (name_of(mapping.table) for mapping in self._mappings)}
         if self._scheduler is None and sizes.get(table, 0) == max(sizes.values(), default=0):
             self._scheduler = self._start_checksums()
+        return self._scheduler is not None
 
     def compare(self, emit: Emit) -> list[Check]:
         """Compare all tables and records, after the scratch run has ended."""

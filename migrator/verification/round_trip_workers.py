@@ -1,22 +1,22 @@
 """Runs the round trip of a whole source: partitions in worker processes, streamed collections in this process.
 
-Each finished partition is a step in the journal of the scratch run. A verification that was killed resumes after it.
+The workers are those of the scratch run. They begin as soon as they have loaded the largest table, because the rest of
+the scratch run is the work of one process. Each finished partition is a step in the journal of the scratch run: a
+verification that was killed resumes after it.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import multiprocessing.util
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from contextlib import closing
 from dataclasses import dataclass
 
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.pool import ProcessPool, worker_ended
-from migrator.execution.tasks import forbid_parallel_queries
+from migrator.execution.tasks import close_runners, forbid_parallel_queries
 from migrator.formatting import format_count
 from migrator.mapping.loader import load_definition
 from migrator.mapping.project import ProjectPackages
@@ -53,13 +53,15 @@ class RoundTripJob:
 class RoundTrip:
     """One round trip: what to compare, and the scratch run that records the finished partitions.
 
-    `share` (0 to 1) of the documents are compared. Without `job` this process does all the work.
+    `names`: the collections. `share` (0 to 1) of the documents are compared. Without `job` this process does all the
+    work.
     """
 
     scope: Scope
     scratch: Namespace
     run: int
     source: Source
+    names: Sequence[str]
     share: float
     job: RoundTripJob | None
 
@@ -76,6 +78,7 @@ _sessions: dict[str, tuple[Scope, Source]] = {}  # of this worker process, by th
 def _open_session(job: RoundTripJob) -> tuple[Scope, Source]:
     """Return what all partitions of a job use in this process. The end of the process closes it."""
     if job.dsn not in _sessions:
+        close_runners()  # the load of this process is complete, so its connection is not needed any more
         definition = load_definition(*job.packages)
         source = with_shared(open_source(job.config.source.url, job.config.source.database), definition.mappings)
         connection = connect_worker(job.dsn)
@@ -104,31 +107,62 @@ def _compare_part(scope: Scope, source: Source, part: Partition, share: float) -
     return counts
 
 
-def check_round_trips(trip: RoundTrip, names: list[str], emit: Emit) -> Iterator[Check]:
-    """Compare every document of the collections `names` with the document that PostgreSQL rebuilds."""
-    connection, scratch = trip.scope.connection, trip.scratch
-    emit(StepStarted(step=STEP))
-    done = journal.finished_steps(connection, scratch)
-    progress = [each for each in partitions.read_progress(connection, scratch) if each.part.collection in names]
-    counts: dict[str, RoundTripCounts] = defaultdict(RoundTripCounts)
-    left: list[Partition] = []
-    for part in (each.part for each in progress if not each.streamed):
-        if _step(part) in done:
-            recorded = journal.step_detail(connection, scratch, _step(part))
-            counts[part.collection].add(RoundTripCounts.from_json(recorded))
-        else:
-            left.append(part)
-    for part, each in _check_parts(trip, left):
-        journal.finish_step(connection, scratch, trip.run, _step(part), each.as_json())
-        counts[part.collection].add(each)
-        emit(StepAdvanced(step=STEP, done=_count_read(counts)))
-    streamed = {each.part.collection: "" for each in progress if each.streamed}
-    batches = trip.source.read(streamed, documents=BATCH, size=SIZE) if streamed else iter(())
-    for name, each in compare_batches(trip.scope, batches, trip.share):
-        counts[name].add(each)
-        emit(StepAdvanced(step=STEP, done=_count_read(counts)))
-    emit(StepFinished(step=STEP, note=f"{format_count(_count_read(counts), 'documents')}"))
-    yield from make_checks(names, counts, trip.share)
+class RoundTripWork:
+    """The work of one round trip. Worker processes can begin while the calling process does something else."""
+
+    def __init__(self, trip: RoundTrip, pool: ProcessPool) -> None:
+        self._trip, self._pool = trip, pool
+        self._running: dict[Future[RoundTripCounts], Partition] = {}
+
+    def start(self) -> None:
+        """Let worker processes compare the partitions that are recorded by now; do nothing if they do not pay."""
+        done = journal.finished_steps(self._trip.scope.connection, self._trip.scratch)
+        started = list(self._running.values())
+        left = [each for each in self._partitions() if _step(each) not in done and each not in started]
+        is_large = len(left) > len({part.collection for part in left})  # some collection has several partitions
+        if self._trip.job is not None and not self._pool.is_single and (is_large or self._running):
+            self._running |= {self._pool.call(check_part, self._trip.job, part): part for part in left}
+
+    def check(self, emit: Emit) -> Iterator[Check]:
+        """Compare every document of the collections with the document that PostgreSQL rebuilds."""
+        trip, counts = self._trip, defaultdict[str, RoundTripCounts](RoundTripCounts)
+        connection, scratch = trip.scope.connection, trip.scratch
+        emit(StepStarted(step=STEP))
+        self.start()
+        done = journal.finished_steps(connection, scratch)
+        for part in self._partitions():
+            if _step(part) in done:
+                recorded = journal.step_detail(connection, scratch, _step(part))
+                counts[part.collection].add(RoundTripCounts.from_json(recorded))
+        for part, each in self._compare_parts(done):
+            journal.finish_step(connection, scratch, trip.run, _step(part), each.as_json())
+            counts[part.collection].add(each)
+            emit(StepAdvanced(step=STEP, done=_count_read(counts)))
+        streamed = dict.fromkeys((part.collection for part in self._partitions(streamed=True)), "")
+        batches = trip.source.read(streamed, documents=BATCH, size=SIZE) if streamed else iter(())
+        for name, each in compare_batches(trip.scope, batches, trip.share):
+            counts[name].add(each)
+            emit(StepAdvanced(step=STEP, done=_count_read(counts)))
+        emit(StepFinished(step=STEP, note=f"{format_count(_count_read(counts), 'documents')}"))
+        yield from make_checks(list(trip.names), counts, trip.share)
+
+    def _partitions(self, *, streamed: bool = False) -> list[Partition]:
+        """Return the partitions of the collections to compare that the scratch run has recorded."""
+        found = partitions.read_progress(self._trip.scope.connection, self._trip.scratch)
+        return [each.part for each in found if each.streamed == streamed and each.part.collection in self._trip.names]
+
+    def _compare_parts(self, done: set[str]) -> Iterator[tuple[Partition, RoundTripCounts]]:
+        """Yield the results of all partitions without a step in `done`, as soon as they are known."""
+        if not self._running:
+            for part in self._partitions():
+                if _step(part) not in done:
+                    yield part, _compare_part(self._trip.scope, self._trip.source, part, self._trip.share)
+            return
+        try:
+            for future in as_completed(self._running):
+                yield self._running[future], future.result()
+        except self._pool.losses as error:
+            raise worker_ended() from error
 
 
 def _count_read(counts: Mapping[str, RoundTripCounts]) -> int:
@@ -137,21 +171,3 @@ def _count_read(counts: Mapping[str, RoundTripCounts]) -> int:
 
 def _step(part: Partition) -> str:
     return f"{STEP} {part.collection} {part.number}"
-
-
-def _check_parts(trip: RoundTrip, left: list[Partition]) -> Iterator[tuple[Partition, RoundTripCounts]]:
-    workers = trip.scope.config.engine.workers or multiprocessing.cpu_count()
-    large = len(left) > len({part.collection for part in left})  # some collection has several partitions
-    if trip.job is None or workers == 1 or not large:
-        for part in left:
-            yield part, _compare_part(trip.scope, trip.source, part, trip.share)
-        return
-    with closing(ProcessPool(workers, trip.job.packages, (__name__,))) as pool:
-        running: dict[Future[RoundTripCounts], Partition] = {
-            pool.call(check_part, trip.job, part): part for part in left
-        }
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except pool.losses as error:
-            raise worker_ended() from error

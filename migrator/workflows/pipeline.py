@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from migrator.errors import MigrateError, UsageError
+from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.execution.dask import DaskPool
-from migrator.execution.pool import Pool, PooledWorkers, ProcessPool, SerialWorkers, Workers
+from migrator.execution.pool import Pool, PooledWorkers, SerialWorkers, Workers
 from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
@@ -40,12 +40,12 @@ from migrator.state import journal, partitions
 from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import Options, ensure_tenant, own_rows
 from migrator.translation.compiler import Compiled, compile_collection
+from migrator.workflows.local_workers import needs_workers, open_local_pool
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.profile import ProfiledWorkers, Profiler
 
 Connection = psycopg.Connection[Any]
 MOST_REPETITIONS = 10  # of a load; each one rejects all documents that the same step has found
-LARGE_SOURCE = 32 << 20  # bytes; below this size the start of worker processes takes longer than it saves
 
 
 class OwnerNotLoadedError(UsageError):
@@ -58,7 +58,8 @@ class Pipeline:
 
     `dsn`: how workers connect to the database of `connection`. `profiler` receives the fields of all documents.
     `on_table_loaded` receives the name of each table when all its rows exist. Without `analyzes_all`, the caller
-    computes the statistics of the tables that nothing joins before the end (`is_joined_early`).
+    computes the statistics of the tables that nothing joins before the end (`is_joined_early`). `pool`: the worker
+    processes, which the caller closes; None: own ones.
     """
 
     context: MigrationContext
@@ -67,6 +68,7 @@ class Pipeline:
     profiler: Profiler | None = None
     on_table_loaded: Callable[[str], None] = lambda table: None
     analyzes_all: bool = True
+    pool: Pool | None = None
     _compiled: dict[tuple[str, bytes | None], Compiled] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -109,7 +111,8 @@ class Pipeline:
         batch_rows = journal.pin_setting(self.connection, self.namespace, run, "batch_rows", config.engine.batch_rows)
         if find_shared_tables(self.mappings.values()):
             create_target_index(self.connection, self.namespace)  # tells whose row a reference has found
-        with closing(self._open_pool()) as pool:
+        with ExitStack() as opened:
+            pool = self.pool or opened.enter_context(closing(self._open_pool()))
             if needs_workers(self.context):
                 pool.prestart()
             for number, level in enumerate(self.levels(only)):
@@ -202,7 +205,7 @@ class Pipeline:
         engine = self.context.config.engine
         if self._uses_cluster:
             return DaskPool(engine.executor, engine.workers, self.context.emit)
-        return ProcessPool(engine.workers, self.context.definition.packages)
+        return open_local_pool(self.context)
 
     def _run_level(self, job: Job, pool: Pool) -> None:
         source, level = self.context.source, list(job.collections)
@@ -300,30 +303,3 @@ def list_refused(error: UpdatesRefusedError) -> str:
         if documents
     ]
     return f"later changes of {'; '.join(parts)}"
-
-
-def preload_workers(context: MigrationContext) -> None:
-    """Let the worker processes of this machine import their modules in advance if `Pipeline.run` will start them.
-
-    The imports take half a second, in parallel to the preparation of the target.
-    """
-    if context.config.engine.executor == "local" and needs_workers(context):
-        ProcessPool(context.config.engine.workers, context.definition.packages).preload()
-
-
-def preload_workers_early(context: MigrationContext) -> None:
-    """Call `preload_workers` before the checks of a command. They report what is wrong with the source.
-
-    Not for a live source, which the checks ask first.
-    """
-    if not context.source.is_live:
-        with suppress(MigrateError):
-            preload_workers(context)
-
-
-def needs_workers(context: MigrationContext) -> bool:
-    """Return whether the source is large enough that worker processes are certainly used."""
-    source = context.source
-    sizes = [each.bytes for each in source.collections() if source.reads_partitions(each.name)]
-    is_large = None in sizes or sum(each or 0 for each in sizes) > LARGE_SOURCE
-    return is_large and context.config.engine.workers != 1 and context.definition.packages is not None

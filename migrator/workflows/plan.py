@@ -40,8 +40,9 @@ from migrator.state.records import Connection, Namespace, create_records
 from migrator.state.rejects import count_by_reason
 from migrator.targets.base import Target
 from migrator.targets.ephemeral import ephemeral_target
+from migrator.workflows.local_workers import preload_workers
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import OwnerNotLoadedError, Pipeline, preload_workers
+from migrator.workflows.pipeline import OwnerNotLoadedError, Pipeline
 from migrator.workflows.plan_indexes import Forecast, rehearse_indexes
 from migrator.workflows.plan_report import (
     Observations,

@@ -49,8 +49,9 @@ from migrator.state.suspension import require_valid_references, suspend_in_run
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import record_catalog
 from migrator.workflows.fingerprints import collect_fingerprints, require_retryable, require_unchanged, with_settings
+from migrator.workflows.local_workers import preload_workers
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import Pipeline, preload_workers
+from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.reject_limit import require_few_rejects
 from migrator.workflows.reports import RunReport, report_run
 from migrator.workflows.retry import retry_transient

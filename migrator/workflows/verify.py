@@ -23,11 +23,12 @@ from migrator.targets.server import WorkerSessions
 from migrator.verification import accounting, embeddings
 from migrator.verification.model import Check, Fault, Scope
 from migrator.workflows.fingerprints import collect_fingerprints, find_changes
+from migrator.workflows.local_workers import preload_workers
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.pipeline import Pipeline, preload_workers
+from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.switched import refuse_switched
 from migrator.workflows.verify_following import FollowedComparison
-from migrator.workflows.verify_rows import RowOptions, compare_rows
+from migrator.workflows.verify_rows import WORKER_MODULES, RowOptions, compare_rows
 from migrator.workflows.verify_target import TargetChecks, names_of
 
 Level = Literal["counts", "rows", "roundtrip"]
@@ -99,7 +100,7 @@ def _verify(
     refuse_switched(connection, namespace, "verify")
     check_only(context, options.only)
     if options.level != "counts":
-        preload_workers(context)
+        preload_workers(context, WORKER_MODULES)
     scope = make_scope(context, connection, options, workers)
     pipeline = _scratch_pipeline(context, connection, workers.dsn)
     row_options = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,9 +20,12 @@ from migrator.verification import round_trip_workers
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
 from migrator.verification.relation_diff import ScratchComparison
-from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob
+from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob, RoundTripWork
+from migrator.workflows.local_workers import open_local_pool
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.verify_target import names_of, open_scheduler
+
+WORKER_MODULES = (round_trip_workers.__name__,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,28 +41,31 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
     context, source = pipeline.context, pipeline.context.source
     token = scratch_token(scope, pipeline)
     only_migrated = [name_of(each.table) for each in scope.chosen.values() if scan.has_only_migrated_rows(each)]
-    with scratch.scratch_namespace(scope.connection, context.definition.mappings, token, frozenset(only_migrated)) as (
-        namespace,
-        found,
+    with (
+        scratch.scratch_namespace(scope.connection, context.definition.mappings, token, frozenset(only_migrated)) as (
+            namespace,
+            found,
+        ),
+        closing(open_local_pool(context, WORKER_MODULES)) as pool,
     ):
         run = begin_scratch_run(scope, pipeline, token, found)
+        round_trip = RoundTrip(
+            scope=scope, scratch=namespace, run=run, source=source, names=names_of(scope, source), share=options.share,
+            job=_round_trip_job(scope, pipeline, options.share),
+        )  # fmt: skip
+        work = RoundTripWork(round_trip, pool) if options.rebuild else None
         with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope)) as comparison:
             rows = RowStore(scope.connection, namespace, context.definition.mappings)
 
             def complete(table: str) -> None:
                 apply_all_unreturned(rows, scope.namespace, {table}, context.config.tenant.id)
-                comparison.on_table_loaded(table)
+                if comparison.on_table_loaded(table) and work is not None:
+                    work.start()
 
-            mapped = replace(pipeline, on_table_loaded=complete)
+            mapped = replace(pipeline, on_table_loaded=complete, pool=pool)
             mapped.run(run, needed_collections(scope, source))
             checks = comparison.compare(context.emit)
-        if options.rebuild:
-            round_trip = RoundTrip(
-                scope=scope, scratch=namespace, run=run, source=source, share=options.share,
-                job=_round_trip_job(scope, pipeline, options.share),
-            )  # fmt: skip
-            checks += round_trip_workers.check_round_trips(round_trip, names_of(scope, source), context.emit)
-        return checks
+        return checks if work is None else [*checks, *work.check(context.emit)]
 
 
 def begin_scratch_run(scope: Scope, pipeline: Pipeline, token: str, found: int | None) -> int:
