@@ -38,24 +38,21 @@ def pack_residue(
     return encode(residue) if residue else None
 
 
-def variants_of(residue: bytes | None) -> dict[str, int]:
-    """Return the fields of a document that have another variant than the first, with its number."""
-    return {} if residue is None or _FORM not in residue else decode(residue).get("form", {})
+def changes_of(residue: bytes | None) -> tuple[dict[str, int], dict[str, Document], dict[str, int]]:
+    """Return how fields differ from what the row restores: `form`, `cut` and `first` of a residue.
 
-
-def remainders_of(residue: bytes | None) -> dict[str, Document]:
-    """Return what is left of fields without the content that columns hold."""
-    return {} if residue is None or _CUT not in residue else decode(residue).get("cut", {})
+    That is: the number of the variant of a field, if it is not the first; what is left of a field without the content
+    that columns hold; how many members a field lists, if it does not list all.
+    """
+    if residue is None or not has_variants(residue):
+        return {}, {}, {}
+    parts = decode(residue)
+    return parts.get("form", {}), parts.get("cut", {}), parts.get("first", {})
 
 
 def remainder_marker(name: str) -> bytes:
     """Return bytes that occur in every residue with a remainder of the field `name`, and in few others."""
     return b"\x03" + name.encode() + b"\0"
-
-
-def member_counts_of(residue: bytes | None) -> dict[str, int]:
-    """Return how many members a field lists, for fields that do not list all."""
-    return {} if residue is None or _FIRST not in residue else decode(residue).get("first", {})
 
 
 # BSON type and name of the elements. Searching the bytes first avoids decoding nearly all residues.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from migrator.documents.codec import Document, same
-from migrator.documents.residue import remainders_of, variants_of
+from migrator.documents.residue import changes_of
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.context import ABSENT, Row
@@ -133,7 +133,7 @@ def inputs_of(rule: Rule) -> frozenset[str]:
 def _fields(collection: Collection, row: Row, residue: bytes | None, restore: Restore) -> Document:
     """Return the fields that a row restores in the forms that its document has, without those of several rows."""
     fields = restore(collection, row)
-    variants, remainders = variants_of(residue), remainders_of(residue)
+    variants, remainders, _ = changes_of(residue)
     for rule in collection.variant_rules if variants or remainders else ():
         if isinstance(rule, Children):
             continue

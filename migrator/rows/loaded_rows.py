@@ -59,7 +59,7 @@ class RowLayout:
         lists = [(rule.row_key, read_list) for rule in collection.member_lists]
         children = [(rule.row_key, ChildReader(rule).read) for rule in collection.children]
         self.kinds, self._others = kinds, [*lists, *children]
-        self._collection = collection
+        self._variant_rules, self._has_children = collection.variant_rules, bool(collection.children)
         self._variant_inputs = (
             []
             if collection.children
@@ -96,7 +96,7 @@ class RowLayout:
         try:
             document = self._restore(fields)
             if residue is not None and has_variants(residue):
-                add_variants(self._collection, self._read_variant_inputs(fields), document, residue)
+                add_variants(self._variant_rules, self._read_variant_inputs(fields), document, residue)
             restored = encode(document)
         except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
             return None
@@ -104,7 +104,7 @@ class RowLayout:
 
     def _read_variant_inputs(self, fields: Fields) -> Row:
         """Return what the rules of fields with variants need of a row."""
-        if self._collection.children:
+        if self._has_children:
             return self.read_row(fields)
         return {
             name: None if (field := fields[place]) is None else read(field)

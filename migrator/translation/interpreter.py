@@ -6,7 +6,7 @@ answered before (`References`), and nothing is encoded for PostgreSQL here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -14,17 +14,17 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import (
     add_residue,
-    member_counts_of,
+    changes_of,
     pack_residue,
     raw_document_of,
     raw_residue,
-    remainders_of,
     subtract,
-    variants_of,
 )
+from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.composite_keys import AnyKey, CompositeKey
 from migrator.mapping.context import ABSENT, Archived, Lookup, Match, Rejected, Row
+from migrator.mapping.rules import Variants
 from migrator.postgres.tenancy import tenant_column
 from migrator.translation import operations
 from migrator.translation.lowering import reference_program
@@ -224,21 +224,23 @@ def rebuild(
     if raw is not None:
         return decode(raw)
     document = restore_fields(collection, row) if restored is None else restored
-    add_variants(collection, row, document, residue)
+    add_variants(collection.variant_rules, row, document, residue)
     return {**source_id, **add_residue(document, residue)}
 
 
-def add_variants(collection: Collection, row: Row, document: Document, residue: bytes | None) -> None:
-    """Change the restored fields of a document of which the residue has the variant, a remainder or the length."""
-    variants = variants_of(residue)
-    for rule in collection.variant_rules if variants else ():
+def add_variants(rules: Sequence[Variants | Children], row: Row, document: Document, residue: bytes | None) -> None:
+    """Change the restored fields of a document of which the residue has the variant, a remainder or the length.
+
+    `rules`: the `variant_rules` of its collection.
+    """
+    variants, remainders, counts = changes_of(residue)
+    for rule in rules if variants else ():
         if rule.path in variants:
             rule.set_variant(variants[rule.path], row, document)
-    remainders = remainders_of(residue)
-    for rule in collection.variant_rules if remainders else ():
+    for rule in rules if remainders else ():
         if rule.path in remainders:
             rule.set_remainder(remainders[rule.path], row, document)
-    for name, count in member_counts_of(residue).items():
+    for name, count in counts.items():
         document[name] = document[name][:count]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mappings import conversations
 from migrator.documents import native
 from migrator.documents.codec import decode, encode, same
-from migrator.documents.residue import add_residue, close_residue, member_counts_of, open_residue, pack_residue
+from migrator.documents.residue import add_residue, changes_of, close_residue, open_residue, pack_residue
 from migrator.documents.residue import raw_residue as whole
 from migrator.reconciliation.membership import compact, compact_residue, expand
 from migrator.translation.interpreter import rebuild
@@ -48,7 +48,7 @@ def test_list_is_restored(fields: dict[str, Any], listed: Any, members: list[Obj
     kept = taken(residue, members)
     assert taken(kept, members) == kept
     given_back = list(members)
-    for count in member_counts_of(kept).values():
+    for count in changes_of(kept)[2].values():
         given_back = given_back[:count]
     back = dict.fromkeys(unset, 1)
     document = add_residue({**back, "messages": given_back}, kept)
