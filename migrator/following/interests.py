@@ -91,8 +91,10 @@ def wanted_parent(collection: Collection, document: Document) -> set[Wanted]:
 
 def loose_lookups(collection: Collection) -> frozenset[tuple[str, str]]:
     """Return the names of the lookups whose result is not a foreign key of the row."""
-    firm = {rule.lookup.name for rule in collection.rules if isinstance(rule, Reference)}
-    loose = {lookup.name for rule in collection.rules if not isinstance(rule, Reference) for lookup in rule.lookups}
+    firm, loose = set[tuple[str, str]](), set[tuple[str, str]]()
+    for rule in collection.rules:
+        is_firm = isinstance(rule, Reference) and bool(collection.table.c[rule.column].foreign_keys)
+        (firm if is_firm else loose).update(lookup.name for lookup in rule.lookups)
     return frozenset(loose | {each.name for each in collection.lookups if each.name not in firm})
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import LiteralString
 
+import psycopg
 import pytest
-from bson import decode_all, encode
+from bson import ObjectId, decode_all, encode
 
 from migrator.documents.codec import CODEC_OPTIONS, decode
-from tests.driving import call
+from tests.archive_writer import write_archive, write_folder
+from tests.driving import call, digest_database
 from tests.press import NAMES, Press, write_project
-from tests.user_projects import Document, load_and_load_again
+from tests.user_projects import Document, everything, load_and_load_again
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 
@@ -32,3 +36,94 @@ def test_composite_keys(seed: int, database: str, tmp_path: Path) -> None:
 def by_id(documents: list[Document]) -> dict[str, bytes]:
     """Return the documents by `_id`, with their fields by name: a rebuilt document has them in any order."""
     return {repr(each["_id"]): encode(dict(sorted(each.items())), codec_options=CODEC_OPTIONS) for each in documents}
+
+
+# change → (check, table) that must find it
+FAULTS: dict[LiteralString, tuple[str, str]] = {
+    "UPDATE articles SET title = 'other' WHERE ctid = (SELECT min(ctid) FROM articles)": ("rows", "articles"),
+    "UPDATE readings SET taken_at = taken_at + interval '1 us' WHERE ctid = (SELECT min(ctid) FROM readings)":
+        ("rows exist", "readings"),
+    "UPDATE readings SET code = 'zz' WHERE ctid = (SELECT max(ctid) FROM readings)": ("rows", "readings"),
+    "INSERT INTO trade.lines SELECT order_id, 99, 'new' FROM trade.lines LIMIT 1": ("rows exist", "trade.lines"),
+    "UPDATE revisions SET text = 'other' WHERE ctid = (SELECT min(ctid) FROM revisions)": ("rows", "revisions"),
+    "DELETE FROM remarks WHERE ctid = (SELECT min(ctid) FROM remarks)": ("rows", "remarks"),
+    "UPDATE comments SET slug = slug || '!' WHERE ctid = (SELECT min(ctid) FROM comments WHERE slug IS NOT NULL)":
+        ("foreign key", "comments.slug, tenant"),
+}  # fmt: skip
+
+
+def test_changed_rows_are_found(database: str, tmp_path: Path) -> None:
+    """Values, keys, rows of elements, and a reference of two columns that leads nowhere, in one verification."""
+    settings = write_project(tmp_path, database, Press(1, 60).collections())
+    assert call("run", "-c", settings).code == 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # no foreign key refuses the changes
+        for change in FAULTS:
+            assert connection.execute(change).rowcount == 1
+    verified = call("verify", "-c", settings, "--level", "roundtrip", "--json")
+    assert verified.code == 4
+    failed = {(each["check"], each["table"]) for each in verified.json["checks"] if not each["ok"]}
+    assert set(FAULTS.values()) <= failed
+
+
+def test_rows_of_the_application_stay(database: str, tmp_path: Path) -> None:
+    """A row that existed before keeps its key: the document is rejected, and revert leaves the row."""
+    documents = Press(5, 40, dirt=0).collections()
+    settings = write_project(tmp_path, database, documents)
+    ddl = call("schema", "-c", settings).out
+    first = documents["articles"][0]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(ddl.encode())
+        connection.execute("INSERT INTO articles VALUES (%s, 'own', %s)", (first["tenant"], first["slug"]))
+    assert call("run", "-c", settings).code == 0
+    assert call("verify", "-c", settings, "--level", "roundtrip").code == 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        title = "SELECT title FROM articles WHERE tenant = %s AND slug = %s"
+        assert connection.execute(title, (first["tenant"], first["slug"])).fetchone() == ("own",)
+        details = "SELECT count(*) FROM migrator.rejects WHERE detail LIKE '%not created by migrate'"
+        row = connection.execute(details).fetchone()
+        assert row is not None
+        assert row[0] >= 1
+    assert call("revert", "-c", settings, "--yes").code == 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert connection.execute("SELECT title FROM articles").fetchall() == [("own",)]
+
+
+def test_a_retry_gives_what_a_run_gives(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """Documents that were rejected, or had lost their references, are mended in the source and tried again."""
+    mended, fresh = new_database(), new_database()
+    press = Press(6, 60, dirt=0)
+    documents = press.collections()
+    before = {name: [dict(each) for each in found] for name, found in documents.items()}
+    for each in before["articles"][::5]:
+        each["slug"] = 7  # no text: rejected, and references to it lead nowhere
+    for each in before["lines"][::7]:
+        each["order"] = ObjectId("65f0c0de0000000000000001")
+    settings = write_project(tmp_path / "mended", mended, before)
+    assert call("run", "-c", settings).code == 0
+    content = {name: list(map(encode, found)) for name, found in documents.items()}
+    write_folder(tmp_path / "mended" / "dump" / "press", content)
+    retried = call("rejects", "retry", "-c", settings, "--json")
+    assert retried.code == 0, retried.told
+    assert retried.json["loaded"] > 5
+    again = write_project(tmp_path / "fresh", fresh, documents)
+    assert call("run", "-c", again).code == 0
+    assert everything(mended) == everything(fresh)
+
+
+def test_archive_and_workers_give_the_same(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """A stream, and partitions in several processes with small batches, give the same database."""
+    documents, digests = Press(3, 200).collections(), []
+    for name in ("folder", "archive", "parts"):
+        target = new_database()
+        settings = write_project(tmp_path / name, target, documents)
+        if name == "archive":
+            content = {each: list(map(encode, found)) for each, found in documents.items()}
+            write_archive(tmp_path / name / "dump.archive", {"press": content})
+            settings.write_text(settings.read_text().replace("dump:dump", "dump:dump.archive"))
+        if name == "parts":
+            settings.write_text(f"{settings.read_text()}\n[engine]\nworkers = 2\npart_bytes = 4096\nbatch_rows = 7\n")
+        run = call("run", "-c", settings)
+        assert run.code == 0, run.err
+        digests.append({table: each for table, each in digest_database(target).items() if "migrator." not in table})
+    assert digests[0] == digests[1] == digests[2]
