@@ -20,8 +20,8 @@ import typer
 from migrator import __version__
 from migrator.commands.options import consoles as consoles
 from migrator.commands.options import current_console
-from migrator.commands.registry import LazyGroup
-from migrator.errors import MigrateError, StoppedError, UsageError
+from migrator.commands.registry import LazyGroup, hint_after
+from migrator.errors import RESUME, MigrateError, StoppedError, UsageError
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 internal error; 2 usage or configuration; 3 plan: blockers, or out of date; 4 verify:"
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 INTERRUPTED = 130  # the exit code that typer makes of a KeyboardInterrupt
-STOPPED = StoppedError("interrupted", hint="Committed data is consistent. Run the same command again to resume.")
+STOPPED = StoppedError("interrupted", hint=RESUME)
 
 
 def install_handlers() -> None:
@@ -100,9 +100,10 @@ def _stop_now(signum: int, frame: object) -> None:
     """Ends the process as SIGKILL would. It takes no lock, because the holder of the lock may hang."""
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
-    os.write(2, f"error: interrupted immediately\nhint: {STOPPED.hint}\n".encode())
+    hint = hint_after(STOPPED.hint, sys.argv)
+    os.write(2, f"error: interrupted immediately\nhint: {hint}\n".encode())
     if consoles and consoles[0].json:
-        error = {"message": "interrupted immediately", "hint": STOPPED.hint, "exit_code": STOPPED.exit_code}
+        error = {"message": "interrupted immediately", "hint": hint, "exit_code": STOPPED.exit_code}
         os.write(1, json.dumps({"error": error}).encode() + b"\n")
     os._exit(STOPPED.exit_code)
 
@@ -150,6 +151,7 @@ def fail(error: MigrateError) -> int:
     """Prints a known error; returns its exit code."""
     console = current_console()
     console.close()
+    error.hint = hint_after(error.hint, sys.argv)
     console.error(error)
     if console.json:
         described = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code, **error.details}

@@ -19,7 +19,9 @@ A document that cannot be loaded is not an error but a value (`translation.outco
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+RESUME: Final = "Committed data is consistent. Run the same command again to resume."
 
 
 class MigrateError(Exception):

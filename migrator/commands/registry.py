@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from migrator.commands.log_option import with_log_file
+from migrator.errors import RESUME
 from migrator.execution.garbage import collect_after_imports
 
 
@@ -95,6 +97,20 @@ COMMANDS = (
         "rejects", "rejects:rejects_app", "List, show, retry or export rejected documents.", "migrate rejects list"
     ),
 )
+
+
+_WRITING = frozenset({"run", "follow", "cutover", "complete", "revert", "embed", "rejects"})  # to the target
+_AGAIN = "No data was changed. Run the same command again."
+
+
+def hint_after(hint: str, arguments: Sequence[str]) -> str:
+    """Return a hint as it is true of a command: only one that writes to the target has committed data.
+
+    `arguments`: the command line of this process.
+    """
+    name = next((each for each in arguments[1:] if not each.startswith("-")), "")
+    is_writing = name in _WRITING and "--dry-run" not in arguments
+    return hint if is_writing else hint.replace(RESUME, _AGAIN)
 
 
 class Commands(UserDict[str, Any]):

@@ -11,11 +11,9 @@ import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from migrator.errors import MigrateError, StoppedError, TargetError
+from migrator.errors import RESUME, MigrateError, StoppedError, TargetError
 from migrator.postgres.privileges import CONNECT_AS_OWNER
 from migrator.redaction import describe_error
-
-RESUME = "Committed data is consistent. Run the same command again to resume."
 
 # SQLSTATEs that report a lost connection. Class 08: connection exceptions, except 08P01 (protocol violation), which
 # reports a faulty message on a working connection. 57P01 to 57P05: the server shut down, crashed, does not accept

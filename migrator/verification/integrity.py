@@ -196,7 +196,7 @@ def check_ids(scope: Scope) -> Iterator[Check]:
     for name, mapping in derived.items():
         expected = "IDs match `_id`"
         actual = f"{format_count(len(found[name]), 'IDs')} not derived from `_id`" if found[name] else expected
-        yield make_check("ids", name_of(mapping.table), Differences.of(found[name]), expected=expected, actual=actual)
+        yield make_check("ids", scope.label_of(mapping), Differences.of(found[name]), expected=expected, actual=actual)
 
 
 def _find_id_differences(scope: Scope, names: list[str]) -> dict[str, list[Difference]]:

@@ -11,6 +11,7 @@ from sqlalchemy import MetaData, Table
 from migrator.config.models import Config
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
+from migrator.mapping.shared_tables import is_shared
 from migrator.postgres.table_names import name_of
 from migrator.rows.store import RowStore
 from migrator.state.records import Connection, Namespace
@@ -224,6 +225,11 @@ class Scope:
     @property
     def _tables_of_only(self) -> frozenset[str]:
         return frozenset(name_of(m.table) for name, m in self.mappings.items() if name in self.only)
+
+    def label_of(self, mapping: Collection) -> str:
+        """Return the table of a mapping for the checks of its rows; with the collection, if others fill it, too."""
+        table = name_of(mapping.table)
+        return f"{table} of {mapping.name}" if is_shared(self.mappings, mapping) else table
 
     @property
     def chosen(self) -> dict[str, Collection]:

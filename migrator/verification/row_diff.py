@@ -66,7 +66,7 @@ def compare_table(scope: Scope, scratch: Namespace, mapping: Collection, here: R
     if here.every and _count(actual) != _count(expected):
         # The scratch tables of an interrupted verification may contain rows of other clients.
         return compare_table(scope, scratch, mapping, checksum_ranges(scope, mapping, every=False))
-    table = name_of(mapping.table)
+    table = scope.label_of(mapping)
     ranges = sorted(each for each in actual.keys() | expected.keys() if actual.get(each) != expected.get(each))
     goal = f"{format_count(_count(expected), 'rows')} equal to the source"
     if not ranges:

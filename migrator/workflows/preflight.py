@@ -15,6 +15,7 @@ from typing import Any
 from migrator.errors import AccessError, MigrateError, PlanError, SourceError, TargetError, UsageError
 from migrator.formatting import format_count
 from migrator.mapping.adopter import NOBODY
+from migrator.mapping.returning import find_obstacles
 from migrator.postgres import server_checks
 from migrator.postgres.owner_checks import check_owner_objects, check_vector_column
 from migrator.postgres.privileges import require_create
@@ -102,6 +103,8 @@ def check_migration(context: MigrationContext, target: Target | None, *, complet
     _execute(
         report, "source", partial(check_source, context), format_count(len(context.source.collections()), "collections")
     )
+    if context.source.changing is not None:
+        _execute(report, "cutover", partial(check_return, context), "changes of rows can be returned")
     _execute(report, "vectors", partial(check_vectors, context), describe_vectors(context.config))
     _execute(report, OWNER, partial(check_adopter, context, target), _describe_adopter(context))
     if target is not None:
@@ -154,6 +157,12 @@ def check_source(context: MigrationContext) -> Iterator[Problem]:
             text=f"the source has no collection {', '.join(missing)}; their tables stay empty",
             remedy="Check source.database if these collections should exist.",
         )
+
+
+def check_return(context: MigrationContext) -> Iterator[Problem]:
+    """Yields why `migrate cutover` would refuse this migration. A run needs no cutover."""
+    for problem, remedy in find_obstacles(context.definition.mappings.values()):
+        yield Problem(level="warning", text=f"`migrate cutover` cannot be used: {problem}", remedy=remedy)
 
 
 def _check_target(report: PreflightReport, context: MigrationContext, target: Target, *, complete: bool) -> None:

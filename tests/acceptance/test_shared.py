@@ -29,6 +29,9 @@ def test_shared(seed: int, database: str, tmp_path: Path) -> None:
     tables = load_and_load_again(settings, database)
     assert min(tables[name] for name in TABLES) > 0
     check_outcomes(database, documents)
+    checks = [(each["check"], each["table"]) for each in call("verify", "-c", settings, "--json").json["checks"]]
+    assert len(set(checks)) == len(checks)
+    assert {table for check, table in checks if check == "rows"} >= {"people of customers", "people of drivers"}
     exported = call("export", "-c", settings, tmp_path / "exported")
     assert exported.code == 0, exported.err
     for name in NAMES:

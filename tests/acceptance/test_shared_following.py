@@ -78,7 +78,11 @@ def test_live_source(live_server: mongo.Server, new_database: Callable[[], str],
     assert everything(followed) == everything(fresh)
     refused = call("cutover", "--dry-run", "-c", settings)
     assert refused.code == 5
-    assert "tables that several collections fill cannot be returned to MongoDB yet: people" in refused.told
+    reason = "tables that several collections fill cannot be returned to MongoDB yet: people"
+    assert reason in refused.told
+    checks = [each for each in call("check", "-c", settings, "--json").json["checks"] if each["check"] == "cutover"]
+    assert reason in checks[0]["text"]  # `check`, `plan` and `run` say it before anything is loaded
+    assert {each["level"] for each in checks} == {"warning"}
 
 
 def follow(settings: Path, *options: str) -> None:

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from migrator.commands.registry import COMMANDS, Commands
+from migrator.commands.registry import COMMANDS, Commands, hint_after
+from migrator.errors import RESUME
 
 LATE = frozenset({"psycopg", "pydantic", "rich", "sqlalchemy", "pymongo", "bson", "tenacity", "psutil", "asyncio"})
 
@@ -35,6 +36,8 @@ def test_help_imports_no_command(option: str) -> None:
         "migrator.commands.options",
         "migrator.commands.registry",
         "migrator.errors",
+        "migrator.execution",
+        "migrator.execution.garbage",
     }
 
 
@@ -62,3 +65,18 @@ def test_the_list_of_commands_is_true() -> None:
     for entry in COMMANDS:
         assert " ".join(commands[entry.name].help.split()).startswith(entry.summary)
         assert commands[entry.name].name == entry.name
+
+
+@pytest.mark.parametrize(
+    ("line", "has_committed"),
+    [
+        ("run -c migrate.toml", True), ("-v rejects retry", True), ("cutover", True),
+        ("run --dry-run", False), ("plan --out run", False), ("verify", False), ("", False),
+    ],
+)  # fmt: skip
+def test_only_commands_that_write_speak_of_committed_data(line: str, has_committed: bool) -> None:
+    """What was interrupted has written something, or it has not."""
+    hint = hint_after(f"Free disk space. {RESUME}", ["migrate", *line.split()])
+    assert ("Committed data" in hint) == has_committed
+    assert hint.startswith("Free disk space. ")
+    assert "Run the same command again" in hint
