@@ -42,8 +42,12 @@ def document_offsets(data: bytes) -> Iterator[int]:
 
 
 def split_documents(data: bytes) -> Iterator[bytes]:
-    """Return an iterator over the documents of a batch. Raises: ValueError if a length does not fit."""
-    return (document_at(data, start) for start in document_offsets(data))
+    """Yield the documents of a batch. Raises: ValueError if a length does not fit."""
+    position = 0
+    while position < len(data):
+        end = _end_at(data, position)
+        yield data[position:end]
+        position = end
 
 
 def _end_at(data: bytes, position: int) -> int:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from psycopg import sql
 
-from migrator.documents.codec import Document, encode
 from migrator.documents.native import assemble
 from migrator.documents.residue import has_variants, remainder_marker
 from migrator.mapping.children import Children
@@ -25,7 +24,7 @@ from migrator.rows.plain_values import bytes_array
 from migrator.rows.store import RowStore
 from migrator.state.row_keys import key_of, parent_of
 from migrator.translation.interpreter import add_variants
-from migrator.translation.restoring import Fields, Restore, compile_restore
+from migrator.translation.restoring import Fields, Restorer, compile_restore
 
 MOST_LAYOUTS = 64  # kept: those of all collections of one or two migrations
 
@@ -70,7 +69,7 @@ class RowLayout:
         )
         self._composite = collection.key if isinstance(collection.key, CompositeKey) else None
         self._keys = [(list(kinds).index(name), copy_format.reader(kinds[name])) for name in collection.key.key_columns]
-        self._restore = _compile(collection, {**kinds, **dict(self._others)}, self.read_row)
+        self._restorer = _compile(collection, {**kinds, **dict(self._others)}, self.read_row)
 
     def read_row(self, fields: Fields) -> Row:
         """Return the row, with the values that it carries from the rows it refers to, its member lists and elements."""
@@ -91,13 +90,14 @@ class RowLayout:
 
         It equals `interpreter.rebuild_bson`.
         """
-        if self._restore is None:
+        if self._restorer is None:
             return None
         try:
-            document = self._restore(fields)
+            document = self._restorer.compute(fields)
+            moved: list[str] = []
             if residue is not None and has_variants(residue):
-                add_variants(self._variant_rules, self._read_variant_inputs(fields), document, residue)
-            restored = encode(document)
+                moved = add_variants(self._variant_rules, self._read_variant_inputs(fields), document, residue)
+            restored = self._restorer.encode(fields, document, moved)
         except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
             return None
         return assemble(source_id, restored, residue)
@@ -112,15 +112,12 @@ class RowLayout:
         }
 
 
-def _compile(
-    collection: Collection, readers: dict[str, Any], read_row: Callable[[Fields], Row]
-) -> Callable[[Fields], Document] | None:
-    """Return the function that restores documents; None if a rule reads a column that is not read."""
+def _compile(collection: Collection, readers: dict[str, Any], read_row: Callable[[Fields], Row]) -> Restorer | None:
+    """Return what restores documents; None if a rule reads a column that is not read."""
     try:
-        restore: Restore = compile_restore(collection, readers, read_row)
+        return compile_restore(collection, readers, read_row)
     except KeyError:
         return None
-    return restore
 
 
 _layouts: dict[int, tuple[Collection, Any, RowLayout]] = {}

@@ -228,12 +228,15 @@ def rebuild(
     return {**source_id, **add_residue(document, residue)}
 
 
-def add_variants(rules: Sequence[Variants | Children], row: Row, document: Document, residue: bytes | None) -> None:
+def add_variants(
+    rules: Sequence[Variants | Children], row: Row, document: Document, residue: bytes | None
+) -> list[str]:
     """Change the restored fields of a document of which the residue has the variant, a remainder or the length.
 
-    `rules`: the `variant_rules` of its collection.
+    `rules`: the `variant_rules` of its collection. Return the fields that have been moved to the end of the document.
     """
     variants, remainders, counts = changes_of(residue)
+    restored = set(document)
     for rule in rules if variants else ():
         if rule.path in variants:
             rule.set_variant(variants[rule.path], row, document)
@@ -242,6 +245,7 @@ def add_variants(rules: Sequence[Variants | Children], row: Row, document: Docum
             rule.set_remainder(remainders[rule.path], row, document)
     for name, count in counts.items():
         document[name] = document[name][:count]
+    return [name for name in document if name in variants or name not in restored]
 
 
 def rebuild_bson(collection: Collection, source_id: bytes, row: Row, residue: bytes | None) -> bytes:

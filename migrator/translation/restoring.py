@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, assert_never
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from bson.datetime_ms import DatetimeMS
 
-from migrator.documents.codec import Document
+from migrator.documents.codec import Document, encode
 from migrator.ids import uuid_text
 from migrator.mapping import codecs
 from migrator.mapping.children import Children
@@ -24,6 +26,11 @@ from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants, set_path
 from migrator.postgres import copy_format
+from migrator.translation import native
+from migrator.translation.field_parts import FieldPart, FieldParts
+
+if TYPE_CHECKING:
+    from migrator.translation.native._field_writer import FieldWriter
 
 Fields = Sequence[bytes | None]
 Restore = Callable[[Fields], Document]
@@ -31,32 +38,71 @@ Reader = Callable[[bytes | None], Any] | str  # a function, or the kind of a col
 
 # Codecs whose `write` returns the plain value.
 _UNCHANGED: Final = (codecs.Text, codecs.Boolean, codecs.Json, codecs.JsonNumber, codecs.Bytes)
+# Kinds of columns whose values are equal only if they are the same.
+_EXACT: Final = frozenset({"text", "boolean", "uuid", "smallint", "integer", "bigint"})
+MOST_KEPT = 1000  # results of a function
+
+
+@dataclass(frozen=True, slots=True)
+class Restorer:
+    """Restores the fields of the documents of a collection.
+
+    `compute(fields)` returns those of rules that are called, as a new document, which the caller may change. `encode`
+    returns all as BSON.
+    """
+
+    compute: Restore
+    writer: FieldWriter | None
+
+    def encode(self, fields: Fields, computed: Document, moved: Sequence[str] = ()) -> bytes:
+        """Return the document that has the `computed` fields, and those of the columns that need no rule.
+
+        `moved`: computed fields that come last, because the residue has changed them.
+
+        Raises: `ValueError` if a column does not have the form of its kind, and the errors of the encoder.
+        """
+        if self.writer is None:
+            return encode(computed)
+        last = {name: computed.pop(name) for name in moved}
+        return self.writer(list(fields), encode(computed), encode(last) if last else b"")
 
 
 def compile_restore(
     collection: Collection,
     readers: Mapping[str, Reader],
     read_row: Callable[[Fields], Row],
-) -> Restore:
-    """Return the function `restore(fields)`.
+) -> Restorer:
+    """Return what restores the fields of documents from the columns of their rows.
 
     `readers`: each key of a row, in the order of the fields, with the kind of its column or the function that reads it.
     `read_row` returns the row of `fields`, for rules that are called with it.
     """
-    writer = _Writer(readers, read_row)
+    parts = FieldParts(collection, readers)
+    has_parts = native.FieldWriter is not None and parts.are_possible
+    writer = _Writer(readers, read_row, parts if has_parts else None, collection.low_cardinality)
     writer.write_key(collection.key)
     for rule in collection.rules:
         writer.write_rule(rule)
     text = "\n    ".join(["def restore(fields):", "document = {}", *writer.lines, "return document"])
     namespace = dict(writer.bound)
     exec(compile(text, f"<restore {collection.name}>", "exec"), namespace)
-    restore: Restore = namespace["restore"]
-    return restore
+    field_writer = native.FieldWriter(writer.parts, shift=copy_format.EPOCH_SHIFT) if has_parts else None
+    return Restorer(namespace["restore"], field_writer)
 
 
 class _Writer:
-    def __init__(self, readers: Mapping[str, Reader], read_row: Callable[[Fields], Row]) -> None:
+    """Writes the lines of the function. `parts` collects all parts of a document, if it is written in parts."""
+
+    def __init__(
+        self,
+        readers: Mapping[str, Reader],
+        read_row: Callable[[Fields], Row],
+        found: FieldParts | None,
+        low_cardinality: frozenset[str],
+    ) -> None:
         self.lines: list[str] = []
+        self.parts: list[FieldPart] = []
+        self._found, self._low_cardinality = found, low_cardinality
         self.bound: dict[str, Any] = {
             "ABSENT": ABSENT, "UNREADABLE": UNREADABLE, "DatetimeMS": DatetimeMS, "uuid_text": uuid_text,
             "set_path": set_path, "read_row": read_row, "unpack": struct.Struct(">q").unpack,
@@ -70,7 +116,7 @@ class _Writer:
             for part in key.parts:
                 self.write_key(part)
             return
-        if key.path == "_id":
+        if key.path == "_id" or self._add_parts(key):
             return
         column = self._column(key.column)
         if key.codec is not None:
@@ -78,7 +124,17 @@ class _Writer:
         else:
             self._set(key.path, column if key.text else f"uuid_text({column})")
 
+    def _add_parts(self, rule: Rule | AnyKey) -> bool:
+        """Add the parts of a rule. Return whether no line is needed for it."""
+        if self._found is None:
+            return False
+        part = self._found.find(rule)
+        self.parts += self._found.computed(rule) if part is None else [part]
+        return part is not None
+
     def write_rule(self, rule: Rule) -> None:
+        if self._add_parts(rule):
+            return
         match rule:
             case Field():
                 self._write_field(rule)
@@ -86,7 +142,7 @@ class _Writer:
                 if rule.value is not ABSENT and rule.value is not UNREADABLE:
                     self._set(rule.path, self._bind("value", rule.value))
             case Implied():
-                self._set_readable(rule.path, self._call(rule.value, rule.inputs))
+                self._set_readable(rule.path, self._call(rule.value, rule.inputs, rule.path))
             case Variants():
                 value = self._call(rule.variants[0], rule.inputs)
                 self.lines += [f"value = {value}", f"document.pop({rule.path!r}, None)", "if value is not ABSENT:"]
@@ -95,7 +151,7 @@ class _Writer:
                 pass
             case Compute(restores=path, reverse=reverse):
                 assert path is not None  # the case above
-                self.lines += [f"value = {self._call(reverse, rule.reverse_inputs)}", "if value is not ABSENT:"]
+                self.lines += [f"value = {self._call(reverse, rule.reverse_inputs, path)}", "if value is not ABSENT:"]
                 self.lines.append(f"    document[{path!r}] = value")
             case JsonObject():
                 self._write_call(rule, (rule.column, *rule.restore_by))
@@ -145,7 +201,11 @@ class _Writer:
         self.lines += [f"value = {value}", "if value is not ABSENT and value is not UNREADABLE:"]
         self.lines.append(f"    document[{path!r}] = value")
 
-    def _call(self, function: Any, columns: Sequence[str]) -> str:
+    def _call(self, function: Any, columns: Sequence[str], path: str = "") -> str:
+        """Return the call of a function of columns. Results for a field with few distinct values are kept."""
+        is_carried = all("." in name for name in columns)  # from a row that many rows refer to
+        if (is_carried or path in self._low_cardinality) and all(self._readers[name] in _EXACT for name in columns):
+            function = lru_cache(MOST_KEPT)(function)
         return f"{self._bind('function', function)}({', '.join(map(self._column, columns))})"
 
     def _write_call(self, rule: JsonObject | MemberList, columns: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from migrator.documents.codec import CODEC_OPTIONS, Document, encode
 from migrator.mapping.context import ABSENT
 from migrator.translation import native
 from migrator.translation.elements import RuleType
+from migrator.translation.field_parts import FieldForm
 from migrator.translation.projection import AnyProjector, Projection, Projector, SlotType, projector_of
 from migrator.translation.tuple_layout import PartType, TuplePacker, packer_of
 from tests import strategies
@@ -254,11 +255,12 @@ def test_wrong_values_are_errors(part: PartType, value: Any) -> None:
 @needs_native
 def test_native_enums_equal_those_of_python() -> None:
     """Cython has its own copies of the enums. Names and numbers must be the same."""
-    from migrator.translation.native import _cutter, _projector, _tuple_packer
+    from migrator.translation.native import _cutter, _field_writer, _projector, _tuple_packer
 
     assert {each.name: each.value for each in RuleType} == _cutter.RULE_TYPES
     assert {each.name: each.value for each in SlotType} == _projector.SLOT_TYPES
     assert {each.name: each.value for each in PartType} == _tuple_packer.PART_TYPES
+    assert {each.name: each.value for each in FieldForm} == _field_writer.FORMS
 
 
 @needs_native

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import uuid
 from typing import Any
 
+import bson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,11 +17,13 @@ from migrator.documents import native, raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import add_residue, close_residue, raw_residue
 from migrator.mapping.collection import Collection
-from migrator.postgres.copy_format import split_row, write_row
+from migrator.postgres.copy_format import EPOCH_SHIFT, split_row, write_row
 from migrator.rows.loaded_rows import layout_of
 from migrator.rows.store import RowStore
 from migrator.state.records import Namespace
 from migrator.state.tenant import Options
+from migrator.translation import native as translation_native
+from migrator.translation.field_parts import FieldForm, FieldPart
 from migrator.translation.interpreter import Translation, rebuild_bson
 from migrator.translation.outcomes import Loaded
 from migrator.verification.record_diff import sort_fields
@@ -146,3 +150,56 @@ def test_both_versions_find_the_id(document: Document, chance: random.Random) ->
     for _ in range(chance.randrange(4)):
         raw[chance.randrange(len(raw))] = chance.choice([0, 1, 2, 3, 5, 15, 127, 128, 255])
     assert raw_bson.source_id(bytes(raw)) == raw_bson._find_source_id(bytes(raw))
+
+
+# --- fields that are written without Python ---------------------------------------------------------------------------
+
+
+def write_parts(*parts: FieldPart, columns: list[bytes | None], computed: Document, moved: Document) -> Document:
+    writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT)
+    return decode(writer(columns, encode(computed), encode(moved)))
+
+
+@needs_native
+@FEW
+@given(text=strategies.texts, moment=st.integers(-(2**63), 2**63 - 1 - EPOCH_SHIFT), flag=st.booleans())
+def test_columns_become_fields(text: str, moment: int, flag: bool) -> None:
+    """Each form of a column, between the fields that rules compute; NULL becomes the literal of the part."""
+    parts = [
+        FieldPart(FieldForm.COMPUTED, "first"),
+        FieldPart(FieldForm.TEXT, "text", 0, b""),
+        FieldPart(FieldForm.TIMESTAMP, "moment", 1, b""),
+        FieldPart(FieldForm.COMPUTED, "absent"),
+        FieldPart(FieldForm.BOOLEAN, "flag", 2, b""),
+        FieldPart(FieldForm.UUID_TEXT, "uuid", 3, None),
+        FieldPart(FieldForm.TEXT, "null", 4, encode({"null": None})[4:-1]),
+        FieldPart(FieldForm.TEXT, "no field", 4, b""),
+        FieldPart(FieldForm.CONSTANT, "constant", 0, encode({"constant": 1.5})[4:-1]),
+    ]
+    key = uuid.UUID(int=moment % 2**128)
+    plain = text.replace("\0", "")
+    columns = [plain.encode(), moment.to_bytes(8, signed=True), b"\1" if flag else b"\0", key.bytes, None]
+    found = write_parts(*parts, columns=columns, computed={"first": [1], "other": {}}, moved={"last": "é"})
+    expected = {
+        "first": [1], "text": plain, "moment": bson.DatetimeMS((moment + EPOCH_SHIFT) // 1000), "flag": flag,
+        "uuid": str(key), "null": None, "constant": 1.5, "other": {}, "last": "é",
+    }  # fmt: skip
+    assert list(found.items()) == list(expected.items())
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("form", "column"),
+    [
+        (FieldForm.UUID_TEXT, None),
+        (FieldForm.UUID_TEXT, bytes(15)),
+        (FieldForm.BOOLEAN, b""),
+        (FieldForm.TIMESTAMP, bytes(9)),
+        (FieldForm.TIMESTAMP, (2**63 - 1).to_bytes(8)),
+        (FieldForm.TEXT, b"a\0b"),
+    ],
+)
+def test_columns_of_another_form_are_errors(form: FieldForm, column: bytes | None) -> None:
+    """The caller then asks the interpreter."""
+    with pytest.raises(ValueError, match=r"column|PostgreSQL"):
+        write_parts(FieldPart(form, "a", 0, None), columns=[column], computed={}, moved={})

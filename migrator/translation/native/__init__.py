@@ -1,13 +1,14 @@
 """The compiled parts of the translation; without a C compiler, None or the version in Python.
 
-`Projector` and `TuplePacker` do what their versions in Python do, `ElementCutter` what the rules of elements do.
+`Projector` and `TuplePacker` do what their versions in Python do, `ElementCutter` what the rules of elements do,
+`FieldWriter` what rules restore from columns of usual kinds.
 """
 
 from __future__ import annotations
 
 from migrator import ids
 
-__all__ = ["ElementCutter", "Projector", "TuplePacker", "objectid_to_uuid"]
+__all__ = ["ElementCutter", "FieldWriter", "Projector", "TuplePacker", "objectid_to_uuid"]
 
 try:
     from migrator.translation.native._projector import Projector, objectid_to_uuid
@@ -19,3 +20,7 @@ try:
     from migrator.translation.native._cutter import ElementCutter
 except ImportError:
     ElementCutter = None  # type: ignore[assignment,misc]
+try:
+    from migrator.translation.native._field_writer import FieldWriter
+except ImportError:
+    FieldWriter = None  # type: ignore[assignment,misc]

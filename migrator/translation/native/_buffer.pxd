@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A buffer of bytes that grows, and BSON that is written to one."""
+"""A buffer of bytes that grows, and BSON that is written to one; the text of a UUID."""
 
 from cpython.mem cimport PyMem_Realloc
 from libc.stdint cimport uint32_t
@@ -81,3 +81,16 @@ cdef inline int finish(Buffer* buffer, Py_ssize_t place) except -1:
     append(buffer, b"\0", 1)
     write_little(buffer.data + place, <uint32_t>(buffer.size - place))
     return 0
+
+
+cdef inline void write_uuid_text(Bytes value, char* out) noexcept nogil:
+    """Write the 36 characters of a UUID."""
+    cdef const char* digits = "0123456789abcdef"
+    cdef int number
+    for number in range(16):
+        if number == 4 or number == 6 or number == 8 or number == 10:
+            out[0] = 45
+            out += 1
+        out[0] = digits[value[number] >> 4]
+        out[1] = digits[value[number] & 15]
+        out += 2

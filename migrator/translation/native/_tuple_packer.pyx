@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from migrator.documents.native._bson cimport Bytes, write_big
+from migrator.translation.native._buffer cimport write_uuid_text
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -114,7 +115,7 @@ cdef class TuplePacker:
             if sizes[index] < 0:
                 continue
             if part == UUID_TEXT:
-                write_uuid(<Bytes>texts[index], out)
+                write_uuid_text(<Bytes>texts[index], out)
             elif part == INTEGER:
                 write_big(out, <uint32_t>numbers[index])
             elif part == BOOLEAN:
@@ -128,15 +129,3 @@ cdef class TuplePacker:
                 memcpy(out, texts[index], sizes[index])
             out += sizes[index]
         return made
-
-
-cdef void write_uuid(Bytes value, char* out) noexcept nogil:
-    cdef const char* digits = "0123456789abcdef"
-    cdef int number
-    for number in range(16):
-        if number == 4 or number == 6 or number == 8 or number == 10:
-            out[0] = 45
-            out += 1
-        out[0] = digits[value[number] >> 4]
-        out[1] = digits[value[number] & 15]
-        out += 2
