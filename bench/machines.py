@@ -1,7 +1,9 @@
 """A run on a Dask cluster with one worker and with two, each in a network namespace of its own, alternately.
 
-The namespaces reach the scheduler and PostgreSQL by TCP only, as other machines do; they share the cores of this one.
-Requires the rights of root and the program `ip`.
+The namespaces reach the scheduler and PostgreSQL by TCP only, as other machines do. They share the cores of this one
+with PostgreSQL, which limits what a second worker can add. Therefore the runs are repeated with workers that may use a
+quarter of a core each, as machines that are slower than the database server. Requires the rights of root, the program
+`ip`, and the `cpu` controller of cgroups, version 1.
 """
 
 from __future__ import annotations
@@ -23,22 +25,40 @@ from migrator.targets.bundled import allow_traversal, choose_account, program_pa
 
 HOST, NETWORK = "10.77.0.1", "10.77.0"
 PORT, SCHEDULER = 54377, 54378
-ONE, TWO = "Dask, 1 worker on 1 machine", "Dask, 2 workers on 2 machines"
+ONE, TWO = "1 worker on 1 machine", "2 workers on 2 machines"
+SMALL = 0.25  # cores of a small machine
+CGROUPS = Path("/sys/fs/cgroup/cpu")
+LOAD = """
+    SELECT sum(seconds) FROM (
+      SELECT extract(epoch FROM max(committed) - min(began)) AS seconds FROM migrator.batches GROUP BY collection) s
+"""
+PERIOD = 100_000  # microseconds; the period in which a quota is spent
 
 
 def compare_machines(folder: Path, documents: int, repetitions: int) -> Series:
-    """Return the seconds of a run with one worker and with two."""
+    """Return the seconds of runs and of their loads, with one worker and with two, of both sizes of machines."""
     write_dump(folder / "dump" / "LibreChat", documents)
     series = Series()
     with bridge(), server(folder):
-        for _ in range(repetitions):
-            for name, count in ((ONE, 1), (TWO, 2)):
-                series.add(name, run(folder, count))
+        for cores in (None, SMALL):
+            for _ in range(repetitions):
+                for name, count in ((ONE, 1), (TWO, 2)):
+                    whole, load = run(folder, count, cores)
+                    series.add(named("run", name, cores), whole)
+                    series.add(named("load", name, cores), load)
     return series
 
 
-def run(folder: Path, workers: int) -> float:
-    """Return the seconds that a run with so many workers reports."""
+def named(part: str, name: str, cores: float | None) -> str:
+    """Return the name of a series."""
+    return f"{part}, {name}" + (f" of {cores} cores" if cores else "")
+
+
+def run(folder: Path, workers: int, cores: float | None) -> tuple[float, float]:
+    """Return the seconds that a run with so many workers reports, and those of its steps that load documents.
+
+    `cores`: what each worker may use of the time of one core; None is unlimited.
+    """
     with ExitStack() as exits, (folder / "dask.log").open("ab") as log:
 
         def start(*command: object) -> None:
@@ -49,7 +69,7 @@ def run(folder: Path, workers: int) -> float:
         tool = [sys.executable, "-m"]
         start(*tool, "distributed.cli.dask_scheduler", "--host", HOST, "--port", SCHEDULER, "--no-dashboard")
         for number in range(1, workers + 1):
-            enter = ["ip", "netns", "exec", namespace(number)]
+            enter = [*exits.enter_context(limited(number, cores)), "ip", "netns", "exec", namespace(number)]
             worker = ["distributed.cli.dask_worker", f"tcp://{HOST}:{SCHEDULER}", "--nthreads", 1, "--no-nanny"]
             start(*enter, *tool, *worker, "--no-dashboard", "--local-directory", folder / f"worker{number}")
         url = f"postgresql://postgres@{HOST}:{PORT}/"
@@ -63,7 +83,25 @@ def run(folder: Path, workers: int) -> float:
         )
         wait_for_workers(workers)
         done = subprocess.run([COMMAND, "run", "-q", "--json", "-c", config], capture_output=True, check=True)
-        return float(json.loads(done.stdout)["seconds"])
+        with psycopg.connect(f"{url}app", autocommit=True) as connection:
+            (load,) = connection.execute(LOAD).fetchone() or (0,)
+        return float(json.loads(done.stdout)["seconds"]), float(load)
+
+
+@contextmanager
+def limited(number: int, cores: float | None) -> Iterator[list[str]]:
+    """Yield the beginning of a command line whose processes may use so much of the time of one core."""
+    if cores is None:
+        yield []
+        return
+    group = CGROUPS / namespace(number)
+    group.mkdir()
+    try:
+        (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+        (group / "cpu.cfs_quota_us").write_text(str(round(PERIOD * cores)))
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+    finally:
+        group.rmdir()  # the processes have ended: the caller started them later
 
 
 def wait_for_workers(count: int) -> None:
@@ -132,11 +170,16 @@ def server(folder: Path) -> Iterator[None]:
 
 def machine_lines(series: Series, documents: int) -> list[str]:
     """Return the lines on runs with one machine and with two."""
+    ratios = [(part, cores) for cores in (None, SMALL) for part in ("run", "load")]
     return [
         f"{documents:,} messages on a Dask cluster of network namespaces",
         "",
         *series.lines(documents),
         "",
-        f"{'one machine ÷ two machines':52}{series.ratio(ONE, TWO):9.2f}",
+        *(
+            f"{named(part, 'one machine ÷ two machines', cores):52}"
+            f"{series.ratio(named(part, ONE, cores), named(part, TWO, cores)):9.2f}"
+            for part, cores in ratios
+        ),
         time.strftime("measured on %Y-%m-%d"),
     ]
