@@ -4,7 +4,8 @@ All read from the same server, which replays the dump from memory and costs noth
 are compared, not a database. They write to the same embedded PostgreSQL. The other tools (ingestr and Sling, from
 PyPI) copy one collection to one flat table without keys, indexes, checks or accounting; `migrate run` does all its
 work, and its load of the messages is what they do. mongopg-migrate maps the messages onto a table with a primary key:
-five columns, and all other fields in one of jsonb. Times are those of the complete command including its start.
+five columns, and all other fields in one of jsonb. Times are those of the complete command including its start. The
+table of ingestr gets the indexes that ours has, in two sessions, as a second figure.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,6 +51,20 @@ entities:
         updatedAt, __v]
       jsonb_column: extra
 """
+INGESTR = "ingestr"
+INDEXED = "ingestr, and the same indexes"
+# ingestr creates the primary key. Its full-text index covers the same texts as ours: of `text`, else of `content`.
+INDEXES = (
+    (
+        "CREATE INDEX ON ingestr.messages USING gin ((to_tsvector('english', coalesce(text, ''))"
+        """ || jsonb_to_tsvector('english', coalesce(content, 'null'), '["string"]')))""",
+    ),
+    (
+        "CREATE INDEX ON ingestr.messages (conversation_id)",
+        "CREATE INDEX ON ingestr.messages (parent_message_id)",
+        "ANALYZE ingestr.messages (_id, conversation_id, parent_message_id, created_at)",
+    ),
+)
 LOADING = (
     "SELECT extract(epoch FROM max(committed) - min(began))::float8 FROM migrator.batches WHERE collection = 'messages'"
 )
@@ -59,10 +77,12 @@ def compare_with_peers(folder: Path, documents: int, repetitions: int, workers: 
     with replayed(folder / "made") as server:
         for _ in range(repetitions):
             for name, command in commands(folder, server.url, workers).items():
-                seconds, peak, loading = run_timed(folder, command, PREPARED.get(name))
-                series.add(name, seconds, peak)
-                if loading is not None:
-                    series.add(LOAD, loading)
+                timed = run_timed(folder, command, PREPARED.get(name), INDEXES if name == INGESTR else ())
+                series.add(name, timed.seconds, timed.peak)
+                if timed.loading is not None:
+                    series.add(LOAD, timed.loading)
+                if name == INGESTR:
+                    series.add(INDEXED, timed.seconds + timed.indexing)
     return series
 
 
@@ -72,7 +92,7 @@ def commands(folder: Path, url: str, workers: int) -> Mapping[str, list[str]]:
     ingestr, sling = Path(sys.executable).with_name("ingestr"), sling_path()
     to = f"postgresql://postgres@/postgres?host={folder / 'live'}&sslmode=disable"
     if ingestr.exists():
-        found["ingestr"] = [
+        found[INGESTR] = [
             str(ingestr), "ingest", "--source-uri", url, "--source-table", f"{DATABASE}.messages",
             "--dest-uri", to, "--dest-table", "ingestr.messages", "--yes",
         ]  # fmt: skip
@@ -111,9 +131,19 @@ def migrate(folder: Path, url: str, workers: int) -> list[str]:
     return [str(COMMAND), "run", "-q", "--json", "-c", str(config)]
 
 
-def run_timed(folder: Path, command: list[str], prepared: str | None) -> tuple[float, float, float | None]:
-    """Return the seconds and the peak memory of one command that writes to an empty database, and the seconds of the
-    load if it is ours."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """The seconds of a command, of the indexes created after it, and of the load of the messages if it is ours; and the
+    peak memory in bytes."""
+
+    seconds: float
+    indexing: float
+    loading: float | None
+    peak: float
+
+
+def run_timed(folder: Path, command: list[str], prepared: str | None, indexes: Sequence[Sequence[str]]) -> Timed:
+    """Run a command that writes to an empty database, then create indexes, each list in a session of its own."""
     shutil.rmtree(folder / "live", ignore_errors=True)
     quiet = {**os.environ, "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "HOME": str(folder)}
     with closing(EmbeddedTarget(folder / "live")) as target, psycopg.connect(target.dsn) as connection:
@@ -128,5 +158,16 @@ def run_timed(folder: Path, command: list[str], prepared: str | None) -> tuple[f
         if process.returncode:
             text = (folder / "output").read_text()
             raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{text[-2000:]}")
+        with ThreadPoolExecutor() as pool:
+            began = time.perf_counter()
+            list(pool.map(partial(execute_all, target.dsn), indexes))
+            indexing = time.perf_counter() - began
         found = connection.execute(LOADING).fetchone() if command[0] == str(COMMAND) else None
-        return seconds, peak, None if found is None else float(found[0])
+    return Timed(seconds=seconds, indexing=indexing, loading=None if found is None else float(found[0]), peak=peak)
+
+
+def execute_all(dsn: str, statements: Sequence[str]) -> None:
+    """Execute statements in one session."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())

@@ -23,6 +23,11 @@ def analyze_table(connection: Connection, namespace: Namespace, table: sa.Table)
 
 
 def analyze_records(connection: Connection, namespace: Namespace) -> None:
-    """Compute the statistics of the ledger and of the links between documents."""
-    connection.execute(namespace.sql("ANALYZE {ledger}"))
-    connection.execute(namespace.sql("ANALYZE {links}"))
+    """Compute the statistics of the ledger and of the links, if the ledger has grown by a tenth since the last time."""
+    query = namespace.sql(
+        "SELECT (SELECT sum(documents) FROM {batches}) > 1.1 * reltuples FROM pg_class WHERE oid = %s::regclass"
+    )
+    found = connection.execute(query, (f"{namespace.records}.ledger",)).fetchone()
+    if found != (False,):
+        connection.execute(namespace.sql("ANALYZE {ledger}"))
+        connection.execute(namespace.sql("ANALYZE {links}"))
