@@ -11,18 +11,20 @@ from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+# With each pattern what every match contains, in small letters: most texts are printed without a search by pattern.
+_PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     # Greedy up to the last '@', so that the rest of a password with an unescaped '@' or '/' does not leak.
     # The word PASSWORD is a placeholder in hints of this tool.
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@\"']*:)(?!PASSWORD@)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
+    ("://", re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@\"']*:)(?!PASSWORD@)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
     (
+        "=",
         re.compile(
             r"(?i)\b([a-z]*password|passwd|api[_-]?key|(?:access|auth|session)_token)(\s*=\s*)('[^']*'|[^\s&;,]+)"
         ),
         rf"\1\2{HIDDEN}",
     ),
-    (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), HIDDEN),
+    ("bearer", re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), rf"\1 {HIDDEN}"),
+    ("sk-", re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), HIDDEN),
 )
 _URL_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^:/?#\s@]*:(.*)@")
 _URL_TOKEN = re.compile(r"^https?://([^:/?#\s@]*)@")  # some services expect the key in place of the user
@@ -34,8 +36,10 @@ _SHORTEST = 4  # shorter values occur in ordinary words; in a URL the patterns s
 
 def mask(text: str) -> str:
     """Replaces passwords in URLs and connection strings, bearer tokens and API keys."""
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+    lower = text.lower()
+    for part, pattern, replacement in _PATTERNS:
+        if part in lower:
+            text = pattern.sub(replacement, text)
     return text
 
 

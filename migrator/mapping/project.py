@@ -77,7 +77,8 @@ def _import(name: str, key: str, folder: str) -> ModuleType:
 
 def _unload_others(packages: set[str]) -> None:
     """Unloads packages of the same names that this process imported from elsewhere: from another project."""
-    loaded = {name: sys.modules[name] for name in list(sys.modules) if name.partition(".")[0] in packages}
+    inner = tuple(f"{name}." for name in packages)
+    loaded = {name: sys.modules[name] for name in list(sys.modules) if name in packages or name.startswith(inner)}
     for name in loaded:  # all at first, because the mappings import the schema
         del sys.modules[name]
     invalidate_caches()

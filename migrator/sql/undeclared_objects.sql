@@ -53,7 +53,7 @@ SELECT 'rule' AS kind, format('%%s of %%s', r.rulename, c.relname) AS name, pg_g
 SELECT 'function' AS kind, p.oid::regprocedure::text AS name, md5(pg_get_functiondef(p.oid)) AS definition
   FROM pg_proc p
  WHERE p.pronamespace = %(schema)s::regnamespace AND p.prokind IN ('f', 'p')
-   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e');
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e');
 
 -- name: sequences
 SELECT 'sequence' AS kind, c.relname::text AS name,

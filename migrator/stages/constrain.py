@@ -218,7 +218,11 @@ def method_of(record: Record) -> str:
 
 
 def table_sizes(connection: Connection) -> dict[str, int]:
-    query = catalog_query("SELECT TABLE_NAME(c), pg_table_size(c.oid) FROM pg_class c WHERE c.relkind = 'r'")
+    """Returns the bytes of each table. Those of PostgreSQL are left out: to measure their files takes 8 ms."""
+    query = catalog_query(
+        "SELECT TABLE_NAME(c), pg_table_size(c.oid) FROM pg_class c"
+        " WHERE c.relkind = 'r' AND c.relnamespace <> 'pg_catalog'::regnamespace"
+    )
     return dict(connection.execute(query.encode()).fetchall())
 
 

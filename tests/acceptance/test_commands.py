@@ -13,7 +13,8 @@ import pytest
 import typer.main
 
 from migrator import cli
-from tests.driving import Answer, call, digest_database, spawn
+from tests.driving import Answer, call, digest_database
+from tests.processes import finish
 from tests.refusing import refusing_server
 from tests.scenarios import read_scenario, write_config, write_dump
 from tests.templates import Templates
@@ -103,7 +104,7 @@ def test_unreachable_server_is_7(tmp_path: Path) -> None:
     """Nobody listens: exit code 7, and the URL is shown without its password."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    answer = spawn("run", "-c", configure(f"postgresql://app:{SECRET}@127.0.0.1:{port}/app", tmp_path), "-v", "--json")
+    answer = finish("run", "-c", configure(f"postgresql://app:{SECRET}@127.0.0.1:{port}/app", tmp_path), "-v", "--json")
     assert answer.code == 7
     assert SECRET not in answer.told
 

@@ -32,11 +32,11 @@ from tests.cutting import (
     message_id,
     prepare,
 )
-from tests.driving import Answer, call, spawn
+from tests.driving import Answer, call
 from tests.follow_killing import KEY
 from tests.killing import wait_for
 from tests.mongo import fill
-from tests.processes import start
+from tests.processes import finish, start
 
 pytestmark = pytest.mark.usefixtures("quick")
 MESSAGES = 200
@@ -320,7 +320,7 @@ def test_nothing_to_switch(live_server: mongo.Server, database: str, tmp_path: P
     assert call("verify", "--level", "roundtrip", "-c", config).code == 0
     silent = call("cutover", "-c", config)
     assert (silent.code, "--yes" in silent.err) == (2, True), silent.told
-    blocked = spawn("cutover", "--yes", "-c", config, environment={"MIGRATE_CUTOVER__STOP_WRITES": "block"})
+    blocked = finish("cutover", "--yes", "-c", config, environment={"MIGRATE_CUTOVER__STOP_WRITES": "block"})
     assert (blocked.code, "write block" in blocked.err) == (5, True), blocked.told
     for options in (("--back",), ("--undo",)):
         assert call("cutover", "--yes", "-c", config, *options).code == 2

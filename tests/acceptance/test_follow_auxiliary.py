@@ -11,8 +11,9 @@ import pytest
 
 from tests.acceptance.test_follow import assert_equals_run
 from tests.changing import DATABASE, Changing, changing_server
-from tests.driving import call, spawn
+from tests.driving import call
 from tests.lessons import Lessons, make_lessons
+from tests.processes import finish
 from tests.scenarios import write_config
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -42,7 +43,7 @@ def test_changed_recordings_and_chunks(new_database: Callable[[], str], tmp_path
         assert call("run", "--follow", "--until-caught-up", "-c", config, "--json").code == 0
         change_auxiliary(made, random.Random(SEED))
         made.write(tmp_path)
-        followed = spawn("follow", "--until-caught-up", "-c", config, "--json")
+        followed = finish("follow", "--until-caught-up", "-c", config, "--json")
         assert followed.code == 0, followed.told
         assert followed.json["applied"] > 0
         again = call("follow", "--until-caught-up", "-c", config, "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -14,11 +15,14 @@ from pydantic import PostgresDsn, SecretBytes, SecretStr
 from migrator.config.example import LAYOUT
 from migrator.config.models import Config, Section
 from tests.driving import Answer, call, spawn
+from tests.processes import finish
 
 USERS = "mappings/users.py"
 
 
 pytestmark = pytest.mark.usefixtures("restored_modules")
+# In a process that has imported the packages of the checkout, and in a new one with worker processes.
+PROCESSES = pytest.mark.parametrize(("workers", "execute"), [(1, finish), (2, spawn)], ids=["1", "2"])
 
 
 @pytest.fixture
@@ -130,13 +134,15 @@ def test_a_project_without_mappings(project: Path) -> None:
     assert "migrate init --example librechat" in answer.err
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_exception_in_a_rule_is_the_users(project: Path, database: str, workers: int) -> None:
+@PROCESSES
+def test_an_exception_in_a_rule_is_the_users(
+    project: Path, database: str, workers: int, execute: Callable[..., Answer]
+) -> None:
     """An exception that a function of the mappings raises for a document ends with exit code 2, file and line."""
     start = "def compute_role(context: Context, created_by_user: Any, sender: Any) -> str:"
     change(project, "mappings/messages.py", start, f"{start}\n    raise RuntimeError('wrong')")
     change(project, "migrate.toml", "embedded:.migrate/postgres", database)
-    answer = spawn("run", "-q", "--workers", workers, "-c", project / "migrate.toml")
+    answer = execute("run", "-q", "--workers", workers, "-c", project / "migrate.toml")
     require_users_error(answer, "RuntimeError: wrong")
     assert f"{project / 'mappings/messages.py'}, line" in answer.err
 
@@ -151,21 +157,23 @@ def add_setting(project: Path) -> None:
     change(project, "mappings/messages.py", start, f"{start}\n    return str(context.options.config.greeting.text)")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_section_of_the_projects_own(project: Path, database: str, workers: int) -> None:
+@PROCESSES
+def test_a_section_of_the_projects_own(
+    project: Path, database: str, workers: int, execute: Callable[..., Answer]
+) -> None:
     """Rules read it, also in worker processes, although the current folder has mappings that lack it."""
     add_setting(project)
     change(project, "migrate.toml", "embedded:.migrate/postgres", database)
     config = project / "migrate.toml"
-    answer = spawn("check", "-c", config, environment={"MIGRATE_GREETINGS__TEXT": "hello"})
+    answer = finish("check", "-c", config, environment={"MIGRATE_GREETINGS__TEXT": "hello"})
     require_users_error(answer, "MIGRATE_GREETINGS__TEXT matches no key of migrate.toml")
     assert "did you mean MIGRATE_GREETING__TEXT?" in answer.err
     part = {"MIGRATE_GREETING__TEXT": "assistant", "MIGRATE_ENGINE__PART_BYTES": "20000"}
-    run = spawn("run", "-q", "--workers", workers, "-c", config, environment=part)
+    run = execute("run", "-q", "--workers", workers, "-c", config, environment=part)
     assert run.code == 0, run.told
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT DISTINCT role::text FROM messages").fetchall() == [("assistant",)]
-    changed = spawn("run", "-q", "-c", config, environment={**part, "MIGRATE_GREETING__TEXT": "user"})
+    changed = finish("run", "-q", "-c", config, environment={**part, "MIGRATE_GREETING__TEXT": "user"})
     require_users_error(changed, "configuration (greeting.text)")
 
 
@@ -177,7 +185,7 @@ def test_a_section_that_no_settings_declare(project: Path) -> None:
         "the mapping of document_chunks reads the section [texts], which the mappings do not declare",
     )
     change(project, "mappings/__init__.py", "from mappings.settings import Settings", "Settings = 1")
-    require_users_error(spawn("schema", "-c", project / "migrate.toml"), "mappings.Settings is not a subclass")
+    require_users_error(finish("schema", "-c", project / "migrate.toml"), "mappings.Settings is not a subclass")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from migrator.sources import live_client
 from tests.driving import Answer, call, spawn
 from tests.embedding_server import serving
+from tests.processes import finish
 from tests.refusing import refusing_server
 from tests.scenarios import read_scenario, write_config, write_dump
 from tests.security.planting import API_KEY, MONGO, PASSWORD, ask, check
@@ -91,7 +92,7 @@ def test_psql_has_no_secret_on_its_command_line(dump: str, tmp_path: Path, monke
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     url = f"postgresql://app:{ESCAPED}@h/app?sslkey=client.key&sslpassword={MONGO_ESCAPED}"
-    answer = spawn("psql", "-c", write_config(tmp_path / "migrate.toml", dump, url), "--", "-c", "SELECT 1")
+    answer = finish("psql", "-c", write_config(tmp_path / "migrate.toml", dump, url), "--", "-c", "SELECT 1")
     assert answer.code == 3
     assert "client.key" in answer.out
     check(answer.told, "psql")
