@@ -86,3 +86,16 @@ def restored(folder: Path) -> Iterator[EmbeddedTarget]:
             yield target
     finally:
         shutil.rmtree(folder / "restored", ignore_errors=True)
+
+
+def whole_lines(series: Series, documents: int) -> list[str]:
+    """Return the lines on complete runs from a dump, with their ratios."""
+    two, one = run_name(2), run_name(1)
+    return [
+        f"{documents:,} messages from a dump, with all indexes, keys and the ledger",
+        "",
+        *series.lines(documents),
+        "",
+        f"{'two workers ÷ pg_restore -j2':52}{series.ratio(two, RESTORE):9.2f}",
+        f"{'one worker ÷ two workers':52}{series.ratio(one, two):9.2f}",
+    ]

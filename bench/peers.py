@@ -70,20 +70,22 @@ LOADING = (
 )
 
 
-def compare_with_peers(folder: Path, documents: int, repetitions: int, workers: int) -> Series:
-    """Return the seconds of each command per repetition, and the peak memory of its largest process."""
+def compare_with_peers(folder: Path, documents: int, repetitions: int, workers: int) -> tuple[Series, Series]:
+    """Return the seconds of each command with its peak memory, and the CPU time of the server that it has caused."""
     write_dump(folder / "made" / DATABASE, documents)
-    series = Series()
+    series, replay = Series(), Series()
     with replayed(folder / "made") as server:
         for _ in range(repetitions):
             for name, command in commands(folder, server.url, workers).items():
+                before = server.cpu_seconds()
                 timed = run_timed(folder, command, PREPARED.get(name), INDEXES if name == INGESTR else ())
                 series.add(name, timed.seconds, timed.peak)
+                replay.add(name, server.cpu_seconds() - before)
                 if timed.loading is not None:
                     series.add(LOAD, timed.loading)
                 if name == INGESTR:
                     series.add(INDEXED, timed.seconds + timed.indexing)
-    return series
+    return series, replay
 
 
 def commands(folder: Path, url: str, workers: int) -> Mapping[str, list[str]]:
@@ -171,3 +173,18 @@ def execute_all(dsn: str, statements: Sequence[str]) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
+
+
+def live_lines(series: Series, replay: Series, documents: int) -> list[str]:
+    """Return the lines on runs from a live server, with the ratio to each other tool."""
+    peers = [name for name in series.seconds if name not in (MIGRATE, LOAD)]
+    return [
+        f"{documents:,} messages from a live server; the other tools write one flat table without keys and indexes",
+        "",
+        *series.lines(documents),
+        "CPU time of the server that replays the dump",
+        *replay.lines(documents),
+        "",
+        *(f"{f'rows/s of the load ÷ {peer}':52}{series.ratio(peer, LOAD):9.2f}" for peer in peers),
+        *(f"{f'complete run ÷ {peer}':52}{series.ratio(MIGRATE, peer):9.2f}" for peer in peers),
+    ]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,3 +59,12 @@ def watch(process: subprocess.Popen[bytes]) -> float:
             continue
         time.sleep(0.05)
     return peak
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that PostgreSQL may enter; it is deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="migrate-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

@@ -26,12 +26,12 @@ REFERENCES = {
 }  # fmt: skip
 
 
-def ratios_of(series: Mapping[str, Series | None]) -> dict[str, float]:
+def ratios_of(series: Mapping[str, Series]) -> dict[str, float]:
     """Return the ratios of the measurements that were made."""
     found: dict[str, float] = {}
     for part, each in series.items():
-        for one, other in pairs_of(part, each) if each is not None else ():
-            found[f"{part}: {one} ÷ {other}"] = round(each.ratio(one, other), 3) if each is not None else 0.0
+        for one, other in pairs_of(part, each):
+            found[f"{part}: {one} ÷ {other}"] = round(each.ratio(one, other), 3)
     return found
 
 

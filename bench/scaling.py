@@ -57,3 +57,11 @@ def translate(batch: bytes) -> int:
     """Translate a batch; return the size of its rows in bytes."""
     with without_gc():
         return len(_translators[0].translate(batch)[0].rows)
+
+
+def scaling_lines(series: Series, documents: int) -> list[str]:
+    """Return the lines on translation with one process and with two."""
+    return [
+        *series.lines(documents),
+        f"{'one process ÷ two processes':52}{series.ratio(ONE, TWO):9.2f}",
+    ]

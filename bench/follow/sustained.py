@@ -14,9 +14,9 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from pymongo import MongoClient
 
-from bench.__main__ import temporary_folder
 from bench.follow.changes import Application
 from bench.follow.live import DATABASE, Followed, followed, following, writes
+from bench.processes import temporary_folder
 
 REPORT = 30.0  # seconds between two lines
 

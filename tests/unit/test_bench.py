@@ -7,11 +7,11 @@ from pathlib import Path
 import bson
 import pytest
 
-from bench.__main__ import BASES, STEPS, as_json, as_table
 from bench.database import split_batches
 from bench.documents import NO_PARENT, DocumentGenerator, write_dump
 from bench.measure import Measurements, limit_batches
 from bench.residue_sizes import ResidueSizes
+from bench.steps import BASES, STEPS, as_json, as_table
 from migrator.documents.codec import CODEC_OPTIONS, Document, is_faithful
 
 MESSAGES = 4000
@@ -100,7 +100,7 @@ def test_table_and_json_say_the_ratio() -> None:
     for step in STEPS:
         figures.cpu[step], figures.wall[step] = [10.0, 20.0, 30.0], [11.0, 21.0, 31.0]
     figures.cpu["compiled"] = [5.0, 20.0, 15.0]
-    assert as_json(figures)["ratios"] == dict.fromkeys(BASES, 0.5)
+    assert as_json(figures)["step_ratios"] == dict.fromkeys(BASES, 0.5)
     table = as_table(figures)
     assert table.count(" 0.50\n") == len(BASES)
     assert "content 12.0" in table
