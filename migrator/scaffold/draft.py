@@ -67,7 +67,8 @@ class Codec:
 class KeyDraft:
     """The key of a table: the field, and the kind of its values that the column holds; None: a UUID made of them.
 
-    `codec`: that of a column that exists, if it is not the usual one.
+    `codec`: that of a column that exists, if it is not the usual one. `others`: the other columns of a key of several
+    columns, which fields fill as they fill any column. `column` is "" then if the key field fills none.
     """
 
     path: str
@@ -75,6 +76,7 @@ class KeyDraft:
     evidence: str
     column: str = KEY_COLUMN
     codec: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

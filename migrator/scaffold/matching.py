@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from migrator.scaffold.asking import Ask, Question
-from migrator.scaffold.draft import Codec, ColumnDraft, Draft, KeyDraft, Kind, TableDraft
+from migrator.scaffold.draft import Codec, ColumnDraft, Draft, Kind, TableDraft
 from migrator.scaffold.drafting import choose_foreign_keys, name_tables, order_tables
 from migrator.scaffold.existing import ExistingColumn, ExistingTable
+from migrator.scaffold.existing_keys import choose_existing_key, find_unfilled
 from migrator.scaffold.fitting import fit
 from migrator.scaffold.ids import Target, draft_id, is_complete
 from migrator.scaffold.names import score_names, singular, squash
@@ -17,16 +18,10 @@ from migrator.scaffold.profiling import SourceStatistics
 from migrator.scaffold.references import FoundReference, find_references
 from migrator.scaffold.scope import documents_of
 from migrator.scaffold.shapes import is_map, is_plain_name
-from migrator.scaffold.statistics import OBJECT, OBJECT_ID, CollectionStatistics, FieldStatistics, dotted
+from migrator.scaffold.statistics import OBJECT, CollectionStatistics, FieldStatistics, dotted
 from migrator.scaffold.writing.code import quote
 
 _FEWEST = 0.3  # of the columns of a table have a field with such a name: it can be the collection's table
-_KEY_KINDS = {
-    "uuid": (None, Kind.UUID),
-    "text": (Kind.TEXT, Kind.OBJECT_ID),
-    "bigint": (Kind.INTEGER, Kind.LONG),
-    "integer": (Kind.INTEGER, Kind.LONG),
-}
 _LITERAL = re.compile(r"'((?:[^'\\]|'')*)'(?:::[\w .\"()]+)?")
 
 
@@ -45,10 +40,17 @@ def make_draft_onto(source: SourceStatistics, existing: Sequence[ExistingTable],
             del found[name]
         else:
             tables[name].key, tables[name].table = key, found[name].name
-    kept = {name: tables[name] for name in found}
-    keyed = choose_foreign_keys(of_name, kept, references)
-    for table in kept.values():
-        _Matcher(of_name, kept, found, references, keyed, ask).fill(table)
+    while True:
+        kept = {name: tables[name] for name in found}
+        keyed = choose_foreign_keys(of_name, kept, references)
+        for table in kept.values():
+            table.columns, table.unique, table.questions = [], [], []
+            _Matcher(of_name, kept, found, references, keyed, ask).fill(table)
+        lacking = {name: column for name, table in kept.items() if (column := find_unfilled(table)) is not None}
+        if not lacking:
+            break
+        for name, column in lacking.items():  # without their tables, other references are possible
+            reasons[name] = f"no field fits the column {column} of the key of the table {found.pop(name).name}"
     return Draft(
         database=source.database,
         documents=source.documents,
@@ -84,23 +86,6 @@ def _share_columns(collection: CollectionStatistics, table: ExistingTable) -> fl
     return matched / max(1, len(names))
 
 
-def choose_existing_key(
-    collection: CollectionStatistics, table: TableDraft, existing: ExistingTable
-) -> KeyDraft | None:
-    """Return the key of a table that exists; None if the keys of the documents do not fit its primary key."""
-    if len(existing.primary_key) != 1:
-        return None
-    column = existing.column(existing.primary_key[0])
-    kind = table.key.kind
-    field = collection.find(table.key.path)
-    if column.kind == "text" and field is not None and field.count(OBJECT_ID) == field.occurrences:
-        kind = Kind.OBJECT_ID
-    if kind not in _KEY_KINDS.get(column.kind or "", ()):
-        return None
-    codec = "INTEGER" if column.kind == "integer" else ""
-    return replace(table.key, kind=kind, column=column.name, codec=codec)
-
-
 class _Matcher:
     """Matches the fields of one collection with the columns of its table."""
 
@@ -122,7 +107,8 @@ class _Matcher:
         """Add the columns that have a field, and questions about what is left on both sides."""
         collection, existing = self._collections[table.collection], self._existing[table.collection]
         columns = [each for each in existing.columns if each.name != table.key.column and not each.is_generated]
-        fields = [each for each in _plain_fields(collection) if dotted(each.path) not in ("_id", table.key.path)]
+        own = ("_id", table.key.path) if table.key.column else ("_id",)
+        fields = [each for each in _plain_fields(collection) if dotted(each.path) not in own]
         scored = [
             (score, -number, field, column)
             for number, column in enumerate(columns)
@@ -146,6 +132,9 @@ class _Matcher:
         for field, column in self._ask_about(collection, existing, fields, columns, used, filled):
             match(field, column, "; matched by the language model")
         table.columns += [filled[column.name] for column in columns if column.name in filled]
+        table.columns = [
+            replace(each, required=True) if each.name in table.key.others else each for each in table.columns
+        ]
         table.unique += [each.name for each in table.columns if each.name in existing.unique]
         table.questions += _describe_rest(columns, filled, fields, used)
         table.questions += _describe_losses(collection, table)
@@ -212,7 +201,7 @@ class _Matcher:
     ) -> ColumnDraft | None:
         name = self._collection_of.get(target)
         reference = next((each for each in self._keyed if _is_of(each, collection, field, name)), None)
-        if name is None or reference is None:
+        if name is None or reference is None or self._tables[name].key.others:
             return None
         complete = is_complete(self._collections[name])
         found = draft_id(field, documents_of(collection), Target(self._tables[name].key, reference, True, complete))
@@ -226,6 +215,8 @@ class _Matcher:
             if each.target not in self._tables or not _is_of(each, collection, field, each.target):
                 continue
             key = self._tables[each.target].key
+            if not key.column:
+                continue
             kind = self._existing[each.target].column(key.column).kind
             if dotted(each.target_path) == key.path and kind == column.kind:
                 found = draft_id(field, documents_of(collection), Target(key, each, False, False))

@@ -14,7 +14,9 @@ import pytest
 from examples.sources import MAKERS, write_dump
 from tests import mongo
 from tests.arbitrary import Arbitrary
+from tests.archive_writer import write_folder
 from tests.driving import call
+from tests.press import Press
 from tests.round_trip import there_and_back
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -191,3 +193,51 @@ def test_the_untouched_draft_fills_tables_that_exist(
     assert call("revert", "--yes", "-c", project / "migrate.toml").code == 0
     other = call("scaffold", tmp_path / "new", "--source", FIXTURES / "demo", "--target", database)
     assert (other.code, "leave out --target" in other.err) == (2, True)
+
+
+PRESS_TABLES = """
+CREATE TABLE articles (
+    tenant text, slug varchar(3000), title text, extra jsonb, PRIMARY KEY (tenant, slug)
+);
+CREATE SCHEMA trade;
+CREATE TABLE orders (id uuid PRIMARY KEY, customer text);
+CREATE TABLE lines ("order" uuid REFERENCES orders, number integer, text text, PRIMARY KEY ("order", number));
+CREATE TABLE readings (
+    id uuid, taken_at timestamptz, raw bytea, value double precision, PRIMARY KEY (taken_at, id)
+);
+CREATE TABLE comments (nobody integer, "text" text, lost integer, PRIMARY KEY (nobody, lost));
+"""
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("restored_modules")
+def test_the_untouched_draft_fills_tables_whose_keys_have_several_columns(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields fill the columns of the keys; a table without a field for one of them is named, with the column."""
+    documents = Press(1, 200, dirt=0).collections()
+    write_folder(
+        tmp_path / "dump" / "press", {name: list(map(bson.encode, found)) for name, found in documents.items()}
+    )
+    with psycopg.connect(database) as connection:
+        connection.execute(PRESS_TABLES)
+    project = tmp_path / "project"
+    answer = call("scaffold", project, "--source", tmp_path / "dump", "--target", database, "--json")
+    assert answer.code == 0, answer.told
+    names = {each["collection"] for each in answer.json["tables"]}
+    assert names == {"articles", "orders", "lines", "readings"}
+    review = (project / "REVIEW.md").read_text(encoding="utf-8")
+    assert "comments (no field fits the column nobody of the key of the table comments)" in review
+    run_tool(project, "ruff", "format", "--isolated", "--check", ".")
+    run_tool(project, "ruff", "check", "--isolated", "--select", "E4,E7,E9,F,I,UP,B,RUF", ".")
+    monkeypatch.setenv("MIGRATE_TARGET__URL", database)
+    monkeypatch.setenv("MIGRATE_ENGINE__WORKERS", "1")
+    for arguments in (("run",), ("verify", "--level", "roundtrip")):
+        answer = call(*arguments, "-c", project / "migrate.toml")
+        assert answer.code == 0, answer.told
+    with psycopg.connect(database) as connection:
+        counts = "SELECT (SELECT count(*) FROM articles), (SELECT count(*) FROM lines), (SELECT count(*) FROM readings)"
+        row = connection.execute(counts).fetchone()
+        assert row is not None
+        assert min(row) > 100
+    assert call("revert", "--yes", "-c", project / "migrate.toml").code == 0

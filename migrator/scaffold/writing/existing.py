@@ -47,7 +47,8 @@ def write_existing_schema(draft: Draft) -> dict[str, str]:
         "schema/__init__.py": write_package([table.module for table in draft.tables]),
         "schema/base.py": _write_base(_enums(draft)),
     }
-    names = {table.name for table in draft.existing.values()}
+    # A foreign key to rows with a key of several columns needs a rule that no draft writes: it stays the owner's.
+    names = {draft.existing[table.collection].name for table in draft.tables if not table.key.others}
     for table in draft.tables:
         files[f"schema/{table.module}.py"] = _write_table(table, draft.existing[table.collection], names)
     return files
@@ -86,7 +87,7 @@ def _write_table(table: TableDraft, existing: ExistingTable, names: Iterable[str
     imports.add("schema.base", "metadata")
     declared = {table.key.column, *(column.name for column in table.columns)}
     columns = [column for column in existing.columns if column.name in declared]
-    primary = [quote(table.key.column), f"name={quote(existing.primary_key_name or '')}"]
+    primary = [*map(quote, existing.primary_key), f"name={quote(existing.primary_key_name or '')}"]
     arguments = [
         quote(existing.name),
         "metadata",

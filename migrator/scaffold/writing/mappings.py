@@ -98,9 +98,13 @@ def _write_mapping(table: TableDraft, tables: dict[str, TableDraft]) -> str:
     if is_shared:
         imports.add("mappings", "shared")
         key = f"shared.{_key_name(table)}"
-    else:
+    elif table.key.column:
         imports.add(_REFERENCES, "Key")
         key = _key(table, imports)
+    if table.key.others:
+        imports.add("migrator.mapping.composite_keys", "CompositeKey")
+        parts = [f"parts=({key},)"] if table.key.column else []
+        key = call("CompositeKey", [f"table={table.module}", *parts], 1)
     arguments = [f"name={quote(table.collection)}", f"table={table.module}", f"key={key}"]
     if table.unique:
         entries = ", ".join(f'{quote(name)}: "duplicate_key"' for name in table.unique)

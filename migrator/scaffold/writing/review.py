@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from migrator.scaffold.draft import KEY_COLUMN, ColumnDraft, Draft, Kind, RowsDraft, TableDraft
+from migrator.scaffold.draft import ColumnDraft, Draft, Kind, RowsDraft, TableDraft
 from migrator.scaffold.statistics import dotted
 from migrator.scaffold.writing.code import as_comment
 
@@ -78,8 +78,12 @@ def _left_out(draft: Draft) -> Iterator[str]:
 
 def _table(table: TableDraft) -> Iterator[str]:
     yield f"## {as_comment(table.collection)} → {table.table}\n"
-    kind = table.key.kind or "a UUID made of the value"
-    yield f"Key: `{KEY_COLUMN}` ({kind}) from `{as_comment(table.key.path)}`: {table.key.evidence}.\n"
+    kind, key = table.key.kind or "a UUID made of the value", table.key
+    if key.column:
+        yield f"Key: `{key.column}` ({kind}) from `{as_comment(key.path)}`: {key.evidence}.\n"
+    if key.others:
+        columns = ", ".join(f"`{name}`" for name in key.others)
+        yield f"Fields fill {'the other' if key.column else 'all'} columns of the key: {columns}.\n"
     yield _describe_columns(table)
     for child in table.descendants:
         yield f"**{child.table}**: {child.elements:,} elements of `{as_comment(child.path)}`\n"
