@@ -9,12 +9,13 @@ import psycopg
 import pytest
 from bson import decode_all, encode
 
+from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS, decode
 from migrator.mapping.conditions import Where
 from tests.archive_writer import write_archive, write_folder
 from tests.driving import call, digest_database
 from tests.fleet import NAMES, Fleet, write_project
-from tests.user_projects import Document, load_and_load_again
+from tests.user_projects import Document, everything, load_and_load_again
 
 TABLES = ("people", "garage.cars", "garage.trucks", "logs.trips", "logs.notes", "notes")
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
@@ -83,8 +84,9 @@ def test_archive_and_workers_give_the_same(new_database: Callable[[], str], tmp_
     assert digests[0] == digests[1] == digests[2]
 
 
-def test_a_retry_names_documents_of_another_mapping(database: str, tmp_path: Path) -> None:
-    """A rejected document that another mapping takes now is reported; `--only` names the mappings of a collection."""
+def test_a_retry_moves_documents_to_another_mapping(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """A rejected document that another mapping takes now is loaded by it, as in a run; `--only` names the mappings."""
+    database, fresh = new_database(), new_database()
     documents = Fleet(12, 80, dirt=0).collections()
     settings = write_project(tmp_path, database, documents)
     refused = call("run", "-c", settings, "--only", "vehicles")
@@ -94,11 +96,41 @@ def test_a_retry_names_documents_of_another_mapping(database: str, tmp_path: Pat
     bikes = [each for each in documents["vehicles"] if each.get("kind") == "bike"]
     for each in bikes:
         each["kind"] = "van"
-    write_folder(tmp_path / "dump" / "fleet", {name: list(map(encode, found)) for name, found in documents.items()})
+    write_documents(tmp_path, documents)
     retried = call("rejects", "retry", "-c", settings)
+    assert retried.code == 0, retried.told
     expected = f"{len(bikes)} rejected documents of vehicles.cars: the mapping vehicles.trucks takes them now."
     assert expected in " ".join(retried.told.split())
     assert len(bikes) > 1
+    verified = call("verify", "-c", settings, "--level", "roundtrip", "--json")
+    assert [each for each in verified.json["checks"] if not each["ok"]] == []
+    assert call("run", "-c", write_project(tmp_path / "fresh", fresh, documents)).code == 0
+    assert everything(database) == everything(fresh)
+
+
+def test_a_retry_takes_no_document_of_another_mapping(database: str, tmp_path: Path) -> None:
+    """A rejected document was deleted; the one with its `_id` that another mapping has is not its version."""
+    documents = Fleet(12, 80, dirt=0).collections()
+    bike, truck = (
+        next(each for each in documents["vehicles"] if each.get("kind") == kind) for kind in ("bike", "truck")
+    )
+    bike["_id"] = truck["_id"]
+    settings = write_project(tmp_path, database, documents)
+    assert call("run", "-c", settings).code == 0
+    documents["vehicles"].remove(bike)
+    write_documents(tmp_path, documents)
+    query = "SELECT collection FROM migrator.ledger WHERE source_id = %s ORDER BY 1"
+    retried = call("rejects", "retry", "-c", settings)
+    assert retried.code == 0, retried.told
+    assert "because other documents have the same `_id`" in " ".join(retried.told.split())
+    with psycopg.connect(database) as connection:
+        found = connection.execute(query, (raw_bson.source_id(encode(bike)),)).fetchall()
+    assert found == [("vehicles.cars",), ("vehicles.trucks",)]
+
+
+def write_documents(folder: Path, documents: dict[str, list[Document]]) -> None:
+    """Replace the dump of a project."""
+    write_folder(folder / "dump" / "fleet", {name: list(map(encode, found)) for name, found in documents.items()})
 
 
 def test_a_long_text_that_only_its_compressed_form_lets_into_an_index(database: str, tmp_path: Path) -> None:
