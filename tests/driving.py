@@ -36,6 +36,7 @@ from migrator.translation import compiler, native
 from migrator.translation.interpreter import constants_of
 from migrator.verification.record_diff import sort_fields
 from migrator.workflows.plan_indexes import Forecast
+from tests.cluster_copies import copy_clusters
 from tests.conftest import CREATE_DATABASE, administer, with_database
 from tests.processes import fork_receivers
 
@@ -100,6 +101,7 @@ def call(*arguments: object) -> Answer:
         patch.object(fingerprint, "_describe_module", _MEANING),
         patch.object(compiler, "_generate", generate_once),
         fork_receivers(),
+        copy_clusters(),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
