@@ -24,9 +24,12 @@ import pytest
 from hypothesis import settings
 from psycopg import sql
 
+from migrator.execution.garbage import collect_after_imports
+
 if TYPE_CHECKING:
     from tests.templates import Templates
 
+gc.disable()  # until all test modules are imported
 pytest.register_assert_rewrite("tests.scenario_checks")
 # The same examples every time in `make test`; others each time in `make test-long`, which prints how to repeat one.
 settings.register_profile("steady", derandomize=True, database=None, print_blob=True)
@@ -126,9 +129,10 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leaves modules and tests out of later garbage collections: they stay, and each full one would take 0.2 s."""
+    """Leaves modules and tests out of garbage collections, which begin here: they stay, and each full one would take
+    0.2 s."""
     gc.collect()
-    gc.freeze()
+    collect_after_imports()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups

@@ -45,7 +45,7 @@ class Server:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--storage-path", str(self._folder / "data"), *self.options],
-                stdout=log, stderr=log, cwd=self._folder,
+                stdout=log, stderr=log, cwd=self._folder, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
         wait_for(self.way)
 

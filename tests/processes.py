@@ -235,6 +235,7 @@ def import_all() -> None:
     them a CPU-second."""
     import migrator
 
+    gc.disable()  # until a command has its modules, as in the main module
     for module in pkgutil.walk_packages(migrator.__path__, "migrator."):
         import_module(module.name)
     for name in ON_DEMAND:
