@@ -19,13 +19,14 @@ from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import read_rows
 from migrator.rows.children import ChildReader, children_query
-from migrator.rows.members import members_query, read_list
+from migrator.rows.members import batch_members_query, members_query, read_list
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.store import RowStore
 from migrator.state.row_keys import key_of, parent_of
 from migrator.translation.interpreter import add_variants
 from migrator.translation.restoring import Fields, Restorer, compile_restore
 
+MANY = 100  # rows whose members are gathered at once
 MOST_LAYOUTS = 64  # kept: those of all collections of one or two migrations
 
 
@@ -165,25 +166,36 @@ def _query(rows: RowStore, collection: Collection, choice: Choice | Pages | None
         columns.append(sql.Identifier(f"r_{here}", name))
     for rule in collection.member_lists:
         columns.append(sql.Identifier(f"k_{rule.path}", "members"))
-        joins[rule.row_key] = _join_members(rows, collection, rule, all_rows=not isinstance(choice, Choice))
+        joins[rule.row_key] = _join_members(rows, collection, rule, choice)
     for child in collection.children:
         columns.append(sql.Identifier(f"n_{child.path}", "rows"))
         joins[child.row_key] = _join_children(rows, collection, child, all_rows=not isinstance(choice, Choice))
-    query = rows.namespace.sql(
-        "SELECT {columns} FROM {ledger} l JOIN {table} t ON {joined} {joins}"
-        " WHERE l.collection = %s AND l.outcome = 'loaded'",
+    return rows.namespace.sql(
+        "WITH chosen AS {materialized}"
+        " (SELECT * FROM {ledger} l WHERE l.collection = %s AND l.outcome = 'loaded'{which})"
+        " SELECT {columns} FROM chosen l JOIN {table} t ON {joined} {joins}",
+        materialized=sql.SQL("MATERIALIZED" if _is_batch(collection, choice) else "NOT MATERIALIZED"),
+        which=_which(choice),
         columns=sql.SQL(", ").join(columns),
         table=rows.table(collection),
         joined=key_of(collection).is_text("t", sql.SQL("l.target_id")),
         joins=sql.SQL("").join(joins.values()),
     )
+
+
+def _which(choice: Choice | Pages | None) -> sql.Composable:
+    """Return the condition of the chosen entries of the ledger."""
     if choice is None:
-        return query
+        return sql.SQL("")
     if isinstance(choice, Pages):
         bounds = (sql.Literal(f"({page},0)") for page in (choice.start, choice.stop))
-        return query + sql.SQL(" AND l.ctid >= {}::tid AND l.ctid < {}::tid").format(*bounds)
-    wanted = "target_id = ANY(%s)" if choice.by == "target_id" else "source_id = ANY(%s::bytea[])"
-    return query + sql.SQL(" AND l.") + sql.SQL(wanted)
+        return sql.SQL(" AND l.ctid >= {}::tid AND l.ctid < {}::tid").format(*bounds)
+    return sql.SQL(" AND l.target_id = ANY(%s)" if choice.by == "target_id" else " AND l.source_id = ANY(%s::bytea[])")
+
+
+def _is_batch(collection: Collection, choice: Choice | Pages | None) -> bool:
+    """Return whether so many rows with member lists are chosen that the members of all are gathered at once."""
+    return isinstance(choice, Choice) and bool(collection.member_lists) and len(choice.ids) >= MANY
 
 
 def _late_columns(collection: Collection) -> dict[str, str]:
@@ -200,15 +212,23 @@ def _if_restored(column: str, field: str) -> sql.Composable:
     )
 
 
-def _join_members(rows: RowStore, collection: Collection, rule: MemberList, *, all_rows: bool) -> sql.Composable:
+def _join_members(
+    rows: RowStore, collection: Collection, rule: MemberList, choice: Choice | Pages | None
+) -> sql.Composable:
     """Return the join with the members of the rows.
 
-    For all rows, one aggregate over the whole table; for some rows, a lateral join that uses the indexes.
+    For all rows, one aggregate over the whole table; for many rows, one over the rows that name them; for few rows, a
+    lateral join, which is planned sooner.
     """
     alias, key = sql.Identifier(f"k_{rule.path}"), sql.Identifier("t", collection.key.column)
     gathered = members_query(rows.namespace, rows.mappings, rule)
-    if all_rows:
+    if not isinstance(choice, Choice):
         return sql.SQL(" LEFT JOIN ({} GROUP BY 1) {a} ON {a}.owner = {}::text").format(gathered, key, a=alias)
+    if _is_batch(collection, choice):
+        cast = sql.SQL(kind_of_column(collection.table.c[collection.key.column]))
+        owners = sql.SQL("ARRAY(SELECT c.target_id::{} FROM chosen c)").format(cast)
+        batch = batch_members_query(rows.namespace, rows.mappings, rule, owners)
+        return sql.SQL(" LEFT JOIN ({}) {a} ON {a}.owner = {}::text").format(batch, key, a=alias)
     one = sql.SQL("{} WHERE m.{} = {} GROUP BY 1").format(gathered, sql.Identifier(rule.reference_column), key)
     return sql.SQL(" LEFT JOIN LATERAL ({}) {} ON true").format(one, alias)
 

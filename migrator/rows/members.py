@@ -77,3 +77,27 @@ def some_members_query(
         size=sql.Literal(_SOURCE_ID_SIZE),
         owners=owners,
     )
+
+
+def batch_members_query(
+    namespace: Namespace, mappings: Mapping[str, Collection], rule: MemberList, owners: sql.Composable
+) -> sql.Composed:
+    """Return the query `SELECT owner, members` for the rows that name one of many `owners` (an SQL array).
+
+    The entries of all members are found by one scan of the index, in its order. One search for each of 18,000 members
+    took twice as long (PostgreSQL 17 or later). OFFSET 0 keeps the conditions on `source_id` from the planner.
+    """
+    there = mappings[rule.collection]
+    return namespace.sql(
+        "WITH p AS MATERIALIZED (SELECT m.{by}::text AS owner, {key} AS id FROM {table} m WHERE m.{by} = ANY({owners}))"
+        " SELECT p.owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members FROM p JOIN"
+        " (SELECT l.target_id, l.source_id FROM {ledger} l WHERE l.target_id = ANY(ARRAY(SELECT id FROM p))"
+        " AND l.collection = {name} AND l.outcome = 'loaded' OFFSET 0) g ON g.target_id = p.id"
+        " WHERE length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7 GROUP BY 1",
+        by=sql.Identifier(rule.reference_column),
+        table=namespace.table(name_of(there.table)),
+        key=key_of(there).text("m"),
+        name=sql.Literal(there.name),
+        size=sql.Literal(_SOURCE_ID_SIZE),
+        owners=owners,
+    )

@@ -10,7 +10,13 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from migrator.mapping.loader import load_definition
+from migrator.rows.loaded_rows import MANY
+from migrator.rows.rebuild import read_loaded
+from migrator.rows.store import RowStore
+from migrator.state.records import Namespace
 from migrator.targets.bundled import program_path
+from migrator.translation.encoder import format_target_id
 from tests.archive_writer import write_folder
 from tests.driving import call
 from tests.killing import count, wait_for, wait_for_the_lock
@@ -78,6 +84,37 @@ def test_sample(migrated: Path) -> None:
     trips = {each["table"]: each for each in answer.json["checks"] if each["check"] == "round trip"}
     assert answer.code == 0
     assert all("(sample of 1%)" in each["expected"] and each["actual"] > 0 for each in trips.values())
+
+
+def test_workers_rebuild_documents(migrated: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes rebuild the partitions of a collection; the result has the differences of all partitions."""
+    monkeypatch.setenv("MIGRATE_ENGINE__WORKERS", "2")
+    monkeypatch.setenv("MIGRATE_ENGINE__PART_BYTES", "20000")
+    ends = "(SELECT id FROM messages ORDER BY ctid LIMIT 1), (SELECT id FROM messages ORDER BY ctid DESC LIMIT 1)"
+    execute(database, f"UPDATE messages SET content = '{TEXT}' WHERE id IN ({ends})")  # noqa: S608
+    answer = call("verify", "-c", migrated, "--level", "roundtrip", "--json")
+    trips = {each["table"]: each for each in answer.json["checks"] if each["check"] == "round trip"}
+    assert answer.code == 4, answer.told
+    counted = {name: counts["source"] for name, counts in answer.json["collections"].items()}
+    assert {name: each["expected"] for name, each in trips.items()} == counted
+    assert trips["messages"]["expected"] - trips["messages"]["actual"] == 2
+    assert len(trips["messages"]["found"]) == 2
+    assert all(each["ok"] for name, each in trips.items() if name != "messages")
+
+
+def test_member_lists_do_not_depend_on_the_query(migrated: Path, database: str) -> None:
+    """The members of all rows, of many, and of few are gathered by different queries."""
+    mappings = load_definition("mappings", "schema").mappings
+    with psycopg.connect(database) as connection:
+        rows, collection = RowStore(connection, Namespace(), mappings), mappings["conversations"]
+        every = {source_id: row for source_id, row, _ in read_loaded(rows, collection)}
+        ids = [format_target_id(row["id"]) for row in every.values()]
+        assert len(ids) > MANY
+        assert any(row["messages.members"] for row in every.values())
+        assert {source_id: row for source_id, row, _ in read_loaded(rows, collection, ids)} == every
+        for place in range(0, len(ids), MANY // 2):
+            some = ids[place : place + MANY // 2]
+            assert all(every[source_id] == row for source_id, row, _ in read_loaded(rows, collection, some))
 
 
 def test_resumes_after_a_kill(migrated: Path, database: str) -> None:
