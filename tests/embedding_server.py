@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import base64
 import hashlib
 import json
@@ -19,7 +20,7 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -88,8 +89,11 @@ STARVED = 10  # seconds
 
 
 class Service:
-    def __init__(self, habits: Habits) -> None:
-        self.habits = habits
+    """What one test asks. Requests that it left behind change nothing in the service of the next test."""
+
+    def __init__(self, renew: Callable[[], None]) -> None:
+        self._renew = renew
+        self.habits = Habits()
         self.paid: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
         self.open = self.most_open = 0
@@ -110,6 +114,9 @@ class Service:
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Handle one request; return whether the connection stays open."""
+        if path == "/renew":
+            self._renew()
+            return await _send(writer, 200, {})
         if path == "/stats":
             return await _send(writer, 200, self._stats())
         if path == "/habits":
@@ -272,6 +279,10 @@ class Running:
         """Change the behavior: fields of `Habits`."""
         self._ask("/habits", json.dumps(habits).encode())
 
+    def renew(self) -> None:
+        """Begin anew, as another service."""
+        self._ask("/renew", None)
+
     def stats(self) -> dict[str, Any]:
         found: dict[str, Any] = self._ask("/stats", None)
         return found
@@ -284,22 +295,38 @@ class Running:
 
 @contextmanager
 def serving() -> Iterator[Running]:
-    """Start the service in its own process, without errors."""
+    """Give a service in its own process, without errors. A process serves one test after the other."""
+    running = _unused.pop() if _unused else _start()
+    running.renew()
+    yield running
+    _unused.append(running)
+
+
+_unused: list[Running] = []
+
+
+def _start() -> Running:
+    """Start a process that serves to the end of this one."""
     command = [sys.executable, "-m", "tests.embedding_server"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    atexit.register(process.kill)
     assert process.stdout is not None  # opened with PIPE
-    try:
-        yield Running(f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
-    finally:
-        process.kill()
-        process.wait()
+    return Running(f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
-    service = Service(Habits())
-    server = await asyncio.start_server(service.serve, "127.0.0.1", parser.parse_args().port)
+    services: list[Service] = []
+
+    def renew() -> None:
+        services[:] = [Service(renew)]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await services[0].serve(reader, writer)
+
+    renew()
+    server = await asyncio.start_server(serve, "127.0.0.1", parser.parse_args().port)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
