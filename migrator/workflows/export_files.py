@@ -22,18 +22,6 @@ COPIED_BYTES = 1 << 20
 SPACE_HINT = "Check free disk space and permissions."
 
 
-def make_folder(folder: Path, database: str) -> Path:
-    """Create and return the folder of the database. Raises: `UsageError` if `folder` is not empty."""
-    home = folder / escape(database)
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"the folder {folder} is not empty", hint="Use a new folder.")
-        home.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"cannot create {home}: {error.strerror}") from error
-    return home
-
-
 def escape(name: str) -> str:
     """Return a name as mongodump escapes it in file names. `../x` stays inside the folder, and no file is hidden."""
     escaped = quote_plus(name)

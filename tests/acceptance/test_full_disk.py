@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from bench.documents import write_dump
 from migrator.targets.embedded import EmbeddedTarget
 from tests.archive_writer import write_folder
 from tests.conftest import with_database
@@ -83,6 +84,21 @@ def test_the_tables_have_no_space(tmp_path: Path) -> None:
             connection.execute("DROP TABLESPACE small")
     finally:
         target.close()
+
+
+@pytest.mark.long
+def test_a_plan_has_no_space(tmp_path: Path) -> None:
+    """The folder for temporary files is full while workers load the rehearsal: it is named, and nothing stays in it."""
+    write_dump(tmp_path / "dump" / "LibreChat", 60_000)
+    config = write_config(tmp_path / "m.toml", f"dump:{tmp_path}/dump", f"embedded:{tmp_path}/target", ENGINE)
+    with small_disk(tmp_path / "small", 160) as disk:
+        disk.chmod(0o1777)
+        answer = spawn("plan", "-c", config, "--json", environment={"TMPDIR": str(disk)})
+        assert answer.code == 5, answer.told
+        assert f"no disk space left in {disk}" in answer.json["error"]["message"]
+        assert "set TMPDIR" in answer.json["error"]["hint"]
+        assert "Traceback" not in answer.told
+        assert [path for path in disk.iterdir() if path.is_dir()] == []
 
 
 @pytest.mark.long

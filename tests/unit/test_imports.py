@@ -80,3 +80,17 @@ def test_only_commands_that_write_speak_of_committed_data(line: str, has_committ
     assert ("Committed data" in hint) == has_committed
     assert hint.startswith("Free disk space. ")
     assert "Run the same command again" in hint
+
+
+def test_no_folder_for_the_bundled_server() -> None:
+    """A folder for temporary files that all users can write to is an error of the environment, not an internal one."""
+    code = (
+        "import platformdirs\n"
+        "def refuse(*_):\n    raise PermissionError('below /tmp/x, writable by another user')\n"
+        "platformdirs.user_runtime_path = refuse\n"
+        "from migrator.errors import TargetError\n"
+        "try:\n    import migrator.targets.bundled\n"
+        "except TargetError as error:\n    assert 'writable by another user' in error.message\n    assert error.hint\n"
+        "else:\n    raise AssertionError\n"
+    )
+    assert "migrator.errors" in imported_by(code)
