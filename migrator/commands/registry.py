@@ -73,13 +73,13 @@ COMMANDS = (
     CommandEntry("revert", "revert:revert", "Undo the migration; keep all other data.", "migrate revert --yes"),
     CommandEntry(
         "report",
-        "verify:report",
+        "report:report",
         "Write an HTML page about a plan or a run.",
         "migrate report --plan plan.json --html plan.html",
     ),
     CommandEntry(
         "export",
-        "verify:export",
+        "export:export",
         "Rebuild the MongoDB database from PostgreSQL alone.",
         "migrate export rebuilt && mongorestore rebuilt",
     ),

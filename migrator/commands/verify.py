@@ -1,4 +1,4 @@
-"""`verify`, `report`, `export`: compare the target with the source, describe a run, rebuild the source."""
+"""`verify`: compares the target with the source."""
 
 from __future__ import annotations
 
@@ -9,31 +9,14 @@ from typing import Annotated
 import typer
 
 from migrator.commands.context import open_session
-from migrator.commands.options import (
-    DEFAULT,
-    AsJson,
-    ConfigPath,
-    Quiet,
-    Verbose,
-    current_console,
-    print_result,
-    split_names,
-)
+from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result, split_names
 from migrator.errors import DifferenceError, UsageError
-from migrator.formatting import format_count
 from migrator.report import page
 from migrator.report.content import redact_content
-from migrator.report.plan_content import content_of_plan
-from migrator.report.run_content import content_of_run
-from migrator.report.verification_content import attach, content_of_verify, read_verification
+from migrator.report.verification_content import content_of_verify
 from migrator.state.follow_lock import comparing
-from migrator.state.lock import exclusive
-from migrator.state.records import Namespace
 from migrator.terminal import render
 from migrator.verification.junit import write_junit
-from migrator.workflows.export import export as export_dump
-from migrator.workflows.export_workers import ExportWorkers
-from migrator.workflows.plan_file import read_plan
 from migrator.workflows.verify import LEVELS, Level, VerifyOptions
 from migrator.workflows.verify import verify as compare
 
@@ -77,51 +60,3 @@ def verify(
     print_result(session.console, report.as_json(), lambda: render.show_verify(session.console, report))
     if not report.ok:
         raise typer.Exit(DifferenceError.exit_code)
-
-
-def report(
-    plan: Annotated[
-        Path | None, typer.Option(help="Describe this saved plan; default: the run in the target.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="The file to write; default: report.html, or none with --json.")
-    ] = None,
-    verified: Annotated[
-        Path | None, typer.Option("--verify", help="Include this result, which `migrate verify --json` printed.")
-    ] = None,
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Write an HTML page about a plan or a run. The page is one file; the run may be unfinished."""
-    verification = None if verified is None else read_verification(verified)
-    if plan is not None:
-        console = current_console(json, quiet, verbose)
-        found = content_of_plan(read_plan(plan))
-    else:
-        session = open_session(config, json, verbose, quiet)
-        console = session.console
-        with session.target() as target, closing(target.connect()) as connection:
-            found = content_of_run(connection, Namespace(), session.definition)
-        found["about"]["Target"] = target.label
-    if verification is not None:
-        found = attach(found, verification)
-    content, path = redact_content(found, console.mask), html or Path("report.html")
-    if html is not None or not json:
-        page.save_page(path, page.render_page(content))
-    print_result(console, content, lambda: console.print(f"{content['verdict']}\nReport written to {path}."))
-
-
-def export(
-    folder: Annotated[Path, typer.Argument(help="A new folder for the dump.")],
-    config: ConfigPath = DEFAULT, json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Rebuild the MongoDB database from PostgreSQL alone. Writes a mongodump folder."""
-    session = open_session(config, json, verbose, quiet)
-    with session.target() as target, closing(target.connect()) as connection, exclusive(connection):
-        packages, count = session.definition.packages, session.config.engine.workers
-        with closing(ExportWorkers(target.dsn, packages, count)) as workers:
-            report = export_dump(connection, session.definition, folder, workers, session.console.emit)
-    total, collections = sum(report.collections.values()), len(report.collections)
-    summary = (
-        f"{format_count(total, 'documents')} of {format_count(collections, 'collections')} written to {report.folder}"
-    )
-    print_result(session.console, report.as_json(), lambda: session.console.print(summary))

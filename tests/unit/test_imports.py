@@ -48,6 +48,12 @@ def test_commands_without_a_definition(module: str) -> None:
     assert found & {"sqlalchemy", "pymongo", "migrator.mapping.collection", "migrator.report", "mappings"} == set()
 
 
+def test_export_imports_no_other_command() -> None:
+    """A command's start is a tenth of an export of 200,000 documents."""
+    found = imported_by("import migrator.commands.export")
+    assert found & {"migrator.verification", "migrator.report", "migrator.workflows.pipeline"} == set()
+
+
 def test_commands_do_not_import_the_driver() -> None:
     """A dump needs no client of MongoDB, whose import takes 150 ms."""
     assert "pymongo" not in imported_by("from migrator.commands.registry import Commands\nlist(Commands().values())")
