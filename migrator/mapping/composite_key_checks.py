@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from migrator.errors import UsageError
+from migrator.mapping.codec_checks import Problem
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.key_texts import KINDS
@@ -12,7 +13,6 @@ from migrator.mapping.references import Reference
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
 
-Problem = tuple[str, str]  # what is wrong, and what to change
 _SINGLE = "Use a table with a key of one column, or map it in another way."
 
 

@@ -24,9 +24,10 @@ from migrator.mapping.collection import Collection, VectorColumn
 from migrator.mapping.composite_key_checks import check_single_keys
 from migrator.mapping.merges import Merge
 from migrator.mapping.project import ProjectPackages, import_packages
+from migrator.mapping.schema_checks import check_embedded
 from migrator.mapping.shared_collections import reject_rest
 from migrator.mapping.shared_tables import check_single_tables, order_shared
-from migrator.mapping.validation import check_embedded, validate
+from migrator.mapping.validation import validate
 
 # The parts of the engine that determine, together with the mappings, what a document becomes.
 _ENGINE: Final = ("documents", "mapping", "translation", "ids.py", "postgres/copy_format.py")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bson.errors import InvalidBSON
 
 from migrator.documents.codec import decode_untrusted
+from migrator.errors import UsageError
 from migrator.mapping.collection import Collection
-from migrator.mapping.conditions import Where
+from migrator.mapping.conditions import Where, is_equal
 from migrator.mapping.context import ABSENT, Context, Rejected, type_name, value_at
 from migrator.mapping.rules import Filter
 
@@ -77,3 +78,39 @@ def _reject_others(where: Where) -> Filter:
             raise Rejected("no_table", f"{where.path} ({type_name(found)})")
 
     return Filter(check, (where.field,))
+
+
+def check_shared_collections(mappings: Mapping[str, Collection]) -> None:
+    """Raises: `UsageError` if it is not certain which mapping takes a document of a shared collection."""
+    for shared in find_shared(mappings.values()).values():
+        mapped = [mappings[name] for name in shared.names]
+        if any(each.section is not None for each in mapped):
+            raise UsageError(
+                f"collection {shared.name}: documents of a section of migrate.toml cannot be divided",
+                hint="Remove `where` and `source` from its mapping, and keep one mapping.",
+            )
+        if shared.name in mappings:
+            raise UsageError(
+                f"collection {shared.name}: its documents are divided, and a mapping has its name",
+                hint=f'Give each of its mappings a name of its own, and set source="{shared.name}".',
+            )
+        if len([each for each in mapped if each.where is None]) > 1:
+            raise UsageError(
+                f"collection {shared.name}: {', '.join(each.name for each in mapped if each.where is None)}"
+                " take its documents without a condition",
+                hint="Set `where` of all mappings of the collection but one.",
+            )
+        taken: list[tuple[str, Any, str]] = []
+        for path, value, name in (
+            (each.where.path, value, each.name)
+            for each in mapped
+            if each.where is not None
+            for value in each.where.values
+        ):
+            other = next((it for there, known, it in taken if there == path and is_equal(known, value)), None)
+            if other is not None:
+                raise UsageError(
+                    f"collection {shared.name}: {other} and {name} take the same documents",
+                    hint=f"Use different values of {path} in their `where`.",
+                )
+            taken.append((path, value, name))

@@ -1,7 +1,7 @@
 """Names of tables: a table of schema public has its own name, one of another schema the name `schema.table`.
 
 This is the name in records, messages and plain values. Schemas and tables whose names have a dot are refused
-(`mapping/validation.py`), so that a name has one meaning.
+(`mapping/schema_checks.py`), so that a name has one meaning.
 """
 
 from __future__ import annotations
