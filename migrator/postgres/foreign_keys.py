@@ -83,7 +83,7 @@ def find_keys(connection: Connection, metadata: MetaData, schema: str = "public"
         found = [_from_record(record) for record in cursor.execute(QUERIES["foreign_keys"])]
     known = {(key.child, key.child_columns, key.parent) for key in found}
     wanted = (
-        _from_metadata(constraint, schema)
+        from_metadata(constraint, schema)
         for table in metadata.sorted_tables
         for constraint in sorted(table.foreign_key_constraints, key=lambda each: str(each.name))
     )
@@ -103,7 +103,8 @@ def _from_record(record: dict[str, Any]) -> ForeignKey:
     )
 
 
-def _from_metadata(constraint: ForeignKeyConstraint, schema: str) -> ForeignKey:
+def from_metadata(constraint: ForeignKeyConstraint, schema: str = PUBLIC) -> ForeignKey:
+    """Return a foreign key of the metadata. `schema`: that of the tables which are in schema `public` there."""
     return ForeignKey(
         child=Relation.named(name_of(constraint.table), schema),
         child_columns=tuple(constraint.column_keys),

@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from psycopg import sql
-
 from migrator.documents.codec import decode
 from migrator.findings import RETRYABLE
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
+from migrator.postgres.foreign_keys import from_metadata
 from migrator.reconciliation.dependents import preserve_dependents
 from migrator.reconciliation.document_writer import DocumentWriter
-from migrator.rows.plain_values import sql_parameter
 from migrator.rows.rebuild import read_loaded, rebuild_raw
 from migrator.rows.update import add_findings, batched, update_rows
-from migrator.state.row_keys import key_of
+from migrator.state.row_keys import RowKey, key_of, referring_columns
+from migrator.translation.encoder import format_target_id
 from migrator.translation.outcomes import Finding, Loaded
 
 BATCH_SIZE = 500  # rows
@@ -46,25 +45,25 @@ def _rows_with_findings(writer: DocumentWriter) -> Iterator[str]:
 
 def _rows_referring(writer: DocumentWriter, contested: Contested) -> Iterator[str]:
     """Yield the loaded rows that refer to a contested ID."""
-    for column, parent in _references(writer.collection, writer.rows.mappings):
+    for columns, parent in _references(writer.collection, writer.rows.mappings):
         query = writer.rows.namespace.sql(
-            "SELECT {key} FROM {table} t WHERE t.{column} = ANY(%s) AND EXISTS (SELECT FROM {ledger} l"
+            "SELECT {key} FROM {table} t WHERE {refers} AND EXISTS (SELECT FROM {ledger} l"
             " WHERE l.collection = %s AND l.outcome = 'loaded' AND l.target_id = {key})",
             key=key_of(writer.collection).text("t"),
             table=writer.rows.table(writer.collection),
-            column=sql.Identifier(column),
+            refers=columns.is_in("t"),
         )
-        wanted = [sql_parameter(each) for each in contested.get(parent, ())]
+        wanted = [format_target_id(each) for each in contested.get(parent, ())]
         if wanted:
             yield from (row[0] for row in writer.rows.connection.execute(query, (wanted, writer.collection.name)))
 
 
-def _references(collection: Collection, mappings: Mapping[str, Collection]) -> Iterator[tuple[str, str]]:
-    """Yield (column, referenced collection), without references within the collection: `trees` resolves those later."""
-    for key in collection.table.foreign_keys:
+def _references(collection: Collection, mappings: Mapping[str, Collection]) -> Iterator[tuple[RowKey, str]]:
+    """Yield (columns, referenced collection), without references within a table: `trees` resolves those later."""
+    for constraint in collection.table.foreign_key_constraints:
         for mapping in mappings.values():
-            if mapping.table is key.column.table and mapping.table is not collection.table:
-                yield key.parent.name, mapping.name
+            if mapping.table is constraint.referred_table and mapping.table is not collection.table:
+                yield referring_columns(mapping, from_metadata(constraint)), mapping.name
 
 
 def _refresh_batch(writer: DocumentWriter, row_ids: list[str]) -> None:

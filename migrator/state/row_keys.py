@@ -120,7 +120,8 @@ def referring_columns(collection: Collection, key: ForeignKey) -> RowKey:
     """Return the columns of another table that refer to the rows of a collection by a foreign key to the whole key."""
     there = key_of(collection)
     if there.is_single:
-        return RowKey(key.child_columns[:1], there.kinds)
+        place = key.parent_columns.index(there.columns[0]) if there.columns[0] in key.parent_columns else 0
+        return RowKey((key.child_columns[place],), there.kinds)
     places = [key.parent_columns.index(name) for name in there.columns]
     return RowKey(tuple(key.child_columns[place] for place in places), there.kinds)
 

@@ -11,7 +11,9 @@ from migrator.documents.field_counts import FieldCounts, name_types
 from migrator.execution.pool import Workers
 from migrator.execution.tasks import Task, TaskResult
 from migrator.mapping.children import Children
-from migrator.mapping.collection import Collection
+from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.composite_keys import AnyKey, CompositeKey
+from migrator.mapping.key_references import FieldsReference
 from migrator.mapping.merges import Merge
 from migrator.postgres.table_names import name_of
 
@@ -101,7 +103,7 @@ class ProfiledWorkers:
 def fates_of(mapping: Collection) -> dict[str, str]:
     """Return field or path → the columns that it is mapped to, or another fate."""
     fates: dict[str, str] = {}
-    for rule in (mapping.key, *mapping.rules):
+    for rule in (part for each in (mapping.key, *mapping.rules) for part in _parts_of(each)):
         columns = ", ".join(column for column in rule.columns if "." not in column)
         for path in (*rule.source_paths, *(rule.restored_fields if columns else ())):
             if columns and columns not in fates.get(path, ""):
@@ -112,6 +114,16 @@ def fates_of(mapping: Collection) -> dict[str, str]:
         fates |= _fates_of_elements(child, child.path)
     fates["_id"] = fates.get("_id", "ledger")
     return fates
+
+
+def _parts_of(rule: AnyKey | Rule) -> tuple[AnyKey | Rule, ...]:
+    """Return the rules of the single columns of a key, or of a reference by the values of fields."""
+    match rule:
+        case CompositeKey():
+            return rule.parts
+        case FieldsReference():
+            return rule.fields
+    return (rule,)
 
 
 def _fates_of_elements(rule: Children, path: str) -> dict[str, str]:

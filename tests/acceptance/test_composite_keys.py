@@ -40,7 +40,8 @@ def by_id(documents: list[Document]) -> dict[str, bytes]:
 
 # change → (check, table) that must find it
 FAULTS: dict[LiteralString, tuple[str, str]] = {
-    "UPDATE articles SET title = 'other' WHERE ctid = (SELECT min(ctid) FROM articles)": ("rows", "articles"),
+    "UPDATE articles SET title = 'other' WHERE ctid = (SELECT min(ctid) FROM articles)":
+        ("rows", "articles of articles"),
     "UPDATE readings SET taken_at = taken_at + interval '1 us' WHERE ctid = (SELECT min(ctid) FROM readings)":
         ("rows exist", "readings"),
     "UPDATE readings SET code = 'zz' WHERE ctid = (SELECT max(ctid) FROM readings)": ("rows", "readings"),
@@ -93,7 +94,7 @@ def test_a_retry_gives_what_a_run_gives(new_database: Callable[[], str], tmp_pat
     """Documents that were rejected, or had lost their references, are mended in the source and tried again."""
     mended, fresh = new_database(), new_database()
     press = Press(6, 60, dirt=0)
-    documents = press.collections()
+    documents = {**press.collections(), "legacy": []}  # a retry takes no row from a document of another mapping
     before = {name: [dict(each) for each in found] for name, found in documents.items()}
     for each in before["articles"][::5]:
         each["slug"] = 7  # no text: rejected, and references to it lead nowhere

@@ -12,7 +12,7 @@ from tests.arbitrary import Arbitrary
 from tests.user_projects import Document, write_user_project
 
 HERE = Path(__file__).parent
-NAMES = ("articles", "orders", "lines", "readings", "comments")
+NAMES = ("articles", "legacy", "orders", "lines", "readings", "comments")
 TENANTS = ("acme", 'Q"uote', "back\\slash", "été ☃", "[1, 2]", "a\tb\n\x07\x7f", "x")
 
 
@@ -53,6 +53,10 @@ class Press:
             "tenant": chance.choice(TENANTS), "slug": chance.choice(self.slugs), "title": "title",
             "extra": {"n": chance.randrange(5)}, "revisions": revisions, "__v": chance.choice((0, 0, 1)),
         }  # fmt: skip
+
+    def _legacy(self) -> Document:
+        """Fills the table of articles, too."""
+        return {"tenant": self.chance.choice(TENANTS), "slug": self.chance.choice(self.slugs), "title": "old"}
 
     def _orders(self) -> Document:
         return {"customer": self.chance.choice(("Ann", "Bob"))}

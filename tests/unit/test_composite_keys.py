@@ -30,6 +30,7 @@ from migrator.translation.compiler import compile_collection
 from migrator.translation.encoder import Output
 from migrator.translation.interpreter import Translation
 from migrator.translation.projection import projector_of
+from migrator.workflows.profile import fates_of
 from tests.elements import Known, compare
 from tests.press import HERE, Press
 
@@ -207,3 +208,10 @@ def test_merges_need_a_key_of_one_column() -> None:
     """What uses the rows of a collection by their ID says so."""
     with pytest.raises(UsageError, match="EMBEDDED uses the collection things, whose key has several columns"):
         check_single_keys({"things": collection(two())}, {"EMBEDDED": "things"})
+
+
+def test_a_plan_names_the_column_of_each_field(mappings: dict[str, Collection]) -> None:
+    """Of the parts of a key, and of the fields that refer to a row together."""
+    fates = {**fates_of(mappings["comments"]), **fates_of(mappings["articles"]), **fates_of(mappings["readings"])}
+    assert {fates[name] for name in ("tenant", "slug")} == {"tenant", "slug"}
+    assert (fates["article"], fates["_id"]) == ("other_tenant, other_slug", "id")

@@ -62,6 +62,7 @@ MAPPINGS = (
             imply_field("__v", 0),
         ),
     ),
+    Collection(name="legacy", table=articles, key=ARTICLE, rules=(map_field("title", "title", TEXT),)),
     Collection(name="orders", table=orders, key=ORDER, rules=(map_field("customer", "customer", TEXT),)),
     Collection(
         name="lines",
