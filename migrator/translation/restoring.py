@@ -63,8 +63,7 @@ class Restorer:
         """
         if self.writer is None:
             return encode(computed)
-        last = {name: computed.pop(name) for name in moved}
-        return self.writer(list(fields), encode(computed), encode(last) if last else b"")
+        return self.writer(list(fields), computed, tuple(moved))
 
 
 def compile_restore(
@@ -86,7 +85,7 @@ def compile_restore(
     text = "\n    ".join(["def restore(fields):", "document = {}", *writer.lines, "return document"])
     namespace = dict(writer.bound)
     exec(compile(text, f"<restore {collection.name}>", "exec"), namespace)
-    field_writer = native.FieldWriter(writer.parts, shift=copy_format.EPOCH_SHIFT) if has_parts else None
+    field_writer = native.FieldWriter(writer.parts, shift=copy_format.EPOCH_SHIFT, encode=encode) if has_parts else None
     return Restorer(namespace["restore"], field_writer)
 
 

@@ -155,9 +155,11 @@ def test_both_versions_find_the_id(document: Document, chance: random.Random) ->
 # --- fields that are written without Python ---------------------------------------------------------------------------
 
 
-def write_parts(*parts: FieldPart, columns: list[bytes | None], computed: Document, moved: Document) -> Document:
-    writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT)
-    return decode(writer(columns, encode(computed), encode(moved)))
+def write_parts(
+    *parts: FieldPart, columns: list[bytes | None], computed: Document, last: tuple[str, ...] = ()
+) -> Document:
+    writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT, encode=encode)
+    return decode(writer(columns, computed, last))
 
 
 @needs_native
@@ -170,6 +172,7 @@ def test_columns_become_fields(text: str, moment: int, flag: bool) -> None:
         FieldPart(FieldForm.TEXT, "text", 0, b""),
         FieldPart(FieldForm.TIMESTAMP, "moment", 1, b""),
         FieldPart(FieldForm.COMPUTED, "absent"),
+        FieldPart(FieldForm.COMPUTED, "last"),
         FieldPart(FieldForm.BOOLEAN, "flag", 2, b""),
         FieldPart(FieldForm.UUID_TEXT, "uuid", 3, None),
         FieldPart(FieldForm.TEXT, "null", 4, encode({"null": None})[4:-1]),
@@ -179,10 +182,10 @@ def test_columns_become_fields(text: str, moment: int, flag: bool) -> None:
     key = uuid.UUID(int=moment % 2**128)
     plain = text.replace("\0", "")
     columns = [plain.encode(), moment.to_bytes(8, signed=True), b"\1" if flag else b"\0", key.bytes, None]
-    found = write_parts(*parts, columns=columns, computed={"first": [1], "other": {}}, moved={"last": "é"})
+    found = write_parts(*parts, columns=columns, computed={"last": "é", "first": [1]}, last=("last",))
     expected = {
         "first": [1], "text": plain, "moment": bson.DatetimeMS((moment + EPOCH_SHIFT) // 1000), "flag": flag,
-        "uuid": str(key), "null": None, "constant": 1.5, "other": {}, "last": "é",
+        "uuid": str(key), "null": None, "constant": 1.5, "last": "é",
     }  # fmt: skip
     assert list(found.items()) == list(expected.items())
 
@@ -202,4 +205,18 @@ def test_columns_become_fields(text: str, moment: int, flag: bool) -> None:
 def test_columns_of_another_form_are_errors(form: FieldForm, column: bytes | None) -> None:
     """The caller then asks the interpreter."""
     with pytest.raises(ValueError, match=r"column|PostgreSQL"):
-        write_parts(FieldPart(form, "a", 0, None), columns=[column], computed={}, moved={})
+        write_parts(FieldPart(form, "a", 0, None), columns=[column], computed={})
+
+
+@needs_native
+@FEW
+@given(st.dictionaries(st.sampled_from(["a", "b", "é"]), strategies.values.map(strategies.build)), st.booleans())
+def test_computed_fields_are_encoded_as_the_driver_does(computed: Document, is_moved: bool) -> None:
+    """Values of all types; a field that no part names is an error."""
+    parts = [FieldPart(FieldForm.COMPUTED, name) for name in ("a", "b", "é")]
+    writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT, encode=encode)
+    last = ("a",) if is_moved and "a" in computed else ()
+    ordered = {name: computed[name] for name in ("a", "b", "é") if name in computed and name not in last}
+    assert writer([], computed, last) == encode({**ordered, **{name: computed[name] for name in last}})
+    with pytest.raises(ValueError, match="no part"):
+        writer([], {**computed, "other": 1}, last)

@@ -2,11 +2,14 @@
 """Writes the fields of a document as BSON, from the columns of its row and from the fields that Python has computed."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy
 
-from migrator.documents.native._bson cimport Bytes, any_value_end, int32, write_little
+from migrator.documents.native._bson cimport Bytes, write_little
 from migrator.translation.native._buffer cimport write_uuid_text
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 cdef enum FieldForm:  # as in `field_parts.FieldPart`
     COMPUTED = 0
@@ -35,18 +38,23 @@ cdef struct Part:
 
 
 cdef class FieldWriter:
-    """See `field_parts.FieldPart`. `shift`: microseconds from 1970 to 2000, the epoch of PostgreSQL."""
+    """See `field_parts.FieldPart`. `shift`: microseconds from 1970 to 2000, the epoch of PostgreSQL.
 
-    cdef list _kept  # names and literals
+    `encode` returns a document as BSON.
+    """
+
+    cdef list _names, _kept  # `_kept`: names and literals as bytes
+    cdef object _encode
     cdef Part _parts[MAX_PARTS]
     cdef int _count
     cdef int64_t _shift
 
-    def __cinit__(self, parts, *, shift):
+    def __cinit__(self, parts, *, shift, encode):
         cdef Part* part
         if len(parts) > MAX_PARTS:
             raise ValueError("too many fields")
-        self._count, self._shift, self._kept = len(parts), shift, []
+        self._count, self._shift, self._kept, self._encode = len(parts), shift, [], encode
+        self._names = [name for _, name, _, _ in parts]
         for index, (form, name, place, literal) in enumerate(parts):
             part = &self._parts[index]
             ended = name.encode() + b"\0"
@@ -57,26 +65,26 @@ cdef class FieldWriter:
             if literal is not None:
                 part.literal, part.literal_size = PyBytes_AS_STRING(literal), len(literal)
 
-    def __call__(self, list fields not None, bytes computed not None, bytes moved not None = b""):
-        """Return a document with all fields. `computed`: BSON with those of Python; what no part names comes last.
-
-        The fields of `moved`, another document, follow.
-        """
-        cdef Bytes element = <Bytes>PyBytes_AS_STRING(computed) + 4
-        cdef Bytes last = <Bytes>PyBytes_AS_STRING(computed) + PyBytes_GET_SIZE(computed) - 1
-        cdef Bytes end
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(computed), moved_size = max(PyBytes_GET_SIZE(moved) - 5, 0)
+    def __call__(self, list fields not None, dict computed not None, tuple last not None = ()):
+        """Return a document with all fields. `computed`: those of Python; those that `last` names come last."""
+        cdef list encoded = []  # what the driver encodes, in the order of writing
+        cdef Py_ssize_t size = 5
         cdef Part* part
         cdef object value
         cdef bytes made
         cdef char* start
         cdef char* out
-        cdef int index
+        cdef int index, left = len(computed)
         for index in range(self._count):
             part = &self._parts[index]
             if part.form == CONSTANT:
                 size += part.literal_size
-            elif part.form != COMPUTED:
+            elif part.form == COMPUTED:
+                name = self._names[index]
+                if name in computed and name not in last:
+                    left -= 1
+                    size += self._computed_size(name, part.name_size, computed[name], encoded)
+            else:
                 value = fields[part.place]
                 if value is None:
                     if part.literal == NULL:
@@ -84,7 +92,13 @@ cdef class FieldWriter:
                     size += part.literal_size
                 else:
                     size += 1 + part.name_size + self._check(part, value)
-        size += moved_size
+        if left != len(last):
+            raise ValueError("a computed field that no part names")
+        if last:
+            made = self._encode({name: computed[name] for name in last})
+            encoded.append(made)
+            size += PyBytes_GET_SIZE(made) - 5
+        encoded.reverse()
         made = PyBytes_FromStringAndSize(NULL, size)
         start = PyBytes_AS_STRING(made)
         out = start + 4
@@ -92,13 +106,9 @@ cdef class FieldWriter:
         for index in range(self._count):
             part = &self._parts[index]
             if part.form == COMPUTED:
-                if element < last and last - element > part.name_size and memcmp(element + 1, part.name, part.name_size) == 0:
-                    end = any_value_end(element[0], element + 1 + part.name_size, last)
-                    if end == NULL:
-                        raise ValueError("not BSON")
-                    memcpy(out, element, end - element)
-                    out += end - element
-                    element = end
+                name = self._names[index]
+                if name in computed and name not in last:
+                    out = self._write_computed(part, computed[name], encoded, out)
                 continue
             value = None if part.form == CONSTANT else fields[part.place]
             if value is None:
@@ -106,13 +116,54 @@ cdef class FieldWriter:
                 out += part.literal_size
             else:
                 out = self._write(part, <Bytes>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), out)
-        memcpy(out, element, last - element)
-        out += last - element
-        if moved_size:
-            memcpy(out, PyBytes_AS_STRING(moved) + 4, moved_size)
-            out += moved_size
+        if last:
+            out = write_elements(encoded.pop(), out)
         out[0] = 0
         return made
+
+    cdef Py_ssize_t _computed_size(self, str name, Py_ssize_t name_size, object value, list encoded) except -1:
+        """Return the bytes of an element. The driver encodes values of types that are not known here."""
+        cdef Py_ssize_t size
+        cdef bytes made
+        if type(value) is str:
+            PyUnicode_AsUTF8AndSize(value, &size)
+            if size > 0x7FFFFFF0:
+                raise ValueError("a text is too long")
+            return 1 + name_size + size + 5
+        if value is None:
+            return 1 + name_size
+        if type(value) is bool:
+            return 1 + name_size + 1
+        if type(value) is int and -0x80000000 <= value <= 0x7FFFFFFF:
+            return 1 + name_size + 4
+        made = self._encode({name: value})
+        encoded.append(made)
+        return PyBytes_GET_SIZE(made) - 5
+
+    cdef char* _write_computed(self, Part* part, object value, list encoded, char* out) except NULL:
+        """Write an element whose size `_computed_size` has returned, and return its end."""
+        cdef char* at = out + 1 + part.name_size
+        cdef const char* text
+        cdef Py_ssize_t size
+        if type(value) is str:
+            text = PyUnicode_AsUTF8AndSize(value, &size)
+            out[0] = 0x02
+            write_little(at, <uint32_t>(size + 1))
+            memcpy(at + 4, text, size + 1)  # Python keeps a zero behind it
+            at += size + 5
+        elif value is None:
+            out[0] = 0x0A
+        elif type(value) is bool:
+            out[0], at[0] = 0x08, value is True
+            at += 1
+        elif type(value) is int and -0x80000000 <= value <= 0x7FFFFFFF:
+            out[0] = 0x10
+            write_little(at, <uint32_t><int32_t>value)
+            at += 4
+        else:
+            return write_elements(encoded.pop(), out)
+        memcpy(out + 1, part.name, part.name_size)
+        return at
 
     cdef Py_ssize_t _check(self, Part* part, object value) except -1:
         """Return the bytes of a value in BSON. Raises: ValueError if it does not have the form of its column."""
@@ -157,6 +208,13 @@ cdef class FieldWriter:
         out[0] = 0x09
         write_milliseconds(big64(value) + self._shift, at)
         return at + 8
+
+
+cdef inline char* write_elements(bytes document, char* out):
+    """Write the elements of a document, and return their end."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(document) - 5
+    memcpy(out, PyBytes_AS_STRING(document) + 4, size)
+    return out + size
 
 
 cdef inline int64_t big64(Bytes p) noexcept nogil:
