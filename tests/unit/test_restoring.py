@@ -216,7 +216,7 @@ def test_computed_fields_are_encoded_as_the_driver_does(computed: Document, is_m
     parts = [FieldPart(FieldForm.COMPUTED, name) for name in ("a", "b", "é")]
     writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT, encode=encode)
     last = ("a",) if is_moved and "a" in computed else ()
-    ordered = {name: computed[name] for name in ("a", "b", "é") if name in computed and name not in last}
-    assert writer([], computed, last) == encode({**ordered, **{name: computed[name] for name in last}})
+    ordered: Document = {name: computed[name] for name in ("a", "b", "é") if name in computed and name not in last}
+    assert writer([], computed, last) == encode(ordered | {name: computed[name] for name in last})
     with pytest.raises(ValueError, match="no part"):
         writer([], {**computed, "other": 1}, last)
