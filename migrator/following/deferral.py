@@ -9,8 +9,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from migrator.mapping.collection import Collection
-from migrator.postgres import schema_changes
-from migrator.postgres.ddl import Ref
+from migrator.postgres import schema_changes, schema_undo
+from migrator.postgres.statements import Ref
 from migrator.postgres.table_names import name_of
 from migrator.rows.store import RowStore
 
@@ -53,7 +53,7 @@ def restore(rows: RowStore) -> None:
         if record.action == "deferred" and record.name.endswith(schema_changes.MADE_DEFERRABLE):
             with schema_changes.translate_errors(), rows.connection.transaction():
                 schema_changes.limit_lock_wait(rows.connection)
-                schema_changes.execute_undo(rows.connection, record)
+                schema_undo.execute_undo(rows.connection, record)
                 schema_changes.delete(rows.connection, record.ref)
 
 

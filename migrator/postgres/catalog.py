@@ -20,6 +20,7 @@ from migrator.postgres import ddl, schema_changes
 from migrator.postgres.placement import place_schema, schemas_in
 from migrator.postgres.privileges import require_create, suggest_grants
 from migrator.postgres.search_path import Record, create_objects, render
+from migrator.postgres.statements import Statement
 from migrator.postgres.table_names import PUBLIC, catalog_query, qualify, schema_of
 
 Connection = psycopg.Connection[Any]
@@ -138,7 +139,7 @@ class Catalog:
         """Return an index by its table and its own name."""
         return self.indexes.get(qualify(schema_of(table), name))
 
-    def has(self, statement: ddl.Statement) -> bool:
+    def has(self, statement: Statement) -> bool:
         """Return whether an object with the name that `statement` creates exists."""
         table, name = statement.table, statement.name
         match statement.kind:
@@ -286,7 +287,7 @@ def build_expected(connection: Connection, metadata: MetaData, rls: bool) -> Cat
     return read(connection, schemas_in(metadata), SCRATCH_SCHEMA)
 
 
-def install_extensions(connection: Connection, extensions: list[ddl.Statement]) -> None:
+def install_extensions(connection: Connection, extensions: list[Statement]) -> None:
     """Create the missing extensions.
 
     Raises:

@@ -26,10 +26,10 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
-from migrator.postgres.ddl import Ref, Statement
 from migrator.postgres.placement import schemas_in
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
 from migrator.postgres.schema_changes import Record
+from migrator.postgres.statements import Ref, Statement
 from migrator.postgres.table_names import catalog_query
 from migrator.state.records import Namespace
 from migrator.targets.server import WORKER

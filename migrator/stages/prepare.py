@@ -27,6 +27,7 @@ from migrator.postgres.identifiers import identify
 from migrator.postgres.placement import schemas_in
 from migrator.postgres.privileges import quote, quote_table, refuse_hidden_rows
 from migrator.postgres.search_path import create_objects, search_path
+from migrator.postgres.statements import Kind, Ref
 from migrator.redaction import hide_values
 
 Connection = psycopg.Connection[Any]
@@ -41,7 +42,7 @@ class DroppableObject:
     `fits_all`: whether it refuses no row that the load can write.
     """
 
-    kind: ddl.Kind
+    kind: Kind
     table: str
     name: str
     own: bool
@@ -205,7 +206,7 @@ def defer_objects(connection: Connection, metadata: MetaData, tables: list[str])
         droppable = [each for table in tables for each in find_droppable(connection, table)]
         found = [each for each in droppable if each.fits_all or (each.table, each.name) in declared]
         for each in found:
-            ref = ddl.Ref(each.kind, each.table, each.name)
+            ref = Ref(each.kind, each.table, each.name)
             schema_changes.defer(connection, ref, definition=each.script(), drop=each.drop)
     return len(found)
 

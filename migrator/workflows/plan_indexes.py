@@ -17,7 +17,7 @@ from sqlalchemy import MetaData
 
 from migrator.events import Emit
 from migrator.postgres import ddl
-from migrator.postgres.ddl import Statement
+from migrator.postgres.statements import Statement
 from migrator.stages.constrain import (
     EARLY_BUILD_BYTES,
     BuildOptions,

@@ -23,7 +23,7 @@ from migrator.errors import RevertRefusedError, UsageError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.mapping.loader import MigrationDefinition
-from migrator.postgres import foreign_keys, schema_changes
+from migrator.postgres import foreign_keys, schema_changes, schema_undo
 from migrator.postgres.session import owner_search_path
 from migrator.postgres.table_names import name_of
 from migrator.provenance import backup
@@ -122,16 +122,16 @@ class Reverter:
             saved = backup.write(owned, losses, options.save) if options.save is not None and losses else {}
             emit(StepAdvanced(step=STEP, done=2))
             deleted = count_rows(owned)
-            schema_changes.drop_tables(connection)
+            schema_undo.drop_tables(connection)
             emit(StepAdvanced(step=STEP, done=3))
             delete_rows(connection, owned)
             emit(StepAdvanced(step=STEP, done=4))
             self._drop_objects()
         sequences.set_back(connection, advanced)
         if schema_changes.has_deferred(connection):
-            schema_changes.recreate_deferred(connection)
+            schema_undo.recreate_deferred(connection)
             with begin_transaction(connection):
-                schema_changes.drop_records(connection)
+                schema_undo.drop_records(connection)
         emit(StepFinished(step=STEP, note=f"{format_count(sum(deleted.values()), 'rows')} deleted"))
         return replace(found, status="reverted", tables=deleted, losses=tuple(losses), saved=saved)
 
@@ -141,14 +141,14 @@ class Reverter:
         if self.definition.embedded is not None:
             vector_indexes.drop_leftovers(connection, namespace, self.definition.embedded)
         connection.execute(namespace.sql("DROP TABLE IF EXISTS {embeddings}"))  # it prevents dropping the extension
-        schema_changes.drop_created(connection, drop_rows=True)
+        schema_undo.drop_created(connection, drop_rows=True)
         scratch.drop(connection)
         capture.remove(connection, namespace)
         write_stop.remove(connection, namespace, self.definition.mappings.values())
         for name in RECORDS:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(namespace.records, name)))
         if not schema_changes.has_deferred(connection):
-            schema_changes.drop_records(connection)
+            schema_undo.drop_records(connection)
 
 
 @contextmanager

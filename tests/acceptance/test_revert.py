@@ -18,8 +18,8 @@ from tenacity import stop_after_attempt
 
 from migrator.errors import StoppedError
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted
-from migrator.postgres import schema_changes
-from migrator.postgres.ddl import Ref
+from migrator.postgres import schema_changes, schema_undo
+from migrator.postgres.statements import Ref
 from migrator.terminal.console import Console
 from tests.archive_writer import write_folder
 from tests.driving import COMMAND, Answer, call, digest_database, dump_database
@@ -293,7 +293,7 @@ def test_an_index_that_still_contains_deleted_rows_is_recreated_later(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deferred index that refuses rows is recreated after their deletion is committed and no session sees them."""
-    monkeypatch.setattr(schema_changes._recreate_after_commit.retry, "stop", stop_after_attempt(1))
+    monkeypatch.setattr(schema_undo._recreate_after_commit.retry, "stop", stop_after_attempt(1))
     index = Ref("index", "notes", "owner_idx")
     definition = "CREATE INDEX owner_idx ON public.notes USING btree (body)"
     with psycopg.connect(database, autocommit=True) as connection:
@@ -308,10 +308,10 @@ def test_an_index_that_still_contains_deleted_rows_is_recreated_later(
             other.execute("SELECT count(*) FROM pg_class")
             with connection.transaction():
                 connection.execute("DELETE FROM notes")
-                schema_changes.drop_created(connection)
+                schema_undo.drop_created(connection)
             assert schema_changes.has_deferred(connection)
             with pytest.raises(StoppedError, match="owner_idx"):
-                schema_changes.recreate_deferred(connection)
-        schema_changes.recreate_deferred(connection)
-        schema_changes.drop_records(connection)
+                schema_undo.recreate_deferred(connection)
+        schema_undo.recreate_deferred(connection)
+        schema_undo.drop_records(connection)
         assert connection.execute("SELECT to_regclass('owner_idx') IS NOT NULL").fetchone() == (True,)

@@ -9,8 +9,9 @@ import pytest
 
 from migrator.errors import PlanError, RevertRefusedError, StoppedError, TargetError
 from migrator.events import Event, Notice, silent
-from migrator.postgres import catalog, ddl, schema_changes
+from migrator.postgres import catalog, ddl, schema_changes, schema_undo
 from migrator.postgres.catalog_diff import compare
+from migrator.postgres.statements import Statement
 from migrator.stages.constrain import BuildOptions, build_post_data
 from migrator.stages.prepare import Prepared, prepare
 from schema import metadata
@@ -21,8 +22,8 @@ prepared = partial(prepare, metadata=metadata, rls=True, emit=silent)
 
 def take_back(connection: psycopg.Connection[tuple[object, ...]], *, drop_rows: bool = False) -> None:
     with connection.transaction():
-        schema_changes.drop_created(connection, drop_rows=drop_rows)
-        schema_changes.drop_records(connection)
+        schema_undo.drop_created(connection, drop_rows=drop_rows)
+        schema_undo.drop_records(connection)
 
 
 class Stop(Exception):
@@ -52,8 +53,8 @@ def test_drop_created_restores_the_schema_exactly(database: str, start: str, rea
         with connection.transaction():  # a revert deletes and drops in one transaction
             if reached != "prepared":
                 remove_rows(connection, OURS)
-            schema_changes.drop_created(connection)
-            schema_changes.drop_records(connection)
+            schema_undo.drop_created(connection)
+            schema_undo.drop_records(connection)
         assert catalog.read(connection) == before
         assert dump(database) == dumped
 
@@ -210,7 +211,7 @@ def test_a_stop_between_change_and_record_leaves_neither(database: str, monkeypa
     with connected(database) as connection:
         record, calls = schema_changes._record_creation, iter(range(100))
 
-        def failing(statement: ddl.Statement) -> str:
+        def failing(statement: Statement) -> str:
             return "SELECT 1 / 0" if next(calls) == 12 else record(statement)
 
         monkeypatch.setattr(schema_changes, "_record_creation", failing)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from migrator.errors import TargetError, UsageError
 from migrator.postgres import catalog, ddl
 from migrator.postgres.catalog_diff import compare
+from migrator.postgres.statements import Ref
 from migrator.targets.bundled import program_path
 from schema import metadata
 
@@ -99,7 +100,7 @@ def test_every_statement_has_its_undo(database: str) -> None:
     with connected(database) as connection:
         empty = catalog.read(connection)
         statements = ddl.statements(metadata, rls=True)
-        made: set[ddl.Ref] = set()
+        made: set[Ref] = set()
         for statement in statements:
             assert set(statement.needs) <= made
             connection.execute(statement.sql)
