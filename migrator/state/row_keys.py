@@ -13,6 +13,7 @@ from psycopg import sql
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
+from migrator.mapping.key_texts import KINDS, parser, split_key
 from migrator.postgres.column_kinds import catalog_name, kind_of_column
 from migrator.postgres.foreign_keys import ForeignKey
 
@@ -43,6 +44,17 @@ class RowKey:
     def type(self) -> sql.SQL:
         """The type of `value`."""
         return sql.SQL(self.kind)
+
+    def can_be(self, text: str) -> bool:
+        """Return whether a text is that of a key: a damaged entry of the ledger can hold another one."""
+        try:
+            texts = [text] if self.is_single else split_key(text, len(self.columns))
+            for kind, part in zip(self.kinds, texts, strict=True):
+                if kind in KINDS:  # a key of one column can have others
+                    parser(kind)(part)
+        except ValueError:
+            return False
+        return True
 
     def value(self, alias: str | None = None) -> sql.Composable:
         """Compose the key of a row as one value; NULL if a column is NULL."""

@@ -16,7 +16,6 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode_untrusted, format_id, same
 from migrator.documents.native import same_fields
 from migrator.documents.residue import raw_document_of
-from migrator.ids import is_uuid
 from migrator.mapping.collection import Collection
 from migrator.postgres.table_names import name_of
 from migrator.rows.loaded_rows import Choice, layout_of, read_fields
@@ -176,9 +175,9 @@ def _read_target_ids(scope: Scope, mapping: Collection, source_ids: list[bytes])
         "SELECT target_id FROM {ledger} WHERE collection = %s AND source_id = ANY(%s) AND outcome = 'loaded'"
     )
     found = scope.connection.execute(query, (mapping.name, source_ids)).fetchall()
-    # A damaged entry may hold an ID that is not a UUID. A query for its row would fail.
-    uuids = key_of(mapping).kind == "uuid"
-    return [target for (target,) in found if target and (not uuids or is_uuid(target))]
+    # A damaged entry may hold an ID that no row can have. A query for its row would fail.
+    key = key_of(mapping)
+    return [target for (target,) in found if target and key.can_be(target)]
 
 
 def _is_newer(scope: Scope, name: str, row: str | None) -> bool:

@@ -40,4 +40,4 @@ def test_changes_equal_a_run(seed: int, new_database: Callable[[], str], tmp_pat
         settings.parent / "dump" / "shop", {name: list(map(encode, found)) for name, found in documents.items()}
     )
     verified = call("verify", "-c", settings, "--level", "roundtrip", "--json")
-    assert [each for each in verified.json["checks"] if not each["ok"] and each["check"] in ("rows", "roundtrip")] == []
+    assert [each for each in verified.json["checks"] if not each["ok"]] == []

@@ -48,6 +48,8 @@ FAULTS: dict[LiteralString, tuple[str, str]] = {
     "INSERT INTO trade.lines SELECT order_id, 99, 'new' FROM trade.lines LIMIT 1": ("rows exist", "trade.lines"),
     "UPDATE revisions SET text = 'other' WHERE ctid = (SELECT min(ctid) FROM revisions)": ("rows", "revisions"),
     "DELETE FROM remarks WHERE ctid = (SELECT min(ctid) FROM remarks)": ("rows", "remarks"),
+    "UPDATE migrator.ledger SET target_id = 'damaged' WHERE ctid = (SELECT min(ctid) FROM migrator.ledger"
+    " WHERE collection = 'lines' AND outcome = 'loaded')": ("round trip", "lines"),
     "UPDATE comments SET slug = slug || '!' WHERE ctid = (SELECT min(ctid) FROM comments WHERE slug IS NOT NULL)":
         ("foreign key", "comments.slug, tenant"),
 }  # fmt: skip

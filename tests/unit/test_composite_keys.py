@@ -26,6 +26,7 @@ from migrator.mapping.key_texts import formatter, join_key, parser, split_key
 from migrator.mapping.references import Key, reference_to
 from migrator.mapping.rules import map_field
 from migrator.mapping.validation import validate
+from migrator.state.row_keys import RowKey
 from migrator.translation.compiler import compile_collection
 from migrator.translation.encoder import Output
 from migrator.translation.interpreter import Translation
@@ -105,6 +106,15 @@ def test_other_texts_are_no_keys(text: str) -> None:
     """A damaged ID is named as such."""
     with pytest.raises(ValueError):  # noqa: PT011  # the message is for developers
         split_key(text, 2)
+    assert not RowKey(("a", "b"), ("text", "text")).can_be(text)
+
+
+def test_values_of_other_kinds_are_no_keys() -> None:
+    """A damaged ID is not looked for."""
+    key = RowKey(("a", "b"), ("bigint", "uuid"))
+    assert key.can_be('["7", "00000000-0000-0000-0000-000000000000"]')
+    assert not key.can_be('["x", "00000000-0000-0000-0000-000000000000"]')
+    assert not key.can_be('["7", "0"]')
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
