@@ -14,8 +14,12 @@ from pydantic import PostgresDsn, SecretBytes, SecretStr
 
 from migrator.config.example import LAYOUT
 from migrator.config.models import Config, Section
+from tests import scenarios
+from tests.archive_writer import write_folder
+from tests.clusters import cluster_in
 from tests.driving import Answer, call, spawn
 from tests.processes import finish
+from tests.talks import make_talks
 
 USERS = "mappings/users.py"
 
@@ -175,6 +179,27 @@ def test_a_section_of_the_projects_own(
         assert connection.execute("SELECT DISTINCT role::text FROM messages").fetchall() == [("assistant",)]
     changed = finish("run", "-q", "-c", config, environment={**part, "MIGRATE_GREETING__TEXT": "user"})
     require_users_error(changed, "configuration (greeting.text)")
+
+
+@pytest.mark.long
+def test_a_section_of_the_projects_own_on_a_cluster(
+    project: Path, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """A Dask worker reads it, although it has imported the mappings of another project for an earlier run."""
+    add_setting(project)
+    target = new_database()
+    change(project, "migrate.toml", "embedded:.migrate/postgres", target)
+    with cluster_in(tmp_path / "cluster", workers=1) as cluster:
+        remote = {"MIGRATE_ENGINE__EXECUTOR": cluster.address, "MIGRATE_ENGINE__PART_BYTES": "20000"}
+        dump = write_folder(tmp_path / "dump", make_talks(messages=100))
+        earlier = scenarios.write_config(tmp_path / "migrate.toml", f"dump:{dump}", new_database())
+        first = finish("run", "-q", "-c", earlier, environment=remote)
+        assert first.code == 0, first.told
+        greeting = {"MIGRATE_GREETING__TEXT": "assistant"}
+        run = finish("run", "-q", "-c", project / "migrate.toml", environment=remote | greeting)
+        assert run.code == 0, run.told + cluster.logs()
+    with psycopg.connect(target) as connection:
+        assert connection.execute("SELECT DISTINCT role::text FROM messages").fetchall() == [("assistant",)]
 
 
 def test_a_section_that_no_settings_declare(project: Path) -> None:
