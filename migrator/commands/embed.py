@@ -16,7 +16,7 @@ from migrator.embedding.provider import Failure
 from migrator.embedding.vector_store import width_of
 from migrator.errors import EmbeddingError, UsageError
 from migrator.formatting import format_count
-from migrator.workflows.run import embed_missing
+from migrator.workflows.embedding import embed_missing
 
 
 def embed(

@@ -19,13 +19,13 @@ from migrator.errors import PlanError, UsageError
 from migrator.postgres import ddl
 from migrator.sources.base import Source
 from migrator.terminal import render
+from migrator.workflows.embedding import check_embedding
 from migrator.workflows.fingerprints import collect_fingerprints
 from migrator.workflows.local_workers import preload_workers_early
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan import plan as make_plan
 from migrator.workflows.plan_file import write_plan
 from migrator.workflows.preflight import PreflightReport, check_migration
-from migrator.workflows.run import check_embedding
 
 
 def plan_command(

@@ -17,7 +17,7 @@ from migrator.formatting import format_count
 from migrator.state import rejects
 from migrator.state.records import Namespace
 from migrator.terminal import render, render_rejects
-from migrator.workflows.run import retry_rejects
+from migrator.workflows.retry_run import retry_rejects
 
 rejects_app = typer.Typer(
     no_args_is_help=True,

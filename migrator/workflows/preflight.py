@@ -27,9 +27,9 @@ from migrator.state.records import Connection, has_records
 from migrator.targets.base import Target
 from migrator.workflows.adopter_check import check_adopter
 from migrator.workflows.disk_check import estimate_disk
+from migrator.workflows.embedding import check_embedding
 from migrator.workflows.fingerprints import collect_fingerprints, find_changes
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.run import check_embedding
 from migrator.workflows.vector_checks import check_vectors, describe_vectors
 
 OWNER = "owner of orphans"  # the name of a check

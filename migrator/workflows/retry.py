@@ -6,15 +6,20 @@ A run can be resumed at any point, so the entire run is retried, never a part of
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import TypeVar
 
 import psycopg
 from psycopg import errors
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from migrator.errors import LockedError, MigrateError
+from migrator.embedding import vector_store
+from migrator.errors import LockedError, MigrateError, TargetError
 from migrator.events import Emit, Notice
 from migrator.postgres.errors import is_connection_lost, translate_error
+from migrator.state import journal
+from migrator.state.records import Namespace, has_records
+from migrator.targets.base import Target
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 10  # consecutive attempts without progress; about three minutes with the pauses between them
@@ -71,3 +76,14 @@ def describe(error: BaseException | None) -> str:
     """Return one line about an error."""
     known = translate_error(error) if isinstance(error, psycopg.Error) else error
     return known.message if isinstance(known, MigrateError) else str(error)
+
+
+def count_entries(target: Target, namespace: Namespace) -> int | None:
+    """Return the number of journal entries and cached vectors, which shows progress; None if it is unknown."""
+    try:
+        with closing(target.connect()) as connection:
+            if not has_records(connection, namespace):
+                return 0
+            return journal.count_entries(connection, namespace) + vector_store.count_cached(connection, namespace)
+    except (TargetError, psycopg.Error):
+        return None

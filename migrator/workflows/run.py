@@ -8,39 +8,32 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-import psycopg
-
 from migrator.config.models import Config
-from migrator.embedding import vector_indexes, vector_store
-from migrator.errors import DifferenceError, PlanError, TargetError, UsageError
-from migrator.events import Emit, Notice, silent
+from migrator.errors import DifferenceError, UsageError
+from migrator.events import Notice
 from migrator.execution.dask import check_cluster
 from migrator.execution.tasks import fingerprints_of as worker_fingerprints
 from migrator.formatting import format_count
-from migrator.mapping.collection import Collection, VectorColumn
-from migrator.mapping.loader import MigrationDefinition
+from migrator.mapping.collection import Collection
 from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.errors import is_idle
-from migrator.postgres.owner_checks import check_vector_column
 from migrator.postgres.scheduler import Graph, ScheduledTask
 from migrator.postgres.table_names import name_of
 from migrator.provenance.owned_rows import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
-from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
 from migrator.stages.constrain import (
     DEFAULT_SESSIONS,
     BuildOptions,
     EarlyIndexBuilder,
     build_post_data,
-    rebuild_vector_indexes,
 )
 from migrator.stages.context import StageContext
-from migrator.stages.embed import EmbedReport, check_provider, embed
+from migrator.stages.embed import embed
 from migrator.stages.prepare import prepare
 from migrator.stages.reconcile import is_joined_early
-from migrator.state import journal, sequences, source_state, sync
+from migrator.state import journal, sequences, source_state
 from migrator.state.ledger import Counts, count_outcomes, ledger_size
 from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace, create_records, has_records
@@ -48,14 +41,14 @@ from migrator.state.statistics import analyze_records, analyze_table
 from migrator.state.suspension import require_valid_references, suspend_in_run
 from migrator.targets.base import Target
 from migrator.verification.catalog_check import record_catalog
-from migrator.workflows.fingerprints import collect_fingerprints, require_retryable, require_unchanged, with_settings
+from migrator.workflows.embedding import check_embedding
+from migrator.workflows.fingerprints import collect_fingerprints, require_unchanged, with_settings
 from migrator.workflows.local_workers import preload_workers
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.reject_limit import require_few_rejects
 from migrator.workflows.reports import RunReport, report_run
-from migrator.workflows.retry import retry_transient
-from migrator.workflows.retry_rejects import RetryReport, require_adopter, retry, try_out
+from migrator.workflows.retry import count_entries, retry_transient
 from migrator.workflows.switched import refuse_switched
 
 
@@ -98,17 +91,6 @@ def run_migration(
             return report_run(context, connection, started)
 
     return retry_transient(attempt, partial(count_entries, target, namespace), context.emit)
-
-
-def count_entries(target: Target, namespace: Namespace) -> int | None:
-    """Return the number of journal entries and cached vectors, which shows progress; None if it is unknown."""
-    try:
-        with closing(target.connect()) as connection:
-            if not has_records(connection, namespace):
-                return 0
-            return journal.count_entries(connection, namespace) + vector_store.count_cached(connection, namespace)
-    except (TargetError, psycopg.Error):
-        return None
 
 
 def open_run(context: MigrationContext, connection: Connection, fingerprints: Mapping[str, str]) -> int:
@@ -217,99 +199,6 @@ def statistics_tasks(mappings: Mapping[str, Collection], namespace: Namespace) -
         name: ScheduledTask(name=f"statistics of {name}", act=partial(analyze_table, namespace=namespace, table=table))
         for name, table in tables.items()
     }
-
-
-def retry_rejects(context: MigrationContext, target: Target) -> tuple[RetryReport, RunReport]:
-    """Retry the rejected documents with the current settings and source, which become those of the run.
-
-    Raises: `UsageError` before anything is written, if no run has finished, or if the settings do not permit a retry.
-    """
-    started, namespace, definition = time.monotonic(), context.namespace, context.definition
-    fingerprints = collect_fingerprints(context)
-    with closing(target.connect()) as connection, exclusive(connection):
-        pipeline = Pipeline(context=context, connection=connection, dsn=target.dsn)
-        run, known = journal.require_retryable(connection, namespace)
-        state = sync.read_state(connection, namespace)
-        if state == sync.SWITCHED:
-            refuse_switched(connection, namespace, "rejects retry")
-        if state not in (None, sync.COMPLETE):  # a retry does not record what the documents wait for then
-            raise UsageError(
-                "this target follows its source, so rejected documents cannot be retried separately",
-                hint="Correct the documents in the source: `migrate follow` applies them. Nothing was written.",
-            )
-        if journal.is_retrying(connection, namespace):
-            context.emit(Notice(text="Resuming an interrupted retry."))
-        require_retryable(known, fingerprints, context.config)
-        if known.get("mappings") != fingerprints["mappings"]:
-            text = "The mappings have changed since the run. Loaded rows keep the values of the previous mappings."
-            context.emit(Notice(text=text, level="warning"))
-        require_adopter(pipeline)
-        check_embedding(context, send_request=True)
-
-        def begin(emit: Emit) -> None:
-            journal.begin_retry(connection, namespace, run)
-            journal.renew_fingerprints(connection, namespace, run, with_settings(fingerprints, context.config))
-            prepare(connection, definition.metadata, rls=context.config.target.rls == "all", emit=emit)
-            suspend_in_run(connection, namespace, definition.metadata, run)
-
-        try_out(pipeline, run, partial(begin, silent))
-        with connection.transaction():  # if the target cannot be prepared, the run stays finished
-            begin(context.emit)
-        remember_changes(connection, namespace, definition)
-        try:
-            retried = retry(pipeline, run)
-        except UpdatesRefusedError as error:  # a constraint is newer than the trial
-            raise error.cause from error
-        except UsageError:  # the new settings cannot be used: `migrate run` completes the run with the previous ones
-            journal.renew_fingerprints(connection, namespace, run, known)
-            raise
-        check_identity(connection, namespace)
-        complete(context, target, connection)
-        journal.end_run(connection, namespace, run, "done")
-        return retried, report_run(context, connection, started)
-
-
-def embed_missing(config: Config, definition: MigrationDefinition, target: Target, emit: Emit) -> EmbedReport:
-    """Compute the embeddings that are missing after a run. Raises: `UsageError` if no run has finished."""
-    embedded, namespace = definition.embedded, Namespace()
-    if embedded is None:
-        raise UsageError("the mappings declare no EMBEDDED, so no rows have embeddings")
-
-    def attempt(number: int) -> EmbedReport:
-        with closing(target.connect()) as connection, exclusive(connection):
-            run, _ = journal.require_finished(connection, namespace)
-            require_free_vectors(connection, definition, embedded)
-            suspend_in_run(connection, namespace, definition.metadata, run)
-            remember_changes(connection, namespace, definition)
-            rows = RowStore(connection, namespace, definition.mappings)
-            with monitored(target.connect, namespace, LagMeter(config.engine, None), emit) as monitored_emit:
-                stage = StageContext(rows=rows, tenant=config.tenant.id, run=run, emit=monitored_emit)
-                report = embed(stage, embedded, config.embedding)
-                if vector_indexes.are_stale(connection, namespace):
-                    rebuild_vector_indexes(connection, namespace, embedded, monitored_emit)
-            return report
-
-    return retry_transient(attempt, partial(count_entries, target, namespace), emit)
-
-
-def require_free_vectors(connection: Connection, definition: MigrationDefinition, embedded: VectorColumn) -> None:
-    """Check that no object of the owner can refuse an embedding. Raises: `PlanError` with the objects and remedies."""
-    found = list(check_vector_column(connection, definition.metadata, name_of(embedded.table), embedded.vector))
-    if found:
-        hint = " ".join(each.remedy for each in found)
-        raise PlanError("; ".join(each.text for each in found), hint=hint)
-
-
-def check_embedding(context: MigrationContext, *, send_request: bool) -> None:
-    """Check the embedding provider before the run, because `embed` is one of its last stages.
-
-    With `send_request`, the service receives one short text.
-
-    Raises: `UsageError` for wrong settings or a missing package, `EmbeddingError` if the service cannot be used.
-    """
-    embedded = context.definition.embedded
-    if embedded is not None and embedded.collection in {each.name for each in context.source.collections()}:
-        check_provider(embedded, context.config.embedding, send_request=send_request)
 
 
 def check_executor(context: MigrationContext, target: Target) -> None:
