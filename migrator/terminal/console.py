@@ -1,6 +1,6 @@
 """Prints everything: events as progress, errors with cause and remedy, tables, and the JSON document of --json.
 
-The only importer of rich. All output passes through here: secrets are masked and control characters are escaped.
+With bars.py the only importer of rich. All output passes through here: secrets are masked, control characters escaped.
 Not here: the text of messages, and which command prints what.
 """
 
@@ -10,37 +10,31 @@ import json as jsonlib
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from rich import box
 from rich.console import Console as RichConsole
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from migrator import __version__
 from migrator.errors import MigrateError
 from migrator.events import Event, Notice, StepAdvanced, StepFinished, StepStarted
-from migrator.formatting import format_duration
 from migrator.masking import mask
 from migrator.redaction import describe_error, format_traceback
+from migrator.terminal.bars import Bars
+from migrator.terminal.clean_text import CONTROLS_IN_JSON, clean, clean_json, one_line
 from migrator.terminal.log_file import LogFile
 from migrator.terminal.progress import Lines, Step, Throttled, View, title_of
 
-# Text of a document may occur in a message. It must not control the terminal or change the direction of text.
-_DIRECTION_MARKS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-_CONTROLS |= {code: f"\\u{code:04x}" for code in _DIRECTION_MARKS}
 _MARKS = {"✓": "bold green", "✗": "bold red"}
-# In JSON they occur in strings only; json.dumps itself escapes those below 32.
-_CONTROLS_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_DIRECTION_MARKS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,7 @@ class Console:
         self._main = self._stderr if json else self._stdout
         self._lock = threading.RLock()  # events come from several threads
         self._steps: dict[str, Step] = {}
-        view: View = _Bars(self._main) if _is_terminal(self._main) else Lines(self._write, self._lock)
+        view: View = Bars(self._main) if _is_terminal(self._main) else Lines(self._write, self._lock)
         self._views: list[View] = [] if quiet else [view]
         self._log: LogFile | None = None
 
@@ -88,7 +82,7 @@ class Console:
 
     def _write_log(self, text: str) -> None:
         if self._log is not None:
-            self._log.write(_clean(text, self.mask))
+            self._log.write(clean(text, self.mask))
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +110,7 @@ class Console:
                     self._notice(event)
                 case StepStarted():
                     step = self._steps[event.step] = Step(
-                        _line(title_of(event.step), self.mask), event.total, event.unit
+                        one_line(title_of(event.step), self.mask), event.total, event.unit
                     )
                     for view in self._views:
                         view.start(step)
@@ -130,7 +124,7 @@ class Console:
                 case StepFinished() if event.step in self._steps:
                     step = self._steps.pop(event.step)
                     for view in self._views:
-                        view.finish(step, _line(event.note, self.mask))
+                        view.finish(step, one_line(event.note, self.mask))
 
     def _notice(self, event: Notice) -> None:
         warning = event.level == "warning"
@@ -147,8 +141,8 @@ class Console:
 
     def print_json(self, value: object) -> None:
         """Prints the JSON document of --json."""
-        text = jsonlib.dumps(_clean_json(value, self.mask), ensure_ascii=False, indent=2, default=str)
-        text = text.translate(_CONTROLS_IN_JSON)
+        text = jsonlib.dumps(clean_json(value, self.mask), ensure_ascii=False, indent=2, default=str)
+        text = text.translate(CONTROLS_IN_JSON)
         with self._lock:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -160,12 +154,12 @@ class Console:
             self._main.print(table)
 
     def _make_table(self, columns: Sequence[str], values: Sequence[Sequence[object]], title: str = "") -> Table:
-        table = Table(title=_clean(title, self.mask) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=clean(title, self.mask) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for index, column in enumerate(columns):
             numeric = any(_is_number(row[index]) for row in values)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in values:
-            table.add_row(*(Text(_line(_cell(value), self.mask)) for value in row))
+            table.add_row(*(Text(one_line(_cell(value), self.mask)) for value in row))
         return table
 
     def show(self, blocks: Iterable[Block]) -> None:
@@ -194,7 +188,7 @@ class Console:
 
     def _make_block(self, block: Block) -> Text | Table:
         if isinstance(block, str):
-            return Text(_clean(block, self.mask))
+            return Text(clean(block, self.mask))
         return self._make_table(block.columns, block.rows)
 
     def error(self, error: BaseException, *, verbose: bool | None = None) -> None:
@@ -238,28 +232,8 @@ def _print(console: RichConsole, masked: Callable[[str], str], parts: Sequence[s
     line = Text()
     for part in parts:
         text, style = (part, "") if isinstance(part, str) else part
-        line.append(_clean(text, masked), style)
+        line.append(clean(text, masked), style)
     console.print(line, soft_wrap=True)
-
-
-def _clean(text: str, masked: Callable[[str], str]) -> str:
-    return masked(text).translate(_CONTROLS)
-
-
-def _line(text: str, masked: Callable[[str], str]) -> str:
-    """Cleans a text that must stay on one line, although names may contain line breaks."""
-    return _clean(text, masked).replace("\n", "\\n")
-
-
-def _clean_json(value: Any, masked: Callable[[str], str]) -> Any:
-    """Masks value by value, because masking the JSON text could damage its syntax."""
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, Mapping):
-        return {masked(str(key)): _clean_json(inner, masked) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean_json(inner, masked) for inner in value]
-    return value
 
 
 def _is_number(value: object) -> bool:
@@ -289,47 +263,3 @@ def _causes(error: BaseException) -> Iterable[BaseException]:
         yield cause
         seen.add(id(cause))
         cause = cause.__cause__
-
-
-class _Bars:
-    """Displays steps as progress bars; a finished step becomes a line above them."""
-
-    def __init__(self, console: RichConsole) -> None:
-        self._console = console
-        self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-
-    def start(self, step: Step) -> None:
-        if self._progress is None:
-            name = TextColumn("{task.description}", markup=False)
-            bar, figures = BarColumn(bar_width=24), _Figures(Column(no_wrap=True))
-            self._progress = Progress(SpinnerColumn(), name, bar, figures, console=self._console)
-            self._progress.start()
-        self._tasks[step.name] = self._progress.add_task(step.name, total=step.total, step=step)
-
-    def advance(self, step: Step) -> None:
-        if self._progress is not None:
-            self._progress.update(self._tasks[step.name], completed=step.done, total=step.total)
-
-    def finish(self, step: Step, note: str) -> None:
-        if self._progress is not None and step.name in self._tasks:
-            self._progress.remove_task(self._tasks.pop(step.name))
-        line = Text.assemble(
-            ("✓ ", "green"), step.name, (f"  {note}" if note else ""), (f"  {format_duration(step.seconds)}", "dim")
-        )
-        self._console.print(line, soft_wrap=True)
-
-    def close(self) -> None:
-        """Stops rich's live display, which shows the cursor again."""
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress = None
-        self._tasks.clear()
-
-
-class _Figures(ProgressColumn):
-    """'1,200 of 3,219 documents  240/s, 8 s left'."""
-
-    def render(self, task: Task) -> Text:
-        step: Step = task.fields["step"]
-        return Text.assemble(step.amount(), "  ", (step.speed(), "dim"))
