@@ -37,7 +37,7 @@ def ratios_of(series: Mapping[str, Series]) -> dict[str, float]:
 
 def pairs_of(part: str, series: Series) -> Iterator[tuple[str, str]]:
     """Yield (ours, reference)."""
-    if MIGRATE in series.seconds:
+    if LOAD in series.seconds:
         ours = (MIGRATE, LOAD)
         yield from ((each, name) for each in ours for name in series.seconds if name not in ours)
     elif (reference := REFERENCES.get(part)) in series.seconds:

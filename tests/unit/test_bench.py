@@ -9,8 +9,12 @@ import pytest
 
 from bench.database import split_batches
 from bench.documents import NO_PARENT, DocumentGenerator, write_dump
+from bench.full_run import RESTORE, run_name
 from bench.measure import Measurements, limit_batches
+from bench.peers import LOAD, MIGRATE
+from bench.processes import Series
 from bench.residue_sizes import ResidueSizes
+from bench.results import pairs_of
 from bench.steps import BASES, STEPS, as_json, as_table
 from migrator.documents.codec import CODEC_OPTIONS, Document, is_faithful
 
@@ -104,3 +108,14 @@ def test_table_and_json_say_the_ratio() -> None:
     table = as_table(figures)
     assert table.count(" 0.50\n") == len(BASES)
     assert "content 12.0" in table
+
+
+def test_ratios_of_runs_with_the_same_name() -> None:
+    """A run from a dump is compared with pg_restore, one from a live server with the other tools."""
+    whole, live = Series(), Series()
+    for name in (run_name(2), RESTORE):
+        whole.add(name, 2.0)
+    for name in (MIGRATE, LOAD, "another tool"):
+        live.add(name, 1.0)
+    assert list(pairs_of("whole", whole)) == [(run_name(2), RESTORE)]
+    assert list(pairs_of("live", live)) == [(MIGRATE, "another tool"), (LOAD, "another tool")]
