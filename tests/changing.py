@@ -22,7 +22,7 @@ from migrator.documents.codec import CODEC_OPTIONS
 from migrator.following.applier import Applier
 from migrator.state.dirty import DirtyKey
 from migrator.state.lock import exclusive
-from migrator.workflows.follow import prepare_following
+from migrator.workflows.follow_setup import prepare_following
 from tests.driving import open_session
 from tests.mongo import Server, fill
 from tests.talks import TALKS, USERS, _message_id, _oid

@@ -25,7 +25,7 @@ from migrator.sources.change_events import RAW_OPTIONS
 from migrator.sources.live import LiveSource
 from migrator.state import dirty, sync
 from migrator.state.records import Namespace
-from migrator.workflows.follow import BATCH_BYTES, Follower, FollowOptions, _Counts
+from migrator.workflows.follower import BATCH_BYTES, FollowCounts, Follower, FollowOptions
 from migrator.workflows.receiving import Receiving
 from tests.acceptance.test_collisions import read_all
 from tests.driving import call, open_session
@@ -143,7 +143,7 @@ class Rig:
         """Applies the oldest dirty keys; returns how many were read."""
         keys = dirty.read_oldest(self._follower._connection, NAMESPACE, limit, BATCH_BYTES)
         if keys:
-            self._follower._apply(self._prepare(), keys, self.options, _Counts())
+            self._follower._apply(self._prepare(), keys, self.options, FollowCounts())
         return len(keys)
 
     def deliver_again(self, collection: str, source_id: bytes) -> None:

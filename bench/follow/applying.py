@@ -31,7 +31,8 @@ from migrator.state.lock import exclusive
 from migrator.state.records import Connection, Namespace
 from migrator.targets import open_target
 from migrator.targets.base import Target
-from migrator.workflows.follow import BATCH_BYTES, BATCH_KEYS, prepare_following
+from migrator.workflows.follow_setup import prepare_following
+from migrator.workflows.follower import BATCH_BYTES, BATCH_KEYS
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.run import run_migration
 

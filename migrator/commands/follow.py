@@ -14,8 +14,8 @@ from migrator.commands.history import recorded
 from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result
 from migrator.errors import UsageError
 from migrator.formatting import format_count
-from migrator.workflows.follow import FollowOptions, FollowReport
 from migrator.workflows.follow import follow as follow_source
+from migrator.workflows.follower import FollowOptions, FollowReport
 from migrator.workflows.returning import ReturnReport
 
 UntilCaughtUp = Annotated[

@@ -22,8 +22,8 @@ from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.render_check import show_direction
 from migrator.translation import native
-from migrator.workflows.follow import FollowOptions
 from migrator.workflows.follow import follow as follow_source
+from migrator.workflows.follower import FollowOptions
 from migrator.workflows.local_workers import preload_workers_early
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan_file import Plan, find_deviations, read_plan

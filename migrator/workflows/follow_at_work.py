@@ -16,7 +16,8 @@ from migrator.state.follow_lock import FOLLOW_KEY
 from migrator.state.lock import find_holder
 from migrator.state.records import Connection
 from migrator.targets.base import Target
-from migrator.workflows.follow import FollowOptions, follow
+from migrator.workflows.follow import follow
+from migrator.workflows.follower import FollowOptions
 from migrator.workflows.migration import MigrationContext
 
 CHECK_SECONDS: Final = 0.5  # between two looks whether the other process is at work

@@ -36,7 +36,7 @@ from migrator.verification.prescan import Prescan
 from migrator.verification.relation_diff import ScratchComparison
 from migrator.verification.round_trip import BATCH, RoundTripCounts
 from migrator.verification.round_trip_workers import SIZE
-from migrator.workflows.follow import prepare_following
+from migrator.workflows.follow_setup import prepare_following
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.receiving import require_changing
