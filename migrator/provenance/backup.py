@@ -19,7 +19,8 @@ from psycopg import sql
 
 from migrator.errors import UsageError
 from migrator.postgres.foreign_keys import Relation
-from migrator.provenance.owned_rows import TABLE, WITHOUT_ROW, Loss, OwnedRows
+from migrator.provenance.losses import WITHOUT_ROW, Loss
+from migrator.provenance.owned_rows import TABLE, OwnedRows
 
 
 def require_new(folder: Path) -> None:

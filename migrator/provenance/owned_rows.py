@@ -11,9 +11,7 @@ Nothing here deletes. All queries run in one transaction of the caller. The rows
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from psycopg import sql
 
@@ -25,50 +23,12 @@ from migrator.postgres.foreign_keys import ForeignKey, Relation
 from migrator.postgres.placement import schemas_in
 from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenancy_of
+from migrator.provenance.losses import LOST, MAX_IDS, Loss, OwnershipKind
 from migrator.state import journal, own_transactions
 from migrator.state.ledger import count_outcomes
 from migrator.state.records import Connection, Namespace, has_records
 from migrator.state.row_keys import key_of
 from migrator.state.tenant import STEP as TENANT_STEP
-
-# owned: not modified since the migration wrote the row.
-# modified: migrated, then modified by another client.
-# foreign_referrer: not migrated; refers to a row that will be deleted.
-# in_dropped_table: not migrated; in a table that will be dropped.
-# deleted: migrated, then deleted by another client.
-# set_null: not migrated; its reference would be set to NULL.
-# unattributable: migrated; a later modification can be neither proved nor excluded.
-# schema_altered: schema object that another client added to a table that will be dropped.
-OwnershipKind = Literal[
-    "owned",
-    "modified",
-    "foreign_referrer",
-    "in_dropped_table",
-    "deleted",
-    "set_null",
-    "unattributable",
-    "schema_altered",
-]
-LOST: tuple[OwnershipKind, ...] = (
-    "modified",
-    "foreign_referrer",
-    "in_dropped_table",
-    "deleted",
-    "set_null",
-    "unattributable",
-    "schema_altered",
-)
-WITHOUT_ROW: tuple[OwnershipKind, ...] = ("deleted", "schema_altered")  # kinds that have a name but no row to save
-MEANINGS: dict[OwnershipKind, str] = {
-    "modified": "migrated, modified later",
-    "foreign_referrer": "not migrated, refer to rows that will be deleted",
-    "in_dropped_table": "not migrated, in a table that will be dropped",
-    "deleted": "migrated, deleted later",
-    "set_null": "not migrated, reference would be set to NULL",
-    "schema_altered": "schema objects added later to a table that will be dropped",
-    "unattributable": "migrated, later changes cannot be excluded (database restored from a dump)",
-}
-MAX_IDS = 1000  # per table and kind
 
 TABLE = sql.SQL("pg_temp.migrator_owned_rows")
 CREATE = """
@@ -77,19 +37,6 @@ CREATE = """
       PRIMARY KEY (relation, row_ctid)
     ) ON COMMIT DROP
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
-    """Rows of one table that a revert would delete or change for one reason. `ids`: the first `MAX_IDS` of them."""
-
-    relation: Relation
-    kind: OwnershipKind
-    count: int
-    ids: tuple[str, ...]
-
-    def as_json(self) -> dict[str, object]:
-        return {"table": self.relation.label, "kind": self.kind, "count": self.count, "ids": list(self.ids)}
 
 
 class OwnedRows:
@@ -333,26 +280,6 @@ class OwnedRows:
 _NOT_FOUND_YET = sql.SQL("NOT EXISTS (SELECT FROM {} b WHERE b.relation = t.tableoid AND b.row_ctid = t.ctid)").format(
     TABLE
 )
-
-
-def remember_changes(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> None:
-    """Record in `foreign_edits` which migrated rows other clients have modified.
-
-    A run calls this before it resumes. Afterwards the run may write the same rows, and `xmin` no longer shows the edit.
-    """
-    for mapping in definition.mappings.values():
-        query = namespace.sql(
-            "INSERT INTO {foreign_edits} SELECT {name}, {key} FROM {table} t"
-            " WHERE NOT {own}"
-            " AND EXISTS (SELECT FROM {ledger} l WHERE l.collection = {collection} AND l.outcome = 'loaded'"
-            " AND l.target_id = {key}) ON CONFLICT DO NOTHING",
-            name=sql.Literal(name_of(mapping.table)),
-            key=key_of(mapping).text("t"),
-            table=namespace.table(name_of(mapping.table)),
-            own=own_transactions.written_by_migration(namespace),
-            collection=sql.Literal(mapping.name),
-        )
-        connection.execute(query)
 
 
 def affected_relations(

@@ -15,7 +15,7 @@ from migrator.monitoring.monitor import monitored
 from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.owner_checks import check_vector_column
 from migrator.postgres.table_names import name_of
-from migrator.provenance.owned_rows import remember_changes
+from migrator.provenance.foreign_edits import remember_changes
 from migrator.rows.store import RowStore
 from migrator.stages.constrain import (
     rebuild_vector_indexes,

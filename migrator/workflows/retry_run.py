@@ -8,7 +8,7 @@ from functools import partial
 
 from migrator.errors import UsageError
 from migrator.events import Emit, Notice, silent
-from migrator.provenance.owned_rows import remember_changes
+from migrator.provenance.foreign_edits import remember_changes
 from migrator.rows.refusals import UpdatesRefusedError
 from migrator.stages.prepare import prepare
 from migrator.state import journal, sync

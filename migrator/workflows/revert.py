@@ -27,7 +27,8 @@ from migrator.postgres import foreign_keys, schema_changes, schema_undo
 from migrator.postgres.session import owner_search_path
 from migrator.postgres.table_names import name_of
 from migrator.provenance import backup
-from migrator.provenance.owned_rows import MEANINGS, TABLE, Loss, OwnedRows, affected_relations
+from migrator.provenance.losses import MEANINGS, Loss
+from migrator.provenance.owned_rows import TABLE, OwnedRows, affected_relations
 from migrator.reversing import capture, write_stop
 from migrator.state import journal, scratch, sequences, sync
 from migrator.state.ledger import count_outcomes

@@ -20,7 +20,7 @@ from migrator.monitoring.throttle import LagMeter
 from migrator.postgres.errors import is_idle
 from migrator.postgres.scheduler import Graph, ScheduledTask
 from migrator.postgres.table_names import name_of
-from migrator.provenance.owned_rows import remember_changes
+from migrator.provenance.foreign_edits import remember_changes
 from migrator.rows.ledger_indexes import create_source_index, create_target_index
 from migrator.rows.store import RowStore
 from migrator.stages.constrain import (
