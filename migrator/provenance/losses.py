@@ -1,4 +1,4 @@
-"""What a revert would delete or change beside the rows of the migration: the kinds of rows, and how many there are."""
+"""What a revert would delete or change that is not of the migration alone: the kinds of rows, and their number."""
 
 from __future__ import annotations
 
