@@ -193,8 +193,10 @@ def ledger_tasks(connection: Connection, namespace: Namespace) -> Graph:
 
 
 def statistics_tasks(mappings: Mapping[str, Collection], namespace: Namespace) -> dict[str, ScheduledTask]:
-    """Return the tasks, by table, that analyze the tables that `reconcile` has not analyzed."""
-    tables = {name_of(each.table): each.table for each in mappings.values() if not is_joined_early(each, mappings)}
+    """Return the tasks, by table, that analyze the tables that `reconcile` has not analyzed, those of elements too."""
+    late = [each.table for each in mappings.values() if not is_joined_early(each, mappings)]
+    late += [rule.table for each in mappings.values() for rule in each.child_rules]
+    tables = {name_of(table): table for table in late}
     return {
         name: ScheduledTask(name=f"statistics of {name}", act=partial(analyze_table, namespace=namespace, table=table))
         for name, table in tables.items()
