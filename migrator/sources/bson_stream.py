@@ -1,7 +1,7 @@
 """Splits a stream of concatenated BSON documents into batches of complete documents, by their lengths.
 
-Documents are not decoded. This code is on the hot path: it reads large chunks, calls `unpack_from` once per document
-and copies many documents at a time.
+Documents are not decoded. This code is on the hot path: it reads large chunks, reads one length per document and copies
+many documents at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from migrator.documents import native
 from migrator.errors import DamagedSourceError, SourceError
 from migrator.sources.base import Batch, Partition
 from migrator.sources.files import AGAIN, BrokenFileError, explain_unreadable
@@ -30,8 +31,14 @@ def scan_documents(data: bytearray | mmap.mmap, start: int, stop: int, most: int
     """Return the end and the number of the complete documents from `start`: at most `most`, none beyond `stop`.
 
     The scan ends before anything that is not a document. The caller determines the reason, because a check per document
-    would be slower. Measured: 0.12 to 0.2 µs per document.
+    would be slower.
     """
+    found = native.scan_documents(data, start, stop, most)
+    return scan_by_python(data, start, stop, most) if found is None else found
+
+
+def scan_by_python(data: bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int]:
+    """Do the same as `scan_documents` without compiled code: 0.12 to 0.2 µs per document."""
     unpack = _unpack_length
     position, final = start, stop - MIN_DOCUMENT_BYTES
     for count in range(most):

@@ -6,12 +6,13 @@ with Python.
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
-__all__ = ["FieldCounter", "assemble", "compact_list", "same_fields", "source_id"]
+__all__ = ["FieldCounter", "assemble", "compact_list", "same_fields", "scan_documents", "source_id"]
 
 try:
-    from migrator.documents.native._bson_bytes import assemble, compact_list, same_fields, source_id
+    from migrator.documents.native._bson_bytes import assemble, compact_list, same_fields, scan_documents, source_id
     from migrator.documents.native._field_counter import FieldCounter
 except ImportError:
     FieldCounter = None  # type: ignore[assignment,misc]
@@ -24,6 +25,9 @@ except ImportError:
 
     def same_fields(one: bytes, other: bytes) -> bool:
         return False
+
+    def scan_documents(data: bytes | bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int] | None:
+        return None
 
     def source_id(document: bytes) -> bytes | None:
         return None

@@ -178,6 +178,20 @@ cdef inline bint is_unset(Element* field, Element* unset, int count) noexcept no
     return False
 
 
+def scan_documents(const unsigned char[::1] data, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most):
+    """Return the end and the number of the complete documents from `start`: at most `most`, none beyond `stop`."""
+    cdef Py_ssize_t position = start, count = 0, length
+    if start < 0 or stop > data.shape[0]:
+        raise IndexError("the range is not part of the data")
+    while count < most and stop - position >= 5:
+        length = int32(&data[position])
+        if length < 5 or length > stop - position or data[position + length - 1]:
+            break
+        position += length
+        count += 1
+    return position, count
+
+
 def source_id(bytes document):
     """Return BSON `{"_id": …}` of a raw document, as `raw_bson.source_id`; None if no `_id` can be found."""
     cdef Bytes p = <Bytes>PyBytes_AS_STRING(document)
