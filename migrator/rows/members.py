@@ -43,16 +43,11 @@ def members_query(namespace: Namespace, mappings: Mapping[str, Collection], rule
 
     The caller adds a WHERE clause, if any, and `GROUP BY 1`.
     """
-    there = mappings[rule.collection]
     return namespace.sql(
         "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
         " FROM {table} m JOIN {ledger} g ON g.target_id = {key} AND g.collection = {name}"
         " AND g.outcome = 'loaded' AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7",
-        by=sql.Identifier(rule.reference_column),
-        table=namespace.table(name_of(there.table)),
-        key=key_of(there).text("m"),
-        name=sql.Literal(there.name),
-        size=sql.Literal(_SOURCE_ID_SIZE),
+        **_names(namespace, mappings, rule),
     )
 
 
@@ -64,17 +59,12 @@ def some_members_query(
     OFFSET 0 keeps the planner from starting with the ledger: it expects one row there, because of the conditions on
     `source_id`, and would compare every row of the ledger with every member.
     """
-    there = mappings[rule.collection]
     return namespace.sql(
         "SELECT m.{by}::text AS owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members"
         " FROM {table} m CROSS JOIN LATERAL (SELECT l.source_id FROM {ledger} l WHERE l.target_id = {key}"
         " AND l.collection = {name} AND l.outcome = 'loaded' OFFSET 0) g"
         " WHERE m.{by} = ANY({owners}) AND length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7 GROUP BY 1",
-        by=sql.Identifier(rule.reference_column),
-        table=namespace.table(name_of(there.table)),
-        key=key_of(there).text("m"),
-        name=sql.Literal(there.name),
-        size=sql.Literal(_SOURCE_ID_SIZE),
+        **_names(namespace, mappings, rule),
         owners=owners,
     )
 
@@ -87,17 +77,23 @@ def batch_members_query(
     The entries of all members are found by one scan of the index, in its order. One search for each of 18,000 members
     took twice as long (PostgreSQL 17 or later). OFFSET 0 keeps the conditions on `source_id` from the planner.
     """
-    there = mappings[rule.collection]
     return namespace.sql(
         "WITH p AS MATERIALIZED (SELECT m.{by}::text AS owner, {key} AS id FROM {table} m WHERE m.{by} = ANY({owners}))"
         " SELECT p.owner, string_agg(substr(g.source_id, 10, 12), ''::bytea) AS members FROM p JOIN"
         " (SELECT l.target_id, l.source_id FROM {ledger} l WHERE l.target_id = ANY(ARRAY(SELECT id FROM p))"
         " AND l.collection = {name} AND l.outcome = 'loaded' OFFSET 0) g ON g.target_id = p.id"
         " WHERE length(g.source_id) = {size} AND get_byte(g.source_id, 4) = 7 GROUP BY 1",
-        by=sql.Identifier(rule.reference_column),
-        table=namespace.table(name_of(there.table)),
-        key=key_of(there).text("m"),
-        name=sql.Literal(there.name),
-        size=sql.Literal(_SOURCE_ID_SIZE),
+        **_names(namespace, mappings, rule),
         owners=owners,
     )
+
+
+def _names(namespace: Namespace, mappings: Mapping[str, Collection], rule: MemberList) -> dict[str, sql.Composable]:
+    there = mappings[rule.collection]
+    return {
+        "by": sql.Identifier(rule.reference_column),
+        "table": namespace.table(name_of(there.table)),
+        "key": key_of(there).text("m"),
+        "name": sql.Literal(there.name),
+        "size": sql.Literal(_SOURCE_ID_SIZE),
+    }
