@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from bson import encode
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode
-from tests.archive_writer import write_folder
+from tests.archive_writer import write_archive, write_folder
 from tests.driving import Answer, call, digest_database, dump_database
 
 Document = dict[str, Any]
@@ -50,6 +52,14 @@ def write_user_project(
     return settings
 
 
+@contextmanager
+def packages(folder: Path) -> Iterator[None]:
+    """Make the packages in a folder importable."""
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+
+
 def write_packages(folder: Path, name: str, schema: str, mappings: str) -> Path:
     """Write the packages `name`_schema and `name`_mappings with these texts, and return their folder."""
     for package, text in ((f"{name}_schema", schema), (f"{name}_mappings", mappings)):
@@ -80,6 +90,35 @@ def load_and_load_again(settings: Path, database: str) -> dict[str, int]:
     assert digest_database(database) == digests
     tables: dict[str, int] = run.json["tables"]
     return tables
+
+
+def load_every_way(
+    write_project: Callable[[Path, str, dict[str, list[Document]]], Path],
+    name: str,
+    documents: dict[str, list[Document]],
+    new_database: Callable[[], str],
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Runs the project `name` from a folder, from an archive, and in partitions in several processes with small
+    batches.
+
+    Returns the digests of the tables of each target.
+    """
+    digests = []
+    for way in ("folder", "archive", "parts"):
+        target = new_database()
+        settings = write_project(folder / way, target, documents)
+        if way == "archive":
+            content = {each: list(map(encode, found)) for each, found in documents.items()}
+            write_archive(folder / way / "dump.archive", {name: content})
+            settings.write_text(settings.read_text().replace("dump:dump", "dump:dump.archive"))
+        if way == "parts":
+            settings.write_text(f"{settings.read_text()}\n[engine]\nworkers = 2\npart_bytes = 4096\nbatch_rows = 7\n")
+        run = call("run", "-c", settings)
+        assert run.code == 0, run.err
+        found = digest_database(target)
+        digests.append({table: found[table] for table in found if not table.startswith("migrator.")})
+    return digests
 
 
 def change_documents(

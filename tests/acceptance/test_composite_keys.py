@@ -11,10 +11,10 @@ import pytest
 from bson import ObjectId, decode_all, encode
 
 from migrator.documents.codec import CODEC_OPTIONS, decode
-from tests.archive_writer import write_archive, write_folder
-from tests.driving import call, digest_database
+from tests.archive_writer import write_folder
+from tests.driving import call
 from tests.press import NAMES, Press, write_project
-from tests.user_projects import Document, everything, load_and_load_again
+from tests.user_projects import Document, everything, load_and_load_again, load_every_way
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 
@@ -116,17 +116,5 @@ def test_a_retry_gives_what_a_run_gives(new_database: Callable[[], str], tmp_pat
 
 def test_archive_and_workers_give_the_same(new_database: Callable[[], str], tmp_path: Path) -> None:
     """A stream, and partitions in several processes with small batches, give the same database."""
-    documents, digests = Press(3, 200).collections(), []
-    for name in ("folder", "archive", "parts"):
-        target = new_database()
-        settings = write_project(tmp_path / name, target, documents)
-        if name == "archive":
-            content = {each: list(map(encode, found)) for each, found in documents.items()}
-            write_archive(tmp_path / name / "dump.archive", {"press": content})
-            settings.write_text(settings.read_text().replace("dump:dump", "dump:dump.archive"))
-        if name == "parts":
-            settings.write_text(f"{settings.read_text()}\n[engine]\nworkers = 2\npart_bytes = 4096\nbatch_rows = 7\n")
-        run = call("run", "-c", settings)
-        assert run.code == 0, run.err
-        digests.append({table: each for table, each in digest_database(target).items() if "migrator." not in table})
+    digests = load_every_way(write_project, "press", Press(3, 200).collections(), new_database, tmp_path)
     assert digests[0] == digests[1] == digests[2]

@@ -12,10 +12,10 @@ from bson import decode_all, encode
 from migrator.documents import raw_bson
 from migrator.documents.codec import CODEC_OPTIONS, decode
 from migrator.mapping.conditions import Where
-from tests.archive_writer import write_archive, write_folder
-from tests.driving import call, digest_database
+from tests.archive_writer import write_folder
+from tests.driving import call
 from tests.fleet import NAMES, Fleet, write_project
-from tests.user_projects import Document, everything, load_and_load_again
+from tests.user_projects import Document, everything, load_and_load_again, load_every_way
 
 TABLES = ("people", "garage.cars", "garage.trucks", "logs.trips", "logs.notes", "notes")
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
@@ -67,20 +67,7 @@ def check_outcomes(database: str, documents: dict[str, list[Document]]) -> None:
 
 def test_archive_and_workers_give_the_same(new_database: Callable[[], str], tmp_path: Path) -> None:
     """A stream, which is read once for all mappings, and partitions in several processes give the same database."""
-    documents, digests = Fleet(3, 400).collections(), []
-    for name in ("folder", "archive", "parts"):
-        target = new_database()
-        settings = write_project(tmp_path / name, target, documents)
-        if name == "archive":
-            content = {each: list(map(encode, found)) for each, found in documents.items()}
-            write_archive(tmp_path / name / "dump.archive", {"fleet": content})
-            settings.write_text(settings.read_text().replace("dump:dump", "dump:dump.archive"))
-        if name == "parts":
-            settings.write_text(f"{settings.read_text()}\n[engine]\nworkers = 2\npart_bytes = 4096\nbatch_rows = 7\n")
-        run = call("run", "-c", settings)
-        assert run.code == 0, run.err
-        found = digest_database(target)
-        digests.append({table: found[table] for table in found if not table.startswith("migrator.")})
+    digests = load_every_way(write_project, "fleet", Fleet(3, 400).collections(), new_database, tmp_path)
     assert digests[0] == digests[1] == digests[2]
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib
 import random
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,17 +31,10 @@ from migrator.translation.projection import projector_of
 from migrator.workflows.profile import fates_of
 from tests.elements import Known, compare
 from tests.press import HERE, Press
+from tests.user_projects import packages
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 COMPILED = ("articles", "lines", "readings", "comments")
-
-
-@contextmanager
-def packages(folder: Path) -> Iterator[None]:
-    """Make the packages in a folder importable."""
-    sys.path.insert(0, str(folder))
-    yield
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -26,18 +22,11 @@ from tests.elements import compare
 from tests.every_kind import HERE as KINDS
 from tests.every_kind import make_collections
 from tests.shop import HERE, Shop
+from tests.user_projects import packages
 
 FIELD = "things in this box, with a name that SHA-1 needs more than one block for"
 BIG, ID = Key(path="number", collection="boxes", column="number", codec=LONG), Key(path="_id", collection="boxes")
 SEEDS = [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 60))]
-
-
-@contextmanager
-def packages(folder: Path) -> Iterator[None]:
-    """Make the packages in a folder importable."""
-    sys.path.insert(0, str(folder))
-    yield
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module")
