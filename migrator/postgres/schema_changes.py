@@ -132,6 +132,11 @@ def creation(statement: Statement, suffix: str = "") -> str:
     return f"{statement.sql}{suffix}; {_record_creation(statement)}"
 
 
+def attachment(statement: Statement) -> str:
+    """Return the script that makes an index that was built that of its key, and records the key."""
+    return f"{statement.attach_sql}; {_record_creation(statement)}"
+
+
 def _record_creation(statement: Statement) -> str:
     """Return the statement that records a creation, in place of an outdated record."""
     values = (*statement.ref, "created", statement.sql, statement.undo_sql)

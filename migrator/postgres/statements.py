@@ -45,7 +45,9 @@ class Ref(NamedTuple):
 class Statement:
     """One object: `sql` creates it, `undo_sql` drops it if it exists. The objects in `needs` must be created before.
 
-    `method` is the access method of an index, '' for other kinds.
+    `method` is the access method of an index, '' for other kinds. `columns` are those of a key or unique constraint
+    that can also be made in two steps: `index_sql` builds its index, without excluding other builds on the table, and
+    `attach_sql` makes it the index of the constraint.
     """
 
     kind: Kind
@@ -55,6 +57,9 @@ class Statement:
     undo_sql: str
     needs: tuple[Ref, ...] = ()
     method: str = ""
+    columns: tuple[str, ...] = ()
+    index_sql: str = ""
+    attach_sql: str = ""
 
     @property
     def ref(self) -> Ref:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -63,13 +64,30 @@ def has_columns(constraint: Constraint) -> bool:
 def constraint_statement(table: Table, constraint: Constraint) -> Statement:
     """Return the statement that adds a constraint to its table."""
     name, quoted = require_name(table, constraint), PREPARER.format_table(table)
-    return Statement(
+    statement = Statement(
         kind=constraint_kind(table, constraint),
         table=own_name(table),
         name=name,
         sql=compile_ddl(AddConstraint(constraint)),
         undo_sql=f"ALTER TABLE IF EXISTS {quoted} DROP CONSTRAINT IF EXISTS {PREPARER.quote(name)}",
         needs=referenced_tables(constraint),
+    )
+    if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
+        return in_two_steps(statement, quoted, [column.name for column in constraint.columns])
+    return statement
+
+
+def in_two_steps(statement: Statement, table: str, columns: list[str]) -> Statement:
+    """Add the two steps to a key or unique constraint, unless it has options, such as DEFERRABLE or INCLUDE."""
+    name, listed = PREPARER.quote(statement.name), ", ".join(map(PREPARER.quote, columns))
+    begin, kind = f"ALTER TABLE {table} ADD CONSTRAINT {name}", "PRIMARY KEY" if statement.kind == "key" else "UNIQUE"
+    if statement.sql != f"{begin} {kind} ({listed})":
+        return statement
+    return replace(
+        statement,
+        columns=tuple(columns),
+        index_sql=f"CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} ({listed})",
+        attach_sql=f"{begin} {kind} USING INDEX {name}",
     )
 
 

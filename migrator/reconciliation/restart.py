@@ -12,6 +12,7 @@ from psycopg import sql
 
 from migrator.mapping.collection import Collection
 from migrator.postgres.session import owner_search_path
+from migrator.rows.copy import delete_loaded_children
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import record_transaction
 from migrator.state.row_keys import key_of
@@ -31,11 +32,13 @@ def undo_load(rows: RowStore, collections: Iterable[Collection], refused: Mappin
 
     `collections`: in the order of the load. `refused`: collection → `source_id` → detail of the reject.
     """
-    connection, namespace = rows.connection, rows.namespace
+    connection, namespace, collections = rows.connection, rows.namespace, list(collections)
     with connection.transaction():
         record_transaction(connection, namespace)
+        for collection in collections:
+            delete_loaded_children(connection, namespace, collection)
         with owner_search_path(connection):
-            for collection in reversed(list(collections)):
+            for collection in reversed(collections):
                 query = namespace.sql(
                     "DELETE FROM {table} t USING {ledger} l WHERE l.collection OPERATOR(pg_catalog.=) %s"
                     " AND l.outcome OPERATOR(pg_catalog.=) 'loaded'"

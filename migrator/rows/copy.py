@@ -53,14 +53,25 @@ def delete_children(connection: Connection, namespace: Namespace, collection: Co
         delete_elements(connection, namespace, rule, ids)
 
 
+def delete_loaded_children(connection: Connection, namespace: Namespace, collection: Collection) -> None:
+    """Delete the rows that belong to all loaded rows of a collection."""
+    loaded = namespace.sql(
+        "SELECT target_id FROM {ledger} WHERE collection OPERATOR(pg_catalog.=) %s"
+        " AND outcome OPERATOR(pg_catalog.=) 'loaded'"
+    )
+    for rule in collection.children:
+        _delete_children(connection, namespace, rule, loaded, collection.name)
+
+
 def delete_elements(connection: Connection, namespace: Namespace, rule: Children, ids: Sequence[str]) -> None:
     """Delete the rows of the elements of one field, of the rows with these IDs."""
-    _delete_children(connection, namespace, rule, sql.SQL("SELECT pg_catalog.unnest(%s::text[])"), ids)
+    _delete_children(connection, namespace, rule, sql.SQL("SELECT pg_catalog.unnest(%s::text[])"), list(ids))
 
 
 def _delete_children(
-    connection: Connection, namespace: Namespace, rule: Children, parents: sql.Composable, ids: Sequence[str]
+    connection: Connection, namespace: Namespace, rule: Children, parents: sql.Composable, value: list[str] | str
 ) -> None:
+    """Delete the rows whose parents `parents` selects, a query with one parameter."""
     table = namespace.table(name_of(rule.table))
     chosen = sql.SQL("WHERE {}").format(parent_of(rule).is_in(None, sql.SQL("ARRAY({})").format(parents)))
     for nested in rule.nested:
@@ -68,9 +79,9 @@ def _delete_children(
         keys = sql.SQL("SELECT {key}::text FROM {table} {chosen}").format(
             key=sql.Identifier(rule.key), table=table, chosen=chosen
         )
-        _delete_children(connection, namespace, nested, keys, ids)
+        _delete_children(connection, namespace, nested, keys, value)
     with owner_search_path(connection):
-        connection.execute(sql.SQL("DELETE FROM {} {}").format(table, chosen), (list(ids),))
+        connection.execute(sql.SQL("DELETE FROM {} {}").format(table, chosen), (value,))
 
 
 def replace_rows(

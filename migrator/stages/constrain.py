@@ -2,16 +2,15 @@
 
 It recreates what `prepare` dropped and adds what is missing. Fast changes are executed first, one after the other:
 policies, row-level security, and foreign keys without validation. Then slow changes are executed in parallel: the
-validation of foreign keys, and indexes. Each change commits with its record, so an interrupted run resumes.
+validation of foreign keys, indexes, and keys that the load did not need. Each change commits with its record, so an
+interrupted run resumes.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,24 +19,17 @@ from psycopg import sql
 from sqlalchemy import MetaData
 
 from migrator.embedding import vector_indexes
-from migrator.errors import DifferenceError
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
-from migrator.postgres import catalog, ddl, schema_changes
-from migrator.postgres.catalog import Catalog
-from migrator.postgres.placement import schemas_in
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
-from migrator.postgres.schema_changes import Record
-from migrator.postgres.statements import Ref, Statement
-from migrator.postgres.table_names import catalog_query
+from migrator.postgres.statements import Ref
+from migrator.stages.arrangement import COSTS, arrange, table_sizes
+from migrator.stages.changes import Change, Phase, execute_change, find_changes
 from migrator.state.records import Namespace
 from migrator.targets.server import WORKER
 
 Connection = psycopg.Connection[Any]
-
-# The cost per byte of the table, relative to a B-tree: measured 0.7 µs per message of 1.2 KB, full text 63 µs and more.
-COSTS = {"gin": 100.0, "gist": 100.0}
 
 DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 EARLY_BUILD_BYTES = 16 << 20  # smaller tables are indexed in the stage post-data, a smaller database in one session
@@ -48,23 +40,6 @@ MEMORY = """
     SELECT set_config('maintenance_work_mem', greatest(pg_size_bytes(current_setting('maintenance_work_mem')) / 1024,
                       262144)::text || 'kB', false)
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One change of the schema object `ref`. `validates`: the change validates an existing foreign key."""
-
-    ref: Ref
-    script: str
-    method: str = ""
-    validates: bool = False
-
-    @property
-    def is_fast(self) -> bool:
-        return self.ref.kind in ("policy", "row_security") or (self.ref.kind == "foreign_key" and not self.validates)
-
-    def task(self, cost: float = 0) -> ScheduledTask:
-        return ScheduledTask(name=self.ref.name, act=partial(execute_change, self), cost=cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +66,12 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
         changes = [change for change in found if change.ref not in options.left_out]
         total = len(changes) + len(options.other_tasks) + len(options.table_tasks)
         emit(StepStarted(step="post-data", total=total, unit="statements"))
-        fast = [change for change in changes if change.is_fast]
+        fast = [change for change in changes if change.phase == Phase.FAST]
         for done, change in enumerate(fast, start=1):
             execute_change(change, connection)
             emit(StepAdvanced(step="post-data", done=done))
         sizes = table_sizes(connection)
-        slow = [change for change in changes if not change.is_fast]
+        slow = [change for change in changes if change.phase != Phase.FAST]
         graph = {**arrange(slow, sizes, options.table_tasks), **options.other_tasks}
     if graph:
         # In a small database, the indexes exist sooner than further sessions.
@@ -168,90 +143,6 @@ class EarlyIndexBuilder:
         self._started.clear()
 
 
-def find_changes(connection: Connection, metadata: MetaData, rls: bool) -> Iterator[Change]:
-    """Yield the changes that make the target's schema complete."""
-    actual, records = catalog.read(connection, schemas_in(metadata)), schema_changes.read(connection)
-    deferred = [record for record in records if record.action == "deferred"]
-    for record in deferred:
-        yield from restoring_changes(actual, record)
-    known = {(record.table_name, record.name) for record in deferred}
-    for statement in ddl.statements(metadata, rls):
-        if not (statement.before_load or actual.has(statement) or (statement.table, statement.name) in known):
-            yield from creating_changes(statement)
-    for record in records:
-        if record.action == "created" and record.kind == "foreign_key" and needs_validation(actual, record):
-            yield validating_change(record.ref)
-
-
-def restoring_changes(actual: Catalog, record: Record) -> Iterator[Change]:
-    """Yield the changes for an object that `prepare` dropped. If it exists again, only its record is deleted."""
-    found = actual.constraints.get((record.table_name, record.name)) or actual.index(record.table_name, record.name)
-    if found is None:
-        yield Change(ref=record.ref, script=schema_changes.restoration(record), method=method_of(record))
-    if record.checked and (found is None or needs_validation(actual, record)):
-        yield validating_change(record.ref)
-    elif found is not None:
-        yield Change(ref=record.ref, script=schema_changes.deletion(record.ref))
-
-
-def creating_changes(statement: Statement) -> Iterator[Change]:
-    validated = statement.kind == "foreign_key" and not statement.sql.endswith("NOT VALID")
-    script = schema_changes.creation(statement, " NOT VALID" if validated else "")
-    yield Change(ref=statement.ref, script=script, method=statement.method)
-    if validated:
-        yield validating_change(statement.ref)
-
-
-def validating_change(ref: Ref) -> Change:
-    return Change(ref=ref, script=schema_changes.validated(ref), validates=True)
-
-
-def needs_validation(actual: Catalog, record: Record) -> bool:
-    """Return whether a run was interrupted between the creation and the validation of a foreign key."""
-    found = actual.constraints.get((record.table_name, record.name))
-    return found is not None and not found.validated and not record.definition.endswith(" NOT VALID")
-
-
-def method_of(record: Record) -> str:
-    found = re.search(r" USING (\w+) ", record.definition)
-    return found.group(1) if found else ""
-
-
-def table_sizes(connection: Connection) -> dict[str, int]:
-    """Returns the bytes of each table. Those of PostgreSQL are left out: to measure their files takes 8 ms."""
-    query = catalog_query(
-        "SELECT TABLE_NAME(c), pg_table_size(c.oid) FROM pg_class c"
-        " WHERE c.relkind = 'r' AND c.relnamespace <> 'pg_catalog'::regnamespace"
-    )
-    return dict(connection.execute(query.encode()).fetchall())
-
-
-def arrange(changes: list[Change], sizes: dict[str, int], table_tasks: Mapping[str, ScheduledTask]) -> Graph:
-    """Return which change waits for which, by the locks that they take. `table_tasks` are the first of their tables.
-
-    The validation of a foreign key excludes other validations and index builds of its table. So the validations of a
-    table run one after the other, and its index builds, which run in parallel, after them: a violated foreign key is
-    reported before a full-text index is built, which can take an hour. A vector index is built last and alone, because
-    its build uses all cores.
-    """
-    graph: dict[ScheduledTask, set[ScheduledTask]] = {task: set() for task in table_tasks.values()}
-    last: dict[str, ScheduledTask] = dict(table_tasks)  # of each table: the task that excludes others
-    for change in sorted(changes, key=lambda change: (change.ref.kind == "vector_index", not change.validates)):
-        table = change.ref.table
-        task = change.task(sizes.get(table, 0) * COSTS.get(change.method, 1.0))
-        earlier = {last[table]} if table in last else set()
-        graph[task] = set(graph) if change.ref.kind == "vector_index" else earlier
-        if change.validates:
-            last[table] = task
-    return graph
-
-
-def execute_change(change: Change, connection: Connection) -> None:
-    """Execute a change and record it in one transaction."""
-    with schema_changes.translate_errors(), translate_row_errors(change.ref):
-        schema_changes.execute(connection, change.script)
-
-
 def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:
     """Rebuild vector indexes with the vectors that were added after them. The table stays readable and writable."""
     vector_indexes.drop_leftovers(connection, namespace, embedded)
@@ -262,29 +153,6 @@ def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedde
         prepare_session(connection).execute(statement)
     vector_indexes.mark_stale(connection, namespace, stale=False)
     emit(StepFinished(step="vector index", note=f"{len(found)} rebuilt"))
-
-
-@contextmanager
-def translate_row_errors(ref: Ref) -> Iterator[None]:
-    """Translate errors of rows that violate a constraint or do not fit an index to `DifferenceError`."""
-    try:
-        yield
-    except psycopg.errors.ForeignKeyViolation as error:
-        raise DifferenceError(
-            f"foreign key {ref.name} of table {ref.table} is violated: {error.diag.message_detail}",
-            hint="Restore the referenced row or delete the referencing row, then run the same command again.",
-        ) from error
-    except psycopg.errors.ProgramLimitExceeded as error:
-        raise DifferenceError(
-            f"a row of table {ref.table} is too large for the index {ref.name}: {error.diag.message_primary}",
-            hint="A value exceeds PostgreSQL's limit for index entries. Shorten it, then run the same command again.",
-        ) from error
-    except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
-        raise DifferenceError(
-            f"a migrated row does not fit the {ref.kind.replace('_', ' ')} {ref.name} of table {ref.table}"
-            f" ({type(error).__name__})",
-            hint="Drop or change this object, then run the same command again; `migrate revert` restores it.",
-        ) from error
 
 
 def prepare_session(connection: Connection) -> Connection:

@@ -1,8 +1,8 @@
 """Prepares the target for the load: refuses an incompatible schema, creates missing tables, drops what slows the load.
 
 Everything happens in one transaction, so a target is either prepared or unchanged. The stage post-data creates foreign
-keys, plain indexes and row-level security after the load, and recreates what is dropped here. `schema_changes` records
-every change.
+keys, plain indexes, late keys and row-level security after the load, and recreates what is dropped here.
+`schema_changes` records every change.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
 from migrator.postgres.identifiers import identify
+from migrator.postgres.late_keys import without_unfinished
 from migrator.postgres.placement import schemas_in
 from migrator.postgres.privileges import quote, quote_table, refuse_hidden_rows
 from migrator.postgres.search_path import create_objects, search_path
@@ -70,8 +71,10 @@ class Prepared:
     deferred: int
 
 
-def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit) -> Prepared:
-    """Prepare the target for the load.
+def prepare(
+    connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit, late: frozenset[Ref] = frozenset()
+) -> Prepared:
+    """Prepare the target for the load. `late`: keys that tables of the migration get after it (`late_keys`).
 
     Raises: `PlanError` with all differences, before anything is written; `TargetError`; `StoppedError` if a lock is not
     available.
@@ -81,10 +84,13 @@ def prepare(connection: Connection, metadata: MetaData, *, rls: bool, emit: Emit
     with schema_changes.translate_errors(), translate_row_errors(), connection.transaction():
         schema_changes.limit_lock_wait(connection)
         actual = catalog.read(connection, schemas_in(metadata))
+        own = schema_changes.created_tables(connection)
+        late = frozenset(ref for ref in late if ref.table in own or ref.table not in actual.tables)
+        actual = without_unfinished(actual, expected, late)
         require_compatible(connection, actual, expected, emit)
         schema_changes.ensure(connection)
         done = Prepared(
-            created=create_missing(connection, metadata, actual),
+            created=create_missing(connection, metadata, actual, late),
             deferred=defer_objects(connection, metadata, [name for name in expected.tables if name in actual.tables]),
         )
     emit(StepFinished(step="prepare", note=describe(done)))
@@ -180,11 +186,11 @@ def warn(connection: Connection, found: list[CatalogDifference], emit: Emit) -> 
         emit(Notice(text=text, level="warning"))
 
 
-def create_missing(connection: Connection, metadata: MetaData, actual: Catalog) -> int:
-    """Create the objects that the load needs and the target does not have; return their number."""
+def create_missing(connection: Connection, metadata: MetaData, actual: Catalog, late: frozenset[Ref]) -> int:
+    """Create the objects that the load needs and the target does not have; return their number. Not the `late` ones."""
     # Row-level security does not change which objects the load needs.
     needed = [each for each in ddl.statements(metadata, rls=False) if each.before_load]
-    missing = [statement for statement in needed if not actual.has(statement)]
+    missing = [statement for statement in needed if not actual.has(statement) and statement.ref not in late]
     create_objects(connection, map(schema_changes.creation, missing), metadata.info.get("extensions", ()))
     return len(missing)
 

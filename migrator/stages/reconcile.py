@@ -32,11 +32,13 @@ def reconcile(
     on_table_loaded: Callable[[str], None] = lambda table: None,
     *,
     analyzes: bool = True,
+    before_replacing: Callable[[], None] = lambda: None,
 ) -> None:
     """Reconcile one collection; does nothing if that was done.
 
     `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change. Without
     `analyzes`, statistics are computed only if documents were replaced: nothing else joins the rows before the end.
+    `before_replacing` is called before rows of documents are replaced, which are found by their keys.
 
     Raises: `UpdatesRefusedError` if the target refuses a change of loaded rows.
     """
@@ -47,6 +49,7 @@ def reconcile(
     began = journal.read_clock(connection)
     pending = resolver.pending_rejects()
     if pending:
+        before_replacing()
         ensure_ledger_indexes(connection, namespace)
         membership.forget(connection, namespace, collection.name)  # some loaded documents will be replaced
     stage.emit(StepStarted(step=step, total=len(pending), unit="ID conflicts"))

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from migrator.config.models import Config
 from migrator.events import Emit
+from migrator.mapping.certain_keys import certain_keys
 from migrator.mapping.loader import MigrationDefinition
+from migrator.postgres.late_keys import find_late_keys
+from migrator.postgres.statements import Ref
 from migrator.sources.base import Source
 from migrator.state.records import Namespace
 
@@ -24,3 +27,8 @@ class MigrationContext:
     emit: Emit
     namespace: Namespace = field(default_factory=Namespace)
     follows: bool = False
+
+    @property
+    def late_keys(self) -> frozenset[Ref]:
+        """The keys that the target gets after the load, whose rows cannot violate them."""
+        return find_late_keys(self.definition.metadata, certain_keys(self.definition.mappings.values()))

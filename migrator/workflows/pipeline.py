@@ -23,6 +23,8 @@ from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.project import ProjectPackages
 from migrator.mapping.shared_tables import find_shared_tables
+from migrator.postgres.late_keys import make_now
+from migrator.postgres.statements import Ref
 from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenancy_of
 from migrator.reconciliation.conflicts import ConflictResolver
@@ -58,8 +60,9 @@ class Pipeline:
 
     `dsn`: how workers connect to the database of `connection`. `profiler` receives the fields of all documents.
     `on_table_loaded` receives the name of each table when all its rows exist. Without `analyzes_all`, the caller
-    computes the statistics of the tables that nothing joins before the end (`is_joined_early`). `pool`: the worker
-    processes, which the caller closes; None: own ones.
+    computes the statistics of the tables that nothing joins before the end (`is_joined_early`). `late_keys`: the keys
+    that the target gets after the load, or before rows are replaced. `pool`: the worker processes, which the caller
+    closes; None: own ones.
     """
 
     context: MigrationContext
@@ -68,6 +71,7 @@ class Pipeline:
     profiler: Profiler | None = None
     on_table_loaded: Callable[[str], None] = lambda table: None
     analyzes_all: bool = True
+    late_keys: frozenset[Ref] = frozenset()
     pool: Pool | None = None
     _compiled: dict[tuple[str, bytes | None], Compiled] = field(default_factory=dict, repr=False, compare=False)
 
@@ -219,7 +223,10 @@ class Pipeline:
         load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
             analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)
-            reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes)
+            reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes, before_replacing=self._make_late_keys)
+
+    def _make_late_keys(self) -> None:
+        make_now(self.connection, self.context.definition.metadata, self.late_keys)
 
     def _stage(self, run: int) -> StageContext:
         return StageContext(rows=self.rows, tenant=self.context.config.tenant.id, run=run, emit=self.context.emit)

@@ -85,11 +85,13 @@ def plan(
         target = None  # its tables cannot be read as the definition describes them
     preload_workers(context)
     with ephemeral_target() as database, closing(database.connect()) as connection:
-        prepare(connection, context.definition.metadata, rls=False, emit=silent)
+        # A table of the target that exists keeps its keys during the load.
+        late = context.late_keys if digest == EMPTY else frozenset()
+        prepare(connection, context.definition.metadata, rls=False, emit=silent, late=late)
         create_records(connection, context.namespace, with_following=False)
         has_rows = target is not None and copy_target(target, connection, context)
         profiler, later, started = Profiler(), Forecast(), time.monotonic()
-        pipeline = Pipeline(context=context, connection=connection, dsn=database.dsn, profiler=profiler)
+        pipeline = Pipeline(context=context, connection=connection, dsn=database.dsn, profiler=profiler, late_keys=late)
         try:
             pipeline.run(journal.begin_run(connection, context.namespace, context.source, {}))
             if not has_rows:

@@ -18,13 +18,13 @@ from sqlalchemy import MetaData
 from migrator.events import Emit
 from migrator.postgres import ddl
 from migrator.postgres.statements import Statement
+from migrator.stages.arrangement import table_sizes
+from migrator.stages.changes import translate_row_errors
 from migrator.stages.constrain import (
     EARLY_BUILD_BYTES,
     BuildOptions,
     build_post_data,
     prepare_session,
-    table_sizes,
-    translate_row_errors,
 )
 from migrator.state.records import Connection
 from migrator.targets.base import Target

@@ -97,7 +97,8 @@ def open_run(context: MigrationContext, connection: Connection, fingerprints: Ma
     """Prepare the target, and return the number of the unfinished run or of a new one."""
     config, namespace = context.config, context.namespace
     check_embedding(context, send_request=True)
-    prepare(connection, context.definition.metadata, rls=config.target.rls == "all", emit=context.emit)
+    late = context.late_keys
+    prepare(connection, context.definition.metadata, rls=config.target.rls == "all", emit=context.emit, late=late)
     create_records(connection, namespace)
     remember_changes(connection, namespace, context.definition)
     latest = journal.latest_run(connection, namespace)
@@ -126,6 +127,7 @@ def execute_stages(
                 dsn=target.dsn,
                 on_table_loaded=partial(_start_index_builds, context.config, early, connection),
                 analyzes_all=False,
+                late_keys=context.late_keys,
             ).run(run, only)
             require_few_rejects(context.config.policies, check_identity(connection, namespace))
             if not only:

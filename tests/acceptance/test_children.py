@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from migrator.mapping.shared_tables import order_shared
+from migrator.reconciliation.restart import undo_load
+from migrator.rows.store import RowStore
+from migrator.state.records import Namespace
 from tests.conftest import fresh_database
 from tests.driving import call
-from tests.shop import Shop, write_project
-from tests.user_projects import load_and_load_again, rows_of
+from tests.shop import HERE, Shop, write_project
+from tests.user_projects import load_and_load_again, packages, rows_of
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 
@@ -43,6 +48,33 @@ def test_rows_of_elements_are_counted_in_tables_that_exist(database: str, tmp_pa
         for table in ("order_items", "discounts", "payments", "order_tags"):
             found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
             assert found == (ran[table],), table
+
+
+def test_elements_of_replaced_documents_are_deleted(database: str, tmp_path: Path) -> None:
+    """An order is there twice, so that rows of elements are found before all is loaded: by keys that exist then."""
+    documents = Shop(3, 60, dirt=0).collections()
+    orders = documents["orders"]
+    documents["orders"] = [*orders, *({**orders[-1 - place], "_id": each["_id"]} for place, each in enumerate(orders))]
+    settings = write_project(tmp_path, database, documents)
+    load_and_load_again(settings, database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        query = (
+            "SELECT c.name, c.finished < s.finished FROM migrator.schema_changes c, migrator.steps s"
+            " WHERE c.kind = 'key' AND c.name IN ('order_items_pkey', 'orders_pkey') AND s.step = 'reconcile orders'"
+        )
+        assert dict(connection.execute(query).fetchall()) == {"order_items_pkey": True, "orders_pkey": True}
+
+
+def test_a_load_is_undone_with_its_elements(database: str, tmp_path: Path) -> None:
+    """A load that is repeated without refused documents begins with empty tables, those of elements too."""
+    settings = write_project(tmp_path, database, Shop(3, 60).collections())
+    assert call("run", "-c", settings).code == 0
+    with packages(HERE), psycopg.connect(database, autocommit=True) as connection:
+        mappings = order_shared({each.name: each for each in importlib.import_module("shop_mappings").MAPPINGS})
+        undo_load(RowStore(connection, Namespace(), mappings), mappings.values(), {})
+        for table in {name for each in mappings.values() for name in each.table_names}:
+            query = sql.SQL("SELECT count(*) FROM {}").format(Namespace().table(table))
+            assert connection.execute(query).fetchone() == (0,), table
 
 
 def test_tables_and_records_have_statistics(loaded: tuple[str, Path]) -> None:

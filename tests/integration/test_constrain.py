@@ -14,6 +14,8 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.scheduler import ScheduledTask, Scheduler, critical_path_costs
 from migrator.stages import constrain as stage
+from migrator.stages.arrangement import arrange
+from migrator.stages.changes import Phase, find_changes
 from migrator.stages.constrain import BuildOptions, EarlyIndexBuilder, build_post_data
 from migrator.stages.prepare import prepare
 from schema import metadata
@@ -104,7 +106,7 @@ def stop_at(stop: int, event: Event) -> None:
 
 
 def remaining(connection: Connection) -> int:
-    return len(list(stage.find_changes(connection, metadata, rls=True)))
+    return len(list(find_changes(connection, metadata, rls=True)))
 
 
 def test_events_count_every_statement(database: str) -> None:
@@ -129,8 +131,8 @@ def test_the_order_follows_the_locks_and_the_cost(database: str) -> None:
     """Checks before the indexes of their table, the table with the full-text index first, the vector index last."""
     with connected(database) as connection:
         prepared(connection)
-        slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.is_fast]
-    graph = stage.arrange(slow, {"messages": 10_000, "conversations": 100_000}, {})
+        slow = [change for change in find_changes(connection, metadata, rls=True) if change.phase != Phase.FAST]
+    graph = arrange(slow, {"messages": 10_000, "conversations": 100_000}, {})
     rank = critical_path_costs(graph)
     tasks = sorted(graph, key=rank, reverse=True)
     assert tasks[0].name == "messages_conversation_id_conversations_id_fk"
@@ -143,9 +145,9 @@ def test_the_task_of_a_table_precedes_its_changes(database: str) -> None:
     """The statistics of a table are computed before its indexes, whose builds would make ANALYZE wait."""
     with connected(database) as connection:
         prepared(connection)
-        slow = [change for change in stage.find_changes(connection, metadata, rls=True) if not change.is_fast]
+        slow = [change for change in find_changes(connection, metadata, rls=True) if change.phase != Phase.FAST]
     analysis = ScheduledTask(name="statistics of messages", act=lambda connection: None)
-    graph = stage.arrange(slow, {}, {"messages": analysis})
+    graph = arrange(slow, {}, {"messages": analysis})
     own = {change.ref.name for change in slow if change.ref.table == "messages"}
 
     def waits(task: ScheduledTask) -> bool:

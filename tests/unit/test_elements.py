@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from bson import Int64, ObjectId, encode
 from sqlalchemy.dialects.postgresql import UUID
 
+from migrator.mapping.certain_keys import certain_keys
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import INTEGER, LONG, OBJECTID_HEX
 from migrator.mapping.collection import Collection
@@ -33,6 +34,21 @@ SEEDS = [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range
 def mappings() -> dict[str, Collection]:
     with packages(HERE):
         return {each.name: each for each in importlib.import_module("shop_mappings").MAPPINGS}
+
+
+def test_keys_of_elements_are_certain(mappings: dict[str, Collection]) -> None:
+    """The key, and the parent with the place. A table that two rules fill has none."""
+    place = (frozenset({"order_id", "position"}),)
+    expected = {
+        "order_items": (frozenset({"id"}), *place),
+        "discounts": (frozenset({"item_id", "position"}),),
+        "payments": (frozenset({"order_id"}),),
+        "order_tags": place,
+        "product_attributes": (frozenset({"product_id", "position"}),),
+    }
+    assert certain_keys(mappings.values()) == expected
+    twice = [*mappings.values(), replace(mappings["orders"], name="other orders")]
+    assert certain_keys(twice) == {"product_attributes": expected["product_attributes"]}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
