@@ -50,6 +50,12 @@ def split_documents(data: bytes) -> Iterator[bytes]:
         position = end
 
 
+def documents_by_id(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return (source_id, document) for each document of a batch. Raises: ValueError if a length does not fit."""
+    found = native.documents_by_id(data)
+    return [(source_id(raw), raw) for raw in split_documents(data)] if found is None else found
+
+
 def _end_at(data: bytes, position: int) -> int:
     length = _int32(data, position)[0] if len(data) - position >= _MIN_BYTES else 0
     if not _MIN_BYTES <= length <= len(data) - position:

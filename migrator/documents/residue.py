@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bson.binary import Binary
 
+from migrator.documents import native
 from migrator.documents.codec import Document, decode, encode, same
 
 
@@ -44,9 +45,10 @@ def changes_of(residue: bytes | None) -> tuple[dict[str, int], dict[str, Documen
     That is: the number of the variant of a field, if it is not the first; what is left of a field without the content
     that columns hold; how many members a field lists, if it does not list all.
     """
-    if residue is None or not has_variants(residue):
+    found = None if residue is None else variant_parts(residue)
+    if found is None:
         return {}, {}, {}
-    parts = decode(residue)
+    parts = decode(found)
     return parts.get("form", {}), parts.get("cut", {}), parts.get("first", {})
 
 
@@ -59,9 +61,10 @@ def remainder_marker(name: str) -> bytes:
 _RAW, _FORM, _CUT, _FIRST = b"\x05raw\0", b"\x03form\0", b"\x03cut\0", b"\x03first\0"
 
 
-def has_variants(residue: bytes) -> bool:
-    """Return whether a residue may have more than fields to set and names to unset."""
-    return _FORM in residue or _CUT in residue or _FIRST in residue
+def variant_parts(residue: bytes) -> bytes | None:
+    """Return a residue with at least its `form`, `cut` and `first`; None if it has none of them."""
+    found = native.variant_parts(residue)
+    return found if found is not None and (_FORM in found or _CUT in found or _FIRST in found) else None
 
 
 def raw_residue(raw: bytes) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from psycopg import sql
 
-from migrator.documents.native import assemble
-from migrator.documents.residue import has_variants, remainder_marker
+from migrator.documents import native
+from migrator.documents.residue import remainder_marker, variant_parts
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
@@ -91,17 +91,26 @@ class RowLayout:
 
         It equals `interpreter.rebuild_bson`.
         """
+        restored = self._restore(fields, residue)
+        return None if restored is None else native.assemble(source_id, restored, residue)
+
+    def restores(self, raw: bytes, source_id: bytes, fields: Fields, residue: bytes | None) -> bool:
+        """Return whether `rebuild` returns a document with the same fields as `raw`, in any order."""
+        restored = self._restore(fields, residue)
+        return restored is not None and native.restores(raw, source_id, restored, residue)
+
+    def _restore(self, fields: Fields, residue: bytes | None) -> bytes | None:
+        """Return the fields that a row restores, with the variants and remainders of its residue; None if damaged."""
         if self._restorer is None:
             return None
         try:
             document = self._restorer.compute(fields)
             moved: list[str] = []
-            if residue is not None and has_variants(residue):
-                moved = add_variants(self._variant_rules, self._read_variant_inputs(fields), document, residue)
-            restored = self._restorer.encode(fields, document, moved)
+            if residue is not None and (variants := variant_parts(residue)) is not None:
+                moved = add_variants(self._variant_rules, self._read_variant_inputs(fields), document, variants)
+            return self._restorer.encode(fields, document, moved)
         except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
             return None
-        return assemble(source_id, restored, residue)
 
     def _read_variant_inputs(self, fields: Fields) -> Row:
         """Return what the rules of fields with variants need of a row."""

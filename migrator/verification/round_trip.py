@@ -58,9 +58,9 @@ def compare_batches(
     """
     for number, batch in enumerate(batches):
         if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
-            raws = list(raw_bson.split_documents(batch.data))
-            found = list(compare_documents(scope, batch.collection, raws))
-            yield batch.collection, RoundTripCounts(len(raws), len(found), found[:EXAMPLES])
+            documents = raw_bson.documents_by_id(batch.data)
+            found = [each for _, each in find_differences(scope, batch.collection, documents)]
+            yield batch.collection, RoundTripCounts(len(documents), len(found), found[:EXAMPLES])
 
 
 def make_checks(names: list[str], counts: Mapping[str, RoundTripCounts], share: float) -> Iterator[Check]:
@@ -72,18 +72,17 @@ def make_checks(names: list[str], counts: Mapping[str, RoundTripCounts], share: 
         yield make_check("round trip", name, found, expected=expected, actual=each.read - each.different)
 
 
-def compare_documents(scope: Scope, name: str, raws: list[bytes]) -> Iterator[Difference]:
-    """Yield a difference for each document of a collection that PostgreSQL cannot rebuild."""
-    yield from (difference for _, difference in find_differences(scope, name, raws))
+def find_differences(
+    scope: Scope, name: str, documents: list[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, Difference]]:
+    """Yield the source ID and the difference of each document of a collection that PostgreSQL cannot rebuild.
 
-
-def find_differences(scope: Scope, name: str, raws: list[bytes]) -> Iterator[tuple[bytes, Difference]]:
-    """Yield the source ID and the difference of each document of a collection that PostgreSQL cannot rebuild."""
-    pairs = [(raw_bson.source_id(raw), raw) for raw in raws]
+    `documents`: the source ID and the BSON of each.
+    """
     if name in scope.mappings and name in scope.chosen:
-        pairs = _without_equal(scope, scope.mappings[name], pairs)
-    rebuilt = rebuild_documents(scope, name, [source_id for source_id, _ in pairs]) if pairs else {}
-    for source_id, raw in pairs:
+        documents = _without_equal(scope, scope.mappings[name], documents)
+    rebuilt = rebuild_documents(scope, name, [source_id for source_id, _ in documents]) if documents else {}
+    for source_id, raw in documents:
         candidates = rebuilt.get(source_id, [])
         difference = _compare(raw, [each.raw for each in candidates])
         if difference is not None:
@@ -96,16 +95,18 @@ def find_differences(scope: Scope, name: str, raws: list[bytes]) -> Iterator[tup
             yield source_id, Difference(row=row, column=path, note=note, fault=fault)
 
 
-def _without_equal(scope: Scope, mapping: Collection, pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _without_equal(
+    scope: Scope, mapping: Collection, documents: list[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
     """Return the documents that no row restores to the byte: different, unusual, rejected and archived ones."""
-    left = dict(pairs)
-    if len(left) < len(pairs):
-        return pairs  # the same `_id` twice
+    left = dict(documents)
+    if len(left) < len(documents):
+        return documents  # the same `_id` twice
     layout, choice = layout_of(scope.rows, mapping), Choice("source_id", list(left))
     with suppress(psycopg.DataError), scope.connection.transaction():
         for source_id, residue, fields in read_fields(scope.rows, mapping, choice):
-            rebuilt, raw = layout.rebuild(source_id, fields, residue), left.get(source_id)
-            if raw is not None and rebuilt is not None and same_fields(raw, rebuilt):
+            raw = left.get(source_id)
+            if raw is not None and layout.restores(raw, source_id, fields, residue):
                 del left[source_id]
     return list(left.items())
 

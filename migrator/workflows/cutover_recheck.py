@@ -130,7 +130,7 @@ class Recheck:
 
     def _find(self, name: str, source_ids: list[bytes]) -> Iterator[tuple[DocumentKey, Difference]]:
         there = self.source.find_documents(self._real(name) if self.is_back else name, source_ids)
-        for source_id, difference in round_trip.find_differences(self.scope, name, list(there.values())):
+        for source_id, difference in round_trip.find_differences(self.scope, name, list(there.items())):
             yield (name, source_id), difference
         gone = [each for each in source_ids if each not in there]
         for source_id in round_trip.rebuild_documents(self.scope, name, gone) if gone else ():

@@ -223,9 +223,9 @@ class FollowedComparison:
         batches = source.read(dict.fromkeys(names, ""), documents=BATCH, size=SIZE)
         for number, batch in enumerate(batches):
             if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
-                raws = list(raw_bson.split_documents(batch.data))
-                self._read[batch.collection] += len(raws)
-                found = round_trip.find_differences(self.scope, batch.collection, raws)
+                documents = raw_bson.documents_by_id(batch.data)
+                self._read[batch.collection] += len(documents)
+                found = round_trip.find_differences(self.scope, batch.collection, documents)
                 self._left[batch.collection] |= dict(found)
 
     def _check_round_trip(self, names: list[str], unapplied: set[DocumentKey]) -> Iterator[Check]:
@@ -238,7 +238,7 @@ class FollowedComparison:
         keys = {(name, source_id) for name, source_ids in self._left.items() for source_id in source_ids}
         for name, source_ids in by_collection(keys - unapplied):
             newest = self._changing.find_documents(name, source_ids)
-            found[name] += round_trip.find_differences(self.scope, name, list(newest.values()))
+            found[name] += round_trip.find_differences(self.scope, name, list(newest.items()))
         if any(found.values()):  # perhaps changed after `unapplied` was read
             unapplied |= self._read_unapplied()
         counts = {}

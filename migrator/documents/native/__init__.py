@@ -9,10 +9,21 @@ from __future__ import annotations
 import mmap
 from typing import Any
 
-__all__ = ["FieldCounter", "assemble", "compact_list", "same_fields", "scan_documents", "source_id"]
+__all__ = [
+    "FieldCounter",
+    "assemble",
+    "compact_list",
+    "documents_by_id",
+    "restores",
+    "same_fields",
+    "scan_documents",
+    "source_id",
+    "variant_parts",
+]
 
 try:
-    from migrator.documents.native._bson_bytes import assemble, compact_list, same_fields, scan_documents, source_id
+    from migrator.documents.native._assembly import assemble, restores, same_fields, variant_parts
+    from migrator.documents.native._bson_bytes import compact_list, documents_by_id, scan_documents, source_id
     from migrator.documents.native._field_counter import FieldCounter
 except ImportError:
     FieldCounter = None  # type: ignore[assignment,misc]
@@ -23,6 +34,12 @@ except ImportError:
     def compact_list(residue: bytes, path: bytes, members: bytes) -> Any:
         return NotImplemented
 
+    def documents_by_id(data: bytes) -> list[tuple[bytes, bytes]] | None:
+        return None
+
+    def restores(document: bytes, source_id: bytes, restored: bytes, residue: bytes | None) -> bool:
+        return False
+
     def same_fields(one: bytes, other: bytes) -> bool:
         return False
 
@@ -31,3 +48,6 @@ except ImportError:
 
     def source_id(document: bytes) -> bytes | None:
         return None
+
+    def variant_parts(residue: bytes) -> bytes | None:
+        return residue

@@ -1,181 +1,23 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Fast versions of what `interpreter.rebuild_bson`, `round_trip` and `raw_bson` do, for usual documents."""
+"""Fast versions of what `raw_bson` and `reconciliation.membership` do, for usual documents."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memchr, memcmp, memcpy
 
 from migrator.documents.native._bson cimport Bytes, any_value_end, document_end, int32, write_little
+from migrator.documents.native._elements cimport (
+    MOST_PARTS,
+    MOST_SET,
+    Element,
+    is_named,
+    split,
+    value_of,
+    value_size,
+)
 
 cdef enum:
-    MOST_FIELDS = 200  # documents with more are left to the Python version
-    MOST_SET = 64
     OBJECTID_SIZE = 12
-
-cdef struct Element:  # `name` is the name, `size` are the bytes of the whole element
-    Bytes start
-    Py_ssize_t name_length
-    Py_ssize_t size
-
-
-cdef int split(Bytes p, Py_ssize_t size, Element* elements, int most) noexcept nogil:
-    """Find the elements of a document. Return their number; -1 if it is damaged or has too many."""
-    cdef Bytes last, value, end, element
-    cdef int count = 0
-    if size < 5 or int32(p) != size or p[size - 1]:
-        return -1
-    last, element = p + size - 1, p + 4
-    while element < last:
-        value = <Bytes>memchr(element + 1, 0, last - element - 1)
-        if value == NULL or count == most:
-            return -1
-        end = any_value_end(element[0], value + 1, last)
-        if end == NULL:
-            return -1
-        elements[count] = Element(element, value - element - 1, end - element)
-        count += 1
-        element = end
-    return count
-
-
-cdef inline bint same_name(Element* one, Element* other) noexcept nogil:
-    return one.name_length == other.name_length and memcmp(one.start + 1, other.start + 1, one.name_length) == 0
-
-
-cdef inline bint is_named(Element* element, const char* name, Py_ssize_t length) noexcept nogil:
-    return element.name_length == length and memcmp(element.start + 1, name, length) == 0
-
-
-cdef inline Py_ssize_t value_size(Element* element) noexcept nogil:
-    return element.size - element.name_length - 2
-
-
-cdef inline Bytes value_of(Element* element) noexcept nogil:
-    return element.start + element.name_length + 2
-
-
-def same_fields(bytes one, bytes other):
-    """Return whether two documents have the same fields with the same bytes, in any order.
-
-    False if one of them is damaged or has very many fields: then the caller compares the decoded documents.
-    """
-    cdef Element[MOST_FIELDS] ones
-    cdef Element[MOST_FIELDS] others
-    cdef bint[MOST_FIELDS] used
-    cdef int count, index, place, start = 0
-    if PyBytes_GET_SIZE(one) != PyBytes_GET_SIZE(other):
-        return False
-    count = split(<Bytes>PyBytes_AS_STRING(one), PyBytes_GET_SIZE(one), ones, MOST_FIELDS)
-    if count < 0 or split(<Bytes>PyBytes_AS_STRING(other), PyBytes_GET_SIZE(other), others, MOST_FIELDS) != count:
-        return False
-    for index in range(count):
-        used[index] = False
-    for index in range(count):
-        place = start
-        while True:  # the fields of both mostly have the same order
-            if place == count:
-                place = 0
-            if not used[place] and ones[index].size == others[place].size and memcmp(ones[index].start, others[place].start, ones[index].size) == 0:
-                break
-            place += 1
-            if place == start or (place == count and start == 0):
-                return False
-        used[place] = True
-        start = place + 1 if place + 1 < count else 0
-    return True
-
-
-def assemble(bytes source_id, bytes restored, residue):
-    """Return a document as BSON: its `_id`, the fields that its row restores, and `set` and `unset` of its residue.
-
-    It equals `interpreter.rebuild_bson` to the byte. The variants, remainders and lengths in the residue are in `restored`
-    already. None: the residue is damaged, or has a whole document.
-    """
-    cdef Element[MOST_FIELDS] fields
-    cdef Element[MOST_SET] parts
-    cdef Element[MOST_SET] changed
-    cdef Element[MOST_SET] unset
-    cdef Element[2] ids
-    cdef Bytes data
-    cdef bytes residue_bytes, found
-    cdef char* out
-    cdef int index, place, count, part_count = 0, changed_count = 0, unset_count = 0
-    cdef Py_ssize_t size
-    cdef uint64_t used = 0
-    data = <Bytes>PyBytes_AS_STRING(source_id)
-    if document_end(data, data + PyBytes_GET_SIZE(source_id), False, 0) != data + PyBytes_GET_SIZE(source_id):
-        return None
-    count = split(data, PyBytes_GET_SIZE(source_id), ids, 2)
-    if count > 1 or (count == 1 and not is_named(&ids[0], b"_id", 3)):
-        return None
-    size = PyBytes_GET_SIZE(source_id) + PyBytes_GET_SIZE(restored)
-    if residue is not None:
-        residue_bytes = residue
-        size += PyBytes_GET_SIZE(residue_bytes)
-        part_count = split(<Bytes>PyBytes_AS_STRING(residue_bytes), PyBytes_GET_SIZE(residue_bytes), parts, 5)
-        if part_count < 0:
-            return None
-        for index in range(part_count):
-            data = value_of(&parts[index])
-            if document_end(data, data + value_size(&parts[index]), parts[index].start[0] == 0x04, 0) == NULL:
-                return None
-            if parts[index].start[0] == 0x03 and is_named(&parts[index], b"set", 3) and not changed_count:
-                changed_count = split(data, value_size(&parts[index]), changed, MOST_SET)
-            elif parts[index].start[0] == 0x04 and is_named(&parts[index], b"unset", 5) and not unset_count:
-                unset_count = split(data, value_size(&parts[index]), unset, MOST_SET)
-            elif parts[index].start[0] == 0x03 and (
-                is_named(&parts[index], b"form", 4) or is_named(&parts[index], b"cut", 3) or is_named(&parts[index], b"first", 5)
-            ):
-                continue
-            else:
-                return None
-            if changed_count < 0 or unset_count < 0:
-                return None
-    for index in range(unset_count):
-        if unset[index].start[0] != 0x02:
-            return None
-    count = split(<Bytes>PyBytes_AS_STRING(restored), PyBytes_GET_SIZE(restored), fields, MOST_FIELDS)
-    if count < 0:
-        return None
-    found = PyBytes_FromStringAndSize(NULL, size)
-    out = PyBytes_AS_STRING(found)
-    size = PyBytes_GET_SIZE(source_id) - 1
-    memcpy(out, PyBytes_AS_STRING(source_id), size)
-    for index in range(count):
-        if is_named(&fields[index], b"_id", 3):
-            return None
-        if is_unset(&fields[index], unset, unset_count):
-            continue
-        for place in range(changed_count):
-            if same_name(&fields[index], &changed[place]):
-                used |= <uint64_t>1 << place
-                memcpy(out + size, changed[place].start, changed[place].size)
-                size += changed[place].size
-                break
-        else:
-            memcpy(out + size, fields[index].start, fields[index].size)
-            size += fields[index].size
-    for place in range(changed_count):
-        if is_named(&changed[place], b"_id", 3):
-            return None
-        if not used >> place & 1:
-            memcpy(out + size, changed[place].start, changed[place].size)
-            size += changed[place].size
-    out[size] = 0
-    size += 1
-    write_little(out, <unsigned int>size)
-    return found[:size]
-
-
-cdef inline bint is_unset(Element* field, Element* unset, int count) noexcept nogil:
-    cdef int index
-    cdef Bytes text
-    for index in range(count):
-        text = value_of(&unset[index])
-        if int32(text) - 1 == field.name_length and memcmp(text + 4, field.start + 1, field.name_length) == 0:
-            return True
-    return False
 
 
 def scan_documents(const unsigned char[::1] data, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most):
@@ -217,6 +59,26 @@ def source_id(bytes document):
     return None
 
 
+def documents_by_id(bytes data):
+    """Return (source_id, document) of the documents of a batch; None if a document has no `_id`, or does not fit."""
+    cdef Bytes start = <Bytes>PyBytes_AS_STRING(data)
+    cdef Bytes end = start + PyBytes_GET_SIZE(data)
+    cdef list found = []
+    cdef Py_ssize_t length
+    cdef bytes document
+    while start < end:
+        length = int32(start) if end - start >= 5 else 0
+        if length < 5 or length > end - start:
+            return None
+        document = PyBytes_FromStringAndSize(<const char*>start, length)
+        own_id = source_id(document)
+        if own_id is None:
+            return None
+        found.append((own_id, document))
+        start += length
+    return found
+
+
 cdef int compare_ids(const void* one, const void* other) noexcept nogil:
     return memcmp(one, other, OBJECTID_SIZE)
 
@@ -240,7 +102,7 @@ def compact_list(bytes residue, bytes path, bytes members):
 
     If the list has only the first members, their number is added.
     """
-    cdef Element[5] parts
+    cdef Element[MOST_PARTS] parts
     cdef Element[MOST_SET] changed
     cdef Bytes data
     cdef int index, part_count, changed_count = 0, at = -1, in_set = -1
@@ -248,7 +110,7 @@ def compact_list(bytes residue, bytes path, bytes members):
     cdef char* ids
     cdef char* out
     cdef bytes found
-    part_count = split(<Bytes>PyBytes_AS_STRING(residue), PyBytes_GET_SIZE(residue), parts, 5)
+    part_count = split(<Bytes>PyBytes_AS_STRING(residue), PyBytes_GET_SIZE(residue), parts, MOST_PARTS)
     if part_count < 0:
         return NotImplemented
     for index in range(part_count):
