@@ -9,6 +9,8 @@ from bson.binary import Binary
 from migrator.documents import native
 from migrator.documents.codec import Document, decode, encode, same
 
+Changes = tuple[dict[str, int], dict[str, Document], dict[str, int]]  # `form`, `cut` and `first`
+
 
 def subtract(document: Document, restored: Document) -> tuple[Document, list[str]]:
     """Return `document − restored`: the fields to set, and the names to unset, to get the document from `restored`."""
@@ -39,15 +41,18 @@ def pack_residue(
     return encode(residue) if residue else None
 
 
-def changes_of(residue: bytes | None) -> tuple[dict[str, int], dict[str, Document], dict[str, int]]:
+def changes_of(residue: bytes | None) -> Changes:
     """Return how fields differ from what the row restores: `form`, `cut` and `first` of a residue.
 
     That is: the number of the variant of a field, if it is not the first; what is left of a field without the content
     that columns hold; how many members a field lists, if it does not list all.
     """
     found = None if residue is None else variant_parts(residue)
-    if found is None:
-        return {}, {}, {}
+    return ({}, {}, {}) if found is None else read_changes(found)
+
+
+def read_changes(found: bytes) -> Changes:
+    """Return `changes_of` a residue of which `variant_parts` has found something."""
     parts = decode(found)
     return parts.get("form", {}), parts.get("cut", {}), parts.get("first", {})
 
@@ -64,7 +69,9 @@ _RAW, _FORM, _CUT, _FIRST = b"\x05raw\0", b"\x03form\0", b"\x03cut\0", b"\x03fir
 def variant_parts(residue: bytes) -> bytes | None:
     """Return a residue with at least its `form`, `cut` and `first`; None if it has none of them."""
     found = native.variant_parts(residue)
-    return found if found is not None and (_FORM in found or _CUT in found or _FIRST in found) else None
+    if found is residue and not (_FORM in residue or _CUT in residue or _FIRST in residue):
+        return None
+    return found
 
 
 def raw_residue(raw: bytes) -> bytes:

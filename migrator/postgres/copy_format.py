@@ -183,17 +183,17 @@ def write_row(values: Sequence[Any], kinds: Sequence[str]) -> bytes:
     return b"".join(parts)
 
 
-def split_row(data: bytes) -> list[bytes | None]:
+def split_row(data: bytes | bytearray | memoryview) -> list[bytes | None]:
     """Return the fields of one encoded tuple: the reverse of `write_row`, without decoding."""
     return _split(data, 2)
 
 
-def _split(data: bytes, place: int) -> list[bytes | None]:
+def _split(data: bytes | bytearray | memoryview, place: int) -> list[bytes | None]:
     fields: list[bytes | None] = []
     while place < len(data):
         (size,) = _int4.unpack_from(data, place)
         place += 4
-        fields.append(None if size < 0 else data[place : place + size])
+        fields.append(None if size < 0 else bytes(data[place : place + size]))
         place += max(size, 0)
     return fields
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from psycopg import sql
 
 from migrator.documents import native
-from migrator.documents.residue import remainder_marker, variant_parts
+from migrator.documents.residue import read_changes, remainder_marker, variant_parts
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
@@ -23,7 +23,7 @@ from migrator.rows.members import batch_members_query, members_query, read_list
 from migrator.rows.plain_values import bytes_array
 from migrator.rows.store import RowStore
 from migrator.state.row_keys import key_of, parent_of
-from migrator.translation.interpreter import add_variants
+from migrator.translation.interpreter import add_changes
 from migrator.translation.restoring import Fields, Restorer, compile_restore
 
 MANY = 100  # rows whose members are gathered at once
@@ -107,7 +107,8 @@ class RowLayout:
             document = self._restorer.compute(fields)
             moved: list[str] = []
             if residue is not None and (variants := variant_parts(residue)) is not None:
-                moved = add_variants(self._variant_rules, self._read_variant_inputs(fields), document, variants)
+                inputs, changes = self._read_variant_inputs(fields), read_changes(variants)
+                moved = add_changes(self._variant_rules, inputs, document, changes)
             return self._restorer.encode(fields, document, moved)
         except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
             return None

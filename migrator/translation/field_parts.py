@@ -6,7 +6,7 @@ order of the rules. If several rules restore one field, its place depends on the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -32,18 +32,31 @@ class FieldForm(IntEnum):
     UUID_TEXT = 3
     BOOLEAN = 4
     TIMESTAMP = 5
+    KEPT = 6  # by a function of few distinct values, whose results are kept
 
 
 class FieldPart(NamedTuple):
     """A field of a document: its name, and the place of its column among the fields of a row.
 
-    `literal`: the BSON element of a constant, or of a column without a value (empty: no field; None: an error).
+    `literal`: the BSON element of a constant, or of a column without a value (empty: no field; None: an error). The
+    place of a part that is KEPT is that of its `KeptFields`; the parts have the order of its elements.
     """
 
     form: FieldForm
     name: str
     place: int = 0
     literal: bytes | None = None
+
+
+class KeptFields(NamedTuple):
+    """Fields that functions compute from the columns at `places`.
+
+    `compute(fields)` returns the BSON element of each (empty: no field; None: an error). Its results are kept by the
+    bytes of the columns, so equal values must have equal bytes.
+    """
+
+    places: tuple[int, ...]
+    compute: Callable[[list[bytes | None]], tuple[bytes | None, ...]]
 
 
 # By codec: how the values of columns of these kinds are written.
@@ -53,6 +66,7 @@ _WRITTEN: Final = {
     codecs.DateTime: (FieldForm.TIMESTAMP, ("timestamp", "timestamptz")),
 }
 MOST_PARTS = 200  # of a document
+MOST_INPUTS = 16  # of a function whose results are kept
 
 
 class FieldParts:
@@ -86,15 +100,15 @@ class FieldParts:
             case Field(column=column, codec=codec, restored_path=path) if type(codec) in _WRITTEN and "." not in path:
                 form, kinds = _WRITTEN[type(codec)]
                 return self._column_part(
-                    form, path, column, kinds, _encode_field(path, None) if rule.restore_null else b""
+                    form, path, column, kinds, encode_field(path, None) if rule.restore_null else b""
                 )
             case Implied(inputs=(), path=path, value=value):
-                literal = b"" if value is ABSENT or value is UNREADABLE else _encode_field(path, value)
+                literal = b"" if value is ABSENT or value is UNREADABLE else encode_field(path, value)
                 return None if literal is None else FieldPart(FieldForm.CONSTANT, path, 0, literal)
             case Reference(path=path, column=column, write=write) if write is uuid_text:
                 return self._column_part(FieldForm.UUID_TEXT, path, column, ("uuid",), None)
             case UncheckedReference(path=path, column=column):
-                null = _encode_field(path, rule.null_values[0])
+                null = encode_field(path, rule.null_values[0])
                 return None if null is None else self._column_part(FieldForm.UUID_TEXT, path, column, ("uuid",), null)
         return None
 
@@ -104,7 +118,7 @@ class FieldParts:
         return FieldPart(form, path, self._places[column], null) if self._readers[column] in kinds else None
 
 
-def _encode_field(path: str, value: Any) -> bytes | None:
+def encode_field(path: str, value: Any) -> bytes | None:
     """Return the BSON element of a field; None if BSON cannot have it."""
     try:
         return encode({path: value})[4:-1]

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from migrator.documents import raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import (
+    Changes,
     add_residue,
     changes_of,
     pack_residue,
@@ -224,18 +225,16 @@ def rebuild(
     if raw is not None:
         return decode(raw)
     document = restore_fields(collection, row) if restored is None else restored
-    add_variants(collection.variant_rules, row, document, residue)
+    add_changes(collection.variant_rules, row, document, changes_of(residue))
     return {**source_id, **add_residue(document, residue)}
 
 
-def add_variants(
-    rules: Sequence[Variants | Children], row: Row, document: Document, residue: bytes | None
-) -> list[str]:
+def add_changes(rules: Sequence[Variants | Children], row: Row, document: Document, changes: Changes) -> list[str]:
     """Change the restored fields of a document of which the residue has the variant, a remainder or the length.
 
     `rules`: the `variant_rules` of its collection. Return the fields that have been moved to the end of the document.
     """
-    variants, remainders, counts = changes_of(residue)
+    variants, remainders, counts = changes
     restored = set(document)
     for rule in rules if variants else ():
         if rule.path in variants:

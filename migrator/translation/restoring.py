@@ -27,12 +27,13 @@ from migrator.mapping.references import MemberList, Reference, UncheckedReferenc
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Variants, set_path
 from migrator.postgres import copy_format
 from migrator.translation import native
-from migrator.translation.field_parts import FieldPart, FieldParts
+from migrator.translation.field_parts import MOST_INPUTS, FieldForm, FieldPart, FieldParts
+from migrator.translation.kept_fields import call_of, group_calls, keep_fields
 
 if TYPE_CHECKING:
     from migrator.translation.native._field_writer import FieldWriter
 
-Fields = Sequence[bytes | None]
+Fields = list[bytes | None]
 Restore = Callable[[Fields], Document]
 Reader = Callable[[bytes | None], Any] | str  # a function, or the kind of a column
 
@@ -54,7 +55,7 @@ class Restorer:
     compute: Restore
     writer: FieldWriter | None
 
-    def encode(self, fields: Fields, computed: Document, moved: Sequence[str] = ()) -> bytes:
+    def encode(self, fields: Fields, computed: Document, moved: list[str]) -> bytes:
         """Return the document that has the `computed` fields, and those of the columns that need no rule.
 
         `moved`: computed fields that come last, because the residue has changed them.
@@ -63,7 +64,7 @@ class Restorer:
         """
         if self.writer is None:
             return encode(computed)
-        return self.writer(list(fields), computed, tuple(moved))
+        return self.writer(fields, computed, moved)
 
 
 def compile_restore(
@@ -78,30 +79,36 @@ def compile_restore(
     """
     parts = FieldParts(collection, readers)
     has_parts = native.FieldWriter is not None and parts.are_possible
-    writer = _Writer(readers, read_row, parts if has_parts else None, collection.low_cardinality)
+    writer = _Writer(readers, read_row, parts if has_parts else None, collection)
     writer.write_key(collection.key)
     for rule in collection.rules:
         writer.write_rule(rule)
     text = "\n    ".join(["def restore(fields):", "document = {}", *writer.lines, "return document"])
     namespace = dict(writer.bound)
     exec(compile(text, f"<restore {collection.name}>", "exec"), namespace)
-    field_writer = native.FieldWriter(writer.parts, shift=copy_format.EPOCH_SHIFT, encode=encode) if has_parts else None
+    if not has_parts:
+        return Restorer(namespace["restore"], None)
+    kept = [keep_fields(group, readers) for group in writer.kept]
+    field_writer = native.FieldWriter(writer.parts, kept, shift=copy_format.EPOCH_SHIFT, encode=encode)
     return Restorer(namespace["restore"], field_writer)
 
 
 class _Writer:
-    """Writes the lines of the function. `parts` collects all parts of a document, if it is written in parts."""
+    """Writes the lines of the function. `parts` collects all parts of a document, if it is written in parts.
+
+    `kept`: the functions whose results are kept, in groups.
+    """
 
     def __init__(
         self,
         readers: Mapping[str, Reader],
         read_row: Callable[[Fields], Row],
         found: FieldParts | None,
-        low_cardinality: frozenset[str],
+        collection: Collection,
     ) -> None:
         self.lines: list[str] = []
         self.parts: list[FieldPart] = []
-        self._found, self._low_cardinality = found, low_cardinality
+        self._found, self._low_cardinality = found, collection.low_cardinality
         self.bound: dict[str, Any] = {
             "ABSENT": ABSENT, "UNREADABLE": UNREADABLE, "DatetimeMS": DatetimeMS, "uuid_text": uuid_text,
             "set_path": set_path, "read_row": read_row, "unpack": struct.Struct(">q").unpack,
@@ -109,6 +116,8 @@ class _Writer:
         self._readers, self._places = readers, {name: place for place, name in enumerate(readers)}
         self._columns: dict[str, str] = {}
         self._has_row = False
+        calls = [] if found is None else [call for rule in collection.rules if (call := call_of(rule)) is not None]
+        self.kept = group_calls([each for each in calls if self._is_kept(each.columns, each.path)])
 
     def write_key(self, key: AnyKey) -> None:
         if isinstance(key, CompositeKey):
@@ -127,9 +136,22 @@ class _Writer:
         """Add the parts of a rule. Return whether no line is needed for it."""
         if self._found is None:
             return False
-        part = self._found.find(rule)
+        part = self._found.find(rule) or self._keep(rule)
         self.parts += self._found.computed(rule) if part is None else [part]
         return part is not None
+
+    def _keep(self, rule: Rule | AnyKey) -> FieldPart | None:
+        """Return the part of a rule whose function has few distinct results; None for any other rule."""
+        call = call_of(rule)
+        place = next((number for number, group in enumerate(self.kept) if call in group), None)
+        return None if call is None or place is None else FieldPart(FieldForm.KEPT, call.path, place)
+
+    def _is_kept(self, columns: Sequence[str], path: str) -> bool:
+        """Return whether the results of a function of columns are kept, because there are few."""
+        is_carried = all("." in name for name in columns)  # from a row that many rows refer to
+        if len(columns) > MOST_INPUTS:
+            return False
+        return (is_carried or path in self._low_cardinality) and all(self._readers[name] in _EXACT for name in columns)
 
     def write_rule(self, rule: Rule) -> None:
         if self._add_parts(rule):
@@ -143,8 +165,10 @@ class _Writer:
             case Implied():
                 self._set_readable(rule.path, self._call(rule.value, rule.inputs, rule.path))
             case Variants():
-                value = self._call(rule.variants[0], rule.inputs)
-                self.lines += [f"value = {value}", f"document.pop({rule.path!r}, None)", "if value is not ABSENT:"]
+                self.lines.append(f"value = {self._call(rule.variants[0], rule.inputs)}")
+                if self._found is None:  # else no other rule restores this field
+                    self.lines.append(f"document.pop({rule.path!r}, None)")
+                self.lines.append("if value is not ABSENT:")
                 self.lines.append(f"    document[{rule.path!r}] = value")
             case Compute(restores=None) | Compute(reverse=None) | Filter():
                 pass
@@ -202,8 +226,7 @@ class _Writer:
 
     def _call(self, function: Any, columns: Sequence[str], path: str = "") -> str:
         """Return the call of a function of columns. Results for a field with few distinct values are kept."""
-        is_carried = all("." in name for name in columns)  # from a row that many rows refer to
-        if (is_carried or path in self._low_cardinality) and all(self._readers[name] in _EXACT for name in columns):
+        if self._is_kept(columns, path):
             function = lru_cache(MOST_KEPT)(function)
         return f"{self._bind('function', function)}({', '.join(map(self._column, columns))})"
 

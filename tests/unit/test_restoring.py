@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import bson
@@ -15,16 +16,18 @@ from bench.documents import DocumentGenerator
 from mappings import MAPPINGS
 from migrator.documents import native, raw_bson
 from migrator.documents.codec import Document, decode, encode
-from migrator.documents.residue import add_residue, close_residue, raw_residue
+from migrator.documents.residue import add_residue, changes_of, close_residue, raw_residue
 from migrator.mapping.collection import Collection
+from migrator.postgres import native as postgres_native
 from migrator.postgres.copy_format import EPOCH_SHIFT, split_row, write_row
 from migrator.rows.loaded_rows import layout_of
 from migrator.rows.store import RowStore
 from migrator.state.records import Namespace
 from migrator.state.tenant import Options
 from migrator.translation import native as translation_native
-from migrator.translation.field_parts import FieldForm, FieldPart
+from migrator.translation.field_parts import FieldForm, FieldPart, KeptFields, encode_field
 from migrator.translation.interpreter import Translation, rebuild_bson
+from migrator.translation.kept_fields import KeptCall, group_calls, keep_fields
 from migrator.translation.outcomes import Loaded
 from migrator.verification.record_diff import sort_fields
 from tests import strategies
@@ -100,6 +103,19 @@ def check_put_together(own_id: Document, restored: Document, changed: Document, 
         return
     if found is not None:
         assert found == encode({**decode(source_id), **add_residue(dict(restored), residue)})
+        check_comparison(found, source_id, encode(restored), residue)
+
+
+def check_comparison(document: bytes, source_id: bytes, restored: bytes, residue: bytes | None) -> None:
+    """`restores` finds the document that is put together, in any order, and no other one."""
+    assert native.restores(document, source_id, restored, residue)
+    fields = decode(document)
+    for name in fields:
+        assert not native.restores(encode({**fields, name: [fields[name]]}), source_id, restored, residue)
+        assert not native.restores(encode({k: v for k, v in fields.items() if k != name}), source_id, restored, residue)
+    assert native.restores(encode(dict(reversed(fields.items()))), source_id, restored, residue)
+    assert not native.restores(encode({**fields, "more": 1}), source_id, restored, residue)
+    assert not native.restores(document[:-1], source_id, restored, residue)
 
 
 @needs_native
@@ -123,6 +139,7 @@ def test_damaged_residues_are_left_to_the_interpreter() -> None:
         for value in (0, 3, 5, 0x80, 0xFF):
             broken = residue[:place] + bytes([value]) + residue[place + 1 :]
             found = native.assemble(source_id, restored, broken)
+            assert native.restores(found or encode({"_id": 1}), source_id, restored, broken) == (found is not None)
             if found is not None:
                 assert sort_fields(found) == sort_fields(encode({"_id": 1, **add_residue(decode(restored), broken)}))
 
@@ -152,14 +169,44 @@ def test_both_versions_find_the_id(document: Document, chance: random.Random) ->
     assert raw_bson.source_id(bytes(raw)) == raw_bson._find_source_id(bytes(raw))
 
 
+@needs_native
+@FEW
+@given(
+    changed=st.one_of(st.none(), documents),
+    unset=st.lists(keys, unique=True),
+    form=st.dictionaries(keys, st.integers(1, 3)),
+    cut=st.dictionaries(keys, documents),
+    first=st.dictionaries(keys, st.integers(0, 9)),
+)
+def test_variants_of_a_residue_are_found_in_its_bytes(
+    changed: Document | None, unset: list[str], form: Document, cut: Document, first: Document
+) -> None:
+    residue = close_residue({"set": changed, "unset": unset, "form": form, "cut": cut, "first": first})
+    assert [encode(each) for each in changes_of(residue)] == [encode(each) for each in (form, cut, first)]
+    if residue is not None:
+        assert (native.variant_parts(residue) is None) == (not form and not cut and not first)
+        assert native.variant_parts(residue[:-2]) == residue[:-2]  # a damaged one is left to the driver
+
+
+@needs_native
+@FEW
+@given(st.lists(documents, max_size=4))
+def test_documents_of_a_batch_have_their_ids(found: list[Document]) -> None:
+    raws = [encode(each) for each in found]
+    assert raw_bson.documents_by_id(b"".join(raws)) == [(raw_bson._find_source_id(raw), raw) for raw in raws]
+    if raws:
+        with pytest.raises(ValueError, match="length"):
+            raw_bson.documents_by_id(b"".join(raws)[:-1])
+
+
 # --- fields that are written without Python ---------------------------------------------------------------------------
 
 
 def write_parts(
-    *parts: FieldPart, columns: list[bytes | None], computed: Document, last: tuple[str, ...] = ()
+    *parts: FieldPart, columns: list[bytes | None], computed: Document, last: list[str] | None = None
 ) -> Document:
     writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT, encode=encode)
-    return decode(writer(columns, computed, last))
+    return decode(writer(columns, computed, last or []))
 
 
 @needs_native
@@ -182,7 +229,7 @@ def test_columns_become_fields(text: str, moment: int, flag: bool) -> None:
     key = uuid.UUID(int=moment % 2**128)
     plain = text.replace("\0", "")
     columns = [plain.encode(), moment.to_bytes(8, signed=True), b"\1" if flag else b"\0", key.bytes, None]
-    found = write_parts(*parts, columns=columns, computed={"last": "é", "first": [1]}, last=("last",))
+    found = write_parts(*parts, columns=columns, computed={"last": "é", "first": [1]}, last=["last"])
     expected = {
         "first": [1], "text": plain, "moment": bson.DatetimeMS((moment + EPOCH_SHIFT) // 1000), "flag": flag,
         "uuid": str(key), "null": None, "constant": 1.5, "last": "é",
@@ -215,8 +262,59 @@ def test_computed_fields_are_encoded_as_the_driver_does(computed: Document, is_m
     """Values of all types; a field that no part names is an error."""
     parts = [FieldPart(FieldForm.COMPUTED, name) for name in ("a", "b", "é")]
     writer = translation_native.FieldWriter(parts, shift=EPOCH_SHIFT, encode=encode)
-    last = ("a",) if is_moved and "a" in computed else ()
+    last = ["a"] if is_moved and "a" in computed else []
     ordered: Document = {name: computed[name] for name in ("a", "b", "é") if name in computed and name not in last}
     assert writer([], computed, last) == encode(ordered | {name: computed[name] for name in last})
     with pytest.raises(ValueError, match="no part"):
         writer([], {**computed, "other": 1}, last)
+
+
+@needs_native
+def test_results_for_few_distinct_values_are_kept() -> None:
+    """Functions are called once for each combination of values, and again when very many results were kept."""
+    calls: list[list[bytes | None]] = []
+
+    def compute(fields: list[bytes | None]) -> tuple[bytes | None, ...]:
+        calls.append(fields)
+        value = fields[1]
+        two = encode_field("two", 2) if value == b"x" else b"" if value is None else None
+        return encode_field("one", str(fields)), two
+
+    parts = [FieldPart(FieldForm.KEPT, "one", 0), FieldPart(FieldForm.CONSTANT, "c", 0, encode({"c": 0})[4:-1])]
+    parts.append(FieldPart(FieldForm.KEPT, "two", 0))
+    writer = translation_native.FieldWriter(parts, [KeptFields((1, 0), compute)], shift=EPOCH_SHIFT, encode=encode)
+    for first in (b"a", None, b"a", b"b"):
+        for second in (b"x", None, b"x"):
+            found = decode(writer([first, second], {}))
+            assert found == {"one": str([first, second]), "c": 0} | ({} if second is None else {"two": 2})
+    assert len(calls) == 6
+    with pytest.raises(ValueError, match="BSON"):
+        writer([b"a", b"bad"], {})
+    for number in range(2000):
+        assert decode(writer([b"%d" % number, b"x"], {}))["one"] == str([b"%d" % number, b"x"])
+    assert len(calls) == 2007
+
+
+def test_functions_of_the_same_columns_share_their_results() -> None:
+    """Each group has functions of some of the columns of one of them, in the order of the rules."""
+    calls = [
+        KeptCall("a", str, ("x",), ()),
+        KeptCall("b", str, ("y", "z"), ()),
+        KeptCall("c", str, ("z", "x", "y"), ()),
+        KeptCall("d", str, ("other",), ()),
+    ]
+    assert [[each.path for each in group] for group in group_calls(calls)] == [["a", "b", "c"], ["d"]]
+    kept = keep_fields(calls[:2], {"x": "text", "z": "integer", "y": "boolean"})
+    assert kept.places == (2, 1)
+
+
+@needs_native
+@FEW
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=40))))
+def test_both_versions_split_rows(fields: list[bytes | None]) -> None:
+    row = write_row(fields, ["bytea"] * len(fields))
+    for data in (row, bytearray(row), memoryview(row)):
+        assert postgres_native.split_row(data) == split_row(data) == fields
+    for end in range(3, len(row)):
+        with suppress(ValueError):
+            assert postgres_native.split_row(row[:end]) == fields[: len(split_row(row[:end]))]
