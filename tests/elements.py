@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
+from unittest.mock import patch
 from zlib import crc32
 
 from migrator.documents.codec import Document
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Match
+from migrator.translation import translator
 from migrator.translation.compiler import Compiled, compile_collection, leave_all
 from migrator.translation.encoder import Output
 from migrator.translation.interpreter import Listed, References
@@ -35,16 +38,32 @@ class Known:
         return {}
 
 
+class Remembering(Known):
+    """Does so, and answers with everything that it was asked before; at times, it forgets that."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._answers: dict[tuple[str, str], dict[Any, tuple[Match, ...]]] = {}
+
+    def references(self, collection: Collection, documents: Iterable[Document]) -> References:
+        found = list(documents)
+        if self._chance.random() < 0.2:
+            self._answers.clear()
+        for lookup in collection.lookups:
+            answers = self._answers.setdefault(lookup.name, {})
+            answers |= dict.fromkeys(lookup.keys(found), ()) | dict(super().references(collection, found)[lookup.name])
+        return self._answers
+
+
 def compare(mapping: Collection, documents: Iterable[bytes], seed: int) -> int:
-    """Translate documents by compiled code, and by the rules. Return how many things were equal."""
+    """Translate documents by compiled code, at once and in parts, and by the rules. Return how much was equal."""
     data = b"".join(documents)
     interpreted = Compiled(Projection(frozenset(), (), (("", SlotType.DOCUMENT),)), leave_all)
-    outputs = [
-        Translator(mapping, None, Known(), compiled=compiled).translate(data)[0]
-        for compiled in (compile_collection(mapping, None), interpreted)
-    ]
-    compiled, expected = map(by_document, outputs)
-    assert compiled == expected, f"seed {seed}"
+    expected = by_document(Translator(mapping, None, Known(), compiled=interpreted).translate(data)[0])
+    for lookups, most in ((Known(), translator.CHUNK_DOCUMENTS), (Known(), 23), (Remembering(seed), 23)):
+        with patch.object(translator, "CHUNK_DOCUMENTS", most):
+            compiled = Translator(mapping, None, lookups, compiled=compile_collection(mapping, None)).translate(data)[0]
+        assert by_document(compiled) == expected, f"seed {seed}, {type(lookups).__name__}, {most}"
     return sum(map(len, expected.values()))
 
 

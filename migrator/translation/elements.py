@@ -23,6 +23,7 @@ from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.translation import native
 from migrator.translation.encoder import ChildEncoder, child_tuples
+from migrator.translation.interpreter import References
 from migrator.translation.known_values import UNFIT, KnownReferences, KnownValues
 from migrator.translation.projection import Projections, decode_value
 
@@ -80,13 +81,17 @@ class Elements:
     def lookup_documents(self, projections: Projections, places: list[Any], known_by: object) -> list[Document]:
         """Return documents with the same references as those whose fields are at `places`, each once.
 
-        `known_by`: see `Compiled.lookup_documents`.
+        Without those whose rows are known. `known_by`: see `Compiled.lookup_documents`.
         """
         if not self._references:
             return []
         self._field.prepare(known_by)
         self._field.cutter.gather(projections.data, places)
         return self._field.documents()
+
+    def is_answered(self, references: References) -> bool:
+        """Return whether the answers to `lookup_documents` have those to earlier ones, which were not asked again."""
+        return self._field.is_answered(references)
 
     def value(self, projections: Projections, place: int) -> Any:
         """Return the value of the field at a place."""
@@ -171,6 +176,11 @@ class _Field:
                 known.prepare(known_by)
         for nested in self._nested.values():
             nested.prepare(known_by)
+
+    def is_answered(self, references: References) -> bool:
+        known = (each for each in self._known if isinstance(each, KnownReferences))
+        fields = self._nested.values()
+        return all(each.is_in(references) for each in known) and all(each.is_answered(references) for each in fields)
 
     def documents(self) -> list[Document]:
         """Return documents with the references that the cutter has gathered, and forget these."""

@@ -5,7 +5,7 @@ It asks for values that are not in them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from migrator.mapping.context import Context
 from migrator.mapping.references import Reference, ReferenceIds, reference_ids
 from migrator.mapping.rules import Field
 from migrator.postgres import copy_format
+from migrator.translation.interpreter import References
 from migrator.translation.projection import decode_value
 
 UNFIT: Final = object()  # a row would not restore this value
@@ -74,6 +75,7 @@ class KnownReferences(dict[bytes, Any]):
         self._rule, self._lookup, self._write = rule, rule.lookup, copy_format.writer(kind)
         self._ids: ReferenceIds = reference_ids(rule.key)
         self._named: dict[bytes, _Named] = {}
+        self._looked_up = set[Any]()  # the IDs of the rows that were found, or not found
         self._known_by: object = None
 
     def begin(self, context: Context) -> None:
@@ -81,19 +83,27 @@ class KnownReferences(dict[bytes, Any]):
         if self._known_by is None:
             self.clear()
 
+    def clear(self) -> None:
+        super().clear()
+        self._looked_up.clear()
+
     def prepare(self, known_by: object) -> None:
         """Forget the rows that other lookups have found, and values of which there are too many."""
-        if known_by is not self._known_by or len(self._named) >= 2 * _MOST_KNOWN:
+        if known_by is None or known_by is not self._known_by or len(self._named) >= 2 * _MOST_KNOWN:
             self.clear()
         if len(self._named) >= 2 * _MOST_KNOWN:
             self._named.clear()
         self._known_by = known_by
 
-    def elements(self, wanted: Iterable[bytes]) -> Iterator[Any]:
-        """Yield elements with some values of references, as the lookups read them."""
+    def elements(self, wanted: set[bytes]) -> Iterator[Any]:
+        """Yield elements with some values of references, as the lookups read them: those that are not known."""
         known = self._named
-        for raw in wanted:
+        for raw in wanted.difference(self):
             yield (known.get(raw) or self._name(raw)).element
+
+    def is_in(self, references: References) -> bool:
+        """Return whether lookups have answered everything again that is known: rules may ask for that, too."""
+        return references[self._lookup.name].keys() >= self._looked_up
 
     def _name(self, raw: bytes) -> _Named:
         named = self._named.get(raw)
@@ -117,4 +127,5 @@ class KnownReferences(dict[bytes, Any]):
             exact = same(self._rule.write(named.found), named.value)
             found = named.field = self._write(named.found) if exact else UNFIT
         self[raw] = found
+        self._looked_up.add(named.row_id)
         return found

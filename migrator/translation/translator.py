@@ -98,6 +98,9 @@ class Translator:
             self._decode_given(projections, given_ids, decoded)
         documents = [*self.compiled.lookup_documents(projections, known_by), *decoded.values()]
         references = self._lookups.references(self.collection, documents)
+        if not all(each.is_answered(references) for each in self.compiled.elements.values()):
+            documents = [*self.compiled.lookup_documents(projections), *decoded.values()]
+            references = self._lookups.references(self.collection, documents)
         listed = self._lookups.listed(self.collection, documents)
         translation = Translation(self.collection, self._options, references, listed, self._program, given_ids)
         left = self.compiled.translate(projections, translation, output, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from hashlib import sha1
 from typing import Any
 from uuid import UUID
 
@@ -247,6 +248,17 @@ def test_wrong_values_are_errors(part: PartType, value: Any) -> None:
     """Values of a wrong type or range are errors."""
     with pytest.raises((OverflowError, TypeError)):
         packer_of([(part, b"")])(value)
+
+
+@needs_native
+def test_both_versions_of_sha1() -> None:
+    """With and without the instructions of the processor, for messages around the size of a block and of two."""
+    from migrator.translation.native._cutter import sha1_of
+
+    message = bytes(range(256))
+    for size in range(140):
+        digest = sha1(message[:size]).digest()
+        assert [sha1_of(message[:size], portable) for portable in (False, True)] == [digest, digest], size
 
 
 # --- the numbers of the native code -----------------------------------------------------------------------------------

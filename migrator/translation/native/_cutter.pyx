@@ -266,7 +266,7 @@ cdef class ElementCutter:
         cdef byte digest[20]
         cdef char* key = self._cells[KEY].own
         cdef Py_ssize_t size = self._prefix.size + decimal(self._prefix.data + self._prefix.size, place)
-        sha1(<Bytes>self._prefix.data, size, digest)
+        sha1(<Bytes>self._prefix.data, size, digest, False)
         memset(key, 0, 6)
         size = self._prefix.size - PyBytes_GET_SIZE(self._path) - 2  # of the key of the parent
         memcpy(key, self._prefix.data, size if size < 6 else 6)
@@ -366,6 +366,13 @@ cdef class ElementCutter:
             elif rule.rule_type == NESTED:
                 (<ElementCutter>self._nested[index])._gather(rule.bson_type, rule.value)
         return 0
+
+
+def sha1_of(bytes message, bint portable):
+    """Return the SHA-1 of a message, for a test of both versions."""
+    cdef byte digest[20]
+    sha1(<Bytes>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), digest, portable)
+    return PyBytes_FromStringAndSize(<char*>digest, 20)
 
 
 cdef inline bint is_reference(byte bson_type) noexcept nogil:
