@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
+from threading import Thread
 from typing import ParamSpec, Protocol, TypeVar
 
 from migrator.errors import StoppedError
@@ -157,9 +159,12 @@ class ProcessPool:
             forkserver.ensure_running()
 
     def prestart(self) -> None:
-        """Start the processes now; imports take them half a second."""
+        """Start the processes now, and do not wait for the imports of the server process that forks them."""
         if not self.is_single:
-            executor = self._start()
+            Thread(target=self._start_all, args=(self._start(),), name="prestart", daemon=True).start()
+
+    def _start_all(self, executor: ProcessPoolExecutor) -> None:
+        with suppress(RuntimeError, OSError):  # the first task fails, too, if the pool is not closed before
             for _ in range(self.count):
                 executor.submit(os.getpid)
 

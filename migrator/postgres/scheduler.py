@@ -33,10 +33,19 @@ Graph = Mapping[ScheduledTask, Set[ScheduledTask]]  # each task and the tasks th
 
 
 class Scheduler:
-    """A context manager with `size` threads and connections. Leaving it cancels the statements that still run."""
+    """A context manager with `size` threads and connections. Leaving it cancels the statements that still run.
 
-    def __init__(self, connect: Callable[[], Connection], size: int) -> None:
-        self._connect = connect
+    `before` is called before each task, and whether the task is the last long one: while others are ready, the threads
+    use all cores.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        size: int,
+        before: Callable[[Connection, bool], None] = lambda connection, is_last: None,
+    ) -> None:
+        self._connect, self._before = connect, before
         self._size = size
         self._exits = ExitStack()
         self._connections: list[Connection] = []
@@ -69,14 +78,15 @@ class Scheduler:
         while sorter.is_active():
             ready = sorted([*ready, *sorter.get_ready()], key=path_cost, reverse=True)
             while ready and len(self._running) < self._size:
-                self.submit(ready.pop(0))
+                task = ready.pop(0)
+                self.submit(task, is_last=self._size == 1 or sum(each.cost for each in ready) < task.cost)
             for task in self._wait():
                 sorter.done(task)
                 yield task
 
-    def submit(self, task: ScheduledTask) -> None:
+    def submit(self, task: ScheduledTask, *, is_last: bool = True) -> None:
         """Run a task as soon as a thread is free, while the caller continues."""
-        self._running[self._pool.submit(self._do, task)] = task
+        self._running[self._pool.submit(self._do, task, is_last)] = task
 
     def as_completed(self) -> Iterator[ScheduledTask]:
         """Yield each submitted task when it has finished. Raises the error of the first task that fails."""
@@ -91,9 +101,10 @@ class Scheduler:
             future.result()
             yield task
 
-    def _do(self, task: ScheduledTask) -> None:
+    def _do(self, task: ScheduledTask, is_last: bool) -> None:
         connection = self._free.get()
         try:
+            self._before(connection, is_last)
             task.act(connection)
         finally:
             self._free.put(connection)

@@ -76,7 +76,8 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
     if graph:
         # In a small database, the indexes exist sooner than further sessions.
         sessions = options.sessions if sum(sizes.values()) >= EARLY_BUILD_BYTES else 1
-        with Scheduler(lambda: prepare_session(connect()), min(sessions, len(graph))) as scheduler:
+        size = min(sessions, len(graph))
+        with Scheduler(lambda: prepare_session(connect()), size, limit_workers) as scheduler:
             for done, _ in enumerate(scheduler.run_all(graph), start=len(fast) + 1):
                 emit(StepAdvanced(step="post-data", done=done))
     emit(StepFinished(step="post-data", note=f"{total} statements"))
@@ -126,7 +127,8 @@ class EarlyIndexBuilder:
         graph: Graph = {**other_tasks, **{task: set() for task in others}}
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
-        with Scheduler(lambda: prepare_session(self._connect()), min(sessions, len(graph))) as scheduler:
+        size = min(sessions, len(graph))
+        with Scheduler(lambda: prepare_session(self._connect()), size, limit_workers) as scheduler:
             for done, _ in enumerate(scheduler.run_all(graph), start=1):
                 self._emit(StepAdvanced(step=step, done=done))
         self._emit(StepFinished(step=step, note=f"{format_count(len(graph), 'indexes')}"))
@@ -163,3 +165,10 @@ def prepare_session(connection: Connection) -> Connection:
     with suppress(psycopg.DataError):  # the operating system of the server does not support it
         connection.execute("SET client_connection_check_interval = '5s'")
     return connection
+
+
+def limit_workers(connection: Connection, is_last: bool) -> None:
+    """Let a session build an index alone while others build some, too: sorting in several processes takes more time."""
+    connection.execute(
+        "RESET max_parallel_maintenance_workers" if is_last else "SET max_parallel_maintenance_workers = 0"
+    )

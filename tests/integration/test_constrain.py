@@ -222,6 +222,37 @@ def test_a_scheduler_respects_dependencies_and_costs(database: str) -> None:
     assert done == order == ["first", "then", "large", "small"]
 
 
+@pytest.mark.parametrize(
+    ("costs", "size", "last"),
+    [((5, 5, 5), 2, {"2"}), ((9, 4, 4), 2, {"0", "2"}), ((5, 5, 5), 1, {"0", "1", "2"})],
+    ids=["equal", "one long task", "one session"],
+)
+def test_a_scheduler_tells_the_last_long_tasks(
+    database: str, costs: tuple[int, ...], size: int, last: set[str]
+) -> None:
+    """While others are ready that take as long, all cores are in use; the last ones may use several."""
+    told: dict[str, bool] = {}
+    current: dict[Connection, bool] = {}
+
+    def tell(name: str, connection: Connection) -> None:
+        told[name] = current[connection]
+
+    tasks = [ScheduledTask(name=str(n), cost=cost, act=partial(tell, str(n))) for n, cost in enumerate(costs)]
+    with Scheduler(lambda: connected(database), size, lambda *each: current.update([each])) as scheduler:
+        list(scheduler.run_all({task: set() for task in tasks}))
+    assert {name for name, is_last in told.items() if is_last} == last
+
+
+def test_an_index_build_uses_one_process_while_others_are_built(database: str) -> None:
+    """The server decides for the last one."""
+    with connected(database) as connection:
+        for is_last, expected in ((False, ("0",)), (True, None)):
+            default = connection.execute("SELECT reset_val FROM pg_settings WHERE name LIKE %s", ("max_parallel_m%",))
+            stage.limit_workers(connection, is_last)
+            found = connection.execute("SELECT current_setting('max_parallel_maintenance_workers')").fetchone()
+            assert found == (expected or default.fetchone())
+
+
 def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that is complete gets its full-text index while others change its rows; `constrain` finds it done."""
     monkeypatch.setattr(stage, "EARLY_BUILD_BYTES", 1)
