@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,7 +21,7 @@ from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
 from migrator.verification.relation_diff import ScratchComparison
 from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob, RoundTripWork
-from migrator.workflows.local_workers import open_local_pool
+from migrator.workflows.local_workers import needs_workers, open_local_pool
 from migrator.workflows.pipeline import Pipeline
 from migrator.workflows.verify_target import names_of, open_scheduler
 
@@ -41,13 +41,15 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
     context, source = pipeline.context, pipeline.context.source
     token = scratch_token(scope, pipeline)
     only_migrated = [name_of(each.table) for each in scope.chosen.values() if scan.has_only_migrated_rows(each)]
-    with (
-        scratch.scratch_namespace(scope.connection, context.definition.mappings, token, frozenset(only_migrated)) as (
-            namespace,
-            found,
-        ),
-        closing(open_local_pool(context, WORKER_MODULES)) as pool,
-    ):
+    with ExitStack() as opened:
+        pool = opened.enter_context(closing(open_local_pool(context, WORKER_MODULES)))
+        if needs_workers(context):
+            pool.prestart()  # while this process creates the scratch schemas
+        created = scratch.scratch_namespace(
+            scope.connection, context.definition.mappings, token, frozenset(only_migrated)
+        )
+        namespace, found = opened.enter_context(created)
+        opened.callback(pool.close)  # before the schemas are dropped: workers may hold locks
         run = begin_scratch_run(scope, pipeline, token, found)
         round_trip = RoundTrip(
             scope=scope, scratch=namespace, run=run, source=source, names=names_of(scope, source), share=options.share,

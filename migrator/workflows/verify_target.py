@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 from sqlalchemy import Table
 
-from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
+from migrator.events import Emit, Event, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.postgres import catalog
 from migrator.postgres.catalog import Catalog
@@ -47,11 +50,20 @@ class TargetChecks:
 
     @classmethod
     def open(cls, scope: Scope, count: CountSource, emit: Emit) -> TargetChecks:
-        """Read the source and the target once, for all checks. `count` counts the documents of the source."""
-        expected = catalog.read_expected(scope.connection, scope.metadata, scope.config.target.rls == "all")
-        actual = catalog.read(scope.connection, schemas_in(scope.metadata))
-        usable = replace(scope, unusable=catalog_check.unusable_tables(scope.metadata, expected, actual))
-        counted, scan, visible = _scan(usable, count, emit)
+        """Read the source and the target once, for all checks. `count` counts the documents of the source.
+
+        The server scans the tables meanwhile, and again without those that lack required columns, if there are any.
+        """
+        with TargetScans(scope) as scans:
+            expected = catalog.read_expected(scope.connection, scope.metadata, scope.config.target.rls == "all")
+            actual = catalog.read(scope.connection, schemas_in(scope.metadata))
+            usable = replace(scope, unusable=catalog_check.unusable_tables(scope.metadata, expected, actual))
+            counted = count(emit)
+            if not usable.unusable:
+                scan, visible = scans.finish(emit)
+        if usable.unusable:
+            with TargetScans(usable) as scans:
+                scan, visible = scans.finish(emit)
         return cls(
             scope=usable,
             counted=counted,
@@ -114,28 +126,48 @@ def open_scheduler(scope: Scope, tasks: int) -> Scheduler:
     return Scheduler(scope.workers.connect, min(scope.config.engine.workers or 2, tasks))
 
 
-def _scan(scope: Scope, count: CountSource, emit: Emit) -> tuple[Counter[str], Prescan, VisibleRows]:
-    """Count the documents of the source in this process, while the server scans the target."""
-    tables: dict[str, TableScan] = {}
-    records: list[RecordScan] = []
-    visible: VisibleRows = {}
+class TargetScans:
+    """The scans of all tables and records of the target. They run while this process does something else.
 
-    def scan_table(table: Table, connection: Connection) -> None:
-        tables[name_of(table)] = prescan.scan_table(replace(scope, connection=connection), table)
+    Leaving the `with` block early cancels those that are still running.
+    """
 
-    def scan_records(connection: Connection) -> None:
-        records.append(prescan.scan_records(replace(scope, connection=connection)))
+    def __init__(self, scope: Scope) -> None:
+        self._scope, self._exits = scope, ExitStack()
+        self._tables: dict[str, TableScan] = {}
+        self._records: list[RecordScan] = []
+        self._visible: VisibleRows = {}
+        self._events: list[Event] = []
 
-    def count_visible(connection: Connection) -> None:
-        visible.update(catalog_check.count_visible_rows(replace(scope, connection=connection), emit))
-
-    # Referencing tables come first, because they are the largest ones.
-    acts: list[Callable[[Connection], None]] = [partial(scan_table, table) for table in reversed(scope.tables)]
-    acts += [scan_records, count_visible]
-    with open_scheduler(scope, len(acts)) as scheduler:
+    def __enter__(self) -> Self:
+        # Referencing tables come first, because they are the largest ones.
+        acts: list[Callable[[Connection], None]] = [
+            partial(self._scan_table, table) for table in reversed(self._scope.tables)
+        ]
+        acts += [self._scan_records, self._count_visible]
+        self._scheduler = self._exits.enter_context(open_scheduler(self._scope, len(acts)))
         for act in acts:
-            scheduler.submit(ScheduledTask(name="scan", act=act))
-        counted = count(emit)
-        for _ in scheduler.as_completed():
+            self._scheduler.submit(ScheduledTask(name="scan", act=act))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._exits.__exit__(kind, error, at)
+
+    def finish(self, emit: Emit) -> tuple[Prescan, VisibleRows]:
+        """Wait for the scans. Raises the error of the first one that fails."""
+        for _ in self._scheduler.as_completed():
             pass
-    return counted, Prescan(records=records[0], tables=tables, mappings=scope.mappings), visible
+        for event in self._events:
+            emit(event)
+        scan = Prescan(records=self._records[0], tables=self._tables, mappings=self._scope.mappings)
+        return scan, self._visible
+
+    def _scan_table(self, table: Table, connection: Connection) -> None:
+        self._tables[name_of(table)] = prescan.scan_table(replace(self._scope, connection=connection), table)
+
+    def _scan_records(self, connection: Connection) -> None:
+        self._records.append(prescan.scan_records(replace(self._scope, connection=connection)))
+
+    def _count_visible(self, connection: Connection) -> None:
+        scope = replace(self._scope, connection=connection)
+        self._visible.update(catalog_check.count_visible_rows(scope, self._events.append))
