@@ -104,11 +104,13 @@ class RowLayout:
         if self._restorer is None:
             return None
         try:
-            document = self._restorer.compute(fields)
-            moved: list[str] = []
-            if residue is not None and (variants := variant_parts(residue)) is not None:
-                inputs, changes = self._read_variant_inputs(fields), read_changes(variants)
-                moved = add_changes(self._variant_rules, inputs, document, changes)
+            found = None if residue is None else variant_parts(residue)
+            changes = None if found is None else read_changes(found)
+            if changes is None or self._restorer.makes_changes:
+                document, moved = self._restorer.compute(fields, changes)
+            else:
+                document, _ = self._restorer.compute(fields, None)
+                moved = add_changes(self._variant_rules, self._read_variant_inputs(fields), document, changes)
             return self._restorer.encode(fields, document, moved)
         except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
             return None

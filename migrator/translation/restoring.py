@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from bson.datetime_ms import DatetimeMS
 
 from migrator.documents.codec import Document, encode
+from migrator.documents.residue import Changes
 from migrator.ids import uuid_text
 from migrator.mapping import codecs
 from migrator.mapping.children import Children
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
     from migrator.translation.native._field_writer import FieldWriter
 
 Fields = list[bytes | None]
-Restore = Callable[[Fields], Document]
+# The fields of a row, and the changes in its residue → the document, and those of its fields that come last.
+Restore = Callable[[Fields, Changes | None], tuple[Document, list[str]]]
 Reader = Callable[[bytes | None], Any] | str  # a function, or the kind of a column
 
 # Codecs whose `write` returns the plain value.
 _UNCHANGED: Final = (codecs.Text, codecs.Boolean, codecs.Json, codecs.JsonNumber, codecs.Bytes)
 # Kinds of columns whose values are equal only if they are the same.
 _EXACT: Final = frozenset({"text", "boolean", "uuid", "smallint", "integer", "bigint"})
+_INTEGERS: Final = {"smallint": ">h", "integer": ">i", "bigint": ">q"}
 MOST_KEPT = 1000  # results of a function
 
 
@@ -48,12 +51,14 @@ MOST_KEPT = 1000  # results of a function
 class Restorer:
     """Restores the fields of the documents of a collection.
 
-    `compute(fields)` returns those of rules that are called, as a new document, which the caller may change. `encode`
-    returns all as BSON.
+    `compute(fields, changes)` returns those of rules that are called, as a new document, which the caller may change.
+    Without `makes_changes`, the caller has to make the changes (`interpreter.add_changes`). `encode` returns all fields
+    as BSON.
     """
 
     compute: Restore
     writer: FieldWriter | None
+    makes_changes: bool
 
     def encode(self, fields: Fields, computed: Document, moved: list[str]) -> bytes:
         """Return the document that has the `computed` fields, and those of the columns that need no rule.
@@ -83,14 +88,32 @@ def compile_restore(
     writer.write_key(collection.key)
     for rule in collection.rules:
         writer.write_rule(rule)
-    text = "\n    ".join(["def restore(fields):", "document = {}", *writer.lines, "return document"])
+    text = "\n    ".join(["def restore(fields, changes):", *BEGIN, *writer.lines, *END])
     namespace = dict(writer.bound)
     exec(compile(text, f"<restore {collection.name}>", "exec"), namespace)
     if not has_parts:
-        return Restorer(namespace["restore"], None)
+        return Restorer(namespace["restore"], None, False)
     kept = [keep_fields(group, readers) for group in writer.kept]
     field_writer = native.FieldWriter(writer.parts, kept, shift=copy_format.EPOCH_SHIFT, encode=encode)
-    return Restorer(namespace["restore"], field_writer)
+    makes_changes = all(isinstance(rule, Variants) for rule in collection.variant_rules)
+    return Restorer(namespace["restore"], field_writer, makes_changes)
+
+
+# A residue has a variant and a remainder of different fields. Each field that is added or replaced comes last.
+BEGIN: Final = (
+    "document, moved, added = {}, [], []",
+    "if changes is not None:",
+    "    variants, remainders, counts = changes",
+    "    if variants and not variants.keys().isdisjoint(remainders):",
+    "        raise ValueError('a field has a variant and a remainder')",
+)
+END: Final = (
+    "if changes is not None:",
+    "    moved += added",
+    "    for name, count in counts.items():",
+    "        document[name] = document[name][:count]",
+    "return document, moved",
+)
 
 
 class _Writer:
@@ -111,7 +134,8 @@ class _Writer:
         self._found, self._low_cardinality = found, collection.low_cardinality
         self.bound: dict[str, Any] = {
             "ABSENT": ABSENT, "UNREADABLE": UNREADABLE, "DatetimeMS": DatetimeMS, "uuid_text": uuid_text,
-            "set_path": set_path, "read_row": read_row, "unpack": struct.Struct(">q").unpack,
+            "set_path": set_path, "read_row": read_row,
+            **{f"unpack_{kind}": struct.Struct(form).unpack for kind, form in _INTEGERS.items()},
         }  # fmt: skip
         self._readers, self._places = readers, {name: place for place, name in enumerate(readers)}
         self._columns: dict[str, str] = {}
@@ -166,8 +190,10 @@ class _Writer:
                 self._set_readable(rule.path, self._call(rule.value, rule.inputs, rule.path))
             case Variants():
                 self.lines.append(f"value = {self._call(rule.variants[0], rule.inputs)}")
-                if self._found is None:  # else no other rule restores this field
+                if self._found is None:  # other rules may restore this field
                     self.lines.append(f"document.pop({rule.path!r}, None)")
+                else:
+                    self._write_changes(rule)
                 self.lines.append("if value is not ABSENT:")
                 self.lines.append(f"    document[{rule.path!r}] = value")
             case Compute(restores=None) | Compute(reverse=None) | Filter():
@@ -193,6 +219,21 @@ class _Writer:
                 self.lines.append(f"{self._bind('rule', rule)}.to_document(row, document)")
             case _:
                 assert_never(rule)
+
+    def _write_changes(self, rule: Variants) -> None:
+        """Replace the value of a field of which the residue has the variant or a remainder."""
+        path, columns = repr(rule.path), "".join(f"{self._column(name)}, " for name in rule.inputs)
+        self.lines += [
+            "if changes is not None:",
+            f"    if {path} in variants:",
+            f"        value = {self._bind('variants', rule.variants)}[variants[{path}]]({columns})",
+            "        if value is not ABSENT:",
+            f"            moved.append({path})",
+            f"    elif {path} in remainders:",
+            "        if value is ABSENT:",
+            f"            added.append({path})",
+            f"        value = {self._bind('restore', rule.restore)}(remainders[{path}], {columns})",
+        ]
 
     def _write_field(self, rule: Field) -> None:
         column, path = self._column(rule.column), rule.restored_path
@@ -253,7 +294,9 @@ class _Writer:
         if kind == "boolean":
             return f"{local} == b'\\x01'"
         if kind in ("timestamp", "timestamptz"):
-            return f"unpack({local})[0] + {copy_format.EPOCH_SHIFT}"
+            return f"unpack_bigint({local})[0] + {copy_format.EPOCH_SHIFT}"
+        if kind in _INTEGERS:
+            return f"unpack_{kind}({local})[0]"
         return f"{self._bind('read', copy_format.reader(kind))}({local})"
 
     def _bind(self, name: str, value: Any) -> str:

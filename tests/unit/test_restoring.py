@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import bson
@@ -82,6 +83,25 @@ def test_usual_documents_take_the_compiled_way(options: Options) -> None:
     ):
         loaded, rebuilt = check_way_back(BY_NAME[name], some, options)
         assert loaded == rebuilt > 20, name
+
+
+@needs_native
+def test_changed_fields_take_the_compiled_way(options: Options) -> None:
+    """Variants and remainders of fields that the row restores, and of such that it does not: these come last."""
+    first = next(said[0] for _, said in DocumentGenerator(8).conversations(10))
+    parts: list[Document] = [
+        {"type": "text", "text": "ab"},
+        {"type": "think", "think": "…"},
+        {"type": "text", "text": "c"},
+    ]
+    found: list[Document] = []
+    for is_question, text, content in product(
+        (True, False), (None, "", "ab\n\nc", "other"), (None, parts, parts[::2], [{"type": "text", "text": "ab\n\nc"}])
+    ):
+        changed = {**first, "isCreatedByUser": is_question, "text": text, "content": content}
+        found.append({name: value for name, value in changed.items() if value is not None})
+    loaded, rebuilt = check_way_back(BY_NAME["messages"], found, options)
+    assert loaded == rebuilt == len(found)
 
 
 @needs_native
