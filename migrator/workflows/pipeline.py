@@ -223,10 +223,13 @@ class Pipeline:
         load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
             analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)
-            reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes, before_replacing=self._make_late_keys)
+            make_keys = partial(self._make_late_keys, resolver.collection)
+            reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes, before_replacing=make_keys)
 
-    def _make_late_keys(self) -> None:
-        make_now(self.connection, self.context.definition.metadata, self.late_keys)
+    def _make_late_keys(self, collection: Collection) -> None:
+        """Make the late keys of the rows that belong to rows of a collection."""
+        keys = frozenset(ref for ref in self.late_keys if ref.table in collection.table_names)
+        make_now(self.connection, self.context.definition.metadata, keys)
 
     def _stage(self, run: int) -> StageContext:
         return StageContext(rows=self.rows, tenant=self.context.config.tenant.id, run=run, emit=self.context.emit)
