@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Any
 
 from mappings import shared
@@ -14,8 +14,10 @@ from migrator.mapping.collection import Collection, LatestOf, Link, Tree
 from migrator.mapping.context import ABSENT, Context, Match, Rejected, Row, type_name
 from migrator.mapping.references import Reference, UncheckedReference
 from migrator.mapping.rules import Compute, Return, Variants, imply_field, map_field
+from migrator.mapping.text_parts import TextParts
 from schema.chat import messages
 
+PARTS = TextParts()  # of `content`: [{"type": "text", "text": "…"}, {"type": "think", …}]
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
 
 
@@ -88,6 +90,9 @@ def join_texts(context: Context, content: Any) -> str:
 
     A string is read as a part, and a part without a type as a text, with the finding `coerced`.
     """
+    joined = PARTS.join(content)
+    if joined is not None:
+        return joined
     if isinstance(content, str):
         content = [content]
     if not isinstance(content, list):
@@ -237,35 +242,6 @@ CONTENT_VARIANTS = (
 )
 
 
-def remove_texts(value: Any, content: str, role: str) -> Document | None:
-    """Return the parts of `content` without the texts that the column contains; None if these are not its texts.
-
-    `in` are the parts, `at` is a list: the position of each part with a text, each but the last followed by the length
-    of its text in characters. The last text extends to the end of the column.
-    """
-    if type(value) is not list:
-        return None
-    parts, at, texts = [], [], []
-    for place, part in enumerate(value):
-        text = part.get("text") if type(part) is dict and part.get("type") == "text" else None
-        if type(text) is str and text:
-            at += [place, len(text)]
-            texts.append(text)
-            part = {**part, "text": None}
-        parts.append(part)
-    return {"in": parts, "at": at[:-1]} if texts and "\n\n".join(texts) == content else None
-
-
-def insert_texts(remainder: Document, content: str, role: str) -> Any:
-    """Return the parts with their texts: the reverse of `remove_texts`."""
-    parts, at, start = list(remainder["in"]), remainder["at"], 0
-    for place, length in zip_longest(at[::2], at[1::2]):
-        end = None if length is None else start + length
-        parts[place] = {**parts[place], "text": content[start:end]}
-        start = (end or 0) + 2
-    return parts
-
-
 def owner_key(document: Document, row: Row) -> tuple[Hashable, ...]:
     """Return the owner of a message: its conversation and user. A messageId is unique per user only."""
     return row["conversation_id"], shared.source_user(document)
@@ -293,6 +269,7 @@ mapping = Collection(
             reference_column="conversation_id",
         ),
     ),
+    parts={"content": PARTS},
     probes={"content": "to_tsvector('english', {})"},
     low_cardinality=frozenset({"isCreatedByUser", "sender", "model", "endpoint", "finish_reason"}),
     after=("users",),
@@ -349,7 +326,7 @@ mapping = Collection(
         ),
         *shared.dates(),
         Variants("text", TEXT_VARIANTS, ("content", "role")),
-        Variants("content", CONTENT_VARIANTS, ("content", "role"), remove_texts, insert_texts),
+        Variants("content", CONTENT_VARIANTS, ("content", "role"), PARTS.subtract, PARTS.restore),
         imply_field("sender", restore_sender, "role", "provider", *CONVERSATION_COLUMNS),
         imply_field("__v", 0),
         imply_field("unfinished", False),

@@ -11,6 +11,7 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError, InvalidBSON, InvalidDocument
 
+from migrator.documents.native import BsonParts
 from migrator.documents.raw_bson import find_decoding_risk, is_overlapping
 
 # Dates become DatetimeMS: it represents every 64-bit value, and its equality is exact. UUID subtypes stay Binary.
@@ -25,6 +26,12 @@ _COMPARABLE = frozenset({str, bool, int, type(None), bson.ObjectId})  # types wh
 def decode(data: bytes) -> Document:
     """Return a BSON document as a dict that encodes to the same values. Raises: bson.errors.InvalidBSON."""
     return bson.decode(data, CODEC_OPTIONS)
+
+
+def decode_array(data: bytes) -> list[Any]:
+    """Return a BSON array as a list. Raises: bson.errors.InvalidBSON."""
+    document = (len(data) + 7).to_bytes(4, "little") + b"\x04\0" + data + b"\0"
+    return decode(document)[""]  # type: ignore[no-any-return]
 
 
 def decode_untrusted(data: bytes) -> Document:
@@ -95,10 +102,13 @@ def is_faithful(document: Document, raw: bytes) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Return whether two values are the same BSON: 1 is not 1.0, Int64(1) is not 1, -0.0 is not 0.0, NaN is NaN."""
+    """Return whether two values are the same BSON: 1 is not 1.0, Int64(1) is not 1, -0.0 is not 0.0, NaN is NaN.
+
+    `other` may be an array that is not decoded.
+    """
     kind = type(one)
     if kind is not type(other):
-        return False
+        return kind is list and type(other) is BsonParts and _same_parts(one, other)
     if kind in _COMPARABLE:
         return bool(one == other)
     if kind is float:  # vectors have thousands
@@ -111,3 +121,8 @@ def same(one: Any, other: Any) -> bool:
         return encode({"": one}) == encode({"": other})
     except (InvalidDocument, OverflowError):
         return False  # a number of jsonb that BSON has no type for; one of the two values came from a document
+
+
+def _same_parts(one: list[Any], other: BsonParts) -> bool:
+    equal = other.equals(one)
+    return same(one, decode_array(other.raw)) if equal is None else equal

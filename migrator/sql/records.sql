@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS {ledger} (
   target_id text,                             -- of its row
   outcome text NOT NULL,                      -- loaded | rejected | archived
   residue bytea                               -- BSON: the part of the document that its row cannot reproduce
-);
+) WITH (toast_tuple_target = 8160);
 
 CREATE TABLE IF NOT EXISTS {rejects} (
   collection text NOT NULL,

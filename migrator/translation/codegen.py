@@ -27,6 +27,7 @@ _PREFIXES = {
     SlotType.UUID: "uuid",
     SlotType.PRESENT: "has",
     SlotType.ELEMENTS: "place",
+    SlotType.PARTS: "parts",
 }
 
 
@@ -61,6 +62,10 @@ class CodeWriter:
     def field(self, name: str, slot_type: SlotType = SlotType.VALUE) -> str:
         """Return the local name of a field of the document. The first use adds it to the projection."""
         return self.fields.setdefault((name, slot_type), self.local(_PREFIXES[slot_type], name))
+
+    def field_or_parts(self, name: str) -> str:
+        """Return the local name of a field whose rule can read it through a `TextParts`, if the mapping has one."""
+        return self.field(name, SlotType.PARTS if name in self.collection.parts else SlotType.VALUE)
 
     def document(self) -> str:
         """Return the local name of the whole document. The first use adds it to the projection."""

@@ -116,5 +116,7 @@ def _generate(collection: Collection, options: Any, destination: Destination) ->
     text = write_program(program, writer, destination)
     low_cardinality = next(operation.fields for operation in program if isinstance(operation, Memo))
     lookup_fields = frozenset(name for lookup in collection.lookups for name in lookup.fields)
-    projection = Projection(collection.restored_fields, low_cardinality, tuple(writer.fields), lookup_fields)
+    projection = Projection(
+        collection.restored_fields, low_cardinality, tuple(writer.fields), lookup_fields, collection.parts
+    )
     return text, writer, projection

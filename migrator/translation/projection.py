@@ -7,8 +7,8 @@ and creates objects only for the fields that are needed. It projects fewer docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from migrator.documents.codec import CODEC_OPTIONS, Document, decode_each, encod
 from migrator.ids import canonical_uuid
 from migrator.mapping import dates
 from migrator.mapping.context import ABSENT
+from migrator.mapping.text_parts import TextParts
 from migrator.translation import native
 from migrator.translation.residue_fields import as_field, encode_all
 
@@ -32,6 +33,7 @@ class SlotType(IntEnum):
     None for null. UUID: the 16 bytes of a text that is a UUID in canonical form, else the value, which must not be
     binary data. DOCUMENT: not a field but the whole document. PRESENT: True if the field exists, whatever its value.
     ELEMENTS: where the value is in the batch, times 256, plus its BSON type; only the native projector has this form.
+    PARTS: as VALUE, but the native projector does not decode a list of parts in the form of `Projection.parts`.
     """
 
     VALUE = 0
@@ -40,6 +42,7 @@ class SlotType(IntEnum):
     DOCUMENT = 3
     PRESENT = 4
     ELEMENTS = 5
+    PARTS = 6
 
 
 Slot = tuple[str, SlotType]
@@ -51,13 +54,14 @@ class Projection:
 
     The tuple of a document has the bytes of the ObjectId in `_id`, the number of fields that are not in `restored`, a
     key for the types and values of the `low_cardinality` fields, then one value for each of `slots` (ABSENT if the
-    field is absent). `lookup_fields` are the fields that lookups read.
+    field is absent). `lookup_fields` are the fields that lookups read, `parts` the forms of fields with parts.
     """
 
     restored: frozenset[str]
     low_cardinality: tuple[str, ...]
     slots: tuple[Slot, ...]
     lookup_fields: frozenset[str] = frozenset()
+    parts: Mapping[str, TextParts] = field(default_factory=dict)
 
 
 class Projections(Protocol):
@@ -107,6 +111,7 @@ def projector_of(projection: Projection) -> AnyProjector:
         projection.restored,
         projection.low_cardinality,
         projection.slots,
+        parts=projection.parts,
         absent=ABSENT,
         decode=decode_value,
         earliest=-(-dates.EARLIEST // 1000),
@@ -232,4 +237,5 @@ _READERS: dict[SlotType, Callable[[Document, str], Any]] = {
     SlotType.DOCUMENT: lambda document, name: document,
     SlotType.PRESENT: lambda document, name: True if name in document else ABSENT,
     SlotType.ELEMENTS: lambda document, name: UNFIT,
+    SlotType.PARTS: lambda document, name: document.get(name, ABSENT),
 }

@@ -1,7 +1,7 @@
 """Compiled versions of functions for raw BSON.
 
-Without a C compiler, `FieldCounter` is None, and the functions leave every document to their callers, which do the same
-with Python.
+Without a C compiler, `FieldCounter` and `BsonParts` are None, and the functions leave every document to their callers,
+which do the same with Python.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import mmap
 from typing import Any
 
 __all__ = [
+    "BsonParts",
     "FieldCounter",
     "assemble",
     "compact_list",
@@ -25,8 +26,9 @@ try:
     from migrator.documents.native._assembly import assemble, restores, same_fields, variant_parts
     from migrator.documents.native._bson_bytes import compact_list, documents_by_id, scan_documents, source_id
     from migrator.documents.native._field_counter import FieldCounter
+    from migrator.documents.native._text_parts import BsonParts
 except ImportError:
-    FieldCounter = None  # type: ignore[assignment,misc]
+    FieldCounter = BsonParts = None  # type: ignore[assignment,misc]
 
     def assemble(source_id: bytes, restored: bytes, residue: bytes | None) -> bytes | None:
         return None

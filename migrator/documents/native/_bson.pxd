@@ -247,6 +247,21 @@ cdef inline void write_big(char* out, uint32_t value) noexcept nogil:
     out[3] = <char>(value & 255)
 
 
+cdef inline int decimal(char* out, int number) noexcept nogil:
+    """Write a number that is not negative as text, without an end. Return its length: at most 10."""
+    cdef char digits[10]
+    cdef int size = 0, index
+    while True:
+        digits[size] = <char>(48 + number % 10)
+        size += 1
+        number //= 10
+        if not number:
+            break
+    for index in range(size):
+        out[index] = digits[size - 1 - index]
+    return size
+
+
 cdef inline Bytes any_value_end(byte kind, Bytes p, Bytes last) noexcept nogil:
     """Return the end of a value of any BSON type; NULL if it does not fit."""
     cdef int32_t length = 0

@@ -5,7 +5,7 @@ from cpython.mem cimport PyMem_Realloc
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from migrator.documents.native._bson cimport Bytes, byte, write_little
+from migrator.documents.native._bson cimport Bytes, byte, decimal, write_little
 
 ctypedef const char* Text
 
@@ -32,21 +32,6 @@ cdef inline int append(Buffer* buffer, const void* data, Py_ssize_t size) except
     memcpy(reserve(buffer, size), data, size)
     buffer.size += size
     return 0
-
-
-cdef inline int decimal(char* out, int number) noexcept nogil:
-    """Write a number that is not negative as text, without an end. Return its length: at most 10."""
-    cdef char digits[10]
-    cdef int size = 0, index
-    while True:
-        digits[size] = <char>(48 + number % 10)
-        size += 1
-        number //= 10
-        if not number:
-            break
-    for index in range(size):
-        out[index] = digits[size - 1 - index]
-    return size
 
 
 cdef inline int append_number(Buffer* buffer, byte bson_type, int number) except -1:

@@ -13,9 +13,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcpy, memset
 
 from migrator.documents.native._bson cimport (
-    ARRAY, DOCUMENT, INT32, INT64, NULL_VALUE, OBJECTID, STRING, Bytes, byte, int32, skip,
+    ARRAY, DOCUMENT, INT32, INT64, NULL_VALUE, OBJECTID, STRING, Bytes, byte, decimal, int32, skip,
 )
-from migrator.translation.native._buffer cimport Buffer, append, append_number, decimal, reserve
+from migrator.translation.native._buffer cimport Buffer, append, append_number, reserve
 from migrator.translation.native._cell cimport CONVERTED, LEFT, Cell, Conversion, Moments, convert, pack, write_number
 from migrator.translation.native._element cimport (
     ANY_DOUBLE, BIGINT, CHANGED, EXACT, HEX, INTEGER, LONG, LOOKED_UP, MOMENT, NESTED, NUMBER, REFERENCE, REST,

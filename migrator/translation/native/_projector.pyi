@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 class Projections:
@@ -20,6 +20,7 @@ class Projector:
         low_cardinality: Sequence[str],
         slots: Sequence[tuple[str, int]],
         *,
+        parts: Mapping[str, object],
         absent: object,
         decode: Callable[[int, bytes], Any],
         earliest: int,

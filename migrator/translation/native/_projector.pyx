@@ -23,6 +23,7 @@ from migrator.documents.native._bson cimport (
     OBJECTID, STRING, TIMESTAMP, Bytes, SeenNames, byte, hash_of, int32, int64, is_new, is_utf8, read_uuid, skip,
     value_end, write_big, write_little,
 )
+from migrator.documents.native._text_parts cimport PartsForm
 
 cdef enum SlotType:  # as in `projection.SlotType`
     VALUE = 0
@@ -31,9 +32,10 @@ cdef enum SlotType:  # as in `projection.SlotType`
     WHOLE_DOCUMENT = 3
     PRESENT = 4
     ELEMENTS = 5
+    PARTS = 6
 
 # For a test that compares these numbers with those of Python.
-SLOT_TYPES = {"VALUE": VALUE, "DATETIME": DATETIME, "UUID": UUID, "DOCUMENT": WHOLE_DOCUMENT, "PRESENT": PRESENT, "ELEMENTS": ELEMENTS}
+SLOT_TYPES = {"VALUE": VALUE, "DATETIME": DATETIME, "UUID": UUID, "DOCUMENT": WHOLE_DOCUMENT, "PRESENT": PRESENT, "ELEMENTS": ELEMENTS, "PARTS": PARTS}
 BSON_TYPES = {
     "DOUBLE": DOUBLE, "STRING": STRING, "DOCUMENT": DOCUMENT, "ARRAY": ARRAY, "BINARY": BINARY, "OBJECTID": OBJECTID,
     "BOOLEAN": BOOLEAN, "DATE": DATE, "NULL_VALUE": NULL_VALUE, "INT32": INT32, "TIMESTAMP": TIMESTAMP,
@@ -68,12 +70,15 @@ cdef class Projector:
     cdef list _names  # keeps the bytes of the names alive
     cdef int64_t _earliest, _latest
     cdef Bytes _start  # of the batch
+    cdef bytes _data  # the batch
+    cdef list _forms  # of the parts of each slot; None for other slots
     cdef object _absent, _decode
 
-    def __cinit__(self, restored, low_cardinality, slots, *, absent, decode, earliest, latest):
+    def __cinit__(self, restored, low_cardinality, slots, *, parts, absent, decode, earliest, latest):
         names = dict.fromkeys(["_id", *sorted(restored), *low_cardinality, *(name for name, slot_type in slots if slot_type != WHOLE_DOCUMENT)])
         self._indexes = {name: index for index, name in enumerate(names)}
         self._names = [name.encode() for name in names]
+        self._forms = [PartsForm(parts[name]) if slot_type == PARTS else None for name, slot_type in slots]
         self._absent, self._decode = absent, decode
         self._earliest, self._latest = earliest, latest
         self._field_count, self._slot_count, self._low_cardinality_count = len(names), len(slots), len(low_cardinality)
@@ -116,7 +121,7 @@ cdef class Projector:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), length
         cdef list offsets = [], tuples = []
         cdef int others
-        self._start = start
+        self._start, self._data = start, data
         while position < size and len(tuples) < limit:
             length = int32(start + position) if size - position >= 5 else 0
             if length < 5 or length > size - position:
@@ -193,7 +198,7 @@ cdef class Projector:
             if self._slots[index].slot_type == WHOLE_DOCUMENT:
                 value = self._decode(DOCUMENT, PyBytes_FromStringAndSize(<const char*>document, length))
             else:
-                value = self._slot(self._slots[index].slot_type, &self._fields[self._slots[index].field])
+                value = self._slot(self._slots[index].slot_type, &self._fields[self._slots[index].field], index)
             if value is _UNFIT:
                 for rest in range(index, self._slot_count):
                     put(made, 3 + rest, None)
@@ -223,7 +228,7 @@ cdef class Projector:
                 out += field.end - field.value
         return key
 
-    cdef object _slot(self, int slot_type, Field* field):
+    cdef object _slot(self, int slot_type, Field* field, int number):
         cdef byte uuid[16]
         cdef int64_t milliseconds
         if field.value == NULL:
@@ -242,6 +247,10 @@ cdef class Projector:
                 return PyBytes_FromStringAndSize(<const char*>uuid, 16)
             if field.bson_type == BINARY:  # it becomes bytes in Python, as a UUID does
                 return _UNFIT
+        if slot_type == PARTS and field.bson_type == ARRAY:
+            parts = (<PartsForm>self._forms[number]).read(self._data, field.value)
+            if parts is not None:
+                return parts
         return self._value(field.bson_type, field.value, field.end)
 
     cdef object _value(self, byte bson_type, Bytes p, Bytes end):
