@@ -69,6 +69,11 @@ class RowLookup:
     def _has_given_ids(self) -> bool:
         return has_given_ids(self._rows)
 
+    @cached_property
+    def _has_aliases(self) -> bool:
+        query = self._rows.namespace.sql("SELECT EXISTS (SELECT FROM {aliases})")
+        return self._rows.connection.execute(query).fetchone() == (True,)
+
     def _find(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Match, ...]]:
         cached = self._cache[*lookup.name, *lookup.carry]
         missing = keys - cached.keys()
@@ -86,7 +91,7 @@ class RowLookup:
             return self._query_ledger(lookup, keys)
         answers = self._query_table(lookup, keys)
         if lookup.by == self._rows.mappings[lookup.collection].key.column:
-            for key, found in self._query_aliases(lookup, keys).items():
+            for key, found in self._query_aliases(lookup, keys).items() if self._has_aliases else ():
                 if answers[key] or found[0].id is not None:  # matches without a row come last
                     answers[key] += found
             for key, found in self._query_given(lookup, keys).items() if self._has_given_ids else ():

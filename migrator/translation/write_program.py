@@ -14,7 +14,7 @@ from migrator.ids import collection_tag, uuid_text
 from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.composite_keys import AnyKey, CompositeKey
 from migrator.mapping.context import ABSENT, Archived, Rejected
-from migrator.mapping.references import Key
+from migrator.mapping.references import Key, reference_ids
 from migrator.translation import native
 from migrator.translation.codegen import BODY, LEAVE, CodeWriter
 from migrator.translation.encoder import Encoder
@@ -160,7 +160,8 @@ def _write_lookup(operation: Lookup, writer: CodeWriter) -> None:
     usual = "ID_TYPES" if rule.key.codec is None else "CODEC_ID_TYPES"
     writer.add(BODY, f"if {value}.__class__ not in {usual} or {value} == '':", f"    {LEAVE}")
     writer.add(BODY, f"looked_up = {found}.get({value})", "if looked_up is None:")
-    writer.add(BODY + 1, f"candidates = context.find({lookup}, {writer.key_cache(rule.key)}[{value}][0])")
+    identify = writer.bind(f"id_of_{rule.column}", reference_ids(rule.key).of)
+    writer.add(BODY + 1, f"candidates = context.find({lookup}, {identify}({value}))")
     writer.add(BODY + 1, "if len(candidates) != 1:", f"    {LEAVE}", "candidate = candidates[0]")
     carried = ["candidate.id", *(f"candidate.carried[{name!r}]" for name in rule.carry)]
     writer.add(BODY + 1, *(f"{column} = {each}" for column, each in zip(columns, carried, strict=True)))
