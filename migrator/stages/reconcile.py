@@ -57,10 +57,13 @@ def reconcile(
     for done, _ in enumerate(resolver.resolve_all(pending), start=1):
         stage.emit(StepAdvanced(step=step, done=min(done, len(pending))))
     record_unloaded_owners(resolver.writer)
+    # The statistics also serve the first queries of the application, because later steps change little.
     if analyzes or pending:  # before `on_table_loaded`: ANALYZE would wait for an index build
-        _analyze_collection(stage, collection)
+        analyze_table(connection, namespace, collection.table)
     if not any(collection.name in each.earlier for each in stage.rows.mappings.values()):
         on_table_loaded(name_of(collection.table))
+    if analyzes or pending:
+        analyze_records(connection, namespace)
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
     membership.compact_all(stage.rows, collection.name)
@@ -84,7 +87,8 @@ def reconcile_again(stage: StageContext, collection: Collection) -> None:
         update_latest_values(stage, collection)
     for expected in collection.expected:
         report_missing_rows(stage, collection, expected)
-    _analyze_collection(stage, collection)
+    analyze_table(stage.connection, stage.namespace, collection.table)
+    analyze_records(stage.connection, stage.namespace)
     membership.compact_all(stage.rows, collection.name)
 
 
@@ -92,12 +96,6 @@ def is_joined_early(collection: Collection, mappings: Mapping[str, Collection]) 
     """Return whether a step before the end of a run joins the rows of a collection, or its part of the ledger."""
     steps = (collection.tree, collection.latest_values, collection.expected, collection.links, collection.member_lists)
     return any(steps) or any(collection.name in each.needs for each in mappings.values())
-
-
-def _analyze_collection(stage: StageContext, collection: Collection) -> None:
-    # The statistics also serve the first queries of the application, because later steps change little.
-    analyze_table(stage.connection, stage.namespace, collection.table)
-    analyze_records(stage.connection, stage.namespace)
 
 
 def report_missing_rows(stage: StageContext, collection: Collection, expected: ExpectedRows) -> None:
