@@ -115,7 +115,8 @@ def test_parts_in_bson_are_read_like_decoded_ones(form: TextParts, parts: list[A
         assert (one is None) == (two is None)
         assert one is None or (two if isinstance(two, bytes) else encode(two)) == encode(one)
         assert one is None or same(form.restore(decode(encode(one)), column), parts)
-    for value in (parts, other, parts[:-1], [*parts, {}], None, {}):
+    compared: list[Any] = [parts, other, parts[:-1], [*parts, {}], None, {}]
+    for value in compared:
         assert same(value, found) == same(value, parts)
     for unlike in FORMS:
         assert unlike.join(found) == unlike.join(parts)
