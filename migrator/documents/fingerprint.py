@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import IO, Any
+
+from migrator.documents.digest_cache import DigestCache
 
 
 def hash_parts(parts: Iterable[bytes]) -> str:
@@ -37,17 +40,21 @@ def hash_file(file: IO[bytes]) -> str:
     return file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def hash_code(paths: Iterable[Path], packages: frozenset[str]) -> str:
+def hash_code(paths: Iterable[Path], packages: frozenset[str], engine: Iterable[Path] = ()) -> str:
     """Return the fingerprint of the meaning of Python files. Names of files, comments and docstrings do not count.
 
     It stays the same when files are moved or renamed: their digests are sorted, and of imports from `packages` (names
     of top-level packages that the files belong to) only the imported names count. It does not depend on the version of
-    Python.
+    Python. `engine`: files of this package, whose digests are kept in a file.
 
     Raises: SyntaxError, OSError.
     """
-    digests = sorted(sha256(_describe_module(path.read_bytes(), packages).encode()).digest() for path in paths)
-    return hash_parts(digests)
+    own = DigestCache(__file__).digests(engine, partial(_digest_of, packages=frozenset({__name__.split(".")[0]})))
+    return hash_parts(sorted([*own, *(_digest_of(path.read_bytes(), packages) for path in paths)]))
+
+
+def _digest_of(source: bytes, packages: frozenset[str]) -> bytes:
+    return sha256(_describe_module(source, packages).encode()).digest()
 
 
 def _describe_module(source: bytes, packages: frozenset[str]) -> str:

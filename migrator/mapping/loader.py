@@ -166,16 +166,17 @@ def _attribute(module: ModuleType, name: str) -> Any:
     return getattr(module, name)
 
 
-@cache  # parsing all files takes a third of a second
+@cache
 def _fingerprint(packages: ProjectPackages) -> str:
-    engine = Path(__file__).parents[1]
-    files = [*_python_files(*(engine / name for name in _ENGINE))]
+    folder = Path(__file__).parents[1]
+    files = list[Path]()
     modules = import_packages(packages)
     for module in modules:
         assert module.__file__ is not None  # a namespace package defines neither MAPPINGS nor metadata
         file = Path(module.__file__)
         files += _python_files(file.parent if hasattr(module, "__path__") else file)
-    return hash_code(files, frozenset({"migrator", *(module.__name__.split(".")[0] for module in modules)}))
+    names = frozenset({"migrator", *(module.__name__.split(".")[0] for module in modules)})
+    return hash_code(files, names, engine=_python_files(*(folder / name for name in _ENGINE)))
 
 
 def _python_files(*paths: Path) -> Iterator[Path]:

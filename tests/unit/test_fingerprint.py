@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from migrator.documents.digest_cache import DigestCache
 from migrator.documents.fingerprint import hash_code, hash_parts, hash_text
 from migrator.mapping.loader import load_definition
 
@@ -51,6 +54,48 @@ def test_changed_code_has_another_fingerprint(old: str, new: str, tmp_path: Path
     assert old in CODE
     before = fingerprint(tmp_path / "1", {"a.py": CODE})
     assert fingerprint(tmp_path / "2", {"a.py": CODE.replace(old, new)}) != before
+
+
+def test_digests_are_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is described once, whatever its name; a changed file, a damaged cache and another version are noticed."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    function, described = tmp_path / "function.py", list[bytes]()
+    function.write_text("1")
+
+    def digest(source: bytes) -> bytes:
+        described.append(source)
+        return sha256(source).digest()
+
+    def digests() -> list[bytes]:
+        described.clear()
+        return DigestCache(str(function)).digests(sorted(tmp_path.glob("*.txt")), digest)
+
+    texts = [b"a", b"b", b"a"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_bytes(text)
+    expected = [sha256(text).digest() for text in texts]
+    (tmp_path / "__pycache__").mkdir()
+    assert (digests(), described) == (expected, [b"a", b"b"])
+    assert (digests(), described) == (expected, [])
+    (tmp_path / "2.txt").write_bytes(b"c")
+    assert (digests(), described) == ([*expected[:2], sha256(b"c").digest()], [b"c"])
+    (kept,) = (tmp_path / "__pycache__").iterdir()
+    for damage in (b"", b"[1]", b'{"a": "b"}', b'{"a": 1}', b"\xff"):
+        kept.write_bytes(damage)
+        assert (len(digests()), len(described)) == (3, 3), damage
+    function.write_text("2")
+    assert (len(digests()), len(described)) == (3, 3)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept.unlink()
+    assert (len(digests()), len(described)) == (3, 3)
+    assert not kept.exists()
+
+
+def test_the_engine_counts_as_other_files(tmp_path: Path) -> None:
+    """Whether digests are kept makes no difference."""
+    (tmp_path / "a.py").write_text(CODE)
+    names = frozenset({"migrator"})
+    assert hash_code([], names, engine=[tmp_path / "a.py"]) == hash_code([tmp_path / "a.py"], names)
 
 
 def test_parts_are_hashed_as_one() -> None:
