@@ -205,7 +205,7 @@ class Killer:
             if process.poll() is not None or late > 0:
                 return False
             if late == 0 and found.done[aim.stage] >= moment:
-                time.sleep(aim.delay if aim.stage != "reconcile" else 0)  # which takes a tenth of a second
+                time.sleep(0 if aim.stage in ("prepare", "reconcile") else aim.delay)  # each takes a tenth of a second
                 return process.poll() is None
             time.sleep(0.005)
         raise AssertionError(f"the run does not come to {aim}")

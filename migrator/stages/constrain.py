@@ -61,7 +61,7 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
     Raises: `DifferenceError` if rows violate a foreign key or are too large for an index; `TargetError`;
     `StoppedError`.
     """
-    with connect() as connection:
+    with build_session(connect()) as connection:
         found = find_changes(connection, metadata, options.rls)
         changes = [change for change in found if change.ref not in options.left_out]
         total = len(changes) + len(options.other_tasks) + len(options.table_tasks)
@@ -77,7 +77,7 @@ def build_post_data(connect: Callable[[], Connection], metadata: MetaData, optio
         # In a small database, the indexes exist sooner than further sessions.
         sessions = options.sessions if sum(sizes.values()) >= EARLY_BUILD_BYTES else 1
         size = min(sessions, len(graph))
-        with Scheduler(lambda: prepare_session(connect()), size, limit_workers) as scheduler:
+        with Scheduler(lambda: build_session(connect()), size, limit_workers) as scheduler:
             for done, _ in enumerate(scheduler.run_all(graph), start=len(fast) + 1):
                 emit(StepAdvanced(step="post-data", done=done))
     emit(StepFinished(step="post-data", note=f"{total} statements"))
@@ -109,7 +109,7 @@ class EarlyIndexBuilder:
             if change.method in COSTS:
                 self._emit(StepStarted(step=f"build {change.ref.name}", unit=""))
                 if self._scheduler is None:
-                    new = Scheduler(lambda: prepare_session(self._connect()), 1)
+                    new = Scheduler(lambda: build_session(self._connect()), 1)
                     self._scheduler = self._exits.enter_context(new)
                 self._scheduler.submit(change.task())
                 self._started.add(change.ref)
@@ -128,7 +128,7 @@ class EarlyIndexBuilder:
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
         size = min(sessions, len(graph))
-        with Scheduler(lambda: prepare_session(self._connect()), size, limit_workers) as scheduler:
+        with Scheduler(lambda: build_session(self._connect()), size, limit_workers) as scheduler:
             for done, _ in enumerate(scheduler.run_all(graph), start=1):
                 self._emit(StepAdvanced(step=step, done=done))
         self._emit(StepFinished(step=step, note=f"{format_count(len(graph), 'indexes')}"))
@@ -164,6 +164,15 @@ def prepare_session(connection: Connection) -> Connection:
     # If this process is killed, the server ends the statement and releases its lock, so that the next run can start.
     with suppress(psycopg.DataError):  # the operating system of the server does not support it
         connection.execute("SET client_connection_check_interval = '5s'")
+    return connection
+
+
+def build_session(connection: Connection) -> Connection:
+    """Configure a session for the changes of a run, whose last commit makes them durable, and return it.
+
+    Most changes take less time than their commit would wait for the disk.
+    """
+    prepare_session(connection).execute("SET synchronous_commit = off")
     return connection
 
 

@@ -83,6 +83,8 @@ def run_migration(
                 text = "This migration is complete; there is nothing left to do. Check it with `migrate verify`."
                 context.emit(Notice(text=text))
             else:
+                # A crash of the server can lose the last commits, and the run repeats them. Its very last one waits.
+                connection.execute("SET synchronous_commit = off")
                 run = open_run(context, connection, fingerprints)
                 if on_opened is not None:
                     on_opened(connection)
@@ -141,6 +143,7 @@ def execute_stages(
     finally:
         # If the connection failed, the run keeps the status 'running', which `open_run` resumes in the same way.
         if is_idle(connection):
+            connection.execute("RESET synchronous_commit")
             journal.end_run(connection, namespace, run, status)
 
 
