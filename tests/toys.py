@@ -17,16 +17,18 @@ from migrator.mapping.context import ABSENT, Archived, Context, Match, Rejected
 from migrator.mapping.defaults import created_at
 from migrator.mapping.json_objects import Entry, JsonObject
 from migrator.mapping.references import Key, Reference, UncheckedReference
-from migrator.mapping.rules import Compute, Filter, imply_field, map_field
+from migrator.mapping.rules import Compute, Filter, Variants, imply_field, map_field
+from migrator.mapping.text_parts import TextParts
 from tests import strategies
 
 OTHERS = Key(path="_id", collection="others")
 THINGS = Key(path="thing", collection="things")
+PARTS = TextParts()
 COLUMNS = {
     "label": sa.Text, "short": sa.Text, "known": sa.Text, "count": sa.Integer, "flag": sa.Boolean, "at": TIMESTAMP,
     "level": sa.Text, "either": sa.Text, "deep": sa.Text, "json": JSONB, "packed": JSONB, "other": UUID_TYPE,
     "parent": UUID_TYPE, "size": sa.Text, "kind": sa.Text, "mark": sa.Text, "unfilled": sa.Text, "started": TIMESTAMP,
-    "sure": sa.Boolean, "mode": sa.Text, "spelt": JSONB,
+    "sure": sa.Boolean, "mode": sa.Text, "spelt": JSONB, "texts": sa.Text, "view": sa.Text,
 }  # fmt: skip
 
 
@@ -55,6 +57,16 @@ def kind_of(context: Context, flag: Any, carried: str) -> tuple[str, str | None]
     if isinstance(flag, float):
         context.note("coerced", "kind")
     return f"{kind_name(flag)} {carried}", None if flag is None else kind_name(flag)
+
+
+def texts_of(context: Context, parts: Any) -> str:
+    joined = PARTS.join(parts)
+    return kind_name(parts) if joined is None else joined
+
+
+def view_of(context: Context, one: Any, other: Any) -> str:
+    """Return whether two fields are lists: a function that does not know that one of them has parts."""
+    return f"{type(one) is list} {type(other) is list}"
 
 
 def refuse(context: Context, value: Any) -> None:
@@ -104,6 +116,9 @@ RULES = (
         reverse_inputs=("kind", "mark"),
     ),
     Compute(columns=("mode",), fields=("mode",), function=lambda context, mode: kind_name(mode), restores="mode"),
+    Compute(columns=("texts",), fields=("parts",), function=texts_of, parts={"parts": PARTS}),
+    Compute(columns=("view",), fields=("parts", "list"), function=view_of, parts={"parts": PARTS}),
+    Variants("parts", (lambda text: [{"type": "text", "text": text}], lambda text: []), ("texts",), parts=PARTS),
     imply_field("zero", 0),
     imply_field("yes", True),
     imply_field("list", []),
@@ -187,6 +202,10 @@ USUAL: dict[str, st.SearchStrategy[Any]] = {
     "or": st.just("o"),
     "guard": S(["archive", "reject", "pass", "pass", "pass"]),
     "links": st.lists(S(IDS), max_size=3),
+    "parts": st.lists(
+        S([{"type": "text", "text": "é"}, {"type": "text", "text": "two", "id": 1}, {"type": "call"}, {"type": None}]),
+        max_size=3,
+    ),
     "more": strategies.values,
 }
 

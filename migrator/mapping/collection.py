@@ -19,7 +19,6 @@ from migrator.mapping.context import Lookup, Row, join_lookups
 from migrator.mapping.json_objects import JsonObject
 from migrator.mapping.references import Key, MemberList, Reference, UncheckedReference
 from migrator.mapping.rules import Compute, CustomRule, Field, Filter, Implied, Return, Variants
-from migrator.mapping.text_parts import TextParts
 from migrator.postgres.column_kinds import find_kind, kind_of_column
 from migrator.postgres.table_names import name_of
 from migrator.postgres.tenancy import tenant_column
@@ -117,8 +116,6 @@ class Collection:
     `unique` maps columns to the reject reason of documents with a duplicate value. `merged(config)` returns the reasons
     for which the later document is not rejected, but merged into the row of the earlier one.
     `constants` are plain values of columns that are the same in every row. The column of the tenant is not among them.
-    `parts` are the forms of fields that are lists of parts. The functions of `Compute` and `Variants` must read these
-    fields through the `TextParts`: they get a list, or the same in BSON.
     `probes` are SQL expressions over a column (`{}` is its value) that fail for long texts, because an index computes
     them.
     `low_cardinality` names fields with few distinct values. The translator caches what rules without lookups compute
@@ -147,7 +144,6 @@ class Collection:
     tree: Tree | None = None
     latest_values: tuple[LatestOf, ...] = ()
     probes: Mapping[str, str] = field(default_factory=dict, hash=False)
-    parts: Mapping[str, TextParts] = field(default_factory=dict, hash=False)
     low_cardinality: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ Every rule has: `columns` that it fills, `source_paths` that it reads, the top-l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from migrator.documents.jsonb import Note
 from migrator.findings import REASONS
 from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, type_name
+from migrator.mapping.text_parts import TextParts
 
 
 def set_path(document: Document, path: str, value: Any) -> None:
@@ -157,7 +158,8 @@ class Variants:
 
     The row restores the first variant. For another variant the residue stores its number. A value that is no variant
     may still contain what the columns hold: `subtract(value, *columns)` returns the remainder (None: not possible), and
-    `restore(remainder, *columns)` returns exactly the value.
+    `restore(remainder, *columns)` returns exactly the value. With `parts`, the field is a list of parts, and the first
+    of the `inputs` contains their texts.
     """
 
     path: str
@@ -165,8 +167,14 @@ class Variants:
     inputs: tuple[str, ...]
     subtract: Callable[..., Document | None] | None = field(default=None, hash=False)
     restore: Callable[..., Any] | None = field(default=None, hash=False)
+    parts: TextParts | None = None
     columns: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.parts is not None:
+            object.__setattr__(self, "subtract", self.parts.subtract)
+            object.__setattr__(self, "restore", self.parts.restore)
 
     @property
     def source_paths(self) -> tuple[str, ...]:
@@ -209,6 +217,7 @@ class Compute:
 
     `function(context, *fields, *inputs)` returns the plain value, or a tuple for several columns. Absent fields are
     passed as ABSENT. `reverse(*reverse_inputs)` returns the value of the field `restores`, or ABSENT.
+    `parts` are the forms of fields that are lists of parts: the function gets what `TextParts.read` returns for them.
     """
 
     columns: tuple[str, ...]
@@ -218,6 +227,7 @@ class Compute:
     restores: str | None = None
     reverse: Callable[..., Any] | None = field(default=None, hash=False)
     reverse_inputs: tuple[str, ...] = ()
+    parts: Mapping[str, TextParts] = field(default_factory=dict, hash=False)
     lookups: tuple[Lookup, ...] = ()
 
     @property
@@ -230,6 +240,11 @@ class Compute:
 
     def to_row(self, document: Document, row: Row, context: Context) -> None:
         values = [document.get(name, ABSENT) for name in self.fields]
+        if self.parts:
+            values = [
+                self.parts[name].read(value) if name in self.parts else value
+                for name, value in zip(self.fields, values, strict=True)
+            ]
         result = self.function(context, *values, *(row[name] for name in self.inputs))
         row.update(zip(self.columns, result if len(self.columns) > 1 else (result,), strict=True))
 

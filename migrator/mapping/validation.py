@@ -13,10 +13,11 @@ from migrator.mapping.composite_key_checks import check_use_of_composite_keys, p
 from migrator.mapping.composite_keys import CompositeKey
 from migrator.mapping.element_checks import problems_of_children, problems_of_fields
 from migrator.mapping.references import Key
-from migrator.mapping.rules import Field
+from migrator.mapping.rules import Compute, Field, Variants
 from migrator.mapping.schema_checks import check_names, check_tenancy
 from migrator.mapping.shared_collections import check_shared_collections
 from migrator.mapping.shared_tables import check_shared_tables
+from migrator.mapping.text_parts import TextParts
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.table_names import PUBLIC, name_of, schema_of
 
@@ -56,6 +57,7 @@ def _problems(collection: Collection, mappings: Mapping[str, Collection], metada
             "`constants` is a function",
             "Use a mapping from columns to plain values. The column of the tenant is filled without it.",
         )
+    yield from _problems_of_parts(collection)
     yield from _problems_of_names(collection)
     yield from _problems_of_key(collection)
     if isinstance(collection.key, CompositeKey):
@@ -69,6 +71,23 @@ def _problems(collection: Collection, mappings: Mapping[str, Collection], metada
     for lookup in collection.lookups:
         if lookup.collection not in mappings:
             yield f"a rule looks up the collection {lookup.collection}, which has no mapping", "Add it to MAPPINGS."
+
+
+def _problems_of_parts(collection: Collection) -> Iterator[Problem]:
+    forms: dict[str, set[TextParts]] = {}
+    for rule in collection.rules:
+        if isinstance(rule, Compute):
+            for path in rule.parts.keys() - set(rule.fields):
+                yield f"a rule has the parts of {path}, but not the field", "Add it to the `fields` of the rule."
+            for path, form in rule.parts.items():
+                forms.setdefault(path, set()).add(form)
+        elif isinstance(rule, Variants) and rule.parts is not None:
+            forms.setdefault(rule.path, set()).add(rule.parts)
+            if not rule.inputs:
+                yield f"{rule.path} has parts, but no column with their texts", "Name the column first in `inputs`."
+    for path, found in forms.items():
+        if len(found) > 1:
+            yield f"two rules read {path} with different `TextParts`", "Use the same one for both."
 
 
 def _problems_of_names(collection: Collection) -> Iterator[Problem]:

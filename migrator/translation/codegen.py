@@ -14,6 +14,7 @@ from typing import Any, Final
 from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.references import Key
+from migrator.mapping.text_parts import TextParts
 from migrator.translation.projection import Slot, SlotType
 
 # Leaves the document to the interpreter.
@@ -37,7 +38,8 @@ class CodeWriter:
 
     `elements` are the compiled rules of fields whose elements become rows, by path. `bound` are the values of global
     names. `columns` are the local names of plain values by row key, `fields` those of the projected fields in the order
-    of their slots, `key_caches` those of the `KeyCache` of each key.
+    of their slots, `forms` the forms of those that are lists of parts. `key_caches` are the local names of the
+    `KeyCache` of each key.
     """
 
     collection: Collection
@@ -47,6 +49,7 @@ class CodeWriter:
     bound: dict[str, Any] = dataclasses.field(default_factory=dict)
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     fields: dict[Slot, str] = dataclasses.field(default_factory=dict)
+    forms: dict[str, TextParts] = dataclasses.field(default_factory=dict)
     key_caches: dict[Key, str] = dataclasses.field(default_factory=dict)
     _locals: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
     _names: set[str] = dataclasses.field(default_factory=set)
@@ -63,9 +66,13 @@ class CodeWriter:
         """Return the local name of a field of the document. The first use adds it to the projection."""
         return self.fields.setdefault((name, slot_type), self.local(_PREFIXES[slot_type], name))
 
-    def field_or_parts(self, name: str) -> str:
-        """Return the local name of a field whose rule can read it through a `TextParts`, if the mapping has one."""
-        return self.field(name, SlotType.PARTS if name in self.collection.parts else SlotType.VALUE)
+    def parts(self, name: str, form: TextParts) -> str:
+        """Return the local name of a field that is a list of parts. The first use adds it to the projection.
+
+        The forms of two rules for one field are the same (`mapping.validation`).
+        """
+        self.forms[name] = form
+        return self.field(name, SlotType.PARTS)
 
     def document(self) -> str:
         """Return the local name of the whole document. The first use adds it to the projection."""

@@ -117,6 +117,6 @@ def _generate(collection: Collection, options: Any, destination: Destination) ->
     low_cardinality = next(operation.fields for operation in program if isinstance(operation, Memo))
     lookup_fields = frozenset(name for lookup in collection.lookups for name in lookup.fields)
     projection = Projection(
-        collection.restored_fields, low_cardinality, tuple(writer.fields), lookup_fields, collection.parts
+        collection.restored_fields, low_cardinality, tuple(writer.fields), lookup_fields, writer.forms
     )
     return text, writer, projection

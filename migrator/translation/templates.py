@@ -88,10 +88,21 @@ def _read_usual(rule: Field, column: str, value: str, condition: tuple[str, str]
 
 def write_compute(rule: Compute, writer: CodeWriter) -> None:
     """Write the call of the function that computes columns."""
-    arguments = ["context", *map(writer.field_or_parts, rule.fields), *(writer.columns[n] for n in rule.inputs)]
+    arguments = [
+        "context",
+        *(_field_of(rule, name, writer) for name in rule.fields),
+        *(writer.columns[n] for n in rule.inputs),
+    ]
     columns = ", ".join(writer.column(column) for column in rule.columns)
     function = writer.bind(f"compute_{'_'.join(rule.columns)}", rule.function)
     writer.add(BODY, f"{columns} = {function}({', '.join(arguments)})")
+
+
+def _field_of(rule: Compute, name: str, writer: CodeWriter) -> str:
+    if name not in rule.parts:
+        return writer.field(name)
+    value, read = writer.parts(name, rule.parts[name]), writer.bind(f"read_{name}", rule.parts[name].read)
+    return f"{read}({value}) if {value}.__class__ is list else {value}"
 
 
 def write_filter(rule: Filter, writer: CodeWriter) -> None:
@@ -165,7 +176,8 @@ def write_comparisons(writer: CodeWriter, depth: int, name: str, fields: tuple[s
 
 def write_variants_residue(rule: Variants, writer: CodeWriter) -> None:
     """Write the comparison with the first variant, then the search for another one or for a remainder."""
-    value, columns = writer.field_or_parts(rule.path), ", ".join(writer.columns[name] for name in rule.inputs)
+    value = writer.field(rule.path) if rule.parts is None else writer.parts(rule.path, rule.parts)
+    columns = ", ".join(writer.columns[name] for name in rule.inputs)
     first = writer.bind(f"variant_{rule.path}", rule.variants[0])
     writer.add(BODY, f"restored = {first}({columns})")
     differs = f"restored is ABSENT or {value} is ABSENT or not same(restored, {value})"

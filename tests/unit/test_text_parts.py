@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from bson import ObjectId
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects.postgresql import UUID
 
 from mappings.messages import PARTS as FORM
 from mappings.messages import join_texts
 from migrator.documents.codec import decode, encode, same
 from migrator.documents.native import BsonParts
+from migrator.errors import UsageError
+from migrator.mapping.collection import Collection, Rule
+from migrator.mapping.references import Key
+from migrator.mapping.rules import Compute, Variants
 from migrator.mapping.text_parts import TextParts
+from migrator.mapping.validation import validate
 from migrator.translation.projection import Projection, SlotType, projector_of
 from tests.strategies import values
 
@@ -106,7 +113,7 @@ def in_bson(form: TextParts, parts: list[Any]) -> Any:
 def test_parts_in_bson_are_read_like_decoded_ones(form: TextParts, parts: list[Any], other: list[Any]) -> None:
     """Joined texts, remainders and comparisons are the same; parts of another form are decoded."""
     parts, other = (decode(encode({"": each}))[""] for each in (parts, other))
-    found, text = in_bson(form, parts), form.join(parts)
+    found, text = in_bson(form, parts), form.join(form.read(parts))
     assume(found is not None)
     assert form.join(found) == text
     assert (type(found) is BsonParts) == (text is not None)
@@ -118,6 +125,27 @@ def test_parts_in_bson_are_read_like_decoded_ones(form: TextParts, parts: list[A
     compared: list[Any] = [parts, other, parts[:-1], [*parts, {}], None, {}]
     for value in compared:
         assert same(value, found) == same(value, parts)
-    for unlike in FORMS:
-        assert unlike.join(found) == unlike.join(parts)
-        assert (unlike.subtract(found, "") is None) == (unlike.subtract(parts, "") is None)
+
+
+BODY = TextParts(kind="p")
+REFUSED: dict[str, tuple[Rule, ...]] = {
+    "two rules read content with different `TextParts`": (
+        Compute(columns=("body",), fields=("content",), function=str, parts={"content": FORM}),
+        Variants("content", (str,), ("body",), parts=BODY),
+    ),
+    "a rule has the parts of content, but not the field": (
+        Compute(columns=("body",), fields=("text",), function=str, parts={"content": FORM}),
+    ),
+    "content has parts, but no column with their texts": (Variants("content", (list,), (), parts=FORM),),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_parts_that_cannot_be_used_are_refused_by_name(message: str) -> None:
+    """Before anything is read."""
+    columns = (sa.Column("id", UUID, primary_key=True), sa.Column("body", sa.Text))
+    table = sa.Table("posts", sa.MetaData(), *columns)
+    mapping = Collection(name="posts", table=table, key=Key(path="_id", collection="posts"), rules=REFUSED[message])
+    with pytest.raises(UsageError) as caught:
+        validate({"posts": mapping}, table.metadata)
+    assert message in caught.value.message
