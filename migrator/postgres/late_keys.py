@@ -5,7 +5,7 @@ COPY maintains an index row by row, which takes three times as long as building 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -37,26 +37,18 @@ def missing_keys(metadata: MetaData, actual: Catalog) -> Iterator[Statement]:
             yield each
 
 
-def without_unfinished(actual: Catalog, expected: Catalog, late: frozenset[Ref]) -> Catalog:
-    """Leave out the indexes of late keys that an interrupted run has built, but not made the indexes of these keys."""
-    names = {
-        qualify(schema_of(ref.table), ref.name)
-        for ref in late
-        if (ref.table, ref.name) not in actual.constraints and _is_built(actual, expected, ref)
-    }
+def without_built(actual: Catalog, late: frozenset[Ref], built: Set[tuple[str, str]]) -> Catalog:
+    """Leave out the indexes of late keys that an interrupted run has built, but not made the indexes of these keys.
+
+    `built`: the unique indexes that the migration has created, as (table, name).
+    """
+    unfinished = ({(ref.table, ref.name) for ref in late} & built) - actual.constraints.keys()
+    names = {qualify(schema_of(table), name) for table, name in unfinished}
     return replace(
         actual,
         indexes={name: each for name, each in actual.indexes.items() if name not in names},
         relations={name: each for name, each in actual.relations.items() if name not in names},
     )
-
-
-def _is_built(actual: Catalog, expected: Catalog, ref: Ref) -> bool:
-    found, key = actual.index(ref.table, ref.name), expected.constraints.get((ref.table, ref.name))
-    if found is None or key is None or not found.unique:
-        return False
-    columns = key.definition.removeprefix("PRIMARY KEY ").removeprefix("UNIQUE ")
-    return found.table == ref.table and found.definition.endswith(f" USING btree {columns}")
 
 
 def make_now(connection: Connection, metadata: MetaData, late: frozenset[Ref]) -> None:
@@ -66,4 +58,4 @@ def make_now(connection: Connection, metadata: MetaData, late: frozenset[Ref]) -
     actual = catalog.read(connection, schemas_in(metadata))
     for each in missing_keys(metadata, actual):
         if each.ref in late and each.table in actual.tables:
-            schema_changes.execute(connection, f"{each.index_sql}; {schema_changes.attachment(each)}")
+            schema_changes.execute(connection, f"{schema_changes.index_build(each)}; {schema_changes.attachment(each)}")

@@ -132,9 +132,35 @@ def creation(statement: Statement, suffix: str = "") -> str:
     return f"{statement.sql}{suffix}; {_record_creation(statement)}"
 
 
+def index_build(statement: Statement) -> str:
+    """Return the script that builds the index of a key and records it, until `attachment` records the key."""
+    values = (*_index_of(statement.ref), "created", statement.index_sql, statement.drop_index_sql)
+    return f"{statement.index_sql}; {_compose(_INSERT + 'ON CONFLICT DO NOTHING', *values)}"
+
+
 def attachment(statement: Statement) -> str:
-    """Return the script that makes an index that was built that of its key, and records the key."""
-    return f"{statement.attach_sql}; {_record_creation(statement)}"
+    """Return the script that makes an index that was built that of its key, and records the key, as taking the time of
+    the build."""
+    index = _index_of(statement.ref)
+    took = _compose(_TAKE_TIMES, *statement.ref, *index)
+    return f"{statement.attach_sql}; {_record_creation(statement)}; {took}; {deletion(index)}"
+
+
+def unique_indexes(connection: Connection) -> set[tuple[str, str]]:
+    """Return the unique indexes that the migration has created: (table, name)."""
+    found = read(connection)
+    return {(each.table_name, each.name) for each in found if each.kind == "unique_index" and each.action == "created"}
+
+
+def _index_of(key: Ref) -> Ref:
+    return Ref("unique_index", key.table, key.name)
+
+
+_TAKE_TIMES: LiteralString = (
+    "UPDATE migrator.schema_changes k SET (began, finished, worker) = (i.began, i.finished, i.worker)"
+    " FROM migrator.schema_changes i WHERE (k.kind, k.table_name, k.name) = ({}, {}, {})"
+    " AND (i.kind, i.table_name, i.name) = ({}, {}, {})"
+)
 
 
 def _record_creation(statement: Statement) -> str:

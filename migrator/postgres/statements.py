@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-# In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice.
+# In the order of execution. A load needs the kinds up to `unique_index`: without them, COPY could load an ID twice. It
+# does not need keys that no row can violate (`late_keys.py`).
 # Row-level security follows: it takes no time, and no user should read rows of other tenants while indexes are built.
 # The policy comes before it is enabled: without a policy, only the owner can read the rows.
 # A vector index comes last: it is trained on the rows, and its build can use all cores.
@@ -47,7 +48,7 @@ class Statement:
 
     `method` is the access method of an index, '' for other kinds. `columns` are those of a key or unique constraint
     that can also be made in two steps: `index_sql` builds its index, without excluding other builds on the table, and
-    `attach_sql` makes it the index of the constraint.
+    `attach_sql` makes it the index of the constraint. Until then, `drop_index_sql` drops it.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Statement:
     columns: tuple[str, ...] = ()
     index_sql: str = ""
     attach_sql: str = ""
+    drop_index_sql: str = ""
 
     @property
     def ref(self) -> Ref:

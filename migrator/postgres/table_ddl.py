@@ -73,21 +73,23 @@ def constraint_statement(table: Table, constraint: Constraint) -> Statement:
         needs=referenced_tables(constraint),
     )
     if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
-        return in_two_steps(statement, quoted, [column.name for column in constraint.columns])
+        return in_two_steps(statement, table, [column.name for column in constraint.columns])
     return statement
 
 
-def in_two_steps(statement: Statement, table: str, columns: list[str]) -> Statement:
+def in_two_steps(statement: Statement, table: Table, columns: list[str]) -> Statement:
     """Add the two steps to a key or unique constraint, unless it has options, such as DEFERRABLE or INCLUDE."""
     name, listed = PREPARER.quote(statement.name), ", ".join(map(PREPARER.quote, columns))
-    begin, kind = f"ALTER TABLE {table} ADD CONSTRAINT {name}", "PRIMARY KEY" if statement.kind == "key" else "UNIQUE"
+    quoted, kind = PREPARER.format_table(table), "PRIMARY KEY" if statement.kind == "key" else "UNIQUE"
+    begin = f"ALTER TABLE {quoted} ADD CONSTRAINT {name}"
     if statement.sql != f"{begin} {kind} ({listed})":
         return statement
     return replace(
         statement,
         columns=tuple(columns),
-        index_sql=f"CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {table} ({listed})",
+        index_sql=f"CREATE UNIQUE INDEX IF NOT EXISTS {name} ON {quoted} ({listed})",
         attach_sql=f"{begin} {kind} USING INDEX {name}",
+        drop_index_sql=f"DROP INDEX IF EXISTS {PREPARER.quote_schema(table.schema)}.{name}",
     )
 
 

@@ -40,7 +40,12 @@ from migrator.state.records import Connection, Namespace, has_records
 
 MAX_EXAMPLES = 1000  # `_id`s of each code in each collection; the page must stay small enough to open
 MAX_DETAILS = 5
-LANES = {"index": "indexes", "vector_index": "vector index"}  # lanes of objects created after the rows
+LANES = {
+    "index": "indexes",
+    "key": "indexes",
+    "unique": "indexes",
+    "vector_index": "vector index",
+}  # lanes of objects created after the rows
 
 
 def content_of_run(connection: Connection, namespace: Namespace, definition: MigrationDefinition) -> Content:

@@ -98,7 +98,7 @@ def key_changes(statement: Statement) -> Iterator[Change]:
     """Yield the changes that make a key after the load. Its index is built first, in parallel with other indexes."""
     script = schema_changes.creation(statement)
     if statement.index_sql:
-        yield Change(ref=statement.ref, script=statement.index_sql, phase=Phase.BUILD)
+        yield Change(ref=statement.ref, script=schema_changes.index_build(statement), phase=Phase.BUILD)
         script = schema_changes.attachment(statement)
     yield Change(ref=statement.ref, script=script, phase=Phase.KEY)
 

@@ -24,7 +24,7 @@ from migrator.postgres import catalog, ddl, schema_changes
 from migrator.postgres.catalog import Catalog
 from migrator.postgres.catalog_diff import CatalogDifference, compare
 from migrator.postgres.identifiers import identify
-from migrator.postgres.late_keys import without_unfinished
+from migrator.postgres.late_keys import without_built
 from migrator.postgres.placement import schemas_in
 from migrator.postgres.privileges import quote, quote_table, refuse_hidden_rows
 from migrator.postgres.search_path import create_objects, search_path
@@ -86,7 +86,7 @@ def prepare(
         actual = catalog.read(connection, schemas_in(metadata))
         own = schema_changes.created_tables(connection)
         late = frozenset(ref for ref in late if ref.table in own or ref.table not in actual.tables)
-        actual = without_unfinished(actual, expected, late)
+        actual = without_built(actual, late, schema_changes.unique_indexes(connection))
         require_compatible(connection, actual, expected, emit)
         schema_changes.ensure(connection)
         done = Prepared(

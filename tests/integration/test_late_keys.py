@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from migrator.errors import PlanError
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted, silent
-from migrator.postgres import catalog, schema_changes, schema_undo
+from migrator.postgres import catalog, ddl, schema_changes, schema_undo
 from migrator.postgres.catalog_diff import compare
 from migrator.postgres.late_keys import find_late_keys, make_now
 from migrator.postgres.statements import Ref
@@ -40,6 +40,7 @@ sa.Table(
     sa.UniqueConstraint("code"),
     sa.UniqueConstraint("Place", "id", deferrable=True, name="items_deferrable"),
     sa.Index("items_code_idx", "code"),
+    sa.Index("items_code_unique_idx", "code", unique=True),
 )
 sa.Table(
     "parts",
@@ -129,17 +130,20 @@ def test_an_index_that_was_built_is_used(database: str) -> None:
     """A run was killed after it had built the index of a key. Another index of this name is refused."""
     with connected(database) as connection:
         prepared(connection)
-        connection.execute("CREATE UNIQUE INDEX items_pkey ON items (id)")
+        statement = next(each for each in ddl.statements(metadata, rls=False) if each.name == "items_pkey")
+        schema_changes.execute(connection, schema_changes.index_build(statement))
         prepared(connection)
         built = connection.execute("SELECT 'items_pkey'::regclass::oid").fetchone()
         constrained(database)
         assert connection.execute("SELECT 'items_pkey'::regclass::oid").fetchone() == built
         assert missing(connection) == set()
-    for statement in ("CREATE INDEX items_pkey ON items (id)", "CREATE UNIQUE INDEX items_pkey ON items (list_id)"):
+        kinds = [each.kind for each in schema_changes.read(connection) if each.name == "items_pkey"]
+        assert kinds == ["key"]
+    for other in ("CREATE INDEX items_pkey ON items (id)", "CREATE UNIQUE INDEX items_pkey ON items (id)"):
         with connected(database) as connection:
             connection.execute("DROP TABLE parts, items, lists CASCADE; DROP SCHEMA migrator CASCADE")
             prepared(connection)
-            connection.execute(statement.encode())
+            connection.execute(other.encode())
             with pytest.raises(PlanError, match="items_pkey"):
                 prepared(connection)
 
