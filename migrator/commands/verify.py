@@ -17,8 +17,10 @@ from migrator.report.verification_content import content_of_verify
 from migrator.state.follow_lock import comparing
 from migrator.terminal import render
 from migrator.verification.junit import write_junit
+from migrator.workflows.local_workers import preload_workers_early
 from migrator.workflows.verify import LEVELS, Level, VerifyOptions
 from migrator.workflows.verify import verify as compare
+from migrator.workflows.verify_rows import WORKER_MODULES
 
 
 def verify(
@@ -42,16 +44,15 @@ def verify(
     if chosen is None:
         raise UsageError(f"unknown level {level!r}", hint=f"Use one of: {', '.join(LEVELS)}.")
     session = open_session(config, json, verbose, quiet)
-    with (
-        session.source() as source,
-        session.target() as target,
-        closing(target.connect()) as connection,
-        comparing(connection),
-    ):
-        options = VerifyOptions(
-            level=chosen, re_embed=re_embed, only=split_names(only), show_values=show_values, share=sample / 100
-        )
-        report = compare(session.migration(source), connection, target.dsn, options)
+    options = VerifyOptions(
+        level=chosen, re_embed=re_embed, only=split_names(only), show_values=show_values, share=sample / 100
+    )
+    with session.source() as source:
+        migration = session.migration(source)
+        if chosen != "counts":
+            preload_workers_early(migration, WORKER_MODULES)
+        with session.target() as target, closing(target.connect()) as connection, comparing(connection):
+            report = compare(migration, connection, target.dsn, options)
     if junit is not None:
         write_junit(junit, report.checks, report.not_applied)
     if html is not None:
