@@ -76,6 +76,7 @@ class KnownReferences(dict[bytes, Any]):
         self._ids: ReferenceIds = reference_ids(rule.key)
         self._named: dict[bytes, _Named] = {}
         self._looked_up = set[Any]()  # the IDs of the rows that were found, or not found
+        self.generation = 1  # what the cutter has from here belongs to one generation
         self._known_by: object = None
 
     def begin(self, context: Context) -> None:
@@ -86,6 +87,7 @@ class KnownReferences(dict[bytes, Any]):
     def clear(self) -> None:
         super().clear()
         self._looked_up.clear()
+        self.generation = self.generation % 0xFFFF_FFFF + 1
 
     def prepare(self, known_by: object) -> None:
         """Forget the rows that other lookups have found, and values of which there are too many."""

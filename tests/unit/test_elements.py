@@ -59,6 +59,17 @@ def test_cut_elements_equal_those_of_the_rules(name: str, seed: int, mappings: d
     assert compare(mappings[name], map(encode, documents), seed) > len(documents)
 
 
+def test_many_references(mappings: dict[str, Collection]) -> None:
+    """So many ObjectIds that several have one place in the table of the cutter, each of them twice."""
+    chance = random.Random(1)
+    products = [ObjectId(chance.randbytes(12)) for _ in range(5000)]
+    orders = [
+        {"_id": ObjectId(chance.randbytes(12)), "items": [{"product": each} for each in products[place : place + 10]]}
+        for place in (*range(0, 5000, 10), *range(5, 4990, 10))
+    ]
+    assert compare(mappings["orders"], map(encode, orders), 1) > len(orders)
+
+
 @pytest.mark.parametrize("key", [Key(path="_id", collection="boxes", codec=OBJECTID_HEX), BIG, ID], ids=range(3))
 @pytest.mark.parametrize("seed", SEEDS)
 def test_elements_of_every_kind_equal_those_of_the_rules(key: Key, seed: int) -> None:

@@ -22,6 +22,7 @@ from migrator.translation.native._element cimport (
     SMALLINT, TEXT, TRUTH, UNSET, Element, Rule, read_fields, read_value,
 )
 from migrator.translation.native._element_part cimport append_part
+from migrator.translation.native._known cimport Known, Place, begin_known, is_known, keep, place_of
 from migrator.translation.native._sha1 cimport sha1
 
 # For a test that compares these numbers with those of Python.
@@ -65,6 +66,7 @@ cdef class ElementCutter:
     cdef int* _columns
     cdef Element _element
     cdef Cell* _cells
+    cdef Known* _objectids  # of each rule: what ObjectIds lead to
     cdef list _names, _known, _nested, _alive
     cdef readonly list wanted  # of each rule: the BSON of references in gathered documents
     cdef list _below  # all cutters of nested fields
@@ -86,6 +88,8 @@ cdef class ElementCutter:
         self._columns = <int*>allocate(len(columns) * sizeof(int))
         self._element.rules = <Rule*>allocate(len(rules) * sizeof(Rule))
         self._cells = <Cell*>allocate((RULED + len(rules)) * sizeof(Cell))
+        self._objectids = <Known*>allocate(len(rules) * sizeof(Known))
+        memset(self._objectids, 0, len(rules) * sizeof(Known))
         self._names = [name.encode() for _, name, _, _, _, _ in rules]
         self._known = [known for _, _, _, _, known, _ in rules]
         self._nested = [nested for _, _, _, _, _, nested in rules]
@@ -105,6 +109,10 @@ cdef class ElementCutter:
             rule.rest = &(<ElementCutter>nested)._rest if nested is not None else NULL
 
     def __dealloc__(self):
+        cdef int index
+        for index in range(self._element.rule_count if self._objectids != NULL else 0):
+            PyMem_Free(self._objectids[index].places)
+        PyMem_Free(self._objectids)
         PyMem_Free(self._columns)
         PyMem_Free(self._element.rules)
         PyMem_Free(self._cells)
@@ -151,6 +159,15 @@ cdef class ElementCutter:
             for known in cutter._known:
                 if known is not None:
                     known.begin(context)
+            cutter._begin_known()
+
+    cdef int _begin_known(self) except -1:
+        """Forget what ObjectIds lead to if the dictionaries have forgotten it."""
+        cdef int index
+        for index in range(self._element.rule_count):
+            if self._element.rules[index].rule_type == REFERENCE:
+                begin_known(&self._objectids[index], self._known[index].generation)
+        return 0
 
     cdef bytes _remainder(self):
         cdef char size[4]
@@ -310,15 +327,24 @@ cdef class ElementCutter:
     cdef bint _look_up(self, Rule* rule, int index, object context) except -1:
         """Set the cell of a rule by the BSON of the field. The bytes stay alive: in the dictionary, or in `_alive`."""
         cdef Cell* cell = &self._cells[RULED + index]
-        cdef bytes raw = typed_value(rule)
+        cdef bint is_objectid = rule.rule_type == REFERENCE and rule.bson_type == OBJECTID
+        cdef Known* known = &self._objectids[index]
+        cdef Place* place = place_of(known, rule.value) if is_objectid else NULL
+        cdef bytes raw
         cdef PyObject* borrowed
         cdef object found
-        borrowed = PyDict_GetItem(self._known[index], raw)
-        if borrowed != NULL:
-            found = <object>borrowed
+        if place != NULL and is_known(known, place, rule.value):
+            found = <object>place.found
         else:
-            found = self._known[index].find(raw, context)
-            self._alive.append(found)
+            raw = typed_value(rule)
+            borrowed = PyDict_GetItem(self._known[index], raw)
+            if borrowed != NULL:
+                found = <object>borrowed
+            else:
+                found = self._known[index].find(raw, context)
+                self._alive.append(found)
+            if place != NULL:  # the dictionary has it
+                keep(known, place, rule.value, <PyObject*>found)
         if found is self._unfit:
             return False
         if found is None:
@@ -330,8 +356,14 @@ cdef class ElementCutter:
     # --- references ----------------------------------------------------------------------------------------------------
 
     def gather(self, bytes data, list places):
-        """Add the BSON of all references in a field of some documents to `wanted`, of each rule."""
+        """Add the BSON of the references in a field of some documents to `wanted`, of each rule.
+
+        All of those whose rows are not known, and others.
+        """
+        cdef ElementCutter cutter
         cdef int64_t number
+        for cutter in self._all:
+            cutter._begin_known()
         for place in places:
             if place is not self._absent:
                 number = place
@@ -362,6 +394,10 @@ cdef class ElementCutter:
             if rule.value == NULL or rule.bson_type == NULL_VALUE:
                 continue
             if rule.rule_type == REFERENCE:
+                if rule.bson_type == OBJECTID and is_known(
+                    &self._objectids[index], place_of(&self._objectids[index], rule.value), rule.value
+                ):
+                    continue
                 (<set>self.wanted[index]).add(typed_value(rule))
             elif rule.rule_type == NESTED:
                 (<ElementCutter>self._nested[index])._gather(rule.bson_type, rule.value)
