@@ -20,7 +20,7 @@ from migrator.translation.projection import Projections, projector_of
 from migrator.translation.write_output import Destination
 
 # Documents that are translated together. Many save queries for lookups; few save memory, because they are decoded.
-CHUNK_DOCUMENTS = 2000
+CHUNK_DOCUMENTS = 5000
 
 
 def archive_batch(collection: str, data: bytes) -> Output:
