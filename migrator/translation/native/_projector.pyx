@@ -130,6 +130,7 @@ cdef class Projector:
             others = self._read(start + position, length)
             tuples.append(None if others < 0 else self._tuple(start + position, length, others))
             position += length
+        self._data = None  # the projections hold it as long as it is needed
         return Projections(self, data, offsets, tuples, position)
 
     cdef int _read(self, Bytes p, Py_ssize_t length) noexcept nogil:
