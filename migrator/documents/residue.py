@@ -10,6 +10,7 @@ from migrator.documents import native
 from migrator.documents.codec import Document, decode, encode, same
 
 Changes = tuple[dict[str, int], dict[str, Document], dict[str, int]]  # `form`, `cut` and `first`
+RawChanges = tuple[dict[str, int], dict[str, bytes], dict[str, int]]  # with the BSON of remainders
 
 
 def subtract(document: Document, restored: Document) -> tuple[Document, list[str]]:
@@ -55,6 +56,16 @@ def read_changes(found: bytes) -> Changes:
     """Return `changes_of` a residue of which `variant_parts` has found something."""
     parts = decode(found)
     return parts.get("form", {}), parts.get("cut", {}), parts.get("first", {})
+
+
+def split_changes(found: bytes) -> RawChanges:
+    """Return the same as `read_changes`, with the BSON of remainders."""
+    changes = native.split_changes(found)
+    if changes is not None:
+        return changes
+    variants, remainders, counts = read_changes(found)
+    # As a field of a document: the driver would put an `_id` first.
+    return variants, {name: encode({"": remainder})[6:-1] for name, remainder in remainders.items()}, counts
 
 
 def remainder_marker(name: str) -> bytes:

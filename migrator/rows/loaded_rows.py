@@ -9,7 +9,7 @@ from typing import Any, Literal
 from psycopg import sql
 
 from migrator.documents import native
-from migrator.documents.residue import read_changes, remainder_marker, variant_parts
+from migrator.documents.residue import read_changes, remainder_marker, split_changes, variant_parts
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
@@ -105,12 +105,12 @@ class RowLayout:
             return None
         try:
             found = None if residue is None else variant_parts(residue)
-            changes = None if found is None else read_changes(found)
-            if changes is None or self._restorer.makes_changes:
-                document, moved = self._restorer.compute(fields, changes)
+            if found is None or self._restorer.makes_changes:
+                document, moved = self._restorer.compute(fields, None if found is None else split_changes(found))
             else:
                 document, _ = self._restorer.compute(fields, None)
-                moved = add_changes(self._variant_rules, self._read_variant_inputs(fields), document, changes)
+                inputs = self._read_variant_inputs(fields)
+                moved = add_changes(self._variant_rules, inputs, document, read_changes(found))
             return self._restorer.encode(fields, document, moved)
         except Exception:  # noqa: BLE001  # the caller finds the cause, with the interpreter
             return None

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from bson.datetime_ms import DatetimeMS
 
-from migrator.documents.codec import Document, encode
-from migrator.documents.residue import Changes
+from migrator.documents.codec import Document, decode, encode
+from migrator.documents.native import restore_parts
+from migrator.documents.residue import RawChanges
 from migrator.ids import uuid_text
 from migrator.mapping import codecs
 from migrator.mapping.children import Children
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Fields = list[bytes | None]
 # The fields of a row, and the changes in its residue → the document, and those of its fields that come last.
-Restore = Callable[[Fields, Changes | None], tuple[Document, list[str]]]
+Restore = Callable[[Fields, RawChanges | None], tuple[Document, list[str]]]
 Reader = Callable[[bytes | None], Any] | str  # a function, or the kind of a column
 
 # Codecs whose `write` returns the plain value.
@@ -134,7 +135,7 @@ class _Writer:
         self._found, self._low_cardinality = found, collection.low_cardinality
         self.bound: dict[str, Any] = {
             "ABSENT": ABSENT, "UNREADABLE": UNREADABLE, "DatetimeMS": DatetimeMS, "uuid_text": uuid_text,
-            "set_path": set_path, "read_row": read_row,
+            "set_path": set_path, "read_row": read_row, "decode": decode, "restore_parts": restore_parts,
             **{f"unpack_{kind}": struct.Struct(form).unpack for kind, form in _INTEGERS.items()},
         }  # fmt: skip
         self._readers, self._places = readers, {name: place for place, name in enumerate(readers)}
@@ -232,8 +233,19 @@ class _Writer:
             f"    elif {path} in remainders:",
             "        if value is ABSENT:",
             f"            added.append({path})",
-            f"        value = {self._bind('restore', rule.restore)}(remainders[{path}], {columns})",
+            "        value = None",
+            *(f"        {line}" for line in self._restore_parts(rule)),
+            "        if value is None:",
+            f"            value = {self._bind('restore', rule.restore)}(decode(remainders[{path}]), {columns})",
         ]
+
+    def _restore_parts(self, rule: Variants) -> list[str]:
+        """Return the line that restores a list of parts as BSON; value None: another list."""
+        if rule.parts is None or self._readers[rule.inputs[0]] != "text":
+            return []
+        field, gap = rule.parts.text_field.encode(), len(rule.parts.separator)
+        text = f"fields[{self._places[rule.inputs[0]]}]"
+        return [f"value = restore_parts(remainders[{rule.path!r}], {text}, {field!r}, {gap})"]
 
     def _write_field(self, rule: Field) -> None:
         column, path = self._column(rule.column), rule.restored_path

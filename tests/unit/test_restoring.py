@@ -19,6 +19,7 @@ from migrator.documents import native, raw_bson
 from migrator.documents.codec import Document, decode, encode
 from migrator.documents.residue import add_residue, changes_of, close_residue, raw_residue
 from migrator.mapping.collection import Collection
+from migrator.mapping.text_parts import TextParts
 from migrator.postgres import native as postgres_native
 from migrator.postgres.copy_format import EPOCH_SHIFT, split_row, write_row
 from migrator.rows.loaded_rows import layout_of
@@ -204,8 +205,44 @@ def test_variants_of_a_residue_are_found_in_its_bytes(
     residue = close_residue({"set": changed, "unset": unset, "form": form, "cut": cut, "first": first})
     assert [encode(each) for each in changes_of(residue)] == [encode(each) for each in (form, cut, first)]
     if residue is not None:
+        kept = {name: encode({"": remainder})[6:-1] for name, remainder in cut.items()}
+        assert native.split_changes(residue) == (form, kept, first)
         assert (native.variant_parts(residue) is None) == (not form and not cut and not first)
         assert native.variant_parts(residue[:-2]) == residue[:-2]  # a damaged one is left to the driver
+
+
+@needs_native
+@FEW
+@given(
+    found=st.lists(st.one_of(st.none(), strategies.texts), max_size=5),
+    other=st.dictionaries(st.sampled_from(["a", "kind"]), strategies.values.map(strategies.build)),
+    separator=st.sampled_from(["", "\n\n", "é"]),
+    damage=st.sampled_from(["", "in", "at", "text"]),
+    chance=st.randoms(use_true_random=False),
+)
+def test_both_versions_restore_parts(
+    found: list[str | None], other: Document, separator: str, damage: str, chance: random.Random
+) -> None:
+    """Parts with and without texts. What `subtract` does not return is left to Python, or has the same result."""
+    rule = TextParts("is", "text", "said", separator)
+    parts: list[Document] = [
+        {**other, "is": "other"} if each is None else {"is": "text", "said": each.replace("\0", ""), **other}
+        for each in found
+    ]
+    text = separator.join(part["said"] for part in parts if part.get("said"))
+    remainder = rule.subtract(parts, text)
+    if remainder is None:
+        return
+    if damage in ("in", "at"):
+        chance.shuffle(remainder[damage])
+    elif damage:
+        text = text[: chance.randrange(len(text) + 1)]
+    compiled = native.restore_parts(encode(remainder), text.encode(), b"said", len(separator))
+    assert damage or compiled is not None
+    if compiled is not None:
+        assert compiled.raw == encode({"": rule.restore(remainder, text)})[6:-1]
+    assert native.restore_parts(encode(remainder)[:-1], text.encode(), b"said", len(separator)) is None
+    assert native.restore_parts(encode(remainder), None, b"said", len(separator)) is None
 
 
 @needs_native

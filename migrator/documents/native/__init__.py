@@ -15,10 +15,12 @@ __all__ = [
     "assemble",
     "compact_list",
     "documents_by_id",
+    "restore_parts",
     "restores",
     "same_fields",
     "scan_documents",
     "source_id",
+    "split_changes",
     "variant_parts",
 ]
 
@@ -26,6 +28,7 @@ try:
     from migrator.documents.native._assembly import assemble, restores, same_fields, variant_parts
     from migrator.documents.native._bson_bytes import compact_list, documents_by_id, scan_documents, source_id
     from migrator.documents.native._field_counter import FieldCounter
+    from migrator.documents.native._restored_parts import restore_parts, split_changes
     from migrator.documents.native._text_parts import BsonParts
 except ImportError:
     FieldCounter = BsonParts = None  # type: ignore[assignment,misc]
@@ -39,6 +42,9 @@ except ImportError:
     def documents_by_id(data: bytes) -> list[tuple[bytes, bytes]] | None:
         return None
 
+    def restore_parts(remainder: bytes, text: bytes | None, text_field: bytes, gap: int) -> Any:
+        return None
+
     def restores(document: bytes, source_id: bytes, restored: bytes, residue: bytes | None) -> bool:
         return False
 
@@ -49,6 +55,9 @@ except ImportError:
         return None
 
     def source_id(document: bytes) -> bytes | None:
+        return None
+
+    def split_changes(residue: bytes) -> tuple[dict[str, int], dict[str, bytes], dict[str, int]] | None:
         return None
 
     def variant_parts(residue: bytes) -> bytes | None:

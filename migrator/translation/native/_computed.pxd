@@ -1,11 +1,12 @@
 # cython: language_level=3
 """Writes computed values of plain types as BSON, as the driver encodes them."""
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memchr, memcpy
 
-from migrator.documents.native._bson cimport write_little
-from migrator.translation.native._buffer cimport decimal
+from migrator.documents.native._bson cimport decimal, write_little
+from migrator.documents.native._restored_parts cimport BsonArray
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -29,6 +30,8 @@ cdef inline Py_ssize_t value_size(object value, int depth) except -2:
         return 1
     if type(value) is int:
         return 4 if -0x80000000 <= value <= 0x7FFFFFFF else -1
+    if type(value) is BsonArray:
+        return PyBytes_GET_SIZE((<BsonArray>value).raw)
     if depth == MOST_DEPTH:
         return -1
     if type(value) is list:
@@ -72,6 +75,11 @@ cdef inline char* write_value(object value, char* kind, char* out) except NULL:
         kind[0] = 0x10
         write_little(out, <uint32_t><int32_t>value)
         return out + 4
+    if type(value) is BsonArray:
+        kind[0] = 0x04
+        size = PyBytes_GET_SIZE((<BsonArray>value).raw)
+        memcpy(out, PyBytes_AS_STRING((<BsonArray>value).raw), size)
+        return out + size
     out += 4
     if type(value) is list:
         kind[0] = 0x04

@@ -119,6 +119,7 @@ cdef class FieldWriter:
         cdef list kept = [(<Kept>each).elements(fields) for each in self._kept]
         cdef bint is_known[MAX_PARTS]
         cdef Py_ssize_t size = 5, known
+        cdef char kind
         cdef Part* part
         cdef object value
         cdef bytes made
@@ -149,7 +150,13 @@ cdef class FieldWriter:
         if left != len(last):
             raise ValueError("a computed field that no part names")
         if last:
-            made = self._encode({name: computed[name] for name in last})
+            value = {name: computed[name] for name in last}
+            known = value_size(value, 0)
+            if known < 0:
+                made = self._encode(value)
+            else:
+                made = PyBytes_FromStringAndSize(NULL, known)
+                write_value(value, &kind, PyBytes_AS_STRING(made))
             encoded.append(made)
             size += PyBytes_GET_SIZE(made) - 5
         encoded.reverse()
