@@ -36,7 +36,7 @@ def read_rows(connection: Connection, stream: psycopg.Copy) -> Iterator[Sequence
         yield row
         size, data = take(1)
         if size > 0:
-            if data == copy_format.TRAILER:
+            if size == len(copy_format.TRAILER) and data == copy_format.TRAILER:
                 stream.read()  # takes the result of the statement
                 return
             row = native.split_row(data)
