@@ -27,7 +27,7 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 _unpack_length = struct.Struct("<i").unpack_from
 
 
-def scan_documents(data: bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int]:
+def scan_documents(data: bytes | bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int]:
     """Return the end and the number of the complete documents from `start`: at most `most`, none beyond `stop`.
 
     The scan ends before anything that is not a document. The caller determines the reason, because a check per document
@@ -37,7 +37,7 @@ def scan_documents(data: bytearray | mmap.mmap, start: int, stop: int, most: int
     return scan_by_python(data, start, stop, most) if found is None else found
 
 
-def scan_by_python(data: bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int]:
+def scan_by_python(data: bytes | bytearray | mmap.mmap, start: int, stop: int, most: int) -> tuple[int, int]:
     """Do the same as `scan_documents` without compiled code: 0.12 to 0.2 µs per document."""
     unpack = _unpack_length
     position, final = start, stop - MIN_DOCUMENT_BYTES

@@ -17,6 +17,7 @@ from pymongo.collection import Collection
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode, encode
 from migrator.errors import SourceError
+from migrator.sources.bson_stream import scan_documents
 
 T = TypeVar("T")
 AFTER: Final = "+"
@@ -112,9 +113,10 @@ def first_id(data: bytes) -> bytes:
 
 
 def last_id(data: bytes) -> bytes:
-    """Return the BSON `{"_id": …}` of the last document."""
-    *_, last = raw_bson.document_offsets(data)
-    return raw_bson.source_id(data[last:])
+    """Return the BSON `{"_id": …}` of the last complete document. The reader of the batch reports what follows it."""
+    end, count = scan_documents(data, 0, len(data), len(data))
+    start, _ = scan_documents(data, 0, end, count - 1)
+    return raw_bson.source_id(data[start:end])
 
 
 def run_in_thread(act: Callable[[], T]) -> Future[T]:
