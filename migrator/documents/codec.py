@@ -28,10 +28,12 @@ def decode(data: bytes) -> Document:
     return bson.decode(data, CODEC_OPTIONS)
 
 
-def decode_array(data: bytes) -> list[Any]:
-    """Return a BSON array as a list. Raises: bson.errors.InvalidBSON."""
-    document = (len(data) + 7).to_bytes(4, "little") + b"\x04\0" + data + b"\0"
-    return decode(document)[""]  # type: ignore[no-any-return]
+def decode_value(bson_type: int, raw: bytes) -> Any:
+    """Decode a BSON value from its type and bytes. A document is decoded by itself, not as part of another one."""
+    if bson_type == 0x03:
+        return bson.decode(raw, CODEC_OPTIONS)
+    document = (len(raw) + 7).to_bytes(4, "little") + bytes((bson_type, 0)) + raw + b"\0"
+    return bson.decode(document, CODEC_OPTIONS)[""]
 
 
 def decode_untrusted(data: bytes) -> Document:
@@ -89,6 +91,11 @@ def encode(document: Mapping[str, Any]) -> bytes:
     return bson.encode(document, codec_options=CODEC_OPTIONS)
 
 
+def encode_embedded(document: Mapping[str, Any]) -> bytes:
+    """Return a document as BSON as it is in another one: the driver puts the `_id` of a whole document first."""
+    return encode({"": document})[6:-1]
+
+
 def is_faithful(document: Document, raw: bytes) -> bool:
     """Return whether a decoded document encodes to the bytes it came from.
 
@@ -125,4 +132,4 @@ def same(one: Any, other: Any) -> bool:
 
 def _same_parts(one: list[Any], other: BsonParts) -> bool:
     equal = other.equals(one)
-    return same(one, decode_array(other.raw)) if equal is None else equal
+    return same(one, decode_value(0x04, other.raw)) if equal is None else equal

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bson.binary import Binary
 
 from migrator.documents import native
-from migrator.documents.codec import Document, decode, encode, same
+from migrator.documents.codec import Document, decode, encode, encode_embedded, same
 
 Changes = tuple[dict[str, int], dict[str, Document], dict[str, int]]  # `form`, `cut` and `first`
 RawChanges = tuple[dict[str, int], dict[str, bytes], dict[str, int]]  # with the BSON of remainders
@@ -64,8 +64,7 @@ def split_changes(found: bytes) -> RawChanges:
     if changes is not None:
         return changes
     variants, remainders, counts = read_changes(found)
-    # As a field of a document: the driver would put an `_id` first.
-    return variants, {name: encode({"": remainder})[6:-1] for name, remainder in remainders.items()}, counts
+    return variants, {name: encode_embedded(remainder) for name, remainder in remainders.items()}, counts
 
 
 def remainder_marker(name: str) -> bytes:

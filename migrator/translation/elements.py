@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final
 
-from migrator.documents.codec import Document, encode
+from migrator.documents.codec import Document, decode_value, encode
 from migrator.mapping import codecs, dates
 from migrator.mapping.children import VALUE, Children
 from migrator.mapping.codecs import Codec
@@ -25,7 +25,7 @@ from migrator.translation import native
 from migrator.translation.encoder import ChildEncoder, child_tuples
 from migrator.translation.interpreter import References
 from migrator.translation.known_values import UNFIT, KnownReferences, KnownValues
-from migrator.translation.projection import Projections, decode_value
+from migrator.translation.projection import Projections
 
 # What `cut` returns: the rows restore the field, or more than it, or something else; else the BSON of the remainder.
 EXACT: Final = None

@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from bson import ObjectId
 
-from migrator.documents.codec import same
+from migrator.documents.codec import decode_value, same
 from migrator.mapping.codecs import UNREADABLE
 from migrator.mapping.context import Context
 from migrator.mapping.references import Reference, ReferenceIds, reference_ids
 from migrator.mapping.rules import Field
 from migrator.postgres import copy_format
 from migrator.translation.interpreter import References
-from migrator.translation.projection import decode_value
 
 UNFIT: Final = object()  # a row would not restore this value
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
-import bson
 from bson import DatetimeMS, ObjectId
 from bson.errors import BSONError
 
 from migrator.documents import raw_bson
-from migrator.documents.codec import CODEC_OPTIONS, Document, decode_each, encode, is_faithful
+from migrator.documents.codec import Document, decode_each, decode_value, encode, is_faithful
 from migrator.ids import canonical_uuid
 from migrator.mapping import dates
 from migrator.mapping.context import ABSENT
@@ -117,14 +116,6 @@ def projector_of(projection: Projection) -> AnyProjector:
         earliest=-(-dates.EARLIEST // 1000),
         latest=dates.LATEST // 1000,
     )
-
-
-def decode_value(bson_type: int, raw: bytes) -> Any:
-    """Decode a BSON value from its type and bytes. A document is decoded by itself, not as part of another one."""
-    if bson_type == 0x03:
-        return bson.decode(raw, CODEC_OPTIONS)
-    document = (len(raw) + 7).to_bytes(4, "little") + bytes((bson_type, 0)) + raw + b"\0"
-    return bson.decode(document, CODEC_OPTIONS)[""]
 
 
 class Projector:

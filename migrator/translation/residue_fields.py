@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import bson
 
-from migrator.documents.codec import CODEC_OPTIONS, Document, encode
+from migrator.documents.codec import CODEC_OPTIONS, Document, encode_embedded
 from migrator.documents.residue import pack_residue
 from migrator.postgres.copy_format import NULL
 
@@ -50,10 +50,7 @@ class ResidueHeaderCache:
 
 def _encode_remainders(remainders: Remainders) -> bytes:
     """Return the element `cut` of a residue, the last one of `pack_residue`."""
-    # Inside another document, an `_id` keeps its place: the encoder puts that of a whole document first.
-    parts = [
-        (name.encode(), each if isinstance(each, bytes) else encode({"": each})[6:-1]) for name, each in remainders
-    ]
+    parts = [(name.encode(), each if isinstance(each, bytes) else encode_embedded(each)) for name, each in remainders]
     fields = b"".join(b"\x03%b\0%b" % part for part in parts)
     return b"\x03cut\0" + (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
 

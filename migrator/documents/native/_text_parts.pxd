@@ -17,7 +17,6 @@ cdef class BsonParts:
 
 
 cdef class PartsForm:
-    cdef readonly object rule
     cdef bytes _kind_field, _kind, _text_field, _separator
     cdef bint _text_of(self, Bytes part, Bytes* text) noexcept
     cdef BsonParts read(self, bytes data, Bytes array)

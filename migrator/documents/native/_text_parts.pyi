@@ -1,15 +1,11 @@
 from typing import Any
 
 class PartsForm:
-    rule: Any
-
     def __new__(cls, rule: Any) -> PartsForm: ...
 
 class BsonParts:
     count: int
 
-    @property
-    def rule(self) -> Any: ...
     @property
     def raw(self) -> bytes: ...
     @property

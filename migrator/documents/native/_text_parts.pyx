@@ -24,10 +24,9 @@ cdef enum Equal:
 
 
 cdef class PartsForm:
-    """The form of the parts of one field, for `BsonParts`. `rule`: the `TextParts` of the mapping."""
+    """The form of the parts of one field, for `BsonParts`, from the `TextParts` of the mapping."""
 
     def __cinit__(self, rule):
-        self.rule = rule
         self._kind_field, self._kind = rule.kind_field.encode(), rule.kind.encode()
         self._text_field, self._separator = rule.text_field.encode(), rule.separator.encode()
 
@@ -87,11 +86,6 @@ cdef class PartsForm:
 
 cdef class BsonParts:
     """An array of parts that is not decoded. `count`: the number of its parts."""
-
-    @property
-    def rule(self):
-        """The `TextParts` whose form the parts have."""
-        return self._form.rule
 
     @property
     def raw(self):
