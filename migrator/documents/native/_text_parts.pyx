@@ -12,7 +12,9 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memcpy, memmove, strcmp, strlen
 
-from migrator.documents.native._bson cimport DOCUMENT, STRING, Bytes, byte, decimal, int32, skip, write_little
+from migrator.documents.native._bson cimport (
+    DOCUMENT, INT32, NULL_VALUE, STRING, Bytes, byte, decimal, int32, skip, write_little,
+)
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -181,7 +183,7 @@ cdef class BsonParts:
         cdef Py_ssize_t rest = part + int32(part) - (text + 4 + int32(text))
         cdef Py_ssize_t name = PyBytes_GET_SIZE(self._form._text_field) + 2  # with its type, and the end of the name
         memcpy(out, element, head)
-        out[head - name] = 0x0A
+        out[head - name] = NULL_VALUE
         write_little(out + (part - element), <uint32_t>(int32(part) - 4 - int32(text)))
         memcpy(out + head, text + 4 + int32(text), rest)
         return out + head + rest
@@ -232,7 +234,7 @@ cdef int equal_part(Bytes part, dict other) except -1:
 cdef inline char* number_item(char* out, int place, int number) noexcept nogil:
     """Write an item of an array, a 32-bit number. Return its end."""
     cdef int size
-    out[0] = 0x10
+    out[0] = INT32
     size = decimal(out + 1, place)
     out[1 + size] = 0
     write_little(out + 2 + size, <uint32_t>number)

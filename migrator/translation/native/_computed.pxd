@@ -5,7 +5,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memchr, memcpy
 
-from migrator.documents.native._bson cimport decimal, write_little
+from migrator.documents.native._bson cimport (
+    ARRAY, BOOLEAN, DOCUMENT, INT32, NULL_VALUE, STRING, decimal, write_little,
+)
 from migrator.documents.native._restored_parts cimport BsonArray
 
 cdef extern from "Python.h":
@@ -60,35 +62,35 @@ cdef inline char* write_value(object value, char* kind, char* out) except NULL:
     cdef const char* text
     cdef char* start = out
     if type(value) is str:
-        kind[0] = 0x02
+        kind[0] = STRING
         text = PyUnicode_AsUTF8AndSize(value, &size)
         write_little(out, <uint32_t>(size + 1))
         memcpy(out + 4, text, size + 1)  # Python keeps a zero behind it
         return out + size + 5
     if value is None:
-        kind[0] = 0x0A
+        kind[0] = NULL_VALUE
         return out
     if type(value) is bool:
-        kind[0], out[0] = 0x08, value is True
+        kind[0], out[0] = BOOLEAN, value is True
         return out + 1
     if type(value) is int:
-        kind[0] = 0x10
+        kind[0] = INT32
         write_little(out, <uint32_t><int32_t>value)
         return out + 4
     if type(value) is BsonArray:
-        kind[0] = 0x04
+        kind[0] = ARRAY
         size = PyBytes_GET_SIZE((<BsonArray>value).raw)
         memcpy(out, PyBytes_AS_STRING((<BsonArray>value).raw), size)
         return out + size
     out += 4
     if type(value) is list:
-        kind[0] = 0x04
+        kind[0] = ARRAY
         for index, item in enumerate(<list>value):
             size = decimal(out + 1, <int>index)
             out[1 + size] = 0
             out = write_value(item, out, out + 2 + size)
     else:
-        kind[0] = 0x03
+        kind[0] = DOCUMENT
         for name, item in (<dict>value).items():
             text = PyUnicode_AsUTF8AndSize(name, &size)
             memcpy(out + 1, text, size + 1)
