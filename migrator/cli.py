@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from migrator import __version__
+from migrator.commands.early_start import start_early
 from migrator.commands.options import consoles as consoles
 from migrator.commands.options import current_console
 from migrator.commands.registry import LazyGroup, hint_after
@@ -111,6 +112,7 @@ def _stop_now(signum: int, frame: object) -> None:
 def run_app() -> int:
     """Runs the command of sys.argv; returns its exit code."""
     try:
+        start_early(sys.argv[1:], os.environ)
         code = int(app(standalone_mode=False) or 0)
         return fail(STOPPED) if code == INTERRUPTED else code
     except (typer.Abort, KeyboardInterrupt):

@@ -14,13 +14,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
-from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from threading import Thread
 from typing import ParamSpec, Protocol, TypeVar
 
 from migrator.errors import StoppedError
 from migrator.execution.child import begin_child
+from migrator.execution.fork_server import start_fork_server
 from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
 from migrator.mapping.project import ProjectPackages, import_packages
 
@@ -133,8 +133,7 @@ class ProcessPool:
     losses: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
     def __init__(self, workers: int, packages: ProjectPackages | None, modules: tuple[str, ...] = ()) -> None:
-        self._packages = packages
-        self._modules = modules if packages is None else (*modules, *packages.modules)
+        self._packages, self._modules = packages, modules
         self.count = workers or os.cpu_count() or 1
         self._executor: ProcessPoolExecutor | None = None
 
@@ -156,7 +155,6 @@ class ProcessPool:
         """Start the server process, which imports the modules, and do not wait for it."""
         if not self.is_single:
             self._context()
-            forkserver.ensure_running()
 
     def prestart(self) -> None:
         """Start the processes now, and do not wait for the imports of the server process that forks them."""
@@ -184,9 +182,7 @@ class ProcessPool:
         return self._executor
 
     def _context(self) -> BaseContext:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["migrator.execution.starting", "migrator.execution.tasks", *self._modules])
-        return context
+        return start_fork_server(self._packages, self._modules)
 
 
 def begin_worker(packages: ProjectPackages | None) -> None:

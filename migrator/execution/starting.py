@@ -1,12 +1,14 @@
-"""For the server process that forks workers, which imports this first: a worker that starts while its parent ends says
-nothing.
+"""For the server process that forks workers, which imports this first: it and its workers say nothing when the command
+is interrupted.
 
-Such a worker cannot open what the parent has closed. Its traceback would follow the message of the interrupted command.
+Ctrl-C reaches them, too, and the command handles it. A worker that starts while its parent ends cannot open what the
+parent has closed. Their tracebacks would follow the message of the interrupted command.
 """
 
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from types import TracebackType
 
@@ -19,4 +21,6 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
 
 
 sys.excepthook = _report
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see fork_server.py
 gc.disable()  # until a worker begins: `begin_child`

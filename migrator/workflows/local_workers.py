@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from migrator.errors import MigrateError
+from migrator.execution.fork_server import LARGE_SOURCE
 from migrator.execution.pool import ProcessPool
 from migrator.workflows.migration import MigrationContext
-
-LARGE_SOURCE = 32 << 20  # bytes; below this size the start of worker processes takes longer than it saves
 
 
 def open_local_pool(context: MigrationContext, modules: tuple[str, ...] = ()) -> ProcessPool:

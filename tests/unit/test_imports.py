@@ -32,6 +32,7 @@ def test_help_imports_no_command(option: str) -> None:
     assert {name for name in found if name.startswith("migrator.")} == {
         "migrator.cli",
         "migrator.commands",
+        "migrator.commands.early_start",
         "migrator.commands.log_option",
         "migrator.commands.options",
         "migrator.commands.registry",
