@@ -118,13 +118,20 @@ class EarlyIndexBuilder:
         """Build the other indexes of the same tables, whose rows are final now, and execute `other_tasks`.
 
         Index builds of one table run in parallel, while a validation of its foreign keys would have to wait. If no
-        early build is running, `build_post_data` does all this.
+        early build is running, `build_post_data` does all this. It also executes the longest of `other_tasks`, on which
+        none depends, if an early build uses as many processes as there are sessions: the foreign keys of a table, which
+        it validates one after the other, leave the others idle.
         """
         if not self._started:
             return
+        if other_tasks and count_processes(connection) >= sessions:
+            longest = max(other_tasks, key=lambda task: task.cost)
+            other_tasks = {task: needs for task, needs in other_tasks.items() if task != longest}
         found = self._find_indexes(connection, {ref.table for ref in self._started})
         others = [change.task() for change in found if change.ref not in self._started]
         graph: Graph = {**other_tasks, **{task: set() for task in others}}
+        if not graph:
+            return
         step = "build other indexes"
         self._emit(StepStarted(step=step, total=len(graph), unit="indexes"))
         size = min(sessions, len(graph))
@@ -143,6 +150,15 @@ class EarlyIndexBuilder:
         for task in self._scheduler.as_completed() if self._scheduler is not None else ():
             self._emit(StepFinished(step=f"build {task.name}"))
         self._started.clear()
+
+
+def count_processes(connection: Connection) -> int:
+    """Return how many processes of the server build a full-text index, if it has a core for each."""
+    if connection.info.server_version < 180_000:
+        return 1
+    found = connection.execute("SELECT 1 + current_setting('max_parallel_maintenance_workers')::integer").fetchone()
+    assert found is not None  # the SELECT returns one row
+    return int(found[0])
 
 
 def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedded: VectorColumn, emit: Emit) -> None:

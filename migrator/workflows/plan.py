@@ -53,7 +53,7 @@ from migrator.workflows.plan_report import (
     estimate_embedding,
     measure_size,
 )
-from migrator.workflows.profile import FieldStatistics, Profiler
+from migrator.workflows.profile import Profiler
 from migrator.workflows.reject_limit import describe_excess
 from migrator.workflows.vector_checks import check_vectors, find_other_dimensions
 
@@ -114,32 +114,33 @@ def plan(
             blockers += find_other_dimensions(
                 connection, context.namespace, context.definition.embedded, context.config
             )
+        outcomes = count_outcomes(connection, context.namespace)
         if sample is None:  # a sample lacks parents, so that too many documents are rejected
-            excess = describe_excess(context.config.policies, count_outcomes(connection, context.namespace))
+            excess = describe_excess(context.config.policies, outcomes)
             blockers += [] if excess is None else [excess]
         fingerprints = {**fingerprints, "target": digest}
-        return make_report(pipeline, fingerprints, blockers, profiler.statistics, later)
+        findings = collect_findings(connection, context.namespace)
+        observed = Observations(statistics=profiler.statistics, outcomes=outcomes, findings=findings)
+        return make_report(pipeline, fingerprints, blockers, observed, later)
 
 
 def make_report(
     pipeline: Pipeline,
     fingerprints: dict[str, str],
     blockers: list[str],
-    statistics: Mapping[str, FieldStatistics],
+    observed: Observations,
     taken: Forecast,
 ) -> PlanReport:
     """Return the report of a rehearsal. `taken`: the seconds of the whole run, and the bytes of what was not built."""
     context, connection, namespace = pipeline.context, pipeline.connection, pipeline.namespace
-    definition, outcomes = context.definition, count_outcomes(connection, namespace)
-    findings = collect_findings(connection, namespace)
-    observed = Observations(statistics=statistics, outcomes=outcomes, findings=findings)
+    definition = context.definition
     created = {*map(name_of, definition.metadata.sorted_tables)}
     return PlanReport(
         fingerprints=fingerprints,
         collections=[observed.describe(each, definition) for each in context.source.collections()],
         steps=list(describe_steps(definition, [each.merge for each in pipeline.merge_appliers(0)])),
         blockers=blockers,
-        tables=count_rows(definition.mappings, outcomes)
+        tables=count_rows(definition.mappings, observed.outcomes)
         | count_elements(connection, namespace, definition.mappings, created),
         entities=describe_tables(definition.metadata),
         left_out=context.source.left_out,

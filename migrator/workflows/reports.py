@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,12 +44,17 @@ class RunReport:
         }
 
 
-def report_run(context: MigrationContext, connection: Connection, started: float) -> RunReport:
-    """Return the state of the migration in the target. `started`: the start of the command on the monotonic clock."""
+def report_run(
+    context: MigrationContext, connection: Connection, started: float, known: Mapping[str, Counts] | None = None
+) -> RunReport:
+    """Return the state of the migration in the target. `started`: the start of the command on the monotonic clock.
+
+    `known`: the counts of every collection, if the caller has them: to count a large ledger takes a while.
+    """
     definition, namespace = context.definition, context.namespace
     latest = journal.latest_run(connection, namespace)
     assert latest is not None  # called with a run open or done
-    collections = count_outcomes(connection, namespace)
+    collections = count_outcomes(connection, namespace) if known is None else dict(known)
     tables: dict[str, int] = defaultdict(int)
     for name, counts in collections.items():
         if name in definition.mappings:

@@ -79,6 +79,7 @@ def run_migration(
             refuse_switched(connection, namespace, "run")
             require_unchanged(connection, namespace, fingerprints, context.config)
             Pipeline(context=context, connection=connection, dsn=target.dsn).check_only(only)
+            counts = None
             if is_done(connection, namespace):
                 text = "This migration is complete; there is nothing left to do. Check it with `migrate verify`."
                 context.emit(Notice(text=text))
@@ -89,8 +90,8 @@ def run_migration(
                 if on_opened is not None:
                     on_opened(connection)
                 with monitored(target.connect, namespace, meter, context.emit) as emit:
-                    execute_stages(replace(context, emit=emit), target, connection, run, only)
-            return report_run(context, connection, started)
+                    counts = execute_stages(replace(context, emit=emit), target, connection, run, only)
+            return report_run(context, connection, started, counts)
 
     return retry_transient(attempt, partial(count_entries, target, namespace), context.emit)
 
@@ -116,8 +117,8 @@ def open_run(context: MigrationContext, connection: Connection, fingerprints: Ma
 
 def execute_stages(
     context: MigrationContext, target: Target, connection: Connection, run: int, only: frozenset[str]
-) -> None:
-    """Execute the stages after `prepare`."""
+) -> dict[str, Counts]:
+    """Execute the stages after `prepare`, and return the counts of every collection."""
     status, namespace = "stopped", context.namespace
     try:
         if not context.follows:
@@ -131,7 +132,8 @@ def execute_stages(
                 analyzes_all=False,
                 late_keys=context.late_keys,
             ).run(run, only)
-            require_few_rejects(context.config.policies, check_identity(connection, namespace))
+            counts = check_identity(connection, namespace)
+            require_few_rejects(context.config.policies, counts)
             if not only:
                 report_source_changes(context, connection, run)
                 sessions = context.config.engine.workers or DEFAULT_SESSIONS
@@ -140,6 +142,7 @@ def execute_stages(
         if not only:
             complete(context, target, connection)
             status = "done"
+        return counts
     finally:
         # If the connection failed, the run keeps the status 'running', which `open_run` resumes in the same way.
         if is_idle(connection):
@@ -191,8 +194,8 @@ def ledger_tasks(connection: Connection, namespace: Namespace) -> Graph:
     cost = ledger_size(connection, namespace)
     analysis = ScheduledTask(name="statistics of the ledger", act=partial(analyze_records, namespace=namespace))
     indexes = [
-        ScheduledTask(name="ledger", act=partial(create, namespace=namespace), cost=cost)
-        for create in (create_target_index, create_source_index)
+        ScheduledTask(name="ledger", act=partial(create, namespace=namespace), cost=cost * share)
+        for create, share in ((create_target_index, 2), (create_source_index, 1))
     ]
     return {analysis: set(), **{index: {analysis} for index in indexes}}  # ANALYZE would wait for an index build
 

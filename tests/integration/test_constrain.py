@@ -271,6 +271,38 @@ def test_full_text_is_indexed_ahead_of_the_rest(database: str, monkeypatch: pyte
         assert compare(catalog.read(connection), catalog.read_expected(connection, metadata, rls=True)) == []
 
 
+@pytest.mark.parametrize(
+    ("processes", "sessions", "done"),
+    [(1, 2, ["short", "long"]), (2, 2, ["short"]), (3, 2, ["short"]), (3, 4, ["short", "long"])],
+)
+def test_the_longest_task_waits_if_the_full_text_index_leaves_no_core(
+    database: str, monkeypatch: pytest.MonkeyPatch, processes: int, sessions: int, done: list[str]
+) -> None:
+    """It is executed by `build_post_data`, beside the foreign keys of a table, which leave a core idle."""
+    monkeypatch.setattr(stage, "EARLY_BUILD_BYTES", 1)
+    monkeypatch.setattr(stage, "count_processes", lambda connection: processes)
+    ended: list[str] = []
+    tasks = [
+        ScheduledTask(name=name, cost=cost, act=lambda connection, name=name: ended.append(name))  # type: ignore[misc]
+        for name, cost in (("long", 2), ("short", 1))
+    ]
+    with connected(database) as connection:
+        prepared(connection)
+        add_rows(connection, OURS)
+        with EarlyIndexBuilder(lambda: connected(database), metadata, silent) as ahead:
+            ahead.start(connection, "messages")
+            ahead.build_alongside(connection, sessions, {tasks[0]: set(), tasks[1]: set()})
+            ahead.finish()
+        assert sorted(ended, reverse=True) == done
+        assert "messages_search_idx" in catalog.read(connection).indexes
+
+
+def test_several_processes_build_a_full_text_index_from_version_18_on(database: str) -> None:
+    with connected(database) as connection:
+        connection.execute("SET max_parallel_maintenance_workers = 3")
+        assert stage.count_processes(connection) == (4 if connection.info.server_version >= 180_000 else 1)
+
+
 def test_what_is_built_ahead_ends_with_the_run(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the run stops, the index that is being built is given up at once, and leaves no record."""
     monkeypatch.setattr(stage, "EARLY_BUILD_BYTES", 1)
