@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from migrator.ids import uuid_text
 from migrator.postgres import copy_format
-from migrator.translation import native
 
 _length = struct.Struct(">i").pack
 
@@ -66,6 +65,9 @@ class PartType(IntEnum):
     DOUBLE = 10
 
 
+Parts = Sequence[tuple[PartType, bytes]]  # of a tuple, with the bytes of literals
+
+
 @dataclass(slots=True)
 class Layout:
     """The parts of a tuple with the bytes of literals, and the expressions for the values of all other parts."""
@@ -102,17 +104,10 @@ _PARTS = {
 }  # fmt: skip
 
 
-def packer_of(parts: Sequence[tuple[PartType, bytes]]) -> Callable[..., bytes]:
-    """Return the fastest packer for a layout: a function of its values that returns the tuple."""
-    if native.TuplePacker is None:
-        return TuplePacker(parts)
-    return native.TuplePacker(parts, shift=copy_format.EPOCH_SHIFT)
-
-
 class TuplePacker:
     """Joins values to a tuple in Python. `native.TuplePacker` does the same, compiled."""
 
-    def __init__(self, parts: Sequence[tuple[PartType, bytes]]) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def __call__(self, *values: Any) -> bytes:

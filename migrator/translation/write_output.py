@@ -1,4 +1,7 @@
-"""Prints the end of the generated function: a translated document becomes a row, a ledger row, links and findings."""
+"""Prints the end of the generated function: a translated document becomes a row, a ledger row, links and findings.
+
+How the two rows are written is in row_writer.py.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,24 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
 from migrator.postgres import copy_format
-from migrator.translation import tuple_layout
 from migrator.translation.codegen import LEAVE, CodeWriter
 from migrator.translation.encoder import PROBED_BYTES, add_child_tuples, format_target_id
 from migrator.translation.operations import Emit
-from migrator.translation.tuple_layout import Layout, PartType, Run, runs_of
+from migrator.translation.row_writer import AnyRowWriter, row_writer_of
+from migrator.translation.tuple_layout import Layout, Parts, PartType, Run, part_of, runs_of
 
 _LENGTH = struct.Struct(">i").pack
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What the output needs: the column with the row that lists this one (see `Encoder`), and the packer of tuples."""
+    """What the output needs: the column with the row that lists this one (see `Encoder`), and what makes the writer."""
 
     lister: str | None = None
-    packer: Callable[..., Callable[..., bytes]] = tuple_layout.packer_of
+    writer: Callable[[Parts, Parts], AnyRowWriter] = row_writer_of
 
 
 def write_output(operation: Emit, writer: CodeWriter, destination: Destination) -> None:
@@ -34,9 +38,15 @@ def write_output(operation: Emit, writer: CodeWriter, destination: Destination) 
         writer.add(2, f"if {value} is not None and len({value}) > {PROBED_BYTES // 4}:", f"    {LEAVE}")
     if isinstance(collection.key, CompositeKey):
         _write_composite_key(collection.key, writer)
-    _write_row(operation, writer, destination)
-    _write_ledger(writer, destination)
-    writer.add(2, f"add_id({writer.columns[collection.key.column]})", "add_index(first + index)")
+    row = _row_layout(operation, writer)
+    ledger = _ledger_layout(collection)
+    writer.bind("row_writer", destination.writer(row.parts, ledger.parts))
+    key, changes = writer.columns[collection.key.column], "changed, unset"
+    changes += ", variants, remainders" if collection.variant_rules else ", (), ()"
+    values = f"({', '.join(row.values)},)" if row.values else "()"
+    writer.add(
+        2, f"add(index, objectid, {key}, {_target(collection, key, writer)}, others, entry, {changes}, {values})"
+    )
     if collection.unique:
         values = ", ".join(writer.columns[column] for column in collection.unique)
         writer.add(2, f"output.uniques.append(({values},))")
@@ -79,7 +89,8 @@ def _runs(writer: CodeWriter, memoized: tuple[str, ...]) -> list[Run]:
     return runs_of(collection.kinds, unfilled | writer.constants.keys(), memoized)
 
 
-def _write_row(operation: Emit, writer: CodeWriter, destination: Destination) -> None:
+def _row_layout(operation: Emit, writer: CodeWriter) -> Layout:
+    """Return the layout of the row, with the expressions of its values."""
     layout = Layout()
     layout.add_literal(struct.pack(">h", len(operation.collection.columns)))
     memo_bytes = (local for local, _ in memo_runs(writer, operation.memoized))
@@ -92,36 +103,28 @@ def _write_row(operation: Emit, writer: CodeWriter, destination: Destination) ->
                 layout.add(PartType.FRAGMENT, next(memo_bytes))
             case "document":
                 for column in run.columns:
-                    layout.add(*tuple_layout.part_of(column, writer.columns[column[0]], writer.bind))
-    pack = writer.bind("pack_row", destination.packer(layout.parts))
-    writer.add(2, f"add_row({pack}({', '.join(layout.values)}))")
+                    layout.add(*part_of(column, writer.columns[column[0]], writer.bind))
+    return layout
 
 
-def _write_ledger(writer: CodeWriter, destination: Destination) -> None:
-    """If the residue is that of the memo, its bytes exist; else the projection packs it from the document."""
-    key, name = writer.collection.key, writer.collection.name.encode()
-    has_variants = bool(writer.collection.variant_rules)
-    usual = " and not variants and not remainders" if has_variants else ""
-    header = "variants, remainders" if has_variants else "(), ()"
-    needs_header = "unset or variants or remainders" if has_variants else "unset"
-    unchanged = "changed is entry[0] and unset is entry[1]"
-    writer.add(2, f"if not others and {unchanged} and memo_residue is not None{usual}:")
-    writer.add(2, "    residue = memo_residue", "else:")
-    writer.add(3, f"header = pack_header(unset, {header}) if {needs_header} else b''")
-    writer.add(3, "residue = pack_residue(index, changed, header)")
+def _ledger_layout(collection: Collection) -> Layout:
+    """Return the layout of a loaded document in the ledger, for ObjectId, target ID and residue."""
+    name = collection.name.encode()
     layout = Layout()
     layout.add_literal(struct.pack(">h", 5) + _LENGTH(len(name)) + name + _LENGTH(22) + b"\x16\0\0\0\x07_id\0")
     layout.add(PartType.FRAGMENT, "objectid")
     layout.add_literal(b"\0")
-    column = writer.columns[key.column]
-    if key.is_derived:
-        layout.add(PartType.UUID_TEXT, column)
-    else:
-        layout.add(PartType.TEXT, column if key.text else f"{writer.bind('target_id', format_target_id)}({column})")
+    layout.add(PartType.UUID_TEXT if collection.key.is_derived else PartType.TEXT, "target")
     layout.add_literal(_LENGTH(6) + b"loaded")
     layout.add(PartType.FRAGMENT, "residue")
-    pack = writer.bind("pack_ledger", destination.packer(layout.parts))
-    writer.add(2, f"add_ledger({pack}({', '.join(layout.values)}))")
+    return layout
+
+
+def _target(collection: Collection, key: str, writer: CodeWriter) -> str:
+    """Return the expression of the target ID, as the layout of the ledger needs it."""
+    if collection.key.is_derived or collection.key.text:
+        return key
+    return f"{writer.bind('target_id', format_target_id)}({key})"
 
 
 def _write_links(writer: CodeWriter) -> None:

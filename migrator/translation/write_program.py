@@ -21,7 +21,6 @@ from migrator.translation.encoder import Encoder
 from migrator.translation.memo import EMPTY_ENTRY, MemoTable
 from migrator.translation.operations import Convert, Emit, Lookup, Memo, Operation, Program, Read, Residue
 from migrator.translation.projection import SlotType
-from migrator.translation.residue_fields import ResidueHeaderCache
 from migrator.translation.templates import write_comparisons
 from migrator.translation.write_output import Destination, memo_runs, write_output
 
@@ -51,7 +50,6 @@ def write_program(program: Program, writer: CodeWriter, destination: Destination
         decode=decode, to_uuid7=native.objectid_to_uuid, readable=_absent_if_unreadable,
         encoder=Encoder(writer.collection),
         SIMPLE=frozenset({str, bool, int, type(None)}), ID_TYPES=ID_TYPES, CODEC_ID_TYPES=CODEC_ID_TYPES,
-        pack_header=ResidueHeaderCache().pack,
     )  # fmt: skip
     for operation in program:
         _write_operation(operation, writer, destination)
@@ -99,9 +97,8 @@ def _request_lookup_fields(writer: CodeWriter) -> None:
 def _write_prologue(program: Program, writer: CodeWriter) -> None:
     """What is done once for a batch, and the start of the loop over its documents."""
     writer.add(0, "def translate(projections, context, output, first=0):")
-    writer.add(1, "left = []", "leave = left.append", "notes = context.notes", "pack_residue = projections.residue")
-    writer.add(1, "add_row = output.rows.append", "add_ledger = output.ledger.append")
-    writer.add(1, "add_id = output.ids.append", "add_index = output.indexes.append")
+    writer.add(1, "left = []", "leave = left.append", "notes = context.notes")
+    writer.add(1, "add = row_writer.begin(projections, output, first)")
     for key, local in writer.key_caches.items():
         writer.add(1, f"{local} = KeyCache({writer.bind(f'key_{key.collection}', key)})")
     lookups = [operation for operation in program if isinstance(operation, Lookup)]

@@ -28,7 +28,7 @@ from migrator.translation.encoder import Encoder, Output, SourceDocument
 from migrator.translation.interpreter import Translation
 from migrator.translation.projection import AnyProjector, Projection, Projector, projector_of
 from migrator.translation.residue_fields import ResidueHeaderCache, as_field, encode_all
-from migrator.translation.tuple_layout import TuplePacker, packer_of
+from migrator.translation.row_writer import RowWriter, row_writer_of
 from migrator.translation.write_output import Destination
 from tests import strategies
 from tests.toys import IDS, VARIANTS, things
@@ -66,8 +66,8 @@ def found_rows(lookup: Lookup, key: Any, number: int, lost: int) -> Iterable[Mat
 
 def compiled(collection: Collection, options: Options) -> Two:
     if id(collection) not in COMPILED:
-        one = compile_collection(collection, options, Destination(packer=TuplePacker))
-        two = compile_collection(collection, options, Destination(packer=packer_of))
+        one = compile_collection(collection, options, Destination(writer=RowWriter))
+        two = compile_collection(collection, options, Destination(writer=row_writer_of))
         COMPILED[id(collection)] = [(one, Projector(one.projection)), (two, projector_of(two.projection))]
     return COMPILED[id(collection)]
 

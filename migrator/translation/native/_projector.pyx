@@ -43,36 +43,8 @@ BSON_TYPES = {
 }
 
 
-cdef struct Field:
-    Bytes name
-    Py_ssize_t length
-    uint32_t hash
-    bint restored
-    byte bson_type  # this and the following: in the current document
-    Bytes value  # NULL if the field is absent
-    Bytes end
-
-
-cdef struct Slot:
-    int field
-    int slot_type
-
-
 cdef class Projector:
     """See `projection.Projector`. Not for several threads: it holds the fields of the current document."""
-
-    cdef Field* _fields  # `_id` is the first
-    cdef Slot* _slots
-    cdef int* _low_cardinality
-    cdef int* _table  # hash table of fields, -1 for an empty entry
-    cdef int _field_count, _slot_count, _low_cardinality_count, _mask
-    cdef dict _indexes  # of fields by name
-    cdef list _names  # keeps the bytes of the names alive
-    cdef int64_t _earliest, _latest
-    cdef Bytes _start  # of the batch
-    cdef bytes _data  # the batch
-    cdef list _forms  # of the parts of each slot; None for other slots
-    cdef object _absent, _decode
 
     def __cinit__(self, restored, low_cardinality, slots, *, parts, absent, decode, earliest, latest):
         names = dict.fromkeys(["_id", *sorted(restored), *low_cardinality, *(name for name, slot_type in slots if slot_type != WHOLE_DOCUMENT)])
@@ -175,7 +147,7 @@ cdef class Projector:
             return -1
         return others
 
-    cdef inline Field* _find(self, Bytes name, Py_ssize_t length, uint32_t hash) noexcept nogil:
+    cdef Field* _find(self, Bytes name, Py_ssize_t length, uint32_t hash) noexcept nogil:
         cdef uint32_t slot = hash & self._mask
         cdef int index = self._table[slot]
         cdef Field* field
@@ -368,11 +340,6 @@ cdef class Projector:
 cdef class Projections:
     """See `projection.Projections`."""
 
-    cdef Projector _projector
-    cdef readonly bytes data
-    cdef readonly list offsets, tuples
-    cdef readonly Py_ssize_t end
-
     def __cinit__(self, Projector projector, bytes data, list offsets, list tuples, Py_ssize_t end):
         self._projector, self.data, self.offsets, self.tuples, self.end = projector, data, offsets, tuples, end
 
@@ -383,6 +350,9 @@ cdef class Projections:
 
     def residue(self, Py_ssize_t index, tuple changed, bytes header):
         """See `projection.Projections.residue`."""
+        return self.residue_of(index, changed, header)
+
+    cdef bytes residue_of(self, Py_ssize_t index, tuple changed, bytes header):
         cdef Bytes p = <Bytes>PyBytes_AS_STRING(self.data) + <Py_ssize_t>self.offsets[index]
         return self._projector._residue(p, changed, header)
 

@@ -32,19 +32,8 @@ PART_TYPES = {
     "SMALLINT": SMALLINT, "BIGINT": BIGINT, "DOUBLE": DOUBLE,
 }
 
-cdef enum:
-    MAX_PARTS = 200
-
-
 cdef class TuplePacker:
     """See `tuple_layout.TuplePacker`. `shift`: microseconds from 1970 to 2000, the epoch of PostgreSQL."""
-
-    cdef int _count, _values
-    cdef list _literals
-    cdef int _types[MAX_PARTS]
-    cdef const char* _texts[MAX_PARTS]
-    cdef Py_ssize_t _sizes[MAX_PARTS]
-    cdef int64_t _shift
 
     def __cinit__(self, parts, *, shift):
         if len(parts) > MAX_PARTS:
@@ -59,6 +48,10 @@ cdef class TuplePacker:
                 self._values += 1
 
     def __call__(self, *values):
+        return self.pack(values)
+
+    cdef bytes pack(self, tuple values):
+        """Return the tuple with these values."""
         cdef const char* texts[MAX_PARTS]
         cdef Py_ssize_t sizes[MAX_PARTS]
         cdef int64_t numbers[MAX_PARTS]
