@@ -21,6 +21,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from migrator.errors import StoppedError
 from migrator.execution.child import begin_child
 from migrator.execution.fork_server import start_fork_server
+from migrator.execution.memory import keep_freed_memory
 from migrator.execution.tasks import Job, Task, TaskResult, TaskRunner, close_runners, run_task
 from migrator.mapping.project import ProjectPackages, import_packages
 
@@ -188,6 +189,7 @@ class ProcessPool:
 def begin_worker(packages: ProjectPackages | None) -> None:
     """Set up a worker process: it ends with its parent, and closes its connections at the end."""
     begin_child()
+    keep_freed_memory()
     if packages is not None:
         import_packages(packages)
     multiprocessing.util.Finalize(None, close_runners, exitpriority=10)

@@ -14,6 +14,7 @@ Connection = psycopg.Connection[Any]
 
 
 _ALL = sql.SQL("")
+SENT_TUPLES = 128  # together: about 100 kB, for which malloc reuses the same memory; psycopg splits larger pieces
 
 
 def copy(connection: Connection, table: sql.Composable, tuples: list[bytes], columns: sql.Composable = _ALL) -> None:
@@ -22,7 +23,10 @@ def copy(connection: Connection, table: sql.Composable, tuples: list[bytes], col
         return
     statement = sql.SQL("COPY {}{} FROM STDIN (FORMAT BINARY)").format(table, columns)
     with connection.cursor() as cursor, cursor.copy(statement) as stream:
-        stream.write(b"".join((copy_format.HEADER, *tuples, copy_format.TRAILER)))
+        stream.write(copy_format.HEADER)
+        for start in range(0, len(tuples), SENT_TUPLES):
+            stream.write(b"".join(tuples[start : start + SENT_TUPLES]))
+        stream.write(copy_format.TRAILER)
 
 
 def read_rows(connection: Connection, stream: psycopg.Copy) -> Iterator[Sequence[Any]]:

@@ -18,6 +18,7 @@ from migrator.documents import raw_bson
 from migrator.documents.codec import decode, encode
 from migrator.errors import SourceError
 from migrator.sources.bson_stream import scan_documents
+from migrator.sources.reply_cursor import ReplyCursor
 
 T = TypeVar("T")
 AFTER: Final = "+"
@@ -74,7 +75,7 @@ class RangeCursor:
         self._pending = run_in_thread(partial(next, self._cursor, None))
 
     def _open(self) -> Any:
-        cursor = self._collection.find_raw_batches({}, self._fields, hint=ID, sort=ID, batch_size=self._documents)
+        cursor = ReplyCursor(self._collection, {}, self._fields, hint=ID, sort=ID, batch_size=self._documents)
         if self._position:
             cursor.min([("_id", read_id(self._position.removesuffix(AFTER)))])
         if self._stop:

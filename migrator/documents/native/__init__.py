@@ -21,6 +21,7 @@ __all__ = [
     "scan_documents",
     "source_id",
     "split_changes",
+    "split_reply",
     "variant_parts",
 ]
 
@@ -28,6 +29,7 @@ try:
     from migrator.documents.native._assembly import assemble, restores, same_fields, variant_parts
     from migrator.documents.native._bson_bytes import compact_list, documents_by_id, scan_documents, source_id
     from migrator.documents.native._field_counter import FieldCounter
+    from migrator.documents.native._replies import split_reply
     from migrator.documents.native._restored_parts import restore_parts, split_changes
     from migrator.documents.native._text_parts import BsonParts
 except ImportError:
@@ -58,6 +60,9 @@ except ImportError:
         return None
 
     def split_changes(residue: bytes) -> tuple[dict[str, int], dict[str, bytes], dict[str, int]] | None:
+        return None
+
+    def split_reply(reply: bytes | bytearray | memoryview) -> tuple[bytes, str, bytes] | None:
         return None
 
     def variant_parts(residue: bytes) -> bytes | None:
