@@ -22,8 +22,8 @@ def lower_mmap_threshold() -> None:
 def keep_freed_memory() -> None:
     """Make malloc keep what is freed, for the next batch, instead of returning it to the operating system.
 
-    Call it in a worker process, whose batches are all of about the same size. The kernel clears memory that it gives
-    back: this took a tenth of the load from a live server.
+    Call it in a worker process, whose batches are all of about the same size. The kernel clears all memory that a
+    process asks for: this took a tenth of the load from a live server.
     """
     _set(M_TRIM_THRESHOLD, KEPT)
     _set(M_MMAP_THRESHOLD, MOST_REUSED)
