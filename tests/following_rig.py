@@ -25,8 +25,9 @@ from migrator.sources.change_events import RAW_OPTIONS
 from migrator.sources.live import LiveSource
 from migrator.state import dirty, sync
 from migrator.state.records import Namespace
-from migrator.workflows.follower import BATCH_BYTES, FollowCounts, Follower, FollowOptions
+from migrator.workflows.follower import BATCH_BYTES, FollowCounts, Follower
 from migrator.workflows.receiving import Receiving
+from migrator.workflows.run_options import FollowOptions
 from tests.acceptance.test_collisions import read_all
 from tests.driving import call, open_session
 from tests.scenarios import write_config

@@ -13,13 +13,10 @@ from migrator.commands.options import print_result
 from migrator.errors import DifferenceError, UsageError
 from migrator.state.records import has_records
 from migrator.targets.base import Target
-from migrator.terminal import render_dry_run
-from migrator.verification.junit import write_junit
-from migrator.workflows.dry_run import WHERES, Where, dry_run
 from migrator.workflows.fingerprints import collect_fingerprints
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.plan import examine_target
 from migrator.workflows.plan_file import Plan, require_current
+from migrator.workflows.run_options import WHERES, Where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +33,10 @@ def execute_dry_run(session: Session, plan: Plan | None, options: RunOptions) ->
 
     Exit code 0: the run would end without a difference; 3: it would not start; 4: its result would differ.
     """
+    from migrator.terminal import render_dry_run  # a run imports neither this nor the verification
+    from migrator.verification.junit import write_junit
+    from migrator.workflows.dry_run import dry_run
+
     with session.source() as source, session.existing_target() as target:
         if plan is not None:
             check_plan(session.migration(source), plan, target)
@@ -49,6 +50,8 @@ def execute_dry_run(session: Session, plan: Plan | None, options: RunOptions) ->
 
 def check_plan(migration: MigrationContext, plan: Plan, target: Target | None) -> None:
     """Raises: `PlanError` if a saved plan is out of date."""
+    from migrator.workflows.plan import examine_target  # a run without a plan does not import the rehearsal
+
     digest: str | None = examine_target(migration.config, migration.definition, target)[1]
     if target is not None:
         with closing(target.connect()) as connection:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from migrator.commands.context import Session, open_session
+from migrator.commands.follow_options import StopAt, UntilCaughtUp, read_options
 from migrator.commands.history import recorded
 from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, print_result
-from migrator.errors import UsageError
 from migrator.formatting import format_count
 from migrator.workflows.follow import follow as follow_source
-from migrator.workflows.follower import FollowOptions, FollowReport
+from migrator.workflows.follower import FollowReport
 from migrator.workflows.returning import ReturnReport
 
-UntilCaughtUp = Annotated[
-    bool, typer.Option("--until-caught-up", help="Stop when all changes up to the start of this command are applied.")
-]
-StopAt = Annotated[str, typer.Option("--stop-at", help="Stop at this time (ISO 8601, such as 2026-11-28T23:00Z).")]
 AcceptDrop = Annotated[
     bool,
     typer.Option("--accept-drop", help="Apply it if collections with more than a tenth of all documents were dropped."),
@@ -45,20 +40,6 @@ def follow(
         report = follow_source(session.migration(source), target, options)
         entry |= {"status": "done"}
     show(session, report)
-
-
-def read_options(until_caught_up: bool, stop_at: str) -> FollowOptions:
-    """Returns the options of the command line. Raises: `UsageError` for a time that cannot be read."""
-    moment = None
-    if stop_at:
-        try:
-            moment = datetime.fromisoformat(stop_at)
-        except ValueError as error:
-            raise UsageError(
-                f"--stop-at: {stop_at!r} is not a time", hint="Use ISO 8601, such as 2026-11-28T23:00Z."
-            ) from error
-        moment = moment.astimezone(UTC)  # without a zone: local time
-    return FollowOptions(until_caught_up=until_caught_up, stop_at=moment)
 
 
 def show(session: Session, report: FollowReport | ReturnReport) -> None:

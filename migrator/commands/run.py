@@ -12,8 +12,7 @@ import typer
 from migrator.commands.check import show_warnings
 from migrator.commands.context import Session, open_session
 from migrator.commands.dry_run import check_options, check_plan, execute_dry_run
-from migrator.commands.follow import StopAt, UntilCaughtUp, read_options
-from migrator.commands.follow import show as show_follow
+from migrator.commands.follow_options import StopAt, UntilCaughtUp, read_options
 from migrator.commands.history import recorded
 from migrator.commands.options import DEFAULT, AsJson, ConfigPath, Quiet, Verbose, confirm, print_result, split_names
 from migrator.errors import UsageError
@@ -22,14 +21,12 @@ from migrator.targets.base import Target
 from migrator.terminal import render
 from migrator.terminal.render_check import show_direction
 from migrator.translation import native
-from migrator.workflows.follow import follow as follow_source
-from migrator.workflows.follower import FollowOptions
 from migrator.workflows.local_workers import preload_workers_early
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan_file import Plan, find_deviations, read_plan
 from migrator.workflows.preflight import check_migration, require_no_blockers
-from migrator.workflows.receiving import Receiving
 from migrator.workflows.run import run_migration
+from migrator.workflows.run_options import FollowOptions
 
 NOT_COMPILED = (
     "Installed without a C compiler: documents are decoded in Python, which is slower. Install gcc and reinstall."
@@ -133,6 +130,10 @@ def execute_run(
 
 def run_and_follow(session: Session, migration: MigrationContext, target: Target, following: FollowOptions) -> None:
     """Receives changes during a run, and applies them after it."""
+    from migrator.commands.follow import show as show_follow  # other runs do not import the following
+    from migrator.workflows.follow import follow as follow_source
+    from migrator.workflows.receiving import Receiving
+
     migration = replace(migration, follows=True)
     receiving = Receiving(migration, target)
     try:

@@ -9,19 +9,21 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.findings import FINDINGS, INFO, REASONS, SETTINGS
 from migrator.formatting import format_count, format_duration
 from migrator.report.content import CollectionSummary, Content, describe_fate, meaning_of
 from migrator.report.plan_content import content_of_plan
-from migrator.reversing.rehearsal import Returnable
-from migrator.state.ledger import Counts
 from migrator.terminal.console import Console
-from migrator.verification.model import Check
-from migrator.workflows.plan_report import PlanReport
-from migrator.workflows.reports import RunReport
-from migrator.workflows.verify import VerifyReport
+
+if TYPE_CHECKING:  # a command imports the reports that it has
+    from migrator.reversing.rehearsal import Returnable
+    from migrator.state.ledger import Counts
+    from migrator.verification.model import Check
+    from migrator.workflows.plan_report import PlanReport
+    from migrator.workflows.reports import RunReport
+    from migrator.workflows.verify import VerifyReport
 
 CodeCount = tuple[str, int, str]  # code, count, meaning
 MAX_CODES = 8  # codes in one line, if the screen is too small for their meanings

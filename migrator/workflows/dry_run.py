@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from migrator.config.models import Config
 from migrator.errors import PlanError, RejectLimitError
@@ -25,10 +25,8 @@ from migrator.workflows.migration import MigrationContext
 from migrator.workflows.plan import examine_target
 from migrator.workflows.reports import RunReport
 from migrator.workflows.run import run_migration
+from migrator.workflows.run_options import Where
 from migrator.workflows.verify import VerifyOptions, VerifyReport, verify
-
-Where = Literal["embedded", "target"]
-WHERES: tuple[Where, ...] = ("embedded", "target")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

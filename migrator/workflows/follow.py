@@ -16,11 +16,12 @@ from migrator.state.lock import exclusive
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows.fingerprints import collect_main_fingerprints, require_unchanged
-from migrator.workflows.follower import FollowCounts, Follower, FollowOptions, FollowReport
+from migrator.workflows.follower import FollowCounts, Follower, FollowReport
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.receiving import Receiving
 from migrator.workflows.retry import retry_transient
 from migrator.workflows.returning import ReturnCounts, ReturnOptions, ReturnReport, return_changes
+from migrator.workflows.run_options import FollowOptions
 from migrator.workflows.switched import refuse_complete
 
 # State at the start → states in which the application uses the other database.

@@ -17,8 +17,8 @@ from migrator.state.lock import find_holder
 from migrator.state.records import Connection
 from migrator.targets.base import Target
 from migrator.workflows.follow import follow
-from migrator.workflows.follower import FollowOptions
 from migrator.workflows.migration import MigrationContext
+from migrator.workflows.run_options import FollowOptions
 
 CHECK_SECONDS: Final = 0.5  # between two looks whether the other process is at work
 START_SECONDS: Final = 120.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from migrator.workflows.follow_setup import prepare_following
 from migrator.workflows.follow_watches import GrowthWatch, IdleWatch, TransactionPruner
 from migrator.workflows.migration import MigrationContext
 from migrator.workflows.receiving import Receiving, require_changing
+from migrator.workflows.run_options import FollowOptions
 
 STEP = "follow"
 DECIDE_AGAIN = "decide again"
@@ -46,20 +47,6 @@ REPORT_SECONDS = 1.0
 WINDOW_SECONDS = 60.0  # between two measurements of the history that the source keeps
 AUXILIARY_SECONDS = 60.0  # between two looks at auxiliary sources
 AUXILIARY_PAUSE = 20  # times as long as the last look took
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowOptions:
-    """When to stop (default: never), and whether a large deletion is applied without asking.
-
-    `metrics`: a text file for Prometheus that is replaced every second. `stopped`: also stop when it returns true.
-    """
-
-    until_caught_up: bool = False
-    stop_at: datetime | None = None
-    accept_drop: bool = False
-    metrics: Path | None = None
-    stopped: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrator.config.models import EmbeddingConfig
 from migrator.documents.codec import format_id
@@ -17,12 +17,14 @@ from migrator.mapping.loader import MigrationDefinition
 from migrator.mapping.merges import Merge
 from migrator.postgres.entities import Entity
 from migrator.postgres.table_names import name_of
-from migrator.reversing.rehearsal import Returnable
 from migrator.sources.base import SourceCollection
 from migrator.stages.load import order_by_dependency
 from migrator.state.ledger import Counts
 from migrator.state.records import Connection, Namespace
 from migrator.workflows.profile import FieldStatistics, fates_of_merge
+
+if TYPE_CHECKING:  # a run reads plans and rehearses nothing
+    from migrator.reversing.rehearsal import Returnable
 
 EXAMPLES = 3  # IDs per finding
 

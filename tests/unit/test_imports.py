@@ -55,6 +55,13 @@ def test_export_imports_no_other_command() -> None:
     assert found & {"migrator.verification", "migrator.report", "migrator.workflows.pipeline"} == set()
 
 
+def test_run_imports_no_other_command() -> None:
+    """What the options --dry-run, --follow and --plan ask for is a tenth of the start."""
+    found = imported_by("import migrator.commands.run")
+    others = {"migrator.following", "migrator.reversing", "migrator.workflows.plan", "migrator.workflows.verify"}
+    assert found & {*others, "migrator.workflows.dry_run", "migrator.workflows.follow"} == set()
+
+
 def test_commands_do_not_import_the_driver() -> None:
     """A dump needs no client of MongoDB, whose import takes 150 ms."""
     assert "pymongo" not in imported_by("from migrator.commands.registry import Commands\nlist(Commands().values())")
