@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from migrator.config.models import Config
 from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.execution.pool import ProcessPool, worker_ended
-from migrator.execution.tasks import close_runners, forbid_parallel_queries
+from migrator.execution.tasks import close_runners, forbid_parallel_queries, without_gc
 from migrator.formatting import format_count
 from migrator.mapping.loader import load_definition
 from migrator.mapping.project import ProjectPackages
@@ -113,8 +113,9 @@ def _compare_part(scope: Scope, source: Source, part: Partition, share: float) -
     counts = RoundTripCounts()
     documents, size = _limits(share)
     batches = source.read_partition(part, part.start, documents=documents, size=size)
-    for _, each in compare_batches(scope, batches, share):
-        counts.add(each)
+    with without_gc():
+        for _, each in compare_batches(scope, batches, share):
+            counts.add(each)
     return counts
 
 
