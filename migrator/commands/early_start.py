@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +30,9 @@ def start_early(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         return
     from migrator.execution.fork_server import start_fork_server  # with the libraries that only these commands need
 
-    try:
-        packages = find_packages(arguments, environ)
-    except Exception:  # noqa: BLE001 - the command reports whatever it is, with its remedy
-        return
-    if packages is not None:
-        start_fork_server(packages, MODULES[name])
+    with suppress(Exception):  # the command does the same again, and reports what is wrong with its remedy
+        if (packages := find_packages(arguments, environ)) is not None:
+            start_fork_server(packages, MODULES[name])
 
 
 def find_packages(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[str, str, str] | None:
