@@ -190,6 +190,13 @@ class Source(Protocol):
         """
         ...
 
+    def prefetch_partitions(self, sizes: Mapping[str, int]) -> None:
+        """Start to find what `split` returns for these collections and sizes, in this order, in the background.
+
+        Sources that do not read for it do nothing.
+        """
+        return  # a default, not an abstract method
+
     def reads_partitions(self, collection: str) -> bool:
         """Return whether `read_partition` can read any range of the collection, even if `split` cannot find
         boundaries."""

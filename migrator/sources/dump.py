@@ -11,12 +11,15 @@ collection, even for an empty one. If one is missing, mongodump was interrupted 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_plus
 
 from migrator.errors import DamagedSourceError, SourceError, UsageError
+from migrator.sources.background import run_in_order
 from migrator.sources.base import Batch, Partition, Source, SourceCollection
 from migrator.sources.bson_stream import BatchLimits, BsonStream, parse_position, read_batches, split_file
 from migrator.sources.files import AGAIN, ReadProgress, explain_unreadable, fingerprint_files, read_chunks, read_small
@@ -82,6 +85,7 @@ class DumpFolder(Source):
             self._left_out.update({"oplog": OPLOG} if "oplog" in stems else {})
             stems = _list_stems(path / self._name, path)
         self._entries = self._pick_entries(stems)
+        self._splits: dict[tuple[str, int], Future[list[Partition]]] = {}  # by collection and size
 
     @property
     def label(self) -> str:
@@ -125,8 +129,20 @@ class DumpFolder(Source):
 
     def split(self, collection: str, size: int) -> list[Partition] | None:
         """Return partitions of an uncompressed file; None for gzip, which can only be read from its beginning."""
+        if (found := self._splits.pop((collection, size), None)) is not None:
+            return found.result()
         entry = self._entries[collection]
         return None if entry.gzipped else split_file(entry.data, collection, size)
+
+    def prefetch_partitions(self, sizes: Mapping[str, int]) -> None:
+        """Find the boundaries of large files in the background. This also reads a cold file before workers need it."""
+        large = [
+            (name, size)
+            for name, size in sizes.items()
+            if not self._entries[name].gzipped and _size(self._entries[name].data) > size
+        ]
+        acts = [partial(split_file, self._entries[name].data, name, size) for name, size in large]
+        self._splits.update(zip(large, run_in_order(acts), strict=True))
 
     def reads_partitions(self, collection: str) -> bool:
         return not self._entries[collection].gzipped

@@ -23,12 +23,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from migrator.documents import raw_bson
 from migrator.documents.fingerprint import hash_text
 from migrator.errors import SourceError
+from migrator.sources.background import run_in_thread
 from migrator.sources.base import Batch, ChangingSource, CollectionState, Partition, Position, Source, SourceCollection
 from migrator.sources.bson_stream import scan_documents
 from migrator.sources.change_stream import ChangeStream
 from migrator.sources.live_catalog import LiveCatalog, describe_collection
 from migrator.sources.live_client import connect, explain, is_transient, label_of, url_database
-from migrator.sources.live_cursor import AFTER, RangeCursor, first_id, last_id, run_in_thread
+from migrator.sources.live_cursor import AFTER, RangeCursor, first_id, last_id
 from migrator.sources.live_lookup import find_documents
 from migrator.sources.live_state import measure_collection, process_of
 from migrator.sources.selection import choose_database, reason_to_leave_out

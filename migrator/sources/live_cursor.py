@@ -6,21 +6,19 @@ BSON types. A position is the BSON of an `_id` in hex; a final `+` means after t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from threading import Thread
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pymongo.collection import Collection
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode, encode
 from migrator.errors import SourceError
+from migrator.sources.background import run_in_thread
 from migrator.sources.bson_stream import scan_documents
 from migrator.sources.reply_cursor import ReplyCursor
 
-T = TypeVar("T")
 AFTER: Final = "+"
 ID: Final = [("_id", 1)]
 
@@ -118,17 +116,3 @@ def last_id(data: bytes) -> bytes:
     end, count = scan_documents(data, 0, len(data), len(data))
     start, _ = scan_documents(data, 0, end, count - 1)
     return raw_bson.source_id(data[start:end])
-
-
-def run_in_thread(act: Callable[[], T]) -> Future[T]:
-    """Call `act` in a new daemon thread, which does not prevent the process from exiting, and return its future."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(act())
-        except BaseException as error:  # noqa: BLE001 - raised again by the call of `result`
-            future.set_exception(error)
-
-    Thread(target=run, name="source", daemon=True).start()
-    return future

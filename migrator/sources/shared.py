@@ -143,6 +143,9 @@ class SharedSource(WrappedSource):
         found = self._main.split(self._shares.real(collection), size)
         return None if found is None else [replace(each, collection=collection) for each in found]
 
+    def prefetch_partitions(self, sizes: Mapping[str, int]) -> None:
+        self._main.prefetch_partitions({self._shares.real(name): size for name, size in sizes.items()})
+
     def reads_partitions(self, collection: str) -> bool:
         return self._main.reads_partitions(self._shares.real(collection))
 

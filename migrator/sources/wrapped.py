@@ -72,6 +72,9 @@ class WrappedSource(Source):
     def split(self, collection: str, size: int) -> list[Partition] | None:
         return self._main.split(collection, size)
 
+    def prefetch_partitions(self, sizes: Mapping[str, int]) -> None:
+        self._main.prefetch_partitions(sizes)
+
     def reads_partitions(self, collection: str) -> bool:
         return self._main.reads_partitions(collection)
 

@@ -45,17 +45,29 @@ class PartitionSize:
         return self.bytes or max(smallest, min(MAX_BYTES, collection // (PARTS_PER_WORKER * self.workers)))
 
 
+def prefetch_partitions(
+    connection: Connection, namespace: Namespace, source: Source, names: Iterable[str], size: PartitionSize
+) -> None:
+    """Let the source find in the background what `ensure_partitions` will need for these collections."""
+    source.prefetch_partitions(_missing_sizes(connection, namespace, source, names, size))
+
+
+def _missing_sizes(
+    connection: Connection, namespace: Namespace, source: Source, names: Iterable[str], size: PartitionSize
+) -> dict[str, int]:
+    """Return the size of the partitions of each collection that has none yet."""
+    sizes = {each.name: each.bytes or 0 for each in source.collections()}
+    found = connection.execute(namespace.sql("SELECT DISTINCT collection FROM {partitions}"))
+    known = {name for (name,) in found}
+    return {name: size.choose(sizes[name], source.min_partition_bytes) for name in names if name not in known}
+
+
 def ensure_partitions(
     connection: Connection, namespace: Namespace, source: Source, names: Iterable[str], size: PartitionSize
 ) -> None:
     """Record the partitions of the collections that have none yet. All partitions of a collection commit together."""
-    sizes = {each.name: each.bytes or 0 for each in source.collections()}
-    found = connection.execute(namespace.sql("SELECT DISTINCT collection FROM {partitions}"))
-    known = {name for (name,) in found}
-    for name in names:
-        if name in known:
-            continue
-        split = source.split(name, size.choose(sizes[name], source.min_partition_bytes))
+    for name, chosen in _missing_sizes(connection, namespace, source, names, size).items():
+        split = source.split(name, chosen)
         parts = split or [Partition(collection=name, number=0, start="", stop="")]
         query = namespace.sql(
             "INSERT INTO {partitions} (collection, part, start, stop, streamed) VALUES (%s, %s, %s, %s, %s)"

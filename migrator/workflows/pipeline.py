@@ -39,6 +39,7 @@ from migrator.stages.context import StageContext
 from migrator.stages.load import LoadLimits, load, order_by_dependency
 from migrator.stages.reconcile import is_joined_early, reconcile, reconcile_again
 from migrator.state import journal, partitions
+from migrator.state.partitions import PartitionSize
 from migrator.state.records import Namespace, has_records
 from migrator.state.tenant import Options, ensure_tenant, own_rows
 from migrator.translation.compiler import Compiled, compile_collection
@@ -117,9 +118,11 @@ class Pipeline:
             create_target_index(self.connection, self.namespace)  # tells whose row a reference has found
         with ExitStack() as opened:
             pool = self.pool or opened.enter_context(closing(self._open_pool()))
+            levels = self.levels(only)
             if needs_workers(self.context):
                 pool.prestart()
-            for number, level in enumerate(self.levels(only)):
+                self._prefetch_partitions([name for level in levels[1:] for name in level], pool)
+            for number, level in enumerate(levels):
                 mapped = [name for name in level if name in self.mappings]
                 job = Job(
                     number=number,
@@ -137,6 +140,12 @@ class Pipeline:
                 )
                 self._run_level(job, pool)
         self.merge(run)
+
+    def _prefetch_partitions(self, names: list[str], pool: Pool) -> None:
+        """Find the partitions of later levels while the first ones are loaded. Reading a large dump takes a while."""
+        if not pool.is_single:
+            size = PartitionSize(workers=pool.count, bytes=self.context.config.engine.part_bytes)
+            partitions.prefetch_partitions(self.connection, self.namespace, self.context.source, names, size)
 
     def merge(self, run: int) -> None:
         """Apply the merges whose documents and whose target rows are complete."""

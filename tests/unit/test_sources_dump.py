@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import bson
@@ -12,9 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migrator.errors import DamagedSourceError, SourceError, UsageError
+from migrator.mapping.conditions import Where
+from migrator.mapping.shared_collections import SharedCollection
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Source
 from migrator.sources.dump import DumpFolder
+from migrator.sources.shared import SharedSource
 from tests.archive_writer import describe, make_documents, write_file, write_folder
 
 DATABASE = {"users": make_documents(7), "messages": make_documents(50, filler=40), "empty": []}
@@ -270,3 +274,53 @@ def test_folder_and_archive_of_real_data_agree() -> None:
         datetime_conversion=DatetimeConversion.DATETIME_MS
     )
     assert sum(len(bson.decode_all(data, options)) for data in found.values()) > 5000
+
+
+def test_partitions_are_found_in_advance(tmp_path: Path) -> None:
+    """They are those that `split` finds by itself, and the file is not read again for them; small files need none."""
+    folder = write_folder(tmp_path / "chat", DATABASE)
+    expected = DumpFolder(folder).split("messages", 500)
+    assert expected is not None
+    assert len(expected) > 3
+    source = DumpFolder(folder)
+    source.prefetch_partitions({"users": 1 << 20, "messages": 500})
+    assert source.split("users", 1 << 20) == DumpFolder(folder).split("users", 1 << 20)
+    found = source.split("messages", 500)
+    assert found == expected
+    assert source.split("messages", 900) == DumpFolder(folder).split("messages", 900)  # another size
+    source.prefetch_partitions({"messages": 500})
+    source._splits["messages", 500].result()
+    (folder / "messages.bson").unlink()
+    assert source.split("messages", 500) == expected
+
+
+def test_an_error_of_the_search_in_advance_is_raised_by_split(tmp_path: Path) -> None:
+    """Where the partitions are needed, with the name of the file."""
+    folder = write_folder(tmp_path / "chat", DATABASE)
+    source = DumpFolder(folder)
+    (folder / "messages.bson").unlink()
+    (folder / "messages.bson").mkdir()  # its size is that of a folder: larger than the partitions
+    source.prefetch_partitions({"messages": 500})
+    with pytest.raises(SourceError, match=r"messages\.bson"):
+        source.split("messages", 500)
+
+
+def test_nothing_is_searched_in_compressed_files(tmp_path: Path) -> None:
+    """They can be read only from their beginning."""
+    source = DumpFolder(write_folder(tmp_path / "chat", DATABASE, gzipped=True))
+    source.prefetch_partitions({"messages": 10})
+    assert source._splits == {}
+    assert source.split("messages", 10) is None
+
+
+def test_partitions_of_a_shared_collection_are_found_once_in_advance(tmp_path: Path) -> None:
+    """The mappings that share it ask for it by their own names."""
+    main = DumpFolder(write_folder(tmp_path / "chat", DATABASE))
+    shared = SharedCollection("messages", (("cars", Where("a", ("car",))), ("rest", None)))
+    source = SharedSource(main, {"messages": shared})
+    source.prefetch_partitions({"cars": 500, "rest": 500})
+    assert list(main._splits) == [("messages", 500)]
+    parts = source.split("cars", 500)
+    assert parts is not None
+    assert {part.collection for part in parts} == {"cars"}
+    assert source.split("rest", 500) == [replace(part, collection="rest") for part in parts]

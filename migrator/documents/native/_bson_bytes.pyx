@@ -25,12 +25,13 @@ def scan_documents(const unsigned char[::1] data, Py_ssize_t start, Py_ssize_t s
     cdef Py_ssize_t position = start, count = 0, length
     if start < 0 or stop > data.shape[0]:
         raise IndexError("the range is not part of the data")
-    while count < most and stop - position >= 5:
-        length = int32(&data[position])
-        if length < 5 or length > stop - position or data[position + length - 1]:
-            break
-        position += length
-        count += 1
+    with nogil:  # the data of a mapped file is perhaps read from the disk first
+        while count < most and stop - position >= 5:
+            length = int32(&data[position])
+            if length < 5 or length > stop - position or data[position + length - 1]:
+                break
+            position += length
+            count += 1
     return position, count
 
 

@@ -99,6 +99,10 @@ class CompositeSource(WrappedSource):
     def split(self, collection: str, size: int) -> list[Partition] | None:
         return None if collection in self._auxiliary else self._main.split(collection, size)
 
+    def prefetch_partitions(self, sizes: Mapping[str, int]) -> None:
+        main = {name: size for name, size in sizes.items() if name not in self._auxiliary}
+        self._main.prefetch_partitions(main)
+
     def reads_partitions(self, collection: str) -> bool:
         return collection not in self._auxiliary and self._main.reads_partitions(collection)
 
