@@ -18,8 +18,8 @@ cdef enum:
 
 
 cdef class RowWriter:
-    """See `row_writer.RowWriter`. `headers`: what packs the header of a residue; `encode`: a remainder, if it is a
-    document."""
+    """See `row_writer.RowWriter`. `pack_header` makes the BSON of names to unset and variants, `encode` that of a
+    remainder which is a document."""
 
     cdef TuplePacker _row, _ledger
     cdef dict _headers
