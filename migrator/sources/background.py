@@ -12,9 +12,7 @@ T = TypeVar("T")
 
 def run_in_thread(act: Callable[[], T]) -> Future[T]:
     """Call `act` in a new daemon thread and return its future."""
-    future: Future[T] = Future()
-    Thread(target=_run, args=(act, future), name="source", daemon=True).start()
-    return future
+    return run_in_order([act])[0]
 
 
 def run_in_order(acts: Sequence[Callable[[], T]]) -> list[Future[T]]:
@@ -23,14 +21,10 @@ def run_in_order(acts: Sequence[Callable[[], T]]) -> list[Future[T]]:
 
     def run_all() -> None:
         for act, future in zip(acts, futures, strict=True):
-            _run(act, future)
+            try:
+                future.set_result(act())
+            except BaseException as error:  # noqa: BLE001 - raised again by the call of `result`
+                future.set_exception(error)
 
     Thread(target=run_all, name="source", daemon=True).start()
     return futures
-
-
-def _run(act: Callable[[], T], future: Future[T]) -> None:
-    try:
-        future.set_result(act())
-    except BaseException as error:  # noqa: BLE001 - raised again by the call of `result`
-        future.set_exception(error)

@@ -44,8 +44,13 @@ class ResidueHeaderCache:
     def _learn(self, unset: Names, variants: VariantNumbers) -> bytes:
         if len(self._packed) >= _MAX_HEADERS:
             self._packed.clear()
-        packed = pack_residue({}, list(unset), dict(variants))
-        return self._packed.setdefault((unset, variants), b"" if packed is None else packed[4:-1])
+        return self._packed.setdefault((unset, variants), pack_header(unset, variants))
+
+
+def pack_header(unset: Names, variants: VariantNumbers) -> bytes:
+    """Return the BSON elements of fields to unset and of variants."""
+    packed = pack_residue({}, list(unset), dict(variants))
+    return b"" if packed is None else packed[4:-1]
 
 
 def _encode_remainders(remainders: Remainders) -> bytes:

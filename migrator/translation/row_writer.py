@@ -15,7 +15,7 @@ from migrator.translation import native
 from migrator.translation.encoder import Output
 from migrator.translation.memo import Entry
 from migrator.translation.projection import Projections
-from migrator.translation.residue_fields import Names, Remainders, ResidueHeaderCache, VariantNumbers
+from migrator.translation.residue_fields import Names, Remainders, ResidueHeaderCache, VariantNumbers, pack_header
 from migrator.translation.tuple_layout import Parts, TuplePacker
 
 
@@ -32,7 +32,7 @@ def row_writer_of(row: Parts, ledger: Parts) -> AnyRowWriter:
     if native.RowWriter is None or native.TuplePacker is None:
         return RowWriter(row, ledger)
     packers = (native.TuplePacker(each, shift=copy_format.EPOCH_SHIFT) for each in (row, ledger))
-    return native.RowWriter(*packers, pack_header=ResidueHeaderCache().pack, encode=encode_embedded)
+    return native.RowWriter(*packers, pack_header=pack_header, encode=encode_embedded)
 
 
 class RowWriter:

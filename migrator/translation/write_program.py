@@ -174,7 +174,7 @@ def _write_lookup(operation: Lookup, writer: CodeWriter) -> None:
 def _write_memo(memo: Memo, writer: CodeWriter) -> None:
     """The memo learns a combination from the rules when it occurs first."""
     if not memo.rules:
-        writer.add(BODY, f"entry = {writer.bind('empty_entry', EMPTY_ENTRY)}", "changed, unset, memo_residue = entry")
+        writer.add(BODY, f"entry = {writer.bind('empty_entry', EMPTY_ENTRY)}", "changed, unset, _ = entry")
         return
     used = [name for name in memo.columns if name in memo.used]
     runs = memo_runs(writer, memo.columns)
@@ -185,7 +185,7 @@ def _write_memo(memo: Memo, writer: CodeWriter) -> None:
     writer.add(BODY + 1, "entry = learn(memo_key, decode(projections.raw(index)), context)")
     writer.add(BODY + 1, "if entry is None:", f"    {LEAVE}")
     values = [*(writer.column(name) for name in used), *(local for local, _ in runs)]
-    writer.add(BODY, f"{', '.join(['changed, unset, memo_residue', *values])} = entry")
+    writer.add(BODY, f"{', '.join(['changed, unset, _', *values])} = entry")
 
 
 def _write_call(operation: Convert, writer: CodeWriter) -> None:

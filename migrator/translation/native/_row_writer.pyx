@@ -42,7 +42,7 @@ cdef class RowWriter:
             if found is None:
                 if len(self._headers) >= MOST_HEADERS:
                     self._headers.clear()
-                found = self._headers[key] = self._pack_header(unset, variants, ())
+                found = self._headers[key] = self._pack_header(unset, variants)
             packed = found
         return packed + self._cut(remainders) if remainders else packed
 
