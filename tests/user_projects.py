@@ -54,7 +54,10 @@ def write_user_project(
 
 @contextmanager
 def packages(folder: Path) -> Iterator[None]:
-    """Make the packages in a folder importable."""
+    """Make the packages in a folder importable, also if this process has imported others of the same names."""
+    names = {each.name for each in folder.iterdir() if each.is_dir()}
+    for name in [each for each in sys.modules if each.partition(".")[0] in names]:
+        del sys.modules[name]
     sys.path.insert(0, str(folder))
     yield
     sys.path.remove(str(folder))
