@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ from bson import encode
 
 from migrator.documents import raw_bson
 from migrator.documents.codec import decode
+from migrator.mapping.collection import Collection
+from migrator.mapping.project import ProjectPackages, import_packages
 from tests.archive_writer import write_archive, write_folder
 from tests.driving import Answer, call, digest_database, dump_database
 
@@ -52,15 +52,10 @@ def write_user_project(
     return settings
 
 
-@contextmanager
-def packages(folder: Path) -> Iterator[None]:
-    """Make the packages in a folder importable, also if this process has imported others of the same names."""
-    names = {each.name for each in folder.iterdir() if each.is_dir()}
-    for name in [each for each in sys.modules if each.partition(".")[0] in names]:
-        del sys.modules[name]
-    sys.path.insert(0, str(folder))
-    yield
-    sys.path.remove(str(folder))
+def import_mappings(folder: Path, name: str) -> dict[str, Collection]:
+    """Imports the packages `name`_schema and `name`_mappings of a folder; returns the mappings by collection."""
+    mappings, _ = import_packages(ProjectPackages(f"{name}_mappings", f"{name}_schema", str(folder)))
+    return {each.name: each for each in mappings.MAPPINGS}
 
 
 def write_packages(folder: Path, name: str, schema: str, mappings: str) -> Path:

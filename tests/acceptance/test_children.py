@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from migrator.state.records import Namespace
 from tests.conftest import fresh_database
 from tests.driving import call
 from tests.shop import HERE, Shop, write_project
-from tests.user_projects import load_and_load_again, packages, rows_of
+from tests.user_projects import import_mappings, load_and_load_again, rows_of
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 
@@ -73,8 +72,8 @@ def test_a_load_is_undone_with_its_elements(database: str, tmp_path: Path) -> No
     """A load that is repeated without refused documents begins with empty tables, those of elements too."""
     settings = write_project(tmp_path, database, Shop(3, 60).collections())
     assert call("run", "-c", settings).code == 0
-    with packages(HERE), psycopg.connect(database, autocommit=True) as connection:
-        mappings = order_shared({each.name: each for each in importlib.import_module("shop_mappings").MAPPINGS})
+    with psycopg.connect(database, autocommit=True) as connection:
+        mappings = order_shared(import_mappings(HERE, "shop"))
         undo_load(RowStore(connection, Namespace(), mappings), mappings.values(), {})
         for table in {name for each in mappings.values() for name in each.table_names}:
             query = sql.SQL("SELECT count(*) FROM {}").format(Namespace().table(table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +30,7 @@ from migrator.translation.projection import projector_of
 from migrator.workflows.profile import fates_of
 from tests.elements import Known, compare
 from tests.press import HERE, Press
-from tests.user_projects import packages
+from tests.user_projects import import_mappings
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 40))]
 COMPILED = ("articles", "lines", "readings", "comments")
@@ -39,8 +38,7 @@ COMPILED = ("articles", "lines", "readings", "comments")
 
 @pytest.fixture(scope="module")
 def mappings() -> dict[str, Collection]:
-    with packages(HERE):
-        return {each.name: each for each in importlib.import_module("press_mappings").MAPPINGS}
+    return import_mappings(HERE, "press")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

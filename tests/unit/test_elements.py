@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from tests.elements import compare
 from tests.every_kind import HERE as KINDS
 from tests.every_kind import make_collections
 from tests.shop import HERE, Shop
-from tests.user_projects import packages
+from tests.user_projects import import_mappings
 
 FIELD = "things in this box, with a name that SHA-1 needs more than one block for"
 BIG, ID = Key(path="number", collection="boxes", column="number", codec=LONG), Key(path="_id", collection="boxes")
@@ -32,8 +32,7 @@ SEEDS = [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range
 
 @pytest.fixture(scope="module")
 def mappings() -> dict[str, Collection]:
-    with packages(HERE):
-        return {each.name: each for each in importlib.import_module("shop_mappings").MAPPINGS}
+    return import_mappings(HERE, "shop")
 
 
 def test_keys_of_elements_are_certain(mappings: dict[str, Collection]) -> None:
@@ -91,9 +90,8 @@ def test_elements_of_every_kind_equal_those_of_the_rules(key: Key, seed: int) ->
 
 def boxes(key: Key) -> Collection:
     """Boxes whose items have columns of every kind, and are in places."""
-    with packages(KINDS):
-        things, _, places = importlib.import_module("kinds_mappings").MAPPINGS
-    rules = (*things.rules, *places.rules)
+    things, _, places = import_mappings(KINDS, "kinds").values()
+    rules: Any = (*things.rules, *places.rules)  # none of them is a rule that elements cannot have
     types = {name: each.table.c[name].type for each in (things, places) for rule in each.rules for name in rule.columns}
     kind = UUID if key.codec is None else sa.Text if key.codec is OBJECTID_HEX else sa.BigInteger
     schema = sa.MetaData()
