@@ -10,12 +10,8 @@ from migrator.mapping.collection import Collection
 def reach(mappings: Mapping[str, Collection], names: Iterable[str]) -> set[str]:
     """Return the collections `names` and all that depend on them, directly or through others."""
     found = set(names)
-    while more := {name for name, mapping in mappings.items() if name not in found and _sources(mapping) & found}:
+    listing = {link: name for name, mapping in mappings.items() for link in mapping.link_names}
+    sources = {name: {*mapping.needs, listing.get(mapping.listed_by or "")} for name, mapping in mappings.items()}
+    while more := {name for name, others in sources.items() if name not in found and others & found}:
         found |= more
     return found
-
-
-def _sources(mapping: Collection) -> set[str]:
-    """Return the collections that documents of a collection look up, or that list them."""
-    listing = {mapping.listed_by.partition(".")[0]} if mapping.listed_by is not None else set()
-    return set(mapping.needs) | listing

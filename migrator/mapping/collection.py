@@ -204,6 +204,11 @@ class Collection:
         return tuple(each for rule in self.children for each in rule.with_nested())
 
     @property
+    def link_names(self) -> tuple[str, ...]:
+        """The names of the links, with the collection, as they are stored."""
+        return tuple(f"{self.name}.{link.path}" for link in self.links)
+
+    @property
     def member_lists(self) -> tuple[MemberList, ...]:
         """The rules of fields that list rows of other collections."""
         return tuple(rule for rule in self.rules if isinstance(rule, MemberList))

@@ -147,9 +147,9 @@ class DocumentWriter:
                 self.rows.connection.execute(query, ([format_target_id(incumbent.row_id)],))
         self.remove_outcome(incumbent.source_id, "loaded", format_target_id(incumbent.row_id))
         self._remove_findings(incumbent)
-        prefix, row_id = f"{self.collection.name}.", format_target_id(incumbent.row_id)
-        query = self.rows.namespace.sql("DELETE FROM {links} WHERE starts_with(collection, %s) AND lister = %s")
-        self.rows.connection.execute(query, (prefix, row_id))
+        links, row_id = list(self.collection.link_names), format_target_id(incumbent.row_id)
+        query = self.rows.namespace.sql("DELETE FROM {links} WHERE collection = ANY(%s) AND lister = %s")
+        self.rows.connection.execute(query, (links, row_id))
         query = self.rows.namespace.sql("DELETE FROM {aliases} WHERE collection = %s AND target = %s")
         self.rows.connection.execute(query, (self.collection.name, row_id))
 

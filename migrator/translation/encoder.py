@@ -172,10 +172,8 @@ class Encoder:
         """Return the `Link` arrays of a document: which row lists which, and at which position."""
         lister = format_target_id(row[self.collection.key.column])
         return [
-            copy_format.write_row(
-                (f"{self.collection.name}.{link.path}", lister, format_target_id(listed), position), LINK_KINDS
-            )
-            for link in self.collection.links
+            copy_format.write_row((name, lister, format_target_id(listed), position), LINK_KINDS)
+            for name, link in zip(self.collection.link_names, self.collection.links, strict=True)
             for position, listed in listed_ids(link.key, document.get(link.path))
         ]
 

@@ -90,15 +90,16 @@ def compare_relation(scope: Scope, scratch: Namespace, relation: RecordRelation,
 def _condition(scope: Scope, relation: RecordRelation) -> sql.Composable:
     """Return the SQL condition of the records to compare.
 
-    Findings of the embedding stage and those about the load are skipped: the scratch run has none of them. The
-    collection of a link is followed by the name of the field.
+    Findings of the embedding stage and those about the load are skipped: the scratch run has none of them.
     """
     parts: list[sql.Composable] = [sql.SQL("true")]
     if relation.name == "findings":
         parts.append(sql.SQL("code <> ALL({})").format(sql.Literal([*vector_store.CODES, source_state.CODE])))
     if scope.only:
-        names = sorted({*scope.chosen, *scope.only})
-        parts.append(sql.SQL("split_part(collection, '.', 1) = ANY({})").format(sql.Literal(names)))
+        names = {*scope.chosen, *scope.only}
+        if relation.name == "links":
+            names = {link for mapping in scope.chosen.values() for link in mapping.link_names}
+        parts.append(sql.SQL("collection = ANY({}::text[])").format(sql.Literal(sorted(names))))
     return sql.SQL(" AND ").join(parts)
 
 
