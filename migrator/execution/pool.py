@@ -55,6 +55,19 @@ class Workers(Protocol):
     def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]: ...
 
 
+class ObservedWorkers:
+    """Workers whose results `observe` receives."""
+
+    def __init__(self, workers: Workers, observe: Callable[[TaskResult], None]) -> None:
+        self._workers, self._observe = workers, observe
+        self.count = workers.count
+
+    def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]:
+        for result in self._workers.work(tasks):
+            self._observe(result)
+            yield result
+
+
 class SerialWorkers:
     """Runs one task after the other in this process."""
 

@@ -31,6 +31,7 @@ from migrator.rows.copy import copy_records
 from migrator.rows.lookup import RowLookup
 from migrator.rows.members import lister_of
 from migrator.rows.refusals import REFUSALS, RowsRefusedError
+from migrator.rows.sent_rows import RestoredCounts, SentRows
 from migrator.rows.store import RowStore
 from migrator.sources import open_source
 from migrator.sources.base import Batch, Partition, Source
@@ -66,7 +67,8 @@ class Job:
 
     `number` distinguishes jobs: results of lookups that were cached for one job may be outdated in the next.
     `fingerprints` are those that a remote worker must find; None for workers on this machine. `counts_fields`: the
-    result of each task has the fields of its documents.
+    result of each task has the fields of its documents. `restores`: the collections whose documents are restored from
+    the rows that are sent; references are followed in the target, not in `namespace`.
     """
 
     number: int
@@ -81,6 +83,7 @@ class Job:
     adopter: bytes | None = None
     fingerprints: Fingerprints | None = None
     counts_fields: bool = False
+    restores: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Job({self.number}, {', '.join(self.collections)})"
@@ -90,13 +93,14 @@ class Job:
 class TaskResult:
     """The number of documents that a task read, and their bytes of BSON. `number`: of the task within its job.
 
-    `fields`: their fields, if the job counts them.
+    `fields`: their fields, if the job counts them. `restored`: which of them the rows restore, if the job checks that.
     """
 
     documents: int
     bytes: int
     number: int = 0
     fields: FieldCounts | None = None
+    restored: RestoredCounts | None = None
 
 
 class TaskRunner:
@@ -117,6 +121,9 @@ class TaskRunner:
         self.admissions = {
             name: Admission(connection, job.namespace, each.encoder) for name, each in self.translators.items()
         }
+        target = RowStore(connection, Namespace(), definition.mappings)
+        restored = job.restores.intersection(job.collections)
+        self._sent = {name: SentRows(target, definition.mappings[name]) for name in restored}
         self._reported_wait = False
         self._throttle = Throttle(connection, job.namespace, job.config.engine)
 
@@ -143,7 +150,9 @@ class TaskRunner:
                     self._throttle.limit_rate(batch.count)
                 else:
                     fields = None if counter is None else take_counts(counter, task.collection, size)
-                    return TaskResult(documents=documents, bytes=size, fields=fields)
+                    sent = self._sent.get(task.collection)
+                    restored = None if sent is None else sent.take()
+                    return TaskResult(documents=documents, bytes=size, fields=fields, restored=restored)
 
     def report_wait(self, text: str) -> None:
         """Record what this worker waits for. The process with the terminal shows it (`monitoring.monitor`)."""
@@ -188,7 +197,7 @@ class TaskRunner:
     def _write(self, batch: Batch, refused: dict[int, Reject]) -> bool:
         """Write a batch. `refused`: documents that the target has refused, by index; an attempt adds to it."""
         job, translator = self.job, self.translators.get(batch.collection)
-        output = Output()
+        output, starts = Output(), list[int]()
         try:
             with self.connection.transaction():
                 journal.fence_attempt(self.connection, job.namespace, job.run, job.attempt)
@@ -207,6 +216,8 @@ class TaskRunner:
                 raise
             refused.update(self.admissions[batch.collection].find_refused(output, error))
             raise RowsRefusedError(error) from error
+        if batch.collection in self._sent:
+            self._sent[batch.collection].restore(output, batch.data, starts)
         return True
 
 

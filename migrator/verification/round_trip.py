@@ -50,15 +50,20 @@ class RoundTripCounts:
 
 
 def compare_batches(
-    scope: Scope, batches: Iterable[Batch], share: float = 1.0
+    scope: Scope, batches: Iterable[Batch], share: float = 1.0, only: Mapping[str, frozenset[bytes]] | None = None
 ) -> Iterator[tuple[str, RoundTripCounts]]:
     """Compare batches and yield (collection, counts) for each.
 
-    With a `share` below 1, only the first batch and that share of the others are compared.
+    With a `share` below 1, only the first batch and that share of the others are compared. `only`: of some collections
+    the source IDs of the documents to compare.
     """
     for number, batch in enumerate(batches):
         if batch.data and (number == 0 or int(number * share) > int((number - 1) * share)):
             documents = raw_bson.documents_by_id(batch.data)
+            if only is not None and batch.collection in only:
+                documents = [each for each in documents if each[0] in only[batch.collection]]
+                if not documents:
+                    continue
             found = [each for _, each in find_differences(scope, batch.collection, documents)]
             yield batch.collection, RoundTripCounts(len(documents), len(found), found[:EXAMPLES])
 

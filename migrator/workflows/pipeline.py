@@ -17,8 +17,8 @@ from psycopg import sql
 from migrator.errors import UsageError
 from migrator.events import Notice
 from migrator.execution.dask import DaskPool
-from migrator.execution.pool import Pool, PooledWorkers, SerialWorkers, Workers
-from migrator.execution.tasks import Job, TaskRunner, fingerprints_of
+from migrator.execution.pool import ObservedWorkers, Pool, PooledWorkers, SerialWorkers, Workers
+from migrator.execution.tasks import Job, TaskResult, TaskRunner, fingerprints_of
 from migrator.formatting import format_count
 from migrator.mapping.collection import Collection
 from migrator.mapping.project import ProjectPackages
@@ -45,7 +45,7 @@ from migrator.state.tenant import Options, ensure_tenant, own_rows
 from migrator.translation.compiler import Compiled, compile_collection
 from migrator.workflows.local_workers import needs_workers, open_local_pool
 from migrator.workflows.migration import MigrationContext
-from migrator.workflows.profile import ProfiledWorkers, Profiler
+from migrator.workflows.profile import Profiler
 
 Connection = psycopg.Connection[Any]
 MOST_REPETITIONS = 10  # of a load; each one rejects all documents that the same step has found
@@ -63,7 +63,8 @@ class Pipeline:
     `on_table_loaded` receives the name of each table when all its rows exist. Without `analyzes_all`, the caller
     computes the statistics of the tables that nothing joins before the end (`is_joined_early`). `late_keys`: the keys
     that the target gets after the load, or before rows are replaced. `pool`: the worker processes, which the caller
-    closes; None: own ones.
+    closes; None: own ones. The load restores the documents of the collections `restores` from the rows that it sends;
+    `on_result` receives the results of its tasks.
     """
 
     context: MigrationContext
@@ -74,6 +75,8 @@ class Pipeline:
     analyzes_all: bool = True
     late_keys: frozenset[Ref] = frozenset()
     pool: Pool | None = None
+    restores: frozenset[str] = frozenset()
+    on_result: Callable[[TaskResult], None] | None = None
     _compiled: dict[tuple[str, bytes | None], Compiled] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -137,6 +140,7 @@ class Pipeline:
                     adopter=self._adopter_id(mapped),
                     fingerprints=fingerprints_of(source, self.context.definition) if self._uses_cluster else None,
                     counts_fields=self.profiler is not None,
+                    restores=self.restores,
                 )
                 self._run_level(job, pool)
         self.merge(run)
@@ -228,7 +232,9 @@ class Pipeline:
         workers = self._workers(job, runner, pool)
         if self.profiler is not None:
             self.profiler.begin(level)
-            workers = ProfiledWorkers(workers, self.profiler)
+            workers = ObservedWorkers(workers, self.profiler.add)
+        if self.on_result is not None:
+            workers = ObservedWorkers(workers, self.on_result)
         load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
             analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)

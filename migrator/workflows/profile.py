@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.documents.field_counts import FieldCounts, name_types
-from migrator.execution.pool import Workers
-from migrator.execution.tasks import Task, TaskResult
+from migrator.execution.tasks import TaskResult
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection, Rule
 from migrator.mapping.composite_keys import AnyKey, CompositeKey
@@ -85,19 +84,6 @@ class Profiler:
             self._next += 1
             if first.fields is not None:
                 self.statistics[first.fields.collection].add(first.fields)
-
-
-class ProfiledWorkers:
-    """Workers whose results a profiler receives."""
-
-    def __init__(self, workers: Workers, profiler: Profiler) -> None:
-        self._workers, self._profiler = workers, profiler
-        self.count = workers.count
-
-    def work(self, tasks: Iterator[Task]) -> Iterator[TaskResult]:
-        for result in self._workers.work(tasks):
-            self._profiler.add(result)
-            yield result
 
 
 def fates_of(mapping: Collection) -> dict[str, str]:

@@ -19,6 +19,7 @@ from migrator.state.records import SCRATCH_NAMESPACE
 from migrator.verification import round_trip_workers
 from migrator.verification.model import Check, Scope
 from migrator.verification.prescan import Prescan
+from migrator.verification.proven_documents import ProvenDocuments
 from migrator.verification.relation_diff import ScratchComparison
 from migrator.verification.round_trip_workers import RoundTrip, RoundTripJob, RoundTripWork
 from migrator.workflows.local_workers import needs_workers, open_local_pool
@@ -51,9 +52,10 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
         namespace, found = opened.enter_context(created)
         opened.callback(pool.close)  # before the schemas are dropped: workers may hold locks
         run = begin_scratch_run(scope, pipeline, token, found)
+        proven = ProvenDocuments(scope, scan, namespace, rebuilds_all=options.rebuild and options.share >= 1)
         round_trip = RoundTrip(
             scope=scope, scratch=namespace, run=run, source=source, names=names_of(scope, source), share=options.share,
-            job=_round_trip_job(scope, pipeline, options.share),
+            job=_round_trip_job(scope, pipeline, options.share), proven=proven,
         )  # fmt: skip
         work = RoundTripWork(round_trip, pool) if options.rebuild else None
         with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope)) as comparison:
@@ -64,10 +66,10 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
                 if comparison.on_table_loaded(table) and work is not None:
                     work.start()
 
-            mapped = replace(pipeline, on_table_loaded=complete, pool=pool)
+            mapped = replace(pipeline, on_table_loaded=complete, pool=pool, restores=proven.names, on_result=proven.add)
             mapped.run(run, needed_collections(scope, source))
             checks = comparison.compare(context.emit)
-        return checks if work is None else [*checks, *work.check(context.emit)]
+        return checks if work is None else [*checks, *work.check(context.emit, checks)]
 
 
 def begin_scratch_run(scope: Scope, pipeline: Pipeline, token: str, found: int | None) -> int:
