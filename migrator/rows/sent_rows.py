@@ -59,9 +59,10 @@ class SentRows:
         rows = [split_row(each) for each in output.rows]
         for carried in self._carried:
             carried.append_to(rows)
+        ends = [*starts[1:], len(data)]
         for fields, entry, index in zip(rows, output.ledger, output.indexes, strict=True):
             _, source_id, _, _, residue = split_row(entry)
-            raw = raw_bson.document_at(data, starts[index])
+            raw = data[starts[index] : ends[index]]
             if source_id is None or not restores(raw, source_id, fields, residue):
                 others.append(raw_bson.source_id(raw))
         for index in set(range(len(starts))).difference(output.indexes):

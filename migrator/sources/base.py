@@ -182,6 +182,10 @@ class Source(Protocol):
         """
         ...
 
+    def count(self, collection: str) -> int | None:
+        """Return the number of documents of a collection, counted now; None if they must be read for it."""
+        return None
+
     def split(self, collection: str, size: int) -> list[Partition] | None:
         """Return partitions of about `size` bytes; None if the collection can only be read as a stream (`read`).
 

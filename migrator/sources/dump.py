@@ -21,7 +21,7 @@ from urllib.parse import unquote_plus
 from migrator.errors import DamagedSourceError, SourceError, UsageError
 from migrator.sources.background import run_in_order
 from migrator.sources.base import Batch, Partition, Source, SourceCollection
-from migrator.sources.bson_stream import BatchLimits, BsonStream, parse_position, read_batches, split_file
+from migrator.sources.bson_stream import BatchLimits, BsonStream, count_file, parse_position, read_batches, split_file
 from migrator.sources.files import AGAIN, ReadProgress, explain_unreadable, fingerprint_files, read_chunks, read_small
 from migrator.sources.selection import (
     BUCKETS,
@@ -126,6 +126,11 @@ class DumpFolder(Source):
                 f"{self.label} does not contain the collection {name!r}", "Check whether the dump was replaced."
             )
         return self._read(starts, BatchLimits(documents, size))
+
+    def count(self, collection: str) -> int | None:
+        """Return the number of documents of an uncompressed file; None for gzip, and for a file that is damaged."""
+        entry = self._entries[collection]
+        return None if entry.gzipped else count_file(entry.data)
 
     def split(self, collection: str, size: int) -> list[Partition] | None:
         """Return partitions of an uncompressed file; None for gzip, which can only be read from its beginning."""

@@ -146,6 +146,9 @@ class SharedSource(WrappedSource):
     def prefetch_partitions(self, sizes: Mapping[str, int]) -> None:
         self._main.prefetch_partitions({self._shares.real(name): size for name, size in sizes.items()})
 
+    def count(self, collection: str) -> int | None:
+        return None if self._shares.is_share(collection) else self._main.count(collection)
+
     def reads_partitions(self, collection: str) -> bool:
         return self._main.reads_partitions(self._shares.real(collection))
 

@@ -69,6 +69,9 @@ class WrappedSource(Source):
     def read(self, positions: Mapping[str, str], *, documents: int, size: int) -> Iterator[Batch]:
         return self._main.read(positions, documents=documents, size=size)
 
+    def count(self, collection: str) -> int | None:
+        return self._main.count(collection)
+
     def split(self, collection: str, size: int) -> list[Partition] | None:
         return self._main.split(collection, size)
 

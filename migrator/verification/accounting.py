@@ -38,11 +38,13 @@ UNEXPECTED = "no source document for this row"
 
 
 def count_source(source: Source, names: list[str], emit: Emit) -> Counter[str]:
-    """Count the documents of collections by reading the source."""
+    """Count the documents of collections; read those whose number the source does not know otherwise."""
     step = "count the source"
     emit(StepStarted(step=step))
-    counted: Counter[str] = Counter(dict.fromkeys(names, 0))
-    for batch in source.read(dict.fromkeys(names, ""), documents=100_000, size=BATCH_BYTES):
+    known = {name: source.count(name) for name in names}
+    counted = Counter({name: count or 0 for name, count in known.items()})
+    left = dict.fromkeys((name for name, count in known.items() if count is None), "")
+    for batch in source.read(left, documents=100_000, size=BATCH_BYTES):
         counted[batch.collection] += batch.count
         emit(StepAdvanced(step=step, done=counted.total()))
     emit(StepFinished(step=step, note=f"{format_count(counted.total(), 'documents')}"))

@@ -91,6 +91,20 @@ def test_resumes_at_every_boundary(tmp_path: Path, gzipped: bool) -> None:
         assert b"".join(each.data for each in rest) == whole[int(batch.end or 0) :]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 700])
+def test_counts_without_reading(tmp_path: Path, count: int) -> None:
+    """The documents of a file are counted by their lengths; those of a compressed or damaged file must be read."""
+    documents = [bson.encode({"_id": number, "text": "x" * number}) for number in range(count)]
+    write_folder(tmp_path / "app", {"plain": documents})
+    write_folder(tmp_path / "app", {"packed": documents}, gzipped=True)
+    source = DumpFolder(tmp_path)
+    assert source.count("plain") == count
+    assert source.count("packed") is None
+    for rest in (b"\x05", b"\x05\0\0\0\1", b"\xff\xff\xff\x7f\0\0"):
+        (tmp_path / "app" / "plain.bson").write_bytes(b"".join(documents) + rest)
+        assert source.count("plain") is None
+
+
 def test_largest_document(tmp_path: Path) -> None:
     """A document of 16 MB goes whole, in a batch of its own, between small ones."""
     large = bson.encode({"_id": 1, "text": "x" * ((16 << 20) - 50)})

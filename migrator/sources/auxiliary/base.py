@@ -103,6 +103,9 @@ class CompositeSource(WrappedSource):
         main = {name: size for name, size in sizes.items() if name not in self._auxiliary}
         self._main.prefetch_partitions(main)
 
+    def count(self, collection: str) -> int | None:
+        return None if collection in self._auxiliary else self._main.count(collection)
+
     def reads_partitions(self, collection: str) -> bool:
         return collection not in self._auxiliary and self._main.reads_partitions(collection)
 
