@@ -24,6 +24,8 @@ MIN_DOCUMENT_BYTES: Final = 5  # an empty document: its length and the final zer
 # limits. Four times 16 MiB leaves room for these and still limits the memory that a damaged length can claim.
 MAX_DOCUMENT_BYTES: Final = 64 << 20
 
+COUNTED_BYTES: Final = 4 << 20  # of a mapped file that are in memory at once
+
 _unpack_length = struct.Struct("<i").unpack_from
 
 
@@ -71,10 +73,12 @@ def count_file(path: Path) -> int | None:
 def _count(data: mmap.mmap, total: int) -> int | None:
     position = documents = 0
     while position < total:
-        position, count = scan_documents(data, position, min(position + MAX_DOCUMENT_BYTES, total), total)
+        end, count = scan_documents(data, position, min(position + COUNTED_BYTES, total), total)
+        if not count:  # a large document, or damage
+            end, count = scan_documents(data, position, min(position + MAX_DOCUMENT_BYTES, total), 1)
         if not count:
             return None
-        documents += count
+        position, documents = end, documents + count
         data.madvise(mmap.MADV_DONTNEED)  # release the scanned pages
     return documents
 

@@ -93,8 +93,14 @@ def test_resumes_at_every_boundary(tmp_path: Path, gzipped: bool) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 700])
 def test_counts_without_reading(tmp_path: Path, count: int) -> None:
-    """The documents of a file are counted by their lengths; those of a compressed or damaged file must be read."""
-    documents = [bson.encode({"_id": number, "text": "x" * number}) for number in range(count)]
+    """The documents of a file are counted by their lengths; those of a compressed or damaged file must be read.
+
+    Two documents are larger than the part of the file that is in memory at once.
+    """
+    documents = [
+        bson.encode({"_id": number, "text": "x" * (number % 2 * (5 << 20) if number < 4 else 9)})
+        for number in range(count)
+    ]
     write_folder(tmp_path / "app", {"plain": documents})
     write_folder(tmp_path / "app", {"packed": documents}, gzipped=True)
     source = DumpFolder(tmp_path)
