@@ -6,10 +6,12 @@ install makes mappings and schema importable, because a checkout is the project 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
@@ -28,6 +30,20 @@ class BuildWithExample(build_py):
             build_example(ROOT, Path(self.build_lib) / "migrator")
 
 
+class BuildInParallel(build_ext):
+    """Compiles on all cores, and without debug information, which takes a third of the time."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extensions(self) -> None:
+        if self.compiler.compiler_type == "unix":
+            for extension in self.extensions:
+                extension.extra_compile_args.append("-g0")
+        super().build_extensions()
+
+
 class EditableProject(editable_wheel):
     """Adds the packages of the checkout's own migration."""
 
@@ -36,4 +52,4 @@ class EditableProject(editable_wheel):
         super().run()
 
 
-setup(cmdclass={"build_py": BuildWithExample, "editable_wheel": EditableProject})
+setup(cmdclass={"build_ext": BuildInParallel, "build_py": BuildWithExample, "editable_wheel": EditableProject})

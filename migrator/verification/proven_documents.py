@@ -8,8 +8,9 @@ not add up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -50,11 +51,16 @@ class ProvenDocuments:
         large = [each for each in scope.chosen.values() if scan.tables[name_of(each.table)].rows >= FEWEST_ROWS]
         self.names = frozenset(each.name for each in large if can and self._can_prove(each))
         self._found = {name: RestoredCounts(name) for name in self.names}
+        self._changed: dict[str, list[bytes] | None] = {}
 
     def add(self, result: TaskResult) -> None:
         """Add the result of a task of the scratch run."""
         if result.restored is not None:
             self._found[result.restored.collection].add(result.restored)
+
+    def find_changed(self) -> list[Callable[[Scope], None]]:
+        """Return the functions that find the changed documents after the scratch run, one for each collection."""
+        return [partial(self._find_changed, name) for name in sorted(self.names)]
 
     def conclude(self, checks: Sequence[Check]) -> dict[str, Proof]:
         """Return what is proven, by collection, after all rows and records were compared with these results."""
@@ -83,12 +89,16 @@ class ProvenDocuments:
         }
         if not found.documents or len(found.others) > MOST_OTHERS or found.documents != sum(counts.values()):
             return None  # the source lacks it, or a part was loaded before an interruption, or twice
-        changed = self._read_changed(found.collection, counts.get("loaded", 0))
+        changed = self._changed[found.collection]
         if changed is None or len(changed) + len(found.others) > MOST_OTHERS:
             return None
         return Proof(documents=found.documents, others=frozenset([*found.others, *changed]))
 
-    def _read_changed(self, name: str, loaded: int) -> list[bytes] | None:
+    def _find_changed(self, name: str, scope: Scope) -> None:
+        loaded = self._scan.records.counts.get((name, "loaded"), 0)
+        self._changed[name] = self._read_changed(scope.connection, name, loaded)
+
+    def _read_changed(self, connection: Connection, name: str, loaded: int) -> list[bytes] | None:
         """Return the source IDs of the documents whose row or ledger entry no batch of the scratch run wrote.
 
         None if these are too many, or if there are not as many rows as `loaded` documents. Only the few rows that were
@@ -97,29 +107,35 @@ class ProvenDocuments:
         mapping = self._scope.mappings[name]
         table, key = self._scratch.table(name_of(mapping.table)), key_of(mapping).text("t")
         ((rows, others),) = self._read(
+            connection,
             "SELECT count(*), count(*) FILTER (WHERE xmin NOT IN (SELECT xmin FROM {batches})) FROM {table}",
             table=table,
         )
         if rows != loaded or others > MOST_OTHERS:
             return None
         entries = self._read(
+            connection,
             "SELECT source_id FROM {ledger} WHERE collection = {name} AND xmin NOT IN (SELECT xmin FROM {batches})"
             " LIMIT {most}",
             name=sql.Literal(name), most=sql.Literal(MOST_OTHERS + 1),
         )  # fmt: skip
         if others:
             keys = self._read(
-                "SELECT {key} FROM {table} t WHERE xmin NOT IN (SELECT xmin FROM {batches})", key=key, table=table
+                connection,
+                "SELECT {key} FROM {table} t WHERE xmin NOT IN (SELECT xmin FROM {batches})",
+                key=key,
+                table=table,
             )
             entries += self._read(
+                connection,
                 "SELECT l.source_id FROM unnest({keys}::text[]) c (target_id) JOIN {ledger} l USING (target_id)"
                 " WHERE l.collection = {name}",
                 name=sql.Literal(name), keys=sql.Literal([key for (key,) in keys]),
             )  # fmt: skip
         return [bytes(source_id) for (source_id,) in entries]
 
-    def _read(self, query: LiteralString, **names: sql.Composable) -> list[Any]:
-        return self._scope.connection.execute(self._scratch.sql(query, **names), binary=True).fetchall()
+    def _read(self, connection: Connection, query: LiteralString, **names: sql.Composable) -> list[Any]:
+        return connection.execute(self._scratch.sql(query, **names), binary=True).fetchall()
 
 
 def returns_as_sent(connection: Connection, table: sql.Identifier, columns: Sequence[str]) -> bool:

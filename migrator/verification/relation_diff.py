@@ -6,7 +6,7 @@ session only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -32,13 +32,20 @@ STEP = "compare"
 class ScratchComparison:
     """Compares the target with the scratch run in the namespace `scratch`.
 
-    Leaving the `with` block early cancels the queries that are still running.
+    `others` are called while tables and records are compared, in sessions of their own. Leaving the `with` block early
+    cancels the queries that are still running.
     """
 
     def __init__(
-        self, scope: Scope, scan: Prescan, scratch: Namespace, open_scheduler: Callable[[int], Scheduler]
+        self,
+        scope: Scope,
+        scan: Prescan,
+        scratch: Namespace,
+        open_scheduler: Callable[[int], Scheduler],
+        others: Sequence[Callable[[Scope], None]] = (),
     ) -> None:
         self._scope, self._scan, self._scratch, self._open_scheduler = scope, scan, scratch, open_scheduler
+        self._others = others
         self._mappings = list(scope.chosen.values())
         self._exits = ExitStack()
         self._scheduler: Scheduler | None = None
@@ -69,6 +76,8 @@ class ScratchComparison:
         scheduler = self._scheduler or self._start_checksums()
         for _ in scheduler.as_completed():
             pass
+        for act in self._others:
+            self._submit(scheduler, act)
         for mapping in self._mappings:
             self._submit(scheduler, partial(self._compare_rows, mapping))
             for rule in mapping.child_rules:

@@ -58,7 +58,8 @@ def compare_rows(scope: Scope, scan: Prescan, pipeline: Pipeline, options: RowOp
             job=_round_trip_job(scope, pipeline, options.share), proven=proven,
         )  # fmt: skip
         work = RoundTripWork(round_trip, pool) if options.rebuild else None
-        with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope)) as comparison:
+        others = proven.find_changed()
+        with ScratchComparison(scope, scan, namespace, partial(open_scheduler, scope), others) as comparison:
             rows = RowStore(scope.connection, namespace, context.definition.mappings)
 
             def complete(table: str) -> None:
