@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests import mongo
+from tests.archive_writer import write_folder
 from tests.changing import SAFE
+from tests.driving import call
 from tests.integration.schemas import CONTRACT
+from tests.scenarios import write_config
+from tests.talks import make_talks
 from tests.target_server import Server
+from tests.templates import Templates
 
 
 @pytest.fixture
@@ -53,3 +59,18 @@ def restored_modules() -> Iterator[None]:
 
 def is_of_project(name: str) -> bool:
     return name.partition(".")[0] in ("mappings", "schema")
+
+
+@pytest.fixture
+def migrated(database: str, templates: Templates, quick: None, tmp_path: Path) -> Path:
+    """The migrate.toml of a complete migration with some hundred messages: duplicates, orphans, rings."""
+    write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=600))
+
+    def configure(url: str) -> Path:
+        return write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", url, {"engine": {"workers": 1}})
+
+    def build(url: str) -> None:
+        assert call("run", "-c", configure(url)).code == 0
+
+    templates.copy("600 messages", database, build)
+    return configure(database)

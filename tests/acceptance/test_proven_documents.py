@@ -22,29 +22,11 @@ from migrator.verification.model import Scope
 from tests.acceptance.test_verify import BATCHES, execute, kill_verification
 from tests.archive_writer import write_archive, write_folder
 from tests.driving import Answer, call
-from tests.scenarios import write_config
-from tests.talks import make_talks
-from tests.templates import Templates
 from tests.user_projects import write_packages, write_user_project
 
 pytestmark = pytest.mark.usefixtures("quick")
 Document = dict[str, Any]
 FIRST = 10  # documents that are rebuilt of a proven collection
-
-
-@pytest.fixture
-def migrated(database: str, templates: Templates, tmp_path: Path) -> Path:
-    """The migrate.toml of a complete migration with some hundred messages: duplicates, orphans, rings."""
-    write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=600))
-
-    def configure(url: str) -> Path:
-        return write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", url, {"engine": {"workers": 1}})
-
-    def build(url: str) -> None:
-        assert call("run", "-c", configure(url)).code == 0
-
-    templates.copy("600 messages", database, build)
-    return configure(database)
 
 
 @pytest.fixture

@@ -23,27 +23,11 @@ from tests.killing import count, wait_for, wait_for_the_lock
 from tests.processes import start
 from tests.scenarios import write_config
 from tests.talks import make_talks
-from tests.templates import Templates
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 OTHER = "0190b5a0-0000-7000-8000-0000000000ff"
 TEXT = "This text must not appear in a report"
-
-
-@pytest.fixture
-def migrated(database: str, templates: Templates, tmp_path: Path) -> Path:
-    """The migrate.toml of a complete migration with some hundred messages."""
-    write_folder(tmp_path / "dump" / "LibreChat", make_talks(messages=600))
-
-    def configure(url: str) -> Path:
-        return write_config(tmp_path / "migrate.toml", f"dump:{tmp_path / 'dump'}", url, {"engine": {"workers": 1}})
-
-    def build(url: str) -> None:
-        assert call("run", "-c", configure(url)).code == 0
-
-    templates.copy("600 messages", database, build)
-    return configure(database)
 
 
 def execute(database: str, statement: str) -> list[Any]:
