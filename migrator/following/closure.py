@@ -187,8 +187,7 @@ class Closure:
     def _add_listed(self, collection: Collection, ids: list[str], more: RowIds) -> None:
         """Add the rows that these rows list."""
         query = self._rows.namespace.sql("SELECT listed FROM {links} WHERE collection = %s AND lister = ANY(%s)")
-        for link in collection.links:
-            path = f"{collection.name}.{link.path}"
+        for path in collection.link_names:
             for mapping in self._rows.mappings.values():
                 if mapping.listed_by == path:
                     more[mapping.name] |= {row[0] for row in self._rows.connection.execute(query, (path, ids))}

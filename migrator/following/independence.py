@@ -101,7 +101,7 @@ class Independence:
 
     @property
     def _listings(self) -> list[str]:
-        return [f"{self._collection.name}.{link.path}" for link in self._collection.links]
+        return list(self._collection.link_names)
 
     @property
     def _children_link(self) -> str | None:

@@ -130,7 +130,7 @@ def offers_of(rows: RowStore, collection: Collection, ids_: Iterable[str]) -> se
     query = rows.namespace.sql("SELECT original_id FROM {aliases} WHERE collection = %s AND target = ANY(%s)")
     key = collection.key.column
     found |= {Wanted(name, key, row[0]) for row in rows.connection.execute(query, (name, chosen))}
-    listings = [f"{name}.{link.path}" for link in collection.links]
+    listings = list(collection.link_names)
     query = rows.namespace.sql("SELECT collection, listed FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
     if listings:
         found |= {Wanted(row[0], LISTED, row[1]) for row in rows.connection.execute(query, (listings, chosen))}

@@ -84,7 +84,7 @@ class SetBack:
         )
         source_ids = [bytes(row[0]) for row in connection.execute(query, (name, ids), binary=True)]
         forget(self._rows, name, source_ids)
-        listings = [f"{name}.{link.path}" for link in collection.links]
+        listings = list(collection.link_names)
         query = namespace.sql("DELETE FROM {links} WHERE collection = ANY(%s) AND lister = ANY(%s)")
         if listings:
             connection.execute(query, (listings, ids))
