@@ -31,7 +31,7 @@ class BuildWithExample(build_py):
 
 
 class BuildInParallel(build_ext):
-    """Compiles on all cores, and without debug information, which takes a third of the time."""
+    """Compiles on all cores, and without debug information, which takes a seventh of the time."""
 
     def finalize_options(self) -> None:
         super().finalize_options()

@@ -39,10 +39,7 @@ class RestoredCounts:
 
     def add(self, other: RestoredCounts) -> None:
         self.documents += other.documents
-        self.add_others(other.others)
-
-    def add_others(self, source_ids: list[bytes]) -> None:
-        self.others += source_ids[: MOST_OTHERS + 1 - len(self.others)]
+        self.others += other.others[: MOST_OTHERS + 1 - len(self.others)]
 
 
 class SentRows:
@@ -66,7 +63,7 @@ class SentRows:
             if source_id is None or not restores(raw, source_id, fields, residue):
                 others.append(raw_bson.source_id(raw))
         for index in set(range(len(starts))).difference(output.indexes):
-            others.append(raw_bson.source_id(raw_bson.document_at(data, starts[index])))
+            others.append(raw_bson.source_id(data[starts[index] : ends[index]]))
         self._counts.add(RestoredCounts(self._counts.collection, len(starts), others))
 
     def take(self) -> RestoredCounts:

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,6 @@ MIN_DOCUMENT_BYTES: Final = 5  # an empty document: its length and the final zer
 # mongod stores documents up to 16 MiB and passes 16 KiB more internally; mongo-tools and drivers have had higher
 # limits. Four times 16 MiB leaves room for these and still limits the memory that a damaged length can claim.
 MAX_DOCUMENT_BYTES: Final = 64 << 20
-
 COUNTED_BYTES: Final = 4 << 20  # of a mapped file that are in memory at once
 
 _unpack_length = struct.Struct("<i").unpack_from
@@ -59,28 +59,8 @@ def count_file(path: Path) -> int | None:
 
     It takes a fourth of the time of reading the documents.
     """
-    try:
-        with path.open("rb") as file:
-            total = os.fstat(file.fileno()).st_size
-            if not total:  # an empty file cannot be mapped
-                return 0
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _count(data, total)
-    except OSError as error:
-        raise explain_unreadable(path, error) from error
-
-
-def _count(data: mmap.mmap, total: int) -> int | None:
-    position = documents = 0
-    while position < total:
-        end, count = scan_documents(data, position, min(position + COUNTED_BYTES, total), total)
-        if not count:  # a large document, or damage
-            end, count = scan_documents(data, position, min(position + MAX_DOCUMENT_BYTES, total), 1)
-        if not count:
-            return None
-        position, documents = end, documents + count
-        data.madvise(mmap.MADV_DONTNEED)  # release the scanned pages
-    return documents
+    with _map_file(path) as data:
+        return 0 if data is None else _count(data)
 
 
 def split_file(path: Path, collection: str, size: int) -> list[Partition]:
@@ -88,15 +68,8 @@ def split_file(path: Path, collection: str, size: int) -> list[Partition]:
 
     Damaged data belongs to the last partition; the read of that partition reports it.
     """
-    starts = [0]
-    try:
-        with path.open("rb") as file:
-            total = os.fstat(file.fileno()).st_size
-            if total > size:  # an empty file cannot be mapped
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    starts += _find_boundaries(data, total, size)
-    except OSError as error:
-        raise explain_unreadable(path, error) from error
+    with _map_file(path) as data:
+        starts = [0, *(() if data is None else _find_boundaries(data, size))]
     stops = [*map(format_position, starts[1:]), ""]
     return [
         Partition(collection=collection, number=number, start=format_position(start), stop=stop)
@@ -104,18 +77,48 @@ def split_file(path: Path, collection: str, size: int) -> list[Partition]:
     ]
 
 
-def _find_boundaries(data: mmap.mmap, total: int, size: int) -> Iterator[int]:
+@contextmanager
+def _map_file(path: Path) -> Iterator[mmap.mmap | None]:
+    """Map a file; yield None for an empty one, which cannot be mapped."""
+    try:
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                yield None
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
+    except OSError as error:
+        raise explain_unreadable(path, error) from error
+
+
+def _count(data: mmap.mmap) -> int | None:
+    position = documents = 0
+    while position < len(data):
+        position, count = _scan_part(data, position, COUNTED_BYTES)
+        if not count:
+            return None
+        documents += count
+    return documents
+
+
+def _find_boundaries(data: mmap.mmap, size: int) -> Iterator[int]:
     """Yield the start of every partition after the first."""
     position = 0
-    while total - position > size:
-        end, count = scan_documents(data, position, min(position + size, total), total)
-        if not count:  # a document larger than a partition, or damage
-            end, count = scan_documents(data, position, min(position + MAX_DOCUMENT_BYTES, total), 1)
-        if not count or end == total:
+    while len(data) - position > size:
+        position, count = _scan_part(data, position, size)
+        if not count or position == len(data):
             return
-        position = end
-        data.madvise(mmap.MADV_DONTNEED)  # release the scanned pages
         yield position
+
+
+def _scan_part(data: mmap.mmap, start: int, size: int) -> tuple[int, int]:
+    """Return the end and the number of the documents in `size` bytes of a mapped file, at least one; 0: damage."""
+    total = len(data)
+    end, count = scan_documents(data, start, min(start + size, total), total)
+    if not count:  # a document larger than that, or damage
+        end, count = scan_documents(data, start, min(start + MAX_DOCUMENT_BYTES, total), 1)
+    data.madvise(mmap.MADV_DONTNEED)  # release the scanned pages
+    return end, count
 
 
 class BsonStream:

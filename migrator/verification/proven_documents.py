@@ -84,10 +84,8 @@ class ProvenDocuments:
 
     def _prove(self, found: RestoredCounts) -> Proof | None:
         """Return what is proven of a collection; None if all its documents must be rebuilt."""
-        counts = {
-            outcome: count for (name, outcome), count in self._scan.records.counts.items() if name == found.collection
-        }
-        if not found.documents or len(found.others) > MOST_OTHERS or found.documents != sum(counts.values()):
+        recorded = sum(count for (name, _), count in self._scan.records.counts.items() if name == found.collection)
+        if not found.documents or len(found.others) > MOST_OTHERS or found.documents != recorded:
             return None  # the source lacks it, or a part was loaded before an interruption, or twice
         changed = self._changed[found.collection]
         if changed is None or len(changed) + len(found.others) > MOST_OTHERS:
@@ -95,7 +93,7 @@ class ProvenDocuments:
         return Proof(documents=found.documents, others=frozenset([*found.others, *changed]))
 
     def _find_changed(self, name: str, scope: Scope) -> None:
-        loaded = self._scan.records.counts.get((name, "loaded"), 0)
+        loaded, _ = self._scan.records.loaded(name)
         self._changed[name] = self._read_changed(scope.connection, name, loaded)
 
     def _read_changed(self, connection: Connection, name: str, loaded: int) -> list[bytes] | None:
