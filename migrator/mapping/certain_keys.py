@@ -1,9 +1,14 @@
-"""Keys of rows of elements that no documents can violate: the migration gives their values, not the documents."""
+"""Keys that are not needed during the load, so that the target can get them after it (`postgres/late_keys.py`).
+
+Those of rows of elements, which no documents can violate: the migration gives their values, not the documents. Those of
+rows of documents that no document refers to: only reconciliation, after the load, finds these rows by their keys.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from migrator.mapping.children import Children
 from migrator.mapping.collection import Collection
@@ -12,13 +17,21 @@ from migrator.postgres.table_names import name_of
 CertainKeys = dict[str, tuple[frozenset[str], ...]]  # table → sets of columns that never have the same values twice
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentKey:
+    """The columns of the key of documents, and the tables that these documents fill: their own one, then the others."""
+
+    columns: frozenset[str]
+    tables: tuple[str, ...]
+
+
 def certain_keys(mappings: Iterable[Collection]) -> CertainKeys:
     """Return the certain keys of the tables of elements. Only one rule may fill a table: two can give the same values.
 
     The key of the parent is unique: it is the primary key of its table, or certain itself.
     """
     mappings = list(mappings)
-    filled = Counter(name for mapping in mappings for name in mapping.table_names)
+    filled = _count_filling(mappings)
     rules = {name_of(rule.table): rule for mapping in mappings for rule in mapping.child_rules}
     return {name: tuple(_keys_of(rule)) for name, rule in rules.items() if filled[name] == 1}
 
@@ -28,3 +41,23 @@ def _keys_of(rule: Children) -> Iterable[frozenset[str]]:
     if rule.key is not None:
         yield frozenset({rule.key})
     yield frozenset(rule.parent_columns) | (frozenset() if rule.position is None else {rule.position})
+
+
+def unread_keys(mappings: Iterable[Collection]) -> list[DocumentKey]:
+    """Return the keys of documents that no document refers to. Only one mapping may fill their tables.
+
+    Nor may a column be unique: the load would look for rows with the same values, and with the same keys.
+    """
+    mappings = list(mappings)
+    filled = _count_filling(mappings)
+    needed = {name for mapping in mappings for name in mapping.needs}
+    return [
+        DocumentKey(frozenset(mapping.key.key_columns), mapping.table_names)
+        for mapping in mappings
+        if mapping.name not in needed and not mapping.unique and all(filled[name] == 1 for name in mapping.table_names)
+    ]
+
+
+def _count_filling(mappings: Iterable[Collection]) -> Counter[str]:
+    """Return how many rules fill each table."""
+    return Counter(name for mapping in mappings for name in mapping.table_names)

@@ -1,6 +1,8 @@
-"""Keys and unique constraints that are made after the load, because no row can violate them.
+"""Keys and unique constraints that are made after the load: nothing finds rows by them before.
 
 COPY maintains an index row by row, which takes three times as long as building it at once.
+
+Most of them no row can violate. The keys of documents can be violated: `stages/document_keys.py` makes them.
 """
 
 from __future__ import annotations
@@ -30,6 +32,26 @@ def find_late_keys(metadata: MetaData, certain: Mapping[str, Sequence[frozenset[
     )
 
 
+def find_document_keys(
+    metadata: MetaData, candidates: Sequence[tuple[frozenset[str], Sequence[str]]], late: frozenset[Ref]
+) -> frozenset[Ref]:
+    """Return the keys of documents that may be made after the load.
+
+    `candidates`: the columns of each key, and the tables that these documents fill, their own one first. If anything
+    else in these tables is unique, apart from `late`, the load may have to find rows by the key.
+    """
+    unique: dict[str, list[Statement]] = {}
+    for each in ddl.statements(metadata, rls=False):
+        if each.kind in ("key", "unique", "unique_index") and each.ref not in late:
+            unique.setdefault(each.table, []).append(each)
+    found = ((columns, [each for name in tables for each in unique.get(name, ())]) for columns, tables in candidates)
+    return frozenset(
+        each.ref
+        for columns, (each, *others) in ((columns, some) for columns, some in found if some)
+        if not others and each.index_sql and columns <= set(each.columns)
+    )
+
+
 def missing_keys(metadata: MetaData, actual: Catalog) -> Iterator[Statement]:
     """Yield the keys and unique constraints that the target does not have."""
     for each in ddl.statements(metadata, rls=False):
@@ -53,9 +75,19 @@ def without_built(actual: Catalog, late: frozenset[Ref], built: Set[tuple[str, s
 
 def make_now(connection: Connection, metadata: MetaData, late: frozenset[Ref]) -> None:
     """Make those of the late keys that are missing: rows are about to be found by them."""
+    for each in read_missing(connection, metadata, late):
+        make(connection, each)
+
+
+def read_missing(connection: Connection, metadata: MetaData, late: frozenset[Ref]) -> list[Statement]:
+    """Return those of the late keys that the target does not have."""
     if not late:
-        return
+        return []
     actual = catalog.read(connection, schemas_in(metadata))
-    for each in missing_keys(metadata, actual):
-        if each.ref in late and each.table in actual.tables:
-            schema_changes.execute(connection, f"{schema_changes.index_build(each)}; {schema_changes.attachment(each)}")
+    return [each for each in missing_keys(metadata, actual) if each.ref in late and each.table in actual.tables]
+
+
+def make(connection: Connection, key: Statement) -> None:
+    """Make a late key. Raises: `UniqueViolation`; `StoppedError` if a lock is not available; `TargetError`."""
+    with schema_changes.translate_errors():
+        schema_changes.execute(connection, f"{schema_changes.index_build(key)}; {schema_changes.attachment(key)}")

@@ -1,7 +1,10 @@
-"""Removes what a run has loaded, so that the load can be repeated without the documents that the target refuses.
+"""Removes what a run has loaded, so that it can be loaded again.
 
-A later change of a row (a parent, a latest value) can violate a constraint of the owner. Its document is then rejected,
-and so is what depends on it. Only a load that rejects it from the beginning decides all of that correctly.
+All of it, without the documents that the target refuses: a later change of a row (a parent, a latest value) can violate
+a constraint of the owner. Its document is then rejected, and so is what depends on it. Only a load that rejects it from
+the beginning decides all of that correctly.
+
+Or some batches, right after the load of their collection: what is left is what an interrupted run would have left.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from migrator.postgres.session import owner_search_path
 from migrator.rows.copy import delete_loaded_children
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import record_transaction
+from migrator.state.records import Connection
 from migrator.state.row_keys import key_of
 
 LOADED = ("ledger", "rejects", "archive", "findings", "aliases", "links", "member_lists", "batches")
+OF_BATCH = tuple(name for name in LOADED if name != "aliases")  # what the transaction of a batch writes
 STEPS = ("reconcile %", "merge %")
 
 
@@ -54,3 +59,38 @@ def undo_load(rows: RowStore, collections: Iterable[Collection], refused: Mappin
         values = [(name, *each) for name, documents in refused.items() for each in documents.items()]
         with connection.cursor() as cursor:
             cursor.executemany(query, values)
+
+
+def undo_batches(rows: RowStore, collection: Collection, written: Iterable[str]) -> None:
+    """Delete the rows and records that batches of a collection have written. `written`: their transactions (`xmin`).
+
+    Requires a transaction that is recorded, and that nothing has changed these rows since.
+    """
+    connection, namespace = rows.connection, rows.namespace
+    values = (list(written),)
+    tables = [namespace.table(name) for name in reversed(collection.table_names)]
+    identified = [table for table in tables if _identify_rows(connection, table)]
+    with owner_search_path(connection):
+        for table in tables:
+            query = sql.SQL("DELETE FROM {} WHERE xmin::pg_catalog.text OPERATOR(pg_catalog.=) ANY(%s)").format(table)
+            connection.execute(query, values)
+    for name in OF_BATCH:
+        record = sql.Identifier(namespace.records, name)
+        connection.execute(sql.SQL("DELETE FROM {} WHERE xmin::text = ANY(%s)").format(record), values)
+    for table in identified:
+        connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(table))
+
+
+def _identify_rows(connection: Connection, table: sql.Identifier) -> bool:
+    """Set a replica identity for a table that has none, because its key is made later; return whether that was so.
+
+    Without one, a publication FOR ALL TABLES does not permit to delete rows.
+    """
+    query = (
+        "SELECT FROM pg_class c WHERE oid = %s::regclass AND relreplident = 'd'"
+        " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)"
+    )
+    if connection.execute(query, (table.as_string(connection),)).fetchone() is None:
+        return False
+    connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(table))
+    return True

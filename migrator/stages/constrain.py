@@ -23,6 +23,7 @@ from migrator.events import Emit, StepAdvanced, StepFinished, StepStarted
 from migrator.formatting import format_count
 from migrator.mapping.collection import VectorColumn
 from migrator.postgres.scheduler import Graph, ScheduledTask, Scheduler
+from migrator.postgres.session import give_build_memory
 from migrator.postgres.statements import Ref
 from migrator.stages.arrangement import COSTS, arrange, table_sizes
 from migrator.stages.changes import Change, Phase, execute_change, find_changes
@@ -33,13 +34,6 @@ Connection = psycopg.Connection[Any]
 
 DEFAULT_SESSIONS = 2  # parallel sessions for indexes and constraints if engine.workers is 0
 EARLY_BUILD_BYTES = 16 << 20  # smaller tables are indexed in the stage post-data, a smaller database in one session
-
-# An ivfflat index with 1536 dimensions on more than 10,000 rows fails with the server's default of 64 MB ("memory
-# required is 65 MB"). More than 256 MB speed up neither this nor a full-text index. A higher setting is kept.
-MEMORY = """
-    SELECT set_config('maintenance_work_mem', greatest(pg_size_bytes(current_setting('maintenance_work_mem')) / 1024,
-                      262144)::text || 'kB', false)
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +169,7 @@ def rebuild_vector_indexes(connection: Connection, namespace: Namespace, embedde
 
 def prepare_session(connection: Connection) -> Connection:
     """Configure a session for long statements and return it."""
-    connection.execute(MEMORY)
+    give_build_memory(connection)
     connection.execute("SELECT set_config('application_name', %s, false)", (WORKER,))
     # If this process is killed, the server ends the statement and releases its lock, so that the next run can start.
     with suppress(psycopg.DataError):  # the operating system of the server does not support it

@@ -6,7 +6,7 @@ partition (number 0, `streamed`). In code and tables, a partition is a `part`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from migrator.sources.base import Batch, Partition, Source
@@ -118,6 +118,30 @@ def advance(part: Partition, streamed: bool, batches: Mapping[str, tuple[str, bo
             return PartitionProgress(part=part, streamed=streamed, position=position, done=True, ahead={})
     ahead = {start: end for start, (end, _) in remaining.items()}
     return PartitionProgress(part=part, streamed=streamed, position=position, done=False, ahead=ahead)
+
+
+def find_following(connection: Connection, namespace: Namespace, name: str, written: Set[str]) -> set[str]:
+    """Return the transactions (`xmin`) of batches that must be undone together, and read again.
+
+    Those that the transactions `written` committed, with all that follow in their partitions: a live source can give a
+    partition other batches the second time. In a stream they alone: their boundaries are compared (`load`).
+    """
+    query = namespace.sql(
+        "SELECT b.part, p.start, p.streamed, b.first_position, b.last_position, b.xmin::text FROM {batches} b"
+        " JOIN {partitions} p USING (collection, part) WHERE collection = %s"
+    )
+    batches: dict[tuple[int, str, bool], dict[str, tuple[str, str]]] = {}
+    for number, start, streamed, first, last_position, writer in connection.execute(query, (name,)):
+        batches.setdefault((number, start, streamed), {})[first] = last_position, writer
+    found = set()
+    for (_, position, streamed), remaining in batches.items():
+        follows = False
+        while position in remaining:
+            position, writer = remaining.pop(position)
+            follows = writer in written or (follows and not streamed)
+            if follows:
+                found.add(writer)
+    return found
 
 
 def complete(found: Iterable[PartitionProgress]) -> set[str]:

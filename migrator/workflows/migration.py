@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from migrator.config.models import Config
 from migrator.events import Emit
-from migrator.mapping.certain_keys import certain_keys
+from migrator.mapping.certain_keys import certain_keys, unread_keys
 from migrator.mapping.loader import MigrationDefinition
-from migrator.postgres.late_keys import find_late_keys
+from migrator.postgres.late_keys import find_document_keys, find_late_keys
 from migrator.postgres.statements import Ref
 from migrator.sources.base import Source
 from migrator.state.records import Namespace
@@ -30,5 +30,8 @@ class MigrationContext:
 
     @property
     def late_keys(self) -> frozenset[Ref]:
-        """The keys that the target gets after the load, whose rows cannot violate them."""
-        return find_late_keys(self.definition.metadata, certain_keys(self.definition.mappings.values()))
+        """The keys that the target gets after the load, before rows are found by them."""
+        metadata, mappings = self.definition.metadata, self.definition.mappings.values()
+        certain = find_late_keys(metadata, certain_keys(mappings))
+        candidates = [(each.columns, each.tables) for each in unread_keys(mappings)]
+        return certain | find_document_keys(metadata, candidates, certain)

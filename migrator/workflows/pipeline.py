@@ -36,6 +36,7 @@ from migrator.rows.lookup import RowLookup
 from migrator.rows.refusals import UpdatesRefusedError
 from migrator.rows.store import RowStore
 from migrator.stages.context import StageContext
+from migrator.stages.document_keys import make_document_keys
 from migrator.stages.load import LoadLimits, load, order_by_dependency
 from migrator.stages.reconcile import is_joined_early, reconcile, reconcile_again
 from migrator.state import journal, partitions
@@ -62,9 +63,9 @@ class Pipeline:
     `dsn`: how workers connect to the database of `connection`. `profiler` receives the fields of all documents.
     `on_table_loaded` receives the name of each table when all its rows exist. Without `analyzes_all`, the caller
     computes the statistics of the tables that nothing joins before the end (`is_joined_early`). `late_keys`: the keys
-    that the target gets after the load, or before rows are replaced. `pool`: the worker processes, which the caller
-    closes; None: own ones. The load restores the documents of the collections `restores` from the rows that it sends;
-    `on_result` receives the results of its tasks.
+    that the target gets after the load, or before rows are found by them. `pool`: the worker processes, which the
+    caller closes; None: own ones. The load restores the documents of the collections `restores` from the rows that it
+    sends; `on_result` receives the results of its tasks.
     """
 
     context: MigrationContext
@@ -230,16 +231,24 @@ class Pipeline:
         limits = LoadLimits(batch_rows=job.batch_rows, part_bytes=self.context.config.engine.part_bytes)
         stage = self._stage(job.run)
         workers = self._workers(job, runner, pool)
-        if self.profiler is not None:
-            self.profiler.begin(level)
-            workers = ObservedWorkers(workers, self.profiler.add)
-        if self.on_result is not None:
-            workers = ObservedWorkers(workers, self.on_result)
-        load(stage, source, level, workers, limits)
+        load(stage, source, level, self._observed(workers, level), limits)
+        mapped = [self.mappings[name] for name in level if name in self.mappings]
+        undone = make_document_keys(stage, self.context.definition.metadata, mapped, self.late_keys)
+        if undone:
+            for name, batches in undone.items():
+                self.context.emit(Notice(text=describe_undone(name, batches)))
+            load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
             analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)
             make_keys = partial(self._make_late_keys, resolver.collection)
             reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes, before_replacing=make_keys)
+
+    def _observed(self, workers: Workers, level: list[str]) -> Workers:
+        """Return workers whose results the profiler and `on_result` receive."""
+        if self.profiler is not None:
+            self.profiler.begin(level)
+            workers = ObservedWorkers(workers, self.profiler.add)
+        return workers if self.on_result is None else ObservedWorkers(workers, self.on_result)
 
     def _make_late_keys(self, collection: Collection) -> None:
         """Make the late keys of the rows that belong to rows of a collection."""
@@ -313,6 +322,11 @@ class Pipeline:
             text, remedy = adopter.describe_missing(value)
             raise OwnerNotLoadedError(f"{text} was loaded", hint=remedy)
         return bytes(found[0].bytes)
+
+
+def describe_undone(name: str, batches: int) -> str:
+    """Return one line about batches that are loaded again."""
+    return f"{name}: documents have IDs of others. {format_count(batches, 'batches')} with them are loaded again."
 
 
 def describe_refused(error: UpdatesRefusedError) -> str:
