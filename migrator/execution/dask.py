@@ -75,7 +75,8 @@ class DaskPool:
     def __init__(self, address: str, workers: int, emit: Emit) -> None:
         self._client = connect(address)
         self._address, self._emit = address, emit
-        self._executor: Executor = self._client.get_executor()
+        # A task can be repeated, after its batches were undone. The cluster must not answer with the first result.
+        self._executor: Executor = self._client.get_executor(pure=False)
         self.count = workers or self._threads()
         self._last_seen = time.monotonic()
         self._packed: PackedJob | None = None
