@@ -233,6 +233,8 @@ def forecast(connection: Connection, namespace: Namespace, column: VectorColumn)
 
 def has_rows(connection: Connection, namespace: Namespace, column: VectorColumn, *, filled: bool = False) -> bool:
     """Return whether any loaded row exists; with `filled`, any loaded row with a vector."""
+    if _is_empty(connection, namespace, column):
+        return False
     query = namespace.sql(
         "SELECT EXISTS (SELECT {loaded} AND ({vector} IS NOT NULL OR NOT %s))", **names_of(namespace, column)
     )
@@ -241,10 +243,18 @@ def has_rows(connection: Connection, namespace: Namespace, column: VectorColumn,
 
 def count_missing(connection: Connection, namespace: Namespace, column: VectorColumn) -> int:
     """Return the number of loaded rows without a vector."""
+    if _is_empty(connection, namespace, column):
+        return 0
     query = namespace.sql("SELECT count(*) {loaded} AND t.{vector} IS NULL", **names_of(namespace, column))
     found = connection.execute(query, (column.collection,)).fetchone()
     assert found is not None  # an aggregate returns a row
     return int(found[0])
+
+
+def _is_empty(connection: Connection, namespace: Namespace, column: VectorColumn) -> bool:
+    """Return whether the table has no row. The planner does not know that, and would read the whole ledger for it."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(namespace.table(name_of(column.table)))
+    return connection.execute(query).fetchone() == (False,)
 
 
 def describe(connection: Connection, namespace: Namespace, column: VectorColumn) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from migrator.reconciliation.latest_values import LatestValue, explain_refused_v
 from migrator.reconciliation.trees import Trees
 from migrator.reconciliation.unloaded import record_unloaded_owners
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
+from migrator.rows.members import owners_of
 from migrator.stages.context import StageContext
 from migrator.state import journal
 from migrator.state.own_transactions import own_transaction
@@ -32,12 +33,14 @@ def reconcile(
     on_table_loaded: Callable[[str], None] = lambda table: None,
     *,
     analyzes: bool = True,
+    analyzes_records: bool = True,
     before_replacing: Callable[[], None] = lambda: None,
 ) -> None:
     """Reconcile one collection; does nothing if that was done.
 
     `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change. Without
-    `analyzes`, statistics are computed only if documents were replaced: nothing else joins the rows before the end.
+    `analyzes`, statistics of the table are computed only if documents were replaced: nothing else joins the rows before
+    the end. The same holds for `analyzes_records` and the records.
     `before_replacing` is called before rows of documents are replaced, which are found by their keys.
 
     Raises: `UpdatesRefusedError` if the target refuses a change of loaded rows.
@@ -62,7 +65,7 @@ def reconcile(
         analyze_table(connection, namespace, collection.table)
     if not any(collection.name in each.earlier for each in stage.rows.mappings.values()):
         on_table_loaded(name_of(collection.table))
-    if analyzes or pending:
+    if analyzes_records or pending:
         analyze_records(connection, namespace)
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
@@ -94,8 +97,14 @@ def reconcile_again(stage: StageContext, collection: Collection) -> None:
 
 def is_joined_early(collection: Collection, mappings: Mapping[str, Collection]) -> bool:
     """Return whether a step before the end of a run joins the rows of a collection, or its part of the ledger."""
-    steps = (collection.tree, collection.latest_values, collection.expected, collection.links, collection.member_lists)
-    return any(steps) or any(collection.name in each.needs for each in mappings.values())
+    is_joined = joins_records(collection, mappings) or collection.latest_values or collection.member_lists
+    return bool(is_joined) or any(collection.name in each.needs for each in mappings.values())
+
+
+def joins_records(collection: Collection, mappings: Mapping[str, Collection]) -> bool:
+    """Return whether the rest of `reconcile` joins the ledger."""
+    is_listed = next(owners_of(mappings, collection.name), None)
+    return any((collection.tree, collection.expected, collection.links, is_listed))
 
 
 def report_missing_rows(stage: StageContext, collection: Collection, expected: ExpectedRows) -> None:
@@ -133,4 +142,5 @@ def update_latest_values(stage: StageContext, collection: Collection) -> None:
     """
     for latest in collection.latest_values:
         LatestValue(rows=stage.rows, collection=collection, latest=latest, tenant=stage.tenant).update()
-        analyze_table(stage.connection, stage.namespace, mapping_of(stage.rows, latest.table).table)
+        changed = mapping_of(stage.rows, latest.table).table
+        analyze_table(stage.connection, stage.namespace, changed, [latest.column])

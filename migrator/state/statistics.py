@@ -5,6 +5,8 @@ Without them, the planner assumes that a table filled by COPY is small and uses 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from psycopg import sql
 
@@ -12,14 +14,17 @@ from migrator.postgres.table_names import name_of
 from migrator.state.records import Connection, Namespace
 
 
-def analyze_table(connection: Connection, namespace: Namespace, table: sa.Table) -> None:
-    """Compute the statistics of a table's columns.
+def analyze_table(
+    connection: Connection, namespace: Namespace, table: sa.Table, columns: Sequence[str] | None = None
+) -> None:
+    """Compute the statistics of a table's columns: all, or the names `columns`.
 
     With a list of columns, ANALYZE skips expressions in indexes: to_tsvector of the sample would take longer than
     everything else, and full-text queries use their index without these statistics.
     """
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    connection.execute(sql.SQL("ANALYZE {} ({})").format(namespace.table(name_of(table)), columns))
+    chosen = table.columns.keys() if columns is None else columns
+    names = sql.SQL(", ").join(map(sql.Identifier, chosen))
+    connection.execute(sql.SQL("ANALYZE {} ({})").format(namespace.table(name_of(table)), names))
 
 
 def analyze_records(connection: Connection, namespace: Namespace) -> None:

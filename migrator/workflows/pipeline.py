@@ -38,7 +38,7 @@ from migrator.rows.store import RowStore
 from migrator.stages.context import StageContext
 from migrator.stages.document_keys import make_document_keys
 from migrator.stages.load import LoadLimits, load, order_by_dependency
-from migrator.stages.reconcile import is_joined_early, reconcile, reconcile_again
+from migrator.stages.reconcile import is_joined_early, joins_records, reconcile, reconcile_again
 from migrator.state import journal, partitions
 from migrator.state.partitions import PartitionSize
 from migrator.state.records import Namespace, has_records
@@ -241,7 +241,15 @@ class Pipeline:
         for resolver in self.resolvers_for(level):
             analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)
             make_keys = partial(self._make_late_keys, resolver.collection)
-            reconcile(stage, resolver, self.on_table_loaded, analyzes=analyzes, before_replacing=make_keys)
+            records = self.analyzes_all or joins_records(resolver.collection, self.mappings)
+            reconcile(
+                stage,
+                resolver,
+                self.on_table_loaded,
+                analyzes=analyzes,
+                analyzes_records=records,
+                before_replacing=make_keys,
+            )
 
     def _observed(self, workers: Workers, level: list[str]) -> Workers:
         """Return workers whose results the profiler and `on_result` receive."""
