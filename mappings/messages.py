@@ -71,7 +71,8 @@ def compute_content(context: Context, text: Any, content: Any) -> str:
         Rejected: `text` is not a text, and `content` has no text parts.
     """
     if text.__class__ is str and text and "\0" not in text:
-        return str(text)
+        usual: str = text
+        return usual
     if text is ABSENT or text is None or text == "":
         return join_texts(context, content)
     plain = TEXT.read(text, context.note, "text")
@@ -178,7 +179,8 @@ def compute_tokens(context: Context, prompt: Any, completion: Any, count: Any, r
 
 def _read_count(context: Context, path: str, value: Any) -> int | None:
     if value.__class__ is int and 0 <= value < 2**31:
-        return int(value)
+        usual: int = value
+        return usual
     if value is ABSENT or value is None:
         return None
     plain = INTEGER.read(value, context.note, path)

@@ -43,8 +43,8 @@ def uuid_to_objectid(value: bytes) -> tuple[bytes, int] | None:
 
 
 @lru_cache(maxsize=256)
-def _namespace(collection: str) -> uuid.UUID:
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"mongodb:{collection}")
+def _namespace(collection: str) -> bytes:
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"mongodb:{collection}").bytes
 
 
 def is_uuid(text: str) -> bool:
@@ -65,12 +65,18 @@ def uuid_of(collection: str, value: Any, *, objectid: bool = False) -> bytes:
     if isinstance(value, ObjectId):
         return objectid_to_uuid(value.binary, collection_tag(collection))
     if not isinstance(value, str) or isinstance(value, Code):  # Code is a subclass of str
-        return uuid.uuid5(_namespace(collection), canonical_json(value)).bytes
+        return _uuid5(_namespace(collection), canonical_json(value))
     if is_uuid(value):
         return bytes.fromhex(value.replace("-", ""))
     if objectid and is_objectid_text(value):
         return objectid_to_uuid(bytes.fromhex(value), collection_tag(collection))
-    return uuid.uuid5(_namespace(collection), value).bytes
+    return _uuid5(_namespace(collection), value)
+
+
+def _uuid5(namespace: bytes, name: str) -> bytes:
+    """Returns `uuid.uuid5(…).bytes` in a fifth of the time: many messages have IDs that are no UUIDs."""
+    digest = sha1(namespace + name.encode(), usedforsecurity=False).digest()
+    return digest[:6] + _VERSION_5[digest[6]] + digest[7:8] + _VARIANT[digest[8]] + digest[9:16]
 
 
 def element_uuid(parent: bytes, path: bytes, place: int) -> bytes:
@@ -83,6 +89,7 @@ def element_uuid(parent: bytes, path: bytes, place: int) -> bytes:
     return parent[:6].ljust(6, b"\0") + _VERSION_8[digest[6]] + digest[7:8] + _VARIANT[digest[8]] + digest[9:16]
 
 
+_VERSION_5 = [bytes((byte & 15 | 0x50,)) for byte in range(256)]
 _VERSION_8 = [bytes((byte & 15 | 0x80,)) for byte in range(256)]
 _VARIANT = [bytes((byte & 63 | 0x80,)) for byte in range(256)]
 

@@ -18,9 +18,9 @@ from migrator.documents.vectors import Vector, to_binary
 from migrator.embedding.batching import CHARACTERS_PER_TOKEN, TOKENS_PER_EXTRA_BYTE
 from migrator.errors import UsageError
 from migrator.mapping.collection import VectorColumn
-from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
+from migrator.postgres.native import write_row
 from migrator.postgres.search_path import create_object
 from migrator.postgres.session import owner_search_path
 from migrator.postgres.table_names import name_of
@@ -133,7 +133,7 @@ class VectorStore:
     def add_vectors(self, vectors: Iterable[tuple[bytes, Vector]], tokens: int) -> None:
         """Add vectors, by the digest of their text, to the cache, and the billed tokens to the journal."""
         rows_of_cache = [
-            copy_format.write_row((self._model, self._dimensions, digest, to_binary(vector, self._width)), CACHE_KINDS)
+            write_row((self._model, self._dimensions, digest, to_binary(vector, self._width)), CACHE_KINDS)
             for digest, vector in vectors
         ]
         copy(self._connection, self._namespace.sql("{embeddings}"), rows_of_cache)

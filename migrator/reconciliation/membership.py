@@ -26,7 +26,7 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.references import MemberList
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import write_row
+from migrator.postgres.native import write_row
 from migrator.rows.members import lister_of, members_query, owners_of, read_list, some_members_query
 from migrator.rows.store import RowStore
 from migrator.state.own_transactions import own_transaction

@@ -24,7 +24,7 @@ from migrator.mapping.context import Row
 from migrator.mapping.merges import Merge
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import write_row
+from migrator.postgres.native import write_row
 from migrator.reconciliation.merge_matching import MergeCandidate, MergeMatcher, make_finding
 from migrator.rows.ledger_indexes import ensure_ledger_indexes
 from migrator.rows.rebuild import LoadedRow, read_loaded

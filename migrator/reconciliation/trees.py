@@ -21,7 +21,7 @@ from migrator.mapping.context import Row
 from migrator.mapping.references import UncheckedReference
 from migrator.postgres.column_kinds import kind_of_column
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import write_row
+from migrator.postgres.native import write_row
 from migrator.postgres.session import owner_search_path
 from migrator.reconciliation.cycles import find_cycle_heads
 from migrator.reconciliation.shared_ids import Mention, SharedIds

@@ -7,6 +7,7 @@ rows. Each step can be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -24,7 +25,9 @@ from migrator.rows.members import owners_of
 from migrator.stages.context import StageContext
 from migrator.state import journal
 from migrator.state.own_transactions import own_transaction
-from migrator.state.statistics import analyze_records, analyze_table
+from migrator.state.statistics import Analysis, analyze_records, analyze_table
+
+WHOLE_ANALYSIS = Analysis()
 
 
 def reconcile(
@@ -32,15 +35,13 @@ def reconcile(
     resolver: ConflictResolver,
     on_table_loaded: Callable[[str], None] = lambda table: None,
     *,
-    analyzes: bool = True,
-    analyzes_records: bool = True,
+    analysis: Analysis = WHOLE_ANALYSIS,
     before_replacing: Callable[[], None] = lambda: None,
 ) -> None:
     """Reconcile one collection; does nothing if that was done.
 
-    `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change. Without
-    `analyzes`, statistics of the table are computed only if documents were replaced: nothing else joins the rows before
-    the end. The same holds for `analyzes_records` and the records.
+    `on_table_loaded` receives the name of the table when all its rows exist. Their values can still change. `analysis`
+    says which statistics are computed here. If documents were replaced, all are: the next steps join what changed.
     `before_replacing` is called before rows of documents are replaced, which are found by their keys.
 
     Raises: `UpdatesRefusedError` if the target refuses a change of loaded rows.
@@ -61,12 +62,10 @@ def reconcile(
         stage.emit(StepAdvanced(step=step, done=min(done, len(pending))))
     record_unloaded_owners(resolver.writer)
     # The statistics also serve the first queries of the application, because later steps change little.
-    if analyzes or pending:  # before `on_table_loaded`: ANALYZE would wait for an index build
-        analyze_table(connection, namespace, collection.table)
+    chosen = replace(analysis, table=True, records=True) if pending else analysis
+    chosen.run(connection, namespace, collection.table)  # before an index build, for whose end ANALYZE would wait
     if not any(collection.name in each.earlier for each in stage.rows.mappings.values()):
         on_table_loaded(name_of(collection.table))
-    if analyzes_records or pending:
-        analyze_records(connection, namespace)
     if collection.tree is not None:
         Trees(rows=stage.rows, collection=collection, tenant=stage.tenant, run=stage.run).resolve()
     membership.compact_all(stage.rows, collection.name)

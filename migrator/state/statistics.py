@@ -5,13 +5,38 @@ Without them, the planner assumes that a table filled by COPY is small and uses 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Connection, Namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """Of what the statistics are computed: of a table, of the records. `connect` opens a session for the second one."""
+
+    table: bool = True
+    records: bool = True
+    connect: Callable[[], Connection] | None = None
+
+    def run(self, connection: Connection, namespace: Namespace, table: sa.Table) -> None:
+        """Compute the statistics; of both at the same time if there is a second session."""
+        if self.table and self.records and self.connect is not None:
+            with closing(self.connect()) as other, ThreadPoolExecutor(1, thread_name_prefix="statistics") as pool:
+                done = pool.submit(analyze_records, other, namespace)
+                analyze_table(connection, namespace, table)
+                done.result()
+            return
+        if self.table:
+            analyze_table(connection, namespace, table)
+        if self.records:
+            analyze_records(connection, namespace)
 
 
 def analyze_table(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from migrator.postgres.copy import copy
-from migrator.postgres.copy_format import write_row
+from migrator.postgres.native import write_row
 from migrator.state.records import Connection, Namespace
 from migrator.translation.encoder import format_target_id
 

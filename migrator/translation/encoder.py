@@ -20,8 +20,8 @@ from migrator.mapping.collection import Collection
 from migrator.mapping.context import Row
 from migrator.mapping.key_texts import parser, split_key
 from migrator.mapping.references import Key
-from migrator.postgres import copy_format
 from migrator.postgres.column_kinds import kind_of_column
+from migrator.postgres.native import write_row
 from migrator.postgres.table_names import name_of
 from migrator.translation.outcomes import Archive, Finding, Loaded, Reject, Result
 
@@ -90,8 +90,7 @@ def member_tuples(collection: str, members: Iterable[tuple[Any, bytes | None]]) 
         if objectid is not None:
             listed.setdefault(lister, []).append(objectid)
     return [
-        copy_format.write_row((collection, format_target_id(lister), b"".join(ids)), MEMBER_KINDS)
-        for lister, ids in listed.items()
+        write_row((collection, format_target_id(lister), b"".join(ids)), MEMBER_KINDS) for lister, ids in listed.items()
     ]
 
 
@@ -99,7 +98,7 @@ def ledger_tuple(
     collection: str, source_id: bytes, target_id: str | None, outcome: str, residue: bytes | None
 ) -> bytes:
     """Return a row of the ledger."""
-    return copy_format.write_row((collection, source_id, target_id, outcome, residue), LEDGER_KINDS)
+    return write_row((collection, source_id, target_id, outcome, residue), LEDGER_KINDS)
 
 
 class Encoder:
@@ -115,7 +114,7 @@ class Encoder:
 
     def row_tuple(self, row: Row) -> bytes:
         """Return a row with the columns in the order of the table. Columns that no rule fills are NULL."""
-        return copy_format.write_row([row.get(name) for name in self.columns], self.kinds)
+        return write_row([row.get(name) for name in self.columns], self.kinds)
 
     def add(self, output: Output, source: SourceDocument, result: Result) -> None:
         """Add one translated document."""
@@ -162,7 +161,7 @@ class Encoder:
                 hint="Declare it in the package of the mappings: migrator.findings.declare.",
             )
         output.outcomes.append(ledger_tuple(name, source_id, None, "rejected", None))
-        output.rejects.append(copy_format.write_row((name, source_id, reject.reason, reject.detail, raw), REJECT_KINDS))
+        output.rejects.append(write_row((name, source_id, reject.reason, reject.detail, raw), REJECT_KINDS))
 
     def add_findings(self, output: Output, index: int, findings: Iterable[Finding]) -> None:
         """Add the findings of the document with this index."""
@@ -172,7 +171,7 @@ class Encoder:
         """Return the `Link` arrays of a document: which row lists which, and at which position."""
         lister = format_target_id(row[self.collection.key.column])
         return [
-            copy_format.write_row((name, lister, format_target_id(listed), position), LINK_KINDS)
+            write_row((name, lister, format_target_id(listed), position), LINK_KINDS)
             for name, link in zip(self.collection.link_names, self.collection.links, strict=True)
             for position, listed in listed_ids(link.key, document.get(link.path))
         ]
@@ -221,7 +220,7 @@ class ChildEncoder:
         """Return a row with the columns in the order of `columns`."""
         own = self._parent_values(parent_id) | {self._rule.key: row_id}
         values = [own[name] if name in own else row.get(name) for name in self.columns]
-        return copy_format.write_row(values, self._kinds)
+        return write_row(values, self._kinds)
 
     def _parent_values(self, parent_id: Any) -> dict[str | None, Any]:
         columns = self._rule.parent_columns
@@ -257,7 +256,7 @@ def remove_loaded(output: Output, rows: AbstractSet[int]) -> None:
 def add_archived(output: Output, collection: str, source_id: bytes, raw: bytes) -> None:
     """Add an archived document."""
     output.outcomes.append(ledger_tuple(collection, source_id, None, "archived", None))
-    output.archive.append(copy_format.write_row((collection, source_id, raw), ARCHIVE_KINDS))
+    output.archive.append(write_row((collection, source_id, raw), ARCHIVE_KINDS))
 
 
 def finding_tuple(finding: Finding) -> bytes:
@@ -268,4 +267,4 @@ def finding_tuple(finding: Finding) -> bytes:
             hint="Declare it in the package of the mappings: migrator.findings.declare.",
         )
     values = (finding.collection, finding.code, severity_of(finding.code), finding.source_id, finding.detail)
-    return copy_format.write_row(values, FINDING_KINDS)
+    return write_row(values, FINDING_KINDS)

@@ -15,6 +15,7 @@ from migrator.documents.codec import Document
 from migrator.documents.residue import pack_residue, subtract
 from migrator.mapping.context import Row
 from migrator.postgres import copy_format
+from migrator.postgres.native import write_row
 from migrator.translation.interpreter import Translation
 from migrator.translation.lowering import IMMUTABLE
 from migrator.translation.operations import Memo
@@ -54,10 +55,7 @@ class MemoTable:
             rule.to_row(known, row, context)
         if context.notes:
             return None
-        parts = [
-            copy_format.write_row([row.get(name) for name, _ in run], [kind for _, kind in run])[2:]
-            for run in self.runs
-        ]
+        parts = [write_row([row.get(name) for name, _ in run], [kind for _, kind in run])[2:] for run in self.runs]
         entry = (*self._residue(known, row), *(row[name] for name in self.used), *parts)
         self._store(key, known, entry)
         return entry

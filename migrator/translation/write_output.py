@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from migrator.mapping.collection import Collection
 from migrator.mapping.composite_keys import CompositeKey
-from migrator.postgres import copy_format
+from migrator.postgres.native import write_row
 from migrator.translation.codegen import LEAVE, CodeWriter
 from migrator.translation.encoder import PROBED_BYTES, add_child_tuples, format_target_id
 from migrator.translation.operations import Emit
@@ -98,7 +98,7 @@ def _row_layout(operation: Emit, writer: CodeWriter) -> Layout:
         match run.origin:
             case "constant":
                 values = [writer.constants.get(name) for name, _ in run.columns]
-                layout.add_literal(copy_format.write_row(values, [kind for _, kind in run.columns])[2:])
+                layout.add_literal(write_row(values, [kind for _, kind in run.columns])[2:])
             case "memo":
                 layout.add(PartType.FRAGMENT, next(memo_bytes))
             case "document":

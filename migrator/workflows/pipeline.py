@@ -42,7 +42,9 @@ from migrator.stages.reconcile import is_joined_early, joins_records, reconcile,
 from migrator.state import journal, partitions
 from migrator.state.partitions import PartitionSize
 from migrator.state.records import Namespace, has_records
+from migrator.state.statistics import Analysis
 from migrator.state.tenant import Options, ensure_tenant, own_rows
+from migrator.targets.server import connect_worker
 from migrator.translation.compiler import Compiled, compile_collection
 from migrator.workflows.local_workers import needs_workers, open_local_pool
 from migrator.workflows.migration import MigrationContext
@@ -239,17 +241,17 @@ class Pipeline:
                 self.context.emit(Notice(text=describe_undone(name, batches)))
             load(stage, source, level, workers, limits)
         for resolver in self.resolvers_for(level):
-            analyzes = self.analyzes_all or is_joined_early(resolver.collection, self.mappings)
             make_keys = partial(self._make_late_keys, resolver.collection)
-            records = self.analyzes_all or joins_records(resolver.collection, self.mappings)
-            reconcile(
-                stage,
-                resolver,
-                self.on_table_loaded,
-                analyzes=analyzes,
-                analyzes_records=records,
-                before_replacing=make_keys,
-            )
+            analysis = self._analysis(resolver.collection)
+            reconcile(stage, resolver, self.on_table_loaded, analysis=analysis, before_replacing=make_keys)
+
+    def _analysis(self, collection: Collection) -> Analysis:
+        """Return what to analyze when a collection is loaded, in a second session if that takes a while."""
+        return Analysis(
+            table=self.analyzes_all or is_joined_early(collection, self.mappings),
+            records=self.analyzes_all or joins_records(collection, self.mappings),
+            connect=partial(connect_worker, self.dsn) if needs_workers(self.context) else None,
+        )
 
     def _observed(self, workers: Workers, level: list[str]) -> Workers:
         """Return workers whose results the profiler and `on_result` receive."""

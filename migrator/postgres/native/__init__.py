@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["split_row"]
+__all__ = ["split_row", "write_row"]
 
 try:
-    from migrator.postgres.native._copy_rows import split_row
+    from migrator.postgres.native._copy_rows import split_row, write_row
 except ImportError:
-    from migrator.postgres.copy_format import split_row
+    from migrator.postgres.copy_format import split_row, write_row

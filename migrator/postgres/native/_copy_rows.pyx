@@ -1,9 +1,47 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Reads the rows of binary COPY."""
+"""Reads and writes the rows of binary COPY."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8String
 from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport memcpy
+
+from migrator.postgres.copy_format import writer
+
+
+def write_row(values, kinds):
+    """Do the same as `copy_format.write_row`."""
+    cdef list fields = []
+    cdef bytes field, row
+    cdef char* out
+    cdef Py_ssize_t size = 2
+    for value, kind in zip(values, kinds, strict=True):
+        size += 4
+        if value is None:
+            fields.append(None)
+            continue
+        if type(value) is str and kind == "text":
+            field = PyUnicode_AsUTF8String(value)
+        else:
+            field = value if type(value) is bytes and kind == "bytea" else writer(kind)(value)
+        size += PyBytes_GET_SIZE(field)
+        fields.append(field)
+    row = PyBytes_FromStringAndSize(NULL, size)
+    out = PyBytes_AS_STRING(row)
+    out[0], out[1] = <char>(len(fields) >> 8), <char>len(fields)
+    out += 2
+    for item in fields:
+        if item is None:
+            out[0] = out[1] = out[2] = out[3] = <char>0xFF
+            out += 4
+            continue
+        field = item
+        size = PyBytes_GET_SIZE(field)
+        out[0], out[1], out[2], out[3] = <char>(size >> 24), <char>(size >> 16), <char>(size >> 8), <char>size
+        memcpy(out + 4, PyBytes_AS_STRING(field), size)
+        out += 4 + size
+    return row
 
 
 def split_row(data):
