@@ -12,7 +12,7 @@ from migrator.errors import PlanError
 from migrator.events import Event, StepAdvanced, StepFinished, StepStarted, silent
 from migrator.postgres import catalog, ddl, schema_changes, schema_undo
 from migrator.postgres.catalog_diff import compare
-from migrator.postgres.late_keys import find_late_keys, make_now
+from migrator.postgres.late_keys import find_document_keys, find_late_keys, make_now
 from migrator.postgres.statements import Ref
 from migrator.stages.arrangement import arrange
 from migrator.stages.changes import Phase, find_changes
@@ -80,6 +80,25 @@ def test_only_certain_keys_are_late() -> None:
     """A constraint on a field of documents is not, and none with options, which an index cannot have."""
     assert find_late_keys(metadata, CERTAIN) == LATE
     assert find_late_keys(metadata, {"items": (frozenset({"code"}),)}) == {Ref("unique", "items", "items_code_key")}
+
+
+@pytest.mark.parametrize(
+    ("columns", "tables", "late", "found"),
+    [
+        ({"id"}, ("lists",), (), {"lists_pkey"}),
+        ({"id"}, ("lists", "parts"), (), ()),  # the key of parts can be violated
+        ({"id"}, ("lists", "parts"), {Ref("key", "parts", "parts_pkey")}, {"lists_pkey"}),
+        ({"id"}, ("items",), (), ()),  # other columns are unique, too
+        ({"name"}, ("lists",), (), ()),
+        ({"item_id"}, ("parts",), (), {"parts_pkey"}),
+        ({"id"}, ("unknown",), (), ()),
+    ],
+)
+def test_keys_of_documents_are_late_where_nothing_else_is_unique(
+    columns: set[str], tables: tuple[str, ...], late: set[Ref], found: set[str]
+) -> None:
+    keys = find_document_keys(metadata, [(frozenset(columns), tables)], frozenset(late))
+    assert {ref.name for ref in keys} == set(found)
 
 
 def test_late_keys_are_made_after_the_load(database: str) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bson import Int64, ObjectId, encode
 from sqlalchemy.dialects.postgresql import UUID
 
-from migrator.mapping.certain_keys import certain_keys
+from migrator.mapping.certain_keys import DocumentKey, certain_keys, unread_keys
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import INTEGER, LONG, OBJECTID_HEX
 from migrator.mapping.collection import Collection
@@ -48,6 +48,19 @@ def test_keys_of_elements_are_certain(mappings: dict[str, Collection]) -> None:
     assert certain_keys(mappings.values()) == expected
     twice = [*mappings.values(), replace(mappings["orders"], name="other orders")]
     assert certain_keys(twice) == {"product_attributes": expected["product_attributes"]}
+
+
+def test_keys_of_documents_that_nothing_refers_to_are_unread(mappings: dict[str, Collection]) -> None:
+    """Not those of a collection with unique columns, of one that another must wait for, or of shared tables."""
+    orders = mappings["orders"]
+    found = DocumentKey(frozenset({"id"}), orders.table_names)
+    assert unread_keys(mappings.values()) == [found]
+    for others in (
+        {"orders": replace(orders, unique={"number": "duplicate_number"})},
+        {"products": replace(mappings["products"], after=("orders",))},
+        {"more": replace(orders, name="other orders", rules=())},
+    ):
+        assert unread_keys({**mappings, **others}.values()) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)

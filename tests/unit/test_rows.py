@@ -19,7 +19,7 @@ from migrator.documents import jsonb
 from migrator.errors import UsageError
 from migrator.mapping.codecs import NUMERIC
 from migrator.mapping.dates import EARLIEST, LATEST
-from migrator.postgres import copy_format
+from migrator.postgres import copy_format, native
 from migrator.postgres.column_kinds import catalog_name, kind_of_column
 from schema.base import metadata
 from tests.strategies import values
@@ -92,6 +92,18 @@ def test_rows_come_back(connection: Connection, batch: list[tuple[Any, ...]]) ->
     with connection.cursor() as cursor, cursor.copy("COPY every TO STDOUT (FORMAT BINARY)") as stream:
         found = [copy_format.read_row(fields, KINDS) for fields in stream.rows()]
     assert repr(found) == repr([list(row) for row in batch])
+
+
+@settings(max_examples=100, deadline=None)
+@given(row=plain_rows)
+def test_both_versions_write_the_same_rows(row: tuple[Any, ...]) -> None:
+    """The compiled one equals the one in Python, for values of every kind; both refuse what is no Unicode."""
+    assert native.write_row(row, KINDS) == copy_format.write_row(row, KINDS)
+    for write in (native.write_row, copy_format.write_row):
+        with pytest.raises(UnicodeEncodeError):
+            write(("\ud800",), ("text",))
+        with pytest.raises(ValueError, match="argument"):
+            write(("one", "two"), ("text",))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -125,6 +127,8 @@ def test_parts_in_bson_are_read_like_decoded_ones(form: TextParts, parts: list[A
     compared: list[Any] = [parts, other, parts[:-1], [*parts, {}], None, {}]
     for value in compared:
         assert same(value, found) == same(value, parts)
+        variants = Variants("content", (str, partial(deepcopy, value), lambda: parts), (), parts=FORM)
+        assert variants.find_variant(found) == variants.find_variant(parts)
 
 
 BODY = TextParts(kind="p")
