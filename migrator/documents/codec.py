@@ -115,7 +115,10 @@ def same(one: Any, other: Any) -> bool:
     """
     kind = type(one)
     if kind is not type(other):
-        return kind is list and type(other) is BsonParts and _same_parts(one, other)
+        if kind is not list or type(other) is not BsonParts:
+            return False
+        equal = other.equals(one)
+        return same(one, decode_value(0x04, other.raw)) if equal is None else equal
     if kind in _COMPARABLE:
         return bool(one == other)
     if kind is float:  # vectors have thousands
@@ -128,8 +131,3 @@ def same(one: Any, other: Any) -> bool:
         return encode({"": one}) == encode({"": other})
     except (InvalidDocument, OverflowError):
         return False  # a number of jsonb that BSON has no type for; one of the two values came from a document
-
-
-def _same_parts(one: list[Any], other: BsonParts) -> bool:
-    equal = other.equals(one)
-    return same(one, decode_value(0x04, other.raw)) if equal is None else equal

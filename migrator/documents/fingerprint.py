@@ -45,12 +45,16 @@ def hash_code(paths: Iterable[Path], packages: frozenset[str], engine: Iterable[
 
     It stays the same when files are moved or renamed: their digests are sorted, and of imports from `packages` (names
     of top-level packages that the files belong to) only the imported names count. It does not depend on the version of
-    Python. `engine`: files of this package, whose digests are kept in a file.
+    Python. `engine`: files of this package. The digests of both are kept in files.
 
     Raises: SyntaxError, OSError.
     """
-    own = DigestCache(__file__).digests(engine, partial(_digest_of, packages=frozenset({__name__.split(".")[0]})))
-    return hash_parts(sorted([*own, *(_digest_of(path.read_bytes(), packages) for path in paths)]))
+    found = DigestCache(__file__).digests(engine, partial(_digest_of, packages=frozenset({__name__.split(".")[0]})))
+    files = list(paths)
+    if files:
+        cache = DigestCache(__file__, beside=str(files[0]), options=sorted(packages))
+        found += cache.digests(files, partial(_digest_of, packages=packages))
+    return hash_parts(sorted(found))
 
 
 def _digest_of(source: bytes, packages: frozenset[str]) -> bytes:

@@ -5,10 +5,11 @@ They are created when they are first needed, because every load that follows has
 
 from __future__ import annotations
 
-import psycopg
 from psycopg import sql
 
 from migrator.state.records import Connection, Namespace
+
+MAX_BTREE_ID = 2000  # bytes of an `_id` that fits into every B-tree, whose entries have at most 2,704 bytes
 
 
 def ensure_ledger_indexes(connection: Connection, namespace: Namespace) -> None:
@@ -30,11 +31,11 @@ def create_source_index(connection: Connection, namespace: Namespace) -> None:
 
     A B-tree takes half the time of a hash index, but cannot store every `_id`.
     """
-    try:
-        with connection.transaction():
-            _create_source_index(connection, namespace, "btree")
-    except psycopg.errors.ProgramLimitExceeded:
-        _create_source_index(connection, namespace, "hash")
+    found = connection.execute("SELECT to_regclass(%s)", (f"{namespace.records}.ledger_source_idx",)).fetchone()
+    if found and found[0] is not None:
+        return  # reading every `_id` takes as long as building a small index
+    longest = connection.execute(namespace.sql("SELECT max(octet_length(source_id)) FROM {ledger}")).fetchone()
+    _create_source_index(connection, namespace, "btree" if longest and (longest[0] or 0) <= MAX_BTREE_ID else "hash")
 
 
 def _create_source_index(connection: Connection, namespace: Namespace, method: str) -> None:

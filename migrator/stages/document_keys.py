@@ -52,12 +52,11 @@ def make_document_keys(
 def _make_without_duplicates(stage: StageContext, key: Statement, collection: Collection) -> int:
     """Undo batches whose documents violate a key, and make it, in one transaction; return the number of batches."""
     connection, namespace = stage.connection, stage.namespace
-    with connection.transaction():
+    with schema_changes.translate_errors(), connection.transaction():
         record_transaction(connection, namespace)
-        with schema_changes.translate_errors():
-            schema_changes.limit_lock_wait(connection)
-            query = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
-            connection.execute(query.format(stage.rows.table(collection)))
+        schema_changes.limit_lock_wait(connection)
+        query = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
+        connection.execute(query.format(stage.rows.table(collection)))
         written = _find_writers(stage, key, collection)
         undone = partitions.find_following(connection, namespace, collection.name, written)
         if not written or not written <= undone:

@@ -91,6 +91,26 @@ def test_digests_are_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not kept.exists()
 
 
+def test_digests_are_kept_beside_the_files_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those with other options are others."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    project = tmp_path / "project"
+    (project / "__pycache__").mkdir(parents=True)
+    for name in ("function.py", "project/a.py"):
+        (tmp_path / name).write_text("1")
+    calls = []
+
+    def digest(source: bytes) -> bytes:
+        calls.append(source)
+        return sha256(source).digest()
+
+    for options in (["a"], ["a"], ["b"], ["a"]):
+        cache = DigestCache(str(tmp_path / "function.py"), beside=str(project / "a.py"), options=options)
+        assert cache.digests([project / "a.py"], digest) == [sha256(b"1").digest()]
+    assert len(calls) == 3
+    assert len(list((project / "__pycache__").iterdir())) == 1
+
+
 def test_the_engine_counts_as_other_files(tmp_path: Path) -> None:
     """Whether digests are kept makes no difference."""
     (tmp_path / "a.py").write_text(CODE)
