@@ -60,8 +60,8 @@ def compare(mapping: Collection, documents: Iterable[bytes], seed: int) -> int:
     data = b"".join(documents)
     interpreted = Compiled(Projection(frozenset(), (), (("", SlotType.DOCUMENT),)), leave_all)
     expected = by_document(Translator(mapping, None, Known(), compiled=interpreted).translate(data)[0])
-    for lookups, most in ((Known(), translator.CHUNK_DOCUMENTS), (Known(), 23), (Remembering(seed), 23)):
-        with patch.object(translator, "CHUNK_DOCUMENTS", most):
+    for lookups, most in ((Known(), translator.MANY_DOCUMENTS), (Known(), 23), (Remembering(seed), 23)):
+        with patch.object(translator, "MANY_DOCUMENTS", most):
             compiled = Translator(mapping, None, lookups, compiled=compile_collection(mapping, None)).translate(data)[0]
         assert by_document(compiled) == expected, f"seed {seed}, {type(lookups).__name__}, {most}"
     return sum(map(len, expected.values()))

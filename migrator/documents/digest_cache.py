@@ -19,14 +19,14 @@ from pathlib import Path
 class DigestCache:
     """The file with the digests that one function gives.
 
-    `module`: the path of the module with this function. `beside`: the module beside whose compiled code the file is,
+    `module`: the path of the module with this function. `place`: the module in whose folder compiled code is kept,
     by default the same. `options`: what the digests depend on, too.
     """
 
-    def __init__(self, module: str, beside: str = "", options: Iterable[str] = ()) -> None:
+    def __init__(self, module: str, place: str = "", options: Iterable[str] = ()) -> None:
         self._function = Path(module).read_bytes() + repr(list(options)).encode()  # others may give other digests
         try:
-            self._file: Path | None = Path(cache_from_source(beside or module)).with_suffix(".digests.json")
+            self._file: Path | None = Path(cache_from_source(place or module)).with_suffix(".digests.json")
         except NotImplementedError:  # Python keeps no compiled code
             self._file = None
 

@@ -52,7 +52,7 @@ def hash_code(paths: Iterable[Path], packages: frozenset[str], engine: Iterable[
     found = DigestCache(__file__).digests(engine, partial(_digest_of, packages=frozenset({__name__.split(".")[0]})))
     files = list(paths)
     if files:
-        cache = DigestCache(__file__, beside=str(files[0]), options=sorted(packages))
+        cache = DigestCache(__file__, place=str(files[0]), options=sorted(packages))
         found += cache.digests(files, partial(_digest_of, packages=packages))
     return hash_parts(sorted(found))
 

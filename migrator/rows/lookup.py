@@ -76,7 +76,7 @@ class RowLookup:
 
     def _find(self, lookup: Lookup, keys: set[Any]) -> dict[Any, tuple[Match, ...]]:
         cached = self._cache[*lookup.name, *lookup.carry]
-        missing = keys - cached.keys()
+        missing = {key for key in keys if key not in cached}  # `-` would iterate over all that is cached
         if not missing:
             return cached
         if len(cached) + len(missing) > self._max_cached_keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bson
 import pytest
+from bson import ObjectId
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -31,6 +32,28 @@ def test_both_find_the_same(
     if native.FieldCounter is not None:
         assert native.scan_documents(data, start, stop, most) == expected
     assert scan_documents(data, start, stop, most) == expected
+
+
+values = st.text(max_size=3) | st.builds(ObjectId) | st.none()
+
+
+@pytest.mark.skipif(native.FieldCounter is None, reason="built without a C compiler")
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["a", "ab", "b"]), st.one_of(values, values, st.integers(0, 9)))), damages
+)
+@example([{"a": ""}, {"a": None}, {}, {"ab": 1, "a": "x"}, {"a": "x"}, {"a": "\0é"}], None)
+@example([{"a": "x"}], (14, 255))  # not UTF-8
+@example([{"a": "x"}], (0, 200))  # longer than the batch
+def test_distinct_values_of_a_field(made: list[dict[str, object]], damage: tuple[int, int] | None) -> None:
+    """Texts and ObjectIds, each once; None if a document has another value. Damaged data cause no more than that."""
+    data = bytearray(b"".join(map(bson.encode, made)))
+    found = [each["a"] for each in made if each.get("a") is not None]
+    if damage is not None and data:
+        data[damage[0] % len(data)] = damage[1]
+    distinct = native.distinct_values(bytes(data), b"a")
+    if damage is None or not data:
+        expected = {value.binary if isinstance(value, ObjectId) else value for value in found}
+        assert distinct == (None if any(isinstance(value, int) for value in found) else expected)
 
 
 def test_a_range_outside_of_the_data_is_refused() -> None:

@@ -91,7 +91,7 @@ def test_digests_are_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not kept.exists()
 
 
-def test_digests_are_kept_beside_the_files_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digests_are_kept_with_the_files_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with other options are others."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     project = tmp_path / "project"
@@ -105,7 +105,7 @@ def test_digests_are_kept_beside_the_files_of_a_project(tmp_path: Path, monkeypa
         return sha256(source).digest()
 
     for options in (["a"], ["a"], ["b"], ["a"]):
-        cache = DigestCache(str(tmp_path / "function.py"), beside=str(project / "a.py"), options=options)
+        cache = DigestCache(str(tmp_path / "function.py"), place=str(project / "a.py"), options=options)
         assert cache.digests([project / "a.py"], digest) == [sha256(b"1").digest()]
     assert len(calls) == 3
     assert len(list((project / "__pycache__").iterdir())) == 1

@@ -14,6 +14,7 @@ __all__ = [
     "FieldCounter",
     "assemble",
     "compact_list",
+    "distinct_values",
     "documents_by_id",
     "restore_parts",
     "restores",
@@ -27,7 +28,13 @@ __all__ = [
 
 try:
     from migrator.documents.native._assembly import assemble, restores, same_fields, variant_parts
-    from migrator.documents.native._bson_bytes import compact_list, documents_by_id, scan_documents, source_id
+    from migrator.documents.native._bson_bytes import (
+        compact_list,
+        distinct_values,
+        documents_by_id,
+        scan_documents,
+        source_id,
+    )
     from migrator.documents.native._field_counter import FieldCounter
     from migrator.documents.native._replies import split_reply
     from migrator.documents.native._restored_parts import restore_parts, split_changes
@@ -40,6 +47,9 @@ except ImportError:
 
     def compact_list(residue: bytes, path: bytes, members: bytes) -> Any:
         return NotImplemented
+
+    def distinct_values(data: bytes, name: bytes) -> set[str | bytes] | None:
+        return None
 
     def documents_by_id(data: bytes) -> list[tuple[bytes, bytes]] | None:
         return None

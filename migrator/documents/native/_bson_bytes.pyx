@@ -2,10 +2,22 @@
 """Fast versions of what `raw_bson` and `reconciliation.membership` do, for usual documents."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memchr, memcmp, memcpy
 
-from migrator.documents.native._bson cimport Bytes, any_value_end, document_end, int32, write_little
+from migrator.documents.native._bson cimport (
+    NULL_VALUE,
+    OBJECTID,
+    STRING,
+    Bytes,
+    any_value_end,
+    byte,
+    document_end,
+    int32,
+    is_utf8,
+    write_little,
+)
 from migrator.documents.native._elements cimport (
     MOST_PARTS,
     MOST_SET,
@@ -33,6 +45,50 @@ def scan_documents(const unsigned char[::1] data, Py_ssize_t start, Py_ssize_t s
             position += length
             count += 1
     return position, count
+
+
+def distinct_values(bytes data, bytes name):
+    """Return the distinct texts and ObjectIds (12 bytes) of a field of the documents in a batch.
+
+    None if a document cannot be read up to this field, or has another value in it; null counts as absent.
+    """
+    cdef Bytes document = <Bytes>PyBytes_AS_STRING(data)
+    cdef Bytes stop = document + PyBytes_GET_SIZE(data)
+    cdef Bytes last, element, value, end
+    cdef Bytes before = NULL
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(name) + 1, length = 0
+    cdef byte kind, kind_before = 0
+    cdef set found = set()
+    while document < stop:
+        if stop - document < 5 or int32(document) < 5 or int32(document) > stop - document:
+            return None
+        last = document + int32(document) - 1
+        element = document + 4
+        while element < last:
+            value = <Bytes>memchr(element + 1, 0, last - element - 1)
+            end = NULL if value == NULL else any_value_end(element[0], value + 1, last)
+            if end == NULL:
+                return None
+            value += 1
+            kind = element[0]
+            if value - element - 1 != size or memcmp(element + 1, PyBytes_AS_STRING(name), size):
+                element = end
+                continue
+            if kind == STRING or kind == OBJECTID:
+                # Documents with the same value often follow each other.
+                if kind != kind_before or end - value != length or memcmp(value, before, length):
+                    before, length, kind_before = value, end - value, kind
+                    if kind == OBJECTID:
+                        found.add(PyBytes_FromStringAndSize(<const char*>value, OBJECTID_SIZE))
+                    elif is_utf8(value + 4, length - 5):
+                        found.add(PyUnicode_DecodeUTF8(<const char*>value + 4, length - 5, NULL))
+                    else:
+                        return None
+            elif kind != NULL_VALUE:
+                return None
+            break
+        document = last + 1
+    return found
 
 
 def source_id(bytes document):
