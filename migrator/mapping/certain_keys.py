@@ -11,9 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrator.mapping.children import Children
+from migrator.mapping.codecs import INDEXABLE_BYTES
 from migrator.mapping.collection import Collection
+from migrator.mapping.composite_keys import CompositeKey
 from migrator.postgres.table_names import name_of
 
+OF_FIXED_SIZE = frozenset({
+    "boolean", "smallint", "integer", "bigint", "real", "double precision", "uuid", "date", "time", "timestamp",
+    "timestamptz",
+})  # fmt: skip
 CertainKeys = dict[str, tuple[frozenset[str], ...]]  # table → sets of columns that never have the same values twice
 
 
@@ -46,7 +52,8 @@ def _keys_of(rule: Children) -> Iterable[frozenset[str]]:
 def unread_keys(mappings: Iterable[Collection]) -> list[DocumentKey]:
     """Return the keys of documents that no document refers to. Only one mapping may fill their tables.
 
-    Nor may a column be unique: the load would look for rows with the same values, and with the same keys.
+    Nor may a column be unique: the load would look for rows with the same values, and with the same keys. Nor may a key
+    be too long for an index: the load rejects its document, while an index with it cannot be made.
     """
     mappings = list(mappings)
     filled = _count_filling(mappings)
@@ -54,8 +61,21 @@ def unread_keys(mappings: Iterable[Collection]) -> list[DocumentKey]:
     return [
         DocumentKey(frozenset(mapping.key.key_columns), mapping.table_names)
         for mapping in mappings
-        if mapping.name not in needed and not mapping.unique and all(filled[name] == 1 for name in mapping.table_names)
+        if mapping.name not in needed
+        and not mapping.unique
+        and all(filled[name] == 1 for name in mapping.table_names)
+        and _is_indexable(mapping)
     ]
+
+
+def _is_indexable(mapping: Collection) -> bool:
+    """Return whether an index can have every value of the key."""
+    key = mapping.key
+    if isinstance(key, CompositeKey):
+        return True  # it limits its length
+    if key.text and not any(key.column in rule.columns for rule in mapping.rules):
+        return key.most <= INDEXABLE_BYTES
+    return dict(mapping.kinds).get(key.column) in OF_FIXED_SIZE
 
 
 def _count_filling(mappings: Iterable[Collection]) -> Counter[str]:

@@ -69,7 +69,7 @@ def undo_batches(rows: RowStore, collection: Collection, written: Iterable[str])
     connection, namespace = rows.connection, rows.namespace
     values = (list(written),)
     tables = [namespace.table(name) for name in reversed(collection.table_names)]
-    identified = [table for table in tables if _identify_rows(connection, table)]
+    changed = [(table, identity) for table in tables if (identity := _identify_rows(connection, table))]
     with owner_search_path(connection):
         for table in tables:
             query = sql.SQL("DELETE FROM {} WHERE xmin::pg_catalog.text OPERATOR(pg_catalog.=) ANY(%s)").format(table)
@@ -77,20 +77,21 @@ def undo_batches(rows: RowStore, collection: Collection, written: Iterable[str])
     for name in OF_BATCH:
         record = sql.Identifier(namespace.records, name)
         connection.execute(sql.SQL("DELETE FROM {} WHERE xmin::text = ANY(%s)").format(record), values)
-    for table in identified:
-        connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(table))
+    for table, identity in changed:
+        connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(table, identity))
 
 
-def _identify_rows(connection: Connection, table: sql.Identifier) -> bool:
-    """Set a replica identity for a table that has none, because its key is made later; return whether that was so.
+def _identify_rows(connection: Connection, table: sql.Identifier) -> sql.SQL | None:
+    """Set a replica identity for a table without one, for example because its key is made later; return what it had.
 
     Without one, a publication FOR ALL TABLES does not permit to delete rows.
     """
     query = (
-        "SELECT FROM pg_class c WHERE oid = %s::regclass AND relreplident = 'd'"
-        " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)"
+        "SELECT relreplident FROM pg_class c WHERE oid = %s::regclass AND (relreplident = 'n' OR relreplident = 'd'"
+        " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))"
     )
-    if connection.execute(query, (table.as_string(connection),)).fetchone() is None:
-        return False
+    found = connection.execute(query, (table.as_string(connection),)).fetchone()
+    if found is None:
+        return None
     connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(table))
-    return True
+    return sql.SQL("NOTHING") if found[0] == "n" else sql.SQL("DEFAULT")

@@ -77,8 +77,8 @@ def _find_writers(stage: StageContext, key: Statement, collection: Collection) -
         "SELECT DISTINCT writer FROM ("
         " SELECT t.xmin::text AS writer, row_number() OVER (PARTITION BY {keys} ORDER BY b.committed NULLS FIRST) AS n"
         " FROM {table} t LEFT JOIN {batches} b ON b.xmin = t.xmin AND b.collection = %s"
-        " WHERE ({keys}) IN (SELECT {keys} FROM {table} GROUP BY {keys} HAVING count(*) > 1)) f WHERE n > 1",
-        keys=sql.SQL(", ").join(map(sql.Identifier, key.columns)),
+        " WHERE ({keys}) IN (SELECT {keys} FROM {table} t GROUP BY {keys} HAVING count(*) > 1)) f WHERE n > 1",
+        keys=sql.SQL(", ").join(sql.Identifier("t", name) for name in key.columns),
         table=stage.rows.table(collection),
     )
     return {writer for (writer,) in stage.connection.execute(query, (collection.name,))}

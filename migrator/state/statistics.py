@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
+from migrator.errors import TargetError
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Connection, Namespace
 
@@ -27,8 +28,9 @@ class Analysis:
 
     def run(self, connection: Connection, namespace: Namespace, table: sa.Table) -> None:
         """Compute the statistics; of both at the same time if there is a second session."""
-        if self.table and self.records and self.connect is not None:
-            with closing(self.connect()) as other, ThreadPoolExecutor(1, thread_name_prefix="statistics") as pool:
+        other = self._open() if self.table and self.records else None
+        if other is not None:
+            with closing(other), ThreadPoolExecutor(1, thread_name_prefix="statistics") as pool:
                 done = pool.submit(analyze_records, other, namespace)
                 analyze_table(connection, namespace, table)
                 done.result()
@@ -37,6 +39,12 @@ class Analysis:
             analyze_table(connection, namespace, table)
         if self.records:
             analyze_records(connection, namespace)
+
+    def _open(self) -> Connection | None:
+        try:
+            return None if self.connect is None else self.connect()
+        except TargetError:  # the server has no connection to spare: one session can compute both, too
+            return None
 
 
 def analyze_table(

@@ -5,7 +5,9 @@ Each migration is compared with one whose target has all keys from the beginning
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +24,7 @@ from tests.scenarios import write_config
 from tests.shop import Shop, write_project
 from tests.talks import make_talks
 from tests.templates import Templates
+from tests.user_projects import write_packages, write_user_project
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -214,3 +217,117 @@ def test_ids_in_one_batch_are_compared_without_the_table(database: str, tmp_path
     with patch("migrator.rows.admission.find_existing", side_effect=AssertionError):
         answer = call("run", "-c", config)
     assert answer.code == 0, answer.told
+
+
+SCHEMA = """
+import sqlalchemy as sa
+metadata = sa.MetaData(naming_convention={"pk": "%(table_name)s_pkey"})
+"""
+MAPPINGS = """
+from {name}_schema import *
+from migrator.mapping.codecs import TEXT, Text
+from migrator.mapping.collection import Collection
+from migrator.mapping.composite_keys import CompositeKey
+from migrator.mapping.references import Key
+from migrator.mapping.rules import map_field
+"""
+# Of one level: a key with the name of a column of the journal, one in another schema, one of two columns.
+SEVERAL_TABLES = """
+one = sa.Table("one", metadata, sa.Column("run", sa.Text, primary_key=True), sa.Column("v", sa.Text))
+other = sa.Table("Other t", metadata, sa.Column("K y", sa.Text, primary_key=True), sa.Column("v", sa.Text), schema="s")
+two = sa.Table("two", metadata, *(sa.Column(name, sa.Text, primary_key=True) for name in "xy"), sa.Column("v", sa.Text))
+"""
+SEVERAL = """
+V = map_field("v", "v", TEXT)
+KEYS = CompositeKey(table=two, parts=(Key(path="k", collection="two", column="x", text=True, most=1000),))
+MAPPINGS = (
+    Collection(name="one", table=one, key=Key(path="k", collection="one", column="run", text=True), rules=(V,)),
+    Collection(name="other", table=other, key=Key(path="k", collection="other", column="K y", text=True), rules=(V,)),
+    Collection(name="two", table=two, key=KEYS, rules=(V, map_field("w", "y", TEXT, required=True))),
+)
+"""
+NOTHING = """
+CREATE FUNCTION change() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
+  FOR made IN SELECT * FROM pg_event_trigger_ddl_commands()
+              WHERE object_type = 'table' AND schema_name <> 'migrator' LOOP
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY NOTHING', made.objid::regclass);
+  END LOOP; END $$;
+CREATE EVENT TRIGGER change ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION change();
+CREATE PUBLICATION everything FOR ALL TABLES
+"""
+
+
+def write(folder: Path, url: str, name: str, texts: tuple[str, str], documents: dict[str, list[Any]]) -> Path:
+    packages = write_packages(folder / "packages", name, SCHEMA + texts[0], MAPPINGS.format(name=name) + texts[1])
+    config = write_user_project(packages, name, folder / "project", url, documents)
+    config.write_text(f"{config.read_text()}\n[engine]\nworkers = 1\npart_bytes = 4096\nbatch_rows = 7\n")
+    return config
+
+
+def with_equal_keys(count: int) -> list[dict[str, Any]]:
+    found = [{"_id": number, "k": f"k{number}", "v": "first", "w": "w"} for number in range(count)]
+    return [*found, *({**found[number], "_id": count + number, "v": "second"} for number in range(0, count, 9))]
+
+
+@pytest.mark.parametrize(("name", "before"), [("several", ""), ("unidentified", NOTHING)], ids=["plain", "no identity"])
+def test_several_collections_of_one_level(
+    name: str, before: str, tmp_path: Path, new_database: Callable[[], str]
+) -> None:
+    """Each with its key, whatever its columns are called; also where the owner's tables have no replica identity."""
+    documents = {each: with_equal_keys(40 + number) for number, each in enumerate(("one", "other", "two"))}
+    digests, told = [], ""
+    for number, keys in enumerate((all_keys_first(), nullcontext())):
+        url = new_database()
+        with psycopg.connect(url, autocommit=True) as connection, keys:
+            connection.execute(before.encode())
+            config = write(tmp_path / str(number), url, f"{name}{number}", (SEVERAL_TABLES, SEVERAL), documents)
+            found, answer = migrate(url, config)
+            digests.append(found)
+            told = answer.told
+    assert told.count("documents have IDs of others.") == 3
+    assert digests[0] == digests[1]
+    verified = call("verify", "-c", config, "--level", "roundtrip")
+    assert verified.code == 0, verified.told
+
+
+def test_a_lock_on_the_table(tmp_path: Path, database: str) -> None:
+    """Another session reads the table, so that its batches cannot be undone: the next run goes on."""
+    documents = {each: with_equal_keys(40) for each in ("one", "other", "two")}
+    config = write(tmp_path, database, "locked", (SEVERAL_TABLES, SEVERAL), documents)
+
+    def locked(stage: Any, metadata: Any, collections: list[Any], late: Any) -> dict[str, int]:
+        with psycopg.connect(database) as connection:
+            connection.execute("SELECT FROM one")
+            return make_document_keys(stage, metadata, collections, late)
+
+    with (
+        patch("migrator.workflows.pipeline.make_document_keys", locked),
+        patch("migrator.postgres.schema_changes.LOCK_WAIT", "SET LOCAL lock_timeout = '100ms'"),
+    ):
+        answer = call("run", "-c", config)
+    assert answer.code == 5, answer.told
+    assert "pg_stat_activity" in answer.told
+    migrate(database, config)
+
+
+LONG_TABLE = """
+notes = sa.Table("notes", metadata, sa.Column("id", sa.Text, primary_key=True), sa.Column("v", sa.Text))
+"""
+LONG = """
+MAPPINGS = (
+    Collection(name="notes", table=notes, key=Key(path="k", collection="notes", {key}),
+               rules=(map_field("v", "v", TEXT),)),
+)
+"""
+KEYS = ["codec=Text()", pytest.param("text=True, most=9000", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_is_too_long(key: str, tmp_path: Path, database: str) -> None:
+    """Its document is rejected, the others are loaded: such a key exists during the load."""
+    keys = [*map(str, range(20)), random.Random(1).randbytes(2000).hex()]
+    documents = {"notes": [{"_id": number, "k": each, "v": "x"} for number, each in enumerate(keys)]}
+    config = write(tmp_path, database, f"long{len(key)}", (LONG_TABLE, LONG.format(key=key)), documents)
+    answer = call("run", "-c", config, "--json")
+    assert answer.code == 0, answer.told
+    assert answer.json["collections"]["notes"] == {"source": 21, "loaded": 20, "rejected": 1, "archived": 0}

@@ -63,6 +63,21 @@ def test_keys_of_documents_that_nothing_refers_to_are_unread(mappings: dict[str,
         assert unread_keys({**mappings, **others}.values()) == []
 
 
+def test_keys_that_can_be_too_long_are_not_unread() -> None:
+    """Their documents are rejected during the load. Short texts and values of a fixed size are no problem."""
+    found = {}
+    for name, kind, key in (
+        ("number", sa.BigInteger, {"codec": LONG}),
+        ("uuid", UUID, {}),
+        ("short", sa.Text, {"text": True}),
+        ("long", sa.Text, {"text": True, "most": 9000}),
+        ("hex", sa.Text, {"codec": OBJECTID_HEX}),
+    ):
+        table = sa.Table(name, sa.MetaData(), sa.Column("id", kind, primary_key=True))
+        found[name] = unread_keys([Collection(name=name, table=table, key=Key(path="k", collection=name, **key))])
+    assert {name for name, keys in found.items() if keys} == {"number", "uuid", "short"}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["orders", "products"])
 def test_cut_elements_equal_those_of_the_rules(name: str, seed: int, mappings: dict[str, Collection]) -> None:
