@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from migrator.mapping.children import Children
 from migrator.mapping.codecs import INDEXABLE_BYTES
@@ -23,8 +23,7 @@ OF_FIXED_SIZE = frozenset({
 CertainKeys = dict[str, tuple[frozenset[str], ...]]  # table → sets of columns that never have the same values twice
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentKey:
+class DocumentKey(NamedTuple):
     """The columns of the key of documents, and the tables that these documents fill: their own one, then the others."""
 
     columns: frozenset[str]

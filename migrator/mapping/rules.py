@@ -17,7 +17,6 @@ from typing import Any
 
 from migrator.documents.codec import Document, same
 from migrator.documents.jsonb import Note
-from migrator.documents.native import BsonParts
 from migrator.findings import REASONS
 from migrator.mapping.codecs import UNREADABLE, Codec
 from migrator.mapping.context import ABSENT, Context, Lookup, Rejected, Row, first_at, type_name
@@ -205,11 +204,8 @@ class Variants:
 
     def find_variant(self, value: Any, *columns: Any) -> int:
         """Return the number of the variant, except the first, that equals a value (or ABSENT); 0 if there is none."""
-        count = value.count if value.__class__ is BsonParts else -1
         for number in range(1, len(self.variants)):
             variant = self.variants[number](*columns)
-            if count >= 0 and (variant.__class__ is not list or len(variant) != count):
-                continue  # without comparing the parts
             if variant is value or (variant is not ABSENT and value is not ABSENT and same(variant, value)):
                 return number
         return 0

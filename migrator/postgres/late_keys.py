@@ -44,12 +44,11 @@ def find_document_keys(
     for each in ddl.statements(metadata, rls=False):
         if each.kind in ("key", "unique", "unique_index") and each.ref not in late:
             unique.setdefault(each.table, []).append(each)
-    found = ((columns, [each for name in tables for each in unique.get(name, ())]) for columns, tables in candidates)
-    return frozenset(
-        each.ref
-        for columns, (each, *others) in ((columns, some) for columns, some in found if some)
-        if not others and each.index_sql and columns <= set(each.columns)
-    )
+    found = set()
+    for columns, tables in candidates:
+        keys = [each for name in tables for each in unique.get(name, ())]
+        found |= {each.ref for each in keys if len(keys) == 1 and each.index_sql and columns <= set(each.columns)}
+    return frozenset(found)
 
 
 def missing_keys(metadata: MetaData, actual: Catalog) -> Iterator[Statement]:

@@ -6,7 +6,7 @@ Conflict resolution (`reconciliation`) decides between the documents after all o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, LiteralString
 
@@ -58,10 +58,8 @@ class Admission:
         if refused or self._known_refusals:
             self._reject(output, data, starts, self._find_refused_before(output, data, starts, refused))
         self._reject(output, data, starts, find_overlong(self._connection, self._collection, output))
-        if self._checks_first:
+        if self._checks_first or self._has_duplicates(output):
             self._reject(output, data, starts, self._find_taken(output))
-        elif self._has_duplicates(output):  # the key of the table may be made later (`stages/document_keys.py`)
-            self._reject(output, data, starts, self._find_repeated(output))
         try:
             copy_rows(self._connection, self._namespace, self._encoder, output.rows)
             copy_children(self._connection, self._namespace, self._encoder, output)
@@ -121,19 +119,14 @@ class Admission:
         return any(len(set(values)) < len(values) for values in present)
 
     def _find_taken(self, output: Output) -> Iterator[tuple[int, Reject]]:
-        """Yield the rows with a unique value that the table or an earlier row of the batch has already."""
-        table = self._namespace.table(name_of(self._collection.table))
-        yield from self._find_repeated(
-            output,
-            lambda column, values: find_existing(self._connection, table, column_of(self._collection, column), values),
-        )
+        """Yield the rows with a unique value that an earlier row of the batch has already, or the table.
 
-    def _find_repeated(
-        self, output: Output, existing: Callable[[str, list[Any]], set[Any]] = lambda column, values: set()
-    ) -> Iterator[tuple[int, Reject]]:
-        """Yield the rows with a unique value that an earlier row of the batch has already, or that is `existing`."""
+        The table is asked only after it has refused a row: its key may be made later (`stages/document_keys.py`).
+        """
+        table = self._namespace.table(name_of(self._collection.table))
         for column, reason, values in self._unique_columns(output):
-            taken = existing(column, values)
+            found = column_of(self._collection, column)
+            taken = find_existing(self._connection, table, found, values) if self._checks_first else set()
             for index, value in enumerate(values):
                 if value is None:
                     continue

@@ -6,12 +6,14 @@ partition (number 0, `streamed`). In code and tables, a partition is a `part`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from migrator.sources.base import Batch, Partition, Source
 from migrator.state.records import Connection, Namespace
 
+T = TypeVar("T")
 MAX_BYTES = 16 << 20  # of a partition
 PARTS_PER_WORKER = 4  # of a collection that is smaller than that
 
@@ -111,13 +113,22 @@ def read_progress(connection: Connection, namespace: Namespace) -> list[Partitio
 
 def advance(part: Partition, streamed: bool, batches: Mapping[str, tuple[str, bool]]) -> PartitionProgress:
     """Follow the committed batches from the start of a partition. `batches`: (end, is the last one) by start."""
-    remaining, position = dict(batches), part.start
-    while position in remaining:
-        position, last = remaining.pop(position)
+    passed, position = set(), part.start
+    for start, position, last in _in_order(part.start, batches):
         if last:
             return PartitionProgress(part=part, streamed=streamed, position=position, done=True, ahead={})
-    ahead = {start: end for start, (end, _) in remaining.items()}
+        passed.add(start)
+    ahead = {start: end for start, (end, _) in batches.items() if start not in passed}
     return PartitionProgress(part=part, streamed=streamed, position=position, done=False, ahead=ahead)
+
+
+def _in_order(position: str, batches: Mapping[str, tuple[str, T]]) -> Iterator[tuple[str, str, T]]:
+    """Yield the start and the end of each batch without a gap, from a position, and what `batches` has with the end."""
+    remaining = dict(batches)
+    while position in remaining:
+        start = position
+        position, other = remaining.pop(start)
+        yield start, position, other
 
 
 def find_following(connection: Connection, namespace: Namespace, name: str, written: Set[str]) -> set[str]:
@@ -134,10 +145,9 @@ def find_following(connection: Connection, namespace: Namespace, name: str, writ
     for number, start, streamed, first, last_position, writer in connection.execute(query, (name,)):
         batches.setdefault((number, start, streamed), {})[first] = last_position, writer
     found = set()
-    for (_, position, streamed), remaining in batches.items():
+    for (_, start, streamed), committed in batches.items():
         follows = False
-        while position in remaining:
-            position, writer = remaining.pop(position)
+        for _, _, writer in _in_order(start, committed):
             follows = writer in written or (follows and not streamed)
             if follows:
                 found.add(writer)

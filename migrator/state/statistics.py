@@ -6,14 +6,15 @@ Without them, the planner assumes that a table filled by COPY is small and uses 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from migrator.errors import TargetError
+from migrator.postgres.scheduler import ScheduledTask, Scheduler
 from migrator.postgres.table_names import name_of
 from migrator.state.records import Connection, Namespace
 
@@ -28,21 +29,23 @@ class Analysis:
 
     def run(self, connection: Connection, namespace: Namespace, table: sa.Table) -> None:
         """Compute the statistics; of both at the same time if there is a second session."""
-        other = self._open() if self.table and self.records else None
-        if other is not None:
-            with closing(other), ThreadPoolExecutor(1, thread_name_prefix="statistics") as pool:
-                done = pool.submit(analyze_records, other, namespace)
+        with ExitStack() as opened:
+            scheduler = self._open(opened) if self.table and self.records else None
+            if scheduler is not None:
+                task = ScheduledTask(name="statistics", act=partial(analyze_records, namespace=namespace))
+                scheduler.submit(task)
+            if self.table:
                 analyze_table(connection, namespace, table)
-                done.result()
-            return
-        if self.table:
-            analyze_table(connection, namespace, table)
-        if self.records:
-            analyze_records(connection, namespace)
+            if scheduler is not None:
+                list(scheduler.as_completed())
+            elif self.records:
+                analyze_records(connection, namespace)
 
-    def _open(self) -> Connection | None:
+    def _open(self, opened: ExitStack) -> Scheduler | None:
+        if self.connect is None:
+            return None
         try:
-            return None if self.connect is None else self.connect()
+            return opened.enter_context(Scheduler(self.connect, 1))
         except TargetError:  # the server has no connection to spare: one session can compute both, too
             return None
 

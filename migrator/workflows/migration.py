@@ -33,5 +33,4 @@ class MigrationContext:
         """The keys that the target gets after the load, before rows are found by them."""
         metadata, mappings = self.definition.metadata, self.definition.mappings.values()
         certain = find_late_keys(metadata, certain_keys(mappings))
-        candidates = [(each.columns, each.tables) for each in unread_keys(mappings)]
-        return certain | find_document_keys(metadata, candidates, certain)
+        return certain | find_document_keys(metadata, unread_keys(mappings), certain)

@@ -11,7 +11,6 @@ from migrator.documents.native._bson cimport (
     OBJECTID,
     STRING,
     Bytes,
-    any_value_end,
     byte,
     document_end,
     int32,
@@ -22,6 +21,7 @@ from migrator.documents.native._elements cimport (
     MOST_PARTS,
     MOST_SET,
     Element,
+    find,
     is_named,
     split,
     value_of,
@@ -54,66 +54,50 @@ def distinct_values(bytes data, bytes name):
     """
     cdef Bytes document = <Bytes>PyBytes_AS_STRING(data)
     cdef Bytes stop = document + PyBytes_GET_SIZE(data)
-    cdef Bytes last, element, value, end
+    cdef Bytes value, last
     cdef Bytes before = NULL
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(name) + 1, length = 0
+    cdef Py_ssize_t size, size_before = 0
+    cdef int has_name
     cdef byte kind, kind_before = 0
+    cdef Element element
     cdef set found = set()
     while document < stop:
         if stop - document < 5 or int32(document) < 5 or int32(document) > stop - document:
             return None
         last = document + int32(document) - 1
-        element = document + 4
-        while element < last:
-            value = <Bytes>memchr(element + 1, 0, last - element - 1)
-            end = NULL if value == NULL else any_value_end(element[0], value + 1, last)
-            if end == NULL:
-                return None
-            value += 1
-            kind = element[0]
-            if value - element - 1 != size or memcmp(element + 1, PyBytes_AS_STRING(name), size):
-                element = end
-                continue
-            if kind == STRING or kind == OBJECTID:
-                # Documents with the same value often follow each other.
-                if kind != kind_before or end - value != length or memcmp(value, before, length):
-                    before, length, kind_before = value, end - value, kind
-                    if kind == OBJECTID:
-                        found.add(PyBytes_FromStringAndSize(<const char*>value, OBJECTID_SIZE))
-                    elif is_utf8(value + 4, length - 5):
-                        found.add(PyUnicode_DecodeUTF8(<const char*>value + 4, length - 5, NULL))
-                    else:
-                        return None
-            elif kind != NULL_VALUE:
-                return None
-            break
+        has_name = find(document, last, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), &element)
         document = last + 1
+        if has_name < 0:
+            return None
+        if not has_name or element.start[0] == NULL_VALUE:
+            continue
+        kind, value, size = element.start[0], value_of(&element), value_size(&element)
+        if kind == kind_before and size == size_before and memcmp(value, before, size) == 0:
+            continue  # documents with the same value often follow each other
+        if kind == OBJECTID:
+            found.add(PyBytes_FromStringAndSize(<const char*>value, OBJECTID_SIZE))
+        elif kind == STRING and is_utf8(value + 4, size - 5):
+            found.add(PyUnicode_DecodeUTF8(<const char*>value + 4, size - 5, NULL))
+        else:
+            return None
+        before, size_before, kind_before = value, size, kind
     return found
 
 
 def source_id(bytes document):
     """Return BSON `{"_id": …}` of a raw document, as `raw_bson.source_id`; None if no `_id` can be found."""
     cdef Bytes p = <Bytes>PyBytes_AS_STRING(document)
-    cdef Bytes last = p + PyBytes_GET_SIZE(document) - 1
-    cdef Bytes element = p + 4, value, end
+    cdef Element element
     cdef bytes found
     cdef char* out
-    while element < last:
-        value = <Bytes>memchr(element + 1, 0, last - element - 1)
-        if value == NULL:
-            break
-        end = any_value_end(element[0], value + 1, last)
-        if end == NULL:
-            break
-        if value - element == 4 and memcmp(element + 1, b"_id", 3) == 0:
-            found = PyBytes_FromStringAndSize(NULL, end - element + 5)
-            out = PyBytes_AS_STRING(found)
-            write_little(out, <unsigned int>(end - element + 5))
-            memcpy(out + 4, element, end - element)
-            out[end - element + 4] = 0
-            return found
-        element = end
-    return None
+    if find(p, p + PyBytes_GET_SIZE(document) - 1, b"_id", 3, &element) != 1:
+        return None
+    found = PyBytes_FromStringAndSize(NULL, element.size + 5)
+    out = PyBytes_AS_STRING(found)
+    write_little(out, <unsigned int>(element.size + 5))
+    memcpy(out + 4, element.start, element.size)
+    out[element.size + 4] = 0
+    return found
 
 
 def documents_by_id(bytes data):

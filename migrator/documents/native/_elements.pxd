@@ -36,6 +36,25 @@ cdef inline int split(Bytes p, Py_ssize_t size, Element* elements, int most) noe
     return count
 
 
+cdef inline int find(Bytes document, Bytes last, const char* name, Py_ssize_t length, Element* found) noexcept nogil:
+    """Find the first element with a name in a document up to its `last` byte.
+
+    Return 1; 0 if there is none, or -1 if the document is damaged before.
+    """
+    cdef Bytes element = document + 4
+    cdef Bytes value, end
+    while element < last:
+        value = <Bytes>memchr(element + 1, 0, last - element - 1)
+        end = NULL if value == NULL else any_value_end(element[0], value + 1, last)
+        if end == NULL:
+            return -1
+        found[0] = Element(element, value - element - 1, end - element)
+        if is_named(found, name, length):
+            return 1
+        element = end
+    return 0
+
+
 cdef inline bint same_name(Element* one, Element* other) noexcept nogil:
     return one.name_length == other.name_length and memcmp(one.start + 1, other.start + 1, one.name_length) == 0
 

@@ -7,6 +7,8 @@ from cpython.unicode cimport PyUnicode_AsUTF8String
 from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcpy
 
+from migrator.documents.native._bson cimport write_big
+
 from migrator.postgres.copy_format import writer
 
 
@@ -33,12 +35,12 @@ def write_row(values, kinds):
     out += 2
     for item in fields:
         if item is None:
-            out[0] = out[1] = out[2] = out[3] = <char>0xFF
+            write_big(out, <uint32_t>-1)
             out += 4
             continue
         field = item
         size = PyBytes_GET_SIZE(field)
-        out[0], out[1], out[2], out[3] = <char>(size >> 24), <char>(size >> 16), <char>(size >> 8), <char>size
+        write_big(out, <uint32_t>size)
         memcpy(out + 4, PyBytes_AS_STRING(field), size)
         out += 4 + size
     return row
